@@ -1,0 +1,32 @@
+//! The engine of `evalscope perf`: what to send, when to send it, when the
+//! bytes came back, and what the numbers mean.
+//!
+//! Modules in reading order; each may use those above it and none below
+//! (`tests/arrows.rs` holds this). The pure cores ([`sse`], [`http1`],
+//! [`protocol`], [`schedule`], [`metrics`], [`plan`]) have no clock, no I/O
+//! and no tokio.
+//!
+//! This crate must not know the command line, the screen, SQLite or files of
+//! results: it hands out [`record::Exchange`]s and leaves the rest to others.
+
+pub mod time;
+
+pub mod plan;
+
+pub mod dataset;
+
+pub mod record;
+
+pub mod sse;
+
+pub mod http1;
+
+pub mod protocol;
+
+pub mod schedule;
+
+pub mod metrics;
+
+pub mod transport;
+
+pub mod engine;

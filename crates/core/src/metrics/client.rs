@@ -1,0 +1,153 @@
+//! Owns the verdict on the client itself: was it, and not the server, what the
+//! figures show?
+
+use serde::{Deserialize, Serialize};
+
+use super::histogram::LogHistogram;
+use super::{Distribution, RunTotals};
+
+/// Resolution of the handling-delay histogram: at most 1.6 % error.
+pub const HANDLING_BITS: u32 = 5;
+
+/// Above this p99 of the client's own lag, a request's time in the server's
+/// queue is no longer what the schedule says. inference-perf documents 10 ms.
+const CLIENT_LAG_LIMIT_MS: f64 = 10.0;
+
+/// Above this p99 between a byte's arrival and its handling, slots refill late,
+/// and without kernel timestamps the latencies themselves are bent.
+const HANDLING_LIMIT_MS: f64 = 10.0;
+
+/// Above this share of the cores it may use, the client is near its ceiling.
+const CPU_LIMIT: f64 = 0.9;
+
+/// What the client saw of itself during a run. Counters only grow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientSnapshot {
+    /// From the kernel's arrival time to user space, nanoseconds, one sample a read.
+    pub handling: LogHistogram,
+    /// Reads stamped by the kernel.
+    pub kernel_reads: u64,
+    /// Reads stamped by the user clock.
+    pub user_reads: u64,
+    /// Steps of the wall clock seen between two reads.
+    pub clock_steps: u64,
+    /// Processor time of this process since the run began, user and system, seconds.
+    pub cpu_s: f64,
+    /// Time since the run began, seconds.
+    pub elapsed_s: f64,
+    /// Peak resident memory of this process, bytes.
+    pub max_rss_bytes: u64,
+    /// Threads that receive.
+    pub client_threads: u64,
+}
+
+/// Whether the client may have been the bottleneck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing says so.
+    Ok,
+    /// Some figures may show the client rather than the server.
+    ClientLimited,
+}
+
+/// The client's own figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ClientReport {
+    /// The judgement.
+    pub verdict: Verdict,
+    /// Why it is not `ok`.
+    pub reasons: Vec<String>,
+    /// Who stamped the arrivals: `kernel`, `user`, or `mixed`.
+    pub clock: String,
+    /// From a byte's arrival in the kernel to user space. Missing without kernel times.
+    pub handling_delay_ms: HandlingDelay,
+    /// Processor time, user and system, seconds.
+    pub cpu_s: Option<f64>,
+    /// Processor time over duration and receiving threads: 1 means all of them busy.
+    pub cpu_share: Option<f64>,
+    /// Peak resident memory, bytes.
+    pub max_rss_bytes: Option<u64>,
+    /// Share of data events that shared a read with one before them.
+    pub coalesced_share: Option<f64>,
+    /// Steps of the wall clock during the run; none of them bent a latency.
+    pub clock_steps: u64,
+}
+
+/// Percentiles of the handling delay, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct HandlingDelay {
+    /// Reads with a kernel time.
+    pub count: u64,
+    /// Median.
+    pub p50: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// Largest.
+    pub max: Option<f64>,
+}
+
+impl ClientReport {
+    /// Judge a run by its own lag, its handling delay and its processor share.
+    #[must_use]
+    pub fn judge(
+        snapshot: Option<&ClientSnapshot>,
+        totals: &RunTotals,
+        client_lag: &Distribution,
+    ) -> Self {
+        let at = |p| {
+            snapshot
+                .and_then(|s| s.handling.quantile(p))
+                .map(|ns| ns / 1e6)
+        };
+        let handling = HandlingDelay {
+            count: snapshot.map_or(0, |s| s.handling.count()),
+            p50: at(0.5),
+            p99: at(0.99),
+            max: at(1.0),
+        };
+        let cpu_share = snapshot
+            .filter(|s| s.elapsed_s > 0.0)
+            .map(|s| s.cpu_s / s.elapsed_s / s.client_threads.max(1) as f64);
+        let clock = match (totals.kernel_clock, totals.user_clock) {
+            (0, _) => "user",
+            (_, 0) => "kernel",
+            _ => "mixed",
+        };
+        let mut reasons = Vec::new();
+        if let Some(lag) = client_lag.p99.filter(|lag| *lag > CLIENT_LAG_LIMIT_MS) {
+            reasons.push(format!(
+                "1 % of the requests left {lag:.1} ms or more after they could have (limit {CLIENT_LAG_LIMIT_MS} ms)"
+            ));
+        }
+        if let Some(delay) = handling.p99.filter(|delay| *delay > HANDLING_LIMIT_MS) {
+            reasons.push(format!(
+                "1 % of the reads came {delay:.1} ms or more after the bytes had arrived (limit {HANDLING_LIMIT_MS} ms)"
+            ));
+        }
+        // a run of a few milliseconds is all start-up
+        let long_enough = snapshot.is_some_and(|s| s.elapsed_s >= 1.0);
+        if let Some(share) = cpu_share.filter(|share| long_enough && *share > CPU_LIMIT) {
+            reasons.push(format!(
+                "the client used {:.0} % of the cores its threads may use (limit {:.0} %)",
+                share * 100.0,
+                CPU_LIMIT * 100.0
+            ));
+        }
+        Self {
+            verdict: if reasons.is_empty() {
+                Verdict::Ok
+            } else {
+                Verdict::ClientLimited
+            },
+            reasons,
+            clock: clock.to_owned(),
+            handling_delay_ms: handling,
+            cpu_s: snapshot.map(|s| s.cpu_s),
+            cpu_share,
+            max_rss_bytes: snapshot.map(|s| s.max_rss_bytes),
+            coalesced_share: totals.coalesced_share(),
+            clock_steps: snapshot.map_or(0, |s| s.clock_steps),
+        }
+    }
+}

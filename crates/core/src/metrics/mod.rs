@@ -1,0 +1,428 @@
+//! Owns what the numbers mean: from records to metrics, from metrics to the
+//! statistics of a run. `docs/metrics.md` states every formula with its source.
+//!
+//! Pure: it knows no tokio, no files, and no unit of display beyond the one in
+//! a metric's key.
+
+mod client;
+mod distribution;
+mod histogram;
+
+use std::collections::BTreeMap;
+
+pub use client::{ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use distribution::{
+    Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
+};
+pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
+
+use crate::record::{ArrivalClock, FailureKind, RequestRecord, TokenSource};
+use crate::time::Timestamp;
+
+/// A figure that requests have: one sample for each request, or for each gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Time from the send to the first token of any channel.
+    Ttft,
+    /// Time from the send to the first token of the answer.
+    Ttfat,
+    /// Time per output token after the first.
+    Tpot,
+    /// Gap between token-bearing events.
+    Itl,
+    /// Time from the send to the last data event.
+    Latency,
+    /// Time from the scheduled moment to the last data event.
+    LatencyFromSchedule,
+    /// Prompt tokens.
+    InputTokens,
+    /// Generated tokens.
+    OutputTokens,
+    /// Data events ("packages").
+    EventsPerRequest,
+    /// Gap between data events of any kind.
+    EventGap,
+    /// Output tokens for each token-bearing event.
+    TokensPerEvent,
+    /// Output tokens over latency.
+    OutputTokPerS,
+    /// Prompt and output tokens over latency.
+    TotalTokPerS,
+    /// Output tokens after the first over the time since the first.
+    DecodeTokPerS,
+    /// How late a request was taken up, whatever the reason.
+    DispatchLag,
+    /// How late it was taken up though a slot was free: the client's own part.
+    ClientLag,
+    /// Time to make a new connection.
+    Connect,
+    /// Time from taking a request up to having a connection for it.
+    ConnectionWait,
+    /// Time the send itself took.
+    Send,
+    /// Time from the send to the answer's first byte.
+    FirstByte,
+}
+
+/// Whose samples make up a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Population {
+    /// Requests that succeeded.
+    Succeeded,
+    /// Requests that were dispatched, however they ended.
+    Dispatched,
+}
+
+impl Metric {
+    /// All metrics, in the order of files.
+    pub const ALL: [Self; 20] = [
+        Self::Ttft,
+        Self::Ttfat,
+        Self::Tpot,
+        Self::Itl,
+        Self::Latency,
+        Self::LatencyFromSchedule,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::EventsPerRequest,
+        Self::EventGap,
+        Self::TokensPerEvent,
+        Self::OutputTokPerS,
+        Self::TotalTokPerS,
+        Self::DecodeTokPerS,
+        Self::DispatchLag,
+        Self::ClientLag,
+        Self::Connect,
+        Self::ConnectionWait,
+        Self::Send,
+        Self::FirstByte,
+    ];
+
+    /// The key in files; its ending is the unit.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft_ms",
+            Self::Ttfat => "ttfat_ms",
+            Self::Tpot => "tpot_ms",
+            Self::Itl => "itl_ms",
+            Self::Latency => "latency_s",
+            Self::LatencyFromSchedule => "latency_from_schedule_s",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::EventsPerRequest => "events_per_request",
+            Self::EventGap => "event_gap_ms",
+            Self::TokensPerEvent => "tokens_per_event",
+            Self::OutputTokPerS => "output_tok_per_s",
+            Self::TotalTokPerS => "total_tok_per_s",
+            Self::DecodeTokPerS => "decode_tok_per_s",
+            Self::DispatchLag => "dispatch_lag_ms",
+            Self::ClientLag => "client_lag_ms",
+            Self::Connect => "connect_ms",
+            Self::ConnectionWait => "connection_wait_ms",
+            Self::Send => "send_ms",
+            Self::FirstByte => "first_byte_ms",
+        }
+    }
+
+    /// From the unit of the samples to the unit of the key.
+    const fn scale(self) -> f64 {
+        match self {
+            Self::Latency | Self::LatencyFromSchedule => 1e-9,
+            Self::InputTokens
+            | Self::OutputTokens
+            | Self::EventsPerRequest
+            | Self::TokensPerEvent
+            | Self::OutputTokPerS
+            | Self::TotalTokPerS
+            | Self::DecodeTokPerS => 1.0,
+            _ => 1e-6,
+        }
+    }
+
+    const fn population(self) -> Population {
+        match self {
+            Self::DispatchLag
+            | Self::ClientLag
+            | Self::Connect
+            | Self::ConnectionWait
+            | Self::Send => Population::Dispatched,
+            _ => Population::Succeeded,
+        }
+    }
+
+    /// One sample for each gap rather than for each request: there may be 10⁹.
+    const fn per_gap(self) -> bool {
+        matches!(self, Self::Itl | Self::EventGap)
+    }
+
+    /// Hand every sample of a record to `sink`: nanoseconds for times.
+    fn samples(self, record: &RequestRecord, mut sink: impl FnMut(f64)) {
+        if self.population() == Population::Succeeded && !record.succeeded() {
+            return;
+        }
+        match self {
+            Self::Itl => gaps(record.events.tokens().map(|e| e.at), sink),
+            Self::EventGap => gaps(record.events.iter().map(|e| e.at), sink),
+            _ => {
+                if let Some(value) = self.of_request(record) {
+                    sink(value);
+                }
+            }
+        }
+    }
+
+    /// The metric's one value for a request; nanoseconds for times. `None`
+    /// where it has none, and for metrics of gaps.
+    #[must_use]
+    pub fn of_request(self, record: &RequestRecord) -> Option<f64> {
+        let times = &record.times;
+        let span = |to: Option<Timestamp>, from: Option<Timestamp>| {
+            Some(to?.nanos_since(from?) as f64)
+        };
+        let latency = || span(times.last_data, times.write_begun);
+        let output = || record.output_tokens().0.map(|n| n as f64);
+        let streamed = |value: Option<f64>| value.filter(|_| record.streamed);
+        match self {
+            Self::Ttft => streamed(span(
+                record.events.tokens().next().map(|e| e.at),
+                times.write_begun,
+            )),
+            Self::Ttfat => streamed(span(
+                record.events.tokens().find(|e| e.answer).map(|e| e.at),
+                times.write_begun,
+            )),
+            Self::Tpot => {
+                let first = record.events.tokens().next()?.at;
+                let last = record.events.tokens().next_back()?.at;
+                let output = output()?;
+                (output >= 2.0 && last > first)
+                    .then(|| last.nanos_since(first) as f64 / (output - 1.0))
+            }
+            Self::DecodeTokPerS => Some(1e9 / Self::Tpot.of_request(record)?),
+            Self::Latency => latency(),
+            Self::LatencyFromSchedule => span(times.last_data, Some(times.scheduled)),
+            Self::InputTokens => record.usage.prompt_tokens.map(|n| n as f64),
+            Self::OutputTokens => output(),
+            Self::EventsPerRequest => streamed(Some(record.events.len() as f64)),
+            Self::TokensPerEvent => {
+                let events = record.events.tokens().count();
+                (events > 0).then_some(output()? / events as f64)
+            }
+            Self::OutputTokPerS => per_second(output()?, latency()?),
+            Self::TotalTokPerS => per_second(
+                output()? + record.usage.prompt_tokens? as f64,
+                latency()?,
+            ),
+            Self::DispatchLag => Some(times.dispatched.nanos_since(times.scheduled) as f64),
+            Self::ClientLag => {
+                let possible = times.scheduled.max(times.slot_free);
+                Some(times.dispatched.nanos_since(possible) as f64)
+            }
+            Self::Connect => (!record.connect.reused)
+                .then(|| span(times.connected, Some(times.dispatched)))
+                .flatten(),
+            Self::ConnectionWait => span(times.connected, Some(times.dispatched)),
+            Self::Send => span(times.write_done, times.write_begun),
+            Self::FirstByte => span(times.first_byte, times.write_begun),
+            Self::Itl | Self::EventGap => None,
+        }
+    }
+}
+
+fn per_second(amount: f64, nanos: f64) -> Option<f64> {
+    (nanos > 0.0).then(|| amount * 1e9 / nanos)
+}
+
+fn gaps(times: impl Iterator<Item = Timestamp>, mut sink: impl FnMut(f64)) {
+    let mut last = None;
+    for at in times {
+        if let Some(last) = last {
+            sink(at.nanos_since(last) as f64);
+        }
+        last = Some(at);
+    }
+}
+
+/// A growing summary of some metrics over measured records.
+#[derive(Debug)]
+pub struct Accumulator {
+    metrics: Vec<(Metric, Samples)>,
+}
+
+impl Accumulator {
+    /// An empty summary of these metrics.
+    #[must_use]
+    pub fn new(metrics: &[Metric]) -> Self {
+        let metrics = metrics
+            .iter()
+            .map(|metric| {
+                let samples = if metric.per_gap() {
+                    Samples::bounded()
+                } else {
+                    Samples::exact()
+                };
+                (*metric, samples)
+            })
+            .collect();
+        Self { metrics }
+    }
+
+    /// Take a record in.
+    pub fn push(&mut self, record: &RequestRecord) {
+        for (metric, samples) in &mut self.metrics {
+            metric.samples(record, |value| samples.push(value));
+        }
+    }
+
+    /// The distributions, each in the unit of its metric's key.
+    #[must_use]
+    pub fn finish(self) -> BTreeMap<Metric, Distribution> {
+        self.metrics
+            .into_iter()
+            .map(|(metric, samples)| (metric, samples.distribution(metric.scale())))
+            .collect()
+    }
+}
+
+/// Sums over the measured records of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunTotals {
+    /// Requests dispatched.
+    pub total: u64,
+    /// Requests that succeeded.
+    pub succeeded: u64,
+    /// Failed requests by kind.
+    pub failed_by_kind: BTreeMap<FailureKind, u64>,
+    /// Answers that came as event streams, over successes.
+    pub streamed: u64,
+    /// First dispatch.
+    pub first_dispatch: Option<Timestamp>,
+    /// Last end.
+    pub last_end: Option<Timestamp>,
+    /// Prompt tokens of successes.
+    pub input_tokens: u64,
+    /// Output tokens of successes.
+    pub output_tokens: u64,
+    /// Successes whose server told the prompt tokens.
+    pub input_known: u64,
+    /// Successes by source of their output tokens.
+    pub token_sources: BTreeMap<&'static str, u64>,
+    /// Cached prompt tokens, over successes that told them.
+    pub cached_tokens: Option<u64>,
+    /// Prompt tokens of those.
+    pub cached_of_tokens: u64,
+    /// Reasoning tokens, over successes that told them.
+    pub reasoning_tokens: Option<u64>,
+    /// Token-bearing events of failed requests: output that was paid for and lost.
+    pub failed_token_events: u64,
+    /// Successes by finish reason.
+    pub finish_reasons: BTreeMap<String, u64>,
+    /// Data events of all requests.
+    pub events: u64,
+    /// Those that shared a read with an event before them.
+    pub coalesced_events: u64,
+    /// Streamed requests of which some arrival was stamped by the user clock.
+    pub user_clock: u64,
+    /// Requests whose arrivals were all stamped by the kernel.
+    pub kernel_clock: u64,
+    /// Requests that opened a connection.
+    pub new_connections: u64,
+    /// Requests that were due while every slot was busy.
+    pub waited_for_slot: u64,
+}
+
+impl RunTotals {
+    /// Take a record in.
+    pub fn push(&mut self, record: &RequestRecord) {
+        let times = &record.times;
+        self.total += 1;
+        self.first_dispatch = Some(
+            self.first_dispatch
+                .map_or(times.dispatched, |t| t.min(times.dispatched)),
+        );
+        self.last_end = Some(self.last_end.map_or(times.ended, |t| t.max(times.ended)));
+        self.new_connections += u64::from(!record.connect.reused);
+        self.waited_for_slot += u64::from(times.slot_free > times.scheduled);
+        self.events += record.events.len() as u64;
+        self.coalesced_events += record.events.iter().filter(|e| e.coalesced).count() as u64;
+        if times.first_byte.is_some() {
+            match record.clock {
+                ArrivalClock::Kernel => self.kernel_clock += 1,
+                ArrivalClock::User => self.user_clock += 1,
+            }
+        }
+        if let Some(failure) = &record.failure {
+            *self.failed_by_kind.entry(failure.kind).or_insert(0) += 1;
+            self.failed_token_events += record.events.tokens().count() as u64;
+            return;
+        }
+        self.succeeded += 1;
+        self.streamed += u64::from(record.streamed);
+        let (output, source) = record.output_tokens();
+        self.output_tokens += output.unwrap_or(0);
+        *self.token_sources.entry(source.as_str()).or_insert(0) += 1;
+        if let Some(prompt) = record.usage.prompt_tokens {
+            self.input_tokens += prompt;
+            self.input_known += 1;
+        }
+        if let Some(cached) = record.usage.cached_tokens {
+            *self.cached_tokens.get_or_insert(0) += cached;
+            self.cached_of_tokens += record.usage.prompt_tokens.unwrap_or(0);
+        }
+        if let Some(reasoning) = record.usage.reasoning_tokens {
+            *self.reasoning_tokens.get_or_insert(0) += reasoning;
+        }
+        let reason = record.finish_reason.as_deref().unwrap_or("none");
+        match self.finish_reasons.get_mut(reason) {
+            Some(count) => *count += 1,
+            None => {
+                self.finish_reasons.insert(reason.to_owned(), 1);
+            }
+        }
+    }
+
+    /// Requests that failed.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.total - self.succeeded
+    }
+
+    /// First dispatch to last end, seconds; 0 for a run without requests.
+    #[must_use]
+    pub fn duration_s(&self) -> f64 {
+        match (self.first_dispatch, self.last_end) {
+            (Some(first), Some(last)) => last.nanos_since(first) as f64 / 1e9,
+            _ => 0.0,
+        }
+    }
+
+    /// `amount` over the run's duration; `None` for a run without one, or
+    /// without a success.
+    #[must_use]
+    pub fn rate_per_s(&self, amount: u64) -> Option<f64> {
+        let duration = self.duration_s();
+        (duration > 0.0 && self.succeeded > 0).then(|| amount as f64 / duration)
+    }
+
+    /// Share of events that shared a read with another before them.
+    #[must_use]
+    pub fn coalesced_share(&self) -> Option<f64> {
+        (self.events > 0).then(|| self.coalesced_events as f64 / self.events as f64)
+    }
+
+    /// Share of successes whose output tokens are an estimate.
+    #[must_use]
+    pub fn estimated_share(&self) -> Option<f64> {
+        let estimated = self
+            .token_sources
+            .iter()
+            .filter(|(source, _)| **source != TokenSource::ServerUsage.as_str())
+            .map(|(_, n)| n)
+            .sum::<u64>();
+        (self.succeeded > 0).then(|| estimated as f64 / self.succeeded as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,510 @@
+//! Owns the raw truth of one request: [`RequestRecord`] (times, outcome,
+//! usage) and the [`Bodies`] that went over the wire.
+//!
+//! It must not know how records are summed, stored or shown. Derived numbers
+//! live in [`crate::metrics`] and never replace what stands here.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// Whether a request counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Sent before the measurement; left out of every figure.
+    Warmup,
+    /// Part of the measurement.
+    Measured,
+}
+
+impl Phase {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warmup => "warmup",
+            Self::Measured => "measured",
+        }
+    }
+}
+
+/// Whose clock stamped the arrivals of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalClock {
+    /// The kernel's receive time of the bytes, for every read.
+    Kernel,
+    /// The monotonic clock right after the read, for at least one read.
+    #[default]
+    User,
+}
+
+impl ArrivalClock {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
+/// The class of a failure, from the socket to the column in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// The run was stopped while the request was under way.
+    Cancelled,
+    /// No connection could be made.
+    Connect,
+    /// No connection within `--connect-timeout`.
+    ConnectTimeout,
+    /// The host's name has no address.
+    Dns,
+    /// The answer ended without any generated token though some were asked for.
+    EmptyOutput,
+    /// A fault of this program.
+    Internal,
+    /// Bytes that are not HTTP, not an event stream, or not the API's JSON.
+    Malformed,
+    /// The proxy refused the tunnel.
+    Proxy,
+    /// Nothing arrived for `--read-timeout`.
+    ReadTimeout,
+    /// The connection was reset or broke.
+    Reset,
+    /// The server reported an error in an answer of status 200.
+    ServerError,
+    /// An HTTP status other than 200.
+    Status(u16),
+    /// No TLS session, or a broken one.
+    Tls,
+    /// The request was not finished within `--total-timeout`.
+    TotalTimeout,
+    /// The answer ended before its end.
+    Truncated,
+}
+
+impl FailureKind {
+    const NAMED: [(Self, &'static str); 14] = [
+        (Self::Cancelled, "cancelled"),
+        (Self::Connect, "connect"),
+        (Self::ConnectTimeout, "connect_timeout"),
+        (Self::Dns, "dns"),
+        (Self::EmptyOutput, "empty_output"),
+        (Self::Internal, "internal"),
+        (Self::Malformed, "malformed"),
+        (Self::Proxy, "proxy"),
+        (Self::ReadTimeout, "read_timeout"),
+        (Self::Reset, "reset"),
+        (Self::ServerError, "server_error"),
+        (Self::Tls, "tls"),
+        (Self::TotalTimeout, "total_timeout"),
+        (Self::Truncated, "truncated"),
+    ];
+
+    /// Read a name as written by [`fmt::Display`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        if let Some(status) = name.strip_prefix("http_") {
+            return status.parse().ok().map(Self::Status);
+        }
+        Self::NAMED
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(kind, _)| *kind)
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "http_{status}"),
+            kind => f.write_str(
+                Self::NAMED
+                    .iter()
+                    .find(|(k, _)| k == kind)
+                    .map_or("internal", |(_, name)| name),
+            ),
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its class.
+    pub kind: FailureKind,
+    /// What happened, for a person: one line.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of a class.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+/// When things happened to one request. `None`: it never came so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestTimes {
+    /// When the schedule wanted it sent. Without pacing: when its slot was free.
+    pub scheduled: Timestamp,
+    /// When the slot that sent it had become free.
+    pub slot_free: Timestamp,
+    /// When the slot took it up; connecting comes after.
+    pub dispatched: Timestamp,
+    /// When a connection was ready for it.
+    pub connected: Option<Timestamp>,
+    /// Just before the first byte was handed to the kernel. Latencies start here.
+    pub write_begun: Option<Timestamp>,
+    /// Just after the last byte was. The gap is the uncertainty of the send.
+    pub write_done: Option<Timestamp>,
+    /// Arrival of the answer's first byte.
+    pub first_byte: Option<Timestamp>,
+    /// Arrival of the end of the answer's head.
+    pub headers: Option<Timestamp>,
+    /// Arrival of the last data event (streamed) or of the body's end.
+    pub last_data: Option<Timestamp>,
+    /// When the slot was done with it.
+    pub ended: Timestamp,
+}
+
+/// What a connection cost. All 0 on a reused one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectCost {
+    /// An earlier request of the slot left it open.
+    pub reused: bool,
+    /// Looking up the name, nanoseconds.
+    pub dns_ns: u64,
+    /// TCP handshake and proxy tunnel, nanoseconds.
+    pub tcp_ns: u64,
+    /// TLS handshake, nanoseconds.
+    pub tls_ns: u64,
+}
+
+/// Token counts as the server told them; `None`: it did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens generated.
+    pub completion_tokens: Option<u64>,
+    /// Tokens of the prompt that came from the server's cache.
+    pub cached_tokens: Option<u64>,
+    /// Tokens generated that were reasoning.
+    pub reasoning_tokens: Option<u64>,
+}
+
+/// Where a count of output tokens comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    /// The server's `usage`.
+    ServerUsage,
+    /// One token for each token-bearing event: an estimate.
+    EventCount,
+    /// Nothing is known.
+    Unknown,
+}
+
+impl TokenSource {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerUsage => "server_usage",
+            Self::EventCount => "event_count",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One data event of a stream: when it arrived, and what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventStamp {
+    /// Arrival of the read that completed it.
+    pub at: Timestamp,
+    /// It carried generated payload.
+    pub token: bool,
+    /// The payload belonged to the answer, not to reasoning.
+    pub answer: bool,
+    /// The same read completed an event before it.
+    pub coalesced: bool,
+}
+
+/// The data events of a stream, in order, eight bytes each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventLog(Vec<u64>);
+
+const TOKEN: u64 = 1;
+const ANSWER: u64 = 2;
+const COALESCED: u64 = 4;
+const FLAG_BITS: u32 = 3;
+
+impl EventLog {
+    /// An empty log with room for `n` events.
+    #[must_use]
+    pub fn with_capacity(n: usize) -> Self {
+        Self(Vec::with_capacity(n))
+    }
+
+    /// Add an event.
+    pub fn push(&mut self, event: EventStamp) {
+        let mut packed = event.at.as_nanos() << FLAG_BITS;
+        packed |= u64::from(event.token) * TOKEN;
+        packed |= u64::from(event.answer) * ANSWER;
+        packed |= u64::from(event.coalesced) * COALESCED;
+        self.0.push(packed);
+    }
+
+    /// Number of data events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// No event came.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All events, in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = EventStamp> + '_ {
+        self.0.iter().map(|packed| EventStamp {
+            at: Timestamp::from_nanos(packed >> FLAG_BITS),
+            token: packed & TOKEN != 0,
+            answer: packed & ANSWER != 0,
+            coalesced: packed & COALESCED != 0,
+        })
+    }
+
+    /// The token-bearing events, in order.
+    pub fn tokens(&self) -> impl DoubleEndedIterator<Item = EventStamp> + '_ {
+        self.iter().filter(|event| event.token)
+    }
+
+    /// The log as bytes: for each event a LEB128 varint of its distance to the
+    /// event before (the first: to the start of the run) in nanoseconds,
+    /// shifted left by three, with the bits 1 token-bearing, 2 answer,
+    /// 4 coalesced.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() * 5);
+        let mut last = 0;
+        for packed in &self.0 {
+            let at = packed >> FLAG_BITS;
+            // the kernel's times of one socket do not go back, but a fallback
+            // to the user clock may meet a kernel time a moment later
+            let delta = at.saturating_sub(last);
+            last += delta;
+            let mut rest = delta << FLAG_BITS | packed & ((1 << FLAG_BITS) - 1);
+            while rest >= 0x80 {
+                bytes.push((rest & 0x7f) as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push((rest & 0x7f) as u8);
+        }
+        bytes
+    }
+
+    /// Read what [`EventLog::to_bytes`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut log = Vec::with_capacity(bytes.len() / 4);
+        let (mut at, mut value, mut shift) = (0u64, 0u64, 0u32);
+        for byte in bytes {
+            if shift > 63 {
+                return None;
+            }
+            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 != 0 {
+                shift += 7;
+                continue;
+            }
+            at = at.checked_add(value >> FLAG_BITS)?;
+            log.push(at << FLAG_BITS | value & ((1 << FLAG_BITS) - 1));
+            (value, shift) = (0, 0);
+        }
+        (shift == 0).then_some(Self(log))
+    }
+}
+
+/// Everything measured of one request, except its bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// Position in the run, from 0, in the order of the data set. Warm-up
+    /// requests count for themselves.
+    pub index: u64,
+    /// Whether it counts.
+    pub phase: Phase,
+    /// `None`: it succeeded.
+    pub failure: Option<Failure>,
+    /// The answer was an event stream (before an answer: one was asked for).
+    pub streamed: bool,
+    /// When things happened.
+    pub times: RequestTimes,
+    /// What its connection cost.
+    pub connect: ConnectCost,
+    /// Whose clock stamped the arrivals.
+    pub clock: ArrivalClock,
+    /// The data events.
+    pub events: EventLog,
+    /// Status of the answer's head.
+    pub http_status: Option<u16>,
+    /// Token counts of the server.
+    pub usage: Usage,
+    /// Why generation ended, in the server's words.
+    pub finish_reason: Option<String>,
+    /// The answer's `id`, to find it in the server's log.
+    pub response_id: Option<String>,
+}
+
+impl RequestRecord {
+    /// It succeeded.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// Output tokens, and who says so.
+    #[must_use]
+    pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
+        if let Some(n) = self.usage.completion_tokens {
+            return (Some(n), TokenSource::ServerUsage);
+        }
+        if self.streamed {
+            return (
+                Some(self.events.tokens().count() as u64),
+                TokenSource::EventCount,
+            );
+        }
+        (None, TokenSource::Unknown)
+    }
+}
+
+/// Texts one after another in one allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Texts {
+    /// Add a text. Beyond 4 GiB in all, nothing more is kept.
+    pub fn push(&mut self, text: &[u8]) {
+        if let Ok(end) = u32::try_from(self.bytes.len() + text.len()) {
+            self.bytes.extend_from_slice(text);
+            self.ends.push(end);
+        }
+    }
+
+    /// The texts, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
+        (0..self.ends.len()).map(|i| {
+            let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+            &self.bytes[start..self.ends[i] as usize]
+        })
+    }
+
+    /// Number of texts.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// No text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Forget all texts.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// What went over the wire for one request, as far as it was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bodies {
+    /// The request's body.
+    pub request: Vec<u8>,
+    /// JSON text of each token-bearing event; the body of a whole answer.
+    pub responses: Texts,
+    /// JSON text of the stream's last data event other than `[DONE]`.
+    pub final_event: Vec<u8>,
+    /// The first [`EXCERPT_BYTES`] of what the server said when it failed.
+    pub error_excerpt: Vec<u8>,
+}
+
+/// How much of a failing answer is kept.
+pub const EXCERPT_BYTES: usize = 4096;
+
+/// A finished request: the record, and the bodies that were kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The measured truth.
+    pub record: RequestRecord,
+    /// The wire's contents.
+    pub bodies: Bodies,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_event_log_survives_its_bytes(
+            gaps in prop::collection::vec((0u64..1 << 40, any::<[bool; 3]>()), 0..200)
+        ) {
+            let mut log = EventLog::default();
+            let mut at = 0;
+            for (gap, [token, answer, coalesced]) in gaps {
+                at += gap;
+                log.push(EventStamp { at: Timestamp::from_nanos(at), token, answer, coalesced });
+            }
+            prop_assert_eq!(EventLog::from_bytes(&log.to_bytes()), Some(log));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            let _ = EventLog::from_bytes(&bytes);
+        }
+    }
+
+    #[test]
+    fn failure_kinds_keep_their_names() {
+        for (kind, name) in FailureKind::NAMED {
+            assert_eq!(kind.to_string(), name);
+            assert_eq!(FailureKind::from_name(name), Some(kind));
+        }
+        assert_eq!(FailureKind::Status(429).to_string(), "http_429");
+        assert_eq!(
+            FailureKind::from_name("http_429"),
+            Some(FailureKind::Status(429))
+        );
+        assert_eq!(FailureKind::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn texts_come_back_in_order() {
+        let mut texts = Texts::default();
+        for text in ["a", "", "你好"] {
+            texts.push(text.as_bytes());
+        }
+        let back: Vec<_> = texts.iter().collect();
+        assert_eq!(back, [b"a".as_slice(), b"", "你好".as_bytes()]);
+    }
+}

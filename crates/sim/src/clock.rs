@@ -1,0 +1,52 @@
+//! Owns the two clocks of the simulator: raw monotonic nanoseconds for the truth log and wall
+//! seconds for the `created` field.
+//!
+//! Must not know who asks or why. The monotonic clock is the operating system's own, unshifted,
+//! so that another process on the same machine can compare its stamps with ours.
+
+/// Now, in raw monotonic nanoseconds.
+///
+/// On Linux this is `CLOCK_MONOTONIC`, the clock that `std::time::Instant` uses as well, so stamps
+/// of different processes on one machine are comparable.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
+    let seconds = u64::try_from(now.tv_sec()).expect("the monotonic clock is never negative");
+    let nanos = u64::try_from(now.tv_nsec()).expect("the monotonic clock is never negative");
+    seconds * 1_000_000_000 + nanos
+}
+
+/// Now, in monotonic nanoseconds since the first call in this process.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this module is the only reader of the clock")]
+pub fn monotonic_ns() -> u64 {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let origin = *ORIGIN.get_or_init(Instant::now);
+    u64::try_from(Instant::now().duration_since(origin).as_nanos())
+        .expect("a process does not live 584 years")
+}
+
+/// Now, in whole seconds since the Unix epoch; 0 on a machine whose clock is set before it.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this module is the only reader of the clock")]
+pub fn wall_seconds() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monotonic_clock_never_goes_back() {
+        let stamps: Vec<u64> = (0..1000).map(|_| monotonic_ns()).collect();
+        assert!(stamps.is_sorted());
+    }
+}

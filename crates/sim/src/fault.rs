@@ -1,0 +1,347 @@
+//! Owns the list of faults and oddities that can be asked for, and the rules that say which
+//! request gets which.
+//!
+//! Must not know how a fault looks on the wire: that is the `answer` and `wire` modules' job.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::RngExt;
+
+use crate::SimError;
+use crate::profile::seeded;
+
+macro_rules! faults {
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $name:literal, )+) => {
+        /// A way in which an answer differs from a plain one. The first group are errors, which
+        /// a client must report; the second are oddities, which a client must read as if the
+        /// answer were plain.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Fault {
+            $( $(#[doc = $doc])+ $variant, )+
+        }
+
+        impl Fault {
+            /// Every fault, errors first.
+            pub const ALL: &'static [Fault] = &[$( Fault::$variant, )+];
+
+            /// The name that a rule uses.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $( Fault::$variant => $name, )+
+                }
+            }
+
+            /// What the fault does, in one line.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self {
+                    $( Fault::$variant => concat!($( $doc, )+).trim_ascii(), )+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// Status 400 with an OpenAI-style error body.
+    Http400 = "http-400",
+    /// Status 401 with an OpenAI-style error body.
+    Http401 = "http-401",
+    /// Status 404 with an OpenAI-style error body.
+    Http404 = "http-404",
+    /// Status 422 with an OpenAI-style error body.
+    Http422 = "http-422",
+    /// Status 429 with an OpenAI-style error body and `Retry-After: 1`.
+    Http429 = "http-429",
+    /// Status 500 with an OpenAI-style error body.
+    Http500 = "http-500",
+    /// Status 503 with an OpenAI-style error body.
+    Http503 = "http-503",
+    /// Status 307 to a host whose name never resolves.
+    Redirect307 = "redirect-307",
+    /// Three tokens, then an event with an `error` object, then `[DONE]`.
+    ErrorEvent = "error-event",
+    /// Three tokens, then an event named `error`.
+    ErrorEventNamed = "error-event-named",
+    /// Three tokens, then an event whose `error` is a string.
+    ErrorString = "error-string",
+    /// Status 200 with a JSON error body.
+    ErrorBody = "error-body",
+    /// Half of the tokens, then `finish_reason` is `error`.
+    FinishError = "finish-error",
+    /// Half of the tokens, then a clean end without `finish_reason` and `[DONE]`.
+    Cut = "cut",
+    /// Half of the tokens, then the connection ends in the middle of the chunked body.
+    CutChunked = "cut-chunked",
+    /// Half of the tokens, then the connection is reset.
+    Reset = "reset",
+    /// The connection is reset before any byte of the response.
+    ResetBefore = "reset-before",
+    /// The connection is closed before any byte of the response.
+    CloseBefore = "close-before",
+    /// Bytes that are not HTTP.
+    Garbage = "garbage",
+    /// Half of the tokens, then a chunk-size line that is no number.
+    GarbageChunk = "garbage-chunk",
+    /// One event in the middle of the stream is broken JSON.
+    BrokenJson = "broken-json",
+    /// A well-formed answer without any token.
+    Empty = "empty",
+    /// Half of the tokens, then nothing while the connection stays open.
+    Stall = "stall",
+    /// The request is read and never answered.
+    StallBefore = "stall-before",
+    /// Half of the tokens, then one event of 64 MiB that never ends.
+    OversizedEvent = "oversized-event",
+    /// The response head arrives a byte every 10 ms.
+    SlowHeaders = "slow-headers",
+
+    /// Lines end with carriage return and line feed.
+    Crlf = "crlf",
+    /// Lines end with a lone carriage return.
+    Cr = "cr",
+    /// No space after `data:`.
+    NoSpace = "no-space",
+    /// A comment line before each event.
+    Comments = "comments",
+    /// `event: message` and `id:` lines before each `data` line.
+    EventIdLines = "event-id-lines",
+    /// A `retry:` line at the start.
+    RetryLine = "retry-line",
+    /// Each write is split inside a multi-byte character and between CR and LF, 1 ms apart.
+    SplitUtf8 = "split-utf8",
+    /// The first events arrive a byte at a time.
+    SplitBytes = "split-bytes",
+    /// Four events in each write.
+    Batched = "batched",
+    /// No `[DONE]`, but a `finish_reason`.
+    NoDone = "no-done",
+    /// The last event lacks its blank line.
+    NoBlankEnd = "no-blank-end",
+    /// No usage, even if asked for.
+    NoUsage = "no-usage",
+    /// A usage with nothing but `prompt_tokens`.
+    PartialUsage = "partial-usage",
+    /// The usage so far in every event.
+    UsageEverywhere = "usage-everywhere",
+    /// The usage is part of the event with the `finish_reason`.
+    UsageWithChoices = "usage-with-choices",
+    /// `"error":null` in every event.
+    ErrorNull = "error-null",
+    /// The first third of the tokens is `delta.reasoning`.
+    Reasoning = "reasoning",
+    /// The first third of the tokens is `delta.reasoning_content`.
+    ReasoningContent = "reasoning-content",
+    /// The first third of the tokens is `delta.reasoning_details`.
+    ReasoningDetails = "reasoning-details",
+    /// The tokens are pieces of the arguments of a tool call.
+    ToolCalls = "tool-calls",
+    /// The tokens are `delta.refusal`.
+    Refusal = "refusal",
+    /// The last chunk has `delta` null.
+    DeltaNull = "delta-null",
+    /// The first and the last chunk have `content` null.
+    ContentNull = "content-null",
+    /// No `object` field.
+    NoObject = "no-object",
+    /// A llama.cpp `timings` object in the last chunk.
+    Timings = "timings",
+    /// `Connection: close` and a body that ends with the connection.
+    NoKeepAlive = "no-keep-alive",
+    /// A stream with a `Content-Length`.
+    ContentLengthStream = "content-length-stream",
+    /// Three tokens per event.
+    MultiToken = "multi-token",
+    /// A trailer after the last chunk.
+    Trailers = "trailers",
+    /// Each chunk-size line has extensions.
+    ChunkExtensions = "chunk-extensions",
+    /// The last content chunk carries the `finish_reason`.
+    FinishWithContent = "finish-with-content",
+    /// A valid answer that is not a stream although one was asked for.
+    JsonInsteadOfStream = "json-instead-of-stream",
+    /// A `103 Early Hints` head before the real one.
+    EarlyHints = "1xx",
+}
+
+impl Fault {
+    /// Whether a client must read the answer as if it were a plain one.
+    #[must_use]
+    pub fn is_oddity(self) -> bool {
+        self as usize >= Fault::Crlf as usize
+    }
+
+    /// The status of the `http-…` faults.
+    pub(crate) fn status(self) -> Option<u16> {
+        match self {
+            Fault::Http400 => Some(400),
+            Fault::Http401 => Some(401),
+            Fault::Http404 => Some(404),
+            Fault::Http422 => Some(422),
+            Fault::Http429 => Some(429),
+            Fault::Http500 => Some(500),
+            Fault::Http503 => Some(503),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        Fault::ALL
+            .iter()
+            .copied()
+            .find(|fault| fault.name() == text)
+            .ok_or_else(|| SimError::FaultName { got: text.to_owned() })
+    }
+}
+
+/// Which requests a rule hits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum When {
+    /// Every n-th request: 4 hits requests 4, 8, 12 and so on. At least 1.
+    Every(u64),
+    /// Each request with this probability, 0 to 1, drawn from the seed and the sequence number.
+    Probability(f64),
+}
+
+/// A fault and the requests that it hits; written `http-429:every=4`, `cut:p=0.1`, or `crlf` for
+/// every request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FaultRule {
+    /// What happens.
+    pub fault: Fault,
+    /// To which requests.
+    pub when: When,
+}
+
+impl FaultRule {
+    /// The rule that hits every request.
+    #[must_use]
+    pub fn always(fault: Fault) -> Self {
+        FaultRule { fault, when: When::Every(1) }
+    }
+}
+
+impl fmt::Display for FaultRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.when {
+            When::Every(n) => write!(f, "{}:every={n}", self.fault),
+            When::Probability(p) => write!(f, "{}:p={p}", self.fault),
+        }
+    }
+}
+
+impl FromStr for FaultRule {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        let Some((name, when)) = text.split_once(':') else {
+            return Ok(FaultRule::always(text.parse()?));
+        };
+        let bad = || SimError::FaultWhen { got: when.to_owned() };
+        let fault = name.parse()?;
+        let when = match when.split_once('=').ok_or_else(bad)? {
+            ("every", n) => When::Every(n.parse().ok().filter(|n| *n >= 1).ok_or_else(bad)?),
+            ("p", p) => When::Probability(
+                p.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(bad)?,
+            ),
+            _ => return Err(bad()),
+        };
+        Ok(FaultRule { fault, when })
+    }
+}
+
+/// Set apart from the seed of the gaps, so that both can use the sequence number as their stream.
+const FAULT_SEED: u64 = 0x6661_756c_7473_2121;
+
+/// The fault of request number `sequence` (from 1): of the first rule that hits it.
+#[must_use]
+pub fn pick(rules: &[FaultRule], skip_first: u64, seed: u64, sequence: u64) -> Option<Fault> {
+    if sequence <= skip_first || rules.is_empty() {
+        return None;
+    }
+    let mut generator = seeded(seed ^ FAULT_SEED, sequence);
+    // Each rule draws, hit or not, so that a rule's requests do not depend on the rules before.
+    let mut hit = None;
+    for rule in rules {
+        let hits = match rule.when {
+            When::Every(n) => sequence.is_multiple_of(n),
+            When::Probability(p) => generator.random_bool(p),
+        };
+        if hits && hit.is_none() {
+            hit = Some(rule.fault);
+        }
+    }
+    hit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_survive_printing_and_parsing() {
+        for fault in Fault::ALL {
+            for when in [When::Every(4), When::Probability(0.1)] {
+                let rule = FaultRule { fault: *fault, when };
+                assert_eq!(rule.to_string().parse::<FaultRule>().expect("own output"), rule);
+            }
+        }
+        assert_eq!("cut".parse::<FaultRule>().expect("name"), FaultRule::always(Fault::Cut));
+    }
+
+    #[test]
+    fn names_are_unique_and_described() {
+        let mut names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(Fault::ALL.iter().all(|fault| fault.describe().ends_with('.')));
+        assert!(!Fault::SlowHeaders.is_oddity() && Fault::Crlf.is_oddity());
+    }
+
+    #[test]
+    fn bad_rules_say_what_is_allowed() {
+        let message = |rule: &str| rule.parse::<FaultRule>().expect_err(rule).to_string();
+        let unknown = message("htp-429:every=4");
+        assert!(unknown.contains("htp-429") && unknown.contains("http-429"), "{unknown}");
+        assert!(unknown.contains("json-instead-of-stream"), "{unknown}");
+        for rule in ["cut:", "cut:every=0", "cut:p=1.5", "cut:p=x", "cut:often=3", "cut:p=NaN"] {
+            let text = message(rule);
+            assert!(text.contains("every=") && text.contains("p="), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_counts_from_one_and_the_first_rule_wins() {
+        let rules = ["cut:every=4", "crlf:every=2"].map(|r| r.parse().expect("rule"));
+        let picked: Vec<_> = (1..=8).map(|n| pick(&rules, 0, 1, n)).collect();
+        let (cut, crlf) = (Some(Fault::Cut), Some(Fault::Crlf));
+        assert_eq!(picked, [None, crlf, None, cut, None, crlf, None, cut]);
+        assert_eq!(pick(&rules, 4, 1, 4), None);
+        assert_eq!(pick(&rules, 4, 1, 8), cut);
+    }
+
+    #[test]
+    fn probability_repeats_and_is_about_right() {
+        let rules = ["cut:p=0.1".parse().expect("rule")];
+        let hits = |seed| -> Vec<u64> {
+            (1..=10_000).filter(|n| pick(&rules, 0, seed, *n).is_some()).collect()
+        };
+        assert_eq!(hits(1), hits(1));
+        assert_ne!(hits(1), hits(2));
+        assert!((850..1150).contains(&hits(1).len()));
+    }
+}

@@ -1,0 +1,296 @@
+//! Owns the latency model: how long a request waits for its first token, how far apart its tokens
+//! are, and how many of them there will be.
+//!
+//! Must not know about sockets, JSON or faults. Everything here is a pure function of the profile
+//! and the request's sequence number, so that a run repeats.
+
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, LogNormal, Normal};
+
+use crate::SimError;
+
+/// How the gaps between tokens vary around their mean.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Spread {
+    /// Every gap is the mean.
+    #[default]
+    Constant,
+    /// Normally distributed; a negative draw counts as no gap, which lifts the mean noticeably
+    /// only for a `cv` above 0.5.
+    Normal {
+        /// Standard deviation divided by the mean.
+        cv: f64,
+    },
+    /// Log-normally distributed: never negative, with a tail to the right.
+    LogNormal {
+        /// Standard deviation divided by the mean.
+        cv: f64,
+    },
+}
+
+/// The kind of a [`Spread`], without its width: what `--itl-dist` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SpreadKind {
+    /// See [`Spread::Constant`].
+    #[default]
+    Constant,
+    /// See [`Spread::Normal`].
+    Normal,
+    /// See [`Spread::LogNormal`].
+    LogNormal,
+}
+
+impl SpreadKind {
+    /// The spread of this kind with the given coefficient of variation.
+    #[must_use]
+    pub fn with_cv(self, cv: f64) -> Spread {
+        match self {
+            SpreadKind::Constant => Spread::Constant,
+            SpreadKind::Normal => Spread::Normal { cv },
+            SpreadKind::LogNormal => Spread::LogNormal { cv },
+        }
+    }
+}
+
+impl FromStr for SpreadKind {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        match text {
+            "constant" => Ok(SpreadKind::Constant),
+            "normal" => Ok(SpreadKind::Normal),
+            "log-normal" => Ok(SpreadKind::LogNormal),
+            _ => Err(SimError::Spread { got: text.to_owned() }),
+        }
+    }
+}
+
+impl std::fmt::Display for SpreadKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SpreadKind::Constant => "constant",
+            SpreadKind::Normal => "normal",
+            SpreadKind::LogNormal => "log-normal",
+        })
+    }
+}
+
+/// The latency model of the simulated server.
+///
+/// `time to first token = ttft_ms + prompt_tokens / prefill_tokens_per_s`, then one token per
+/// gap. The default profile has no latency at all: the server answers as fast as it can.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// The part of the time to first token that does not depend on the prompt, in milliseconds.
+    pub ttft_ms: f64,
+    /// Prefill speed in prompt tokens per second; 0 makes the prompt cost nothing.
+    pub prefill_tokens_per_s: f64,
+    /// Mean gap between two tokens of one request, in milliseconds.
+    pub itl_ms: f64,
+    /// How the gaps vary around their mean.
+    pub spread: Spread,
+    /// How many requests are served at once; the others wait their turn in order of arrival.
+    /// `None` serves all at once.
+    pub slots: Option<NonZeroUsize>,
+    /// Every answer has exactly this many tokens, whatever the request asks for.
+    pub output_tokens: Option<u32>,
+    /// How many tokens an answer has when the request does not say.
+    pub default_output_tokens: u32,
+    /// Seed of everything random: gaps and the requests that faults hit.
+    pub seed: u64,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Profile {
+            ttft_ms: 0.0,
+            prefill_tokens_per_s: 0.0,
+            itl_ms: 0.0,
+            spread: Spread::Constant,
+            slots: None,
+            output_tokens: None,
+            default_output_tokens: 128,
+            seed: 0,
+        }
+    }
+}
+
+/// The longest latency that a profile accepts, in milliseconds: one day. Far above any use, and
+/// far below where the arithmetic of deadlines could overflow.
+const LONGEST_MS: f64 = 86_400_000.0;
+
+impl Profile {
+    /// Checks that every number is usable.
+    ///
+    /// # Errors
+    /// [`SimError::Profile`] with the name, the value and what is allowed.
+    pub fn check(&self) -> Result<(), SimError> {
+        let in_range = |name: &'static str, got: f64, highest: f64, unit: &'static str| {
+            if got.is_finite() && (0.0..=highest).contains(&got) {
+                Ok(())
+            } else {
+                Err(SimError::Profile { name, got, highest, unit })
+            }
+        };
+        in_range("ttft-ms", self.ttft_ms, LONGEST_MS, "milliseconds")?;
+        in_range("prefill-tok-s", self.prefill_tokens_per_s, 1e12, "tokens per second")?;
+        in_range("itl-ms", self.itl_ms, LONGEST_MS, "milliseconds")?;
+        match self.spread {
+            Spread::Constant => Ok(()),
+            Spread::Normal { cv } | Spread::LogNormal { cv } => {
+                in_range("itl-cv", cv, 10.0, "standard deviation / mean")
+            }
+        }
+    }
+
+    /// Whether the server answers as fast as it can: no latency is configured at all.
+    #[must_use]
+    pub fn is_instant(&self) -> bool {
+        self.ttft_ms <= 0.0 && self.prefill_tokens_per_s <= 0.0 && self.itl_ms <= 0.0
+    }
+
+    /// From the start of service to the first token.
+    #[must_use]
+    pub fn time_to_first_token(&self, prompt_tokens: u64) -> Duration {
+        let prefill_s = if self.prefill_tokens_per_s > 0.0 {
+            prompt_tokens as f64 / self.prefill_tokens_per_s
+        } else {
+            0.0
+        };
+        // A tiny prefill rate must not overflow the timer.
+        Duration::from_secs_f64((self.ttft_ms / 1e3 + prefill_s).min(LONGEST_MS / 1e3))
+    }
+
+    /// How many tokens each choice of the answer has, and whether it ends for its length (rather
+    /// than because the model stopped by itself), when the request allows `asked` tokens.
+    #[must_use]
+    pub fn output_length(&self, asked: Option<u32>) -> (u32, bool) {
+        let tokens = self.output_tokens.or(asked).unwrap_or(self.default_output_tokens);
+        (tokens, asked.is_some_and(|limit| tokens >= limit))
+    }
+
+    /// The gaps between the tokens of request number `sequence`.
+    #[must_use]
+    pub fn gaps(&self, sequence: u64) -> Gaps {
+        let mean = Duration::from_secs_f64(self.itl_ms / 1e3);
+        let draw = match self.spread {
+            _ if mean.is_zero() => Draw::Constant,
+            Spread::Constant => Draw::Constant,
+            Spread::Normal { cv } => Draw::Normal(
+                Normal::from_mean_cv(self.itl_ms, cv).expect("the profile was checked"),
+                Box::new(seeded(self.seed, sequence)),
+            ),
+            Spread::LogNormal { cv } => Draw::LogNormal(
+                LogNormal::from_mean_cv(self.itl_ms, cv).expect("the profile was checked"),
+                Box::new(seeded(self.seed, sequence)),
+            ),
+        };
+        Gaps { mean, draw }
+    }
+}
+
+/// A generator of its own for each pair of seed and sequence number.
+pub(crate) fn seeded(seed: u64, sequence: u64) -> ChaCha8Rng {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(sequence);
+    generator
+}
+
+#[derive(Debug)]
+enum Draw {
+    Constant,
+    Normal(Normal<f64>, Box<ChaCha8Rng>),
+    LogNormal(LogNormal<f64>, Box<ChaCha8Rng>),
+}
+
+/// An endless sequence of gaps between tokens; see [`Profile::gaps`].
+#[derive(Debug)]
+pub struct Gaps {
+    mean: Duration,
+    draw: Draw,
+}
+
+impl Gaps {
+    /// The gap to the next token.
+    pub fn draw(&mut self) -> Duration {
+        let ms = match &mut self.draw {
+            Draw::Constant => return self.mean,
+            Draw::Normal(normal, generator) => normal.sample(generator),
+            Draw::LogNormal(normal, generator) => normal.sample(generator),
+        };
+        Duration::from_secs_f64(ms.clamp(0.0, LONGEST_MS) / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(spread: Spread) -> Profile {
+        Profile { itl_ms: 10.0, spread, seed: 7, ..Profile::default() }
+    }
+
+    #[test]
+    fn gaps_repeat_for_the_same_seed_and_sequence() {
+        let profile = profile(Spread::LogNormal { cv: 0.4 });
+        let draw = |sequence| {
+            let mut gaps = profile.gaps(sequence);
+            (0..50).map(|_| gaps.draw()).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(3), draw(3));
+        assert_ne!(draw(3), draw(4));
+        let other = Profile { seed: 8, ..profile.clone() };
+        assert_ne!(draw(3)[0], other.gaps(3).draw());
+    }
+
+    #[test]
+    fn gaps_have_the_mean_and_width_asked_for() {
+        for spread in [Spread::Normal { cv: 0.2 }, Spread::LogNormal { cv: 0.2 }] {
+            let mut gaps = profile(spread).gaps(1);
+            let drawn: Vec<f64> = (0..40_000).map(|_| gaps.draw().as_secs_f64() * 1e3).collect();
+            let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
+            let variance =
+                drawn.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
+            assert!((mean - 10.0).abs() < 0.05, "{spread:?}: mean {mean}");
+            assert!((variance.sqrt() - 2.0).abs() < 0.05, "{spread:?}: sd {}", variance.sqrt());
+        }
+    }
+
+    #[test]
+    fn constant_gaps_are_exact() {
+        let mut gaps = profile(Spread::Constant).gaps(1);
+        assert_eq!([gaps.draw(), gaps.draw()], [Duration::from_millis(10); 2]);
+    }
+
+    #[test]
+    fn first_token_time_grows_with_the_prompt() {
+        let profile =
+            Profile { ttft_ms: 50.0, prefill_tokens_per_s: 20_000.0, ..Profile::default() };
+        assert_eq!(profile.time_to_first_token(2000), Duration::from_millis(150));
+        let free = Profile { prefill_tokens_per_s: 0.0, ..profile };
+        assert_eq!(free.time_to_first_token(2000), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn output_length_follows_the_request_unless_fixed() {
+        let follows = Profile::default();
+        assert_eq!(follows.output_length(Some(5)), (5, true));
+        assert_eq!(follows.output_length(None), (128, false));
+        let fixed = Profile { output_tokens: Some(9), ..Profile::default() };
+        assert_eq!(fixed.output_length(Some(20)), (9, false));
+        assert_eq!(fixed.output_length(Some(9)), (9, true));
+        assert_eq!(fixed.output_length(None), (9, false));
+    }
+
+    #[test]
+    fn unusable_numbers_are_named() {
+        let profile = Profile { itl_ms: -1.0, ..Profile::default() };
+        let message = profile.check().expect_err("negative").to_string();
+        assert!(message.contains("itl-ms") && message.contains("-1"), "{message}");
+    }
+}
