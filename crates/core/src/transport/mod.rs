@@ -1,1 +1,610 @@
-//! (being written)
+//! Owns sockets: the only module that opens one. It sends a request's bytes and
+//! hands on the answer's bytes, each with the moment it arrived.
+//!
+//! It must not know tokens, JSON, data sets or metrics. Between a read and its
+//! time stamp nothing else happens; what the bytes mean is worked out after.
+
+mod connect;
+mod kernel_clock;
+mod proxy;
+mod socket;
+mod tls;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+pub use kernel_clock::Arrival;
+pub use proxy::{Proxy, ProxyEnv, ProxyError};
+pub use socket::{ReadContext, ReadStats, Socket, TimestampBeacon};
+pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
+
+use crate::http1::{Head, Progress, Receiver, ResponseReader};
+use crate::record::{ConnectCost, Failure, FailureKind};
+use crate::time::Timestamp;
+use connect::{Connected, connect, plain};
+use tls::PeerState;
+
+/// After its last event a stream should end at once. A server that keeps it
+/// open gets this long before the connection is given up.
+const END_GRACE: Duration = Duration::from_millis(250);
+
+/// A failure of the transport: the same words as in a record.
+pub type TransportError = Failure;
+
+/// How to get to a server.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// Straight.
+    Direct,
+    /// Through a proxy that forwards plain HTTP.
+    Forward(Proxy),
+    /// Through a proxy's tunnel.
+    Tunnel(Proxy),
+}
+
+/// Where requests go, and everything of them that is always the same.
+#[derive(Clone)]
+pub struct Target {
+    host: String,
+    port: u16,
+    route: Route,
+    tls: Option<TlsSetup>,
+    /// Request line and headers up to the value of `Content-Length`.
+    head: Vec<u8>,
+}
+
+impl fmt::Debug for Target {
+    // the head may hold a key
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a URL is no target.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It does not parse.
+    #[error("`{url}` is not a URL: {reason}")]
+    Url {
+        /// The text.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// Neither http nor https.
+    #[error("`{0}` is not an http:// or https:// URL")]
+    Scheme(String),
+    /// The proxy of the environment.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// A header that cannot be sent.
+    #[error("the header `{0}` holds characters that HTTP does not allow")]
+    Header(String),
+}
+
+impl Target {
+    /// Prepare to send to a URL.
+    ///
+    /// # Errors
+    /// When the URL, a header, the proxy or the certificates cannot be used.
+    pub fn new(
+        url: &Url,
+        headers: &[(String, String)],
+        proxies: &ProxyEnv,
+        trust: &TlsTrust,
+    ) -> Result<Self, TargetError> {
+        let tls = match url.scheme() {
+            "http" => None,
+            "https" => Some(TlsSetup::new(trust)?),
+            _ => return Err(TargetError::Scheme(url.to_string())),
+        };
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let port = url.port_or_known_default().unwrap_or(80);
+        let route = match (proxies.proxy_for(url)?, &tls) {
+            (None, _) => Route::Direct,
+            (Some(proxy), None) => Route::Forward(proxy),
+            (Some(proxy), Some(_)) => Route::Tunnel(proxy),
+        };
+        let mut target = Self {
+            host,
+            port,
+            route,
+            tls,
+            head: Vec::new(),
+        };
+        target.head = target.request_head(url, headers)?;
+        Ok(target)
+    }
+
+    /// The proxy that stands between, for a person; never with a password.
+    #[must_use]
+    pub fn proxy(&self) -> Option<String> {
+        match &self.route {
+            Route::Direct => None,
+            Route::Forward(proxy) | Route::Tunnel(proxy) => Some(format!("{proxy:?}")),
+        }
+    }
+
+    /// Where the trusted certificates come from; `None` without TLS.
+    #[must_use]
+    pub fn tls_roots(&self) -> Option<&str> {
+        self.tls.as_ref().map(|tls| tls.roots.as_str())
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    fn request_head(
+        &self,
+        url: &Url,
+        headers: &[(String, String)],
+    ) -> Result<Vec<u8>, TargetError> {
+        let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+        let default_port = if self.tls.is_some() { 443 } else { 80 };
+        let host = if self.port == default_port {
+            url.host_str().unwrap_or_default().to_owned()
+        } else {
+            self.authority()
+        };
+        let line = match &self.route {
+            Route::Forward(_) => format!("POST http://{host}{path} HTTP/1.1\r\n"),
+            _ => format!("POST {path} HTTP/1.1\r\n"),
+        };
+        let mut head = line.into_bytes();
+        let mut fields: Vec<(&str, &str)> = vec![
+            ("Host", &host),
+            ("User-Agent", concat!("evalscope/", env!("CARGO_PKG_VERSION"))),
+            ("Accept", "text/event-stream, application/json"),
+            ("Content-Type", "application/json"),
+        ];
+        if let Route::Forward(Proxy {
+            authorization: Some(authorization),
+            ..
+        }) = &self.route
+        {
+            fields.push(("Proxy-Authorization", authorization));
+        }
+        for (name, value) in headers {
+            let bad_name = name.is_empty() || !name.bytes().all(is_token_byte);
+            let bad_value = value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f);
+            if bad_name || bad_value {
+                return Err(TargetError::Header(name.clone()));
+            }
+            fields.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+            fields.push((name, value));
+        }
+        for (name, value) in fields {
+            // the length is ours to say
+            if name.eq_ignore_ascii_case("content-length")
+                || name.eq_ignore_ascii_case("transfer-encoding")
+            {
+                continue;
+            }
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"Content-Length: ");
+        Ok(head)
+    }
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To make a connection.
+    pub connect: Option<Duration>,
+    /// Between two reads.
+    pub read: Option<Duration>,
+    /// For a request from its dispatch to its end.
+    pub total: Option<Duration>,
+}
+
+/// Takes an answer apart as it comes.
+pub trait ResponseHandler {
+    /// The head has arrived.
+    fn head(&mut self, head: Head, at: Arrival);
+    /// Bytes of the body have arrived. All calls of one read carry one arrival,
+    /// and `read` tells reads apart.
+    fn body(&mut self, bytes: &[u8], at: Arrival, read: u64);
+    /// Nothing more is needed: the end may be left to come.
+    fn is_satisfied(&self) -> bool;
+    /// Nothing more can be understood: reading on is useless.
+    fn is_lost(&self) -> bool;
+}
+
+/// What is known of the sending of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendTimes {
+    /// A connection was ready.
+    pub connected: Option<Timestamp>,
+    /// Just before the first byte went to the kernel.
+    pub write_begun: Option<Timestamp>,
+    /// Just after the last one did.
+    pub write_done: Option<Timestamp>,
+    /// Arrival of the answer's first byte.
+    pub first_byte: Option<Timestamp>,
+    /// What the connection cost.
+    pub cost: ConnectCost,
+}
+
+/// A slot's line to the server: at most one connection, kept while it can be.
+#[derive(Debug)]
+pub struct Line {
+    target: Arc<Target>,
+    timeouts: Timeouts,
+    context: ReadContext,
+    connection: Option<Connected>,
+    /// Reads so far, over all connections.
+    reads: u64,
+    /// Room for the bytes of a request.
+    outgoing: Vec<u8>,
+}
+
+impl Line {
+    /// A line without a connection.
+    #[must_use]
+    pub fn new(target: Arc<Target>, timeouts: Timeouts, context: ReadContext) -> Self {
+        Self {
+            target,
+            timeouts,
+            context,
+            connection: None,
+            reads: 0,
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Send a body and hand the answer to `handler`; `times` fills as things
+    /// happen, so that it is true also when the call is given up half way.
+    ///
+    /// # Errors
+    /// Whatever kept the answer from coming to its end. There is no retry.
+    ///
+    /// # Cancel safety
+    /// When dropped, the connection is dropped with it.
+    pub async fn send(
+        &mut self,
+        body: &[u8],
+        times: &mut SendTimes,
+        handler: &mut impl ResponseHandler,
+    ) -> Result<(), TransportError> {
+        let dispatched = self.context.clock().now();
+        let total = self.timeouts.total.map(|total| dispatched.after(total));
+        let connection = self.take_connection().await?;
+        times.connected = Some(self.context.clock().now());
+        times.cost = connection.cost;
+        let mut exchange = Exchanging {
+            connection,
+            context: &self.context,
+            timeouts: &self.timeouts,
+            total,
+            reads: &mut self.reads,
+        };
+        self.outgoing.clear();
+        self.outgoing.extend_from_slice(&self.target.head);
+        self.outgoing
+            .extend_from_slice(body.len().to_string().as_bytes());
+        self.outgoing.extend_from_slice(b"\r\n\r\n");
+        self.outgoing.extend_from_slice(body);
+        let keep = exchange.run(&self.outgoing, times, handler).await?;
+        if keep {
+            let mut connection = exchange.connection;
+            connection.cost = ConnectCost {
+                reused: true,
+                ..ConnectCost::default()
+            };
+            self.connection = Some(connection);
+        }
+        // one large body must not stay in every slot
+        if self.outgoing.capacity() > 1 << 20 {
+            self.outgoing = Vec::new();
+        }
+        Ok(())
+    }
+
+    async fn take_connection(&mut self) -> Result<Connected, TransportError> {
+        // a server may close an idle connection at any time: looking before
+        // sending is no retry, since nothing has been sent
+        if let Some(connection) = self.connection.take()
+            && !connection.socket.is_stale()
+        {
+            return Ok(connection);
+        }
+        let connecting = connect(&self.target, &self.context);
+        match self.timeouts.connect.or(self.timeouts.total) {
+            None => connecting.await,
+            Some(limit) => tokio::time::timeout(limit, connecting)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(TransportError::new(
+                        FailureKind::ConnectTimeout,
+                        format!("no connection within {} s", limit.as_secs_f64()),
+                    ))
+                }),
+        }
+    }
+}
+
+struct Exchanging<'a> {
+    connection: Connected,
+    context: &'a ReadContext,
+    timeouts: &'a Timeouts,
+    total: Option<Timestamp>,
+    reads: &'a mut u64,
+}
+
+/// What a read led to.
+enum Step {
+    /// More is to come.
+    Go,
+    /// The peer will send no more; whether that is all is not yet judged.
+    Closed,
+    /// The answer is complete.
+    Complete { reusable: bool },
+}
+
+impl Exchanging<'_> {
+    /// Returns whether the connection may be used again.
+    async fn run(
+        &mut self,
+        request: &[u8],
+        times: &mut SendTimes,
+        handler: &mut impl ResponseHandler,
+    ) -> Result<bool, TransportError> {
+        times.write_begun = Some(self.context.clock().now());
+        let written = self.write(request).await;
+        times.write_done = Some(self.context.clock().now());
+        // a server that refuses early closes while we still write: its answer
+        // says more than the broken pipe
+        let write_error = match written {
+            Ok(()) => None,
+            Err(error) if error.kind == FailureKind::Reset => Some(error),
+            Err(error) => return Err(error),
+        };
+        let mut reader = ResponseReader::default();
+        let mut keep_alive = false;
+        let mut last_read = self.context.clock().now();
+        let mut satisfied_at: Option<Timestamp> = None;
+        let idle = tokio::time::sleep(self.wait(last_read, satisfied_at));
+        tokio::pin!(idle);
+        loop {
+            let step = {
+                let read = self.read(&mut reader, times, handler, &mut keep_alive);
+                tokio::select! {
+                    biased;
+                    step = read => Some(step),
+                    () = &mut idle => None,
+                }
+            };
+            let now = self.context.clock().now();
+            match step {
+                Some(Ok(Step::Complete { reusable })) => {
+                    return Ok(reusable && keep_alive && write_error.is_none());
+                }
+                Some(Ok(Step::Go | Step::Closed)) => last_read = now,
+                Some(Err(error)) => {
+                    // all that was asked for has come: how the connection ends
+                    // does not matter
+                    if handler.is_satisfied() {
+                        return Ok(false);
+                    }
+                    return Err(write_error.filter(|_| reader.untouched()).unwrap_or(error));
+                }
+                None => {}
+            }
+            if handler.is_lost() {
+                return Ok(false);
+            }
+            if satisfied_at.is_none() && handler.is_satisfied() {
+                satisfied_at = Some(now);
+                idle.as_mut()
+                    .reset(tokio::time::Instant::now() + self.wait(last_read, satisfied_at));
+            }
+            if idle.is_elapsed() {
+                if satisfied_at.is_some_and(|at| now.since(at) >= END_GRACE) {
+                    return Ok(false);
+                }
+                if let Some(error) = self.timed_out(now, last_read) {
+                    return Err(error);
+                }
+                // the timer was set before the last read: set it anew. Once for
+                // each period, not for each read.
+                idle.as_mut()
+                    .reset(tokio::time::Instant::now() + self.wait(last_read, satisfied_at));
+            }
+        }
+    }
+
+    /// How long to wait before looking at the limits again.
+    fn wait(&self, last_read: Timestamp, satisfied_at: Option<Timestamp>) -> Duration {
+        let now = self.context.clock().now();
+        let far = Duration::from_secs(24 * 3600);
+        let mut wait = far;
+        if let Some(read) = self.timeouts.read {
+            wait = wait.min(last_read.after(read).since(now));
+        }
+        if let Some(total) = self.total {
+            wait = wait.min(total.since(now));
+        }
+        if let Some(at) = satisfied_at {
+            wait = wait.min(at.after(END_GRACE).since(now));
+        }
+        // the runtime's timers have a resolution of a millisecond
+        wait + Duration::from_millis(1)
+    }
+
+    fn timed_out(&self, now: Timestamp, last_read: Timestamp) -> Option<TransportError> {
+        if let Some(read) = self.timeouts.read.filter(|read| now.since(last_read) >= *read) {
+            return Some(TransportError::new(
+                FailureKind::ReadTimeout,
+                format!("nothing arrived for {} s", read.as_secs_f64()),
+            ));
+        }
+        if self.total.is_some_and(|total| now >= total) {
+            let limit = self.timeouts.total.unwrap_or_default();
+            return Some(TransportError::new(
+                FailureKind::TotalTimeout,
+                format!("not finished within {} s", limit.as_secs_f64()),
+            ));
+        }
+        None
+    }
+
+    async fn write(&mut self, request: &[u8]) -> Result<(), TransportError> {
+        let sealed;
+        let bytes = match &mut self.connection.tls {
+            None => request,
+            Some(session) => {
+                sealed = session
+                    .write(request)
+                    .map_err(|error| TransportError::new(FailureKind::Tls, plain(&error)))?;
+                &sealed
+            }
+        };
+        let writing = self.connection.socket.write_all(bytes);
+        let limit = [self.timeouts.read, self.timeouts.total]
+            .into_iter()
+            .flatten()
+            .min();
+        let written = match limit {
+            None => writing.await,
+            Some(limit) => match tokio::time::timeout(limit, writing).await {
+                Ok(written) => written,
+                Err(_) => {
+                    return Err(TransportError::new(
+                        FailureKind::ReadTimeout,
+                        format!(
+                            "the server took no more of the request for {} s",
+                            limit.as_secs_f64()
+                        ),
+                    ));
+                }
+            },
+        };
+        written.map_err(|error| broken(&error, "sending the request"))
+    }
+
+    /// Read once. Cancel safe: bytes that were read have been handled.
+    async fn read(
+        &mut self,
+        reader: &mut ResponseReader,
+        times: &mut SendTimes,
+        handler: &mut impl ResponseHandler,
+        keep_alive: &mut bool,
+    ) -> Result<Step, TransportError> {
+        let tls = &mut self.connection.tls;
+        let reads = &mut *self.reads;
+        let outcome = self
+            .connection
+            .socket
+            .read(self.context, |bytes, arrival| {
+                *reads += 1;
+                let mut sink = Sink {
+                    handler,
+                    arrival,
+                    read: *reads,
+                    keep_alive,
+                };
+                let Some(session) = tls else {
+                    times.first_byte.get_or_insert(arrival.at);
+                    return consume(reader, bytes, &mut sink);
+                };
+                let mut result = Ok(Step::Go);
+                let opened = session.read(bytes, |plaintext| {
+                    times.first_byte.get_or_insert(arrival.at);
+                    if let Ok(Step::Go) = result {
+                        result = consume(reader, plaintext, &mut sink);
+                    }
+                });
+                match (opened, result) {
+                    (Err(reason), Ok(Step::Go)) => Err(TransportError::new(
+                        FailureKind::Tls,
+                        format!("TLS: {reason}"),
+                    )),
+                    (Ok(PeerState::Closed), Ok(Step::Go)) => Ok(Step::Closed),
+                    (_, result) => result,
+                }
+            })
+            .await;
+        match outcome {
+            Ok(Some(Ok(Step::Closed))) | Ok(None) => {}
+            Ok(Some(step)) => return step,
+            Err(error) => return Err(broken(&error, "reading the answer")),
+        }
+        if reader.complete_at_close() {
+            return Ok(Step::Complete { reusable: false });
+        }
+        let message = if reader.untouched() {
+            "the server closed the connection without an answer"
+        } else {
+            "the connection was closed in the middle of the answer"
+        };
+        Err(TransportError::new(FailureKind::Truncated, message))
+    }
+}
+
+fn broken(error: &io::Error, doing: &str) -> TransportError {
+    TransportError::new(
+        FailureKind::Reset,
+        format!("{} while {doing}", plain(error)),
+    )
+}
+
+fn consume(
+    reader: &mut ResponseReader,
+    bytes: &[u8],
+    sink: &mut Sink<'_, impl ResponseHandler>,
+) -> Result<Step, TransportError> {
+    match reader.push(bytes, sink) {
+        Ok((used, Progress::Complete)) => Ok(Step::Complete {
+            // bytes after an answer belong to nothing we asked for
+            reusable: used == bytes.len(),
+        }),
+        Ok((_, Progress::Incomplete)) => Ok(Step::Go),
+        Err(error) => Err(TransportError::new(
+            FailureKind::Malformed,
+            error.to_string(),
+        )),
+    }
+}
+
+struct Sink<'a, H> {
+    handler: &'a mut H,
+    arrival: Arrival,
+    read: u64,
+    keep_alive: &'a mut bool,
+}
+
+impl<H: ResponseHandler> Receiver for Sink<'_, H> {
+    fn head(&mut self, head: Head) {
+        *self.keep_alive = head.keep_alive;
+        self.handler.head(head, self.arrival);
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        self.handler.body(bytes, self.arrival, self.read);
+    }
+}

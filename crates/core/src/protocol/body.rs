@@ -1,0 +1,401 @@
+//! Owns request bodies: what a prompt, a template and the sampling options
+//! become on the wire.
+//!
+//! Who wins: `--extra-args`, then what the person typed, then the template,
+//! then a default. A prompt that is itself a body only gets what it lacks.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::dataset::Prompt;
+use crate::plan::sub_seed;
+
+/// The shape of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `messages`: `/v1/chat/completions`.
+    Chat,
+    /// `prompt`: `/v1/completions`.
+    Completions,
+}
+
+/// `--max-tokens`: one value, or a range drawn from for each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokens {
+    /// The same for all.
+    Fixed(u64),
+    /// Uniform, both ends included.
+    Uniform(u64, u64),
+}
+
+/// Everything that shapes a body besides the prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BodyRules {
+    /// Shape where the prompt leaves it open.
+    pub endpoint: Endpoint,
+    /// `--query-template`.
+    pub template: Option<Map<String, Value>>,
+    /// `%m` of the template.
+    pub model: String,
+    /// Fields that the person typed as flags; they override the template.
+    pub typed: Map<String, Value>,
+    /// Fields of default value; they only fill what is missing.
+    pub defaults: Map<String, Value>,
+    /// `max_tokens`.
+    pub max_tokens: MaxTokens,
+    /// The person typed `--max-tokens`.
+    pub max_tokens_typed: bool,
+    /// Ask for usage in streams (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// `--extra-args`; a `null` deletes a field.
+    pub extra: Map<String, Value>,
+    /// Root of the random draws.
+    pub seed: u64,
+}
+
+/// A request that can be sent without further thought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedRequest {
+    /// Position in its phase, from 0.
+    pub index: u64,
+    /// The serialised body.
+    pub body: Vec<u8>,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// Output was asked for: an answer without any is a failure.
+    pub output_asked: bool,
+}
+
+/// Why a body cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The template is no JSON object.
+    #[error("`--query-template` is not a JSON object: {0}")]
+    Template(String),
+}
+
+/// Builds the bodies of a run, in order.
+#[derive(Clone, Debug)]
+pub struct BodyBuilder {
+    rules: BodyRules,
+    template_has_prompt: bool,
+    rng: ChaCha8Rng,
+}
+
+impl BodyRules {
+    /// Read a template: a JSON object, in which `%m` and `%p` stand inside
+    /// strings.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn parse_template(text: &str) -> Result<Map<String, Value>, BodyError> {
+        match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => Ok(map),
+            Ok(other) => Err(BodyError::Template(format!("it is {}", kind_of(&other)))),
+            Err(error) => Err(BodyError::Template(error.to_string())),
+        }
+    }
+}
+
+impl BodyBuilder {
+    /// A builder; two with the same rules build the same bodies.
+    #[must_use]
+    pub fn new(rules: BodyRules) -> Self {
+        let template_has_prompt = rules
+            .template
+            .as_ref()
+            .is_some_and(|map| map.values().any(|v| mentions_prompt(v)));
+        let rng = ChaCha8Rng::seed_from_u64(sub_seed(rules.seed, "max_tokens"));
+        Self {
+            rules,
+            template_has_prompt,
+            rng,
+        }
+    }
+
+    /// The body for one prompt.
+    pub fn build(&mut self, index: u64, prompt: Prompt) -> PreparedRequest {
+        let max_tokens = match self.rules.max_tokens {
+            MaxTokens::Fixed(n) => n,
+            MaxTokens::Uniform(low, high) => self.rng.random_range(low..=high),
+        };
+        let own_body = matches!(prompt, Prompt::Body(_));
+        let mut body = self.base(prompt);
+        let rules = &self.rules;
+        if own_body {
+            fill(&mut body, &rules.typed);
+        } else {
+            for (key, value) in &rules.typed {
+                body.insert(key.clone(), value.clone());
+            }
+        }
+        fill(&mut body, &rules.defaults);
+        let has_limit =
+            body.contains_key("max_tokens") || body.contains_key("max_completion_tokens");
+        if !has_limit || rules.max_tokens_typed && !own_body {
+            body.remove("max_completion_tokens");
+            body.insert("max_tokens".to_owned(), max_tokens.into());
+        }
+        let stream = body.get("stream").and_then(Value::as_bool) == Some(true);
+        if !stream {
+            body.shift_remove("stream_options");
+        } else if rules.include_usage && !body.contains_key("stream_options") {
+            body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        } else if !rules.include_usage {
+            body.shift_remove("stream_options");
+        }
+        for (key, value) in &rules.extra {
+            if value.is_null() {
+                body.shift_remove(key);
+            } else if !own_body || !body.contains_key(key) {
+                body.insert(key.clone(), value.clone());
+            }
+        }
+        let limit = body
+            .get("max_tokens")
+            .or_else(|| body.get("max_completion_tokens"))
+            .and_then(Value::as_u64);
+        PreparedRequest {
+            index,
+            stream: body.get("stream").and_then(Value::as_bool) == Some(true),
+            output_asked: limit != Some(0),
+            body: serde_json::to_vec(&body).expect("a JSON value can be written"),
+        }
+    }
+
+    fn base(&self, prompt: Prompt) -> Map<String, Value> {
+        let Some(template) = &self.rules.template else {
+            let mut body = Map::new();
+            return match prompt {
+                Prompt::Body(own) => own,
+                prompt => {
+                    if !self.rules.model.is_empty() {
+                        body.insert("model".to_owned(), self.rules.model.clone().into());
+                    }
+                    self.place(&mut body, prompt);
+                    body
+                }
+            };
+        };
+        let mut body = template.clone();
+        match prompt {
+            // a whole body stands for itself
+            Prompt::Body(own) => return own,
+            prompt if self.template_has_prompt => {
+                let text = prompt.text();
+                for value in body.values_mut() {
+                    substitute(value, &self.rules.model, &text);
+                }
+            }
+            prompt => {
+                for value in body.values_mut() {
+                    substitute(value, &self.rules.model, "%p");
+                }
+                self.place(&mut body, prompt);
+            }
+        }
+        body
+    }
+
+    fn place(&self, body: &mut Map<String, Value>, prompt: Prompt) {
+        let (key, value) = match (self.rules.endpoint, prompt) {
+            (Endpoint::Chat, Prompt::Text(text)) => (
+                "messages",
+                json!([{"role": "user", "content": text}]),
+            ),
+            (Endpoint::Completions, Prompt::Text(text)) => ("prompt", Value::String(text)),
+            (_, Prompt::Messages(messages)) => ("messages", Value::Array(messages)),
+            (_, Prompt::Body(own)) => ("messages", Value::Object(own)),
+        };
+        body.insert(key.to_owned(), value);
+    }
+}
+
+fn fill(body: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (key, value) in from {
+        if !body.contains_key(key) {
+            body.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+fn mentions_prompt(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("%p"),
+        Value::Array(items) => items.iter().any(mentions_prompt),
+        Value::Object(map) => map.values().any(mentions_prompt),
+        _ => false,
+    }
+}
+
+fn substitute(value: &mut Value, model: &str, prompt: &str) {
+    match value {
+        Value::String(text) if text.contains("%m") || text.contains("%p") => {
+            *text = substituted(text, model, prompt);
+        }
+        Value::Array(items) => {
+            for item in items {
+                substitute(item, model, prompt);
+            }
+        }
+        Value::Object(map) => {
+            for item in map.values_mut() {
+                substitute(item, model, prompt);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One pass, so that a prompt holding `%m` stays as it is.
+fn substituted(text: &str, model: &str, prompt: &str) -> String {
+    let mut out = String::with_capacity(text.len() + prompt.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at..];
+        let (with, skip) = match tail.as_bytes().get(1) {
+            Some(b'm') => (model, 2),
+            Some(b'p') => (prompt, 2),
+            _ => ("%", 1),
+        };
+        out.push_str(with);
+        rest = &tail[skip..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> BodyRules {
+        BodyRules {
+            endpoint: Endpoint::Chat,
+            template: None,
+            model: "qwen".to_owned(),
+            typed: Map::new(),
+            defaults: json!({"temperature": 0.0, "stream": true})
+                .as_object()
+                .unwrap()
+                .clone(),
+            max_tokens: MaxTokens::Fixed(2048),
+            max_tokens_typed: false,
+            include_usage: true,
+            extra: Map::new(),
+            seed: 0,
+        }
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(map) = value else {
+            panic!("not an object")
+        };
+        map
+    }
+
+    fn body(rules: BodyRules, prompt: Prompt) -> String {
+        String::from_utf8(BodyBuilder::new(rules).build(0, prompt).body).unwrap()
+    }
+
+    #[test]
+    fn a_plain_chat_body() {
+        insta::assert_snapshot!(body(rules(), Prompt::Text("hi \"you\"".into())), @"");
+    }
+
+    #[test]
+    fn a_plain_completions_body_without_stream() {
+        let mut rules = rules();
+        rules.endpoint = Endpoint::Completions;
+        rules.typed = object(json!({"stream": false, "stop": ["a", "b"]}));
+        insta::assert_snapshot!(body(rules, Prompt::Text("hi".into())), @"");
+    }
+
+    #[test]
+    fn a_template_with_placeholders() {
+        let mut rules = rules();
+        rules.template = Some(
+            BodyRules::parse_template(
+                r#"{"model":"%m","messages":[{"role":"user","content":"Q: %p %x 100%"}],"max_tokens":7}"#,
+            )
+            .unwrap(),
+        );
+        insta::assert_snapshot!(body(rules.clone(), Prompt::Text("50% \"%m\"\n".into())), @"");
+        // what the person typed wins over the template, a default does not
+        rules.max_tokens_typed = true;
+        rules.max_tokens = MaxTokens::Fixed(9);
+        rules.typed = object(json!({"temperature": 0.5}));
+        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @"");
+    }
+
+    #[test]
+    fn a_template_without_a_prompt_gets_the_messages() {
+        let mut rules = rules();
+        rules.template = Some(
+            BodyRules::parse_template(
+                r#"{"model":"%m","messages":[],"stream":true,"stream_options":{"include_usage":true},"n":3}"#,
+            )
+            .unwrap(),
+        );
+        insta::assert_snapshot!(body(rules, Prompt::Messages(vec![json!({"role":"system","content":"s"})])), @"");
+    }
+
+    #[test]
+    fn a_whole_body_gets_only_what_it_lacks() {
+        let mut rules = rules();
+        rules.typed = object(json!({"model": "qwen", "temperature": 0.9}));
+        rules.extra = object(json!({"temperature": 1.5, "ignore_eos": true}));
+        let own = object(json!({"messages": [], "temperature": 0.1, "max_completion_tokens": 5}));
+        insta::assert_snapshot!(body(rules, Prompt::Body(own)), @"");
+    }
+
+    #[test]
+    fn extra_args_win_and_null_deletes() {
+        let mut rules = rules();
+        rules.extra = object(json!({"temperature": null, "ignore_eos": true, "max_tokens": 3}));
+        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @"");
+    }
+
+    #[test]
+    fn a_range_is_drawn_from_the_seed() {
+        let mut rules = rules();
+        rules.max_tokens = MaxTokens::Uniform(10, 20);
+        let draw = || {
+            let mut builder = BodyBuilder::new(rules.clone());
+            (0..100)
+                .map(|i| {
+                    let body = builder.build(i, Prompt::Text("x".into())).body;
+                    let value: Value = serde_json::from_slice(&body).unwrap();
+                    value["max_tokens"].as_u64().unwrap()
+                })
+                .collect::<Vec<_>>()
+        };
+        let drawn = draw();
+        assert_eq!(drawn, draw());
+        assert_eq!(drawn.iter().min(), Some(&10));
+        assert_eq!(drawn.iter().max(), Some(&20));
+    }
+
+    #[test]
+    fn a_template_must_be_an_object() {
+        let error = |text| BodyRules::parse_template(text).unwrap_err().to_string();
+        insta::assert_snapshot!(error("[1]"), @"");
+        insta::assert_snapshot!(error("{'a':1}"), @"");
+    }
+}

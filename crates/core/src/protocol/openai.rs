@@ -1,0 +1,678 @@
+//! Owns the reading of OpenAI chat completions and completions, streamed or
+//! whole, in the dialects that servers speak.
+//!
+//! It looks at each event once, keeps no text, and allocates nothing for an
+//! ordinary event: whether a field holds text is all that is asked of it.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{AnswerReader, AnswerState, EventMeaning};
+use crate::record::{Failure, FailureKind};
+
+/// Longest message of a failure, in characters.
+const MESSAGE_CHARS: usize = 300;
+
+/// Reads one answer.
+#[derive(Debug, Default)]
+pub struct OpenAiReader {
+    state: AnswerState,
+}
+
+impl AnswerReader for OpenAiReader {
+    fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
+        if data.starts_with(b"[DONE]") {
+            self.state.done = true;
+            return None;
+        }
+        if name == b"error" {
+            self.fail(FailureKind::ServerError, error_text(data));
+            return Some(EventMeaning::default());
+        }
+        match serde_json::from_slice::<Chunk<'_>>(data) {
+            Ok(chunk) => Some(self.read(&chunk, data)),
+            Err(error) => {
+                self.fail(
+                    FailureKind::Malformed,
+                    format!("an event is not a JSON object: {error}: {}", clip(data)),
+                );
+                Some(EventMeaning::default())
+            }
+        }
+    }
+
+    fn whole(&mut self, body: &[u8]) -> EventMeaning {
+        match serde_json::from_slice::<Chunk<'_>>(body) {
+            Ok(chunk) => {
+                let meaning = self.read(&chunk, body);
+                self.state.done = true;
+                meaning
+            }
+            Err(error) => {
+                self.fail(
+                    FailureKind::Malformed,
+                    format!("the answer is not a JSON object: {error}: {}", clip(body)),
+                );
+                EventMeaning::default()
+            }
+        }
+    }
+
+    fn state(&self) -> &AnswerState {
+        &self.state
+    }
+
+    fn take(&mut self) -> AnswerState {
+        std::mem::take(&mut self.state)
+    }
+}
+
+impl OpenAiReader {
+    fn read(&mut self, chunk: &Chunk<'_>, raw: &[u8]) -> EventMeaning {
+        if chunk.error.is_some() || chunk.object.0 {
+            let text = chunk
+                .error
+                .map_or_else(|| error_text(raw), |error| error_text(error.get().as_bytes()));
+            self.fail(FailureKind::ServerError, text);
+        }
+        if let Some(usage) = &chunk.usage {
+            usage.merge_into(&mut self.state.usage);
+        }
+        if self.state.response_id.is_none()
+            && let Some(id) = chunk.id
+        {
+            self.state.response_id = serde_json::from_str(id.get()).ok();
+        }
+        if let Some(reason) = &chunk.choices.finish_reason {
+            if reason == "error" {
+                self.fail(
+                    FailureKind::ServerError,
+                    "the server ended generation with finish_reason `error`".to_owned(),
+                );
+            }
+            self.state.finish_reason = Some(reason.clone());
+        }
+        chunk.choices.meaning
+    }
+
+    fn fail(&mut self, kind: FailureKind, message: String) {
+        // the first thing that went wrong is the reason of the rest
+        self.state
+            .failure
+            .get_or_insert_with(|| Failure::new(kind, message));
+    }
+}
+
+/// The message in an error of any of the usual forms.
+#[must_use]
+pub fn error_text(error: &[u8]) -> String {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(error) else {
+        return clip(error);
+    };
+    let inner = value.get("error").unwrap_or(&value);
+    let message = inner
+        .as_str()
+        .or_else(|| inner.get("message").and_then(|m| m.as_str()))
+        .or_else(|| inner.get("detail").and_then(|m| m.as_str()));
+    let Some(message) = message else {
+        return clip(error);
+    };
+    let code = ["code", "type"].iter().find_map(|key| match inner.get(key) {
+        Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
+        Some(serde_json::Value::Number(n)) => Some(n.to_string()),
+        _ => None,
+    });
+    match code {
+        Some(code) => clip(format!("{message} ({code})").as_bytes()),
+        None => clip(message.as_bytes()),
+    }
+}
+
+/// The beginning of a text on one line.
+#[must_use]
+pub fn clip(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(4 * MESSAGE_CHARS)]);
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MESSAGE_CHARS)
+        .collect();
+    if text.chars().nth(MESSAGE_CHARS).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// What we look for in an event or a whole answer. Unknown fields are skipped.
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(default)]
+    object: IsError,
+    #[serde(default)]
+    choices: Choices,
+    #[serde(default)]
+    usage: Option<UsageFields>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// All choices of an event, folded into one.
+#[derive(Debug, Default)]
+struct Choices {
+    meaning: EventMeaning,
+    finish_reason: Option<String>,
+}
+
+/// `"object": "error"`: vLLM's older form.
+#[derive(Debug, Default)]
+struct IsError(bool);
+
+/// Whether a value holds text, at any depth that matters.
+#[derive(Clone, Copy, Debug, Default)]
+struct HasText(bool);
+
+/// A count as servers write it; anything else is taken for missing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count(Option<u64>);
+
+#[derive(Debug, Default)]
+struct Reason(Option<String>);
+
+#[derive(Debug, Default, Deserialize)]
+struct UsageFields {
+    #[serde(default, alias = "input_tokens")]
+    prompt_tokens: Count,
+    #[serde(default, alias = "output_tokens")]
+    completion_tokens: Count,
+    #[serde(default, alias = "input_tokens_details")]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default, alias = "output_tokens_details")]
+    completion_tokens_details: Option<CompletionDetails>,
+    #[serde(default, alias = "prompt_cache_hit_tokens")]
+    cached_tokens: Count,
+    #[serde(default)]
+    reasoning_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct CompletionDetails {
+    #[serde(default)]
+    reasoning_tokens: Count,
+}
+
+impl UsageFields {
+    fn merge_into(&self, usage: &mut crate::record::Usage) {
+        let merge = |to: &mut Option<u64>, from: Option<u64>| {
+            if from.is_some() {
+                *to = from;
+            }
+        };
+        merge(&mut usage.prompt_tokens, self.prompt_tokens.0);
+        merge(&mut usage.completion_tokens, self.completion_tokens.0);
+        let cached = self.prompt_tokens_details.as_ref();
+        let cached = cached.and_then(|d| d.cached_tokens.0);
+        merge(&mut usage.cached_tokens, cached.or(self.cached_tokens.0));
+        let reasoning = self.completion_tokens_details.as_ref();
+        let reasoning = reasoning.and_then(|d| d.reasoning_tokens.0);
+        merge(
+            &mut usage.reasoning_tokens,
+            reasoning.or(self.reasoning_tokens.0),
+        );
+    }
+}
+
+/// A visitor method that takes a scalar and gives a fixed value.
+macro_rules! scalars {
+    ($value:expr; $($method:ident: $type:ty),*) => {
+        $(fn $method<E>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
+        fn visit_unit<E>(self) -> Result<Self::Value, E> { Ok($value) }
+    };
+}
+
+/// A visitor method pair that skips a list or an object.
+macro_rules! skip_nested {
+    ($value:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($value)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok($value)
+        }
+    };
+}
+
+macro_rules! deserialize_any_with {
+    ($type:ty, $visitor:expr) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any($visitor)
+            }
+        }
+    };
+}
+
+struct ChoicesVisitor;
+deserialize_any_with!(Choices, ChoicesVisitor);
+
+impl<'de> Visitor<'de> for ChoicesVisitor {
+    type Value = Choices;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of choices")
+    }
+
+    scalars!(Choices::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choices, A::Error> {
+        let mut all = Choices::default();
+        while let Some(choice) = seq.next_element::<Choice>()? {
+            all.meaning.token |= choice.meaning.token;
+            all.meaning.answer |= choice.meaning.answer;
+            if choice.finish_reason.is_some() {
+                all.finish_reason = choice.finish_reason;
+            }
+        }
+        Ok(all)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choices, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Choices::default())
+    }
+}
+
+#[derive(Default)]
+struct Choice {
+    meaning: EventMeaning,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ChoiceKey {
+    Delta,
+    Message,
+    Text,
+    FinishReason,
+    #[serde(other)]
+    Other,
+}
+
+struct ChoiceVisitor;
+deserialize_any_with!(Choice, ChoiceVisitor);
+
+impl<'de> Visitor<'de> for ChoiceVisitor {
+    type Value = Choice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a choice")
+    }
+
+    scalars!(Choice::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice, A::Error> {
+        let mut choice = Choice::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                ChoiceKey::Delta | ChoiceKey::Message => {
+                    let Delta(meaning) = map.next_value()?;
+                    choice.meaning.token |= meaning.token;
+                    choice.meaning.answer |= meaning.answer;
+                }
+                ChoiceKey::Text => {
+                    let HasText(text) = map.next_value()?;
+                    choice.meaning.token |= text;
+                    choice.meaning.answer |= text;
+                }
+                ChoiceKey::FinishReason => {
+                    let Reason(reason) = map.next_value()?;
+                    choice.finish_reason = reason;
+                }
+                ChoiceKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(choice)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choice, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Choice::default())
+    }
+}
+
+/// A `delta` or a `message`.
+#[derive(Default)]
+struct Delta(EventMeaning);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum DeltaKey {
+    Content,
+    Text,
+    Refusal,
+    ToolCalls,
+    FunctionCall,
+    Audio,
+    Reasoning,
+    ReasoningContent,
+    ReasoningDetails,
+    #[serde(other)]
+    Other,
+}
+
+struct DeltaVisitor;
+deserialize_any_with!(Delta, DeltaVisitor);
+
+impl<'de> Visitor<'de> for DeltaVisitor {
+    type Value = Delta;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a delta")
+    }
+
+    scalars!(Delta::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Delta, A::Error> {
+        let mut meaning = EventMeaning::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                DeltaKey::Content
+                | DeltaKey::Text
+                | DeltaKey::Refusal
+                | DeltaKey::ToolCalls
+                | DeltaKey::FunctionCall
+                | DeltaKey::Audio => {
+                    let HasText(text) = map.next_value()?;
+                    meaning.token |= text;
+                    meaning.answer |= text;
+                }
+                DeltaKey::Reasoning | DeltaKey::ReasoningContent | DeltaKey::ReasoningDetails => {
+                    let HasText(text) = map.next_value()?;
+                    meaning.token |= text;
+                }
+                DeltaKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Delta(meaning))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Delta, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Delta::default())
+    }
+}
+
+/// Keys under which generated text stands inside parts, tool calls and
+/// reasoning details. Not `data`: that is encrypted reasoning.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum TextKey {
+    Arguments,
+    Content,
+    Custom,
+    Function,
+    Input,
+    Name,
+    Summary,
+    Text,
+    Thinking,
+    Transcript,
+    #[serde(other)]
+    Other,
+}
+
+struct TextVisitor;
+deserialize_any_with!(HasText, TextVisitor);
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = HasText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    scalars!(HasText(false); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+
+    fn visit_str<E>(self, text: &str) -> Result<HasText, E> {
+        Ok(HasText(!text.is_empty()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<HasText, A::Error> {
+        let mut any = false;
+        while let Some(HasText(text)) = seq.next_element()? {
+            any |= text;
+        }
+        Ok(HasText(any))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HasText, A::Error> {
+        let mut any = false;
+        while let Some(key) = map.next_key()? {
+            if let TextKey::Other = key {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                let HasText(text) = map.next_value()?;
+                any |= text;
+            }
+        }
+        Ok(HasText(any))
+    }
+}
+
+struct CountVisitor;
+deserialize_any_with!(Count, CountVisitor);
+
+impl<'de> Visitor<'de> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a count")
+    }
+
+    scalars!(Count(None); visit_bool: bool, visit_str: &str);
+
+    fn visit_u64<E>(self, n: u64) -> Result<Count, E> {
+        Ok(Count(Some(n)))
+    }
+
+    fn visit_i64<E>(self, n: i64) -> Result<Count, E> {
+        Ok(Count(u64::try_from(n).ok()))
+    }
+
+    fn visit_f64<E>(self, n: f64) -> Result<Count, E> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be a whole number that fits"
+        )]
+        let whole = (n >= 0.0 && n.fract() == 0.0 && n < 1e15).then_some(n as u64);
+        Ok(Count(whole))
+    }
+
+    skip_nested!(Count(None));
+}
+
+struct ReasonVisitor;
+deserialize_any_with!(Reason, ReasonVisitor);
+
+impl<'de> Visitor<'de> for ReasonVisitor {
+    type Value = Reason;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a finish reason")
+    }
+
+    scalars!(Reason(None); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+
+    fn visit_str<E>(self, text: &str) -> Result<Reason, E> {
+        // an empty one means "not yet" at some servers
+        Ok(Reason((!text.is_empty()).then(|| text.to_owned())))
+    }
+
+    skip_nested!(Reason(None));
+}
+
+struct IsErrorVisitor;
+deserialize_any_with!(IsError, IsErrorVisitor);
+
+impl<'de> Visitor<'de> for IsErrorVisitor {
+    type Value = IsError;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object's name")
+    }
+
+    scalars!(IsError(false); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+
+    fn visit_str<E>(self, text: &str) -> Result<IsError, E> {
+        Ok(IsError(text == "error"))
+    }
+
+    skip_nested!(IsError(false));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Usage;
+
+    fn meaning(data: &str) -> (bool, bool) {
+        let mut reader = OpenAiReader::default();
+        let meaning = reader.event(b"", data.as_bytes()).unwrap();
+        assert_eq!(reader.state.failure, None, "{data}");
+        (meaning.token, meaning.answer)
+    }
+
+    fn delta(delta: &str) -> (bool, bool) {
+        meaning(&format!(
+            r#"{{"id":"x","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#
+        ))
+    }
+
+    #[test]
+    fn what_is_a_token_and_what_is_not() {
+        const NO: (bool, bool) = (false, false);
+        const THOUGHT: (bool, bool) = (true, false);
+        const ANSWER: (bool, bool) = (true, true);
+        for (text, want) in [
+            (r#"{"role":"assistant","content":""}"#, NO),
+            (r#"{"role":"assistant"}"#, NO),
+            (r#"{"content":null,"tool_calls":null}"#, NO),
+            ("{}", NO),
+            ("null", NO),
+            (r#"{"content":"a"}"#, ANSWER),
+            (r#"{"content":"\n"}"#, ANSWER),
+            (r#"{"content":[{"type":"text","text":"a"}]}"#, ANSWER),
+            (r#"{"reasoning_content":"a","content":null}"#, THOUGHT),
+            (r#"{"reasoning":"a","content":""}"#, THOUGHT),
+            (r#"{"reasoning":"","content":"b"}"#, ANSWER),
+            (r#"{"reasoning_details":[{"type":"reasoning.text","text":"a"}]}"#, THOUGHT),
+            (r#"{"reasoning_details":[{"type":"reasoning.summary","summary":"a"}]}"#, THOUGHT),
+            (r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"Zm9v"}]}"#, NO),
+            (r#"{"refusal":"no"}"#, ANSWER),
+            (r#"{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}"#, ANSWER),
+            (r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}"#, ANSWER),
+            (r#"{"tool_calls":[{"index":0,"function":{"arguments":""}}]}"#, NO),
+            (r#"{"tool_calls":[]}"#, NO),
+            (r#"{"function_call":{"arguments":"x"}}"#, ANSWER),
+        ] {
+            assert_eq!(delta(text), want, "{text}");
+        }
+        assert_eq!(meaning(r#"{"choices":[{"text":"a"}]}"#), ANSWER);
+        assert_eq!(meaning(r#"{"choices":[{"text":""}]}"#), NO);
+        assert_eq!(meaning(r#"{"choices":[]}"#), NO);
+        assert_eq!(meaning(r#"{"choices":null,"error":null}"#), NO);
+        assert_eq!(
+            meaning(r#"{"choices":[{"delta":{"content":""}},{"delta":{"content":"b"}}]}"#),
+            ANSWER
+        );
+    }
+
+    #[test]
+    fn the_last_usage_that_says_something_wins() {
+        let mut reader = OpenAiReader::default();
+        for data in [
+            r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#,
+            r#"{"choices":[],"usage":null}"#,
+            r#"{"usage":{"prompt_tokens":null,"completion_tokens":2.0,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":1}}}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens_details":null}}"#,
+        ] {
+            reader.event(b"", data.as_bytes());
+        }
+        assert_eq!(
+            reader.state.usage,
+            Usage {
+                prompt_tokens: Some(7),
+                completion_tokens: Some(2),
+                cached_tokens: Some(4),
+                reasoning_tokens: Some(1),
+            }
+        );
+    }
+
+    fn failure(name: &str, data: &str) -> Option<String> {
+        let mut reader = OpenAiReader::default();
+        reader.event(name.as_bytes(), data.as_bytes());
+        let failure = reader.state.failure?;
+        Some(format!("{}: {}", failure.kind, failure.message))
+    }
+
+    #[test]
+    fn errors_in_a_stream_of_status_200() {
+        for (name, data, want) in [
+            ("", r#"{"error":{"message":"out of memory","type":"server_error","code":500}}"#,
+                Some("server_error: out of memory (500)")),
+            ("", r#"{"error":"overloaded"}"#, Some("server_error: overloaded")),
+            ("", r#"{"object":"error","message":"bad","code":400}"#, Some("server_error: bad (400)")),
+            ("error", r#"{"message":"bad"}"#, Some("server_error: bad")),
+            ("error", "plain text", Some("server_error: plain text")),
+            ("", r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#,
+                Some("server_error: the server ended generation with finish_reason `error`")),
+            ("", r#"{"error":null,"choices":[]}"#, None),
+            ("message", r#"{"choices":[]}"#, None),
+        ] {
+            assert_eq!(failure(name, data).as_deref(), want, "{data}");
+        }
+        assert!(failure("", r#"{"choices":["#).unwrap().starts_with("malformed: "));
+        assert!(failure("", "123").unwrap().starts_with("malformed: "));
+        assert!(failure("", "\u{fffd}").unwrap().starts_with("malformed: "));
+    }
+
+    #[test]
+    fn a_whole_answer() {
+        let mut reader = OpenAiReader::default();
+        let meaning = reader.whole(
+            br#"{"id":"cmpl-1","object":"text_completion","choices":[{"index":0,"text":"hi","finish_reason":"length"}],"usage":{"prompt_tokens":1,"total_tokens":17,"completion_tokens":16}}"#,
+        );
+        assert!(meaning.token);
+        let state = reader.take();
+        assert_eq!(state.finish_reason.as_deref(), Some("length"));
+        assert_eq!(state.response_id.as_deref(), Some("cmpl-1"));
+        assert_eq!(state.usage.completion_tokens, Some(16));
+        assert!(state.done);
+    }
+
+    #[test]
+    fn long_messages_are_clipped_on_one_line() {
+        let text = clip(&"é\n".repeat(1000).into_bytes());
+        assert_eq!(text.chars().count(), MESSAGE_CHARS + 1);
+        assert!(!text.contains('\n'));
+    }
+}

@@ -1,0 +1,163 @@
+//! Owns the conversion of the kernel's receive times, which are wall-clock
+//! times, to the run's monotonic clock.
+//!
+//! The two scales differ by an offset that changes only when somebody steps the
+//! wall clock (slewing moves both alike). The offset is sampled at every read,
+//! so that a step is seen before it can bend an arrival.
+
+use crate::record::ArrivalClock;
+use crate::time::{RunClock, Timestamp, monotonic_ns, wall_ns};
+
+/// When bytes arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The moment.
+    pub at: Timestamp,
+    /// Who says so.
+    pub clock: ArrivalClock,
+    /// How long the bytes then waited for user space, nanoseconds; `None`
+    /// without a kernel time.
+    pub handling_ns: Option<u64>,
+}
+
+/// A sample whose two monotonic readings are further apart was interrupted.
+const MAX_SAMPLE_GAP_NS: u64 = 20_000;
+
+/// A change of the offset beyond this is a step: far above the error of a
+/// sample, far below a latency that matters.
+const STEP_NS: u64 = 50_000;
+
+/// Bytes that waited in the kernel across a step carry times of the old scale.
+/// For this long after one, the user clock stamps.
+const QUARANTINE_NS: u64 = 1_000_000_000;
+
+/// The three readings of one sample of the offset.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    before_ns: u64,
+    wall_ns: u64,
+    after_ns: u64,
+}
+
+/// The offset between the wall clock and the monotonic clock, as last seen.
+#[derive(Debug, Default)]
+pub(crate) struct OffsetTracker {
+    /// Wall minus monotonic, nanoseconds.
+    offset_ns: Option<u64>,
+    quarantine_until_ns: u64,
+    steps: u64,
+}
+
+impl OffsetTracker {
+    /// Turn the kernel's wall-clock time of a read that has just returned into
+    /// a moment of the run; without one, stamp the present moment.
+    pub(crate) fn stamp(&mut self, clock: &RunClock, kernel_wall_ns: Option<u64>) -> Arrival {
+        let sample = Sample {
+            before_ns: monotonic_ns(),
+            wall_ns: wall_ns(),
+            after_ns: monotonic_ns(),
+        };
+        let monotonic = self.convert(sample, kernel_wall_ns);
+        match monotonic {
+            Some(arrived_ns) => Arrival {
+                at: clock.at_monotonic(arrived_ns),
+                clock: ArrivalClock::Kernel,
+                handling_ns: Some(sample.before_ns.saturating_sub(arrived_ns)),
+            },
+            // the reading right after the read
+            None => Arrival {
+                at: clock.at_monotonic(sample.before_ns),
+                clock: ArrivalClock::User,
+                handling_ns: None,
+            },
+        }
+    }
+
+    /// Steps of the wall clock so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn convert(&mut self, sample: Sample, kernel_wall_ns: Option<u64>) -> Option<u64> {
+        self.observe(sample);
+        let arrived = kernel_wall_ns?.checked_sub(self.offset_ns?)?;
+        if sample.before_ns < self.quarantine_until_ns {
+            return None;
+        }
+        // never later than now: the sample's own error
+        Some(arrived.min(sample.before_ns))
+    }
+
+    fn observe(&mut self, sample: Sample) {
+        if sample.after_ns - sample.before_ns > MAX_SAMPLE_GAP_NS && self.offset_ns.is_some() {
+            return;
+        }
+        let middle = sample.before_ns + (sample.after_ns - sample.before_ns) / 2;
+        // a wall clock before the boot of the machine gives no offset
+        let Some(seen) = sample.wall_ns.checked_sub(middle) else {
+            self.offset_ns = None;
+            return;
+        };
+        if self
+            .offset_ns
+            .is_some_and(|offset| offset.abs_diff(seen) > STEP_NS)
+        {
+            self.steps += 1;
+            self.quarantine_until_ns = sample.after_ns + QUARANTINE_NS;
+        }
+        self.offset_ns = Some(seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: u64 = 1_700_000_000_000_000_000;
+
+    fn sample(at: u64, offset: u64) -> Sample {
+        Sample {
+            before_ns: at,
+            wall_ns: at + 25 + offset,
+            after_ns: at + 50,
+        }
+    }
+
+    #[test]
+    fn a_late_reader_still_learns_the_arrival() {
+        let mut tracker = OffsetTracker::default();
+        // the bytes came at 1 ms; the read happens 10 ms later
+        let arrived = tracker.convert(sample(11_000_000, WALL), Some(WALL + 1_000_000));
+        assert_eq!(arrived, Some(1_000_000));
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_bends_nothing() {
+        for step in [-3_600_000_000_000_i64, -60_000, 60_000, 86_400_000_000_000] {
+            let mut tracker = OffsetTracker::default();
+            tracker.convert(sample(1_000_000, WALL), Some(WALL + 900_000));
+            let stepped = WALL.wrapping_add_signed(step);
+            // read across the step: the old scale's time must not be believed
+            let late = tracker.convert(sample(2_000_000, stepped), Some(WALL + 1_900_000));
+            assert_eq!((late, tracker.steps()), (None, 1), "{step}");
+            let waited = tracker.convert(sample(2_100_000, stepped), Some(WALL + 1_950_000));
+            assert_eq!(waited, None);
+            let after = 2_000_000 + QUARANTINE_NS + 1_000_000;
+            let good = tracker.convert(sample(after, stepped), Some(stepped + after - 7));
+            assert_eq!(good, Some(after - 7));
+        }
+    }
+
+    #[test]
+    fn an_interrupted_sample_is_no_step() {
+        let mut tracker = OffsetTracker::default();
+        tracker.convert(sample(1_000, WALL), None);
+        let interrupted = Sample {
+            before_ns: 10_000,
+            wall_ns: WALL + 5_010_000,
+            after_ns: 5_020_000,
+        };
+        assert_eq!(tracker.convert(interrupted, Some(WALL + 9_000)), Some(9_000));
+        assert_eq!(tracker.steps(), 0);
+    }
+}

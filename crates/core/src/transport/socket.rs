@@ -1,0 +1,366 @@
+//! Owns the one kind of I/O object of this crate: a connected TCP socket that
+//! says of each read when its bytes arrived.
+//!
+//! On Linux the kernel's receive time comes with every read
+//! (`SO_TIMESTAMPNS`, `recvmsg`); elsewhere, and when the kernel gives none,
+//! the monotonic clock right after the read stands in.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::kernel_clock::{Arrival, OffsetTracker};
+use crate::metrics::{HANDLING_BITS, SharedHistogram};
+use crate::record::ArrivalClock;
+use crate::time::RunClock;
+
+/// Bytes of one read at most. Larger than what a socket usually holds; shared
+/// by all streams of a thread.
+const READ_BYTES: usize = 128 << 10;
+
+/// What a receiving thread counts of itself; others may look at any time.
+#[derive(Debug)]
+pub struct ReadStats {
+    /// From arrival to handling, nanoseconds.
+    pub handling: SharedHistogram,
+    /// Reads stamped by the kernel.
+    pub kernel_reads: AtomicU64,
+    /// Reads stamped by the user clock.
+    pub user_reads: AtomicU64,
+    /// Steps of the wall clock.
+    pub clock_steps: AtomicU64,
+}
+
+impl Default for ReadStats {
+    fn default() -> Self {
+        Self {
+            handling: SharedHistogram::new(HANDLING_BITS),
+            kernel_reads: AtomicU64::new(0),
+            user_reads: AtomicU64::new(0),
+            clock_steps: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What all streams of one receiving thread share: the buffer that bytes are
+/// read into, and the thread's view of the clocks. Not shared between threads,
+/// so there is no lock on the receiving path.
+#[derive(Debug, Clone)]
+pub struct ReadContext {
+    clock: RunClock,
+    scratch: Rc<RefCell<Scratch>>,
+    stats: Arc<ReadStats>,
+    /// Do not ask the kernel for times.
+    user_clock_only: bool,
+}
+
+#[derive(Debug)]
+struct Scratch {
+    bytes: Vec<u8>,
+    control: Vec<u8>,
+    offset: OffsetTracker,
+}
+
+impl ReadContext {
+    /// A context for a thread.
+    #[must_use]
+    pub fn new(clock: RunClock, stats: Arc<ReadStats>, user_clock_only: bool) -> Self {
+        Self {
+            clock,
+            scratch: Rc::new(RefCell::new(Scratch {
+                bytes: vec![0; READ_BYTES],
+                control: control_buffer(),
+                offset: OffsetTracker::default(),
+            })),
+            stats,
+            user_clock_only,
+        }
+    }
+
+    /// The run's clock.
+    #[must_use]
+    pub fn clock(&self) -> &RunClock {
+        &self.clock
+    }
+
+    fn stamp(&self, offset: &mut OffsetTracker, kernel_wall_ns: Option<u64>) -> Arrival {
+        let arrival = offset.stamp(&self.clock, kernel_wall_ns);
+        // this thread alone writes: a load and a store are enough
+        let add = |counter: &AtomicU64| {
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        };
+        match arrival.clock {
+            ArrivalClock::Kernel => add(&self.stats.kernel_reads),
+            ArrivalClock::User => add(&self.stats.user_reads),
+        }
+        if let Some(handling) = arrival.handling_ns {
+            self.stats.handling.record(handling);
+        }
+        self.stats
+            .clock_steps
+            .store(offset.steps(), Ordering::Relaxed);
+        arrival
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::Socket;
+#[cfg(target_os = "linux")]
+pub use linux::TimestampBeacon;
+#[cfg(target_os = "linux")]
+use linux::control_buffer;
+
+#[cfg(not(target_os = "linux"))]
+pub use portable::Socket;
+#[cfg(not(target_os = "linux"))]
+pub use portable::TimestampBeacon;
+#[cfg(not(target_os = "linux"))]
+use portable::control_buffer;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::{IoSliceMut, Write};
+    use std::net::{TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
+
+    use nix::errno::Errno;
+    use nix::sys::socket::{
+        ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
+    };
+    use tokio::io::unix::AsyncFd;
+
+    use super::{Arrival, ReadContext, Scratch, io};
+    use crate::time::timespec_ns;
+
+    pub(super) fn control_buffer() -> Vec<u8> {
+        nix::cmsg_space!(nix::sys::time::TimeSpec)
+    }
+
+    /// Keeps the kernel stamping. The first socket that asks for receive times
+    /// turns stamping on for the whole machine, a moment later and off again
+    /// with the last one: hold a beacon from before the first connection on.
+    #[derive(Debug)]
+    pub struct TimestampBeacon {
+        _socket: Option<UdpSocket>,
+    }
+
+    impl TimestampBeacon {
+        /// Light a beacon. Without one, the first reads may lack kernel times.
+        #[must_use]
+        pub fn light() -> Self {
+            let socket = UdpSocket::bind(("127.0.0.1", 0)).ok();
+            if let Some(socket) = &socket {
+                // a kernel that refuses gives no times: the reads will say so
+                let _ = setsockopt(socket, ReceiveTimestampns, &true);
+            }
+            Self { _socket: socket }
+        }
+    }
+
+    /// See the module.
+    #[derive(Debug)]
+    pub struct Socket {
+        fd: AsyncFd<TcpStream>,
+    }
+
+    impl Socket {
+        /// Take over a connected stream.
+        ///
+        /// # Errors
+        /// When it cannot be watched by the runtime.
+        pub fn new(stream: tokio::net::TcpStream, context: &ReadContext) -> io::Result<Self> {
+            stream.set_nodelay(true)?;
+            let stream = stream.into_std()?;
+            if !context.user_clock_only {
+                // refused: the reads carry no kernel time, and the record says so
+                let _ = setsockopt(&stream, ReceiveTimestampns, &true);
+            }
+            Ok(Self {
+                fd: AsyncFd::new(stream)?,
+            })
+        }
+
+        /// Read once and hand the bytes and their arrival to `sink`. `None` at
+        /// the orderly end of the stream.
+        ///
+        /// # Errors
+        /// As the system reports them.
+        ///
+        /// # Cancel safety
+        /// Nothing is read unless `sink` is called.
+        pub async fn read<R>(
+            &self,
+            context: &ReadContext,
+            sink: impl FnOnce(&[u8], Arrival) -> R,
+        ) -> io::Result<Option<R>> {
+            loop {
+                let mut ready = self.fd.readable().await?;
+                let scratch = &mut *context.scratch.borrow_mut();
+                match receive(self.fd.get_ref(), scratch) {
+                    Ok((0, _)) => return Ok(None),
+                    Ok((n, kernel_wall_ns)) => {
+                        let arrival = context.stamp(&mut scratch.offset, kernel_wall_ns);
+                        // a read that did not fill the buffer emptied the socket,
+                        // and new bytes make a new edge: spare the read that
+                        // would only say "nothing"
+                        if n < scratch.bytes.len() {
+                            ready.clear_ready();
+                        }
+                        return Ok(Some(sink(&scratch.bytes[..n], arrival)));
+                    }
+                    Err(Errno::EAGAIN) => ready.clear_ready(),
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+
+        /// Write all bytes.
+        ///
+        /// # Errors
+        /// As the system reports them.
+        pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+            loop {
+                match self.fd.get_ref().write(bytes) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(n) if n == bytes.len() => return Ok(()),
+                    Ok(n) => bytes = &bytes[n..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.fd.writable().await?.clear_ready();
+                        // the edge may have come between the write and the wait
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+
+        /// An idle connection on which anything is to be read, an end included,
+        /// cannot carry another request.
+        pub fn is_stale(&self) -> bool {
+            let mut byte = [0];
+            let mut iov = [IoSliceMut::new(&mut byte)];
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+            let fd = self.fd.get_ref().as_raw_fd();
+            !matches!(
+                recvmsg::<()>(fd, &mut iov, None, flags),
+                Err(Errno::EAGAIN)
+            )
+        }
+    }
+
+    fn receive(stream: &TcpStream, scratch: &mut Scratch) -> Result<(usize, Option<u64>), Errno> {
+        let mut iov = [IoSliceMut::new(&mut scratch.bytes)];
+        let message = recvmsg::<()>(
+            stream.as_raw_fd(),
+            &mut iov,
+            Some(&mut scratch.control),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        let kernel_wall_ns = message.cmsgs().ok().and_then(|mut messages| {
+            messages.find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(at) => {
+                    Some(timespec_ns(at.tv_sec(), at.tv_nsec()))
+                }
+                _ => None,
+            })
+        });
+        Ok((message.bytes, kernel_wall_ns))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod portable {
+    use tokio::net::TcpStream;
+
+    use super::{Arrival, ReadContext, io};
+
+    pub(super) fn control_buffer() -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Nothing to hold here: this system gives no receive times.
+    #[derive(Debug)]
+    pub struct TimestampBeacon;
+
+    impl TimestampBeacon {
+        /// Nothing to do.
+        #[must_use]
+        pub fn light() -> Self {
+            Self
+        }
+    }
+
+    /// See the module.
+    #[derive(Debug)]
+    pub struct Socket {
+        stream: TcpStream,
+    }
+
+    impl Socket {
+        /// Take over a connected stream.
+        ///
+        /// # Errors
+        /// As the system reports them.
+        pub fn new(stream: TcpStream, _context: &ReadContext) -> io::Result<Self> {
+            stream.set_nodelay(true)?;
+            Ok(Self { stream })
+        }
+
+        /// Read once and hand the bytes and their arrival to `sink`. `None` at
+        /// the orderly end of the stream.
+        ///
+        /// # Errors
+        /// As the system reports them.
+        ///
+        /// # Cancel safety
+        /// Nothing is read unless `sink` is called.
+        pub async fn read<R>(
+            &self,
+            context: &ReadContext,
+            sink: impl FnOnce(&[u8], Arrival) -> R,
+        ) -> io::Result<Option<R>> {
+            loop {
+                self.stream.readable().await?;
+                let scratch = &mut *context.scratch.borrow_mut();
+                match self.stream.try_read(&mut scratch.bytes) {
+                    Ok(0) => return Ok(None),
+                    Ok(n) => {
+                        let arrival = context.stamp(&mut scratch.offset, None);
+                        return Ok(Some(sink(&scratch.bytes[..n], arrival)));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+
+        /// Write all bytes.
+        ///
+        /// # Errors
+        /// As the system reports them.
+        pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+            while !bytes.is_empty() {
+                self.stream.writable().await?;
+                match self.stream.try_write(bytes) {
+                    Ok(n) => bytes = &bytes[n..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        }
+
+        /// An idle connection on which anything is to be read, an end included,
+        /// cannot carry another request.
+        pub fn is_stale(&self) -> bool {
+            let mut byte = [0];
+            !matches!(
+                self.stream.try_read(&mut byte),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock
+            )
+        }
+    }
+}
