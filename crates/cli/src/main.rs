@@ -1,1 +1,24 @@
-fn main(){}
+//! Owns the process: arguments in, exit code out.
+
+mod args;
+mod console;
+mod failure;
+mod habits;
+mod log;
+mod perf;
+mod preflight;
+mod progress;
+mod report;
+mod resolve;
+mod secrets;
+mod sim;
+mod simulator;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os()) {
+        Ok(command) => failure::report(command.run()),
+        Err(exit) => exit,
+    }
+}

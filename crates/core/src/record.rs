@@ -447,6 +447,36 @@ pub struct Bodies {
     pub error_excerpt: Vec<u8>,
 }
 
+/// A text in which none of `secrets` stands any more.
+///
+/// ```
+/// use evalscope_core::record::masked;
+/// assert_eq!(masked("bad key sk-1", &["sk-1".to_owned()]), "bad key ***");
+/// ```
+#[must_use]
+pub fn masked(text: &str, secrets: &[String]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        if text.contains(secret.as_str()) {
+            text = text.replace(secret.as_str(), "***");
+        }
+    }
+    text
+}
+
+/// Which bodies are kept (`--record-bodies`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordBodies {
+    /// Those of every request.
+    #[default]
+    All,
+    /// Those of requests that failed.
+    Failed,
+    /// None.
+    None,
+}
+
 /// How much of a failing answer is kept.
 pub const EXCERPT_BYTES: usize = 4096;
 

@@ -1,1 +1,31 @@
-//! placeholder
+//! What becomes of a load test's records: a SQLite database while the run is
+//! under way, and files and tables made from it afterwards.
+//!
+//! Modules in reading order; each may use those above it and none below. The
+//! database is the only source: [`RunReport`] is always built from one, at the
+//! end of a run and long after it alike, so a rebuilt file is the same file.
+//!
+//! This crate must not know the command line, the screen, or sockets.
+
+pub mod model;
+
+pub mod sqlite;
+
+pub mod findings;
+
+pub mod report;
+
+pub mod names;
+
+pub mod json;
+
+pub mod console;
+
+pub mod files;
+
+#[cfg(test)]
+mod samples;
+
+pub use model::{RecordBodies, RunMeta, RunState, Tool};
+pub use report::{ErrorGroup, RunReport};
+pub use sqlite::{Database, StoreError};

@@ -21,7 +21,10 @@ pub fn monotonic_ns() -> u64 {
 /// Now, in monotonic nanoseconds since the first call in this process.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this module is the only reader of the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is the only reader of the clock"
+)]
 pub fn monotonic_ns() -> u64 {
     use std::sync::OnceLock;
     use std::time::Instant;
@@ -33,7 +36,10 @@ pub fn monotonic_ns() -> u64 {
 
 /// Now, in whole seconds since the Unix epoch; 0 on a machine whose clock is set before it.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this module is the only reader of the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is the only reader of the clock"
+)]
 pub fn wall_seconds() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

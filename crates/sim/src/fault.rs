@@ -202,7 +202,9 @@ impl FromStr for Fault {
             .iter()
             .copied()
             .find(|fault| fault.name() == text)
-            .ok_or_else(|| SimError::FaultName { got: text.to_owned() })
+            .ok_or_else(|| SimError::FaultName {
+                got: text.to_owned(),
+            })
     }
 }
 
@@ -229,7 +231,10 @@ impl FaultRule {
     /// The rule that hits every request.
     #[must_use]
     pub fn always(fault: Fault) -> Self {
-        FaultRule { fault, when: When::Every(1) }
+        FaultRule {
+            fault,
+            when: When::Every(1),
+        }
     }
 }
 
@@ -249,12 +254,17 @@ impl FromStr for FaultRule {
         let Some((name, when)) = text.split_once(':') else {
             return Ok(FaultRule::always(text.parse()?));
         };
-        let bad = || SimError::FaultWhen { got: when.to_owned() };
+        let bad = || SimError::FaultWhen {
+            got: when.to_owned(),
+        };
         let fault = name.parse()?;
         let when = match when.split_once('=').ok_or_else(bad)? {
             ("every", n) => When::Every(n.parse().ok().filter(|n| *n >= 1).ok_or_else(bad)?),
             ("p", p) => When::Probability(
-                p.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(bad)?,
+                p.parse()
+                    .ok()
+                    .filter(|p| (0.0..=1.0).contains(p))
+                    .ok_or_else(bad)?,
             ),
             _ => return Err(bad()),
         };
@@ -294,11 +304,20 @@ mod tests {
     fn rules_survive_printing_and_parsing() {
         for fault in Fault::ALL {
             for when in [When::Every(4), When::Probability(0.1)] {
-                let rule = FaultRule { fault: *fault, when };
-                assert_eq!(rule.to_string().parse::<FaultRule>().expect("own output"), rule);
+                let rule = FaultRule {
+                    fault: *fault,
+                    when,
+                };
+                assert_eq!(
+                    rule.to_string().parse::<FaultRule>().expect("own output"),
+                    rule
+                );
             }
         }
-        assert_eq!("cut".parse::<FaultRule>().expect("name"), FaultRule::always(Fault::Cut));
+        assert_eq!(
+            "cut".parse::<FaultRule>().expect("name"),
+            FaultRule::always(Fault::Cut)
+        );
     }
 
     #[test]
@@ -308,7 +327,11 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(Fault::ALL.iter().all(|fault| fault.describe().ends_with('.')));
+        assert!(
+            Fault::ALL
+                .iter()
+                .all(|fault| fault.describe().ends_with('.'))
+        );
         assert!(!Fault::SlowHeaders.is_oddity() && Fault::Crlf.is_oddity());
     }
 
@@ -316,9 +339,19 @@ mod tests {
     fn bad_rules_say_what_is_allowed() {
         let message = |rule: &str| rule.parse::<FaultRule>().expect_err(rule).to_string();
         let unknown = message("htp-429:every=4");
-        assert!(unknown.contains("htp-429") && unknown.contains("http-429"), "{unknown}");
+        assert!(
+            unknown.contains("htp-429") && unknown.contains("http-429"),
+            "{unknown}"
+        );
         assert!(unknown.contains("json-instead-of-stream"), "{unknown}");
-        for rule in ["cut:", "cut:every=0", "cut:p=1.5", "cut:p=x", "cut:often=3", "cut:p=NaN"] {
+        for rule in [
+            "cut:",
+            "cut:every=0",
+            "cut:p=1.5",
+            "cut:p=x",
+            "cut:often=3",
+            "cut:p=NaN",
+        ] {
             let text = message(rule);
             assert!(text.contains("every=") && text.contains("p="), "{text}");
         }
@@ -338,7 +371,9 @@ mod tests {
     fn probability_repeats_and_is_about_right() {
         let rules = ["cut:p=0.1".parse().expect("rule")];
         let hits = |seed| -> Vec<u64> {
-            (1..=10_000).filter(|n| pick(&rules, 0, seed, *n).is_some()).collect()
+            (1..=10_000)
+                .filter(|n| pick(&rules, 0, seed, *n).is_some())
+                .collect()
         };
         assert_eq!(hits(1), hits(1));
         assert_ne!(hits(1), hits(2));

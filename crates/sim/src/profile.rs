@@ -65,7 +65,9 @@ impl FromStr for SpreadKind {
             "constant" => Ok(SpreadKind::Constant),
             "normal" => Ok(SpreadKind::Normal),
             "log-normal" => Ok(SpreadKind::LogNormal),
-            _ => Err(SimError::Spread { got: text.to_owned() }),
+            _ => Err(SimError::Spread {
+                got: text.to_owned(),
+            }),
         }
     }
 }
@@ -134,11 +136,21 @@ impl Profile {
             if got.is_finite() && (0.0..=highest).contains(&got) {
                 Ok(())
             } else {
-                Err(SimError::Profile { name, got, highest, unit })
+                Err(SimError::Profile {
+                    name,
+                    got,
+                    highest,
+                    unit,
+                })
             }
         };
         in_range("ttft-ms", self.ttft_ms, LONGEST_MS, "milliseconds")?;
-        in_range("prefill-tok-s", self.prefill_tokens_per_s, 1e12, "tokens per second")?;
+        in_range(
+            "prefill-tok-s",
+            self.prefill_tokens_per_s,
+            1e12,
+            "tokens per second",
+        )?;
         in_range("itl-ms", self.itl_ms, LONGEST_MS, "milliseconds")?;
         match self.spread {
             Spread::Constant => Ok(()),
@@ -170,7 +182,10 @@ impl Profile {
     /// than because the model stopped by itself), when the request allows `asked` tokens.
     #[must_use]
     pub fn output_length(&self, asked: Option<u32>) -> (u32, bool) {
-        let tokens = self.output_tokens.or(asked).unwrap_or(self.default_output_tokens);
+        let tokens = self
+            .output_tokens
+            .or(asked)
+            .unwrap_or(self.default_output_tokens);
         (tokens, asked.is_some_and(|limit| tokens >= limit))
     }
 
@@ -232,7 +247,12 @@ mod tests {
     use super::*;
 
     fn profile(spread: Spread) -> Profile {
-        Profile { itl_ms: 10.0, spread, seed: 7, ..Profile::default() }
+        Profile {
+            itl_ms: 10.0,
+            spread,
+            seed: 7,
+            ..Profile::default()
+        }
     }
 
     #[test]
@@ -244,7 +264,10 @@ mod tests {
         };
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
-        let other = Profile { seed: 8, ..profile.clone() };
+        let other = Profile {
+            seed: 8,
+            ..profile.clone()
+        };
         assert_ne!(draw(3)[0], other.gaps(3).draw());
     }
 
@@ -252,12 +275,18 @@ mod tests {
     fn gaps_have_the_mean_and_width_asked_for() {
         for spread in [Spread::Normal { cv: 0.2 }, Spread::LogNormal { cv: 0.2 }] {
             let mut gaps = profile(spread).gaps(1);
-            let drawn: Vec<f64> = (0..40_000).map(|_| gaps.draw().as_secs_f64() * 1e3).collect();
+            let drawn: Vec<f64> = (0..40_000)
+                .map(|_| gaps.draw().as_secs_f64() * 1e3)
+                .collect();
             let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
             let variance =
                 drawn.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
             assert!((mean - 10.0).abs() < 0.05, "{spread:?}: mean {mean}");
-            assert!((variance.sqrt() - 2.0).abs() < 0.05, "{spread:?}: sd {}", variance.sqrt());
+            assert!(
+                (variance.sqrt() - 2.0).abs() < 0.05,
+                "{spread:?}: sd {}",
+                variance.sqrt()
+            );
         }
     }
 
@@ -269,10 +298,19 @@ mod tests {
 
     #[test]
     fn first_token_time_grows_with_the_prompt() {
-        let profile =
-            Profile { ttft_ms: 50.0, prefill_tokens_per_s: 20_000.0, ..Profile::default() };
-        assert_eq!(profile.time_to_first_token(2000), Duration::from_millis(150));
-        let free = Profile { prefill_tokens_per_s: 0.0, ..profile };
+        let profile = Profile {
+            ttft_ms: 50.0,
+            prefill_tokens_per_s: 20_000.0,
+            ..Profile::default()
+        };
+        assert_eq!(
+            profile.time_to_first_token(2000),
+            Duration::from_millis(150)
+        );
+        let free = Profile {
+            prefill_tokens_per_s: 0.0,
+            ..profile
+        };
         assert_eq!(free.time_to_first_token(2000), Duration::from_millis(50));
     }
 
@@ -281,7 +319,10 @@ mod tests {
         let follows = Profile::default();
         assert_eq!(follows.output_length(Some(5)), (5, true));
         assert_eq!(follows.output_length(None), (128, false));
-        let fixed = Profile { output_tokens: Some(9), ..Profile::default() };
+        let fixed = Profile {
+            output_tokens: Some(9),
+            ..Profile::default()
+        };
         assert_eq!(fixed.output_length(Some(20)), (9, false));
         assert_eq!(fixed.output_length(Some(9)), (9, true));
         assert_eq!(fixed.output_length(None), (9, false));
@@ -289,8 +330,14 @@ mod tests {
 
     #[test]
     fn unusable_numbers_are_named() {
-        let profile = Profile { itl_ms: -1.0, ..Profile::default() };
+        let profile = Profile {
+            itl_ms: -1.0,
+            ..Profile::default()
+        };
         let message = profile.check().expect_err("negative").to_string();
-        assert!(message.contains("itl-ms") && message.contains("-1"), "{message}");
+        assert!(
+            message.contains("itl-ms") && message.contains("-1"),
+            "{message}"
+        );
     }
 }

@@ -63,7 +63,10 @@ pub(crate) struct TruthLog {
 
 impl TruthLog {
     pub(crate) fn create(path: &Path) -> Result<Self, SimError> {
-        let failed = |source| SimError::TruthLog { path: path.to_owned(), source };
+        let failed = |source| SimError::TruthLog {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::create(path).map_err(failed)?;
         let (sender, receiver) = sync_channel(WAITING_LINES);
         let writer = std::thread::Builder::new()
@@ -80,7 +83,9 @@ impl TruthLog {
     /// Blocks until every line is written. All other senders must be gone.
     pub(crate) fn finish(self) -> io::Result<()> {
         drop(self.sender);
-        self.writer.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")))
+        self.writer
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")))
     }
 }
 
@@ -126,7 +131,10 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(sender: SyncSender<Line>, line: Line) -> Self {
-        Recorder { line: Some(line), sender }
+        Recorder {
+            line: Some(line),
+            sender,
+        }
     }
 
     pub(crate) fn queued(&mut self, queued: Duration) {
@@ -137,7 +145,8 @@ impl Recorder {
 
     pub(crate) fn tokens(&mut self, events: usize, before_ns: u64, after_ns: u64) {
         if let Some(line) = &mut self.line {
-            line.tokens.extend(std::iter::repeat_n((before_ns, after_ns), events));
+            line.tokens
+                .extend(std::iter::repeat_n((before_ns, after_ns), events));
         }
     }
 
@@ -188,6 +197,10 @@ mod tests {
         line.fault = Some(Fault::Cut);
         let mut out = Vec::new();
         line.write(&mut out).expect("a Vec takes all");
-        assert!(String::from_utf8(out).expect("UTF-8").ends_with("\"fault\":\"cut\"}\n"));
+        assert!(
+            String::from_utf8(out)
+                .expect("UTF-8")
+                .ends_with("\"fault\":\"cut\"}\n")
+        );
     }
 }

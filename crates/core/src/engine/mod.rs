@@ -1,4 +1,25 @@
-//! (being written)
+//! Owns the run loop: it composes a schedule, a stop condition and a transport,
+//! and tells a sink what happened. There is one loop, for every kind of load.
+//!
+//! ```text
+//! data set ─► bodies (a thread, ahead of the clock) ─► [pacer: waits for each
+//! arrival] ─► slots, spread over threads ─► transport ─► records ─► sink
+//! ```
+//!
+//! It must not know which sinks or screens exist, nor the command line.
+
+mod collect;
+mod pace;
+mod run;
+mod slot;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use collect::{Collector, Dispatch};
+pub use pace::{Clock, SystemClock};
+pub use run::{EngineError, Feed, RunControl, RunOutcome, RunSetup, run, send_one};
+pub use slot::{HttpSlot, HttpTransport, Slot, Transport};
 
 use crate::metrics::ClientSnapshot;
 use crate::record::Exchange;
@@ -12,4 +33,42 @@ pub enum SinkMessage {
     Client(Box<ClientSnapshot>),
     /// Something a reader of the figures must know.
     Warning(String),
+}
+
+/// How long requests in flight may go on after a stop.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// Counters of a run that is under way, for whoever wants to look.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Requests taken up by a slot, in the present phase.
+    pub dispatched: AtomicU64,
+    /// Requests that succeeded.
+    pub succeeded: AtomicU64,
+    /// Requests that failed.
+    pub failed: AtomicU64,
+    /// Output tokens of successes.
+    pub output_tokens: AtomicU64,
+    /// 0 before the measured phase, 1 in it.
+    pub measuring: AtomicU64,
+}
+
+impl Progress {
+    /// Requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let ended = self.succeeded.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed);
+        self.dispatched.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+
+    fn reset(&self) {
+        for counter in [
+            &self.dispatched,
+            &self.succeeded,
+            &self.failed,
+            &self.output_tokens,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod connect;
 mod kernel_clock;
 mod proxy;
 mod socket;
+mod system;
 mod tls;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use url::Url;
 pub use kernel_clock::Arrival;
 pub use proxy::{Proxy, ProxyEnv, ProxyError};
 pub use socket::{ReadContext, ReadStats, Socket, TimestampBeacon};
+pub use system::{process_usage, raise_open_files_limit, sleep_until};
 pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 
 use crate::http1::{Head, Progress, Receiver, ResponseReader};

@@ -121,15 +121,16 @@ use portable::control_buffer;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io::{IoSliceMut, Write};
-    use std::net::{TcpStream, UdpSocket};
+    use std::io::IoSliceMut;
+    use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
 
     use nix::errno::Errno;
     use nix::sys::socket::{
         ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
     };
-    use tokio::io::unix::AsyncFd;
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
 
     use super::{Arrival, ReadContext, Scratch, io};
     use crate::time::timespec_ns;
@@ -162,24 +163,21 @@ mod linux {
     /// See the module.
     #[derive(Debug)]
     pub struct Socket {
-        fd: AsyncFd<TcpStream>,
+        stream: TcpStream,
     }
 
     impl Socket {
         /// Take over a connected stream.
         ///
         /// # Errors
-        /// When it cannot be watched by the runtime.
-        pub fn new(stream: tokio::net::TcpStream, context: &ReadContext) -> io::Result<Self> {
+        /// As the system reports them.
+        pub fn new(stream: TcpStream, context: &ReadContext) -> io::Result<Self> {
             stream.set_nodelay(true)?;
-            let stream = stream.into_std()?;
             if !context.user_clock_only {
                 // refused: the reads carry no kernel time, and the record says so
                 let _ = setsockopt(&stream, ReceiveTimestampns, &true);
             }
-            Ok(Self {
-                fd: AsyncFd::new(stream)?,
-            })
+            Ok(Self { stream })
         }
 
         /// Read once and hand the bytes and their arrival to `sink`. `None` at
@@ -196,23 +194,29 @@ mod linux {
             sink: impl FnOnce(&[u8], Arrival) -> R,
         ) -> io::Result<Option<R>> {
             loop {
-                let mut ready = self.fd.readable().await?;
+                self.stream.readable().await?;
                 let scratch = &mut *context.scratch.borrow_mut();
-                match receive(self.fd.get_ref(), scratch) {
-                    Ok((0, _)) => return Ok(None),
-                    Ok((n, kernel_wall_ns)) => {
+                let mut received = None;
+                let tried = self.stream.try_io(Interest::READABLE, || {
+                    let (n, kernel_wall_ns) = receive(&self.stream, scratch)?;
+                    received = Some((n, kernel_wall_ns));
+                    // a read that did not fill the buffer emptied the socket, and
+                    // new bytes make a new edge: to say so now spares the read
+                    // that would only find nothing
+                    if n > 0 && n < scratch.bytes.len() {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    Ok(())
+                });
+                match (received, tried) {
+                    (Some((0, _)), _) => return Ok(None),
+                    (Some((n, kernel_wall_ns)), _) => {
                         let arrival = context.stamp(&mut scratch.offset, kernel_wall_ns);
-                        // a read that did not fill the buffer emptied the socket,
-                        // and new bytes make a new edge: spare the read that
-                        // would only say "nothing"
-                        if n < scratch.bytes.len() {
-                            ready.clear_ready();
-                        }
                         return Ok(Some(sink(&scratch.bytes[..n], arrival)));
                     }
-                    Err(Errno::EAGAIN) => ready.clear_ready(),
-                    Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(errno.into()),
+                    (None, Err(error)) if is_passing(&error) => {}
+                    (None, Err(error)) => return Err(error),
+                    (None, Ok(())) => {}
                 }
             }
         }
@@ -222,19 +226,14 @@ mod linux {
         /// # Errors
         /// As the system reports them.
         pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-            loop {
-                match self.fd.get_ref().write(bytes) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(n) if n == bytes.len() => return Ok(()),
+            while !bytes.is_empty() {
+                match self.stream.try_write(bytes) {
                     Ok(n) => bytes = &bytes[n..],
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.fd.writable().await?.clear_ready();
-                        // the edge may have come between the write and the wait
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if is_passing(&error) => self.stream.writable().await?,
                     Err(error) => return Err(error),
                 }
             }
+            Ok(())
         }
 
         /// An idle connection on which anything is to be read, an end included,
@@ -243,12 +242,18 @@ mod linux {
             let mut byte = [0];
             let mut iov = [IoSliceMut::new(&mut byte)];
             let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-            let fd = self.fd.get_ref().as_raw_fd();
             !matches!(
-                recvmsg::<()>(fd, &mut iov, None, flags),
+                recvmsg::<()>(self.stream.as_raw_fd(), &mut iov, None, flags),
                 Err(Errno::EAGAIN)
             )
         }
+    }
+
+    fn is_passing(error: &io::Error) -> bool {
+        matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+        )
     }
 
     fn receive(stream: &TcpStream, scratch: &mut Scratch) -> Result<(usize, Option<u64>), Errno> {

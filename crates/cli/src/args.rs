@@ -1,0 +1,399 @@
+//! Owns the command line as it is typed: flags, their types, their help.
+//!
+//! It must not know what a combination of flags means: that is `resolve`'s.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::{failure, habits, perf, report, sim};
+
+/// Load-test LLM servers with numbers that are true.
+#[derive(Parser, Debug)]
+#[command(name = "evalscope", version, args_override_self = true, infer_long_args = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Measure a server: throughput, latency, TTFT, TPOT and ITL with percentiles.
+    #[command(args_override_self = true, infer_long_args = true)]
+    Perf(Box<PerfArgs>),
+    /// Run a simulated server whose latencies are known.
+    #[command(args_override_self = true, infer_long_args = true)]
+    Sim(Box<sim::SimArgs>),
+    /// Rebuild all files and tables of a run from its database.
+    Report(report::ReportArgs),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Perf(args) => perf::run(*args),
+            Self::Sim(args) => sim::run(*args),
+            Self::Report(args) => report::run(&args),
+        }
+    }
+}
+
+/// Read the command line. Help, version and usage errors are printed here.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    match Cli::try_parse_from(habits::normalise(args)) {
+        Ok(cli) => Ok(cli.command),
+        Err(error) => {
+            // a closed pipe is the reader's business
+            let _ = error.print();
+            Err(if error.use_stderr() {
+                ExitCode::from(failure::USAGE)
+            } else {
+                ExitCode::SUCCESS
+            })
+        }
+    }
+}
+
+/// The API spoken to the server.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Api {
+    /// OpenAI chat completions or completions, as the URL says.
+    Openai,
+    /// The same, to a simulated server that is started for the run.
+    LocalSim,
+}
+
+/// Where prompts come from.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Dataset {
+    /// JSON Lines with `question` (HC3-Chinese, open_qa.jsonl); needs --dataset-path.
+    Openqa,
+    /// JSON list or lines with `instruction` (LongAlpaca-12k); needs --dataset-path.
+    Longalpaca,
+    /// Each line a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
+    LineByLine,
+    /// 100 built-in prompts, English and Chinese, short to long.
+    Sample,
+}
+
+/// Which bodies the database keeps.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// Every request and response.
+    All,
+    /// Those of failed requests.
+    Failed,
+    /// None.
+    None,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// URL of the server, instead of --url.
+    #[arg(value_name = "URL", conflicts_with = "url")]
+    pub(crate) positional_url: Option<String>,
+
+    /// URL of the endpoint. Without a known ending it is completed: http://host:8000 becomes
+    /// http://host:8000/v1/chat/completions. [default: http://127.0.0.1:8877/v1/chat/completions]
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+
+    /// Name of the model, as the server knows it. Required, but for local_sim.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+
+    /// API of the server.
+    #[arg(long, value_enum, default_value = "openai")]
+    pub(crate) api: Api,
+
+    /// Key, sent as `Authorization: Bearer`. Never printed or stored.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+
+    /// Further headers of every request.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1.., action = ArgAction::Set)]
+    pub(crate) headers: Vec<String>,
+
+    /// Longest time to make a connection, seconds. [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) connect_timeout: Option<f64>,
+
+    /// Longest silence of the server, seconds: before the first byte, and between two reads. Set it
+    /// above the longest time to first token you can accept. [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) read_timeout: Option<f64>,
+
+    /// Longest time of a whole request, seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "21600")]
+    pub(crate) total_timeout: f64,
+
+    /// Start without a test request. The test finds a wrong URL, key or model in seconds.
+    #[arg(long)]
+    pub(crate) no_test_connection: bool,
+
+    /// Do not check the server's certificate.
+    #[arg(long, conflicts_with = "ca_cert")]
+    pub(crate) insecure: bool,
+
+    /// Trust the certificates of this PEM file too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Load")]
+pub(crate) struct LoadArgs {
+    /// Requests in flight at a time. Several values make a sweep, one run each.
+    #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, default_value = "1")]
+    pub(crate) parallel: Vec<NonZeroUsize>,
+
+    /// Requests of each run; as many values as --parallel. For a p99 worth its name take 1000 or
+    /// more. [default: 1000]
+    #[arg(short, long, value_name = "N", num_args = 1.., action = ArgAction::Set)]
+    pub(crate) number: Option<Vec<u64>>,
+
+    /// Mean arrivals per second of a Poisson process that feeds the --parallel slots; -1 for no
+    /// pacing. One value for all runs, or one for each.
+    #[arg(long, value_name = "PER_SECOND", num_args = 1.., action = ArgAction::Set,
+          default_value = "-1", allow_negative_numbers = true)]
+    pub(crate) rate: Vec<f64>,
+
+    /// Stop sending after this many seconds; requests in flight may end.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<f64>,
+
+    /// Requests sent first and left out of every figure; below 1, a share of --number. Take at
+    /// least --parallel to warm every slot.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) warmup_num: f64,
+
+    /// Pause between the runs of a sweep, seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "5")]
+    pub(crate) sleep_interval: f64,
+
+    /// Give exit code 1 when more than this share of the requests fails: 0.01 or 1%.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) max_error_rate: Option<f64>,
+
+    /// Threads that receive. [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub(crate) client_threads: Option<NonZeroUsize>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Prompts")]
+pub(crate) struct PromptArgs {
+    /// Where prompts come from.
+    #[arg(long, value_enum, default_value = "openqa")]
+    pub(crate) dataset: Dataset,
+
+    /// File of the data set.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dataset_path: Option<PathBuf>,
+
+    /// One prompt for all requests, or @FILE. Goes before --dataset.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+
+    /// Request body as JSON, or @FILE. %m and %p in its strings become the model and the prompt;
+    /// without %p, `messages` is replaced. Flags that are typed override its fields.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) query_template: Option<String>,
+
+    /// Leave out prompts that are shorter, in characters.
+    #[arg(long, value_name = "CHARS", default_value = "0")]
+    pub(crate) min_prompt_length: usize,
+
+    /// Leave out prompts that are longer, in characters.
+    #[arg(long, value_name = "CHARS", default_value = "131072")]
+    pub(crate) max_prompt_length: usize,
+
+    /// Send messages rather than a plain prompt. [default: when the URL ends in chat/completions]
+    #[arg(long, overrides_with = "no_apply_chat_template")]
+    pub(crate) apply_chat_template: bool,
+
+    /// Send a plain prompt.
+    #[arg(long, hide = true, overrides_with = "apply_chat_template")]
+    pub(crate) no_apply_chat_template: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Generation")]
+pub(crate) struct GenerationArgs {
+    /// Most tokens of an answer; two values draw uniformly between them for each request.
+    /// [default: 2048]
+    #[arg(long, value_name = "N", num_args = 1..=2, action = ArgAction::Set)]
+    pub(crate) max_tokens: Option<Vec<u64>>,
+
+    /// Fewest tokens of an answer. Not every server knows this.
+    #[arg(long, value_name = "N")]
+    pub(crate) min_tokens: Option<u64>,
+
+    /// Sampling temperature. [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f64>,
+
+    /// Nucleus sampling.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f64>,
+
+    /// Sample from this many tokens.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) top_k: Option<i64>,
+
+    /// Penalty of frequent tokens.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: Option<f64>,
+
+    /// Penalty of repetition.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: Option<f64>,
+
+    /// Ask for log probabilities.
+    #[arg(long)]
+    pub(crate) logprobs: bool,
+
+    /// Choices of each answer.
+    #[arg(long, value_name = "N")]
+    pub(crate) n_choices: Option<u64>,
+
+    /// Seed of the server's sampling, and of every random draw here. [default: not sent; 0 here]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+
+    /// Texts that end generation.
+    #[arg(long, num_args = 0.., action = ArgAction::Set)]
+    pub(crate) stop: Option<Vec<String>>,
+
+    /// Ids of tokens that end generation.
+    #[arg(long, value_name = "ID", num_args = 0.., action = ArgAction::Set)]
+    pub(crate) stop_token_ids: Option<Vec<u64>>,
+
+    /// Stream the answers; TTFT, TPOT and ITL need it. [default]
+    #[arg(long, overrides_with = "no_stream")]
+    pub(crate) stream: bool,
+
+    /// Do not stream the answers.
+    #[arg(long, overrides_with = "stream")]
+    pub(crate) no_stream: bool,
+
+    /// Further fields of the request body, as JSON; null deletes a field.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) extra_args: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Folder of all results.
+    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    pub(crate) outputs_dir: PathBuf,
+
+    /// Name of this invocation's folder. [default: the model's]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// No folder named by date and time between --outputs-dir and the name.
+    #[arg(long)]
+    pub(crate) no_timestamp: bool,
+
+    /// Bodies to keep in the database.
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) record_bodies: Bodies,
+
+    /// Log progress every so many requests.
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) log_every_n_query: u64,
+
+    /// Log every request and every event of its answer.
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PerfArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) prompts: PromptArgs,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match seconds_or_zero(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("a number of seconds above 0 is wanted".to_owned()),
+    }
+}
+
+fn seconds_or_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
+        _ => Err("a number of seconds from 0 to 10⁹ is wanted".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    match number.trim().parse::<f64>().map(|n| n / unit) {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("a share from 0 to 1, or 0% to 100%, is wanted".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn perf(line: &str) -> PerfArgs {
+        let words = line.split_whitespace().map(OsString::from);
+        let args = ["evalscope", "perf"].map(OsString::from).into_iter().chain(words);
+        match Cli::try_parse_from(habits::normalise(args)).unwrap().command {
+            Command::Perf(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn habits_of_argparse() {
+        let args = perf(
+            "http://h:1 --parallel 1 10 50 --number=10 --number 1 2 3 --max_tokens 5 9 --stop a b \
+             --headers k=v k2=v2 --rate -1 --stream --no-stream --temperature -0.5 --log-ev 3",
+        );
+        let parallel: Vec<usize> = args.load.parallel.iter().map(|p| p.get()).collect();
+        assert_eq!(parallel, [1, 10, 50]);
+        assert_eq!(args.load.number, Some(vec![1, 2, 3]));
+        assert_eq!(args.generation.max_tokens, Some(vec![5, 9]));
+        assert_eq!(args.generation.stop.unwrap(), ["a", "b"]);
+        assert_eq!(args.server.headers, ["k=v", "k2=v2"]);
+        assert_eq!(args.server.positional_url.as_deref(), Some("http://h:1"));
+        assert_eq!(args.load.rate, [-1.0]);
+        assert!(args.generation.no_stream && !args.generation.stream);
+        assert_eq!(args.output.log_every_n_query, 3);
+    }
+
+    #[test]
+    fn an_empty_stop_list_is_a_list() {
+        assert_eq!(perf("--stop --stream").generation.stop, Some(vec![]));
+    }
+}

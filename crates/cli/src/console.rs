@@ -1,0 +1,42 @@
+//! Owns writing to the terminal: data to stdout, everything else to stderr.
+//! No other module of the workspace prints.
+
+use std::io::{IsTerminal, Write};
+
+use evalscope_report::console::{Ink, Screen};
+
+/// Columns when nobody says how many.
+const DEFAULT_WIDTH: u16 = 80;
+
+/// Write data. A closed pipe is the reader's business.
+pub(crate) fn out(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = stdout.write_all(b"\n");
+    }
+    let _ = stdout.flush();
+}
+
+/// Write a message.
+pub(crate) fn err(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// What the tables on stdout are made for. `NO_COLOR` (no-color.org) and a
+/// stdout that is no terminal mean no colour.
+pub(crate) fn screen() -> Screen {
+    let terminal = std::io::stdout().is_terminal();
+    #[expect(clippy::disallowed_methods, reason = "the console belongs to the environment")]
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    #[expect(clippy::disallowed_methods, reason = "the console belongs to the environment")]
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    Screen {
+        width: columns.unwrap_or(DEFAULT_WIDTH).clamp(40, 200),
+        ink: if terminal && !no_color {
+            Ink::Color
+        } else {
+            Ink::Plain
+        },
+    }
+}

@@ -1,0 +1,542 @@
+//! Owns the `perf` subcommand: it wires plan, prompts, engine, database, files
+//! and screen together, and turns signals into a stop.
+//!
+//! It must not know metric formulas or the wire.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use async_channel::{Receiver, Sender};
+use evalscope_core::engine::{
+    self, Feed, HttpTransport, Progress, RunControl, RunSetup, SinkMessage,
+};
+use evalscope_core::plan::RunSpec;
+use evalscope_core::protocol::openai::OpenAiReader;
+use evalscope_core::protocol::{BodyBuilder, BodyRules};
+use evalscope_core::record::RecordBodies;
+use evalscope_core::time::RunClock;
+use evalscope_core::transport::{ReadStats, Target, raise_open_files_limit};
+use evalscope_report::console as tables;
+use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
+use evalscope_report::{Database, RunMeta, RunReport, RunState, Tool, files, sqlite};
+
+use crate::args::{Api, PerfArgs};
+use crate::failure::{self, Unwritten, hinted};
+use crate::log::Log;
+use crate::preflight::{self, Checked};
+use crate::progress::Display;
+use crate::resolve::{self, Resolved};
+use crate::simulator::Simulator;
+use crate::{console, secrets};
+
+/// Records that may wait for the database. A slow disk then holds slots back,
+/// which shows as dispatch lag, instead of filling the memory.
+const SINK_CAPACITY: usize = 256;
+
+pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
+    let mut resolved = resolve::resolve(args)?;
+    // a wrong file is found before anything is made or sent
+    let offset = resolved.plan.runs()[0].dataset_offset;
+    resolved.prompts.open(offset)?.next()?;
+    let control = RunControl::default();
+    listen_for_signals(control.clone())?;
+
+    let simulator = start_simulator(&mut resolved)?;
+    let target = Arc::new(Target::new(
+        &resolved.url,
+        &resolved.headers,
+        &resolved.proxies,
+        &resolved.trust,
+    )?);
+    let top = output_folder(&resolved)?;
+    let log = Log::create(&top)?;
+    announce(&resolved, &target, &log);
+
+    let mut rules = resolved.bodies.clone();
+    if resolved.test_connection {
+        let transport = transport(&resolved, &target, RunClock::start(), 1);
+        if let Checked::Stopped = preflight::check(&mut rules, &transport, &control, &log)? {
+            log.info("stopped before any load was sent");
+            return Ok(ExitCode::from(failure::INTERRUPTED));
+        }
+    }
+    let code = sweep(&resolved, &rules, &target, &control, &top, &log)?;
+    drop(simulator);
+    Ok(code)
+}
+
+/// All runs of the plan, one after another.
+fn sweep(
+    resolved: &Resolved,
+    rules: &BodyRules,
+    target: &Arc<Target>,
+    control: &RunControl,
+    top: &Path,
+    log: &Log,
+) -> anyhow::Result<ExitCode> {
+    let screen = console::screen();
+    let mut reports: Vec<RunReport> = Vec::new();
+    let mut broken = None;
+    for (i, spec) in resolved.plan.runs().iter().enumerate() {
+        if i > 0 && !pause(resolved.plan.sleep_interval(), control, log) {
+            break;
+        }
+        let folder = top.join(&spec.name);
+        let ended = one_run(resolved, rules, target, control, spec, &folder, log)?;
+        let report = RunReport::load(&folder.join(sqlite::FILE_NAME))?;
+        log.keep("INFO", report.meta.clock.wall_start_ns, &format!("results of {}", spec.name));
+        console::out(&tables::run(&report, screen));
+        files::write_run(&folder, &report)?;
+        reports.push(report);
+        // after each run, so that a later mishap loses nothing
+        files::write_invocation(top, &reports)?;
+        if let Some(error) = ended.error {
+            broken = Some(error);
+            break;
+        }
+        if control.stop.is_cancelled() {
+            break;
+        }
+    }
+    if reports.len() > 1 {
+        console::out(&tables::sweep(&reports, screen));
+    }
+    log.info(&format!("results are in {}", top.display()));
+    if let Some(error) = broken {
+        return Err(Unwritten(error).into());
+    }
+    Ok(exit_code(resolved, &reports, control, log))
+}
+
+fn exit_code(
+    resolved: &Resolved,
+    reports: &[RunReport],
+    control: &RunControl,
+    log: &Log,
+) -> ExitCode {
+    if control.stop.is_cancelled() {
+        return ExitCode::from(failure::INTERRUPTED);
+    }
+    let total: u64 = reports.iter().map(|r| r.totals.total).sum();
+    let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
+    if total == failed {
+        log.warn("no request succeeded");
+        return ExitCode::from(failure::FAILED);
+    }
+    if let Some(limit) = resolved.max_error_rate {
+        let rate = failed as f64 / total as f64;
+        if rate > limit {
+            log.warn(&format!(
+                "{failed} of {total} requests failed: {:.2} % is above `--max-error-rate` {:.2} %",
+                rate * 100.0,
+                limit * 100.0
+            ));
+            return ExitCode::from(failure::FAILED);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// How a run ended, beside its records.
+struct Ended {
+    /// What went wrong on our side.
+    error: Option<anyhow::Error>,
+}
+
+fn one_run(
+    resolved: &Resolved,
+    rules: &BodyRules,
+    target: &Arc<Target>,
+    control: &RunControl,
+    spec: &RunSpec,
+    folder: &Path,
+    log: &Log,
+) -> anyhow::Result<Ended> {
+    let prompts = resolved.prompts.open(spec.dataset_offset)?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let path = folder.join(sqlite::FILE_NAME);
+    let clock = RunClock::start();
+    let threads = resolved.threads.min(spec.concurrency);
+    let database = Database::create(&path, &meta(resolved, spec, clock))?;
+    log.info(&format!(
+        "{}: {} requests, {} in flight{}",
+        spec.name,
+        spec.requests,
+        spec.concurrency,
+        match spec.pacing {
+            evalscope_core::plan::Pacing::Unpaced => String::new(),
+            evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
+                format!(", Poisson arrivals at {rate_per_s}/s"),
+        }
+    ));
+    let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
+    let writer = std::thread::Builder::new()
+        .name("evalscope-sqlite".to_owned())
+        .spawn(move || database.run(records))
+        .context("cannot start the thread that writes the database")?;
+    let (sink, tap) = if resolved.debug {
+        let (sink, seen) = async_channel::bounded(SINK_CAPACITY);
+        let tap = debug_tap(resolved, seen, to_database, clock, log.clone())?;
+        (sink, Some(tap))
+    } else {
+        (to_database, None)
+    };
+
+    let setup = RunSetup {
+        spec: spec.clone(),
+        feed: Feed {
+            prompts,
+            bodies: BodyBuilder::new(rules.clone()),
+        },
+        threads,
+        clock,
+    };
+    let transport = transport(resolved, target, clock, threads.get());
+    let progress = Arc::new(Progress::default());
+    let display = Display::start(
+        spec,
+        Arc::clone(&progress),
+        clock,
+        log.clone(),
+        resolved.log_every,
+    );
+    // the stop of this run must not be the stop of the next one
+    let own = RunControl {
+        stop: control.stop.child_token(),
+        abort: control.abort.child_token(),
+    };
+    let outcome = engine::run(setup, &transport, &own, &progress, &sink);
+    drop(display);
+
+    if let Ok(outcome) = &outcome
+        && outcome.rounds > 0
+        && resolved.prompts.name != "prompt"
+    {
+        let text = format!(
+            "the data set `{}` is shorter than the run: it began again {} times, so the server's \
+             prefix cache may be warm",
+            resolved.prompts.name, outcome.rounds
+        );
+        log.warn(&text);
+        let _ = sink.send_blocking(SinkMessage::Warning(text));
+    }
+    drop(sink);
+    if let Some(tap) = tap {
+        let _ = tap.join();
+    }
+    let written = writer
+        .join()
+        .map_err(|_| anyhow::anyhow!("the thread that writes the database fell over"))?;
+    let outcome = outcome?;
+    let error = match (written, outcome.feed_error) {
+        (Err(error), _) => Some(anyhow::Error::new(error)),
+        (Ok(()), Some(error)) => Some(anyhow::Error::new(error)),
+        (Ok(()), None) => None,
+    };
+    let state = if outcome.interrupted || error.is_some() {
+        RunState::Interrupted
+    } else {
+        RunState::Finished
+    };
+    let stated = sqlite::set_state(&path, state).map_err(anyhow::Error::new);
+    Ok(Ended {
+        error: error.or(stated.err()),
+    })
+}
+
+fn transport(
+    resolved: &Resolved,
+    target: &Arc<Target>,
+    clock: RunClock,
+    threads: usize,
+) -> HttpTransport {
+    HttpTransport {
+        target: Arc::clone(target),
+        timeouts: resolved.timeouts,
+        // what is to be logged has to be kept that long
+        record_bodies: if resolved.debug {
+            RecordBodies::All
+        } else {
+            resolved.record_bodies
+        },
+        reader: || Box::<OpenAiReader>::default(),
+        clock,
+        stats: Arc::new((0..threads).map(|_| Arc::new(ReadStats::default())).collect()),
+        user_clock_only: false,
+        secrets: Arc::new(resolved.secrets.clone()),
+    }
+}
+
+fn meta(resolved: &Resolved, spec: &RunSpec, clock: RunClock) -> RunMeta {
+    RunMeta {
+        format_version: FORMAT_VERSION,
+        tool: Tool::this(),
+        name: spec.name.clone(),
+        model: resolved.model.clone(),
+        api: match resolved.api {
+            Api::Openai => "openai".to_owned(),
+            Api::LocalSim => "local_sim".to_owned(),
+        },
+        url: secrets::shown_url(&resolved.url),
+        dataset: resolved.prompts.name.clone(),
+        load: spec.clone(),
+        settings: resolved.settings.clone(),
+        started_at: rfc3339_local(&clock),
+        clock,
+        record_bodies: resolved.record_bodies,
+        stream: resolved.settings["stream"] == true,
+    }
+}
+
+fn start_simulator(resolved: &mut Resolved) -> anyhow::Result<Option<Simulator>> {
+    if resolved.api != Api::LocalSim {
+        return Ok(None);
+    }
+    let seed = resolved.plan.runs()[0].seed;
+    let simulator = Simulator::start(&resolved.model, seed)?;
+    let base = url::Url::parse(&simulator.address)
+        .context("the simulated server gave no usable address")?;
+    let path = resolved.url.path().to_owned();
+    resolved.url = base;
+    resolved.url.set_path(&path);
+    Ok(Some(simulator))
+}
+
+/// Make the invocation's folder, which must not hold another's results.
+fn output_folder(resolved: &Resolved) -> anyhow::Result<PathBuf> {
+    let mut top = resolved.outputs_dir.clone();
+    if resolved.timestamp {
+        top.push(jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string());
+    }
+    top.push(&resolved.name);
+    for spec in resolved.plan.runs() {
+        let path = top.join(&spec.name).join(sqlite::FILE_NAME);
+        if path.exists() {
+            return Err(hinted(
+                format!("{} already holds a run", path.display()),
+                "choose another `--name` or `--outputs-dir`, or leave out `--no-timestamp`",
+            ));
+        }
+    }
+    std::fs::create_dir_all(&top)
+        .with_context(|| format!("cannot make the folder {}", top.display()))?;
+    Ok(top)
+}
+
+/// Say in brief what will be done.
+fn announce(resolved: &Resolved, target: &Target, log: &Log) {
+    for note in &resolved.notes {
+        log.info(note);
+    }
+    log.info(&format!(
+        "model {}, api {}, {}",
+        resolved.model,
+        if resolved.api == Api::LocalSim { "local_sim" } else { "openai" },
+        secrets::shown_url(&resolved.url)
+    ));
+    if let Some(proxy) = target.proxy() {
+        log.info(&format!("through the proxy {proxy}"));
+    }
+    if resolved.trust.insecure && resolved.url.scheme() == "https" {
+        log.warn("the server's certificate is not checked");
+    } else if let Some(roots) = target.tls_roots() {
+        log.info(&format!("trusted certificates: {roots}"));
+    }
+    log.info(&format!(
+        "data set {}, max_tokens {}, {} receiving thread{}",
+        resolved.prompts.name,
+        match resolved.bodies.max_tokens {
+            evalscope_core::protocol::MaxTokens::Fixed(n) => n.to_string(),
+            evalscope_core::protocol::MaxTokens::Uniform(a, b) => format!("{a} to {b}"),
+        },
+        resolved.threads,
+        if resolved.threads.get() == 1 { "" } else { "s" }
+    ));
+    let wanted = resolved.files_wanted();
+    if let Some(limit) = raise_open_files_limit().filter(|limit| *limit < wanted) {
+        log.warn(&format!(
+            "this process may open {limit} files, but `--parallel` needs about {wanted}: requests \
+             beyond that will fail to connect; raise the hard limit (`ulimit -Hn`)"
+        ));
+    }
+}
+
+/// Sleep between two runs. Says whether to go on.
+fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
+    if !interval.is_zero() {
+        log.info(&format!("pause of {} s", interval.as_secs_f64()));
+    }
+    let clock = RunClock::start();
+    while clock.now().as_nanos() < u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX) {
+        if control.stop.is_cancelled() {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    !control.stop.is_cancelled()
+}
+
+/// Log every exchange on its way to the database, off the receiving path.
+fn debug_tap(
+    resolved: &Resolved,
+    seen: Receiver<SinkMessage>,
+    to_database: Sender<SinkMessage>,
+    clock: RunClock,
+    log: Log,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let url = secrets::shown_url(&resolved.url);
+    let headers: Vec<String> = resolved
+        .headers
+        .iter()
+        .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
+        .collect();
+    let headers = headers.join(", ");
+    let hidden = resolved.secrets.clone();
+    let work = move || {
+        while let Ok(message) = seen.recv_blocking() {
+            if let SinkMessage::Exchange(exchange) = &message {
+                log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
+            }
+            if to_database.send_blocking(message).is_err() {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("evalscope-debug".to_owned())
+        .spawn(work)
+        .context("cannot start the thread of `--debug`")
+}
+
+fn log_exchange(
+    exchange: &evalscope_core::record::Exchange,
+    url: &str,
+    headers: &str,
+    hidden: &[String],
+    clock: &RunClock,
+    log: &Log,
+) {
+    let record = &exchange.record;
+    let say = |at, text: String| {
+        let text = evalscope_core::record::masked(&text, hidden);
+        log.debug(clock.unix_ns(at), &format!("[{}] {text}", record.index));
+    };
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    say(
+        record.times.dispatched,
+        format!("Starting request: POST {url} {{{headers}}}"),
+    );
+    if let Some(at) = record.times.write_begun {
+        say(at, format!("Request sent: {}", lossy(&exchange.bodies.request)));
+    }
+    let mut responses = exchange.bodies.responses.iter();
+    let mut last = record.times.ended;
+    for event in record.events.iter() {
+        last = event.at;
+        if event.token
+            && let Some(text) = responses.next()
+        {
+            say(event.at, format!("Response received: data: {}", lossy(text)));
+        }
+    }
+    // a whole answer has no events
+    for text in responses {
+        say(last, format!("Response received: {}", lossy(text)));
+    }
+    if !exchange.bodies.final_event.is_empty() {
+        let text = lossy(&exchange.bodies.final_event);
+        say(last, format!("Response received: data: {text}"));
+    }
+    match &record.failure {
+        None => say(record.times.ended, "Request succeeded".to_owned()),
+        Some(failure) => {
+            let text = format!("Request failed: {}: {}", failure.kind, failure.message);
+            say(record.times.ended, text);
+        }
+    }
+}
+
+/// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
+/// the second gives them up.
+fn listen_for_signals(control: RunControl) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot listen for signals")?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&ready);
+    let listener = async move {
+        let mut signals = Signals::listen();
+        heard.store(true, Ordering::Release);
+        signals.next().await;
+        console::err(&format!(
+            "stopping: nothing more is sent; requests in flight have {} s to end (again to stop now)",
+            engine::DRAIN_GRACE.as_secs()
+        ));
+        control.stop.cancel();
+        signals.next().await;
+        console::err("stopping now");
+        control.abort.cancel();
+    };
+    std::thread::Builder::new()
+        .name("evalscope-signals".to_owned())
+        .spawn(move || runtime.block_on(listener))
+        .context("cannot listen for signals")?;
+    while !ready.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
+        }
+    }
+
+    async fn next(&mut self) {
+        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => {
+                    signal.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = one(&mut self.interrupt) => {}
+            () = one(&mut self.terminate) => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Owns the test request before the load: it finds a wrong URL, key or model in
+//! seconds, waits a little for a server that is still starting, and learns
+//! whether the server takes `stream_options`.
+
+use std::time::Duration;
+
+use evalscope_core::dataset::Prompt;
+use evalscope_core::engine::{HttpTransport, RunControl, send_one};
+use evalscope_core::protocol::{BodyBuilder, BodyRules, MaxTokens};
+use evalscope_core::record::{Exchange, FailureKind};
+
+use crate::failure::hinted;
+use crate::log::Log;
+
+/// How long a server may take to come up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Tokens asked for: the answer matters, not its length.
+const TOKENS: u64 = 4;
+
+/// What the test request led to.
+pub(crate) enum Checked {
+    /// The server answers.
+    Ready,
+    /// The person stopped it.
+    Stopped,
+}
+
+/// Send a small request. `rules` lose `stream_options` where the server does
+/// not take them.
+pub(crate) fn check(
+    rules: &mut BodyRules,
+    transport: &HttpTransport,
+    control: &RunControl,
+    log: &Log,
+) -> anyhow::Result<Checked> {
+    let clock = &transport.clock;
+    let started = clock.now();
+    let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
+    loop {
+        let exchange = send(rules, transport, control)?;
+        if control.stop.is_cancelled() {
+            return Ok(Checked::Stopped);
+        }
+        let Some(failure) = &exchange.record.failure else {
+            return Ok(Checked::Ready);
+        };
+        if matches!(failure.kind, FailureKind::Status(400 | 422))
+            && rules.include_usage
+            && exchange.record.streamed
+        {
+            let mut without = rules.clone();
+            without.include_usage = false;
+            let retried = send(&without, transport, control)?;
+            if retried.record.succeeded() {
+                log.warn(
+                    "the server refuses `stream_options`: it is left out, so output tokens may be \
+                     counted from events",
+                );
+                *rules = without;
+                return Ok(Checked::Ready);
+            }
+        }
+        let waited = clock.now().since(started);
+        if !is_passing(failure.kind) || waited >= patience {
+            return Err(refusal(&exchange, waited));
+        }
+        let left = patience.saturating_sub(waited);
+        log.info(&format!(
+            "{}; the server may still be starting: trying for {} s more",
+            failure.message,
+            left.as_secs().max(1)
+        ));
+        let until = clock.now().after(PAUSE.min(left));
+        while clock.now() < until {
+            if control.stop.is_cancelled() {
+                return Ok(Checked::Stopped);
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+fn send(
+    rules: &BodyRules,
+    transport: &HttpTransport,
+    control: &RunControl,
+) -> anyhow::Result<Exchange> {
+    let mut rules = rules.clone();
+    rules.max_tokens = MaxTokens::Fixed(TOKENS);
+    rules.max_tokens_typed = true;
+    // an answer shorter than these would be refused
+    rules.typed.shift_remove("min_tokens");
+    rules.extra.shift_remove("min_tokens");
+    let request = BodyBuilder::new(rules).build(0, Prompt::Text("hello".to_owned()));
+    Ok(send_one(request, transport, &control.stop)?)
+}
+
+/// Whether trying again a little later makes sense.
+fn is_passing(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Connect
+            | FailureKind::ConnectTimeout
+            | FailureKind::Reset
+            | FailureKind::Status(502..=504)
+    )
+}
+
+fn refusal(exchange: &Exchange, waited: Duration) -> anyhow::Error {
+    let failure = exchange
+        .record
+        .failure
+        .as_ref()
+        .expect("only a failed test is refused");
+    let hint = match failure.kind {
+        FailureKind::Status(401 | 403) => "check `--api-key` or `--headers`",
+        FailureKind::Status(404) => "check the path of `--url` and the name in `--model`",
+        FailureKind::Status(400 | 422) => {
+            "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out"
+        }
+        FailureKind::Status(429) => "the server limits the rate: wait, or use another key",
+        FailureKind::Status(300..=399) => "give the URL that the server redirects to",
+        FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Dns => {
+            "check host and port of `--url`, and that the server runs"
+        }
+        FailureKind::Tls => "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any",
+        FailureKind::Malformed => "is this an OpenAI-compatible endpoint?",
+        _ => "`--no-test-connection` starts without this test",
+    };
+    let mut message = format!("the test request failed: {}", failure.message);
+    if waited >= PAUSE {
+        message = format!("{message} (tried for {} s)", waited.as_secs());
+    }
+    let body = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
+    let body = body.trim();
+    if !body.is_empty() && !message.contains(body) {
+        message = format!("{message}\n  the server said: {body}");
+    }
+    hinted(message, hint)
+}

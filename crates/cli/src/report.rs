@@ -1,0 +1,29 @@
+//! Owns the `report` subcommand: everything of a run again, from its database.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use evalscope_report::console as tables;
+use evalscope_report::files;
+
+use crate::console;
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Folder of an invocation, or of one of its runs.
+    dir: PathBuf,
+}
+
+pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let runs = files::rebuild(&args.dir)?;
+    let screen = console::screen();
+    for run in &runs {
+        console::out(&tables::run(run, screen));
+    }
+    if runs.len() > 1 {
+        console::out(&tables::sweep(&runs, screen));
+    }
+    console::err(&format!("rebuilt the files below {}", args.dir.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,649 @@
+//! Owns what the flags mean: from what was typed to what will be done. The only
+//! reader of the environment, apart from the console's own colours and width.
+//!
+//! It must not know how a run is carried out.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use evalscope_core::dataset::{
+    LengthFilter, LineByLine, LongAlpaca, OpenQa, PromptSource, PromptStream, Sample, Single,
+};
+use evalscope_core::plan::{RunPlan, Sweep, Warmup};
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_core::record::RecordBodies;
+use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::args::{Api, Bodies, Dataset, GenerationArgs, PerfArgs, PromptArgs, ServerArgs};
+use crate::failure::hinted;
+use crate::secrets;
+
+/// The URL when none is given: the reference tool's.
+const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
+/// The model of the simulated server when none is given.
+const SIM_MODEL: &str = "sim";
+/// Tokens of an answer when nobody says how many.
+const DEFAULT_MAX_TOKENS: u64 = 2048;
+/// Requests in flight beside which the process needs some files of its own.
+const SPARE_FILES: u64 = 64;
+
+/// Everything one invocation will do. Nothing of it changes any more.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) plan: RunPlan,
+    pub(crate) api: Api,
+    pub(crate) model: String,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(String, String)>,
+    /// Values that must not be shown, wherever they turn up.
+    pub(crate) secrets: Vec<String>,
+    pub(crate) proxies: ProxyEnv,
+    pub(crate) trust: TlsTrust,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) test_connection: bool,
+    pub(crate) bodies: BodyRules,
+    pub(crate) prompts: Prompts,
+    pub(crate) threads: NonZeroUsize,
+    pub(crate) record_bodies: RecordBodies,
+    pub(crate) max_error_rate: Option<f64>,
+    pub(crate) log_every: u64,
+    pub(crate) debug: bool,
+    pub(crate) outputs_dir: PathBuf,
+    pub(crate) name: String,
+    pub(crate) timestamp: bool,
+    /// What was changed or filled in, for the person to know.
+    pub(crate) notes: Vec<String>,
+    /// Every setting, for the record; secrets are masked.
+    pub(crate) settings: Value,
+}
+
+/// A data set that can be opened, once for each run.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompts {
+    pub(crate) name: String,
+    source: SourceKind,
+    filter: LengthFilter,
+}
+
+#[derive(Clone, Debug)]
+enum SourceKind {
+    Single(String),
+    Sample,
+    OpenQa(PathBuf),
+    LongAlpaca(PathBuf),
+    LineByLine(PathBuf),
+}
+
+impl Prompts {
+    /// Open the data set and pass over what earlier runs have used.
+    pub(crate) fn open(&self, offset: u64) -> anyhow::Result<PromptStream> {
+        let source: Box<dyn PromptSource> = match &self.source {
+            SourceKind::Single(text) => Box::new(Single::new(text.clone())),
+            SourceKind::Sample => Box::new(Sample::default()),
+            SourceKind::OpenQa(path) => Box::new(OpenQa::open(path)?),
+            SourceKind::LongAlpaca(path) => Box::new(LongAlpaca::open(path)?),
+            SourceKind::LineByLine(path) => Box::new(LineByLine::open(path)?),
+        };
+        let mut stream = PromptStream::new(self.name.clone(), source, self.filter);
+        // one prompt has no next one, whatever the offset
+        if !matches!(self.source, SourceKind::Single(_)) {
+            stream.skip(offset)?;
+        }
+        Ok(stream)
+    }
+}
+
+/// Work out what the flags mean.
+pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
+    let settings = settings_of(&args);
+    let PerfArgs {
+        server,
+        load,
+        prompts,
+        generation,
+        output,
+    } = args;
+    let mut notes = Vec::new();
+    let model = model_of(&server)?;
+    let chat = chat_template_choice(&prompts);
+    let (url, endpoint) = url_of(&server, chat, &mut notes)?;
+    let (url, headers, secrets) = headers_of(&server, url)?;
+    let seed = generation.seed.unwrap_or(0);
+    let bodies = body_rules(&generation, &prompts, &model, endpoint, seed)?;
+    let warmup = load.warmup_num;
+    let plan = Sweep {
+        parallel: load.parallel,
+        number: load.number,
+        rate: load.rate,
+        warmup: if warmup > 0.0 && warmup < 1.0 {
+            Warmup::Share(warmup)
+        } else {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a float cast saturates, and negative means none"
+            )]
+            Warmup::Count(warmup as u64)
+        },
+        duration_s: load.duration,
+        sleep_interval_s: load.sleep_interval,
+        seed,
+    }
+    .expand()?;
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let name = output.name.clone().unwrap_or_else(|| base_name(&model));
+    if output.log_every_n_query == 0 {
+        return Err(hinted(
+            "`--log-every-n-query 0` logs nothing",
+            "give a number from 1 on; a large one for quiet",
+        ));
+    }
+    Ok(Resolved {
+        plan,
+        api: server.api,
+        model,
+        url,
+        headers,
+        secrets,
+        proxies: proxies(),
+        trust: TlsTrust {
+            insecure: server.insecure,
+            ca_cert: server.ca_cert,
+        },
+        timeouts: Timeouts {
+            connect: server.connect_timeout.map(Duration::from_secs_f64),
+            read: server.read_timeout.map(Duration::from_secs_f64),
+            total: Some(Duration::from_secs_f64(server.total_timeout)),
+        },
+        test_connection: !server.no_test_connection,
+        bodies,
+        prompts: prompts_of(&prompts)?,
+        threads: load.client_threads.unwrap_or(cores),
+        record_bodies: match output.record_bodies {
+            Bodies::All => RecordBodies::All,
+            Bodies::Failed => RecordBodies::Failed,
+            Bodies::None => RecordBodies::None,
+        },
+        max_error_rate: load.max_error_rate,
+        log_every: output.log_every_n_query,
+        debug: output.debug,
+        outputs_dir: output.outputs_dir,
+        name: file_name(&name),
+        timestamp: !output.no_timestamp,
+        notes,
+        settings,
+    })
+}
+
+impl Resolved {
+    /// Files that a run needs open at most.
+    pub(crate) fn files_wanted(&self) -> u64 {
+        let slots = self.plan.runs().iter().map(|run| run.concurrency.get());
+        slots.max().unwrap_or(1) as u64 + SPARE_FILES
+    }
+}
+
+fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
+    match (&server.model, server.api) {
+        (Some(model), _) if !model.is_empty() => Ok(model.clone()),
+        (_, Api::LocalSim) => Ok(SIM_MODEL.to_owned()),
+        _ => Err(hinted(
+            "`--model` is missing",
+            "give the name that the server lists under /v1/models; only `--api local_sim` needs none",
+        )),
+    }
+}
+
+/// What was typed of `--[no-]apply-chat-template`.
+fn chat_template_choice(prompts: &PromptArgs) -> Option<bool> {
+    match (prompts.apply_chat_template, prompts.no_apply_chat_template) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
+}
+
+/// The endpoint's URL, completed where needed, and the shape of its bodies.
+fn url_of(
+    server: &ServerArgs,
+    chat: Option<bool>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<(Url, Endpoint)> {
+    let typed = server.url.as_ref().or(server.positional_url.as_ref());
+    if server.api == Api::LocalSim
+        && let Some(typed) = typed
+    {
+        notes.push(format!(
+            "`--api local_sim` starts its own server: the URL {typed} is not used"
+        ));
+    }
+    let text = match (server.api, typed) {
+        (Api::LocalSim, _) | (_, None) => DEFAULT_URL,
+        (_, Some(typed)) => typed,
+    };
+    let text = text.trim();
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let mut url = Url::parse(&with_scheme)
+        .map_err(|error| anyhow::anyhow!("`--url {text}` is not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        anyhow::bail!("`--url {text}` is not an http:// or https:// URL");
+    }
+    url.set_fragment(None);
+    let path = url.path().trim_end_matches('/').to_owned();
+    let chat_by_path = path.ends_with("/chat/completions");
+    if chat_by_path || path.ends_with("/completions") {
+        url.set_path(&path);
+        let chat = chat.unwrap_or(chat_by_path);
+        return Ok((url, endpoint(chat)));
+    }
+    for other in ["/responses", "/embeddings", "/rerank", "/reranks", "/messages"] {
+        if path.ends_with(other) {
+            return Err(hinted(
+                format!("`--url {text}` ends in `{other}`, which is no endpoint of `--api openai`"),
+                "give a URL that ends in /chat/completions or /completions",
+            ));
+        }
+    }
+    let chat = chat.unwrap_or(true);
+    let suffix = if chat { "chat/completions" } else { "completions" };
+    let completed = if path.is_empty() {
+        format!("/v1/{suffix}")
+    } else {
+        format!("{path}/{suffix}")
+    };
+    url.set_path(&completed);
+    notes.push(format!("the URL was completed to {}", secrets::shown_url(&url)));
+    Ok((url, endpoint(chat)))
+}
+
+fn endpoint(chat: bool) -> Endpoint {
+    if chat {
+        Endpoint::Chat
+    } else {
+        Endpoint::Completions
+    }
+}
+
+/// Headers, with those that come from the key and from the URL's user; and the
+/// values among them that are secret.
+fn headers_of(
+    server: &ServerArgs,
+    mut url: Url,
+) -> anyhow::Result<(Url, Vec<(String, String)>, Vec<String>)> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for pair in &server.headers {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(hinted(
+                format!("`--headers {}` is not KEY=VALUE", pair.split(':').next().unwrap_or("")),
+                "write --headers name=value other=value",
+            ));
+        };
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    let mut secrets: Vec<String> = headers
+        .iter()
+        .filter(|(name, _)| secrets::is_secret_name(name))
+        .flat_map(|(_, value)| {
+            let bare = value.split_once(' ').map(|(_, credential)| credential.to_owned());
+            [Some(value.clone()), bare]
+        })
+        .flatten()
+        .collect();
+    let mut set = |name: &str, value: String| {
+        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        headers.push((name.to_owned(), value));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        use base64::Engine as _;
+        let user = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+        let encoded = base64::engine::general_purpose::STANDARD.encode(user);
+        secrets.push(encoded.clone());
+        secrets.extend(url.password().map(str::to_owned));
+        set("Authorization", format!("Basic {encoded}"));
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
+    if let Some(key) = server.api_key.as_ref().filter(|key| !key.is_empty()) {
+        secrets.push(key.clone());
+        set("Authorization", format!("Bearer {key}"));
+    }
+    secrets.extend(
+        url.query_pairs()
+            .filter(|(name, _)| secrets::is_secret_name(name))
+            .map(|(_, value)| value.into_owned()),
+    );
+    // a value of a few letters would mask half of every text
+    secrets.retain(|secret| secret.len() >= 4);
+    Ok((url, headers, secrets))
+}
+
+fn body_rules(
+    generation: &GenerationArgs,
+    prompts: &PromptArgs,
+    model: &str,
+    endpoint: Endpoint,
+    seed: u64,
+) -> anyhow::Result<BodyRules> {
+    let mut typed = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            typed.insert(name.to_owned(), value);
+        }
+    };
+    put("model", Some(model.into()));
+    put("min_tokens", generation.min_tokens.map(Into::into));
+    put("temperature", generation.temperature.map(Into::into));
+    put("top_p", generation.top_p.map(Into::into));
+    put("top_k", generation.top_k.map(Into::into));
+    put("frequency_penalty", generation.frequency_penalty.map(Into::into));
+    put("repetition_penalty", generation.repetition_penalty.map(Into::into));
+    put("logprobs", generation.logprobs.then_some(true.into()));
+    put("n", generation.n_choices.map(Into::into));
+    put("seed", generation.seed.map(Into::into));
+    put("stop", generation.stop.clone().map(Into::into));
+    put("stop_token_ids", generation.stop_token_ids.clone().map(Into::into));
+    let stream = match (generation.stream, generation.no_stream) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    put("stream", stream.map(Into::into));
+    let defaults = [("stream", json!(true)), ("temperature", json!(0.0))]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect();
+    let max_tokens = match generation.max_tokens.as_deref() {
+        None => MaxTokens::Fixed(DEFAULT_MAX_TOKENS),
+        Some([n]) => MaxTokens::Fixed(*n),
+        Some([low, high]) if low <= high => MaxTokens::Uniform(*low, *high),
+        Some(values) => {
+            return Err(hinted(
+                format!("`--max-tokens {}` is no range", spaced(values)),
+                "give one value, or the smaller and then the larger end",
+            ));
+        }
+    };
+    let template = match &prompts.query_template {
+        None => None,
+        Some(text) => {
+            let text = text_or_file("--query-template", text)?;
+            Some(BodyRules::parse_template(&text)?)
+        }
+    };
+    Ok(BodyRules {
+        endpoint,
+        template,
+        model: model.to_owned(),
+        typed,
+        defaults,
+        max_tokens,
+        max_tokens_typed: generation.max_tokens.is_some(),
+        include_usage: true,
+        extra: extra_args(generation.extra_args.as_deref())?,
+        seed,
+    })
+}
+
+fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
+    let Some(text) = text else {
+        return Ok(Map::new());
+    };
+    let hint = "write it as one JSON object, for example '{\"ignore_eos\": true}'";
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(hinted("`--extra-args` is no JSON object", hint)),
+        Err(error) => Err(hinted(format!("`--extra-args` is not JSON: {error}"), hint)),
+    }
+}
+
+fn prompts_of(args: &PromptArgs) -> anyhow::Result<Prompts> {
+    let filter = LengthFilter {
+        min_chars: args.min_prompt_length,
+        max_chars: args.max_prompt_length,
+    };
+    if filter.min_chars > filter.max_chars {
+        return Err(hinted(
+            format!(
+                "`--min-prompt-length {}` is above `--max-prompt-length {}`",
+                filter.min_chars, filter.max_chars
+            ),
+            "no prompt can be both: lower the one or raise the other",
+        ));
+    }
+    if let Some(text) = &args.prompt {
+        let text = text_or_file("--prompt", text)?;
+        return Ok(Prompts {
+            name: "prompt".to_owned(),
+            source: SourceKind::Single(text),
+            filter,
+        });
+    }
+    let file = |name: &str, what: &str| {
+        args.dataset_path.clone().ok_or_else(|| {
+            hinted(
+                format!("the data set `{name}` needs `--dataset-path`: {what}"),
+                "for a first try, `--dataset sample` needs no file",
+            )
+        })
+    };
+    let (name, source) = match args.dataset {
+        Dataset::Sample => ("sample", SourceKind::Sample),
+        Dataset::Openqa => {
+            let what = "JSON Lines with a field `question`, such as open_qa.jsonl of HC3-Chinese";
+            ("openqa", SourceKind::OpenQa(file("openqa", what)?))
+        }
+        Dataset::Longalpaca => {
+            let what = "a JSON list or JSON Lines with a field `instruction`, such as LongAlpaca-12k";
+            ("longalpaca", SourceKind::LongAlpaca(file("longalpaca", what)?))
+        }
+        Dataset::LineByLine => {
+            let what = "a text file, one prompt a line";
+            ("line_by_line", SourceKind::LineByLine(file("line_by_line", what)?))
+        }
+    };
+    Ok(Prompts {
+        name: name.to_owned(),
+        source,
+        filter,
+    })
+}
+
+fn text_or_file(flag: &str, value: &str) -> anyhow::Result<String> {
+    match value.strip_prefix('@') {
+        None => Ok(value.to_owned()),
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the file of `{flag} {value}`")),
+    }
+}
+
+fn spaced(values: &[u64]) -> String {
+    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+    texts.join(" ")
+}
+
+fn base_name(model: &str) -> String {
+    let trimmed = model.trim_end_matches(['/', '\\']);
+    let name = Path::new(trimmed).file_name();
+    name.map_or_else(|| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// A name that every file system takes.
+fn file_name(name: &str) -> String {
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_control() || "<>:\"/\\|?*".contains(c) {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let name = name.trim_matches(['.', ' ']).to_owned();
+    if name.is_empty() { "unknown".to_owned() } else { name }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
+fn proxies() -> ProxyEnv {
+    // lower case first: curl's order
+    let var = |name: &str| {
+        std::env::var(name)
+            .or_else(|_| std::env::var(name.to_ascii_uppercase()))
+            .ok()
+    };
+    ProxyEnv {
+        http: var("http_proxy"),
+        https: var("https_proxy"),
+        all: var("all_proxy"),
+        none: var("no_proxy"),
+    }
+}
+
+/// Every setting by the name of its flag, secrets masked.
+fn settings_of(args: &PerfArgs) -> Value {
+    let PerfArgs {
+        server,
+        load,
+        prompts,
+        generation,
+        output,
+    } = args;
+    let url = server.url.as_ref().or(server.positional_url.as_ref());
+    let shown_url = url.map(|text| {
+        let parsed = Url::parse(text).or_else(|_| Url::parse(&format!("http://{text}")));
+        parsed.map_or_else(|_| secrets::MASK.to_owned(), |url| secrets::shown_url(&url))
+    });
+    let headers: Map<String, Value> = server
+        .headers
+        .iter()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), secrets::shown_header(name, value).into()))
+        .collect();
+    let extra = generation.extra_args.as_deref().map(|text| {
+        serde_json::from_str(text).map_or(Value::Null, |value| secrets::shown_fields(&value))
+    });
+    let template = prompts.query_template.as_deref().map(|text| {
+        serde_json::from_str::<Value>(text)
+            .map_or_else(|_| text.into(), |value| secrets::shown_fields(&value))
+    });
+    [
+        ("model", json!(server.model)),
+        ("api", json!(if server.api == Api::LocalSim { "local_sim" } else { "openai" })),
+        ("url", json!(shown_url)),
+        ("api_key", json!(server.api_key.as_ref().map(|_| secrets::MASK))),
+        ("headers", json!(headers)),
+        ("connect_timeout", json!(server.connect_timeout)),
+        ("read_timeout", json!(server.read_timeout)),
+        ("total_timeout", json!(server.total_timeout)),
+        ("no_test_connection", json!(server.no_test_connection)),
+        ("insecure", json!(server.insecure)),
+        ("ca_cert", json!(server.ca_cert)),
+        ("parallel", json!(load.parallel.iter().map(|n| n.get()).collect::<Vec<_>>())),
+        ("number", json!(load.number)),
+        ("rate", json!(load.rate)),
+        ("duration", json!(load.duration)),
+        ("warmup_num", json!(load.warmup_num)),
+        ("sleep_interval", json!(load.sleep_interval)),
+        ("max_error_rate", json!(load.max_error_rate)),
+        ("client_threads", json!(load.client_threads.map(NonZeroUsize::get))),
+        ("dataset", json!(format!("{:?}", prompts.dataset).to_lowercase().replace("linebyline", "line_by_line"))),
+        ("dataset_path", json!(prompts.dataset_path)),
+        ("prompt", json!(prompts.prompt)),
+        ("query_template", json!(template)),
+        ("min_prompt_length", json!(prompts.min_prompt_length)),
+        ("max_prompt_length", json!(prompts.max_prompt_length)),
+        ("apply_chat_template", json!(chat_template_choice(prompts))),
+        ("max_tokens", json!(generation.max_tokens)),
+        ("min_tokens", json!(generation.min_tokens)),
+        ("temperature", json!(generation.temperature)),
+        ("top_p", json!(generation.top_p)),
+        ("top_k", json!(generation.top_k)),
+        ("frequency_penalty", json!(generation.frequency_penalty)),
+        ("repetition_penalty", json!(generation.repetition_penalty)),
+        ("logprobs", json!(generation.logprobs)),
+        ("n_choices", json!(generation.n_choices)),
+        ("seed", json!(generation.seed)),
+        ("stop", json!(generation.stop)),
+        ("stop_token_ids", json!(generation.stop_token_ids)),
+        ("stream", json!(!generation.no_stream)),
+        ("extra_args", json!(extra)),
+        ("outputs_dir", json!(output.outputs_dir)),
+        ("name", json!(output.name)),
+        ("no_timestamp", json!(output.no_timestamp)),
+        ("record_bodies", json!(format!("{:?}", output.record_bodies).to_lowercase())),
+        ("log_every_n_query", json!(output.log_every_n_query)),
+        ("debug", json!(output.debug)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into_iter()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(url: &str) -> ServerArgs {
+        ServerArgs {
+            positional_url: None,
+            url: Some(url.to_owned()),
+            model: Some("m".to_owned()),
+            api: Api::Openai,
+            api_key: None,
+            headers: Vec::new(),
+            connect_timeout: None,
+            read_timeout: None,
+            total_timeout: 1.0,
+            no_test_connection: false,
+            insecure: false,
+            ca_cert: None,
+        }
+    }
+
+    #[test]
+    fn urls_are_completed_sensibly() {
+        for (given, chat, want, shape) in [
+            ("http://h:8000", None, "http://h:8000/v1/chat/completions", Endpoint::Chat),
+            ("h:8000/", None, "http://h:8000/v1/chat/completions", Endpoint::Chat),
+            ("http://h/v1", None, "http://h/v1/chat/completions", Endpoint::Chat),
+            ("http://h/v1/", Some(false), "http://h/v1/completions", Endpoint::Completions),
+            ("https://h/openai/v3", None, "https://h/openai/v3/chat/completions", Endpoint::Chat),
+            ("http://h/v1/chat/completions/", None, "http://h/v1/chat/completions", Endpoint::Chat),
+            ("http://h/v1/completions?x=1", None, "http://h/v1/completions?x=1", Endpoint::Completions),
+            ("http://h/v1/completions", Some(true), "http://h/v1/completions", Endpoint::Chat),
+        ] {
+            let (url, got) = url_of(&server(given), chat, &mut Vec::new()).unwrap();
+            assert_eq!((url.as_str(), got), (want, shape), "{given}");
+        }
+        for bad in ["ftp://h/", "http://", "http://h/v1/embeddings"] {
+            assert!(url_of(&server(bad), None, &mut Vec::new()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_become_folders() {
+        assert_eq!(file_name(&base_name("Qwen/Qwen2.5-0.5B")), "Qwen2.5-0.5B");
+        assert_eq!(file_name(&base_name("/models/x/")), "x");
+        assert_eq!(file_name("a:b*c"), "a_b_c");
+        assert_eq!(file_name(".."), "unknown");
+    }
+
+    #[test]
+    fn a_user_in_the_url_becomes_a_header() {
+        let mut args = server("http://me:pass@h/v1");
+        args.headers = vec!["X-Api-Key=secret1".into(), "x=1".into()];
+        let (url, _) = url_of(&args, None, &mut Vec::new()).unwrap();
+        let (url, headers, secrets) = headers_of(&args, url).unwrap();
+        assert_eq!(url.as_str(), "http://h/v1/chat/completions");
+        assert!(headers.contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into())));
+        assert_eq!(secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! Owns what must never be shown or stored: keys, and what looks like one.
+
+use serde_json::Value;
+use url::Url;
+
+/// What stands in a secret's place.
+pub(crate) const MASK: &str = "***";
+
+/// Headers whose values are secret, besides those whose names say so.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+
+/// Whether a header's or a parameter's value is to be masked.
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_HEADERS.contains(&name.as_str())
+        || ["key", "token", "secret", "password", "signature", "credential"]
+            .iter()
+            .any(|word| name.contains(word))
+}
+
+/// A header for people to see.
+pub(crate) fn shown_header(name: &str, value: &str) -> String {
+    if is_secret_name(name) {
+        MASK.to_owned()
+    } else {
+        value.to_owned()
+    }
+}
+
+/// A URL for people to see: no user, no password, no secret parameter.
+pub(crate) fn shown_url(url: &Url) -> String {
+    let mut shown = url.clone();
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    if url.query_pairs().any(|(name, _)| is_secret_name(&name)) {
+        let pairs: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(name, value)| {
+                let value = shown_header(&name, &value);
+                (name.into_owned(), value)
+            })
+            .collect();
+        shown.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    shown.to_string()
+}
+
+/// A body for people to see: top-level fields with secret names are masked.
+pub(crate) fn shown_fields(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| {
+                // `max_tokens` and its like hold numbers, never a key
+                let shown = match value {
+                    Value::String(_) if is_secret_name(name) => MASK.into(),
+                    value => shown_fields(value),
+                };
+                (name.clone(), shown)
+            })
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn urls_and_fields_lose_their_secrets() {
+        let url = Url::parse("https://me:pw@h/v1/chat?api-version=2&api-key=sk-1").unwrap();
+        assert_eq!(shown_url(&url), "https://h/v1/chat?api-version=2&api-key=***");
+        let fields = json!({"user_token": "t", "max_tokens": 5, "nested": {"api_key": "k"}});
+        let want = json!({"user_token": "***", "max_tokens": 5, "nested": {"api_key": "***"}});
+        assert_eq!(shown_fields(&fields), want);
+    }
+}

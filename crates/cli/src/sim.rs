@@ -1,0 +1,269 @@
+//! Owns the `sim` subcommand: its flags, and running the simulated server until it is told to stop.
+//!
+//! Must not know how the server works: that is the `evalscope_sim` crate's.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, SpreadKind};
+use tokio_util::sync::CancellationToken;
+
+/// Run a simulated OpenAI-compatible server with known latencies.
+///
+/// It answers chat and text completions with the latencies and faults given here, and can log when
+/// it really wrote each token, so that what a load test reports can be held against the truth.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = fault_help())]
+pub(crate) struct SimArgs {
+    /// Address to listen on. Only a loopback address keeps other machines out.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+
+    /// TCP port to listen on; 0 takes a free one, which the line on stdout then names.
+    #[arg(long, default_value_t = 8877)]
+    port: u16,
+
+    /// Name of the model that /v1/models lists. Requests may name any model.
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    model: String,
+
+    /// Time to first token of an empty prompt, in milliseconds; 20 to 200 is usual for a model on
+    /// one GPU. With 0 here and for --prefill-tok-s and --itl-ms the server answers as fast as it
+    /// can.
+    #[arg(long, value_name = "MS", default_value_t = 50.0)]
+    ttft_ms: f64,
+
+    /// Prefill speed in prompt tokens per second, which adds to the time to first token; 0 makes
+    /// prompts cost nothing. Four characters count as one token.
+    #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0)]
+    prefill_tok_s: f64,
+
+    /// Mean time between two tokens of one request, in milliseconds; 10 is 100 tokens per second.
+    /// The timer's resolution is 1 ms.
+    #[arg(long, value_name = "MS", default_value_t = 10.0)]
+    itl_ms: f64,
+
+    /// How the time between tokens varies: constant, normal, or log-normal (never negative, with a
+    /// long tail, closest to a real server).
+    #[arg(long, value_name = "DISTRIBUTION", default_value_t = SpreadKind::Constant)]
+    itl_dist: SpreadKind,
+
+    /// Standard deviation of the time between tokens divided by its mean; not used by the constant
+    /// distribution. 0.2 is a calm server, 1 a badly disturbed one.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.2)]
+    itl_cv: f64,
+
+    /// How many requests are served at once; the others wait in order of arrival. Choose a small
+    /// number to see a sweep saturate. Without it, all are served at once.
+    #[arg(long, value_name = "REQUESTS")]
+    slots: Option<NonZeroUsize>,
+
+    /// Exact number of tokens of every answer, whatever the request asks for.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    output_tokens: Option<u32>,
+
+    /// Number of tokens of an answer whose request sets no limit.
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 20)
+    )]
+    default_output_tokens: u32,
+
+    /// Seed of everything random; the same seed and the same order of requests give the same gaps,
+    /// words and faults.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    seed: u64,
+
+    /// Threads that serve connections. One is enough for thousands of slow streams; more help
+    /// only when the server itself is the bottleneck.
+    #[arg(long, value_name = "THREADS", default_value = "1")]
+    threads: NonZeroUsize,
+
+    /// Fault to inject: NAME for every request, NAME:every=N for each N-th, NAME:p=P with a
+    /// probability from 0 to 1. May be repeated; the first rule that hits a request wins. --help
+    /// lists the names.
+    #[arg(long = "fault", value_name = "RULE")]
+    faults: Vec<FaultRule>,
+
+    /// Leave the first so many requests without faults, such as a pre-flight request.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
+    fault_after: u64,
+
+    /// Write the true times of each streamed answer to this file, one JSON line each, in raw
+    /// monotonic nanoseconds. An existing file is replaced.
+    #[arg(long, value_name = "FILE")]
+    truth_log: Option<PathBuf>,
+
+    /// Answer 401 to requests without this key in `Authorization: Bearer`.
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+
+    /// Answer 400 to requests with `stream_options`, as old servers do.
+    #[arg(long)]
+    reject_stream_options: bool,
+
+    /// How long the stall faults stay silent, in milliseconds. Choose more than the timeout of the
+    /// client under test; the default is an hour.
+    #[arg(long, value_name = "MS", default_value_t = 3_600_000)]
+    stall_ms: u64,
+
+    /// Stop when stdin reaches its end: a supervising process that holds the pipe takes the server
+    /// with it when it dies.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+fn fault_help() -> String {
+    use std::fmt::Write as _;
+    let list = |oddity: bool| {
+        Fault::ALL
+            .iter()
+            .filter(|fault| fault.is_oddity() == oddity)
+            .fold(String::new(), |mut text, fault| {
+                write!(text, "\n  {:<24}{}", fault.name(), fault.describe())
+                    .expect("a String takes all");
+                text
+            })
+    };
+    format!(
+        "Faults that a client must report:{}\n\nOddities that a client must put up with:{}",
+        list(false),
+        list(true)
+    )
+}
+
+impl SimArgs {
+    fn config(self) -> SimConfig {
+        SimConfig {
+            profile: Profile {
+                ttft_ms: self.ttft_ms,
+                prefill_tokens_per_s: self.prefill_tok_s,
+                itl_ms: self.itl_ms,
+                spread: self.itl_dist.with_cv(self.itl_cv),
+                slots: self.slots,
+                output_tokens: self.output_tokens,
+                default_output_tokens: self.default_output_tokens,
+                seed: self.seed,
+            },
+            model: self.model,
+            faults: self.faults,
+            fault_after: self.fault_after,
+            stall: Duration::from_millis(self.stall_ms),
+            role_first: true,
+            api_key: self.api_key,
+            reject_stream_options: self.reject_stream_options,
+            truth_log: self.truth_log,
+            threads: self.threads,
+        }
+    }
+}
+
+/// Serves until SIGINT, SIGTERM or, if so asked, the end of stdin.
+pub(crate) fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the simulated server")?;
+    runtime.block_on(serve(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(args: SimArgs) -> anyhow::Result<()> {
+    let address = SocketAddr::new(args.host, args.port);
+    let exit_with_parent = args.exit_with_parent;
+    let config = args.config();
+    config.profile.check()?;
+
+    let listener = evalscope_sim::bind(address)?;
+    let address = listener
+        .local_addr()
+        .context("cannot read the address listened on")?;
+    if !address.ip().is_loopback() {
+        writeln!(
+            std::io::stderr(),
+            "warning: {address} is not a loopback address: other machines can reach this server"
+        )?;
+    }
+
+    let shutdown = CancellationToken::new();
+    if exit_with_parent {
+        stop_at_end_of_stdin(shutdown.clone())?;
+    }
+    // Before the line below: whoever reads that line may already send the signal.
+    let stop_signal = StopSignal::listen()?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "listening on http://{address}")
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")?;
+    drop(stdout);
+
+    let served = evalscope_sim::serve(listener, config, shutdown.clone());
+    tokio::pin!(served);
+    tokio::select! {
+        outcome = &mut served => return Ok(outcome?),
+        () = stop_signal.received() => shutdown.cancel(),
+    }
+    Ok(served.await?)
+}
+
+/// Tokio's stdin would keep the runtime from ending; this thread ends with the process.
+fn stop_at_end_of_stdin(shutdown: CancellationToken) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            let mut ignored = [0; 4096];
+            let mut stdin = std::io::stdin().lock();
+            while let Ok(1..) = stdin.read(&mut ignored) {}
+            shutdown.cancel();
+        })
+        .context("cannot start the thread that watches stdin")?;
+    Ok(())
+}
+
+/// The signals that stop the server.
+struct StopSignal {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignal {
+    #[cfg(unix)]
+    fn listen() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).context("cannot listen for stop signals");
+        Ok(StopSignal {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> anyhow::Result<Self> {
+        Ok(StopSignal {})
+    }
+
+    #[cfg(not(unix))]
+    async fn received(self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without the signal only the end of stdin stops the server.
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Owns the simulated server of `--api local_sim`: a child process that is
+//! started, waited for, and stopped however the parent ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::Context;
+
+/// A running child. Dropping it stops the server.
+#[derive(Debug)]
+pub(crate) struct Simulator {
+    child: Child,
+    /// The child ends when this pipe does, even if we are killed.
+    stdin: Option<ChildStdin>,
+    pub(crate) address: String,
+}
+
+impl Simulator {
+    /// Start a server on a free loopback port and wait until it listens.
+    pub(crate) fn start(model: &str, seed: u64) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut command = Command::new(program);
+        command
+            .args(["sim", "--port", "0", "--exit-with-parent", "--model", model])
+            .args(["--seed", &seed.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        // Ctrl-C in a terminal goes to the whole process group; the server must
+        // outlive it while requests drain
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().context("cannot start the simulated server")?;
+        let stdin = child.stdin.take();
+        let mut simulator = Self {
+            child,
+            stdin,
+            address: String::new(),
+        };
+        let stdout = simulator.child.stdout.take();
+        let stdout = stdout.context("the simulated server has no output")?;
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("cannot read what the simulated server says")?;
+        let address = line.trim().strip_prefix("listening on ");
+        let address = address.with_context(|| {
+            format!("the simulated server did not start; it said {:?}", line.trim())
+        })?;
+        address.clone_into(&mut simulator.address);
+        Ok(simulator)
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        // it may be busy with streams that nobody reads any more
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

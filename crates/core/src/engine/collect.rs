@@ -1,0 +1,361 @@
+//! Owns turning one answer into a record: it puts the arrivals that the
+//! transport reports beside what the protocol says the bytes mean.
+
+use crate::http1::Head;
+use crate::protocol::AnswerReader;
+use crate::record::{
+    ArrivalClock, Bodies, EXCERPT_BYTES, EventLog, EventStamp, Exchange, Failure, FailureKind,
+    Phase, RecordBodies, RequestRecord, RequestTimes, Texts,
+};
+use crate::sse::{Event, Splitter};
+use crate::time::Timestamp;
+use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
+
+/// A whole answer may not be larger than this.
+const MAX_WHOLE_BYTES: usize = 64 << 20;
+
+/// What is known of a request before it is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Dispatch {
+    /// Position in its phase.
+    pub index: u64,
+    /// Whether it counts.
+    pub phase: Phase,
+    /// When the schedule wanted it sent.
+    pub scheduled: Timestamp,
+    /// When its slot had become free.
+    pub slot_free: Timestamp,
+    /// When the slot took it up.
+    pub dispatched: Timestamp,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// Output was asked for.
+    pub output_asked: bool,
+}
+
+/// Collects one answer.
+#[derive(Debug)]
+pub struct Collector {
+    reader: Box<dyn AnswerReader>,
+    keep: RecordBodies,
+    splitter: Splitter,
+    head: Option<Head>,
+    headers_at: Option<Timestamp>,
+    events: EventLog,
+    last_data: Option<Timestamp>,
+    /// Arrival of the last byte of anything.
+    last_byte: Option<Timestamp>,
+    /// The read that brought the last event.
+    event_read: u64,
+    /// Some read was stamped by the user clock.
+    user_clock: bool,
+    responses: Texts,
+    final_event: Vec<u8>,
+    /// Body of an answer that is no stream.
+    whole: Vec<u8>,
+    excerpt: Vec<u8>,
+    /// Why reading on is useless.
+    lost: Option<Failure>,
+}
+
+impl Collector {
+    /// A collector for one answer of an API.
+    #[must_use]
+    pub fn new(reader: Box<dyn AnswerReader>, keep: RecordBodies) -> Self {
+        Self {
+            reader,
+            keep,
+            splitter: Splitter::default(),
+            head: None,
+            headers_at: None,
+            // most answers fit; a longer one grows
+            events: EventLog::with_capacity(64),
+            last_data: None,
+            last_byte: None,
+            event_read: 0,
+            user_clock: false,
+            responses: Texts::default(),
+            final_event: Vec::new(),
+            whole: Vec::new(),
+            excerpt: Vec::new(),
+            lost: None,
+        }
+    }
+
+    fn is_stream(&self) -> bool {
+        self.head
+            .as_ref()
+            .is_some_and(|head| head.status == 200 && head.is_event_stream())
+    }
+
+    fn stream_bytes(&mut self, bytes: &[u8], at: Timestamp, read: u64) {
+        let mut events = EventSink {
+            reader: &mut *self.reader,
+            events: &mut self.events,
+            last_data: &mut self.last_data,
+            event_read: &mut self.event_read,
+            responses: &mut self.responses,
+            final_event: &mut self.final_event,
+            keep: self.keep != RecordBodies::None,
+        };
+        if let Err(error) = self
+            .splitter
+            .push(bytes, |event| events.take(event, at, read))
+        {
+            self.lost
+                .get_or_insert_with(|| Failure::new(FailureKind::Malformed, error.to_string()));
+        }
+    }
+
+    /// The answer has ended, in whatever way: make the record.
+    #[must_use]
+    pub fn finish(
+        mut self,
+        dispatch: Dispatch,
+        sent: &SendTimes,
+        result: Result<(), TransportError>,
+        body: Vec<u8>,
+        now: Timestamp,
+    ) -> Exchange {
+        let streamed = match &self.head {
+            Some(_) => self.is_stream(),
+            None => dispatch.stream,
+        };
+        let failure = self.judge(&dispatch, result);
+        let state = self.reader.take();
+        let keep = match self.keep {
+            RecordBodies::All => true,
+            RecordBodies::Failed => failure.is_some(),
+            RecordBodies::None => false,
+        };
+        let bodies = if keep {
+            Bodies {
+                request: body,
+                responses: self.responses,
+                final_event: self.final_event,
+                error_excerpt: if failure.is_some() {
+                    self.excerpt
+                } else {
+                    Vec::new()
+                },
+            }
+        } else {
+            Bodies {
+                // why a request failed is worth its 4 KiB in any mode
+                error_excerpt: if failure.is_some() {
+                    self.excerpt
+                } else {
+                    Vec::new()
+                },
+                ..Bodies::default()
+            }
+        };
+        // a slot is free when the last byte has arrived, not when we come round
+        // to seeing it: what lies between is the client's own lag
+        let ended = match (&failure, self.last_byte) {
+            (None, Some(at)) => at,
+            _ => now,
+        };
+        let record = RequestRecord {
+            index: dispatch.index,
+            phase: dispatch.phase,
+            failure,
+            streamed,
+            times: RequestTimes {
+                scheduled: dispatch.scheduled,
+                slot_free: dispatch.slot_free,
+                dispatched: dispatch.dispatched,
+                connected: sent.connected,
+                write_begun: sent.write_begun,
+                write_done: sent.write_done,
+                first_byte: sent.first_byte,
+                headers: self.headers_at,
+                last_data: self.last_data,
+                ended,
+            },
+            connect: sent.cost,
+            clock: if self.user_clock || self.last_byte.is_none() {
+                ArrivalClock::User
+            } else {
+                ArrivalClock::Kernel
+            },
+            events: self.events,
+            http_status: self.head.as_ref().map(|head| head.status),
+            usage: state.usage,
+            finish_reason: state.finish_reason,
+            response_id: state.response_id,
+        };
+        Exchange { record, bodies }
+    }
+
+    /// Why the request failed, if it did.
+    fn judge(&mut self, dispatch: &Dispatch, result: Result<(), TransportError>) -> Option<Failure> {
+        let Some(head) = &self.head else {
+            return Some(result.err().or(self.lost.take()).unwrap_or_else(|| {
+                Failure::new(FailureKind::Truncated, "the answer has no head")
+            }));
+        };
+        if head.status != 200 {
+            let mut message = crate::protocol::openai::error_text(&self.excerpt);
+            if let Some(after) = &head.retry_after {
+                message = format!("{message} [retry-after: {after}]");
+            }
+            if let Some(location) = &head.location {
+                message = format!("{message} [location: {location}]");
+            }
+            return Some(Failure::new(
+                FailureKind::Status(head.status),
+                format!("status {}: {}", head.status, message.trim()),
+            ));
+        }
+        if !head.content_encoding.is_empty() {
+            return Some(Failure::new(
+                FailureKind::Malformed,
+                format!(
+                    "the answer is encoded as {}, which was not asked for",
+                    head.content_encoding
+                ),
+            ));
+        }
+        let whole = !self.is_stream();
+        let mut output = self.events.tokens().next().is_some();
+        if whole {
+            if let Err(error) = result {
+                return Some(error);
+            }
+            if let Some(lost) = self.lost.take() {
+                return Some(lost);
+            }
+            output = self.reader.whole(&self.whole).token;
+            if self.keep != RecordBodies::None {
+                self.responses.push(&self.whole);
+            }
+        } else {
+            // an event that lacks its blank line came with the last read
+            let (at, read) = (self.last_byte.unwrap_or_default(), self.event_read);
+            let mut events = EventSink {
+                reader: &mut *self.reader,
+                events: &mut self.events,
+                last_data: &mut self.last_data,
+                event_read: &mut self.event_read,
+                responses: &mut self.responses,
+                final_event: &mut self.final_event,
+                keep: self.keep != RecordBodies::None,
+            };
+            if result.is_ok() && self.lost.is_none() {
+                self.splitter.finish(|event| events.take(event, at, read));
+                output |= self.events.tokens().next().is_some();
+            }
+        }
+        let state = self.reader.state();
+        if let Some(failure) = &state.failure {
+            return Some(failure.clone());
+        }
+        if let Some(lost) = self.lost.take() {
+            return Some(lost);
+        }
+        if let Err(error) = result {
+            return Some(error);
+        }
+        if !state.done && state.finish_reason.is_none() {
+            return Some(Failure::new(
+                FailureKind::Truncated,
+                "the stream ended without `[DONE]` and without a finish_reason",
+            ));
+        }
+        let counted = state.usage.completion_tokens.unwrap_or(0) > 0;
+        if dispatch.output_asked && !output && !counted {
+            return Some(Failure::new(
+                FailureKind::EmptyOutput,
+                "the answer has no output though some was asked for",
+            ));
+        }
+        None
+    }
+}
+
+impl ResponseHandler for Collector {
+    fn head(&mut self, head: Head, at: Arrival) {
+        self.headers_at = Some(at.at);
+        self.user_clock |= at.clock == ArrivalClock::User;
+        self.last_byte = Some(at.at);
+        self.head = Some(head);
+    }
+
+    fn body(&mut self, bytes: &[u8], at: Arrival, read: u64) {
+        self.user_clock |= at.clock == ArrivalClock::User;
+        self.last_byte = Some(at.at);
+        if self.excerpt.len() < EXCERPT_BYTES {
+            let n = bytes.len().min(EXCERPT_BYTES - self.excerpt.len());
+            self.excerpt.extend_from_slice(&bytes[..n]);
+        }
+        if self.is_stream() {
+            self.stream_bytes(bytes, at.at, read);
+            return;
+        }
+        if self.head.as_ref().is_some_and(|head| head.status != 200) {
+            // an error's body without end tells nothing more
+            if self.excerpt.len() >= EXCERPT_BYTES {
+                self.lost.get_or_insert_with(|| {
+                    Failure::new(FailureKind::Malformed, "a long error body was cut")
+                });
+            }
+            return;
+        }
+        self.last_data = Some(at.at);
+        if self.whole.len() + bytes.len() > MAX_WHOLE_BYTES {
+            self.lost.get_or_insert_with(|| {
+                Failure::new(
+                    FailureKind::Malformed,
+                    format!("the answer is larger than {} MiB", MAX_WHOLE_BYTES >> 20),
+                )
+            });
+            return;
+        }
+        self.whole.extend_from_slice(bytes);
+    }
+
+    fn is_satisfied(&self) -> bool {
+        self.reader.state().done
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+}
+
+/// Takes the events of a stream, each with the arrival that completed it.
+struct EventSink<'a> {
+    reader: &'a mut dyn AnswerReader,
+    events: &'a mut EventLog,
+    last_data: &'a mut Option<Timestamp>,
+    event_read: &'a mut u64,
+    responses: &'a mut Texts,
+    final_event: &'a mut Vec<u8>,
+    keep: bool,
+}
+
+impl EventSink<'_> {
+    fn take(&mut self, event: Event<'_>, at: Timestamp, read: u64) {
+        let Some(meaning) = self.reader.event(event.name, event.data) else {
+            return;
+        };
+        self.events.push(EventStamp {
+            at,
+            token: meaning.token,
+            answer: meaning.answer,
+            coalesced: read == *self.event_read,
+        });
+        *self.event_read = read;
+        *self.last_data = Some(at);
+        if !self.keep {
+            return;
+        }
+        self.final_event.clear();
+        if meaning.token {
+            self.responses.push(event.data);
+        } else {
+            self.final_event.extend_from_slice(event.data);
+        }
+    }
+}

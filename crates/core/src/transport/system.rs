@@ -1,0 +1,68 @@
+//! Owns the few things beside sockets that only the operating system can do for
+//! the transport: a limit on open files, and a timer finer than the runtime's.
+
+use std::time::Duration;
+
+use crate::time::{RunClock, Timestamp};
+
+/// Raise this process's limit of open files as far as it may go. Returns the
+/// limit then in force; `None` where there is none to ask for.
+#[cfg(unix)]
+#[must_use]
+pub fn raise_open_files_limit() -> Option<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        return Some(hard);
+    }
+    Some(soft)
+}
+
+/// Raise this process's limit of open files as far as it may go. Returns the
+/// limit then in force; `None` where there is none to ask for.
+#[cfg(not(unix))]
+#[must_use]
+pub fn raise_open_files_limit() -> Option<u64> {
+    None
+}
+
+/// Processor time (user and system, seconds) and peak resident memory (bytes)
+/// of this process; `None` where the system does not say.
+#[cfg(unix)]
+#[must_use]
+pub fn process_usage() -> Option<(f64, u64)> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+    // macOS counts bytes, everybody else KiB
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    let peak = u64::try_from(usage.max_rss()).unwrap_or(0) * unit;
+    Some((seconds(usage.user_time()) + seconds(usage.system_time()), peak))
+}
+
+/// Processor time (user and system, seconds) and peak resident memory (bytes)
+/// of this process; `None` where the system does not say.
+#[cfg(not(unix))]
+#[must_use]
+pub fn process_usage() -> Option<(f64, u64)> {
+    None
+}
+
+/// The runtime's timers have a resolution of a millisecond and round up.
+const COARSE: Duration = Duration::from_millis(3);
+
+/// Sleep until a moment, to some fifty microseconds: a runtime's timer alone
+/// would bend a schedule of arrivals by a millisecond.
+///
+/// The last milliseconds block the thread, which must have nothing else to do.
+pub async fn sleep_until(clock: &RunClock, at: Timestamp) {
+    let left = at.since(clock.now());
+    if left > COARSE {
+        tokio::time::sleep(left.saturating_sub(COARSE)).await;
+    }
+    let left = at.since(clock.now());
+    if !left.is_zero() {
+        #[expect(clippy::disallowed_methods, reason = "the runtime's timer is too coarse")]
+        std::thread::sleep(left);
+    }
+}

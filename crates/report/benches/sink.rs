@@ -1,0 +1,127 @@
+//! What storing costs: the sink takes 2000 requests of 128 events, about 230
+//! bytes of JSON each. Divide by 256,000 for the time of an event.
+
+use std::fmt::Write as _;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use evalscope_core::engine::SinkMessage;
+use evalscope_core::plan::{Pacing, RunSpec};
+use evalscope_core::record::{
+    ArrivalClock, Bodies, ConnectCost, EventLog, EventStamp, Exchange, Phase, RequestRecord,
+    RequestTimes, Texts, Usage,
+};
+use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_report::model::FORMAT_VERSION;
+use evalscope_report::{Database, RecordBodies, RunMeta, Tool};
+
+const REQUESTS: u64 = 2000;
+const EVENTS: u64 = 128;
+
+fn main() {
+    divan::main();
+}
+
+fn exchange(index: u64) -> Exchange {
+    let at = |micros: u64| Timestamp::from_nanos((index * 3_000 + micros) * 1_000);
+    let mut events = EventLog::default();
+    let mut responses = Texts::default();
+    for i in 0..EVENTS {
+        events.push(EventStamp {
+            at: at(10_000 * (i + 1)),
+            token: true,
+            answer: true,
+            coalesced: false,
+        });
+        let text = format!(
+            "{{\"id\":\"chatcmpl-{index:032}\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\
+             \"model\":\"Qwen2.5-7B-Instruct\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" {i:06}\"}},\
+             \"logprobs\":null,\"finish_reason\":null}}]}}"
+        );
+        responses.push(text.as_bytes());
+    }
+    let mut prompt = String::new();
+    for i in 0..100 {
+        let _infallible = write!(prompt, "word {i} ");
+    }
+    Exchange {
+        record: RequestRecord {
+            index,
+            phase: Phase::Measured,
+            failure: None,
+            streamed: true,
+            times: RequestTimes {
+                connected: Some(at(2)),
+                write_begun: Some(at(3)),
+                write_done: Some(at(4)),
+                first_byte: Some(at(10_000)),
+                headers: Some(at(10_000)),
+                last_data: Some(at(10_000 * EVENTS)),
+                ended: at(10_000 * EVENTS + 1),
+                ..RequestTimes::default()
+            },
+            connect: ConnectCost::default(),
+            clock: ArrivalClock::Kernel,
+            events,
+            http_status: Some(200),
+            usage: Usage {
+                prompt_tokens: Some(100),
+                completion_tokens: Some(EVENTS),
+                ..Usage::default()
+            },
+            finish_reason: Some("length".to_owned()),
+            response_id: Some(format!("chatcmpl-{index:032}")),
+        },
+        bodies: Bodies {
+            request: format!(
+                "{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}],\"stream\":true}}"
+            )
+            .into_bytes(),
+            responses,
+            ..Bodies::default()
+        },
+    }
+}
+
+#[divan::bench(args = [RecordBodies::All, RecordBodies::None], sample_count = 10)]
+fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
+    let folder = tempfile::tempdir().expect("there is room for a temporary folder");
+    let path = folder.path().join("benchmark_data.db");
+    let meta = RunMeta {
+        format_version: FORMAT_VERSION,
+        tool: Tool::this(),
+        name: "bench".to_owned(),
+        model: "m".to_owned(),
+        api: "openai".to_owned(),
+        url: "http://127.0.0.1/".to_owned(),
+        dataset: "openqa".to_owned(),
+        load: RunSpec {
+            name: "bench".to_owned(),
+            concurrency: 1.try_into().expect("1 is not 0"),
+            requests: REQUESTS,
+            pacing: Pacing::Unpaced,
+            warmup_requests: 0,
+            duration_s: None,
+            seed: 0,
+            dataset_offset: 0,
+        },
+        settings: serde_json::Value::Null,
+        started_at: "2026-01-31T12:00:00+00:00".to_owned(),
+        clock: RunClock::start(),
+        record_bodies,
+        stream: true,
+    };
+    bencher
+        .counter(ItemsCount::new(REQUESTS * EVENTS))
+        .with_inputs(|| {
+            let (tx, rx) = async_channel::unbounded();
+            for index in 0..REQUESTS {
+                tx.try_send(SinkMessage::Exchange(Box::new(exchange(index))))
+                    .expect("the channel has no bound");
+            }
+            let _absent_at_first = std::fs::remove_file(&path);
+            let database = Database::create(&path, &meta).expect("the folder is writable");
+            (database, rx)
+        })
+        .bench_values(|(database, rx)| database.run(rx));
+}

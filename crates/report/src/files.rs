@@ -1,0 +1,323 @@
+//! Owns which file goes where in an invocation's folder, and finds the
+//! databases in one again.
+//!
+//! Layout: the invocation's folder holds `result.json` and
+//! `performance_summary.txt`, and for each run a folder
+//! `parallel_<P>_number_<N>` with its database and the files made from it.
+
+use std::cmp::Ordering;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::console;
+use crate::json::{self, ResultFile};
+use crate::report::RunReport;
+use crate::sqlite::{FILE_NAME, StoreError};
+
+/// A run's summary in the reference tool's form.
+pub const SUMMARY: &str = "benchmark_summary.json";
+/// A run's percentiles in the reference tool's form.
+pub const PERCENTILES: &str = "benchmark_percentile.json";
+/// A run's settings.
+pub const ARGS: &str = "benchmark_args.json";
+/// Everything of an invocation.
+pub const RESULT: &str = "result.json";
+/// The tables of an invocation.
+pub const TEXT: &str = "performance_summary.txt";
+
+/// Why files could not be written or found.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// A database could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file system refused.
+    #[error("`{}`: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A value has no JSON form.
+    #[error("`{}`: cannot be written as JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder said.
+        source: serde_json::Error,
+    },
+    /// There is no run in a folder.
+    #[error(
+        "`{}` holds no `{FILE_NAME}`: give the folder of a command's runs \
+         (it has folders `parallel_<P>_number_<N>`) or one of these",
+        path.display()
+    )]
+    NoRuns {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FilesError {
+    move |source| FilesError::Io {
+        path: path.to_owned(),
+        doing,
+        source,
+    }
+}
+
+/// Put a file in place whole: a reader sees the old one or the new one.
+fn write(path: &Path, text: &str) -> Result<(), FilesError> {
+    let name = path.file_name().expect("files are written by name");
+    let mut partial = std::ffi::OsString::from(".");
+    partial.push(name);
+    partial.push(".partial");
+    let partial = path.with_file_name(partial);
+    let mut file = fs::File::create(&partial).map_err(io_error(&partial, "create it"))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(io_error(&partial, "write it"))?;
+    fs::rename(&partial, path).map_err(io_error(path, "put it in place"))
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), FilesError> {
+    let text = json::text(value).map_err(|source| FilesError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    write(path, &text)
+}
+
+/// Write the files of a run into its folder.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
+    write_json(&folder.join(ARGS), json::args(report))?;
+    write_json(&folder.join(SUMMARY), &json::summary(report))?;
+    write_json(&folder.join(PERCENTILES), &json::percentiles(report))
+}
+
+/// Write the files of an invocation into its folder, whatever order its runs
+/// are given in. Without a run there is nothing to write.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_invocation(top: &Path, runs: &[RunReport]) -> Result<(), FilesError> {
+    let mut runs = runs.to_vec();
+    in_order(&mut runs);
+    for run in &mut runs {
+        // where the folder lies must not show in its files: it may be moved
+        if let Ok(inside) = run.database.strip_prefix(top) {
+            run.database = inside.to_owned();
+        }
+    }
+    let Some(result) = ResultFile::new(&runs) else {
+        return Ok(());
+    };
+    write_json(&top.join(RESULT), &result)?;
+    write(&top.join(TEXT), &console::performance_summary(&runs))
+}
+
+/// By start, then by name.
+fn in_order(runs: &mut [RunReport]) {
+    let start = |run: &RunReport| run.meta.started_at.parse::<jiff::Timestamp>().ok();
+    runs.sort_by(|a, b| {
+        start(a)
+            .cmp(&start(b))
+            .then_with(|| a.meta.name.cmp(&b.meta.name))
+    });
+}
+
+/// Read the databases in or below a folder again and rewrite every file made
+/// from them. The folder may be an invocation's, a run's (then its whole
+/// invocation is rebuilt), or one that holds invocations.
+///
+/// # Errors
+/// When there is no database, one cannot be read, or a file cannot be written.
+pub fn rebuild(folder: &Path) -> Result<Vec<RunReport>, FilesError> {
+    let folder = fs::canonicalize(folder).map_err(io_error(folder, "find it"))?;
+    let mut all = Vec::new();
+    for (top, databases) in invocations(&folder)? {
+        let mut runs = Vec::with_capacity(databases.len());
+        for database in databases {
+            runs.push(RunReport::load(&database)?);
+        }
+        for run in &runs {
+            let own = run.database.parent().expect("a database lies in a folder");
+            write_run(own, run)?;
+        }
+        write_invocation(&top, &runs)?;
+        in_order(&mut runs);
+        all.append(&mut runs);
+    }
+    Ok(all)
+}
+
+/// An invocation's folder and its databases.
+type Invocation = (PathBuf, Vec<PathBuf>);
+
+fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> {
+    if folder.join(FILE_NAME).is_file() {
+        let top = folder.parent().filter(|_| is_run(folder));
+        return Ok(vec![match top {
+            Some(top) => (top.to_owned(), databases(top)?),
+            // a database on its own
+            None => (folder.to_owned(), vec![folder.join(FILE_NAME)]),
+        }]);
+    }
+    let here = databases(folder)?;
+    if !here.is_empty() {
+        return Ok(vec![(folder.to_owned(), here)]);
+    }
+    let mut below = Vec::new();
+    for top in folders(folder)? {
+        let databases = databases(&top)?;
+        if !databases.is_empty() {
+            below.push((top, databases));
+        }
+    }
+    if below.is_empty() {
+        return Err(FilesError::NoRuns {
+            path: folder.to_owned(),
+        });
+    }
+    Ok(below)
+}
+
+/// The databases of the runs in an invocation's folder.
+fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
+    Ok(folders(top)?
+        .into_iter()
+        .filter(|folder| is_run(folder))
+        .map(|folder| folder.join(FILE_NAME))
+        .filter(|database| database.is_file())
+        .collect())
+}
+
+/// The folders in a folder, by name.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io_error(folder, "read it"))? {
+        let path = entry.map_err(io_error(folder, "read it"))?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort_by(|a, b| {
+        a.file_name()
+            .partial_cmp(&b.file_name())
+            .unwrap_or(Ordering::Equal)
+    });
+    Ok(found)
+}
+
+/// Whether a folder's name is `parallel_<P>_number_<N>`.
+fn is_run(folder: &Path) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix("parallel_"))
+        .and_then(|rest| rest.split_once("_number_"))
+        .is_some_and(|(parallel, requests)| number(parallel) && number(requests))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    /// An invocation of two runs, written as at the end of a command.
+    fn invocation(folder: &Path) -> PathBuf {
+        let top = folder.join("20260131_120000").join("m");
+        let mut runs = Vec::new();
+        for (parallel, requests) in [(2, 20), (10, 40)] {
+            let meta = samples::sweep_meta(parallel, requests);
+            let own = top.join(&meta.name);
+            fs::create_dir_all(&own).unwrap();
+            let database = samples::finished(&own, &meta, samples::mixed(requests));
+            let report = RunReport::load(&database).unwrap();
+            write_run(&own, &report).unwrap();
+            runs.push(report);
+        }
+        runs.reverse();
+        write_invocation(&top, &runs).unwrap();
+        top
+    }
+
+    fn contents(top: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        for folder in folders(top).unwrap().into_iter().chain([top.to_owned()]) {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    files.push((path.clone(), fs::read(path).unwrap()));
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn rebuilt_files_are_the_same_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let top = invocation(&folder);
+        let before = contents(&top);
+        assert_eq!(before.len(), 2 * 4 + 2);
+        for from in [
+            top.clone(),
+            top.join("parallel_2_number_20"),
+            top.parent().unwrap().to_owned(),
+        ] {
+            for (path, _) in &before {
+                if !path.ends_with(FILE_NAME) {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+            let runs = rebuild(&from).unwrap();
+            let names: Vec<_> = runs.iter().map(|run| run.meta.name.as_str()).collect();
+            assert_eq!(names, ["parallel_2_number_20", "parallel_10_number_40"]);
+            assert!(before == contents(&top), "{}", from.display());
+        }
+    }
+
+    #[test]
+    fn a_database_on_its_own_is_an_invocation() {
+        let folder = tempfile::tempdir().unwrap();
+        samples::finished(folder.path(), &samples::meta("m"), samples::mixed(3));
+        assert_eq!(rebuild(folder.path()).unwrap().len(), 1);
+        assert!(folder.path().join(RESULT).is_file());
+    }
+
+    #[test]
+    fn a_folder_without_runs_says_what_to_give() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = rebuild(folder.path()).unwrap_err();
+        assert!(matches!(error, FilesError::NoRuns { .. }));
+        assert!(error.to_string().contains("parallel_<P>_number_<N>"));
+        assert!(matches!(
+            rebuild(&folder.path().join("no")).unwrap_err(),
+            FilesError::Io { .. }
+        ));
+    }
+
+    #[test]
+    fn folders_of_runs_are_known_by_their_names() {
+        assert!(is_run(Path::new("a/parallel_1_number_15")));
+        for no in [
+            "parallel_1",
+            "parallel__number_2",
+            "parallel_1_number_x",
+            "x_parallel_1_number_2",
+        ] {
+            assert!(!is_run(Path::new(no)), "{no}");
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! Owns the advice a report gives: each finding is a small pure function from
+//! figures to a sentence, or to none.
+//!
+//! It must not know where the figures come from, nor how sentences are shown.
+
+use evalscope_core::metrics::{ClientReport, RunTotals};
+use evalscope_core::plan::{Pacing, RunSpec};
+use evalscope_core::record::TokenSource;
+use evalscope_core::time::Timestamp;
+
+use crate::model::RunState;
+
+/// Below this many samples the 99th percentile lies between the two largest.
+const FEW_SAMPLES: u64 = 100;
+/// Failures above this share are worth a sentence.
+const FAILED_SHARE: f64 = 0.01;
+/// Events that shared a read with one before them, above this share, were
+/// bundled on their way.
+const COALESCED_SHARE: f64 = 0.10;
+/// From this share of the latency on, the first token came with the last.
+const TTFT_SHARE: f64 = 0.95;
+/// Fewer events say little about when they were sent.
+pub const TTFT_SHARE_MIN_EVENTS: usize = 8;
+/// New connections above this share cost latency that is not the server's.
+const NEW_CONNECTION_SHARE: f64 = 0.10;
+/// Below this share of the asked rate the load was another one.
+const ACHIEVED_SHARE: f64 = 0.95;
+
+/// When requests were due and when they left, first to last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spacing {
+    first_scheduled: Option<Timestamp>,
+    last_scheduled: Option<Timestamp>,
+    first_dispatched: Option<Timestamp>,
+    last_dispatched: Option<Timestamp>,
+}
+
+impl Spacing {
+    /// Take a request in.
+    pub fn push(&mut self, scheduled: Timestamp, dispatched: Timestamp) {
+        let least = |a: Option<Timestamp>, b: Timestamp| Some(a.map_or(b, |a| a.min(b)));
+        self.first_scheduled = least(self.first_scheduled, scheduled);
+        self.last_scheduled = self.last_scheduled.max(Some(scheduled));
+        self.first_dispatched = least(self.first_dispatched, dispatched);
+        self.last_dispatched = self.last_dispatched.max(Some(dispatched));
+    }
+
+    /// The schedule's length over the time the dispatches took: 1 when every
+    /// request left when it was due.
+    fn achieved_share(&self) -> Option<f64> {
+        let asked = self.last_scheduled?.nanos_since(self.first_scheduled?);
+        let took = self.last_dispatched?.nanos_since(self.first_dispatched?);
+        (asked > 0 && took > 0).then(|| asked as f64 / took as f64)
+    }
+}
+
+/// Everything findings are drawn from.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// How far the run came.
+    pub state: RunState,
+    /// The load asked for.
+    pub load: &'a RunSpec,
+    /// Sums over the measured requests.
+    pub totals: &'a RunTotals,
+    /// The client's own figures.
+    pub client: &'a ClientReport,
+    /// When requests were due and when they left.
+    pub spacing: Spacing,
+    /// Median of TTFT over latency, and of how many answers, over streamed
+    /// successes of at least [`TTFT_SHARE_MIN_EVENTS`] events.
+    pub ttft_share: Option<(f64, u64)>,
+}
+
+/// All findings, the gravest first.
+#[must_use]
+pub fn all(evidence: &Evidence<'_>) -> Vec<String> {
+    [
+        unfinished,
+        failures,
+        few_samples,
+        load_not_delivered,
+        buffering,
+        coalesced,
+        estimated_tokens,
+        unknown_tokens,
+        unknown_prompt_tokens,
+        new_connections,
+        user_clock,
+        clock_steps,
+    ]
+    .into_iter()
+    .filter_map(|finding| finding(evidence))
+    .collect()
+}
+
+/// Part of a whole; `None` of nothing.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    // never "100 %" of what is not all, nor "0 %" of something
+    if percent > 99.0 && percent < 100.0 || percent < 10.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.0} %")
+    }
+}
+
+fn requests(n: u64) -> String {
+    match n {
+        1 => "1 request".to_owned(),
+        n => format!("{n} requests"),
+    }
+}
+
+fn unfinished(e: &Evidence<'_>) -> Option<String> {
+    let sent = format!(
+        "{} of {} were sent",
+        e.totals.total,
+        requests(e.load.requests)
+    );
+    match e.state {
+        RunState::Finished => None,
+        RunState::Interrupted => Some(format!("the run was interrupted: {sent}")),
+        RunState::Running => Some(format!(
+            "the run has no end on record, it was killed or is still under way: {sent} and stored"
+        )),
+    }
+}
+
+fn failures(e: &Evidence<'_>) -> Option<String> {
+    let failed = e.totals.failed();
+    let share = share(failed, e.totals.total).filter(|share| *share > FAILED_SHARE)?;
+    Some(if e.totals.succeeded == 0 {
+        "every request failed: there is nothing to take latencies or throughput from".to_owned()
+    } else {
+        format!(
+            "{} of the requests failed ({failed} of {}): latencies and throughput are those of the rest",
+            percent(share),
+            e.totals.total
+        )
+    })
+}
+
+fn few_samples(e: &Evidence<'_>) -> Option<String> {
+    let n = e.totals.succeeded;
+    (n > 0 && n < FEW_SAMPLES).then(|| {
+        format!(
+            "p99 of latency, TTFT and TPOT from {n} sample{} is close to the maximum: \
+             send at least {FEW_SAMPLES} requests for a p99",
+            if n == 1 { "" } else { "s" }
+        )
+    })
+}
+
+fn load_not_delivered(e: &Evidence<'_>) -> Option<String> {
+    let Pacing::Poisson { rate_per_s } = e.load.pacing else {
+        return None;
+    };
+    let share = e
+        .spacing
+        .achieved_share()
+        .filter(|share| *share < ACHIEVED_SHARE)?;
+    let waited = e.totals.waited_for_slot;
+    let why = if waited > 0 {
+        format!(
+            "; {waited} of {} were due while all {} slots were busy: raise `--parallel`",
+            requests(e.totals.total),
+            e.load.concurrency
+        )
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "requests left at {} of the asked rate of {rate_per_s} req/s{why}",
+        percent(share)
+    ))
+}
+
+fn buffering(e: &Evidence<'_>) -> Option<String> {
+    let (median, answers) = e.ttft_share?;
+    (median >= TTFT_SHARE).then(|| {
+        format!(
+            "the first token came at {} of the latency in the median of {answers} answers: \
+             something on the way (a proxy, a gateway) seems to hold streams back, \
+             so TTFT, TPOT and ITL are not the model's",
+            percent(median)
+        )
+    })
+}
+
+fn coalesced(e: &Evidence<'_>) -> Option<String> {
+    let share = e
+        .totals
+        .coalesced_share()
+        .filter(|share| *share > COALESCED_SHARE)?;
+    Some(format!(
+        "{} of the events arrived together with the one before: \
+         gaps between events are bundled on the way, ITL is coarse",
+        percent(share)
+    ))
+}
+
+fn from_source(e: &Evidence<'_>, source: TokenSource) -> Option<f64> {
+    let n = e.totals.token_sources.get(source.as_str()).copied()?;
+    share(n, e.totals.succeeded).filter(|share| *share > 0.0)
+}
+
+fn estimated_tokens(e: &Evidence<'_>) -> Option<String> {
+    let share = from_source(e, TokenSource::EventCount)?;
+    Some(format!(
+        "output tokens are estimated for {} of the answers, one for each token-bearing event: \
+         the server told no usage",
+        percent(share)
+    ))
+}
+
+fn unknown_tokens(e: &Evidence<'_>) -> Option<String> {
+    let share = from_source(e, TokenSource::Unknown)?;
+    Some(format!(
+        "output tokens are unknown for {} of the answers: token throughput leaves them out",
+        percent(share)
+    ))
+}
+
+fn unknown_prompt_tokens(e: &Evidence<'_>) -> Option<String> {
+    let unknown = e.totals.succeeded.saturating_sub(e.totals.input_known);
+    let share = share(unknown, e.totals.succeeded).filter(|share| *share > 0.0)?;
+    Some(format!(
+        "the server did not tell the prompt tokens of {} of the answers: \
+         input and total throughput leave them out",
+        percent(share)
+    ))
+}
+
+fn new_connections(e: &Evidence<'_>) -> Option<String> {
+    // each slot has to open one
+    let slots = e.load.concurrency.get() as u64;
+    let extra = e.totals.new_connections.saturating_sub(slots);
+    let share = share(extra, e.totals.total.saturating_sub(slots))
+        .filter(|share| *share > NEW_CONNECTION_SHARE)?;
+    Some(format!(
+        "{} of the requests beyond the first {slots} opened a new connection: \
+         the server or a proxy closes connections, and TCP and TLS handshakes load it",
+        percent(share)
+    ))
+}
+
+fn user_clock(e: &Evidence<'_>) -> Option<String> {
+    let (user, kernel) = (e.totals.user_clock, e.totals.kernel_clock);
+    (user > 0).then(|| {
+        let whose = if kernel == 0 {
+            String::new()
+        } else {
+            format!(" for {user} of {} answers", user + kernel)
+        };
+        format!(
+            "arrivals were stamped in user space{whose}: \
+             the kernel's receive times are not to be had, so a busy client shows in latencies"
+        )
+    })
+}
+
+fn clock_steps(e: &Evidence<'_>) -> Option<String> {
+    let steps = e.client.clock_steps;
+    (steps > 0).then(|| {
+        format!(
+            "the wall clock stepped {steps} time{} during the run: \
+             latencies are unaffected, Unix times may be off",
+            if steps == 1 { "" } else { "s" }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use evalscope_core::metrics::Distribution;
+
+    use super::*;
+
+    struct Case {
+        state: RunState,
+        load: RunSpec,
+        totals: RunTotals,
+        client: ClientReport,
+        spacing: Spacing,
+        ttft_share: Option<(f64, u64)>,
+    }
+
+    /// A run nothing can be said against.
+    fn fine() -> Case {
+        let totals = RunTotals {
+            total: 1000,
+            succeeded: 1000,
+            input_known: 1000,
+            events: 100_000,
+            kernel_clock: 1000,
+            new_connections: 10,
+            token_sources: [("server_usage", 1000)].into(),
+            ..RunTotals::default()
+        };
+        Case {
+            state: RunState::Finished,
+            load: RunSpec {
+                name: "parallel_10_number_1000".to_owned(),
+                concurrency: NonZeroUsize::new(10).unwrap(),
+                requests: 1000,
+                pacing: Pacing::Unpaced,
+                warmup_requests: 0,
+                duration_s: None,
+                seed: 0,
+                dataset_offset: 0,
+            },
+            client: ClientReport::judge(None, &totals, &Distribution::default()),
+            totals,
+            spacing: Spacing::default(),
+            ttft_share: Some((0.3, 1000)),
+        }
+    }
+
+    fn findings(change: impl FnOnce(&mut Case)) -> Vec<String> {
+        let mut case = fine();
+        change(&mut case);
+        all(&Evidence {
+            state: case.state,
+            load: &case.load,
+            totals: &case.totals,
+            client: &case.client,
+            spacing: case.spacing,
+            ttft_share: case.ttft_share,
+        })
+    }
+
+    #[track_caller]
+    fn one(change: impl FnOnce(&mut Case), words: &str) {
+        let found = findings(change);
+        assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
+    }
+
+    #[test]
+    fn nothing_is_found_in_a_good_run() {
+        assert_eq!(findings(|_| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unfinished_run_says_so() {
+        let cut = |state| {
+            move |c: &mut Case| {
+                c.state = state;
+                c.load.requests = 2000;
+            }
+        };
+        one(
+            cut(RunState::Interrupted),
+            "interrupted: 1000 of 2000 requests were sent",
+        );
+        one(
+            cut(RunState::Running),
+            "killed or is still under way: 1000 of 2000",
+        );
+    }
+
+    #[test]
+    fn failures_are_named_above_one_percent() {
+        let fail = |n: u64| {
+            move |c: &mut Case| {
+                c.totals.total += n;
+                c.load.requests += n;
+            }
+        };
+        assert_eq!(findings(fail(10)), Vec::<String>::new());
+        one(fail(11), "1.1 % of the requests failed (11 of 1011)");
+        one(
+            |c| {
+                c.totals = RunTotals {
+                    total: 5,
+                    new_connections: 5,
+                    ..RunTotals::default()
+                }
+            },
+            "every request failed",
+        );
+    }
+
+    #[test]
+    fn a_p99_of_few_samples_is_the_maximum() {
+        one(
+            |c| {
+                c.totals.succeeded = 15;
+                c.totals.total = 15;
+                c.totals.input_known = 15;
+            },
+            "from 15 samples is close to the maximum",
+        );
+    }
+
+    #[test]
+    fn a_schedule_that_slips_is_named() {
+        let at = |s: u64| Timestamp::from_nanos(s * 1_000_000_000);
+        let slip = |last: u64, waited: u64| {
+            move |c: &mut Case| {
+                c.load.pacing = Pacing::Poisson { rate_per_s: 10.0 };
+                c.spacing.push(at(1), at(1));
+                c.spacing.push(at(101), at(last));
+                c.totals.waited_for_slot = waited;
+            }
+        };
+        assert_eq!(findings(slip(104, 900)), Vec::<String>::new());
+        one(slip(201, 0), "50 % of the asked rate of 10 req/s");
+        one(
+            slip(201, 900),
+            "900 of 1000 requests were due while all 10 slots were busy",
+        );
+    }
+
+    #[test]
+    fn a_first_token_with_the_last_is_a_proxy() {
+        one(
+            |c| c.ttft_share = Some((0.97, 40)),
+            "at 97 % of the latency in the median of 40 answers",
+        );
+    }
+
+    #[test]
+    fn bundled_events_are_named() {
+        one(|c| c.totals.coalesced_events = 20_000, "20 % of the events");
+    }
+
+    #[test]
+    fn token_counts_say_where_they_come_from() {
+        one(
+            |c| c.totals.token_sources = [("server_usage", 250), ("event_count", 750)].into(),
+            "estimated for 75 %",
+        );
+        one(
+            |c| c.totals.token_sources = [("server_usage", 999), ("unknown", 1)].into(),
+            "unknown for 0.1 %",
+        );
+        one(|c| c.totals.input_known = 4, "99.6 % of the answers");
+    }
+
+    #[test]
+    fn connections_beyond_one_for_each_slot_are_counted() {
+        assert_eq!(
+            findings(|c| c.totals.new_connections = 100),
+            Vec::<String>::new()
+        );
+        one(
+            |c| c.totals.new_connections = 505,
+            "50 % of the requests beyond the first 10",
+        );
+    }
+
+    #[test]
+    fn a_missing_kernel_clock_is_named() {
+        one(
+            |c| (c.totals.user_clock, c.totals.kernel_clock) = (1000, 0),
+            "stamped in user space:",
+        );
+        one(
+            |c| c.totals.user_clock = 7,
+            "in user space for 7 of 1007 answers",
+        );
+    }
+
+    #[test]
+    fn clock_steps_are_named() {
+        one(|c| c.client.clock_steps = 2, "stepped 2 times");
+    }
+}

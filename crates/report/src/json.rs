@@ -1,0 +1,466 @@
+//! Owns the JSON files: `result.json` in our own form, with a schema, and
+//! three files in the reference tool's.
+//!
+//! It must not know where files are put.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use evalscope_core::metrics::{ClientReport, Distribution, Metric, PERCENTILE_ROWS};
+use evalscope_core::plan::Pacing;
+use evalscope_core::record::TokenSource;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::model::{FORMAT_VERSION, RunState, Tool};
+use crate::names::{self, Figure, PERCENTILE_COLUMNS, SUMMARY_KEYS};
+use crate::report::RunReport;
+
+/// `benchmark_summary.json`: the reference tool's keys, in its order; our
+/// values, unrounded. Missing is `null`, but no rate is −1, as it is given.
+#[must_use]
+pub fn summary(report: &RunReport) -> Value {
+    let mut object = Map::new();
+    for figure in SUMMARY_KEYS {
+        let key = figure.key().expect("a test holds that these have keys");
+        let value = match (figure, figure.value(report)) {
+            (Figure::CacheHits, names::Value::Missing) => continue,
+            (Figure::Rate, names::Value::Missing) => Value::from(-1),
+            (_, names::Value::Missing) => Value::Null,
+            (_, names::Value::Count(n)) => Value::from(n),
+            (_, names::Value::Number(x) | names::Value::Mean(x, _)) => Value::from(x),
+        };
+        object.insert(key.to_owned(), value);
+    }
+    Value::Object(object)
+}
+
+/// `benchmark_percentile.json`: one object for each percentile.
+#[must_use]
+pub fn percentiles(report: &RunReport) -> Value {
+    PERCENTILE_ROWS
+        .iter()
+        .map(|(label, at)| {
+            let mut row = Map::new();
+            row.insert(names::PERCENTILES.to_owned(), Value::from(*label));
+            for (key, _, metric) in PERCENTILE_COLUMNS {
+                row.insert(key.to_owned(), Value::from(at(report.metric(metric))));
+            }
+            Value::Object(row)
+        })
+        .collect()
+}
+
+/// `benchmark_args.json`: the settings as resolved.
+#[must_use]
+pub fn args(report: &RunReport) -> &Value {
+    &report.meta.settings
+}
+
+/// `result.json`: everything one command has measured.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "result.json", deny_unknown_fields)]
+pub struct ResultFile<'a> {
+    /// Version of this form. A higher one may have dropped or changed keys.
+    pub format_version: u32,
+    /// The program that measured.
+    pub tool: &'a Tool,
+    /// Start of the first run: RFC 3339, local time with offset.
+    pub started_at: &'a str,
+    /// The settings as resolved, secrets masked.
+    pub settings: &'a Value,
+    /// The runs, in the order they were started in.
+    pub runs: Vec<RunResult<'a>>,
+}
+
+/// One run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RunResult<'a> {
+    /// Name of the run and of its folder.
+    pub name: &'a str,
+    /// How far it came.
+    pub state: RunState,
+    /// Its start: RFC 3339, local time with offset.
+    pub started_at: &'a str,
+    /// The model asked for.
+    pub model: &'a str,
+    /// The API spoken.
+    pub api: &'a str,
+    /// The data set the prompts came from.
+    pub dataset: &'a str,
+    /// The load asked for.
+    pub load: Load,
+    /// Requests by outcome.
+    pub counts: Counts,
+    /// First dispatch to last end, failures included, seconds; `null` without requests.
+    pub duration_s: Option<f64>,
+    /// What the server delivered, over the duration.
+    pub throughput: Throughput,
+    /// The distribution of every metric, by its key.
+    pub metrics: Metrics<'a>,
+    /// Token sums over successes.
+    pub tokens: Tokens,
+    /// Successes by why generation ended, in the server's words; `none` where it gave none.
+    pub finish_reasons: &'a BTreeMap<String, u64>,
+    /// Failures by kind and message, the most frequent first, 50 at most.
+    pub errors: Vec<ErrorResult<'a>>,
+    /// Failures in none of these groups.
+    pub errors_not_shown: u64,
+    /// The client's own figures, and the judgement on them.
+    pub client: &'a ClientReport,
+    /// What a reader of the figures must know.
+    pub warnings: &'a [String],
+}
+
+/// The load a run was asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Load {
+    /// The most requests in flight at a time.
+    pub concurrency: u64,
+    /// Measured requests.
+    pub requests: u64,
+    /// Mean arrivals per second; `null`: a slot sends its next when its last has ended.
+    pub rate_per_s: Option<f64>,
+    /// Requests sent first and left out of every figure.
+    pub warmup_requests: u64,
+    /// Dispatching stops this long after the first dispatch, seconds.
+    pub duration_s: Option<f64>,
+    /// Root of every random draw.
+    pub seed: u64,
+    /// Prompts of the data set that earlier runs of the command have used.
+    pub dataset_offset: u64,
+}
+
+/// Requests by outcome.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Counts {
+    /// Sent.
+    pub total: u64,
+    /// Succeeded.
+    pub succeeded: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Failed, by kind.
+    pub by_kind: BTreeMap<String, u64>,
+}
+
+/// Successes only, over the run's duration.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Throughput {
+    /// Successes per second.
+    pub requests_per_s: Option<f64>,
+    /// Output tokens per second; `null` where no answer's are known.
+    pub output_tokens_per_s: Option<f64>,
+    /// Prompt and output tokens per second; `null` unless both are known.
+    pub total_tokens_per_s: Option<f64>,
+    /// Prompt tokens per second; `null` where the server told none.
+    pub input_tokens_per_s: Option<f64>,
+}
+
+/// Token sums over successes; `null`: nobody told.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Tokens {
+    /// Of the prompts.
+    pub input: Option<u64>,
+    /// Generated.
+    pub output: Option<u64>,
+    /// Of the prompts, from the server's cache.
+    pub cached: Option<u64>,
+    /// Generated, as reasoning.
+    pub reasoning: Option<u64>,
+    /// Successes by where their count of output tokens comes from.
+    pub sources: Sources,
+}
+
+/// Successes by where their count of output tokens comes from.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Sources {
+    /// The server's `usage`.
+    pub server_usage: u64,
+    /// One token for each token-bearing event: an estimate.
+    pub event_count: u64,
+    /// Nothing is known.
+    pub unknown: u64,
+}
+
+/// Failures of one kind with one message.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ErrorResult<'a> {
+    /// The kind.
+    pub kind: String,
+    /// The message.
+    pub message: &'a str,
+    /// How many.
+    pub count: u64,
+    /// The first 4096 bytes of what the server said to the first of them.
+    pub example: Option<&'a str>,
+}
+
+/// Distributions by the key of their metric, in the order of [`Metric::ALL`].
+#[derive(Debug)]
+pub struct Metrics<'a>(&'a RunReport);
+
+impl Serialize for Metrics<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Metric::ALL.len()))?;
+        for metric in Metric::ALL {
+            map.serialize_entry(metric.key(), self.0.metric(metric))?;
+        }
+        map.end()
+    }
+}
+
+impl JsonSchema for Metrics<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Metrics".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<Distribution>();
+        let properties: Map<String, Value> = Metric::ALL
+            .iter()
+            .map(|metric| (metric.key().to_owned(), one.clone().to_value()))
+            .collect();
+        let keys = Metric::ALL.map(Metric::key);
+        json_schema!({
+            "type": "object",
+            "description": "Distributions by metric; the ending of a key is the unit.",
+            "properties": properties,
+            "required": keys,
+            "additionalProperties": false,
+        })
+    }
+}
+
+impl<'a> ResultFile<'a> {
+    /// What a command's runs amount to; `None` without a run. The runs are
+    /// given in the order they were started in.
+    #[must_use]
+    pub fn new(runs: &'a [RunReport]) -> Option<Self> {
+        let first = runs.first()?;
+        Some(Self {
+            format_version: FORMAT_VERSION,
+            tool: &first.meta.tool,
+            started_at: &first.meta.started_at,
+            settings: &first.meta.settings,
+            runs: runs.iter().map(RunResult::new).collect(),
+        })
+    }
+}
+
+impl<'a> RunResult<'a> {
+    fn new(report: &'a RunReport) -> Self {
+        let meta = &report.meta;
+        let totals = &report.totals;
+        let source = |source: TokenSource| {
+            totals
+                .token_sources
+                .get(source.as_str())
+                .copied()
+                .unwrap_or(0)
+        };
+        Self {
+            name: &meta.name,
+            state: report.state,
+            started_at: &meta.started_at,
+            model: &meta.model,
+            api: &meta.api,
+            dataset: &meta.dataset,
+            load: Load {
+                concurrency: meta.load.concurrency.get() as u64,
+                requests: meta.load.requests,
+                rate_per_s: match meta.load.pacing {
+                    Pacing::Unpaced => None,
+                    Pacing::Poisson { rate_per_s } => Some(rate_per_s),
+                },
+                warmup_requests: meta.load.warmup_requests,
+                duration_s: meta.load.duration_s,
+                seed: meta.load.seed,
+                dataset_offset: meta.load.dataset_offset,
+            },
+            counts: Counts {
+                total: totals.total,
+                succeeded: totals.succeeded,
+                failed: totals.failed(),
+                by_kind: totals
+                    .failed_by_kind
+                    .iter()
+                    .map(|(kind, n)| (kind.to_string(), *n))
+                    .collect(),
+            },
+            duration_s: (totals.total > 0).then(|| totals.duration_s()),
+            throughput: Throughput {
+                requests_per_s: report.requests_per_s(),
+                output_tokens_per_s: report.output_tokens_per_s(),
+                total_tokens_per_s: report.total_tokens_per_s(),
+                input_tokens_per_s: report.input_tokens_per_s(),
+            },
+            metrics: Metrics(report),
+            tokens: Tokens {
+                input: (totals.input_known > 0).then_some(totals.input_tokens),
+                output: (report.metric(Metric::OutputTokens).count > 0)
+                    .then_some(totals.output_tokens),
+                cached: totals.cached_tokens,
+                reasoning: totals.reasoning_tokens,
+                sources: Sources {
+                    server_usage: source(TokenSource::ServerUsage),
+                    event_count: source(TokenSource::EventCount),
+                    unknown: source(TokenSource::Unknown),
+                },
+            },
+            finish_reasons: &totals.finish_reasons,
+            errors: report
+                .errors
+                .iter()
+                .map(|group| ErrorResult {
+                    kind: group.kind.to_string(),
+                    message: &group.message,
+                    count: group.count,
+                    example: group.example.as_deref(),
+                })
+                .collect(),
+            errors_not_shown: report.errors_not_shown,
+            client: &report.client,
+            warnings: &report.warnings,
+        }
+    }
+}
+
+/// The JSON schema of `result.json`, as in `docs/result.schema.json`.
+#[must_use]
+pub fn schema() -> Value {
+    schemars::schema_for!(ResultFile<'_>).to_value()
+}
+
+/// A file's text: four spaces, as the reference tool writes it, one line break
+/// at the end.
+///
+/// # Errors
+/// When a value has no JSON form.
+pub fn text(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut bytes = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut bytes, indent,
+    ))?;
+    bytes.push(b'\n');
+    Ok(String::from_utf8(bytes).expect("JSON is written as UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn the_schema_in_the_documentation_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/result.schema.json");
+        let now = text(&schema()).unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a developer's wish to rewrite a file, no setting of the program"
+        )]
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, now).unwrap();
+            return;
+        }
+        let documented = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            documented == now,
+            "run the tests with UPDATE_DOCS=1 to rewrite {path}"
+        );
+    }
+
+    #[test]
+    fn reports_match_the_schema() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        for report in [
+            samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::report(&samples::meta("m"), samples::all_failed(7)),
+            samples::report(&samples::meta("m"), Vec::new()),
+        ] {
+            let runs = [report];
+            let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();
+            let wrong: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect();
+            assert_eq!(wrong, Vec::<String>::new());
+        }
+        let wrong = serde_json::json!({"format_version": 1});
+        assert!(!validator.is_valid(&wrong));
+    }
+
+    #[test]
+    fn the_summary_keeps_the_reference_tools_keys() {
+        let report = samples::report(&samples::meta("m"), samples::mixed(30));
+        let summary = summary(&report);
+        let keys: Vec<_> = summary
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "Test Duration (s)",
+                "Concurrency",
+                "Request Rate (req/s)",
+                "Total Requests",
+                "Success Requests",
+                "Failed Requests",
+                "Stream Requests",
+                "Non-Stream Requests",
+                "Req Throughput (req/s)",
+                "Avg Latency (s)",
+                "Avg Input Tokens",
+                "Output Throughput (tok/s)",
+                "Total Throughput (tok/s)",
+                "Avg TTFT (ms)",
+                "Avg TPOT (ms)",
+                "Avg ITL (ms)",
+                "Avg Output Tokens",
+                "Input Throughput (tok/s)",
+                "KV Cache Hit Rate (%)",
+            ]
+        );
+        assert_eq!(summary["Request Rate (req/s)"], -1);
+        let failed = samples::report(&samples::meta("m"), samples::all_failed(3));
+        assert_eq!(super::summary(&failed)["Avg Latency (s)"], Value::Null);
+        assert_eq!(
+            super::summary(&failed)["Req Throughput (req/s)"],
+            Value::Null
+        );
+    }
+
+    #[test]
+    fn percentile_rows_keep_the_reference_tools_keys() {
+        let report = samples::report(&samples::meta("m"), samples::mixed(30));
+        let rows = percentiles(&report);
+        assert_eq!(rows.as_array().unwrap().len(), PERCENTILE_ROWS.len());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&rows[5]).unwrap());
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for metric in Metric::ALL {
+            assert!(
+                text.contains(&format!("`{}`", metric.key())),
+                "{}",
+                metric.key()
+            );
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Owns what is known of a run besides its records: [`RunMeta`] (what was
+//! asked, when, of whom) and [`RunState`] (how far it came).
+//!
+//! It must not know how either is stored or shown.
+
+use evalscope_core::plan::RunSpec;
+pub use evalscope_core::record::RecordBodies;
+use evalscope_core::time::RunClock;
+use serde::{Deserialize, Serialize};
+
+/// Version of [`RunMeta`] and of the files made from it.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The program that measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Tool {
+    /// This program.
+    #[must_use]
+    pub fn this() -> Self {
+        Self {
+            name: "evalscope".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// How far a run came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Under way, or killed before it could say otherwise.
+    Running,
+    /// Everything was sent and answered, or given up on.
+    Finished,
+    /// Stopped from outside before its end.
+    Interrupted,
+}
+
+impl RunState {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Read a name as written by [`RunState::as_str`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Running, Self::Finished, Self::Interrupted]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// What was asked of a run, and by whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunMeta {
+    /// [`FORMAT_VERSION`] of the program that wrote it.
+    pub format_version: u32,
+    /// The program that measured.
+    pub tool: Tool,
+    /// Name of the run: `parallel_<P>_number_<N>`.
+    pub name: String,
+    /// The model asked for.
+    pub model: String,
+    /// The API spoken.
+    pub api: String,
+    /// The address the requests went to.
+    pub url: String,
+    /// The data set the prompts came from.
+    pub dataset: String,
+    /// The load.
+    pub load: RunSpec,
+    /// Every setting as resolved; secrets are masked by who fills this in.
+    pub settings: serde_json::Value,
+    /// When the run's clock was started: RFC 3339, local time with offset.
+    pub started_at: String,
+    /// The run's clock.
+    pub clock: RunClock,
+    /// Which requests keep their bodies.
+    pub record_bodies: RecordBodies,
+    /// Event streams were asked for.
+    pub stream: bool,
+}
+
+/// The start of a clock as RFC 3339 in local time with offset, to the millisecond.
+#[must_use]
+pub fn rfc3339_local(clock: &RunClock) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(clock.wall_start_ns)).map_or_else(
+        |_| String::new(),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::system())
+                .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
+                .to_string()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_time_names_its_offset() {
+        let clock = RunClock {
+            wall_start_ns: 1_700_000_000_123_000_000,
+            monotonic_start_ns: 0,
+        };
+        let text = rfc3339_local(&clock);
+        let at: jiff::Timestamp = text.parse().unwrap();
+        assert_eq!(at.as_millisecond(), 1_700_000_000_123);
+    }
+
+    #[test]
+    fn states_keep_their_names() {
+        for state in [RunState::Running, RunState::Finished, RunState::Interrupted] {
+            assert_eq!(RunState::from_name(state.as_str()), Some(state));
+        }
+        assert_eq!(RunState::from_name("no"), None);
+    }
+}

@@ -1,0 +1,389 @@
+//! Owns the names of figures: what the reference tool's files call them, what
+//! its first tables called them, and what our tables do. Nowhere else does a
+//! key or label of a figure stand.
+//!
+//! It must not know how a figure was computed, nor the format around a name.
+
+use evalscope_core::metrics::{Distribution, Metric};
+use evalscope_core::plan::Pacing;
+
+use crate::report::RunReport;
+
+/// A figure's value, before any format.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// There is none.
+    Missing,
+    /// A whole number.
+    Count(u64),
+    /// Any other number.
+    Number(f64),
+    /// A mean over this many samples.
+    Mean(f64, u64),
+}
+
+impl From<Option<f64>> for Value {
+    fn from(value: Option<f64>) -> Self {
+        value.map_or(Self::Missing, Self::Number)
+    }
+}
+
+impl From<&Distribution> for Value {
+    fn from(distribution: &Distribution) -> Self {
+        distribution
+            .mean
+            .map_or(Self::Missing, |mean| Self::Mean(mean, distribution.count))
+    }
+}
+
+/// A figure of a whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// First dispatch to last end.
+    Duration,
+    /// Slots.
+    Concurrency,
+    /// The rate asked for.
+    Rate,
+    /// Requests asked for.
+    Expected,
+    /// Requests sent.
+    Total,
+    /// Those that succeeded.
+    Succeeded,
+    /// Those that failed.
+    Failed,
+    /// Successes that came as streams.
+    Streamed,
+    /// Successes that came whole.
+    Whole,
+    /// Successes per second.
+    RequestThroughput,
+    /// Output tokens per second.
+    OutputThroughput,
+    /// Prompt tokens per second.
+    InputThroughput,
+    /// Both per second.
+    TotalThroughput,
+    /// Share of prompt tokens that came from the server's cache.
+    CacheHits,
+    /// The mean of a metric.
+    Mean(Metric),
+}
+
+/// A row of the names table.
+struct Names {
+    figure: Figure,
+    /// Key in the reference tool's `benchmark_summary.json`.
+    key: Option<&'static str>,
+    /// Row of the reference tool's first summary tables.
+    first: Option<&'static str>,
+    /// Row of our summary table.
+    label: &'static str,
+}
+
+const fn names(
+    figure: Figure,
+    key: Option<&'static str>,
+    first: Option<&'static str>,
+    label: &'static str,
+) -> Names {
+    Names {
+        figure,
+        key,
+        first,
+        label,
+    }
+}
+
+/// In the order of our summary table.
+const TABLE: [Names; 23] = [
+    names(
+        Figure::Duration,
+        Some("Test Duration (s)"),
+        Some("Time taken for tests (senconds)"),
+        "Time taken for tests (s)",
+    ),
+    names(
+        Figure::Concurrency,
+        Some("Concurrency"),
+        Some("Number of concurrency"),
+        "Number of concurrency",
+    ),
+    names(
+        Figure::Rate,
+        Some("Request Rate (req/s)"),
+        None,
+        "Request rate (req/s)",
+    ),
+    names(
+        Figure::Expected,
+        None,
+        Some("Expected number of requests"),
+        "Expected number of requests",
+    ),
+    names(
+        Figure::Total,
+        Some("Total Requests"),
+        Some("Total requests"),
+        "Total requests",
+    ),
+    names(
+        Figure::Succeeded,
+        Some("Success Requests"),
+        Some("Succeed requests"),
+        "Succeeded requests",
+    ),
+    names(
+        Figure::Failed,
+        Some("Failed Requests"),
+        Some("Failed requests"),
+        "Failed requests",
+    ),
+    names(
+        Figure::Streamed,
+        Some("Stream Requests"),
+        None,
+        "Streamed answers",
+    ),
+    names(
+        Figure::Whole,
+        Some("Non-Stream Requests"),
+        None,
+        "Whole answers",
+    ),
+    names(
+        Figure::RequestThroughput,
+        Some("Req Throughput (req/s)"),
+        Some("Average QPS"),
+        "Average QPS (req/s)",
+    ),
+    names(
+        Figure::OutputThroughput,
+        Some("Output Throughput (tok/s)"),
+        Some("Throughput(average output tokens per second)"),
+        "Output token throughput (tok/s)",
+    ),
+    names(
+        Figure::TotalThroughput,
+        Some("Total Throughput (tok/s)"),
+        None,
+        "Total token throughput (tok/s)",
+    ),
+    names(
+        Figure::InputThroughput,
+        Some("Input Throughput (tok/s)"),
+        None,
+        "Input token throughput (tok/s)",
+    ),
+    names(
+        Figure::Mean(Metric::Latency),
+        Some("Avg Latency (s)"),
+        Some("Average latency"),
+        "Average latency (s)",
+    ),
+    names(
+        Figure::Mean(Metric::Ttft),
+        Some("Avg TTFT (ms)"),
+        Some("Average time to first token"),
+        "Average time to first token (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::Ttfat),
+        None,
+        None,
+        "Average time to first answer token (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::Tpot),
+        Some("Avg TPOT (ms)"),
+        Some("Average time per output token"),
+        "Average time per output token (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::Itl),
+        Some("Avg ITL (ms)"),
+        None,
+        "Average inter-token latency (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::EventsPerRequest),
+        None,
+        Some("Average package per request"),
+        "Average packages per request",
+    ),
+    names(
+        Figure::Mean(Metric::EventGap),
+        None,
+        Some("Average package latency"),
+        "Average package latency (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::InputTokens),
+        Some("Avg Input Tokens"),
+        Some("Average input tokens per request"),
+        "Average input tokens per request",
+    ),
+    names(
+        Figure::Mean(Metric::OutputTokens),
+        Some("Avg Output Tokens"),
+        Some("Average output tokens per request"),
+        "Average output tokens per request",
+    ),
+    names(
+        Figure::CacheHits,
+        Some("KV Cache Hit Rate (%)"),
+        None,
+        "Prompt tokens from cache (%)",
+    ),
+];
+
+/// Last row of the first summary tables and of ours: no figure, but a place.
+pub const DATABASE: &str = "Result DB path";
+
+/// The figures of `benchmark_summary.json`, in the reference tool's order; the
+/// last is left out where it is missing.
+pub const SUMMARY_KEYS: [Figure; 19] = [
+    Figure::Duration,
+    Figure::Concurrency,
+    Figure::Rate,
+    Figure::Total,
+    Figure::Succeeded,
+    Figure::Failed,
+    Figure::Streamed,
+    Figure::Whole,
+    Figure::RequestThroughput,
+    Figure::Mean(Metric::Latency),
+    Figure::Mean(Metric::InputTokens),
+    Figure::OutputThroughput,
+    Figure::TotalThroughput,
+    Figure::Mean(Metric::Ttft),
+    Figure::Mean(Metric::Tpot),
+    Figure::Mean(Metric::Itl),
+    Figure::Mean(Metric::OutputTokens),
+    Figure::InputThroughput,
+    Figure::CacheHits,
+];
+
+/// First column of a percentile table, in files and on screen.
+pub const PERCENTILES: &str = "Percentiles";
+
+/// The other columns: key in the reference tool's `benchmark_percentile.json`,
+/// column of our table (a line break where it may be broken), metric.
+pub const PERCENTILE_COLUMNS: [(&str, &str, Metric); 9] = [
+    ("Latency (s)", "Latency\n(s)", Metric::Latency),
+    ("TTFT (ms)", "TTFT\n(ms)", Metric::Ttft),
+    ("ITL (ms)", "ITL\n(ms)", Metric::Itl),
+    ("TPOT (ms)", "TPOT\n(ms)", Metric::Tpot),
+    ("Input tokens", "Input\ntokens", Metric::InputTokens),
+    ("Output tokens", "Output\ntokens", Metric::OutputTokens),
+    ("Output (tok/s)", "Output\n(tok/s)", Metric::OutputTokPerS),
+    ("Total (tok/s)", "Total\n(tok/s)", Metric::TotalTokPerS),
+    ("Decode (tok/s)", "Decode\n(tok/s)", Metric::DecodeTokPerS),
+];
+
+impl Figure {
+    /// All figures, in the order of our summary table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.figure)
+    }
+
+    fn names(self) -> &'static Names {
+        TABLE
+            .iter()
+            .find(|row| row.figure == self)
+            .expect("every figure in use has its row in the table")
+    }
+
+    /// Row of our summary table; the unit stands in brackets.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.names().label
+    }
+
+    /// Key in the reference tool's `benchmark_summary.json`.
+    #[must_use]
+    pub fn key(self) -> Option<&'static str> {
+        self.names().key
+    }
+
+    /// Row of the reference tool's first summary tables.
+    #[must_use]
+    pub fn first_label(self) -> Option<&'static str> {
+        self.names().first
+    }
+
+    /// The value in a report.
+    #[must_use]
+    pub fn value(self, report: &RunReport) -> Value {
+        let totals = &report.totals;
+        match self {
+            Self::Duration => Some(totals.duration_s())
+                .filter(|_| totals.total > 0)
+                .into(),
+            Self::Concurrency => Value::Count(report.meta.load.concurrency.get() as u64),
+            Self::Rate => match report.meta.load.pacing {
+                Pacing::Unpaced => Value::Missing,
+                Pacing::Poisson { rate_per_s } => Value::Number(rate_per_s),
+            },
+            Self::Expected => Value::Count(report.meta.load.requests),
+            Self::Total => Value::Count(totals.total),
+            Self::Succeeded => Value::Count(totals.succeeded),
+            Self::Failed => Value::Count(totals.failed()),
+            Self::Streamed => Value::Count(totals.streamed),
+            Self::Whole => Value::Count(totals.succeeded - totals.streamed),
+            Self::RequestThroughput => report.requests_per_s().into(),
+            Self::OutputThroughput => report.output_tokens_per_s().into(),
+            Self::InputThroughput => report.input_tokens_per_s().into(),
+            Self::TotalThroughput => report.total_tokens_per_s().into(),
+            Self::CacheHits => totals
+                .cached_tokens
+                .filter(|_| totals.cached_of_tokens > 0)
+                .map(|cached| 100.0 * cached as f64 / totals.cached_of_tokens as f64)
+                .into(),
+            Self::Mean(metric) => report.metric(metric).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_name_and_none_stands_twice() {
+        let mut keys: Vec<_> = SUMMARY_KEYS.iter().map(|f| f.key().unwrap()).collect();
+        assert_eq!(
+            keys.len(),
+            TABLE.iter().filter(|row| row.key.is_some()).count()
+        );
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), SUMMARY_KEYS.len());
+    }
+
+    /// The rows of the reference tool's first summary table, but the database's.
+    #[test]
+    fn no_row_of_the_first_tables_is_lost() {
+        let first: Vec<_> = Figure::all().filter_map(Figure::first_label).collect();
+        for row in [
+            "Time taken for tests (senconds)",
+            "Number of concurrency",
+            "Total requests",
+            "Succeed requests",
+            "Failed requests",
+            "Average QPS",
+            "Average latency",
+            "Average time to first token",
+            "Throughput(average output tokens per second)",
+            "Average time per output token",
+            "Average package per request",
+            "Average package latency",
+            "Average input tokens per request",
+            "Average output tokens per request",
+            "Expected number of requests",
+        ] {
+            assert!(first.contains(&row), "{row}");
+        }
+    }
+}

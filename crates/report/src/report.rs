@@ -1,0 +1,330 @@
+//! Owns [`RunReport`]: everything the files and tables of a run show, summed
+//! up from its database in the one way there is.
+//!
+//! It must not know formats, labels or widths.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use evalscope_core::metrics::{
+    Accumulator, ClientReport, Distribution, EXACT_LIMIT, Metric, RunTotals, Samples,
+};
+use evalscope_core::record::{FailureKind, Phase, RequestRecord};
+
+use crate::findings::{self, Evidence, Spacing, TTFT_SHARE_MIN_EVENTS};
+use crate::model::{RunMeta, RunState};
+use crate::sqlite::{Reader, StoreError};
+
+/// Samples held at a time. Larger runs are read several times, a few metrics
+/// at each pass, so memory stays where it is.
+const SAMPLES_AT_A_TIME: u64 = 4_000_000;
+
+/// Groups of failures shown; the rest is only counted.
+pub const ERROR_GROUPS: usize = 50;
+
+/// Groups of failures told apart while reading: messages that never repeat
+/// must not fill the memory.
+const ERROR_GROUPS_READ: usize = 10_000;
+
+/// Failures of one kind with one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorGroup {
+    /// The kind.
+    pub kind: FailureKind,
+    /// The message.
+    pub message: String,
+    /// Failures in the group.
+    pub count: u64,
+    /// What the server said to the first of them.
+    pub example: Option<String>,
+}
+
+/// Everything the files and tables of a run show.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The database it was made from.
+    pub database: PathBuf,
+    /// What was asked.
+    pub meta: RunMeta,
+    /// How far the run came.
+    pub state: RunState,
+    /// Sums over the measured requests.
+    pub totals: RunTotals,
+    /// Distributions of all metrics.
+    pub metrics: BTreeMap<Metric, Distribution>,
+    /// The client's own figures, and the judgement on them.
+    pub client: ClientReport,
+    /// Failures by kind and message, the most frequent first.
+    pub errors: Vec<ErrorGroup>,
+    /// Failures in none of the groups.
+    pub errors_not_shown: u64,
+    /// What a reader of the figures must know: the run's own warnings, then findings.
+    pub warnings: Vec<String>,
+}
+
+impl RunReport {
+    /// Sum up a run's database.
+    ///
+    /// # Errors
+    /// When the file is no run's database, or cannot be read.
+    pub fn load(database: &Path) -> Result<Self, StoreError> {
+        Self::load_with(database, SAMPLES_AT_A_TIME)
+    }
+
+    fn load_with(database: &Path, samples_at_a_time: u64) -> Result<Self, StoreError> {
+        let reader = Reader::open(database)?;
+        let rows = reader.count(Phase::Measured)?;
+        let mut sums = Sums::default();
+        let mut metrics = BTreeMap::new();
+        for (pass, part) in passes(rows, samples_at_a_time).into_iter().enumerate() {
+            let mut accumulator = Accumulator::new(&part);
+            reader.for_each(Phase::Measured, |rowid, record| {
+                accumulator.push(record);
+                if pass == 0 {
+                    sums.push(record, || reader.error_excerpt(rowid))?;
+                }
+                Ok(())
+            })?;
+            metrics.extend(accumulator.finish());
+        }
+        let totals = sums.totals;
+        let client = ClientReport::judge(
+            reader.client()?.as_ref(),
+            &totals,
+            &metrics[&Metric::ClientLag],
+        );
+        let ttft_share = sums.ttft_share.distribution(1.0);
+        let meta = reader.meta().clone();
+        let mut warnings = reader.warnings()?;
+        warnings.extend(findings::all(&Evidence {
+            state: reader.state(),
+            load: &meta.load,
+            totals: &totals,
+            client: &client,
+            spacing: sums.spacing,
+            ttft_share: ttft_share.p50.map(|median| (median, ttft_share.count)),
+        }));
+        let (errors, errors_not_shown) = sums.errors.finish();
+        Ok(Self {
+            database: database.to_owned(),
+            state: reader.state(),
+            meta,
+            totals,
+            metrics,
+            client,
+            errors,
+            errors_not_shown,
+            warnings,
+        })
+    }
+
+    /// The distribution of a metric.
+    #[must_use]
+    pub fn metric(&self, metric: Metric) -> &Distribution {
+        self.metrics
+            .get(&metric)
+            .expect("a report has a distribution for every metric")
+    }
+
+    /// Successes over all requests; `None` without any.
+    #[must_use]
+    pub fn success_share(&self) -> Option<f64> {
+        (self.totals.total > 0).then(|| self.totals.succeeded as f64 / self.totals.total as f64)
+    }
+
+    /// Successes over the duration, per second.
+    #[must_use]
+    pub fn requests_per_s(&self) -> Option<f64> {
+        self.totals.rate_per_s(self.totals.succeeded)
+    }
+
+    /// Output tokens over the duration; `None` where no answer's are known.
+    #[must_use]
+    pub fn output_tokens_per_s(&self) -> Option<f64> {
+        let known = self.metric(Metric::OutputTokens).count > 0;
+        self.totals
+            .rate_per_s(self.totals.output_tokens)
+            .filter(|_| known)
+    }
+
+    /// Prompt tokens over the duration; `None` where no server told any.
+    #[must_use]
+    pub fn input_tokens_per_s(&self) -> Option<f64> {
+        self.totals
+            .rate_per_s(self.totals.input_tokens)
+            .filter(|_| self.totals.input_known > 0)
+    }
+
+    /// Prompt and output tokens over the duration; `None` unless both are known.
+    #[must_use]
+    pub fn total_tokens_per_s(&self) -> Option<f64> {
+        Some(self.input_tokens_per_s()? + self.output_tokens_per_s()?)
+    }
+}
+
+/// Split the metrics so that no pass holds more samples than told; at least
+/// one metric for each pass.
+fn passes(rows: u64, samples_at_a_time: u64) -> Vec<Vec<Metric>> {
+    let samples = |metric: Metric| match metric {
+        // a histogram takes over at the limit
+        Metric::Itl | Metric::EventGap => EXACT_LIMIT as u64,
+        _ => rows,
+    };
+    // the first pass also collects a ratio for each request
+    let mut held = rows;
+    let mut passes = vec![Vec::new()];
+    for metric in Metric::ALL {
+        let last = passes
+            .last_mut()
+            .expect("it begins with one and only grows");
+        if !last.is_empty() && held + samples(metric) > samples_at_a_time {
+            passes.push(vec![metric]);
+            held = samples(metric);
+        } else {
+            last.push(metric);
+            held += samples(metric);
+        }
+    }
+    passes
+}
+
+/// What one pass sums up besides distributions.
+struct Sums {
+    totals: RunTotals,
+    spacing: Spacing,
+    ttft_share: Samples,
+    errors: Errors,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            totals: RunTotals::default(),
+            spacing: Spacing::default(),
+            ttft_share: Samples::exact(),
+            errors: Errors::default(),
+        }
+    }
+}
+
+impl Sums {
+    fn push(
+        &mut self,
+        record: &RequestRecord,
+        excerpt: impl FnOnce() -> Result<Option<String>, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.totals.push(record);
+        self.spacing
+            .push(record.times.scheduled, record.times.dispatched);
+        if record.succeeded()
+            && record.events.len() >= TTFT_SHARE_MIN_EVENTS
+            && let (Some(ttft), Some(latency)) = (
+                Metric::Ttft.of_request(record),
+                Metric::Latency.of_request(record),
+            )
+            && latency > 0.0
+        {
+            self.ttft_share.push(ttft / latency);
+        }
+        if let Some(failure) = &record.failure {
+            self.errors.push(failure.kind, &failure.message, excerpt)?;
+        }
+        Ok(())
+    }
+}
+
+/// Failures by kind and message.
+#[derive(Default)]
+struct Errors {
+    groups: HashMap<(FailureKind, String), (u64, Option<String>)>,
+    not_told_apart: u64,
+}
+
+impl Errors {
+    fn push(
+        &mut self,
+        kind: FailureKind,
+        message: &str,
+        excerpt: impl FnOnce() -> Result<Option<String>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let key = (kind, message.to_owned());
+        if let Some((count, _)) = self.groups.get_mut(&key) {
+            *count += 1;
+        } else if self.groups.len() < ERROR_GROUPS_READ {
+            self.groups.insert(key, (1, excerpt()?));
+        } else {
+            self.not_told_apart += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> (Vec<ErrorGroup>, u64) {
+        let mut groups: Vec<ErrorGroup> = self
+            .groups
+            .into_iter()
+            .map(|((kind, message), (count, example))| ErrorGroup {
+                kind,
+                message,
+                count,
+                example,
+            })
+            .collect();
+        groups.sort_by(|a, b| (b.count, a.kind, &a.message).cmp(&(a.count, b.kind, &b.message)));
+        let rest = groups.split_off(groups.len().min(ERROR_GROUPS));
+        let not_shown = self.not_told_apart + rest.iter().map(|group| group.count).sum::<u64>();
+        (groups, not_shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn many_passes_make_the_same_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(40));
+        let whole = RunReport::load(&path).unwrap();
+        let parts = RunReport::load_with(&path, 1).unwrap();
+        assert_eq!(whole, parts);
+        assert_eq!(whole.metrics.len(), Metric::ALL.len());
+    }
+
+    #[test]
+    fn passes_hold_few_samples_and_leave_no_metric_out() {
+        assert_eq!(passes(1000, SAMPLES_AT_A_TIME).len(), 1);
+        for rows in [0, 1, 300_000, 1_000_000, 10_000_000] {
+            let passes = passes(rows, SAMPLES_AT_A_TIME);
+            assert_eq!(passes.concat(), Metric::ALL);
+        }
+        assert!(
+            passes(1_000_000, SAMPLES_AT_A_TIME)
+                .iter()
+                .all(|p| p.len() <= 4)
+        );
+    }
+
+    #[test]
+    fn failures_are_grouped_and_the_rest_is_counted() {
+        let mut errors = Errors::default();
+        for i in 0..60 {
+            for _ in 0..=i {
+                errors
+                    .push(FailureKind::Reset, &format!("message {i:02}"), || {
+                        Ok(Some(format!("example {i}")))
+                    })
+                    .unwrap();
+            }
+        }
+        let (groups, not_shown) = errors.finish();
+        assert_eq!(groups.len(), ERROR_GROUPS);
+        assert_eq!(
+            (groups[0].count, groups[0].message.as_str()),
+            (60, "message 59")
+        );
+        assert_eq!(groups[0].example.as_deref(), Some("example 59"));
+        assert_eq!(not_shown, (1..=10).sum::<u64>());
+    }
+}

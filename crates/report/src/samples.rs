@@ -1,0 +1,279 @@
+//! Records, databases and reports for tests.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use evalscope_core::engine::SinkMessage;
+use evalscope_core::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
+use evalscope_core::plan::{Pacing, RunSpec};
+use evalscope_core::record::{
+    ArrivalClock, Bodies, ConnectCost, EventLog, EventStamp, Exchange, Failure, FailureKind, Phase,
+    RequestRecord, RequestTimes, Texts, Usage,
+};
+use evalscope_core::time::{RunClock, Timestamp};
+
+use crate::model::{FORMAT_VERSION, RecordBodies, RunMeta, RunState, Tool};
+use crate::report::RunReport;
+use crate::sqlite::{Database, FILE_NAME, set_state};
+
+pub(crate) fn meta(model: &str) -> RunMeta {
+    RunMeta {
+        format_version: FORMAT_VERSION,
+        tool: Tool {
+            name: "evalscope".to_owned(),
+            version: "0.0.0".to_owned(),
+        },
+        name: "parallel_5_number_30".to_owned(),
+        model: model.to_owned(),
+        api: "openai".to_owned(),
+        url: "http://127.0.0.1:8000/v1/chat/completions".to_owned(),
+        dataset: "openqa".to_owned(),
+        load: RunSpec {
+            name: "parallel_5_number_30".to_owned(),
+            concurrency: NonZeroUsize::new(5).unwrap(),
+            requests: 30,
+            pacing: Pacing::Unpaced,
+            warmup_requests: 1,
+            duration_s: None,
+            seed: 42,
+            dataset_offset: 0,
+        },
+        settings: serde_json::json!({"model": model, "api_key": "***"}),
+        started_at: "2026-01-31T12:00:00.123+08:00".to_owned(),
+        clock: RunClock {
+            wall_start_ns: 1_769_832_000_123_456_789,
+            monotonic_start_ns: 77,
+        },
+        record_bodies: RecordBodies::All,
+        stream: true,
+    }
+}
+
+pub(crate) fn sweep_meta(parallel: usize, requests: u64) -> RunMeta {
+    let mut meta = meta("m");
+    meta.name = format!("parallel_{parallel}_number_{requests}");
+    meta.load.name.clone_from(&meta.name);
+    meta.load.concurrency = NonZeroUsize::new(parallel).unwrap();
+    meta.load.requests = requests;
+    meta.started_at = format!("2026-01-31T12:{parallel:02}:00.000+08:00");
+    meta
+}
+
+fn us(micros: u64) -> Timestamp {
+    Timestamp::from_nanos(micros * 1000)
+}
+
+/// A streamed success: 10 events after a role event, a little longer with each index.
+pub(crate) fn success(index: u64) -> Exchange {
+    let sent = 1_000 + index * 50_000;
+    let first = sent + 20_000 + index * 100;
+    let mut events = EventLog::default();
+    let mut responses = Texts::default();
+    let mut push = |at: u64, token: bool, answer: bool| {
+        events.push(EventStamp {
+            at: us(at),
+            token,
+            answer,
+            coalesced: false,
+        });
+    };
+    push(first - 5_000, false, false);
+    for i in 0..10 {
+        push(first + i * 3_000, true, i > 1);
+        responses.push(
+            format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"片{i} "}}}}]}}"#).as_bytes(),
+        );
+    }
+    let last = first + 27_000;
+    Exchange {
+        record: RequestRecord {
+            index,
+            phase: Phase::Measured,
+            failure: None,
+            streamed: true,
+            times: RequestTimes {
+                scheduled: us(sent - 300),
+                slot_free: us(sent - 300),
+                dispatched: us(sent - 250),
+                connected: Some(us(sent - 50)),
+                write_begun: Some(us(sent)),
+                write_done: Some(us(sent + 15)),
+                first_byte: Some(us(first - 6_000)),
+                headers: Some(us(first - 6_000)),
+                last_data: Some(us(last)),
+                ended: us(last + 100),
+            },
+            connect: ConnectCost {
+                reused: index >= 5,
+                dns_ns: 0,
+                tcp_ns: if index < 5 { 150_000 } else { 0 },
+                tls_ns: 0,
+            },
+            clock: ArrivalClock::Kernel,
+            events,
+            http_status: Some(200),
+            usage: Usage {
+                prompt_tokens: Some(40 + index % 7),
+                completion_tokens: Some(20),
+                cached_tokens: Some(16),
+                reasoning_tokens: None,
+            },
+            finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
+            response_id: Some(format!("chatcmpl-{index}")),
+        },
+        bodies: Bodies {
+            request: format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":"问题 {index}"}}],"stream":true,"temperature":0.5,"n":null}}"#
+            )
+            .into_bytes(),
+            responses,
+            final_event: br#"{"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":20}}"#.to_vec(),
+            error_excerpt: Vec::new(),
+        },
+    }
+}
+
+pub(crate) fn failure(index: u64, kind: FailureKind, message: &str, excerpt: &str) -> Exchange {
+    let mut exchange = success(index);
+    let record = &mut exchange.record;
+    record.failure = Some(Failure::new(kind, message));
+    record.events = EventLog::default();
+    record.usage = Usage::default();
+    record.finish_reason = None;
+    record.http_status = None;
+    record.times.last_data = None;
+    exchange.bodies.responses.clear();
+    exchange.bodies.final_event.clear();
+    exchange.bodies.error_excerpt = excerpt.as_bytes().to_vec();
+    exchange
+}
+
+pub(crate) fn successes(n: u64) -> Vec<Exchange> {
+    (0..n).map(success).collect()
+}
+
+/// Mostly successes, some failures of two kinds, in no order.
+pub(crate) fn mixed(n: u64) -> Vec<Exchange> {
+    let mut exchanges: Vec<_> = (0..n)
+        .map(|i| match i % 15 {
+            7 => failure(
+                i,
+                FailureKind::Status(503),
+                "the server answered 503 Service Unavailable",
+                "{\"error\": {\"message\": \"overloaded,\ntry again \u{1b}[31mlater\"}}",
+            ),
+            14 => failure(i, FailureKind::Reset, "connection reset by peer", ""),
+            _ => success(i),
+        })
+        .collect();
+    let half = exchanges.len() / 2;
+    exchanges.rotate_left(half);
+    exchanges
+}
+
+pub(crate) fn all_failed(n: u64) -> Vec<Exchange> {
+    (0..n)
+        .map(|i| {
+            failure(
+                i,
+                FailureKind::Connect,
+                "connection refused (127.0.0.1:8000)",
+                "",
+            )
+        })
+        .collect()
+}
+
+/// Answers that came whole, from a server that tells no usage.
+pub(crate) fn whole_answers(n: u64) -> Vec<Exchange> {
+    (0..n)
+        .map(|i| {
+            let mut exchange = success(i);
+            exchange.record.streamed = false;
+            exchange.record.events = EventLog::default();
+            exchange.record.usage = Usage::default();
+            exchange.record.clock = ArrivalClock::User;
+            exchange
+        })
+        .collect()
+}
+
+fn client(delay_ns: u64) -> ClientSnapshot {
+    let mut handling = DenseHistogram::new(HANDLING_BITS);
+    for i in 0..100 {
+        handling.record(delay_ns + i * 100);
+    }
+    ClientSnapshot {
+        handling: handling.snapshot(),
+        kernel_reads: 100,
+        user_reads: 0,
+        clock_steps: 0,
+        cpu_s: 0.25,
+        elapsed_s: 2.5,
+        max_rss_bytes: 20_000_000,
+        client_threads: 1,
+    }
+}
+
+fn stored(
+    folder: &Path,
+    meta: &RunMeta,
+    exchanges: Vec<Exchange>,
+    client: ClientSnapshot,
+) -> PathBuf {
+    let path = folder.join(FILE_NAME);
+    let database = Database::create(&path, meta).unwrap();
+    let (tx, rx) = async_channel::unbounded();
+    for exchange in exchanges {
+        tx.try_send(SinkMessage::Exchange(Box::new(exchange)))
+            .unwrap();
+    }
+    tx.try_send(SinkMessage::Client(Box::new(client))).unwrap();
+    drop(tx);
+    database.run(rx).unwrap();
+    set_state(&path, RunState::Finished).unwrap();
+    path
+}
+
+/// The database of a finished run.
+pub(crate) fn finished(folder: &Path, meta: &RunMeta, exchanges: Vec<Exchange>) -> PathBuf {
+    stored(folder, meta, exchanges, client(20_000))
+}
+
+/// A report with a path that is the same everywhere.
+pub(crate) fn report(meta: &RunMeta, exchanges: Vec<Exchange>) -> RunReport {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = RunReport::load(&finished(folder.path(), meta, exchanges)).unwrap();
+    report.database = Path::new(&meta.name).join(FILE_NAME);
+    report
+}
+
+/// A run whose client came late to its bytes.
+pub(crate) fn limited(exchanges: Vec<Exchange>) -> RunReport {
+    let folder = tempfile::tempdir().unwrap();
+    RunReport::load(&stored(
+        folder.path(),
+        &meta("m"),
+        exchanges,
+        client(25_000_000),
+    ))
+    .unwrap()
+}
+
+/// Three runs, of which the last fails in part and takes longer.
+pub(crate) fn sweep() -> Vec<RunReport> {
+    let slow = |n: u64| {
+        let mut exchanges = mixed(n);
+        for exchange in &mut exchanges {
+            if let Some(last) = &mut exchange.record.times.last_data {
+                *last = last.after(std::time::Duration::from_millis(200));
+            }
+        }
+        exchanges
+    };
+    vec![
+        report(&sweep_meta(1, 20), successes(20)),
+        report(&sweep_meta(10, 120), successes(120)),
+        report(&sweep_meta(50, 45), slow(45)),
+    ]
+}

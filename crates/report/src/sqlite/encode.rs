@@ -1,0 +1,189 @@
+//! Owns the text forms of the wide columns: base64 of pickles, and lists of
+//! times. Its buffers are reused from row to row.
+//!
+//! It must not know SQLite.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::Simd;
+use base64::engine::general_purpose::PAD;
+use evalscope_core::record::{EventLog, Texts};
+use evalscope_core::time::RunClock;
+use serde::{Serialize, Serializer};
+use serde_pickle::SerOptions;
+
+/// Turns bodies into what the columns hold.
+pub(super) struct Encoder {
+    base64: Simd,
+    pickle: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+/// Bytes as text: as they are where they are UTF-8, else with marks for what is not.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    // the check of valid text is several times faster than the repair
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
+/// Texts as a list of strings.
+struct List<'a>(&'a Texts);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(text))
+    }
+}
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        Self {
+            base64: Simd::standard(PAD),
+            pickle: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    /// base64 of the pickle of the JSON value in `body`; of a string where it
+    /// is no JSON.
+    pub(super) fn request(&mut self, body: &[u8]) -> Result<&[u8], serde_pickle::Error> {
+        match serde_json::from_slice::<serde_json::Value>(body) {
+            Ok(value) => self.base64_of(&value),
+            Err(_) => self.base64_of(&text(body)),
+        }
+    }
+
+    /// base64 of the pickle of a list of strings.
+    pub(super) fn responses(&mut self, texts: &Texts) -> Result<&[u8], serde_pickle::Error> {
+        self.base64_of(&List(texts))
+    }
+
+    fn base64_of<T: Serialize>(&mut self, value: &T) -> Result<&[u8], serde_pickle::Error> {
+        self.pickle.clear();
+        serde_pickle::to_writer(&mut self.pickle, value, SerOptions::new())?;
+        let length = self.pickle.len().div_ceil(3) * 4;
+        // only ever grown: clearing it would write zeros over every row's room
+        if self.text.len() < length {
+            self.text.resize(length, 0);
+        }
+        let written = self
+            .base64
+            .encode_slice(&self.pickle, &mut self.text)
+            .expect("the buffer has four bytes for every three");
+        Ok(&self.text[..written])
+    }
+
+    /// JSON list of the Unix seconds of the token-bearing events.
+    pub(super) fn chunk_times(&mut self, events: &EventLog, clock: &RunClock) -> &[u8] {
+        self.text.clear();
+        self.text.push(b'[');
+        let mut seconds = SecondsText::default();
+        for event in events.tokens() {
+            if self.text.len() > 1 {
+                self.text.extend_from_slice(b", ");
+            }
+            seconds.push(&mut self.text, clock.unix_ns(event.at));
+        }
+        self.text.push(b']');
+        &self.text
+    }
+}
+
+/// Writes Unix times as decimal seconds. Neighbours mostly share the whole
+/// seconds, so these are kept as text.
+#[derive(Default)]
+struct SecondsText {
+    whole: u64,
+    text: String,
+}
+
+impl SecondsText {
+    fn push(&mut self, out: &mut Vec<u8>, unix_ns: u64) {
+        let whole = unix_ns / 1_000_000_000;
+        if self.text.is_empty() || whole != self.whole {
+            self.whole = whole;
+            self.text = whole.to_string();
+        }
+        out.extend_from_slice(self.text.as_bytes());
+        let mut digits = *b".000000000";
+        let mut rest = unix_ns % 1_000_000_000;
+        for digit in digits[1..].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(&digits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evalscope_core::record::EventStamp;
+    use evalscope_core::time::Timestamp;
+
+    #[test]
+    fn chunk_times_are_json_with_all_nanoseconds() {
+        let clock = RunClock {
+            wall_start_ns: 1_700_000_000_999_999_990,
+            monotonic_start_ns: 0,
+        };
+        let mut events = EventLog::default();
+        for (at, token) in [(1, true), (5, false), (12, true)] {
+            events.push(EventStamp {
+                at: Timestamp::from_nanos(at),
+                token,
+                answer: token,
+                coalesced: false,
+            });
+        }
+        let mut encoder = Encoder::new();
+        assert_eq!(
+            encoder.chunk_times(&events, &clock),
+            b"[1700000000.999999991, 1700000001.000000002]"
+        );
+        assert_eq!(encoder.chunk_times(&EventLog::default(), &clock), b"[]");
+    }
+
+    #[test]
+    fn pickles_come_back() {
+        let mut encoder = Encoder::new();
+        let mut texts = Texts::default();
+        for i in 0..2500 {
+            texts.push(format!("{{\"n\":{i}}}").as_bytes());
+        }
+        texts.push(b"not \xff utf-8");
+        let column = encoder.responses(&texts).unwrap().to_vec();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(column)
+            .unwrap();
+        let list: Vec<String> =
+            serde_pickle::from_slice(&bytes, serde_pickle::DeOptions::new()).unwrap();
+        assert_eq!(list.len(), 2501);
+        assert_eq!(list[2499], "{\"n\":2499}");
+        assert_eq!(list[2500], "not \u{fffd} utf-8");
+        // a shorter value after a longer one leaves nothing of it behind
+        let column = encoder
+            .request(b"{\"model\":\"m\",\"n\":[1,2.5,null]}")
+            .unwrap()
+            .to_vec();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(column)
+            .unwrap();
+        let value: serde_json::Value =
+            serde_pickle::from_slice(&bytes, serde_pickle::DeOptions::new()).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"model": "m", "n": [1, 2.5, null]})
+        );
+    }
+}

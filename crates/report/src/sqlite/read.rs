@@ -1,0 +1,271 @@
+//! Owns reading a run's database, whatever became of the process that wrote it.
+//!
+//! It never writes: a killed run's journal is replayed in memory by SQLite.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use evalscope_core::metrics::ClientSnapshot;
+use evalscope_core::record::{Phase, RequestRecord};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+
+use super::{StoreError, refused, row, schema};
+use crate::model::{RunMeta, RunState};
+
+/// A run's database, open for reading.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    connection: Connection,
+    meta: RunMeta,
+    state: RunState,
+}
+
+const fn table(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Measured => schema::MEASURED,
+        Phase::Warmup => schema::WARMUP,
+    }
+}
+
+impl Reader {
+    /// Open a database.
+    ///
+    /// # Errors
+    /// When the file is missing, no run's database, damaged, or of a later format.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.is_file() {
+            return Err(StoreError::Missing {
+                path: path.to_owned(),
+            });
+        }
+        let connection = connect(path)?;
+        let meta = value(&connection, path, "meta")?;
+        let meta = serde_json::from_str(&meta).map_err(|e| StoreError::Damaged {
+            path: path.to_owned(),
+            what: format!("what is known of the run cannot be read: {e}"),
+        })?;
+        let state = value(&connection, path, "state")?;
+        let state = RunState::from_name(&state).ok_or_else(|| StoreError::Damaged {
+            path: path.to_owned(),
+            what: format!("the run's state `{state}` is unknown"),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            meta,
+            state,
+        })
+    }
+
+    /// What is known of the run.
+    #[must_use]
+    pub fn meta(&self) -> &RunMeta {
+        &self.meta
+    }
+
+    /// How far it came.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.state
+    }
+
+    /// Requests of a phase.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the file.
+    pub fn count(&self, phase: Phase) -> Result<u64, StoreError> {
+        let count: i64 = self
+            .connection
+            .query_row(
+                &format!("SELECT count(*) FROM {}", table(phase)),
+                [],
+                |row| row.get(0),
+            )
+            .map_err(refused(&self.path, "count the requests"))?;
+        Ok(count.cast_unsigned())
+    }
+
+    /// The client's last figures; `None` for a run killed before the first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn client(&self) -> Result<Option<ClientSnapshot>, StoreError> {
+        let json: Option<String> = self
+            .connection
+            .query_row("SELECT value FROM client", [], |row| row.get(0))
+            .optional()
+            .map_err(refused(&self.path, "read the client's figures"))?;
+        json.map(|json| {
+            serde_json::from_str(&json).map_err(|e| StoreError::Damaged {
+                path: self.path.clone(),
+                what: format!("the client's figures cannot be read: {e}"),
+            })
+        })
+        .transpose()
+    }
+
+    /// What the run warned of, in order.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the file.
+    pub fn warnings(&self) -> Result<Vec<String>, StoreError> {
+        let doing = refused(&self.path, "read the warnings");
+        let mut statement = self
+            .connection
+            .prepare("SELECT text FROM warning ORDER BY id")
+            .map_err(&doing)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(&doing)?;
+        rows.collect::<Result<_, _>>().map_err(&doing)
+    }
+
+    /// Hand every record of a phase to `sink`, by index, each with the number
+    /// of its row. One record is in memory at a time.
+    ///
+    /// # Errors
+    /// When a row cannot be read, or when `sink` fails.
+    pub fn for_each(
+        &self,
+        phase: Phase,
+        mut sink: impl FnMut(i64, &RequestRecord) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let doing = refused(&self.path, "read the requests");
+        let mut statement = self
+            .connection
+            .prepare(&schema::select(table(phase)))
+            .map_err(&doing)?;
+        let mut rows = statement.query([]).map_err(&doing)?;
+        while let Some(row) = rows.next().map_err(&doing)? {
+            let rowid = row.get(0).map_err(&doing)?;
+            let record = row::read(row).map_err(|(column, why)| StoreError::Damaged {
+                path: self.path.clone(),
+                what: format!(
+                    "row {rowid} of `{}`, column `{}`: {why}",
+                    table(phase),
+                    schema::COLUMNS[column - 1].0
+                ),
+            })?;
+            sink(rowid, &record)?;
+        }
+        Ok(())
+    }
+
+    /// What the server said when the request in this row of the measured ones failed.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the file.
+    pub fn error_excerpt(&self, rowid: i64) -> Result<Option<String>, StoreError> {
+        self.connection
+            .query_row(
+                "SELECT error_excerpt FROM result WHERE rowid = ?",
+                [rowid],
+                |row| row.get(0),
+            )
+            .map_err(refused(&self.path, "read what a server said"))
+    }
+}
+
+/// Open and check that the file is one of ours.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut opened = Connection::open_with_flags(path, flags).and_then(checked_by);
+    if matches!(&opened, Err(error) if cannot_share(error)) {
+        if journal_left(path) {
+            return Err(StoreError::Apart {
+                path: path.to_owned(),
+            });
+        }
+        // a folder that cannot be written has no room for the files that
+        // readers share; without a journal the file itself is complete
+        opened =
+            Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_URI)
+                .and_then(checked_by);
+    }
+    let (connection, application, version) = opened.map_err(|source| {
+        if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+            StoreError::NotOurs {
+                path: path.to_owned(),
+                why: "it is no SQLite file".to_owned(),
+            }
+        } else {
+            refused(path, "open the database for reading")(source)
+        }
+    })?;
+    if application != schema::APPLICATION_ID {
+        return Err(StoreError::NotOurs {
+            path: path.to_owned(),
+            why: "another program has made it".to_owned(),
+        });
+    }
+    if version > schema::VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found: version,
+            known: schema::VERSION,
+        });
+    }
+    Ok(connection)
+}
+
+fn checked_by(connection: Connection) -> rusqlite::Result<(Connection, i64, i64)> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let application = pragma("application_id")?;
+    let version = pragma("user_version")?;
+    Ok((connection, application, version))
+}
+
+fn cannot_share(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+    )
+}
+
+fn journal_left(path: &Path) -> bool {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    std::fs::metadata(name).is_ok_and(|file| file.len() > 0)
+}
+
+/// The file as a URI that promises SQLite nobody writes it.
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => {
+                let _infallible = write!(uri, "%{byte:02x}");
+            }
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
+}
+
+/// A value of the table `run`.
+fn value(connection: &Connection, path: &Path, key: &str) -> Result<String, StoreError> {
+    connection
+        .query_row("SELECT value FROM run WHERE key = ?", [key], |row| {
+            row.get(0)
+        })
+        .optional()
+        .map_err(refused(path, "read what is known of the run"))?
+        .ok_or_else(|| StoreError::Damaged {
+            path: path.to_owned(),
+            what: format!("table `run` has no `{key}`"),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_hides_what_means_something_in_one() {
+        assert_eq!(
+            immutable_uri(Path::new("/a b/50%?/x.db")),
+            "file:/a%20b/50%25%3f/x.db?immutable=1"
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! Owns one row: from an [`Exchange`] to bound parameters, from columns back
+//! to a [`RequestRecord`]. Both walk `schema::COLUMNS` from first to last.
+//!
+//! It must not know transactions, nor when a row is written.
+
+use evalscope_core::metrics::Metric;
+use evalscope_core::record::{
+    ArrivalClock, ConnectCost, EventLog, Exchange, Failure, FailureKind, Phase, RequestRecord,
+    RequestTimes, TokenSource, Usage,
+};
+use evalscope_core::time::{RunClock, Timestamp};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Row, Statement, ToSql};
+
+use super::encode::{Encoder, text};
+use super::schema::RECORD_COLUMNS;
+use crate::model::RecordBodies;
+
+/// Why a row could not be stored.
+pub(super) enum RowError {
+    Sqlite(rusqlite::Error),
+    Encode(&'static str, serde_pickle::Error),
+}
+
+impl From<rusqlite::Error> for RowError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Bytes known to be text: they are not looked through again.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+/// Any `u64` in SQLite's signed 64 bits, bit by bit.
+fn signed(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+/// Binds values to the parameters of a statement, one after another.
+struct Binder<'a, 'conn> {
+    statement: &'a mut Statement<'conn>,
+    next: usize,
+}
+
+impl Binder<'_, '_> {
+    fn put<T: ToSql>(&mut self, value: T) -> rusqlite::Result<()> {
+        let at = self.next;
+        self.next += 1;
+        self.statement.raw_bind_parameter(at, value)
+    }
+
+    fn text(&mut self, value: &[u8]) -> rusqlite::Result<()> {
+        self.put(Text(value))
+    }
+
+    fn count(&mut self, value: Option<u64>) -> rusqlite::Result<()> {
+        self.put(value.map(signed))
+    }
+
+    fn moment(&mut self, value: Option<Timestamp>) -> rusqlite::Result<()> {
+        self.count(value.map(Timestamp::as_nanos))
+    }
+
+    /// A figure that only a success has, from nanoseconds to seconds.
+    fn seconds(&mut self, metric: Metric, record: &RequestRecord) -> rusqlite::Result<()> {
+        let value = record
+            .succeeded()
+            .then(|| metric.of_request(record))
+            .flatten();
+        self.put(value.map(|ns| ns / 1e9))
+    }
+}
+
+/// Mean gap between the data events, seconds.
+fn mean_gap_s(events: &EventLog) -> Option<f64> {
+    let first = events.iter().next()?.at;
+    let last = events.iter().next_back()?.at;
+    let gaps = events.len() - 1;
+    (gaps > 0).then(|| last.nanos_since(first) as f64 / gaps as f64 / 1e9)
+}
+
+/// Store one request.
+pub(super) fn insert(
+    statement: &mut Statement<'_>,
+    exchange: &Exchange,
+    bodies: RecordBodies,
+    clock: &RunClock,
+    encoder: &mut Encoder,
+) -> Result<(), RowError> {
+    let Exchange {
+        record,
+        bodies: wire,
+    } = exchange;
+    let mut row = Binder { statement, next: 1 };
+    insert_record(&mut row, record, clock)?;
+    debug_assert_eq!(
+        row.next,
+        RECORD_COLUMNS + 1,
+        "columns and values go together"
+    );
+    row.text(encoder.chunk_times(&record.events, clock))?;
+    let keep = match bodies {
+        RecordBodies::All => true,
+        RecordBodies::Failed => !record.succeeded(),
+        RecordBodies::None => false,
+    };
+    if keep {
+        let request = encoder
+            .request(&wire.request)
+            .map_err(|e| RowError::Encode("a request's body", e))?;
+        row.text(request)?;
+        let responses = encoder
+            .responses(&wire.responses)
+            .map_err(|e| RowError::Encode("a response's events", e))?;
+        row.text(responses)?;
+    } else {
+        row.text(b"")?;
+        row.text(b"")?;
+    }
+    for part in [&wire.final_event, &wire.error_excerpt] {
+        row.put((keep && !part.is_empty()).then(|| text(part)))?;
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
+fn insert_record(
+    row: &mut Binder<'_, '_>,
+    record: &RequestRecord,
+    clock: &RunClock,
+) -> rusqlite::Result<()> {
+    let times = &record.times;
+    let succeeded = record.succeeded();
+    row.put(signed(record.index))?;
+    row.text(record.phase.as_str().as_bytes())?;
+    row.text(if succeeded { b"True" } else { b"False" })?;
+    row.put(clock.unix_seconds(times.write_begun.unwrap_or(times.dispatched)))?;
+    let completed = times.last_data.filter(|_| succeeded).unwrap_or(times.ended);
+    row.put(clock.unix_seconds(completed))?;
+    row.seconds(Metric::Latency, record)?;
+    row.seconds(Metric::Ttft, record)?;
+    row.seconds(Metric::Tpot, record)?;
+    row.put(signed(record.events.len() as u64))?;
+    row.put(mean_gap_s(&record.events))?;
+    row.count(record.usage.prompt_tokens)?;
+    // an estimate is only worth something where the whole answer came
+    let (output, source) = if succeeded || record.usage.completion_tokens.is_some() {
+        record.output_tokens()
+    } else {
+        (None, TokenSource::Unknown)
+    };
+    row.count(output)?;
+    row.text(source.as_str().as_bytes())?;
+    row.count(record.usage.cached_tokens)?;
+    row.count(record.usage.reasoning_tokens)?;
+    // the memory of a server's GPUs cannot be seen from here
+    row.put(None::<f64>)?;
+    row.put(record.streamed)?;
+    row.put(record.http_status)?;
+    row.put(record.finish_reason.as_deref())?;
+    row.put(record.response_id.as_deref())?;
+    row.put(record.failure.as_ref().map(|f| f.kind.to_string()))?;
+    row.put(record.failure.as_ref().map(|f| f.message.as_str()))?;
+    row.text(record.clock.as_str().as_bytes())?;
+    row.moment(Some(times.scheduled))?;
+    row.moment(Some(times.slot_free))?;
+    row.moment(Some(times.dispatched))?;
+    row.moment(times.connected)?;
+    row.moment(times.write_begun)?;
+    row.moment(times.write_done)?;
+    row.moment(times.first_byte)?;
+    row.moment(times.headers)?;
+    row.moment(times.last_data)?;
+    row.moment(Some(times.ended))?;
+    row.put(record.connect.reused)?;
+    row.count(Some(record.connect.dns_ns))?;
+    row.count(Some(record.connect.tcp_ns))?;
+    row.count(Some(record.connect.tls_ns))?;
+    row.put(record.events.to_bytes())
+}
+
+/// Takes the columns of a row, one after another.
+struct Cells<'a, 'stmt> {
+    row: &'a Row<'stmt>,
+    next: usize,
+}
+
+/// A value that cannot be: the column's number in the query, and why.
+pub(super) type BadCell = (usize, String);
+
+impl Cells<'_, '_> {
+    fn skip(&mut self, columns: usize) {
+        self.next += columns;
+    }
+
+    fn take<T: rusqlite::types::FromSql>(&mut self) -> Result<T, BadCell> {
+        let at = self.next;
+        self.next += 1;
+        self.row.get(at).map_err(|error| (at, error.to_string()))
+    }
+
+    fn count(&mut self) -> Result<Option<u64>, BadCell> {
+        Ok(self.take::<Option<i64>>()?.map(i64::cast_unsigned))
+    }
+
+    fn moment(&mut self) -> Result<Option<Timestamp>, BadCell> {
+        Ok(self.count()?.map(Timestamp::from_nanos))
+    }
+
+    fn required<T>(
+        &mut self,
+        take: impl FnOnce(&mut Self) -> Result<Option<T>, BadCell>,
+    ) -> Result<T, BadCell> {
+        let at = self.next;
+        take(self)?.ok_or_else(|| (at, "it is missing".to_owned()))
+    }
+
+    /// A text that stands for something.
+    fn named<T>(&mut self, read: impl FnOnce(&str) -> Option<T>) -> Result<T, BadCell> {
+        let at = self.next;
+        self.next += 1;
+        let cell = self.row.get_ref(at).map_err(|e| (at, e.to_string()))?;
+        let name = cell.as_str().map_err(|e| (at, e.to_string()))?;
+        read(name).ok_or_else(|| (at, format!("`{name}` is unknown")))
+    }
+}
+
+/// Read a record from a row of `schema::select`.
+pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
+    // the row's number comes first
+    let mut cells = Cells { row, next: 1 };
+    let index = cells.required(Cells::count)?;
+    let phase = cells.named(|name| {
+        [Phase::Warmup, Phase::Measured]
+            .into_iter()
+            .find(|phase| phase.as_str() == name)
+    })?;
+    // whether it succeeded is read from its error; what follows is derived
+    cells.skip(8);
+    let prompt_tokens = cells.count()?;
+    let completion_tokens = cells.count()?;
+    let from_server = cells.named(|name| Some(name == TokenSource::ServerUsage.as_str()))?;
+    let usage = Usage {
+        prompt_tokens,
+        completion_tokens: completion_tokens.filter(|_| from_server),
+        cached_tokens: cells.count()?,
+        reasoning_tokens: cells.count()?,
+    };
+    cells.skip(1);
+    let streamed = cells.take()?;
+    let http_status = cells.take()?;
+    let finish_reason = cells.take()?;
+    let response_id = cells.take()?;
+    let kind_at = cells.next;
+    let kind: Option<String> = cells.take()?;
+    let message: Option<String> = cells.take()?;
+    let failure = kind
+        .map(|name| {
+            FailureKind::from_name(&name)
+                .map(|kind| Failure::new(kind, message.unwrap_or_default()))
+                .ok_or_else(|| (kind_at, format!("`{name}` is unknown")))
+        })
+        .transpose()?;
+    let clock = cells.named(|name| {
+        [ArrivalClock::Kernel, ArrivalClock::User]
+            .into_iter()
+            .find(|clock| clock.as_str() == name)
+    })?;
+    let times = RequestTimes {
+        scheduled: cells.required(Cells::moment)?,
+        slot_free: cells.required(Cells::moment)?,
+        dispatched: cells.required(Cells::moment)?,
+        connected: cells.moment()?,
+        write_begun: cells.moment()?,
+        write_done: cells.moment()?,
+        first_byte: cells.moment()?,
+        headers: cells.moment()?,
+        last_data: cells.moment()?,
+        ended: cells.required(Cells::moment)?,
+    };
+    let connect = ConnectCost {
+        reused: cells.take()?,
+        dns_ns: cells.required(Cells::count)?,
+        tcp_ns: cells.required(Cells::count)?,
+        tls_ns: cells.required(Cells::count)?,
+    };
+    let events_at = cells.next;
+    let events = row
+        .get_ref(events_at)
+        .map_err(|e| (events_at, e.to_string()))?
+        .as_blob()
+        .ok()
+        .and_then(EventLog::from_bytes)
+        .ok_or_else(|| (events_at, "it is no log of events".to_owned()))?;
+    Ok(RequestRecord {
+        index,
+        phase,
+        failure,
+        streamed,
+        times,
+        connect,
+        clock,
+        events,
+        http_status,
+        usage,
+        finish_reason,
+        response_id,
+    })
+}

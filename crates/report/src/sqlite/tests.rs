@@ -1,0 +1,442 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use evalscope_core::engine::SinkMessage;
+use evalscope_core::record::{
+    ArrivalClock, ConnectCost, EventLog, EventStamp, Exchange, Failure, FailureKind, Phase,
+    RequestRecord, RequestTimes, Usage,
+};
+use evalscope_core::time::Timestamp;
+use proptest::prelude::*;
+use rusqlite::Connection;
+
+use super::*;
+use crate::model::{RecordBodies, RunMeta, RunState};
+use crate::samples;
+
+fn write(path: &Path, meta: &RunMeta, exchanges: &[Exchange]) {
+    let database = Database::create(path, meta).unwrap();
+    let (tx, rx) = async_channel::unbounded();
+    for exchange in exchanges {
+        tx.try_send(SinkMessage::Exchange(Box::new(exchange.clone())))
+            .unwrap();
+    }
+    drop(tx);
+    database.run(rx).unwrap();
+}
+
+fn read(path: &Path, phase: Phase) -> Vec<RequestRecord> {
+    let mut records = Vec::new();
+    Reader::open(path)
+        .unwrap()
+        .for_each(phase, |_, record| {
+            records.push(record.clone());
+            Ok(())
+        })
+        .unwrap();
+    records
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_nanos)
+}
+
+prop_compose! {
+    fn times()(
+        required in prop::array::uniform4(timestamp()),
+        optional in prop::array::uniform6(prop::option::of(timestamp())),
+    ) -> RequestTimes {
+        let [scheduled, slot_free, dispatched, ended] = required;
+        let [connected, write_begun, write_done, first_byte, headers, last_data] = optional;
+        RequestTimes {
+            scheduled, slot_free, dispatched, connected, write_begun, write_done,
+            first_byte, headers, last_data, ended,
+        }
+    }
+}
+
+prop_compose! {
+    fn events()(
+        gaps in prop::collection::vec((0u64..1 << 40, any::<[bool; 3]>()), 0..20)
+    ) -> EventLog {
+        let mut log = EventLog::default();
+        let mut at = 0;
+        for (gap, [token, answer, coalesced]) in gaps {
+            at += gap;
+            log.push(EventStamp { at: Timestamp::from_nanos(at), token, answer, coalesced });
+        }
+        log
+    }
+}
+
+fn kind() -> impl Strategy<Value = FailureKind> {
+    prop_oneof![
+        any::<u16>().prop_map(FailureKind::Status),
+        Just(FailureKind::Reset),
+        Just(FailureKind::EmptyOutput),
+        Just(FailureKind::TotalTimeout),
+    ]
+}
+
+prop_compose! {
+    fn record()(
+        (index, warmup, streamed, kernel) in any::<(u64, bool, bool, bool)>(),
+        failure in prop::option::of((kind(), any::<String>())),
+        times in times(),
+        events in events(),
+        connect in any::<(bool, u64, u64, u64)>(),
+        http_status in any::<Option<u16>>(),
+        usage in any::<[Option<u64>; 4]>(),
+        texts in any::<[Option<String>; 2]>(),
+    ) -> RequestRecord {
+        let [finish_reason, response_id] = texts;
+        RequestRecord {
+            index,
+            phase: if warmup { Phase::Warmup } else { Phase::Measured },
+            failure: failure.map(|(kind, message)| Failure::new(kind, message)),
+            streamed,
+            times,
+            connect: ConnectCost {
+                reused: connect.0,
+                dns_ns: connect.1,
+                tcp_ns: connect.2,
+                tls_ns: connect.3,
+            },
+            clock: if kernel { ArrivalClock::Kernel } else { ArrivalClock::User },
+            events,
+            http_status,
+            usage: Usage {
+                prompt_tokens: usage[0],
+                completion_tokens: usage[1],
+                cached_tokens: usage[2],
+                reasoning_tokens: usage[3],
+            },
+            finish_reason,
+            response_id,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_record_is_read_back_as_it_was(records in prop::collection::vec(record(), 1..8)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let exchanges: Vec<_> = records
+            .iter()
+            .map(|record| Exchange { record: record.clone(), bodies: evalscope_core::record::Bodies::default() })
+            .collect();
+        write(&path, &samples::meta("m"), &exchanges);
+        for phase in [Phase::Measured, Phase::Warmup] {
+            let mut wrote: Vec<_> = records.iter().filter(|r| r.phase == phase).cloned().collect();
+            wrote.sort_by_key(|r| r.index.cast_signed());
+            prop_assert_eq!(read(&path, phase), wrote);
+        }
+    }
+}
+
+#[test]
+fn what_is_known_of_a_run_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let meta = samples::meta("模型");
+    let path = samples::finished(folder.path(), &meta, samples::mixed(10));
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.meta(), &meta);
+    assert_eq!(reader.state(), RunState::Finished);
+    assert_eq!(reader.count(Phase::Measured).unwrap(), 10);
+    assert_eq!(reader.count(Phase::Warmup).unwrap(), 0);
+    assert!(reader.client().unwrap().is_some());
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(files.len(), 1, "the file stands alone: {files:?}");
+}
+
+/// What the documented analysis script does, step by step.
+#[test]
+fn bodies_can_be_unpickled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(15));
+    let connection = Connection::open(&path).unwrap();
+    let mut statement = connection
+        .prepare(
+            "SELECT request, response_messages, prompt_tokens, completion_tokens \
+             FROM result WHERE success='True'",
+        )
+        .unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut count = 0;
+    while let Some(row) = rows.next().unwrap() {
+        let unpickled = |column: usize| -> serde_json::Value {
+            let bytes = STANDARD
+                .decode(row.get::<_, String>(column).unwrap())
+                .unwrap();
+            serde_pickle::from_slice(&bytes, serde_pickle::DeOptions::new()).unwrap()
+        };
+        let request = unpickled(0);
+        assert!(
+            request["messages"][0]["content"]
+                .as_str()
+                .unwrap()
+                .starts_with("问题")
+        );
+        assert_eq!(request["temperature"], 0.5);
+        assert!(request["n"].is_null());
+        let mut content = String::new();
+        for response in unpickled(1).as_array().unwrap() {
+            let response: serde_json::Value =
+                serde_json::from_str(response.as_str().unwrap()).unwrap();
+            content += response["choices"][0]["delta"]["content"].as_str().unwrap();
+        }
+        assert!(content.starts_with("片0 片1 "));
+        assert_eq!(row.get::<_, i64>(3).unwrap(), 20);
+        count += 1;
+    }
+    assert_eq!(count, 13);
+}
+
+#[test]
+fn derived_columns_are_in_seconds_and_failures_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(15));
+    let connection = Connection::open(&path).unwrap();
+    let row: (f64, f64, f64, f64, f64, f64, i64) = connection
+        .query_row(
+            "SELECT start_time, completed_time, latency, first_chunk_latency, time_per_output_token, \
+             chunk_time, n_chunks FROM result WHERE idx = 0",
+            [],
+            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?)),
+        )
+        .unwrap();
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+    assert!(near(row.0, 1_769_832_000.124_457), "{row:?}");
+    assert!(near(row.1 - row.0, row.2), "{row:?}");
+    assert!(
+        near(row.2, 0.047) && near(row.3, 0.020) && near(row.4, 0.027 / 19.0),
+        "{row:?}"
+    );
+    assert!(near(row.5, 0.0032) && row.6 == 11, "{row:?}");
+    let failed: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM result WHERE success = 'False' AND latency IS NULL \
+             AND completion_tokens IS NULL AND error_kind IN ('http_503', 'reset')",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    assert_eq!(failed, 2);
+    let view: (i64, f64, f64, i64) = connection
+        .query_row(
+            "SELECT succeeded, ttft_ms, dispatch_lag_ms, output_tokens FROM requests WHERE idx = 1",
+            [],
+            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)),
+        )
+        .unwrap();
+    assert!(
+        view.0 == 1 && near(view.1, 20.1) && near(view.2, 0.05) && view.3 == 20,
+        "{view:?}"
+    );
+}
+
+#[test]
+fn bodies_are_kept_as_asked() {
+    for (bodies, kept) in [
+        (RecordBodies::All, [13, 2, 13, 1]),
+        (RecordBodies::Failed, [0, 2, 0, 1]),
+        (RecordBodies::None, [0, 0, 0, 0]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut meta = samples::meta("m");
+        meta.record_bodies = bodies;
+        let path = samples::finished(folder.path(), &meta, samples::mixed(15));
+        let connection = Connection::open(&path).unwrap();
+        let count = |condition: &str| -> i64 {
+            connection
+                .query_row(
+                    &format!("SELECT count(*) FROM result WHERE {condition}"),
+                    [],
+                    |r| r.get(0),
+                )
+                .unwrap()
+        };
+        let found = [
+            count("success = 'True' AND request <> '' AND response_messages <> ''"),
+            count("success = 'False' AND request <> '' AND response_messages <> ''"),
+            count("final_event IS NOT NULL"),
+            count("error_excerpt IS NOT NULL"),
+        ];
+        assert_eq!(found, kept, "{bodies:?}");
+    }
+}
+
+#[test]
+fn an_existing_file_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    fs::write(&path, "precious").unwrap();
+    let error = Database::create(&path, &samples::meta("m")).unwrap_err();
+    assert!(matches!(error, StoreError::Exists { .. }));
+    assert!(error.to_string().contains("hint:"));
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+/// What a killed process leaves: the files as they are, copied away while the
+/// writer still has them open.
+#[test]
+fn a_killed_run_is_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let database = Database::create(&path, &samples::meta("m")).unwrap();
+    let (tx, rx) = async_channel::bounded(1);
+    let sink = std::thread::spawn(move || database.run(rx));
+    let send = |message| tx.send_blocking(message).unwrap();
+    for exchange in samples::successes(8) {
+        send(SinkMessage::Exchange(Box::new(exchange)));
+    }
+    send(SinkMessage::Warning("a warning".to_owned()));
+    let snapshot: evalscope_core::metrics::ClientSnapshot = {
+        let json = r#"{"handling":{"bits":5,"counts":[]},"kernel_reads":0,"user_reads":0,"clock_steps":0,
+            "cpu_s":0.0,"elapsed_s":0.0,"max_rss_bytes":0,"client_threads":1}"#;
+        serde_json::from_str(json).unwrap()
+    };
+    send(SinkMessage::Client(Box::new(snapshot)));
+    // taken up only after the commit; the second waits in the channel until then
+    send(SinkMessage::Warning("not committed".to_owned()));
+    send(SinkMessage::Warning("nor this".to_owned()));
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        if !entry.file_name().to_string_lossy().ends_with("-shm") {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let left = copy.path().join(FILE_NAME);
+    let journal = fs::metadata(copy.path().join(format!("{FILE_NAME}-wal"))).unwrap();
+    assert!(journal.len() > 0, "the rows are still in the journal");
+    let reader = Reader::open(&left).unwrap();
+    assert_eq!(reader.state(), RunState::Running);
+    assert_eq!(reader.count(Phase::Measured).unwrap(), 8);
+    assert_eq!(reader.warnings().unwrap(), ["a warning"]);
+    drop(reader);
+    let report = crate::RunReport::load(&left).unwrap();
+    assert!(
+        report.warnings.iter().any(|w| w.contains("killed")),
+        "{:?}",
+        report.warnings
+    );
+    drop(tx);
+    sink.join().unwrap().unwrap();
+    assert_eq!(Reader::open(&path).unwrap().warnings().unwrap().len(), 3);
+}
+
+#[test]
+fn other_files_are_told_from_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    assert!(matches!(
+        Reader::open(&path).unwrap_err(),
+        StoreError::Missing { .. }
+    ));
+    fs::write(
+        &path,
+        "no database at all, but long enough to be looked at ".repeat(20),
+    )
+    .unwrap();
+    assert!(matches!(
+        Reader::open(&path).unwrap_err(),
+        StoreError::NotOurs { .. }
+    ));
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE result (request)")
+        .unwrap();
+    assert!(matches!(
+        Reader::open(&path).unwrap_err(),
+        StoreError::NotOurs { .. }
+    ));
+    fs::remove_file(&path).unwrap();
+    write(&path, &samples::meta("m"), &[]);
+    Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 2)
+        .unwrap();
+    let error = Reader::open(&path).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    assert!(matches!(
+        Reader::open(&path).unwrap_err(),
+        StoreError::NotOurs { .. }
+    ));
+}
+
+#[test]
+fn damage_is_named_by_row_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    for (sql, column) in [
+        ("UPDATE result SET events = x'ff' WHERE idx = 3", "`events`"),
+        ("UPDATE result SET clock = 'sun' WHERE idx = 3", "`clock`"),
+        (
+            "UPDATE result SET ended_ns = NULL WHERE idx = 3",
+            "`ended_ns`",
+        ),
+        (
+            "UPDATE result SET error_kind = 'bad luck' WHERE idx = 3",
+            "`error_kind`",
+        ),
+        (
+            "UPDATE result SET http_status = 'x' WHERE idx = 3",
+            "`http_status`",
+        ),
+    ] {
+        let path = folder.path().join("x.db");
+        write(&path, &samples::meta("m"), &samples::successes(5));
+        Connection::open(&path).unwrap().execute(sql, []).unwrap();
+        let error = crate::RunReport::load(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains(column), "{error}");
+        fs::remove_file(&path).unwrap();
+    }
+    let path = folder.path().join("y.db");
+    write(&path, &samples::meta("m"), &samples::successes(50));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    crate::RunReport::load(&path).unwrap_err();
+}
+
+#[test]
+fn columns_stand_once() {
+    let names: BTreeMap<_, _> = schema::COLUMNS.into_iter().collect();
+    assert_eq!(names.len(), schema::COLUMNS.len());
+    assert_eq!(schema::COLUMNS[schema::RECORD_COLUMNS - 1].0, "events");
+}
+
+#[test]
+fn every_column_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/files.md");
+    let text = fs::read_to_string(path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    write(&path, &samples::meta("m"), &[]);
+    let connection = Connection::open(&path).unwrap();
+    for table in ["result", "requests", "run", "client", "warning"] {
+        let statement = connection
+            .prepare(&format!("SELECT * FROM {table}"))
+            .unwrap();
+        for column in statement.column_names() {
+            assert!(text.contains(&format!("`{column}`")), "{table}.{column}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Owns writing a run's database while the run is under way: one thread, one
+//! connection, a transaction that never stays open for long.
+//!
+//! It must not know who sends the records, nor how a row looks inside.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use evalscope_core::engine::SinkMessage;
+use evalscope_core::record::{Exchange, Phase};
+use evalscope_core::time::monotonic_ns;
+use rusqlite::{Connection, OpenFlags};
+
+use super::encode::Encoder;
+use super::row::{self, RowError};
+use super::{StoreError, refused, schema};
+use crate::model::{RunMeta, RunState};
+
+/// Bytes of a page. Every page is two system calls on its way to the journal
+/// and one to the file. For rows of 45 KiB (128 recorded events) the system's
+/// time was 1.2 µs an event with pages of 4 KiB, 0.9 with 8, 0.6 with 16, 0.43
+/// with 32, and the same with 64; the file's size does not change.
+const PAGE_BYTES: u32 = 32_768;
+
+/// Pages the journal holds before they are moved to the file: 16 MiB, which
+/// stay in the system's cache.
+const JOURNAL_PAGES: u32 = 512;
+
+/// Pages in memory, KiB. Small on purpose: a page is filled once and not read
+/// again; from 1 to 16 MiB no difference could be measured.
+const CACHE_KIB: i32 = 4096;
+
+/// The longest a stored row waits for its commit, nanoseconds.
+const COMMIT_EVERY_NS: u64 = 1_000_000_000;
+
+/// Rows in one transaction: the journal can only be moved to the file, and its
+/// room used again, between two.
+const COMMIT_EVERY_ROWS: u32 = 256;
+
+/// A run's database, being written.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    connection: Connection,
+    meta: RunMeta,
+}
+
+impl Database {
+    /// Make a new database for a run; its state is [`RunState::Running`].
+    ///
+    /// # Errors
+    /// When the file exists, or cannot be made.
+    pub fn create(path: &Path, meta: &RunMeta) -> Result<Self, StoreError> {
+        // SQLite has no "only if new": take the name first
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(|source| match source.kind() {
+                ErrorKind::AlreadyExists => StoreError::Exists {
+                    path: path.to_owned(),
+                },
+                _ => StoreError::Io {
+                    path: path.to_owned(),
+                    doing: "create the database",
+                    source,
+                },
+            })?;
+        let doing = refused(path, "set up the database");
+        let connection = open_for_writing(path)?;
+        connection
+            .execute_batch(&format!(
+                "PRAGMA page_size = {PAGE_BYTES};\n\
+                 PRAGMA journal_mode = WAL;\n\
+                 PRAGMA synchronous = NORMAL;\n\
+                 PRAGMA wal_autocheckpoint = {JOURNAL_PAGES};\n\
+                 PRAGMA cache_size = -{CACHE_KIB};\n\
+                 PRAGMA temp_store = MEMORY;\n\
+                 PRAGMA application_id = {};\n\
+                 PRAGMA user_version = {};\n\
+                 BEGIN;\n{}COMMIT;",
+                schema::APPLICATION_ID,
+                schema::VERSION,
+                schema::create()
+            ))
+            .map_err(&doing)?;
+        let json = serde_json::to_string(meta).map_err(|e| StoreError::Encode {
+            path: path.to_owned(),
+            what: "what is known of the run",
+            why: e.to_string(),
+        })?;
+        for (key, value) in [
+            ("meta", json.as_str()),
+            ("state", RunState::Running.as_str()),
+        ] {
+            connection
+                .execute("INSERT INTO run VALUES (?, ?)", [key, value])
+                .map_err(&doing)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            meta: meta.clone(),
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Store what comes until the channel is closed, then close the file.
+    /// Blocks: give it a thread of its own.
+    ///
+    /// Rows are committed when the client's figures come, and a second after
+    /// the last commit at the latest while rows come; a process that is killed
+    /// loses no more than that.
+    ///
+    /// # Errors
+    /// When SQLite refuses a write (the disk is full, say). What was stored
+    /// before stays readable.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the receiver's end closes the channel, which tells the sender of a failure"
+    )]
+    pub fn run(self, rx: async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
+        let stored = self.store(&rx);
+        rx.close();
+        let closed = self.close();
+        stored.and(closed)
+    }
+
+    fn store(&self, rx: &async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
+        let connection = &self.connection;
+        let prepare = |sql: &str| {
+            connection
+                .prepare(sql)
+                .map_err(refused(&self.path, "prepare to write"))
+        };
+        let mut measured = prepare(&schema::insert(schema::MEASURED))?;
+        let mut warmup = prepare(&schema::insert(schema::WARMUP))?;
+        let mut warning = prepare("INSERT INTO warning (text) VALUES (?)")?;
+        let mut client = prepare(
+            "INSERT INTO client VALUES (1, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?;
+        let mut encoder = Encoder::new();
+        let mut transaction = Transaction::new(self);
+        while let Ok(message) = rx.recv_blocking() {
+            transaction.begin()?;
+            match message {
+                SinkMessage::Exchange(exchange) => {
+                    let statement = match exchange.record.phase {
+                        Phase::Measured => &mut measured,
+                        Phase::Warmup => &mut warmup,
+                    };
+                    self.insert(statement, &exchange, &mut encoder)?;
+                    transaction.stored_row()?;
+                }
+                SinkMessage::Client(snapshot) => {
+                    let json =
+                        serde_json::to_string(&snapshot).map_err(|e| StoreError::Encode {
+                            path: self.path.clone(),
+                            what: "the client's figures",
+                            why: e.to_string(),
+                        })?;
+                    client
+                        .execute([json])
+                        .map_err(refused(&self.path, "store the client's figures"))?;
+                    transaction.commit()?;
+                }
+                SinkMessage::Warning(text) => {
+                    warning
+                        .execute([text])
+                        .map_err(refused(&self.path, "store a warning"))?;
+                }
+            }
+        }
+        transaction.commit()
+    }
+
+    fn insert(
+        &self,
+        statement: &mut rusqlite::Statement<'_>,
+        exchange: &Exchange,
+        encoder: &mut Encoder,
+    ) -> Result<(), StoreError> {
+        let RunMeta {
+            record_bodies,
+            clock,
+            ..
+        } = &self.meta;
+        row::insert(statement, exchange, *record_bodies, clock, encoder).map_err(
+            |error| match error {
+                RowError::Sqlite(source) => refused(&self.path, "store a request")(source),
+                RowError::Encode(what, why) => StoreError::Encode {
+                    path: self.path.clone(),
+                    what,
+                    why: why.to_string(),
+                },
+            },
+        )
+    }
+
+    /// Leave one file that can be read anywhere, also in a read-only folder.
+    fn close(self) -> Result<(), StoreError> {
+        let doing = refused(&self.path, "close the database");
+        if !self.connection.is_autocommit() {
+            // a failed write: keep the rows before it
+            self.connection.execute_batch("COMMIT").map_err(&doing)?;
+        }
+        let checkpoint = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(&doing);
+        // someone else reading the file keeps it in this mode: no harm
+        let _still_wal: Result<String, _> =
+            self.connection
+                .query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0));
+        checkpoint?;
+        self.connection.close().map_err(|(_, source)| doing(source))
+    }
+}
+
+/// The open transaction, if there is one.
+struct Transaction<'a> {
+    database: &'a Database,
+    open: bool,
+    rows: u32,
+    last_commit_ns: u64,
+}
+
+impl<'a> Transaction<'a> {
+    fn new(database: &'a Database) -> Self {
+        Self {
+            database,
+            open: false,
+            rows: 0,
+            last_commit_ns: monotonic_ns(),
+        }
+    }
+
+    fn execute(&self, sql: &str, doing: &'static str) -> Result<(), StoreError> {
+        self.database
+            .connection
+            .execute_batch(sql)
+            .map_err(refused(&self.database.path, doing))
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.open {
+            self.execute("BEGIN", "begin to write")?;
+            self.open = true;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if self.open {
+            self.execute("COMMIT", "commit what was measured")?;
+            self.open = false;
+            self.rows = 0;
+            self.last_commit_ns = monotonic_ns();
+        }
+        Ok(())
+    }
+
+    /// A row is in: commit when there are enough, or the last is long ago.
+    fn stored_row(&mut self) -> Result<(), StoreError> {
+        self.rows += 1;
+        if self.rows >= COMMIT_EVERY_ROWS
+            || monotonic_ns().saturating_sub(self.last_commit_ns) >= COMMIT_EVERY_NS
+        {
+            self.commit()?;
+        }
+        Ok(())
+    }
+}
+
+fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(refused(path, "open the database for writing"))
+}
+
+/// Say how a run ended, once [`Database::run`] has returned.
+///
+/// # Errors
+/// When the file is not there, not a run's database, or cannot be written.
+pub fn set_state(path: &Path, state: RunState) -> Result<(), StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Missing {
+            path: path.to_owned(),
+        });
+    }
+    open_for_writing(path)?
+        .execute(
+            "UPDATE run SET value = ? WHERE key = 'state'",
+            [state.as_str()],
+        )
+        .map_err(refused(path, "store the run's state"))?;
+    Ok(())
+}

@@ -1,0 +1,612 @@
+//! Owns the playing of one answer on one connection: its timing, its writes and their stamps, and
+//! the faults that are a matter of bytes and connections rather than of text.
+//!
+//! Must not know how requests are read or connections accepted.
+
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::clock::monotonic_ns;
+use crate::config::SimConfig;
+use crate::fault::Fault;
+use crate::http::{Framing, seal_chunk, write_all, write_head, write_last_chunk};
+use crate::truth::{Line, Recorder};
+use crate::wire::{Answer, Beat, Refusal, Script};
+
+/// A server without latency writes events in pieces of about this size, in bytes.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// More room than any single event takes but those with usage in each; those overshoot harmlessly.
+const EVENT_ROOM: usize = 1 << 10;
+
+/// Events per write of the `batched` oddity.
+const EVENTS_PER_BATCH: usize = 4;
+
+/// Size of the `oversized-event` fault in pieces of 1 MiB.
+const OVERSIZED_PIECES: usize = 64;
+
+/// Between the parts of a write that is split on purpose.
+const SPLIT_PAUSE: Duration = Duration::from_millis(1);
+
+/// Between the bytes of a slow response head.
+const SLOW_HEAD_PAUSE: Duration = Duration::from_millis(10);
+
+/// What becomes of the connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    KeepAlive,
+    Close,
+}
+
+/// All that playing an answer needs to know.
+#[derive(Debug)]
+pub(crate) struct Player<'a> {
+    pub(crate) stream: &'a TcpStream,
+    pub(crate) config: &'a SimConfig,
+    pub(crate) slots: Option<&'a Semaphore>,
+    pub(crate) truth: Option<&'a SyncSender<Line>>,
+    pub(crate) answer: &'a Answer,
+    pub(crate) sequence: u64,
+    pub(crate) wants_stream: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) knows_chunks: bool,
+    /// When the request had been read; 0 without a truth log.
+    pub(crate) request_read_ns: u64,
+}
+
+/// Sends a whole JSON response.
+pub(crate) async fn respond(
+    stream: &TcpStream,
+    status: u16,
+    extra: &str,
+    body: &[u8],
+    keep_alive: bool,
+) -> io::Result<Then> {
+    let mut out = Vec::with_capacity(256 + body.len());
+    let framing = Framing::Length(body.len());
+    write_head(
+        &mut out,
+        status,
+        "application/json",
+        framing,
+        keep_alive,
+        extra,
+    );
+    out.extend_from_slice(body);
+    write_all(stream, &out).await?;
+    Ok(if keep_alive {
+        Then::KeepAlive
+    } else {
+        Then::Close
+    })
+}
+
+/// Completes when the client has closed its side; never, while it has sent further bytes.
+async fn peer_closed(stream: &TcpStream) {
+    if let Ok(1..) = stream.peek(&mut [0]).await {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+impl Player<'_> {
+    /// Plays the answer to its end, and logs its truth however it ends.
+    pub(crate) async fn play(&self) -> io::Result<Then> {
+        let mut recorder = self.truth.filter(|_| self.wants_stream).map(|sender| {
+            let line = Line {
+                id: self.answer.id.clone(),
+                prompt_tokens: self.answer.prompt_tokens,
+                queued_ns: 0,
+                request_read_ns: self.request_read_ns,
+                tokens: Vec::new(),
+                fault: self.answer.fault,
+            };
+            Recorder::new(sender.clone(), line)
+        });
+        let then = match self.instead().await? {
+            Some(then) => then,
+            None if self.wants_stream && !self.answer.has(Fault::JsonInsteadOfStream) => {
+                self.stream_events(&mut recorder).await?
+            }
+            None => self.whole_document(&mut recorder).await?,
+        };
+        if let Some(recorder) = recorder {
+            recorder.finish().await;
+        }
+        Ok(then)
+    }
+
+    /// The faults that take the place of any answer.
+    async fn instead(&self) -> io::Result<Option<Then>> {
+        let Some(fault) = self.answer.fault else {
+            return Ok(None);
+        };
+        if let Some(status) = fault.status() {
+            let extra = if status == 429 {
+                "retry-after: 1\r\n"
+            } else {
+                ""
+            };
+            let body = Refusal::new(status, format!("simulated status {status}")).body();
+            return respond(self.stream, status, extra, &body, self.keep_alive)
+                .await
+                .map(Some);
+        }
+        match fault {
+            Fault::Redirect307 => {
+                // Reserved never to resolve, so that a client that follows it harms nobody.
+                let extra = "location: http://redirected.invalid/v1/chat/completions\r\n";
+                respond(self.stream, 307, extra, b"", self.keep_alive)
+                    .await
+                    .map(Some)
+            }
+            Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString
+                if !self.wants_stream =>
+            {
+                self.error_body().await.map(Some)
+            }
+            Fault::ErrorBody => self.error_body().await.map(Some),
+            Fault::ResetBefore => {
+                self.stream.set_zero_linger()?;
+                Ok(Some(Then::Close))
+            }
+            Fault::CloseBefore => Ok(Some(Then::Close)),
+            Fault::Garbage => {
+                write_all(
+                    self.stream,
+                    b"\x16\x03\x01\x00this is not HTTP\r\n\r\n\0\xff",
+                )
+                .await?;
+                Ok(Some(Then::Close))
+            }
+            Fault::StallBefore => {
+                self.stall().await;
+                Ok(Some(Then::Close))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn error_body(&self) -> io::Result<Then> {
+        let body = Refusal::new(500, "simulated failure with status 200").body();
+        respond(self.stream, 200, "", &body, self.keep_alive).await
+    }
+
+    /// Leaves the connection open and silent until the client closes it.
+    async fn stall(&self) {
+        tokio::select! {
+            () = sleep(self.config.stall) => {}
+            () = peer_closed(self.stream) => {}
+        }
+    }
+
+    /// Waits for a free slot, in order of arrival.
+    async fn slot(
+        &self,
+        recorder: &mut Option<Recorder>,
+    ) -> io::Result<Option<SemaphorePermit<'_>>> {
+        let Some(slots) = self.slots else {
+            return Ok(None);
+        };
+        let since = recorder.as_ref().map(|_| monotonic_ns());
+        let slot = tokio::select! {
+            biased;
+            slot = slots.acquire() => slot.expect("nobody closes the slots"),
+            () = peer_closed(self.stream) => return Err(gone()),
+        };
+        if let (Some(recorder), Some(since)) = (recorder, since) {
+            recorder.queued(Duration::from_nanos(monotonic_ns() - since));
+        }
+        Ok(Some(slot))
+    }
+
+    async fn wait_until(&self, due: Instant) -> io::Result<()> {
+        if due <= Instant::now() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = sleep_until(due) => Ok(()),
+            () = peer_closed(self.stream) => Err(gone()),
+        }
+    }
+
+    fn first_token_due(&self) -> Instant {
+        Instant::now()
+            + self
+                .config
+                .profile
+                .time_to_first_token(self.answer.prompt_tokens)
+    }
+
+    /// Whether the first token comes later than the request.
+    fn waits_for_first_token(&self) -> bool {
+        self.config.profile.ttft_ms > 0.0 || self.config.profile.prefill_tokens_per_s > 0.0
+    }
+
+    async fn whole_document(&self, recorder: &mut Option<Recorder>) -> io::Result<Then> {
+        let slot = self.slot(recorder).await?;
+        if !self.config.profile.is_instant() {
+            let mut due = self.first_token_due();
+            let mut gaps = self.config.profile.gaps(self.sequence);
+            for _ in 1..self.answer.emitted_tokens() {
+                due += gaps.draw();
+            }
+            self.wait_until(due).await?;
+        }
+        let document = self.answer.document();
+        let half = document.len() / 2;
+        let fault = self.answer.fault;
+        let keep_alive = self.keep_alive && fault != Some(Fault::NoKeepAlive);
+        let framing = match fault {
+            Some(Fault::BrokenJson) => Framing::Length(half),
+            Some(Fault::NoKeepAlive) => Framing::UntilClose,
+            Some(Fault::GarbageChunk) => Framing::Chunked {
+                extensions: false,
+                trailers: false,
+            },
+            _ => Framing::Length(document.len()),
+        };
+        let mut outbox = Outbox::new(self, framing, recorder);
+        let extra = "";
+        write_head(
+            &mut outbox.buffer,
+            200,
+            "application/json",
+            framing,
+            keep_alive,
+            extra,
+        );
+        outbox.start_body().await?;
+        let ends_early = matches!(
+            fault,
+            Some(
+                Fault::BrokenJson
+                    | Fault::Cut
+                    | Fault::CutChunked
+                    | Fault::Reset
+                    | Fault::Stall
+                    | Fault::GarbageChunk
+            )
+        );
+        let length = if ends_early { half } else { document.len() };
+        outbox.buffer.extend_from_slice(&document[..length]);
+        outbox.flush().await?;
+        match fault {
+            Some(Fault::GarbageChunk) => self.garbage_chunk().await?,
+            Some(Fault::Reset) => self.stream.set_zero_linger()?,
+            Some(Fault::Stall) => {
+                drop(slot);
+                self.stall().await;
+            }
+            Some(Fault::Cut | Fault::CutChunked) => {}
+            _ if keep_alive => return Ok(Then::KeepAlive),
+            _ => {}
+        }
+        Ok(Then::Close)
+    }
+
+    async fn garbage_chunk(&self) -> io::Result<()> {
+        write_all(self.stream, b"zz is not a size\r\ndata: {\r\n").await
+    }
+
+    fn stream_framing(&self, script: &Script<'_>) -> Framing {
+        match self.answer.fault {
+            Some(Fault::NoKeepAlive) => Framing::UntilClose,
+            _ if !self.knows_chunks => Framing::UntilClose,
+            Some(Fault::ContentLengthStream) => Framing::Length(script.length()),
+            fault => Framing::Chunked {
+                extensions: fault == Some(Fault::ChunkExtensions),
+                trailers: fault == Some(Fault::Trailers),
+            },
+        }
+    }
+
+    async fn stream_events(&self, recorder: &mut Option<Recorder>) -> io::Result<Then> {
+        let mut script = Script::new(self.answer);
+        let framing = self.stream_framing(&script);
+        let keep_alive = self.keep_alive && framing != Framing::UntilClose;
+        let mut slot = None;
+        if let Some(slots) = self.slots {
+            // Found free, the slot costs no waiting, and the head can go with the first events.
+            slot = slots.try_acquire().ok();
+        }
+        let must_queue = self.slots.is_some() && slot.is_none();
+
+        let mut outbox = Outbox::new(self, framing, recorder);
+        write_head(
+            &mut outbox.buffer,
+            200,
+            "text/event-stream; charset=utf-8",
+            framing,
+            keep_alive,
+            "cache-control: no-cache\r\n",
+        );
+        // Real servers send the head before the model has done anything.
+        if must_queue || self.waits_for_first_token() {
+            outbox.start_body().await?;
+            outbox.flush().await?;
+        } else {
+            outbox.start_body().await?;
+        }
+        if must_queue {
+            slot = self.slot(outbox.recorder).await?;
+        }
+
+        let batches = self.config.profile.itl_ms <= 0.0;
+        let events_per_write = match self.answer.fault {
+            Some(Fault::SplitUtf8 | Fault::SplitBytes) => 1,
+            Some(Fault::Batched) => EVENTS_PER_BATCH,
+            _ if batches => usize::MAX,
+            _ => 1,
+        };
+        let mut gaps = self.config.profile.gaps(self.sequence);
+        let mut due = self.first_token_due();
+        let mut waited = !self.waits_for_first_token();
+        let mut first = true;
+        while let Some(beat) = script.write_next(&mut outbox.buffer) {
+            if !waited && beat != Beat::Closing {
+                self.wait_until(due).await?;
+                waited = true;
+            }
+            match beat {
+                Beat::Opening if self.config.role_first && events_per_write == 1 => {
+                    outbox.flush().await?;
+                }
+                Beat::Opening | Beat::Closing => {}
+                Beat::Tokens { count, new_step } => {
+                    if new_step && !batches {
+                        // The first token is due at once; an event is due with its last token.
+                        for _ in u32::from(first)..count {
+                            due += gaps.draw();
+                        }
+                        first = false;
+                        if due > Instant::now() {
+                            sleep_until(due).await;
+                        }
+                    }
+                    outbox.events += 1;
+                    let full = outbox.buffer.len() + EVENT_ROOM > BATCH_BYTES;
+                    if outbox.events >= events_per_write || full {
+                        outbox.flush().await?;
+                        tokio::task::consume_budget().await;
+                    }
+                }
+            }
+        }
+        self.end_stream(&mut outbox, slot, keep_alive).await
+    }
+
+    async fn end_stream(
+        &self,
+        outbox: &mut Outbox<'_, '_>,
+        slot: Option<SemaphorePermit<'_>>,
+        keep_alive: bool,
+    ) -> io::Result<Then> {
+        match self.answer.fault {
+            Some(Fault::CutChunked) => {
+                outbox.flush().await?;
+                // A size of 500 bytes, and then fewer.
+                write_all(self.stream, b"1f4\r\ndata: {\"id\":\"chat").await?;
+                return Ok(Then::Close);
+            }
+            Some(Fault::Reset) => {
+                outbox.flush().await?;
+                self.stream.set_zero_linger()?;
+                return Ok(Then::Close);
+            }
+            Some(Fault::GarbageChunk) => {
+                outbox.flush().await?;
+                self.garbage_chunk().await?;
+                return Ok(Then::Close);
+            }
+            Some(Fault::Stall) => {
+                outbox.flush().await?;
+                // A request that hangs must not hold up the queue for an hour.
+                drop(slot);
+                self.stall().await;
+                return Ok(Then::Close);
+            }
+            Some(Fault::OversizedEvent) => {
+                outbox.buffer.extend_from_slice(
+                    b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"",
+                );
+                for _ in 0..OVERSIZED_PIECES {
+                    let length = outbox.buffer.len() + (1 << 20);
+                    outbox.buffer.resize(length, b'x');
+                    outbox.flush().await?;
+                    tokio::task::consume_budget().await;
+                }
+            }
+            _ => {}
+        }
+        outbox.end_body().await?;
+        Ok(if keep_alive {
+            Then::KeepAlive
+        } else {
+            Then::Close
+        })
+    }
+}
+
+/// How a write is cut into pieces.
+#[derive(Debug, Clone, Copy)]
+enum Pieces {
+    Whole,
+    /// Inside multi-byte characters, and between CR and LF.
+    AtSeams,
+    /// A byte at a time for that many more writes with tokens.
+    Bytes(usize),
+}
+
+/// Collects the bytes of one response and sends them, stamping the writes that carry tokens.
+struct Outbox<'a, 'r> {
+    stream: &'a TcpStream,
+    recorder: &'r mut Option<Recorder>,
+    buffer: Vec<u8>,
+    /// Where the payload of the chunk now being filled starts.
+    chunk_start: usize,
+    /// Token-bearing events in the buffer.
+    events: usize,
+    framing: Framing,
+    pieces: Pieces,
+    slow_head: bool,
+    early_hints: bool,
+}
+
+impl<'a, 'r> Outbox<'a, 'r> {
+    fn new(player: &Player<'a>, framing: Framing, recorder: &'r mut Option<Recorder>) -> Self {
+        let fault = player.answer.fault;
+        Outbox {
+            stream: player.stream,
+            recorder,
+            buffer: Vec::with_capacity(1 << 10),
+            chunk_start: 0,
+            events: 0,
+            framing,
+            pieces: match fault {
+                Some(Fault::SplitUtf8) => Pieces::AtSeams,
+                Some(Fault::SplitBytes) => Pieces::Bytes(3),
+                _ => Pieces::Whole,
+            },
+            slow_head: fault == Some(Fault::SlowHeaders),
+            early_hints: fault == Some(Fault::EarlyHints),
+        }
+    }
+
+    /// Marks what is in the buffer as the head. It is sent later, with what follows.
+    async fn start_body(&mut self) -> io::Result<()> {
+        if self.early_hints {
+            let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
+            write_all(self.stream, hints).await?;
+        }
+        if self.slow_head {
+            for byte in self.buffer.chunks(1) {
+                write_all(self.stream, byte).await?;
+                sleep(SLOW_HEAD_PAUSE).await;
+            }
+            self.buffer.clear();
+        }
+        self.chunk_start = self.buffer.len();
+        Ok(())
+    }
+
+    async fn end_body(&mut self) -> io::Result<()> {
+        self.seal();
+        if let Framing::Chunked { trailers, .. } = self.framing {
+            write_last_chunk(&mut self.buffer, trailers);
+            self.chunk_start = self.buffer.len();
+        }
+        self.flush().await
+    }
+
+    fn seal(&mut self) {
+        if let Framing::Chunked { extensions, .. } = self.framing {
+            seal_chunk(&mut self.buffer, self.chunk_start, extensions);
+            self.chunk_start = self.buffer.len();
+        }
+    }
+
+    /// Sends all that is in the buffer.
+    async fn flush(&mut self) -> io::Result<()> {
+        self.seal();
+        if self.recorder.is_some() && self.events > 0 {
+            let (before, after) = self.send_stamped().await?;
+            if let Some(recorder) = self.recorder {
+                recorder.tokens(self.events, before, after);
+            }
+        } else {
+            self.send().await?;
+        }
+        self.buffer.clear();
+        self.chunk_start = 0;
+        self.events = 0;
+        Ok(())
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        match self.pieces {
+            Pieces::AtSeams => {
+                let mut rest = self.buffer.as_slice();
+                while let Some(at) = seam(rest) {
+                    write_all(self.stream, &rest[..at]).await?;
+                    sleep(SPLIT_PAUSE).await;
+                    rest = &rest[at..];
+                }
+                write_all(self.stream, rest).await
+            }
+            Pieces::Bytes(writes) if writes > 0 && self.events > 0 => {
+                self.pieces = Pieces::Bytes(writes - 1);
+                for byte in self.buffer.chunks(1) {
+                    write_all(self.stream, byte).await?;
+                    // Only the first event is slow: some reader must see single bytes, but not
+                    // every test wait for them.
+                    if writes == 3 {
+                        sleep(SPLIT_PAUSE).await;
+                    } else {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Ok(())
+            }
+            Pieces::Whole | Pieces::Bytes(_) => write_all(self.stream, &self.buffer).await,
+        }
+    }
+
+    /// Sends the buffer; returns when the first byte of it was about to be written, and when the
+    /// last had been.
+    async fn send_stamped(&mut self) -> io::Result<(u64, u64)> {
+        if !matches!(self.pieces, Pieces::Whole) {
+            let before = monotonic_ns();
+            self.send().await?;
+            return Ok((before, monotonic_ns()));
+        }
+        loop {
+            let before = monotonic_ns();
+            match self.stream.try_write(&self.buffer) {
+                Ok(written) => {
+                    write_all(self.stream, &self.buffer[written..]).await?;
+                    return Ok((before, monotonic_ns()));
+                }
+                // Nothing was written: the time until there is room is not part of the write.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The first place inside a multi-byte character or between CR and LF.
+fn seam(bytes: &[u8]) -> Option<usize> {
+    bytes
+        .windows(2)
+        .position(|pair| pair == b"\r\n" || (pair[0] >= 0xc2 && pair[1] >= 0x80))
+        .map(|at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seams_are_where_readers_break() {
+        assert_eq!(seam("ab的c".as_bytes()), Some(3));
+        assert_eq!(seam(b"ab\r\n"), Some(3));
+        assert_eq!(seam(b"ab\n\r"), None);
+        assert_eq!(
+            seam(&"的".as_bytes()[1..]),
+            None,
+            "a cut character is not cut again"
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Owns the settings of a simulated server.
+//!
+//! Must not know where they come from: flags, tests, or defaults.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::fault::FaultRule;
+use crate::profile::Profile;
+
+/// All settings of a simulated server. The default answers as fast as it can, without faults.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// Latencies and answer lengths.
+    pub profile: Profile,
+    /// The model that the server lists, and names when a request names none.
+    pub model: String,
+    /// Checked in order for each request; the first that hits wins.
+    pub faults: Vec<FaultRule>,
+    /// The first so many requests get no fault.
+    pub fault_after: u64,
+    /// How long the stalling faults stay silent.
+    pub stall: Duration,
+    /// Writes the role chunk on its own before the first token, rather than together with it.
+    pub role_first: bool,
+    /// Requests to the API must carry this key.
+    pub api_key: Option<String>,
+    /// Refuses requests with `stream_options`, as old servers do.
+    pub reject_stream_options: bool,
+    /// Where the ground truth goes, if anywhere.
+    pub truth_log: Option<PathBuf>,
+    /// Threads that serve connections.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        SimConfig {
+            profile: Profile::default(),
+            model: "sim".to_owned(),
+            faults: Vec::new(),
+            fault_after: 0,
+            stall: Duration::from_hours(1),
+            role_first: true,
+            api_key: None,
+            reject_stream_options: false,
+            truth_log: None,
+            threads: NonZeroUsize::MIN,
+        }
+    }
+}

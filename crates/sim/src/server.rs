@@ -1,0 +1,473 @@
+//! Owns the listening socket, the threads, the connections and the routing of requests.
+//!
+//! Must not know how an answer looks or when its tokens are due.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::SimError;
+use crate::answer::{Player, Then, respond};
+use crate::clock::{monotonic_ns, wall_seconds};
+use crate::config::SimConfig;
+use crate::fault::pick;
+use crate::http::{self, Inbox, ReadError};
+use crate::truth::{Line, TruthLog};
+use crate::wire::{Answer, Endpoint, Refusal, Request};
+
+/// Connections that may wait to be accepted; the operating system may lower it.
+const BACKLOG: u32 = 16_384;
+
+/// Accepted connections that may wait for another thread to take them.
+const HANDOVER: usize = 1024;
+
+/// How long to go on accepting nothing after the operating system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a client may go on sending a request that was refused already.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    config: SimConfig,
+    slots: Option<Semaphore>,
+    truth: Option<SyncSender<Line>>,
+    requests: Arc<AtomicU64>,
+}
+
+/// Binds a listener with a backlog long enough for thousands of clients at once. Must be called
+/// within a tokio runtime.
+///
+/// # Errors
+/// [`SimError::Bind`] with the address.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, SimError> {
+    let listen = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| SimError::Bind { address, source })
+}
+
+/// Serves until `shutdown` is cancelled; then drops all connections and completes the truth log.
+///
+/// # Errors
+/// When the settings are unusable, or the truth log cannot be created or written.
+pub async fn serve(
+    listener: TcpListener,
+    config: SimConfig,
+    shutdown: CancellationToken,
+) -> Result<(), SimError> {
+    serve_counting(listener, config, shutdown, Arc::default()).await
+}
+
+async fn serve_counting(
+    listener: TcpListener,
+    config: SimConfig,
+    shutdown: CancellationToken,
+    requests: Arc<AtomicU64>,
+) -> Result<(), SimError> {
+    config.profile.check()?;
+    raise_open_files();
+    let truth = config
+        .truth_log
+        .as_deref()
+        .map(TruthLog::create)
+        .transpose()?;
+    let truth_path = config.truth_log.clone();
+    let threads = config.threads.get();
+    let shared = Arc::new(Shared {
+        slots: config
+            .profile
+            .slots
+            .map(|slots| Semaphore::new(slots.get().min(Semaphore::MAX_PERMITS))),
+        truth: truth.as_ref().map(TruthLog::sender),
+        config,
+        requests,
+    });
+
+    // The other threads stop even if this future is dropped rather than completed.
+    let stop = shutdown.child_token();
+    let _stop_others = stop.clone().drop_guard();
+    let workers = (1..threads)
+        .map(|_| Worker::start(Arc::clone(&shared), stop.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    accept_connections(&listener, &shared, &workers, &stop).await;
+    drop(listener);
+
+    drop(shared);
+    let path = truth_path.unwrap_or_default();
+    tokio::task::spawn_blocking(move || {
+        for worker in workers {
+            drop(worker.connections);
+            // A panic there has been printed by the panic hook already.
+            let _ = worker.thread.join();
+        }
+        truth.map_or(Ok(()), TruthLog::finish)
+    })
+    .await
+    .unwrap_or_else(|error| Err(io::Error::other(error)))
+    .map_err(|source| SimError::TruthLog { path, source })
+}
+
+/// Accepts until told to stop, handing connections to all threads in turn.
+async fn accept_connections(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    workers: &[Worker],
+    stop: &CancellationToken,
+) {
+    let mut own = JoinSet::new();
+    let mut turn = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = own.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: one will be free soon.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        turn = (turn + 1) % (workers.len() + 1);
+        match workers.get(turn) {
+            Some(worker) => {
+                if let Ok(stream) = stream.into_std() {
+                    // Only fails when that thread is gone, and then the connection is closed.
+                    let _ = worker.connections.send(stream).await;
+                }
+            }
+            None => {
+                own.spawn(connection(stream, Arc::clone(shared)));
+            }
+        }
+    }
+    own.shutdown().await;
+}
+
+/// A further thread with a runtime of its own.
+#[derive(Debug)]
+struct Worker {
+    connections: mpsc::Sender<std::net::TcpStream>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn start(shared: Arc<Shared>, stop: CancellationToken) -> Result<Self, SimError> {
+        let runtime = runtime()?;
+        let (connections, mut accepted) = mpsc::channel::<std::net::TcpStream>(HANDOVER);
+        let thread = std::thread::Builder::new()
+            .name("sim-worker".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    let mut own = JoinSet::new();
+                    loop {
+                        let stream = tokio::select! {
+                            biased;
+                            () = stop.cancelled() => break,
+                            Some(_) = own.join_next() => continue,
+                            stream = accepted.recv() => stream,
+                        };
+                        let Some(stream) = stream else { break };
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            own.spawn(connection(stream, Arc::clone(&shared)));
+                        }
+                    }
+                    own.shutdown().await;
+                });
+            })
+            .map_err(|source| SimError::Thread { source })?;
+        Ok(Worker {
+            connections,
+            thread,
+        })
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, SimError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| SimError::Thread { source })
+}
+
+/// Thousands of connections need as many descriptors; the soft limit is often 1024.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        // Best effort: a server with few connections works without.
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && soft < hard
+        {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+    }
+}
+
+/// Serves one connection until either side closes it.
+async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
+    // Without it a small write waits for the acknowledgement of the one before.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut inbox = Inbox::default();
+    loop {
+        match inbox.next(&mut stream).await {
+            Ok(request) => {
+                if !matches!(answer(&stream, &shared, request).await, Ok(Then::KeepAlive)) {
+                    return;
+                }
+            }
+            Err(ReadError::Gone) => return,
+            Err(ReadError::Refused(refusal)) => {
+                let body = refusal.body();
+                if respond(&stream, refusal.status, "", &body, false)
+                    .await
+                    .is_ok()
+                {
+                    linger(stream).await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Closing a connection with unread bytes would reset it, and the answer could be lost.
+async fn linger(mut stream: TcpStream) {
+    use tokio::io::AsyncWriteExt;
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut ignored = vec![0; 64 << 10];
+    let drain = async { while let Ok(1..) = stream.read(&mut ignored).await {} };
+    // Either way the connection is done with.
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+async fn answer(stream: &TcpStream, shared: &Shared, request: http::Request) -> io::Result<Then> {
+    let keep_alive = request.keep_alive;
+    let refuse = async |refusal: Refusal, extra: &str| {
+        respond(stream, refusal.status, extra, &refusal.body(), keep_alive).await
+    };
+    let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
+    let (allowed, endpoint) = match path {
+        "/chat/completions" => ("POST", Some(Endpoint::Chat)),
+        "/completions" => ("POST", Some(Endpoint::Completions)),
+        "/models" | "/health" => ("GET", None),
+        _ => {
+            let message = format!(
+                "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/models \
+                 and /health",
+                request.path
+            );
+            return refuse(Refusal::new(404, message), "").await;
+        }
+    };
+    if request.method != allowed {
+        let message = format!(
+            "method {} is not allowed here, only {allowed}",
+            request.method
+        );
+        return refuse(Refusal::new(405, message), &format!("allow: {allowed}\r\n")).await;
+    }
+    if path == "/health" {
+        return respond(stream, 200, "", b"{\"status\":\"ok\"}", keep_alive).await;
+    }
+    if shared.config.api_key.is_some() && shared.config.api_key != request.bearer {
+        let message = "missing or wrong API key in the Authorization header";
+        return refuse(Refusal::new(401, message), "www-authenticate: Bearer\r\n").await;
+    }
+    if let Some(endpoint) = endpoint {
+        return generate(stream, shared, &request, endpoint).await;
+    }
+    let body = json!({"object": "list", "data": [{
+        "id": shared.config.model,
+        "object": "model",
+        "created": wall_seconds(),
+        "owned_by": "evalscope-sim",
+        "max_model_len": 1 << 20,
+    }]});
+    respond(stream, 200, "", body.to_string().as_bytes(), keep_alive).await
+}
+
+/// Answers a request to one of the generating endpoints.
+async fn generate(
+    stream: &TcpStream,
+    shared: &Shared,
+    request: &http::Request,
+    endpoint: Endpoint,
+) -> io::Result<Then> {
+    let config = &shared.config;
+    let request_read_ns = shared.truth.as_ref().map_or(0, |_| monotonic_ns());
+    let parsed = Request::parse(endpoint, &request.body).and_then(|parsed| {
+        if config.reject_stream_options && parsed.stream_options.is_some() {
+            return Err(Refusal {
+                status: 400,
+                message: "Unrecognized request argument supplied: stream_options".to_owned(),
+                param: Some("stream_options"),
+            });
+        }
+        Ok(parsed)
+    });
+    let asked = match parsed {
+        Ok(asked) => asked,
+        Err(refusal) => {
+            let body = refusal.body();
+            return respond(stream, refusal.status, "", &body, request.keep_alive).await;
+        }
+    };
+    let stream_options = asked.stream_options.unwrap_or_default();
+    let sequence = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    let (tokens, at_length) = config.profile.output_length(asked.max_tokens);
+    let prefix = match endpoint {
+        Endpoint::Chat => "chatcmpl",
+        Endpoint::Completions => "cmpl",
+    };
+    let answer = Answer {
+        id: format!("{prefix}-sim-{sequence}"),
+        endpoint,
+        model: asked.model.unwrap_or_else(|| config.model.clone()),
+        created: wall_seconds(),
+        prompt_tokens: asked.prompt_tokens,
+        choices: asked.choices,
+        tokens,
+        at_length,
+        include_usage: stream_options.include_usage,
+        usage_in_each: stream_options.usage_in_each,
+        fault: pick(
+            &config.faults,
+            config.fault_after,
+            config.profile.seed,
+            sequence,
+        ),
+        salt: config.profile.seed.wrapping_mul(31).wrapping_add(sequence),
+    };
+    Player {
+        stream,
+        config,
+        slots: shared.slots.as_ref(),
+        truth: shared.truth.as_ref(),
+        answer: &answer,
+        sequence,
+        wants_stream: asked.stream,
+        keep_alive: request.keep_alive,
+        knows_chunks: request.knows_chunks,
+        request_read_ns,
+    }
+    .play()
+    .await
+}
+
+/// A server on threads of its own, on a free port of the loopback interface; stops when dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    address: SocketAddr,
+    requests: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+    thread: Option<JoinHandle<Result<(), SimError>>>,
+}
+
+impl Simulator {
+    /// Starts a server; it accepts connections when this returns.
+    ///
+    /// # Errors
+    /// When the settings are unusable, or a port, a thread or the truth log cannot be had.
+    pub fn start(config: SimConfig) -> Result<Self, SimError> {
+        config.profile.check()?;
+        if let Some(path) = &config.truth_log {
+            // Fails here rather than in the thread, where nobody would see it.
+            std::fs::File::create(path).map_err(|source| SimError::TruthLog {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let runtime = runtime()?;
+        let listener = {
+            let _context = runtime.enter();
+            bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?
+        };
+        let address = listener
+            .local_addr()
+            .map_err(|source| SimError::Thread { source })?;
+        let requests = Arc::new(AtomicU64::new(0));
+        let shutdown = CancellationToken::new();
+        let served = serve_counting(listener, config, shutdown.clone(), Arc::clone(&requests));
+        let thread = std::thread::Builder::new()
+            .name("sim".to_owned())
+            .spawn(move || runtime.block_on(served))
+            .map_err(|source| SimError::Thread { source })?;
+        Ok(Simulator {
+            address,
+            requests,
+            shutdown,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base URL, without a path: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How many requests to the generating endpoints were accepted so far; it is also the
+    /// sequence number of the latest.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Stops the server and completes the truth log.
+    ///
+    /// # Errors
+    /// When the truth log could not be written.
+    pub fn stop(mut self) -> Result<(), SimError> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), SimError> {
+        self.shutdown.cancel();
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => Err(SimError::Thread {
+                source: io::Error::other("the server panicked"),
+            }),
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `stop`.
+        let _ = self.join();
+    }
+}
