@@ -434,20 +434,13 @@ fn log_exchange(
     if let Some(at) = record.times.write_begun {
         say(at, format!("Request sent: {}", lossy(&exchange.bodies.request)));
     }
-    let mut responses = exchange.bodies.responses.iter();
-    let mut last = record.times.ended;
-    for event in record.events.iter() {
-        last = event.at;
-        if event.token
-            && let Some(text) = responses.next()
-        {
-            say(event.at, format!("Response received: data: {}", lossy(text)));
-        }
-    }
-    // a whole answer has no events
-    for text in responses {
-        say(last, format!("Response received: {}", lossy(text)));
-    }
+    // the texts of the token-bearing events, or of a whole answer, which has none
+    let mut arrivals = record.events.tokens();
+    exchange.bodies.responses.for_each(|text| match arrivals.next() {
+        Some(event) => say(event.at, format!("Response received: data: {}", lossy(text))),
+        None => say(record.times.ended, format!("Response received: {}", lossy(text))),
+    });
+    let last = record.times.last_data.unwrap_or(record.times.ended);
     if !exchange.bodies.final_event.is_empty() {
         let text = lossy(&exchange.bodies.final_event);
         say(last, format!("Response received: data: {text}"));

@@ -306,12 +306,10 @@ impl EventLog {
             // to the user clock may meet a kernel time a moment later
             let delta = at.saturating_sub(last);
             last += delta;
-            let mut rest = delta << FLAG_BITS | packed & ((1 << FLAG_BITS) - 1);
-            while rest >= 0x80 {
-                bytes.push((rest & 0x7f) as u8 | 0x80);
-                rest >>= 7;
-            }
-            bytes.push((rest & 0x7f) as u8);
+            push_varint(
+                &mut bytes,
+                delta << FLAG_BITS | packed & ((1 << FLAG_BITS) - 1),
+            );
         }
         bytes
     }
@@ -391,47 +389,126 @@ impl RequestRecord {
     }
 }
 
-/// Texts one after another in one allocation.
+/// Texts that resemble their predecessors, as the events of a stream do: of
+/// each only what differs from the one before is kept.
+///
+/// A text is stored as three LEB128 varints (bytes that its beginning and its
+/// end share with the text before, bytes in between) and the bytes in between.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
+    packed: Vec<u8>,
+    last: Vec<u8>,
+    len: usize,
 }
 
 impl Texts {
-    /// Add a text. Beyond 4 GiB in all, nothing more is kept.
+    /// Add a text.
     pub fn push(&mut self, text: &[u8]) {
-        if let Ok(end) = u32::try_from(self.bytes.len() + text.len()) {
-            self.bytes.extend_from_slice(text);
-            self.ends.push(end);
+        let most = text.len().min(self.last.len());
+        let head = common_prefix(&text[..most], &self.last[..most]);
+        let most = most - head;
+        let tail = common_suffix(
+            &text[text.len() - most..],
+            &self.last[self.last.len() - most..],
+        );
+        let middle = &text[head..text.len() - tail];
+        for n in [head, tail, middle.len()] {
+            push_varint(&mut self.packed, n as u64);
         }
+        self.packed.extend_from_slice(middle);
+        self.last.clear();
+        self.last.extend_from_slice(text);
+        self.len += 1;
     }
 
-    /// The texts, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
-        (0..self.ends.len()).map(|i| {
-            let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
-            &self.bytes[start..self.ends[i] as usize]
-        })
+    /// Hand every text to `sink`, in order.
+    pub fn for_each(&self, mut sink: impl FnMut(&[u8])) {
+        let mut text = Vec::with_capacity(self.last.len());
+        let mut tail_bytes = Vec::new();
+        let mut at = 0;
+        for _ in 0..self.len {
+            let mut next = || {
+                let (value, used) = read_varint(&self.packed[at..]);
+                at += used;
+                value
+            };
+            let (head, tail, middle) = (next(), next(), next());
+            tail_bytes.clear();
+            tail_bytes.extend_from_slice(&text[text.len() - tail..]);
+            text.truncate(head);
+            text.extend_from_slice(&self.packed[at..at + middle]);
+            text.extend_from_slice(&tail_bytes);
+            at += middle;
+            sink(&text);
+        }
     }
 
     /// Number of texts.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.len
     }
 
     /// No text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len == 0
     }
 
     /// Forget all texts.
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.packed.clear();
+        self.last.clear();
+        self.len = 0;
     }
+}
+
+/// Bytes that two slices of one length share at their beginning.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    // eight at a time: an event is some two hundred bytes
+    let (words_a, words_b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let words = words_a
+        .iter()
+        .zip(words_b)
+        .take_while(|(x, y)| x == y)
+        .count();
+    let rest = words * 8;
+    let bytes = a[rest..].iter().zip(&b[rest..]);
+    rest + bytes.take_while(|(x, y)| x == y).count()
+}
+
+/// Bytes that two slices of one length share at their end.
+fn common_suffix(a: &[u8], b: &[u8]) -> usize {
+    let (words_a, words_b) = (a.as_rchunks::<8>().1, b.as_rchunks::<8>().1);
+    let words = words_a
+        .iter()
+        .rev()
+        .zip(words_b.iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
+    let rest = a.len() - words * 8;
+    let bytes = a[..rest].iter().rev().zip(b[..rest].iter().rev());
+    words * 8 + bytes.take_while(|(x, y)| x == y).count()
+}
+
+fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push((value & 0x7f) as u8);
+}
+
+/// A varint that [`push_varint`] wrote, and its length.
+fn read_varint(bytes: &[u8]) -> (usize, usize) {
+    let mut value = 0;
+    for (i, byte) in bytes.iter().enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            return (value, i + 1);
+        }
+    }
+    (value, bytes.len())
 }
 
 /// What went over the wire for one request, as far as it was kept.
@@ -528,13 +605,29 @@ mod tests {
         assert_eq!(FailureKind::from_name("nonsense"), None);
     }
 
+    proptest! {
+        #[test]
+        fn texts_come_back_in_order(given in prop::collection::vec("[ab]{0,40}|.{0,60}", 0..20)) {
+            let mut texts = Texts::default();
+            for text in &given {
+                texts.push(text.as_bytes());
+            }
+            let mut back = Vec::new();
+            texts.for_each(|text| back.push(String::from_utf8(text.to_vec()).unwrap()));
+            prop_assert_eq!(texts.len(), given.len());
+            prop_assert_eq!(back, given);
+        }
+    }
+
     #[test]
-    fn texts_come_back_in_order() {
+    fn events_of_a_stream_are_kept_small() {
         let mut texts = Texts::default();
-        for text in ["a", "", "你好"] {
+        for i in 0..64 {
+            let text = format!(
+                r#"{{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":" t{i}"}},"logprobs":null,"finish_reason":null}}]}}"#
+            );
             texts.push(text.as_bytes());
         }
-        let back: Vec<_> = texts.iter().collect();
-        assert_eq!(back, [b"a".as_slice(), b"", "你好".as_bytes()]);
+        assert!(texts.packed.len() < 800, "{}", texts.packed.len());
     }
 }

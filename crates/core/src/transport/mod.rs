@@ -145,6 +145,17 @@ impl Target {
         self.tls.as_ref().map(|tls| tls.roots.as_str())
     }
 
+    /// The bytes of a request with this body.
+    fn request(&self, body: &[u8]) -> Vec<u8> {
+        let length = body.len().to_string();
+        let mut request = Vec::with_capacity(self.head.len() + length.len() + 4 + body.len());
+        request.extend_from_slice(&self.head);
+        request.extend_from_slice(length.as_bytes());
+        request.extend_from_slice(b"\r\n\r\n");
+        request.extend_from_slice(body);
+        request
+    }
+
     fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -261,8 +272,6 @@ pub struct Line {
     connection: Option<Connected>,
     /// Reads so far, over all connections.
     reads: u64,
-    /// Room for the bytes of a request.
-    outgoing: Vec<u8>,
 }
 
 impl Line {
@@ -275,7 +284,6 @@ impl Line {
             context,
             connection: None,
             reads: 0,
-            outgoing: Vec::new(),
         }
     }
 
@@ -304,14 +312,10 @@ impl Line {
             timeouts: &self.timeouts,
             total,
             reads: &mut self.reads,
+            write_error: None,
         };
-        self.outgoing.clear();
-        self.outgoing.extend_from_slice(&self.target.head);
-        self.outgoing
-            .extend_from_slice(body.len().to_string().as_bytes());
-        self.outgoing.extend_from_slice(b"\r\n\r\n");
-        self.outgoing.extend_from_slice(body);
-        let keep = exchange.run(&self.outgoing, times, handler).await?;
+        exchange.send(self.target.request(body), times).await?;
+        let keep = exchange.receive(times, handler).await?;
         if keep {
             let mut connection = exchange.connection;
             connection.cost = ConnectCost {
@@ -319,10 +323,6 @@ impl Line {
                 ..ConnectCost::default()
             };
             self.connection = Some(connection);
-        }
-        // one large body must not stay in every slot
-        if self.outgoing.capacity() > 1 << 20 {
-            self.outgoing = Vec::new();
         }
         Ok(())
     }
@@ -356,6 +356,8 @@ struct Exchanging<'a> {
     timeouts: &'a Timeouts,
     total: Option<Timestamp>,
     reads: &'a mut u64,
+    /// The server took no more of the request, but may still have answered.
+    write_error: Option<TransportError>,
 }
 
 /// What a read led to.
@@ -369,23 +371,34 @@ enum Step {
 }
 
 impl Exchanging<'_> {
-    /// Returns whether the connection may be used again.
-    async fn run(
+    /// Send the request; its bytes are given up with the call, so that slots
+    /// that wait for an answer hold one copy of the body and not two.
+    async fn send(
         &mut self,
-        request: &[u8],
+        request: Vec<u8>,
+        times: &mut SendTimes,
+    ) -> Result<(), TransportError> {
+        times.write_begun = Some(self.context.clock().now());
+        let written = self.write(&request).await;
+        times.write_done = Some(self.context.clock().now());
+        match written {
+            Ok(()) => Ok(()),
+            // a server that refuses early closes while we still write: its
+            // answer says more than the broken pipe
+            Err(error) if error.kind == FailureKind::Reset => {
+                self.write_error = Some(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Read the answer. Returns whether the connection may be used again.
+    async fn receive(
+        &mut self,
         times: &mut SendTimes,
         handler: &mut impl ResponseHandler,
     ) -> Result<bool, TransportError> {
-        times.write_begun = Some(self.context.clock().now());
-        let written = self.write(request).await;
-        times.write_done = Some(self.context.clock().now());
-        // a server that refuses early closes while we still write: its answer
-        // says more than the broken pipe
-        let write_error = match written {
-            Ok(()) => None,
-            Err(error) if error.kind == FailureKind::Reset => Some(error),
-            Err(error) => return Err(error),
-        };
         let mut reader = ResponseReader::default();
         let mut keep_alive = false;
         let mut last_read = self.context.clock().now();
@@ -404,7 +417,7 @@ impl Exchanging<'_> {
             let now = self.context.clock().now();
             match step {
                 Some(Ok(Step::Complete { reusable })) => {
-                    return Ok(reusable && keep_alive && write_error.is_none());
+                    return Ok(reusable && keep_alive && self.write_error.is_none());
                 }
                 Some(Ok(Step::Go | Step::Closed)) => last_read = now,
                 Some(Err(error)) => {
@@ -413,7 +426,8 @@ impl Exchanging<'_> {
                     if handler.is_satisfied() {
                         return Ok(false);
                     }
-                    return Err(write_error.filter(|_| reader.untouched()).unwrap_or(error));
+                    let unsent = self.write_error.take().filter(|_| reader.untouched());
+                    return Err(unsent.unwrap_or(error));
                 }
                 None => {}
             }

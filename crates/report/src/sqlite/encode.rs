@@ -11,6 +11,7 @@ use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 use evalscope_core::record::{EventLog, Texts};
 use evalscope_core::time::RunClock;
+use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_pickle::SerOptions;
 
@@ -41,7 +42,15 @@ struct List<'a>(&'a Texts);
 
 impl Serialize for List<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(text))
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        let mut result = Ok(());
+        self.0.for_each(|bytes| {
+            if result.is_ok() {
+                result = list.serialize_element(&text(bytes));
+            }
+        });
+        result?;
+        list.end()
     }
 }
 
