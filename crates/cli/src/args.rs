@@ -13,7 +13,12 @@ use crate::{failure, habits, perf, report, sim};
 
 /// Load-test LLM servers with numbers that are true.
 #[derive(Parser, Debug)]
-#[command(name = "evalscope", version, args_override_self = true, infer_long_args = true)]
+#[command(
+    name = "evalscope",
+    version,
+    args_override_self = true,
+    infer_long_args = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -362,8 +367,14 @@ mod tests {
 
     fn perf(line: &str) -> PerfArgs {
         let words = line.split_whitespace().map(OsString::from);
-        let args = ["evalscope", "perf"].map(OsString::from).into_iter().chain(words);
-        match Cli::try_parse_from(habits::normalise(args)).unwrap().command {
+        let args = ["evalscope", "perf"]
+            .map(OsString::from)
+            .into_iter()
+            .chain(words);
+        match Cli::try_parse_from(habits::normalise(args))
+            .unwrap()
+            .command
+        {
             Command::Perf(args) => *args,
             other => panic!("{other:?}"),
         }

@@ -27,10 +27,18 @@ pub(crate) fn err(text: &str) {
 /// stdout that is no terminal mean no colour.
 pub(crate) fn screen() -> Screen {
     let terminal = std::io::stdout().is_terminal();
-    #[expect(clippy::disallowed_methods, reason = "the console belongs to the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the console belongs to the environment"
+    )]
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    #[expect(clippy::disallowed_methods, reason = "the console belongs to the environment")]
-    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the console belongs to the environment"
+    )]
+    let columns = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     Screen {
         width: columns.unwrap_or(DEFAULT_WIDTH).clamp(40, 200),
         ink: if terminal && !no_color {

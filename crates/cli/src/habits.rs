@@ -49,9 +49,25 @@ mod tests {
 
     #[test]
     fn underscores_in_names_only() {
-        let given = ["--max_tokens", "a_b", "--name=x_y", "--log_every_n_query=5", "--a b_c", "--", "--q_r"];
+        let given = [
+            "--max_tokens",
+            "a_b",
+            "--name=x_y",
+            "--log_every_n_query=5",
+            "--a b_c",
+            "--",
+            "--q_r",
+        ];
         let got = normalise(given.map(OsString::from));
-        let want = ["--max-tokens", "a_b", "--name=x_y", "--log-every-n-query=5", "--a b_c", "--", "--q_r"];
+        let want = [
+            "--max-tokens",
+            "a_b",
+            "--name=x_y",
+            "--log-every-n-query=5",
+            "--a b_c",
+            "--",
+            "--q_r",
+        ];
         assert_eq!(got, want.map(OsString::from));
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let mut resolved = resolve::resolve(args)?;
     // a wrong file is found before anything is made or sent
     let offset = resolved.plan.runs()[0].dataset_offset;
-    resolved.prompts.open(offset)?.next()?;
+    resolved.prompts.open(offset)?.next_prompt()?;
     let control = RunControl::default();
     listen_for_signals(control.clone())?;
 
@@ -88,7 +88,11 @@ fn sweep(
         let folder = top.join(&spec.name);
         let ended = one_run(resolved, rules, target, control, spec, &folder, log)?;
         let report = RunReport::load(&folder.join(sqlite::FILE_NAME))?;
-        log.keep("INFO", report.meta.clock.wall_start_ns, &format!("results of {}", spec.name));
+        log.keep(
+            "INFO",
+            report.meta.clock.wall_start_ns,
+            &format!("results of {}", spec.name),
+        );
         console::out(&tables::run(&report, screen));
         files::write_run(&folder, &report)?;
         reports.push(report);
@@ -266,7 +270,11 @@ fn transport(
         },
         reader: || Box::<OpenAiReader>::default(),
         clock,
-        stats: Arc::new((0..threads).map(|_| Arc::new(ReadStats::default())).collect()),
+        stats: Arc::new(
+            (0..threads)
+                .map(|_| Arc::new(ReadStats::default()))
+                .collect(),
+        ),
         user_clock_only: false,
         secrets: Arc::new(resolved.secrets.clone()),
     }
@@ -336,7 +344,11 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     log.info(&format!(
         "model {}, api {}, {}",
         resolved.model,
-        if resolved.api == Api::LocalSim { "local_sim" } else { "openai" },
+        if resolved.api == Api::LocalSim {
+            "local_sim"
+        } else {
+            "openai"
+        },
         secrets::shown_url(&resolved.url)
     ));
     if let Some(proxy) = target.proxy() {
@@ -432,14 +444,26 @@ fn log_exchange(
         format!("Starting request: POST {url} {{{headers}}}"),
     );
     if let Some(at) = record.times.write_begun {
-        say(at, format!("Request sent: {}", lossy(&exchange.bodies.request)));
+        say(
+            at,
+            format!("Request sent: {}", lossy(&exchange.bodies.request)),
+        );
     }
     // the texts of the token-bearing events, or of a whole answer, which has none
     let mut arrivals = record.events.tokens();
-    exchange.bodies.responses.for_each(|text| match arrivals.next() {
-        Some(event) => say(event.at, format!("Response received: data: {}", lossy(text))),
-        None => say(record.times.ended, format!("Response received: {}", lossy(text))),
-    });
+    exchange
+        .bodies
+        .responses
+        .for_each(|text| match arrivals.next() {
+            Some(event) => say(
+                event.at,
+                format!("Response received: data: {}", lossy(text)),
+            ),
+            None => say(
+                record.times.ended,
+                format!("Response received: {}", lossy(text)),
+            ),
+        });
     let last = record.times.last_data.unwrap_or(record.times.ended);
     if !exchange.bodies.final_event.is_empty() {
         let text = lossy(&exchange.bodies.final_event);

@@ -244,7 +244,13 @@ fn url_of(
         let chat = chat.unwrap_or(chat_by_path);
         return Ok((url, endpoint(chat)));
     }
-    for other in ["/responses", "/embeddings", "/rerank", "/reranks", "/messages"] {
+    for other in [
+        "/responses",
+        "/embeddings",
+        "/rerank",
+        "/reranks",
+        "/messages",
+    ] {
         if path.ends_with(other) {
             return Err(hinted(
                 format!("`--url {text}` ends in `{other}`, which is no endpoint of `--api openai`"),
@@ -253,14 +259,21 @@ fn url_of(
         }
     }
     let chat = chat.unwrap_or(true);
-    let suffix = if chat { "chat/completions" } else { "completions" };
+    let suffix = if chat {
+        "chat/completions"
+    } else {
+        "completions"
+    };
     let completed = if path.is_empty() {
         format!("/v1/{suffix}")
     } else {
         format!("{path}/{suffix}")
     };
     url.set_path(&completed);
-    notes.push(format!("the URL was completed to {}", secrets::shown_url(&url)));
+    notes.push(format!(
+        "the URL was completed to {}",
+        secrets::shown_url(&url)
+    ));
     Ok((url, endpoint(chat)))
 }
 
@@ -282,7 +295,10 @@ fn headers_of(
     for pair in &server.headers {
         let Some((name, value)) = pair.split_once('=') else {
             return Err(hinted(
-                format!("`--headers {}` is not KEY=VALUE", pair.split(':').next().unwrap_or("")),
+                format!(
+                    "`--headers {}` is not KEY=VALUE",
+                    pair.split(':').next().unwrap_or("")
+                ),
                 "write --headers name=value other=value",
             ));
         };
@@ -292,7 +308,9 @@ fn headers_of(
         .iter()
         .filter(|(name, _)| secrets::is_secret_name(name))
         .flat_map(|(_, value)| {
-            let bare = value.split_once(' ').map(|(_, credential)| credential.to_owned());
+            let bare = value
+                .split_once(' ')
+                .map(|(_, credential)| credential.to_owned());
             [Some(value.clone()), bare]
         })
         .flatten()
@@ -343,13 +361,22 @@ fn body_rules(
     put("temperature", generation.temperature.map(Into::into));
     put("top_p", generation.top_p.map(Into::into));
     put("top_k", generation.top_k.map(Into::into));
-    put("frequency_penalty", generation.frequency_penalty.map(Into::into));
-    put("repetition_penalty", generation.repetition_penalty.map(Into::into));
+    put(
+        "frequency_penalty",
+        generation.frequency_penalty.map(Into::into),
+    );
+    put(
+        "repetition_penalty",
+        generation.repetition_penalty.map(Into::into),
+    );
     put("logprobs", generation.logprobs.then_some(true.into()));
     put("n", generation.n_choices.map(Into::into));
     put("seed", generation.seed.map(Into::into));
     put("stop", generation.stop.clone().map(Into::into));
-    put("stop_token_ids", generation.stop_token_ids.clone().map(Into::into));
+    put(
+        "stop_token_ids",
+        generation.stop_token_ids.clone().map(Into::into),
+    );
     let stream = match (generation.stream, generation.no_stream) {
         (true, _) => Some(true),
         (_, true) => Some(false),
@@ -441,12 +468,19 @@ fn prompts_of(args: &PromptArgs) -> anyhow::Result<Prompts> {
             ("openqa", SourceKind::OpenQa(file("openqa", what)?))
         }
         Dataset::Longalpaca => {
-            let what = "a JSON list or JSON Lines with a field `instruction`, such as LongAlpaca-12k";
-            ("longalpaca", SourceKind::LongAlpaca(file("longalpaca", what)?))
+            let what =
+                "a JSON list or JSON Lines with a field `instruction`, such as LongAlpaca-12k";
+            (
+                "longalpaca",
+                SourceKind::LongAlpaca(file("longalpaca", what)?),
+            )
         }
         Dataset::LineByLine => {
             let what = "a text file, one prompt a line";
-            ("line_by_line", SourceKind::LineByLine(file("line_by_line", what)?))
+            (
+                "line_by_line",
+                SourceKind::LineByLine(file("line_by_line", what)?),
+            )
         }
     };
     Ok(Prompts {
@@ -472,7 +506,10 @@ fn spaced(values: &[u64]) -> String {
 fn base_name(model: &str) -> String {
     let trimmed = model.trim_end_matches(['/', '\\']);
     let name = Path::new(trimmed).file_name();
-    name.map_or_else(|| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+    name.map_or_else(
+        || "unknown".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// A name that every file system takes.
@@ -488,10 +525,17 @@ fn file_name(name: &str) -> String {
         })
         .collect();
     let name = name.trim_matches(['.', ' ']).to_owned();
-    if name.is_empty() { "unknown".to_owned() } else { name }
+    if name.is_empty() {
+        "unknown".to_owned()
+    } else {
+        name
+    }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the reader of the environment"
+)]
 fn proxies() -> ProxyEnv {
     // lower case first: curl's order
     let var = |name: &str| {
@@ -536,9 +580,19 @@ fn settings_of(args: &PerfArgs) -> Value {
     });
     [
         ("model", json!(server.model)),
-        ("api", json!(if server.api == Api::LocalSim { "local_sim" } else { "openai" })),
+        (
+            "api",
+            json!(if server.api == Api::LocalSim {
+                "local_sim"
+            } else {
+                "openai"
+            }),
+        ),
         ("url", json!(shown_url)),
-        ("api_key", json!(server.api_key.as_ref().map(|_| secrets::MASK))),
+        (
+            "api_key",
+            json!(server.api_key.as_ref().map(|_| secrets::MASK)),
+        ),
         ("headers", json!(headers)),
         ("connect_timeout", json!(server.connect_timeout)),
         ("read_timeout", json!(server.read_timeout)),
@@ -546,15 +600,28 @@ fn settings_of(args: &PerfArgs) -> Value {
         ("no_test_connection", json!(server.no_test_connection)),
         ("insecure", json!(server.insecure)),
         ("ca_cert", json!(server.ca_cert)),
-        ("parallel", json!(load.parallel.iter().map(|n| n.get()).collect::<Vec<_>>())),
+        (
+            "parallel",
+            json!(load.parallel.iter().map(|n| n.get()).collect::<Vec<_>>()),
+        ),
         ("number", json!(load.number)),
         ("rate", json!(load.rate)),
         ("duration", json!(load.duration)),
         ("warmup_num", json!(load.warmup_num)),
         ("sleep_interval", json!(load.sleep_interval)),
         ("max_error_rate", json!(load.max_error_rate)),
-        ("client_threads", json!(load.client_threads.map(NonZeroUsize::get))),
-        ("dataset", json!(format!("{:?}", prompts.dataset).to_lowercase().replace("linebyline", "line_by_line"))),
+        (
+            "client_threads",
+            json!(load.client_threads.map(NonZeroUsize::get)),
+        ),
+        (
+            "dataset",
+            json!(
+                format!("{:?}", prompts.dataset)
+                    .to_lowercase()
+                    .replace("linebyline", "line_by_line")
+            ),
+        ),
         ("dataset_path", json!(prompts.dataset_path)),
         ("prompt", json!(prompts.prompt)),
         ("query_template", json!(template)),
@@ -578,7 +645,10 @@ fn settings_of(args: &PerfArgs) -> Value {
         ("outputs_dir", json!(output.outputs_dir)),
         ("name", json!(output.name)),
         ("no_timestamp", json!(output.no_timestamp)),
-        ("record_bodies", json!(format!("{:?}", output.record_bodies).to_lowercase())),
+        (
+            "record_bodies",
+            json!(format!("{:?}", output.record_bodies).to_lowercase()),
+        ),
         ("log_every_n_query", json!(output.log_every_n_query)),
         ("debug", json!(output.debug)),
     ]
@@ -611,20 +681,63 @@ mod tests {
     #[test]
     fn urls_are_completed_sensibly() {
         for (given, chat, want, shape) in [
-            ("http://h:8000", None, "http://h:8000/v1/chat/completions", Endpoint::Chat),
-            ("h:8000/", None, "http://h:8000/v1/chat/completions", Endpoint::Chat),
-            ("http://h/v1", None, "http://h/v1/chat/completions", Endpoint::Chat),
-            ("http://h/v1/", Some(false), "http://h/v1/completions", Endpoint::Completions),
-            ("https://h/openai/v3", None, "https://h/openai/v3/chat/completions", Endpoint::Chat),
-            ("http://h/v1/chat/completions/", None, "http://h/v1/chat/completions", Endpoint::Chat),
-            ("http://h/v1/completions?x=1", None, "http://h/v1/completions?x=1", Endpoint::Completions),
-            ("http://h/v1/completions", Some(true), "http://h/v1/completions", Endpoint::Chat),
+            (
+                "http://h:8000",
+                None,
+                "http://h:8000/v1/chat/completions",
+                Endpoint::Chat,
+            ),
+            (
+                "h:8000/",
+                None,
+                "http://h:8000/v1/chat/completions",
+                Endpoint::Chat,
+            ),
+            (
+                "http://h/v1",
+                None,
+                "http://h/v1/chat/completions",
+                Endpoint::Chat,
+            ),
+            (
+                "http://h/v1/",
+                Some(false),
+                "http://h/v1/completions",
+                Endpoint::Completions,
+            ),
+            (
+                "https://h/openai/v3",
+                None,
+                "https://h/openai/v3/chat/completions",
+                Endpoint::Chat,
+            ),
+            (
+                "http://h/v1/chat/completions/",
+                None,
+                "http://h/v1/chat/completions",
+                Endpoint::Chat,
+            ),
+            (
+                "http://h/v1/completions?x=1",
+                None,
+                "http://h/v1/completions?x=1",
+                Endpoint::Completions,
+            ),
+            (
+                "http://h/v1/completions",
+                Some(true),
+                "http://h/v1/completions",
+                Endpoint::Chat,
+            ),
         ] {
             let (url, got) = url_of(&server(given), chat, &mut Vec::new()).unwrap();
             assert_eq!((url.as_str(), got), (want, shape), "{given}");
         }
         for bad in ["ftp://h/", "http://", "http://h/v1/embeddings"] {
-            assert!(url_of(&server(bad), None, &mut Vec::new()).is_err(), "{bad}");
+            assert!(
+                url_of(&server(bad), None, &mut Vec::new()).is_err(),
+                "{bad}"
+            );
         }
     }
 

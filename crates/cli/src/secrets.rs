@@ -13,9 +13,16 @@ const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cook
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_HEADERS.contains(&name.as_str())
-        || ["key", "token", "secret", "password", "signature", "credential"]
-            .iter()
-            .any(|word| name.contains(word))
+        || [
+            "key",
+            "token",
+            "secret",
+            "password",
+            "signature",
+            "credential",
+        ]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 /// A header for people to see.
@@ -71,7 +78,10 @@ mod tests {
     #[test]
     fn urls_and_fields_lose_their_secrets() {
         let url = Url::parse("https://me:pw@h/v1/chat?api-version=2&api-key=sk-1").unwrap();
-        assert_eq!(shown_url(&url), "https://h/v1/chat?api-version=2&api-key=***");
+        assert_eq!(
+            shown_url(&url),
+            "https://h/v1/chat?api-version=2&api-key=***"
+        );
         let fields = json!({"user_token": "t", "max_tokens": 5, "nested": {"api_key": "k"}});
         let want = json!({"user_token": "***", "max_tokens": 5, "nested": {"api_key": "***"}});
         assert_eq!(shown_fields(&fields), want);

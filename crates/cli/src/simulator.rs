@@ -29,7 +29,9 @@ impl Simulator {
         // outlive it while requests drain
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().context("cannot start the simulated server")?;
+        let mut child = command
+            .spawn()
+            .context("cannot start the simulated server")?;
         let stdin = child.stdin.take();
         let mut simulator = Self {
             child,
@@ -44,7 +46,10 @@ impl Simulator {
             .context("cannot read what the simulated server says")?;
         let address = line.trim().strip_prefix("listening on ");
         let address = address.with_context(|| {
-            format!("the simulated server did not start; it said {:?}", line.trim())
+            format!(
+                "the simulated server did not start; it said {:?}",
+                line.trim()
+            )
         })?;
         address.clone_into(&mut simulator.address);
         Ok(simulator)

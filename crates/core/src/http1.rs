@@ -136,7 +136,7 @@ impl ResponseReader {
         }
         let rest = &bytes[used..];
         match &mut self.state {
-            State::Head => {}
+            State::Head | State::Complete => {}
             State::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                 if n > 0 {
@@ -163,7 +163,6 @@ impl ResponseReader {
                 }
                 used = bytes.len();
             }
-            State::Complete => {}
         }
         let progress = if matches!(self.state, State::Complete) {
             Progress::Complete
@@ -403,14 +402,8 @@ impl ChunkReader {
                 line_feed(byte)?;
                 self.after_size()
             }
-            S::DataEnd => match byte {
-                b'\r' => S::DataLineFeed,
-                _ => {
-                    line_feed(byte)?;
-                    S::SizeStart
-                }
-            },
-            S::DataLineFeed => {
+            S::DataEnd if byte == b'\r' => S::DataLineFeed,
+            S::DataEnd | S::DataLineFeed => {
                 line_feed(byte)?;
                 S::SizeStart
             }
@@ -542,10 +535,10 @@ mod tests {
     #[test]
     fn errors_name_what_is_wrong() {
         let error = |text: &str| read([text.as_bytes()]).unwrap_err().to_string();
-        insta::assert_snapshot!(error("SSH-2.0-OpenSSH_9.2\r\n"), @"");
-        insta::assert_snapshot!(error("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"), @"");
+        insta::assert_snapshot!(error("SSH-2.0-OpenSSH_9.2\r\n"), @r#"not an HTTP/1.x response: invalid HTTP version, starting with "SSH-2.0-OpenSSH_9.2\r\n""#);
+        insta::assert_snapshot!(error("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"), @"`content-length: x` is not a length");
         insta::assert_snapshot!(
-            error("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), @"");
+            error("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), @"the chunked body is broken: byte 0x7a in a chunk size");
     }
 
     proptest! {

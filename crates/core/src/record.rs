@@ -278,6 +278,7 @@ impl EventLog {
     }
 
     /// All events, in order.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = EventStamp> + '_ {
         self.0.iter().map(|packed| EventStamp {
             at: Timestamp::from_nanos(packed >> FLAG_BITS),
@@ -288,6 +289,7 @@ impl EventLog {
     }
 
     /// The token-bearing events, in order.
+    #[must_use]
     pub fn tokens(&self) -> impl DoubleEndedIterator<Item = EventStamp> + '_ {
         self.iter().filter(|event| event.token)
     }

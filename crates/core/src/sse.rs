@@ -282,8 +282,23 @@ mod tests {
     /// Streams of pieces that matter, so that splits meet every seam.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop::sample::select(vec![
-            "data: ", "data:", "event: error", ": c", "id: 1", "\n", "\r", "\r\n", "\n\n",
-            "\r\n\r\n", "\r\r", "{\"a\":\"日本\"}", "x", "你好", "[DONE]", " ", "data",
+            "data: ",
+            "data:",
+            "event: error",
+            ": c",
+            "id: 1",
+            "\n",
+            "\r",
+            "\r\n",
+            "\n\n",
+            "\r\n\r\n",
+            "\r\r",
+            "{\"a\":\"日本\"}",
+            "x",
+            "你好",
+            "[DONE]",
+            " ",
+            "data",
         ]);
         prop::collection::vec(piece, 0..40).prop_map(|p| p.concat().into_bytes())
     }

@@ -120,7 +120,8 @@ impl PromptSource for LineByLine {
                     Prompt::Messages(messages)
                 }
                 Ok(Value::Array(_)) => {
-                    let reason = "a list on a line must hold messages, objects with `role` and `content`";
+                    let reason =
+                        "a list on a line must hold messages, objects with `role` and `content`";
                     return Err(self.lines.error(reason.to_owned()));
                 }
                 _ => Prompt::Text(line.to_owned()),

@@ -19,7 +19,10 @@ pub struct LongAlpaca {
 #[derive(Debug)]
 enum Form {
     /// The list is one value: its prompts have to be read at once.
-    List { prompts: Vec<String>, at: usize },
+    List {
+        prompts: Vec<String>,
+        at: usize,
+    },
     Lines(Lines),
 }
 

@@ -4,8 +4,8 @@
 //! It must not know APIs, HTTP or timing.
 
 mod line_by_line;
-mod openqa;
 mod longalpaca;
+mod openqa;
 mod sample;
 mod single;
 mod stream;

@@ -46,7 +46,7 @@ impl PromptStream {
     ///
     /// # Errors
     /// When an item cannot be read, or a whole round gave none that fits.
-    pub fn next(&mut self) -> Result<Prompt, DatasetError> {
+    pub fn next_prompt(&mut self) -> Result<Prompt, DatasetError> {
         loop {
             let Some(prompt) = self.source.next()? else {
                 if self.fitted == 0 {
@@ -73,10 +73,10 @@ impl PromptStream {
     /// Pass over prompts that earlier runs have used.
     ///
     /// # Errors
-    /// As [`PromptStream::next`].
+    /// As [`PromptStream::next_prompt`].
     pub fn skip(&mut self, n: u64) -> Result<(), DatasetError> {
         for _ in 0..n {
-            self.next()?;
+            self.next_prompt()?;
         }
         Ok(())
     }
@@ -128,7 +128,9 @@ mod tests {
 
     fn texts(source: Box<dyn PromptSource>, filter: LengthFilter, n: usize) -> (Vec<String>, u64) {
         let mut stream = PromptStream::new("t".into(), source, filter);
-        let texts = (0..n).map(|_| stream.next().unwrap().text()).collect();
+        let texts = (0..n)
+            .map(|_| stream.next_prompt().unwrap().text())
+            .collect();
         (texts, stream.rounds())
     }
 
@@ -169,25 +171,29 @@ mod tests {
     }
 
     fn error(mut stream: PromptStream) -> String {
-        stream.next().unwrap_err().to_string()
+        stream.next_prompt().unwrap_err().to_string()
     }
 
     #[test]
     fn errors_name_file_line_and_field() {
-        let stream = |source: Box<dyn PromptSource>, filter| PromptStream::new("t".into(), source, filter);
+        let stream =
+            |source: Box<dyn PromptSource>, filter| PromptStream::new("t".into(), source, filter);
         let bad = file("{\"question\":\"ok\"}\n{\"q\":1}\n");
         let mut source = stream(Box::new(OpenQa::open(bad.path()).unwrap()), ALL);
-        source.next().unwrap();
+        source.next_prompt().unwrap();
         let text = error(source).replace(&bad.path().display().to_string(), "FILE");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"FILE, line 2: no text field `question`");
         let bad = file("[{\"instruction\":\"ok\"},{}]");
         let text = LongAlpaca::open(bad.path()).unwrap_err().to_string();
-        insta::assert_snapshot!(text.replace(&bad.path().display().to_string(), "FILE"), @"");
+        insta::assert_snapshot!(text.replace(&bad.path().display().to_string(), "FILE"), @"FILE, item 2: no text field `instruction`");
         let empty = file("\n \n");
-        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path()).unwrap()), ALL)), @"");
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path()).unwrap()), ALL)), @"the data set t is empty");
         let odd = file("a\nbb\nccccc\n");
-        let filter = LengthFilter { min_chars: 3, max_chars: 4 };
-        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(odd.path()).unwrap()), filter)), @"");
+        let filter = LengthFilter {
+            min_chars: 3,
+            max_chars: 4,
+        };
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(odd.path()).unwrap()), filter)), @"no prompt of the data set t is between 3 and 4 characters long: 2 are shorter, 1 are longer");
     }
 
     #[test]

@@ -189,7 +189,11 @@ impl Collector {
     }
 
     /// Why the request failed, if it did.
-    fn judge(&mut self, dispatch: &Dispatch, result: Result<(), TransportError>) -> Option<Failure> {
+    fn judge(
+        &mut self,
+        dispatch: &Dispatch,
+        result: Result<(), TransportError>,
+    ) -> Option<Failure> {
         let Some(head) = &self.head else {
             return Some(result.err().or(self.lost.take()).unwrap_or_else(|| {
                 Failure::new(FailureKind::Truncated, "the answer has no head")

@@ -58,7 +58,9 @@ impl Progress {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         let ended = self.succeeded.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed);
-        self.dispatched.load(Ordering::Relaxed).saturating_sub(ended)
+        self.dispatched
+            .load(Ordering::Relaxed)
+            .saturating_sub(ended)
     }
 
     fn reset(&self) {

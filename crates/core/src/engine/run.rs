@@ -167,23 +167,33 @@ pub fn run(
     let fed: Mutex<Option<Fed>> = Mutex::new(None);
 
     std::thread::scope(|scope| -> Result<(), EngineError> {
-        let feed = setup.feed;
+        let source = setup.feed;
         let feed_stop = control.stop.clone();
         let fed = &fed;
-        spawn(scope, "evalscope-feed", "the thread that builds bodies", move || {
-            let result = feed_jobs(feed, feeding, &feed_stop);
-            if result.error.is_some() {
-                feed_stop.cancel();
-            }
-            *fed.lock().expect("the feeding thread alone holds it") = Some(result);
-        })?;
+        spawn(
+            scope,
+            "evalscope-feed",
+            "the thread that builds bodies",
+            move || {
+                let result = feed_jobs(source, feeding, &feed_stop);
+                if result.error.is_some() {
+                    feed_stop.cancel();
+                }
+                *fed.lock().expect("the feeding thread alone holds it") = Some(result);
+            },
+        )?;
         if let Pacing::Poisson { .. } = spec.pacing {
             let (shared, spec) = (shared.clone(), spec.clone());
             let due = prepared.due;
             let runtime = runtime()?;
-            spawn(scope, "evalscope-pace", "the thread that keeps the schedule", move || {
-                runtime.block_on(pace_phases(&SystemClock(clock), &spec, &shared, due));
-            })?;
+            spawn(
+                scope,
+                "evalscope-pace",
+                "the thread that keeps the schedule",
+                move || {
+                    runtime.block_on(pace_phases(&SystemClock(clock), &spec, &shared, due));
+                },
+            )?;
         } else {
             drop(prepared.due);
         }
@@ -196,7 +206,10 @@ pub fn run(
                 let context = transport.thread(thread);
                 let local = LocalSet::new();
                 let clock = SystemClock(clock);
-                local.block_on(&runtime, slots_of_thread(slots, &transport, &context, &clock, &shared));
+                local.block_on(
+                    &runtime,
+                    slots_of_thread(slots, &transport, &context, &clock, &shared),
+                );
                 done.fetch_add(1, Ordering::Release);
             })?;
         }
@@ -204,7 +217,9 @@ pub fn run(
         Ok(())
     })?;
 
-    let _ = shared.sink.send_blocking(SinkMessage::Client(Box::new(look())));
+    let _ = shared
+        .sink
+        .send_blocking(SinkMessage::Client(Box::new(look())));
     let fed = fed.into_inner().ok().flatten().unwrap_or_default();
     Ok(RunOutcome {
         interrupted: control.stop.is_cancelled() && fed.error.is_none(),
@@ -384,7 +399,7 @@ fn feed_jobs(
             if stop.is_cancelled() || error.is_some() {
                 break;
             }
-            match feed.prompts.next() {
+            match feed.prompts.next_prompt() {
                 Err(reason) => error = Some(reason),
                 Ok(prompt) => {
                     let job = Job {
@@ -425,7 +440,15 @@ async fn pace_phases(
         };
         let arrivals = Arrivals::new(spec.pacing, seed);
         let ready = phase.ready.clone();
-        pace(clock, arrivals, ready, due, phase.duration, shared.stop.clone()).await;
+        pace(
+            clock,
+            arrivals,
+            ready,
+            due,
+            phase.duration,
+            shared.stop.clone(),
+        )
+        .await;
         // a feeder that waits for room must not wait for ever
         phase.ready.close();
     }
@@ -491,7 +514,10 @@ async fn slot_life<S: Slot, C: Clock>(
             if shared.barrier.wait().await.is_leader() {
                 shared.progress.reset();
                 let measuring = u64::from(phase.phase == Phase::Measured);
-                shared.progress.measuring.store(measuring, Ordering::Relaxed);
+                shared
+                    .progress
+                    .measuring
+                    .store(measuring, Ordering::Relaxed);
             }
             phase.gate.cancelled().await;
             at_phase.set(i + 1);

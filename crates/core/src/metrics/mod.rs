@@ -177,9 +177,8 @@ impl Metric {
     #[must_use]
     pub fn of_request(self, record: &RequestRecord) -> Option<f64> {
         let times = &record.times;
-        let span = |to: Option<Timestamp>, from: Option<Timestamp>| {
-            Some(to?.nanos_since(from?) as f64)
-        };
+        let span =
+            |to: Option<Timestamp>, from: Option<Timestamp>| Some(to?.nanos_since(from?) as f64);
         let latency = || span(times.last_data, times.write_begun);
         let output = || record.output_tokens().0.map(|n| n as f64);
         let streamed = |value: Option<f64>| value.filter(|_| record.streamed);
@@ -210,10 +209,9 @@ impl Metric {
                 (events > 0).then_some(output()? / events as f64)
             }
             Self::OutputTokPerS => per_second(output()?, latency()?),
-            Self::TotalTokPerS => per_second(
-                output()? + record.usage.prompt_tokens? as f64,
-                latency()?,
-            ),
+            Self::TotalTokPerS => {
+                per_second(output()? + record.usage.prompt_tokens? as f64, latency()?)
+            }
             Self::DispatchLag => Some(times.dispatched.nanos_since(times.scheduled) as f64),
             Self::ClientLag => {
                 let possible = times.scheduled.max(times.slot_free);

@@ -1,9 +1,9 @@
+//! Formulas of metrics on made-up records.
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{
-    ConnectCost, EventLog, EventStamp, Failure, Phase, RequestTimes, Usage,
-};
+use crate::record::{ConnectCost, EventLog, EventStamp, Failure, Phase, RequestTimes, Usage};
 
 fn ms(n: u64) -> Timestamp {
     Timestamp::from_nanos(n * 1_000_000)
@@ -92,7 +92,12 @@ fn one_token_has_no_tpot_and_a_whole_answer_has_no_ttft() {
     let mut whole = streamed(&[], Some(20));
     whole.streamed = false;
     whole.times.last_data = Some(ms(60));
-    for metric in [Metric::Ttft, Metric::Ttfat, Metric::Tpot, Metric::EventsPerRequest] {
+    for metric in [
+        Metric::Ttft,
+        Metric::Ttfat,
+        Metric::Tpot,
+        Metric::EventsPerRequest,
+    ] {
         assert_eq!(metric.of_request(&whole), None, "{metric:?}");
     }
     assert_eq!(millis(Metric::Latency, &whole), Some(50.0));

@@ -108,7 +108,7 @@ impl BodyBuilder {
         let template_has_prompt = rules
             .template
             .as_ref()
-            .is_some_and(|map| map.values().any(|v| mentions_prompt(v)));
+            .is_some_and(|map| map.values().any(mentions_prompt));
         let rng = ChaCha8Rng::seed_from_u64(sub_seed(rules.seed, "max_tokens"));
         Self {
             rules,
@@ -203,10 +203,9 @@ impl BodyBuilder {
 
     fn place(&self, body: &mut Map<String, Value>, prompt: Prompt) {
         let (key, value) = match (self.rules.endpoint, prompt) {
-            (Endpoint::Chat, Prompt::Text(text)) => (
-                "messages",
-                json!([{"role": "user", "content": text}]),
-            ),
+            (Endpoint::Chat, Prompt::Text(text)) => {
+                ("messages", json!([{"role": "user", "content": text}]))
+            }
             (Endpoint::Completions, Prompt::Text(text)) => ("prompt", Value::String(text)),
             (_, Prompt::Messages(messages)) => ("messages", Value::Array(messages)),
             (_, Prompt::Body(own)) => ("messages", Value::Object(own)),
@@ -316,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_plain_chat_body() {
-        insta::assert_snapshot!(body(rules(), Prompt::Text("hi \"you\"".into())), @"");
+        insta::assert_snapshot!(body(rules(), Prompt::Text("hi \"you\"".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"hi \"you\""}],"temperature":0.0,"stream":true,"max_tokens":2048,"stream_options":{"include_usage":true}}"#);
     }
 
     #[test]
@@ -324,7 +323,7 @@ mod tests {
         let mut rules = rules();
         rules.endpoint = Endpoint::Completions;
         rules.typed = object(json!({"stream": false, "stop": ["a", "b"]}));
-        insta::assert_snapshot!(body(rules, Prompt::Text("hi".into())), @"");
+        insta::assert_snapshot!(body(rules, Prompt::Text("hi".into())), @r#"{"model":"qwen","prompt":"hi","stream":false,"stop":["a","b"],"temperature":0.0,"max_tokens":2048}"#);
     }
 
     #[test]
@@ -336,12 +335,12 @@ mod tests {
             )
             .unwrap(),
         );
-        insta::assert_snapshot!(body(rules.clone(), Prompt::Text("50% \"%m\"\n".into())), @"");
+        insta::assert_snapshot!(body(rules.clone(), Prompt::Text("50% \"%m\"\n".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"Q: 50% \"%m\"\n %x 100%"}],"max_tokens":7,"temperature":0.0,"stream":true,"stream_options":{"include_usage":true}}"#);
         // what the person typed wins over the template, a default does not
         rules.max_tokens_typed = true;
         rules.max_tokens = MaxTokens::Fixed(9);
         rules.typed = object(json!({"temperature": 0.5}));
-        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @"");
+        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"Q: x %x 100%"}],"max_tokens":9,"temperature":0.5,"stream":true,"stream_options":{"include_usage":true}}"#);
     }
 
     #[test]
@@ -353,7 +352,7 @@ mod tests {
             )
             .unwrap(),
         );
-        insta::assert_snapshot!(body(rules, Prompt::Messages(vec![json!({"role":"system","content":"s"})])), @"");
+        insta::assert_snapshot!(body(rules, Prompt::Messages(vec![json!({"role":"system","content":"s"})])), @r#"{"model":"qwen","messages":[{"role":"system","content":"s"}],"stream":true,"stream_options":{"include_usage":true},"n":3,"temperature":0.0,"max_tokens":2048}"#);
     }
 
     #[test]
@@ -362,14 +361,14 @@ mod tests {
         rules.typed = object(json!({"model": "qwen", "temperature": 0.9}));
         rules.extra = object(json!({"temperature": 1.5, "ignore_eos": true}));
         let own = object(json!({"messages": [], "temperature": 0.1, "max_completion_tokens": 5}));
-        insta::assert_snapshot!(body(rules, Prompt::Body(own)), @"");
+        insta::assert_snapshot!(body(rules, Prompt::Body(own)), @r#"{"messages":[],"temperature":0.1,"max_completion_tokens":5,"model":"qwen","stream":true,"stream_options":{"include_usage":true},"ignore_eos":true}"#);
     }
 
     #[test]
     fn extra_args_win_and_null_deletes() {
         let mut rules = rules();
         rules.extra = object(json!({"temperature": null, "ignore_eos": true, "max_tokens": 3}));
-        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @"");
+        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"x"}],"stream":true,"max_tokens":3,"stream_options":{"include_usage":true},"ignore_eos":true}"#);
     }
 
     #[test]
@@ -395,7 +394,7 @@ mod tests {
     #[test]
     fn a_template_must_be_an_object() {
         let error = |text| BodyRules::parse_template(text).unwrap_err().to_string();
-        insta::assert_snapshot!(error("[1]"), @"");
-        insta::assert_snapshot!(error("{'a':1}"), @"");
+        insta::assert_snapshot!(error("[1]"), @"`--query-template` is not a JSON object: it is a list");
+        insta::assert_snapshot!(error("{'a':1}"), @"`--query-template` is not a JSON object: key must be a string at line 1 column 2");
     }
 }

@@ -73,9 +73,10 @@ impl AnswerReader for OpenAiReader {
 impl OpenAiReader {
     fn read(&mut self, chunk: &Chunk<'_>, raw: &[u8]) -> EventMeaning {
         if chunk.error.is_some() || chunk.object.0 {
-            let text = chunk
-                .error
-                .map_or_else(|| error_text(raw), |error| error_text(error.get().as_bytes()));
+            let text = chunk.error.map_or_else(
+                || error_text(raw),
+                |error| error_text(error.get().as_bytes()),
+            );
             self.fail(FailureKind::ServerError, text);
         }
         if let Some(usage) = &chunk.usage {
@@ -120,11 +121,13 @@ pub fn error_text(error: &[u8]) -> String {
     let Some(message) = message else {
         return clip(error);
     };
-    let code = ["code", "type"].iter().find_map(|key| match inner.get(key) {
-        Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
-        Some(serde_json::Value::Number(n)) => Some(n.to_string()),
-        _ => None,
-    });
+    let code = ["code", "type"]
+        .iter()
+        .find_map(|key| match inner.get(key) {
+            Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
+            Some(serde_json::Value::Number(n)) => Some(n.to_string()),
+            _ => None,
+        });
     match code {
         Some(code) => clip(format!("{message} ({code})").as_bytes()),
         None => clip(message.as_bytes()),
@@ -583,13 +586,31 @@ mod tests {
             (r#"{"reasoning_content":"a","content":null}"#, THOUGHT),
             (r#"{"reasoning":"a","content":""}"#, THOUGHT),
             (r#"{"reasoning":"","content":"b"}"#, ANSWER),
-            (r#"{"reasoning_details":[{"type":"reasoning.text","text":"a"}]}"#, THOUGHT),
-            (r#"{"reasoning_details":[{"type":"reasoning.summary","summary":"a"}]}"#, THOUGHT),
-            (r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"Zm9v"}]}"#, NO),
+            (
+                r#"{"reasoning_details":[{"type":"reasoning.text","text":"a"}]}"#,
+                THOUGHT,
+            ),
+            (
+                r#"{"reasoning_details":[{"type":"reasoning.summary","summary":"a"}]}"#,
+                THOUGHT,
+            ),
+            (
+                r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"Zm9v"}]}"#,
+                NO,
+            ),
             (r#"{"refusal":"no"}"#, ANSWER),
-            (r#"{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}"#, ANSWER),
-            (r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}"#, ANSWER),
-            (r#"{"tool_calls":[{"index":0,"function":{"arguments":""}}]}"#, NO),
+            (
+                r#"{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}"#,
+                ANSWER,
+            ),
+            (
+                r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}"#,
+                ANSWER,
+            ),
+            (
+                r#"{"tool_calls":[{"index":0,"function":{"arguments":""}}]}"#,
+                NO,
+            ),
             (r#"{"tool_calls":[]}"#, NO),
             (r#"{"function_call":{"arguments":"x"}}"#, ANSWER),
         ] {
@@ -637,20 +658,38 @@ mod tests {
     #[test]
     fn errors_in_a_stream_of_status_200() {
         for (name, data, want) in [
-            ("", r#"{"error":{"message":"out of memory","type":"server_error","code":500}}"#,
-                Some("server_error: out of memory (500)")),
-            ("", r#"{"error":"overloaded"}"#, Some("server_error: overloaded")),
-            ("", r#"{"object":"error","message":"bad","code":400}"#, Some("server_error: bad (400)")),
+            (
+                "",
+                r#"{"error":{"message":"out of memory","type":"server_error","code":500}}"#,
+                Some("server_error: out of memory (500)"),
+            ),
+            (
+                "",
+                r#"{"error":"overloaded"}"#,
+                Some("server_error: overloaded"),
+            ),
+            (
+                "",
+                r#"{"object":"error","message":"bad","code":400}"#,
+                Some("server_error: bad (400)"),
+            ),
             ("error", r#"{"message":"bad"}"#, Some("server_error: bad")),
             ("error", "plain text", Some("server_error: plain text")),
-            ("", r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#,
-                Some("server_error: the server ended generation with finish_reason `error`")),
+            (
+                "",
+                r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#,
+                Some("server_error: the server ended generation with finish_reason `error`"),
+            ),
             ("", r#"{"error":null,"choices":[]}"#, None),
             ("message", r#"{"choices":[]}"#, None),
         ] {
             assert_eq!(failure(name, data).as_deref(), want, "{data}");
         }
-        assert!(failure("", r#"{"choices":["#).unwrap().starts_with("malformed: "));
+        assert!(
+            failure("", r#"{"choices":["#)
+                .unwrap()
+                .starts_with("malformed: ")
+        );
         assert!(failure("", "123").unwrap().starts_with("malformed: "));
         assert!(failure("", "\u{fffd}").unwrap().starts_with("malformed: "));
     }

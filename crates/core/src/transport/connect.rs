@@ -169,7 +169,10 @@ async fn tunnel(
     }
     request.push_str("\r\n");
     let io_fail = |error: io::Error| fail(plain(&error));
-    socket.write_all(request.as_bytes()).await.map_err(io_fail)?;
+    socket
+        .write_all(request.as_bytes())
+        .await
+        .map_err(io_fail)?;
     let mut reader = ResponseReader::default();
     let mut answer = ProxyAnswer::default();
     while answer.0.is_none() {
@@ -185,7 +188,10 @@ async fn tunnel(
     }
     match answer.0 {
         Some(head) if (200..300).contains(&head.status) => Ok(()),
-        Some(head) => Err(fail(format!("status {} to CONNECT {authority}", head.status))),
+        Some(head) => Err(fail(format!(
+            "status {} to CONNECT {authority}",
+            head.status
+        ))),
         None => Err(fail("no answer".to_owned())),
     }
 }
@@ -205,7 +211,9 @@ async fn handshake(
         if !session.is_handshaking() {
             return Ok(session);
         }
-        let read = socket.read(context, |bytes, _| session.read(bytes, |_| {})).await;
+        let read = socket
+            .read(context, |bytes, _| session.read(bytes, |_| {}))
+            .await;
         match read {
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(reason))) => {
@@ -235,7 +243,10 @@ mod tests {
     fn families_take_turns() {
         let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
         let given = ["[::1]:1", "[::2]:1", "1.1.1.1:1", "1.1.1.2:1"].map(parse);
-        let order: Vec<String> = interleaved(&given).iter().map(ToString::to_string).collect();
+        let order: Vec<String> = interleaved(&given)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(order, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1"]);
     }
 }

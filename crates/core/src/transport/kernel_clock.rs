@@ -31,12 +31,12 @@ const STEP_NS: u64 = 50_000;
 /// For this long after one, the user clock stamps.
 const QUARANTINE_NS: u64 = 1_000_000_000;
 
-/// The three readings of one sample of the offset.
+/// The three readings of one sample of the offset, nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    before_ns: u64,
-    wall_ns: u64,
-    after_ns: u64,
+    before: u64,
+    wall: u64,
+    after: u64,
 }
 
 /// The offset between the wall clock and the monotonic clock, as last seen.
@@ -53,20 +53,20 @@ impl OffsetTracker {
     /// a moment of the run; without one, stamp the present moment.
     pub(crate) fn stamp(&mut self, clock: &RunClock, kernel_wall_ns: Option<u64>) -> Arrival {
         let sample = Sample {
-            before_ns: monotonic_ns(),
-            wall_ns: wall_ns(),
-            after_ns: monotonic_ns(),
+            before: monotonic_ns(),
+            wall: wall_ns(),
+            after: monotonic_ns(),
         };
         let monotonic = self.convert(sample, kernel_wall_ns);
         match monotonic {
             Some(arrived_ns) => Arrival {
                 at: clock.at_monotonic(arrived_ns),
                 clock: ArrivalClock::Kernel,
-                handling_ns: Some(sample.before_ns.saturating_sub(arrived_ns)),
+                handling_ns: Some(sample.before.saturating_sub(arrived_ns)),
             },
             // the reading right after the read
             None => Arrival {
-                at: clock.at_monotonic(sample.before_ns),
+                at: clock.at_monotonic(sample.before),
                 clock: ArrivalClock::User,
                 handling_ns: None,
             },
@@ -81,20 +81,20 @@ impl OffsetTracker {
     fn convert(&mut self, sample: Sample, kernel_wall_ns: Option<u64>) -> Option<u64> {
         self.observe(sample);
         let arrived = kernel_wall_ns?.checked_sub(self.offset_ns?)?;
-        if sample.before_ns < self.quarantine_until_ns {
+        if sample.before < self.quarantine_until_ns {
             return None;
         }
         // never later than now: the sample's own error
-        Some(arrived.min(sample.before_ns))
+        Some(arrived.min(sample.before))
     }
 
     fn observe(&mut self, sample: Sample) {
-        if sample.after_ns - sample.before_ns > MAX_SAMPLE_GAP_NS && self.offset_ns.is_some() {
+        if sample.after - sample.before > MAX_SAMPLE_GAP_NS && self.offset_ns.is_some() {
             return;
         }
-        let middle = sample.before_ns + (sample.after_ns - sample.before_ns) / 2;
+        let middle = sample.before + (sample.after - sample.before) / 2;
         // a wall clock before the boot of the machine gives no offset
-        let Some(seen) = sample.wall_ns.checked_sub(middle) else {
+        let Some(seen) = sample.wall.checked_sub(middle) else {
             self.offset_ns = None;
             return;
         };
@@ -103,7 +103,7 @@ impl OffsetTracker {
             .is_some_and(|offset| offset.abs_diff(seen) > STEP_NS)
         {
             self.steps += 1;
-            self.quarantine_until_ns = sample.after_ns + QUARANTINE_NS;
+            self.quarantine_until_ns = sample.after + QUARANTINE_NS;
         }
         self.offset_ns = Some(seen);
     }
@@ -117,9 +117,9 @@ mod tests {
 
     fn sample(at: u64, offset: u64) -> Sample {
         Sample {
-            before_ns: at,
-            wall_ns: at + 25 + offset,
-            after_ns: at + 50,
+            before: at,
+            wall: at + 25 + offset,
+            after: at + 50,
         }
     }
 
@@ -153,11 +153,14 @@ mod tests {
         let mut tracker = OffsetTracker::default();
         tracker.convert(sample(1_000, WALL), None);
         let interrupted = Sample {
-            before_ns: 10_000,
-            wall_ns: WALL + 5_010_000,
-            after_ns: 5_020_000,
+            before: 10_000,
+            wall: WALL + 5_010_000,
+            after: 5_020_000,
         };
-        assert_eq!(tracker.convert(interrupted, Some(WALL + 9_000)), Some(9_000));
+        assert_eq!(
+            tracker.convert(interrupted, Some(WALL + 9_000)),
+            Some(9_000)
+        );
         assert_eq!(tracker.steps(), 0);
     }
 }

@@ -183,7 +183,10 @@ impl Target {
         let mut head = line.into_bytes();
         let mut fields: Vec<(&str, &str)> = vec![
             ("Host", &host),
-            ("User-Agent", concat!("evalscope/", env!("CARGO_PKG_VERSION"))),
+            (
+                "User-Agent",
+                concat!("evalscope/", env!("CARGO_PKG_VERSION")),
+            ),
             ("Accept", "text/event-stream, application/json"),
             ("Content-Type", "application/json"),
         ];
@@ -457,7 +460,7 @@ impl Exchanging<'_> {
     /// How long to wait before looking at the limits again.
     fn wait(&self, last_read: Timestamp, satisfied_at: Option<Timestamp>) -> Duration {
         let now = self.context.clock().now();
-        let far = Duration::from_secs(24 * 3600);
+        let far = Duration::from_hours(24);
         let mut wait = far;
         if let Some(read) = self.timeouts.read {
             wait = wait.min(last_read.after(read).since(now));
@@ -473,7 +476,11 @@ impl Exchanging<'_> {
     }
 
     fn timed_out(&self, now: Timestamp, last_read: Timestamp) -> Option<TransportError> {
-        if let Some(read) = self.timeouts.read.filter(|read| now.since(last_read) >= *read) {
+        if let Some(read) = self
+            .timeouts
+            .read
+            .filter(|read| now.since(last_read) >= *read)
+        {
             return Some(TransportError::new(
                 FailureKind::ReadTimeout,
                 format!("nothing arrived for {} s", read.as_secs_f64()),
@@ -566,7 +573,7 @@ impl Exchanging<'_> {
             })
             .await;
         match outcome {
-            Ok(Some(Ok(Step::Closed))) | Ok(None) => {}
+            Ok(Some(Ok(Step::Closed)) | None) => {}
             Ok(Some(step)) => return step,
             Err(error) => return Err(broken(&error, "reading the answer")),
         }

@@ -118,7 +118,11 @@ fn parse(text: &str) -> Result<Proxy, ProxyError> {
     }
     let host = url.host_str().ok_or_else(|| ProxyError::Url(shown()))?;
     let authorization = (!url.username().is_empty()).then(|| {
-        let user = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
+        let user = format!(
+            "{}:{}",
+            decode(url.username()),
+            decode(url.password().unwrap_or_default())
+        );
         format!(
             "Basic {}",
             base64::engine::general_purpose::STANDARD.encode(user)
@@ -232,6 +236,9 @@ mod tests {
             ..ProxyEnv::default()
         };
         let error = bad.proxy_for(&url).unwrap_err().to_string();
-        assert!(!error.contains("secret") && error.contains("socks5"), "{error}");
+        assert!(
+            !error.contains("secret") && error.contains("socks5"),
+            "{error}"
+        );
     }
 }

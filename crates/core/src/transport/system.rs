@@ -37,7 +37,10 @@ pub fn process_usage() -> Option<(f64, u64)> {
     // macOS counts bytes, everybody else KiB
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     let peak = u64::try_from(usage.max_rss()).unwrap_or(0) * unit;
-    Some((seconds(usage.user_time()) + seconds(usage.system_time()), peak))
+    Some((
+        seconds(usage.user_time()) + seconds(usage.system_time()),
+        peak,
+    ))
 }
 
 /// Processor time (user and system, seconds) and peak resident memory (bytes)
@@ -62,7 +65,10 @@ pub async fn sleep_until(clock: &RunClock, at: Timestamp) {
     }
     let left = at.since(clock.now());
     if !left.is_zero() {
-        #[expect(clippy::disallowed_methods, reason = "the runtime's timer is too coarse")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the runtime's timer is too coarse"
+        )]
         std::thread::sleep(left);
     }
 }

@@ -12,7 +12,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 /// Whom to trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,11 +78,9 @@ impl TlsSetup {
             roots = format!("{roots}, {n} of {}", path.display());
         } else if added == 0 {
             store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            roots = "Mozilla's, built in: the platform has none".to_owned();
+            "Mozilla's, built in: the platform has none".clone_into(&mut roots);
         }
-        let config = builder
-            .with_root_certificates(store)
-            .with_no_client_auth();
+        let config = builder.with_root_certificates(store).with_no_client_auth();
         Ok(Self {
             config: Arc::new(config),
             roots,

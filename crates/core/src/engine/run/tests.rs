@@ -1,0 +1,391 @@
+//! The run loop under a paused clock, with a transport that only waits.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::Map;
+
+use super::*;
+use crate::dataset::{LengthFilter, Sample};
+use crate::protocol::{BodyRules, Endpoint, MaxTokens};
+use crate::record::{FailureKind, RequestRecord};
+
+#[derive(Clone, Copy)]
+struct PausedClock(tokio::time::Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO.after(tokio::time::Instant::now() - self.0)
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        tokio::time::sleep(at.since(self.now())).await;
+    }
+}
+
+/// Answers after a time that depends on the request.
+#[derive(Clone)]
+struct Waiting {
+    service: Arc<dyn Fn(u64) -> Duration + Send + Sync>,
+    falls_over_at: Option<u64>,
+    clock: PausedClock,
+}
+
+impl Transport for Waiting {
+    type Slot = Self;
+    type Thread = ();
+
+    fn thread(&self, _: usize) {}
+
+    fn slot(&self, (): &()) -> Self {
+        self.clone()
+    }
+}
+
+impl Slot for Waiting {
+    async fn send(
+        &mut self,
+        _: PreparedRequest,
+        dispatch: Dispatch,
+        abort: impl Future<Output = ()>,
+    ) -> Exchange {
+        assert!(
+            self.falls_over_at != Some(dispatch.index),
+            "the test's slot falls over"
+        );
+        tokio::select! {
+            () = tokio::time::sleep((self.service)(dispatch.index)) => {}
+            () = abort => {}
+        }
+        let now = self.clock.now();
+        let mut exchange = fallen(dispatch, now, &Progress::default());
+        exchange.record.failure = None;
+        exchange
+    }
+}
+
+struct Case {
+    spec: RunSpec,
+    service: Arc<dyn Fn(u64) -> Duration + Send + Sync>,
+    falls_over_at: Option<u64>,
+    stop_after: Option<Duration>,
+    abort_after: Option<Duration>,
+}
+
+impl Case {
+    fn new(
+        slots: usize,
+        requests: u64,
+        service: impl Fn(u64) -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            spec: RunSpec {
+                name: "test".to_owned(),
+                concurrency: NonZeroUsize::new(slots).unwrap(),
+                requests,
+                pacing: Pacing::Unpaced,
+                warmup_requests: 0,
+                duration_s: None,
+                seed: 7,
+                dataset_offset: 0,
+            },
+            service: Arc::new(service),
+            falls_over_at: None,
+            stop_after: None,
+            abort_after: None,
+        }
+    }
+
+    /// The records, in the order in which they came.
+    fn run(self) -> Vec<RequestRecord> {
+        // every body of a phase fits its channel, so that feeding never waits
+        assert!(self.spec.requests <= 64 && self.spec.warmup_requests <= 64);
+        let setup = RunSetup {
+            spec: self.spec.clone(),
+            feed: feed(),
+            threads: NonZeroUsize::MIN,
+            clock: RunClock::start(),
+        };
+        let control = RunControl::default();
+        let (sink, records) = async_channel::bounded(256);
+        let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
+        let (shared, due) = (prepared.shared, prepared.due);
+        feed_jobs(setup.feed, prepared.feeding, &control.stop);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let clock = PausedClock(tokio::time::Instant::now());
+            let transport = Waiting {
+                service: self.service,
+                falls_over_at: self.falls_over_at,
+                clock,
+            };
+            let pacing = async {
+                if self.spec.pacing == Pacing::Unpaced {
+                    drop(due);
+                } else {
+                    pace_phases(&clock, &self.spec, &shared, due).await;
+                }
+            };
+            let ending = async {
+                if let Some(after) = self.stop_after {
+                    tokio::time::sleep(after).await;
+                    control.stop.cancel();
+                }
+                if let Some(after) = self.abort_after {
+                    tokio::time::sleep(after).await;
+                    control.abort.cancel();
+                }
+                std::future::pending::<()>().await;
+            };
+            let slots = slots_of_thread(
+                self.spec.concurrency.get(),
+                &transport,
+                &(),
+                &clock,
+                &shared,
+            );
+            tokio::select! {
+                _ = async { tokio::join!(slots, pacing) } => {}
+                () = ending => {}
+            }
+        });
+        drop((sink, shared));
+        let mut seen = Vec::new();
+        while let Ok(message) = records.try_recv() {
+            if let SinkMessage::Exchange(exchange) = message {
+                seen.push(exchange.record);
+            }
+        }
+        seen
+    }
+}
+
+fn feed() -> Feed {
+    let all = LengthFilter {
+        min_chars: 0,
+        max_chars: usize::MAX,
+    };
+    Feed {
+        prompts: PromptStream::new("sample".to_owned(), Box::<Sample>::default(), all),
+        bodies: BodyBuilder::new(BodyRules {
+            endpoint: Endpoint::Chat,
+            template: None,
+            model: "m".to_owned(),
+            typed: Map::new(),
+            defaults: Map::new(),
+            max_tokens: MaxTokens::Fixed(1),
+            max_tokens_typed: false,
+            include_usage: true,
+            extra: Map::new(),
+            seed: 0,
+        }),
+    }
+}
+
+fn millis(at: Timestamp) -> u64 {
+    at.as_nanos() / 1_000_000
+}
+
+/// When each request of a closed loop is sent and ends, in milliseconds: the
+/// slot that is free first takes the next request.
+fn greedy(slots: usize, service: &[u64]) -> Vec<(u64, u64)> {
+    let mut free = BinaryHeap::from(vec![std::cmp::Reverse(0u64); slots]);
+    service
+        .iter()
+        .map(|ms| {
+            let std::cmp::Reverse(at) = free.pop().unwrap();
+            free.push(std::cmp::Reverse(at + ms));
+            (at, at + ms)
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Never more in flight than slots, never an idle slot while work remains,
+    /// and one record for each request: it is the greedy schedule, exactly.
+    #[test]
+    fn a_closed_loop_keeps_its_slots_busy(
+        slots in 1usize..9,
+        service in prop::collection::vec(1u64..500, 1..60),
+    ) {
+        let times = service.clone();
+        let case = Case::new(slots, service.len() as u64, move |i| {
+            Duration::from_millis(times[usize::try_from(i).unwrap()])
+        });
+        let mut got: Vec<_> = case.run();
+        got.sort_by_key(|r| r.index);
+        let want = greedy(slots, &service);
+        prop_assert_eq!(got.len(), service.len());
+        for (i, (record, (sent, ended))) in got.iter().zip(&want).enumerate() {
+            prop_assert_eq!(record.index, i as u64);
+            prop_assert_eq!(millis(record.times.dispatched), *sent);
+            prop_assert_eq!(millis(record.times.ended), *ended);
+            prop_assert_eq!(record.times.dispatched, record.times.slot_free);
+        }
+    }
+
+    /// The schedule is the seed's, whatever the server does; lateness is kept.
+    #[test]
+    fn arrivals_do_not_depend_on_service_times(
+        slots in 1usize..4,
+        service in prop::collection::vec(1u64..2000, 20),
+    ) {
+        let pacing = Pacing::Poisson { rate_per_s: 5.0 };
+        let mut case = Case::new(slots, 20, move |i| {
+            Duration::from_millis(service[usize::try_from(i).unwrap()])
+        });
+        case.spec.pacing = pacing;
+        let mut got = case.run();
+        got.sort_by_key(|r| r.index);
+        let mut arrivals = Arrivals::new(pacing, 7);
+        prop_assert_eq!(got.len(), 20);
+        for record in &got {
+            let want = Timestamp::ZERO.after(arrivals.next_offset().unwrap());
+            prop_assert_eq!(record.times.scheduled, want);
+            prop_assert!(record.times.dispatched >= want);
+        }
+        let mut in_flight = BTreeMap::new();
+        for record in &got {
+            *in_flight.entry((record.times.dispatched, 1)).or_insert(0i64) += 1;
+            *in_flight.entry((record.times.ended, 0)).or_insert(0i64) -= 1;
+        }
+        let mut now = 0;
+        for change in in_flight.values() {
+            now += change;
+            prop_assert!(now <= i64::try_from(slots).unwrap());
+        }
+    }
+}
+
+#[test]
+fn warm_up_ends_before_the_measurement_begins() {
+    let mut case = Case::new(3, 10, |i| Duration::from_millis(10 + i));
+    case.spec.warmup_requests = 7;
+    let records = case.run();
+    let (warm, measured): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.phase == Phase::Warmup);
+    assert_eq!((warm.len(), measured.len()), (7, 10));
+    let last = warm.iter().map(|r| r.times.ended).max();
+    let first = measured.iter().map(|r| r.times.dispatched).min();
+    assert!(last <= first, "{last:?} {first:?}");
+}
+
+#[test]
+fn the_duration_stops_dispatch_and_lets_requests_end() {
+    for pacing in [Pacing::Unpaced, Pacing::Poisson { rate_per_s: 20.0 }] {
+        let mut case = Case::new(2, 60, |_| Duration::from_millis(300));
+        case.spec.duration_s = Some(1.0);
+        case.spec.pacing = pacing;
+        let records = case.run();
+        assert!(
+            records.len() >= 6 && records.len() <= 8,
+            "{}",
+            records.len()
+        );
+        for record in &records {
+            assert!(millis(record.times.dispatched) < 1001, "{record:?}");
+            assert_eq!(
+                record.times.ended.nanos_since(record.times.dispatched),
+                300_000_000
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stop_lets_requests_in_flight_end() {
+    let mut case = Case::new(2, 60, |_| Duration::from_millis(300));
+    case.stop_after = Some(Duration::from_secs(1));
+    let records = case.run();
+    // sent at 0, 300, 600 and 900 ms
+    assert_eq!(records.len(), 8);
+    assert!(records.iter().all(RequestRecord::succeeded));
+    assert_eq!(
+        records.iter().map(|r| millis(r.times.ended)).max(),
+        Some(1200)
+    );
+}
+
+#[test]
+fn a_stop_while_waiting_for_an_arrival_ends_at_once() {
+    let mut case = Case::new(2, 10, |_| Duration::from_millis(1));
+    case.spec.pacing = Pacing::Poisson { rate_per_s: 0.001 };
+    case.stop_after = Some(Duration::from_millis(10));
+    assert_eq!(case.run().len(), 0);
+}
+
+#[test]
+fn an_abort_gives_up_requests_in_flight() {
+    let mut case = Case::new(3, 60, |_| Duration::from_hours(1));
+    case.stop_after = Some(Duration::from_millis(100));
+    case.abort_after = Some(Duration::from_millis(50));
+    let records = case.run();
+    assert_eq!(records.len(), 3);
+    assert!(records.iter().all(|r| millis(r.times.ended) == 150));
+}
+
+#[test]
+fn a_slot_that_falls_over_costs_one_request() {
+    let mut case = Case::new(2, 20, |_| Duration::from_millis(10));
+    case.spec.warmup_requests = 3;
+    case.falls_over_at = Some(2);
+    let records = case.run();
+    assert_eq!(records.len(), 23);
+    let fallen: Vec<_> = records.iter().filter(|r| !r.succeeded()).collect();
+    assert_eq!(fallen.len(), 2, "one in each phase");
+    for record in fallen {
+        assert_eq!(record.failure.as_ref().unwrap().kind, FailureKind::Internal);
+        assert_eq!(record.index, 2);
+    }
+}
+
+#[test]
+fn a_sink_that_is_gone_ends_the_run() {
+    let case = Case::new(2, 60, |_| Duration::from_millis(10));
+    let setup = RunSetup {
+        spec: case.spec.clone(),
+        feed: feed(),
+        threads: NonZeroUsize::MIN,
+        clock: RunClock::start(),
+    };
+    let control = RunControl::default();
+    let (sink, records) = async_channel::bounded(1);
+    drop(records);
+    let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
+    feed_jobs(setup.feed, prepared.feeding, &control.stop);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let clock = PausedClock(tokio::time::Instant::now());
+        let transport = Waiting {
+            service: case.service,
+            falls_over_at: None,
+            clock,
+        };
+        slots_of_thread(2, &transport, &(), &clock, &prepared.shared).await;
+    });
+    assert!(control.stop.is_cancelled());
+}
+
+#[test]
+fn slots_are_dealt_out_evenly() {
+    let dealt = |slots, threads| {
+        (0..threads)
+            .map(|t| share(slots, threads, t))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(dealt(5, 2), [3, 2]);
+    assert_eq!(dealt(4, 4), [1, 1, 1, 1]);
+    assert_eq!(dealt(0, 2), [0, 0]);
+}
