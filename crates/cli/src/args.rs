@@ -76,7 +76,7 @@ pub(crate) enum Api {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Dataset {
-    /// JSON Lines with `question` (HC3-Chinese, open_qa.jsonl); needs --dataset-path.
+    /// JSON Lines with `question` (HC3-Chinese, `open_qa.jsonl`); needs --dataset-path.
     Openqa,
     /// JSON list or lines with `instruction` (LongAlpaca-12k); needs --dataset-path.
     Longalpaca,
@@ -104,12 +104,13 @@ pub(crate) struct ServerArgs {
     #[arg(value_name = "URL", conflicts_with = "url")]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the endpoint. Without a known ending it is completed: http://host:8000 becomes
-    /// http://host:8000/v1/chat/completions. [default: http://127.0.0.1:8877/v1/chat/completions]
+    /// URL of the endpoint. Without a known ending it is completed: `http://host:8000`
+    /// becomes `http://host:8000/v1/chat/completions`.
+    /// [default: `http://127.0.0.1:8877/v1/chat/completions`]
     #[arg(long)]
     pub(crate) url: Option<String>,
 
-    /// Name of the model, as the server knows it. Required, but for local_sim.
+    /// Name of the model, as the server knows it. Required, but for `local_sim`.
     #[arg(long)]
     pub(crate) model: Option<String>,
 

@@ -1,6 +1,6 @@
 //! Owns how a command ends: exit codes, and how an error is shown.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::console;
@@ -69,11 +69,11 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
 fn render(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error}");
     for cause in error.chain().skip(1) {
-        text.push_str(&format!("\n  caused by: {cause}"));
+        let _ = write!(text, "\n  caused by: {cause}");
     }
     for cause in error.chain() {
         if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            text.push_str(&format!("\n  hint: {}", hinted.hint));
+            let _ = write!(text, "\n  hint: {}", hinted.hint);
         }
     }
     text

@@ -11,6 +11,7 @@ mod progress;
 mod report;
 mod resolve;
 mod secrets;
+mod settings;
 mod sim;
 mod simulator;
 

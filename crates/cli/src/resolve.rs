@@ -20,14 +20,14 @@ use url::Url;
 
 use crate::args::{Api, Bodies, Dataset, GenerationArgs, PerfArgs, PromptArgs, ServerArgs};
 use crate::failure::hinted;
-use crate::secrets;
+use crate::{secrets, settings};
 
 /// The URL when none is given: the reference tool's.
-const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
 /// Tokens of an answer when nobody says how many.
-const DEFAULT_MAX_TOKENS: u64 = 2048;
+pub(crate) const DEFAULT_MAX_TOKENS: u64 = 2048;
 /// Requests in flight beside which the process needs some files of its own.
 const SPARE_FILES: u64 = 64;
 
@@ -99,7 +99,7 @@ impl Prompts {
 
 /// Work out what the flags mean.
 pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
-    let settings = settings_of(&args);
+    let settings = settings::of(&args);
     let PerfArgs {
         server,
         load,
@@ -111,7 +111,11 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
     let model = model_of(&server)?;
     let chat = chat_template_choice(&prompts);
     let (url, endpoint) = url_of(&server, chat, &mut notes)?;
-    let (url, headers, secrets) = headers_of(&server, url)?;
+    let Headers {
+        url,
+        fields: headers,
+        secrets,
+    } = headers_of(&server, url)?;
     let seed = generation.seed.unwrap_or(0);
     let bodies = body_rules(&generation, &prompts, &model, endpoint, seed)?;
     let warmup = load.warmup_num;
@@ -199,7 +203,7 @@ fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
 }
 
 /// What was typed of `--[no-]apply-chat-template`.
-fn chat_template_choice(prompts: &PromptArgs) -> Option<bool> {
+pub(crate) fn chat_template_choice(prompts: &PromptArgs) -> Option<bool> {
     match (prompts.apply_chat_template, prompts.no_apply_chat_template) {
         (true, _) => Some(true),
         (_, true) => Some(false),
@@ -285,12 +289,19 @@ fn endpoint(chat: bool) -> Endpoint {
     }
 }
 
+/// The headers of every request, and what was learned with them.
+#[derive(Debug)]
+struct Headers {
+    /// The URL without its user.
+    url: Url,
+    fields: Vec<(String, String)>,
+    /// Values that must not be shown.
+    secrets: Vec<String>,
+}
+
 /// Headers, with those that come from the key and from the URL's user; and the
 /// values among them that are secret.
-fn headers_of(
-    server: &ServerArgs,
-    mut url: Url,
-) -> anyhow::Result<(Url, Vec<(String, String)>, Vec<String>)> {
+fn headers_of(server: &ServerArgs, mut url: Url) -> anyhow::Result<Headers> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for pair in &server.headers {
         let Some((name, value)) = pair.split_once('=') else {
@@ -340,7 +351,11 @@ fn headers_of(
     );
     // a value of a few letters would mask half of every text
     secrets.retain(|secret| secret.len() >= 4);
-    Ok((url, headers, secrets))
+    Ok(Headers {
+        url,
+        fields: headers,
+        secrets,
+    })
 }
 
 fn body_rules(
@@ -551,112 +566,6 @@ fn proxies() -> ProxyEnv {
     }
 }
 
-/// Every setting by the name of its flag, secrets masked.
-fn settings_of(args: &PerfArgs) -> Value {
-    let PerfArgs {
-        server,
-        load,
-        prompts,
-        generation,
-        output,
-    } = args;
-    let url = server.url.as_ref().or(server.positional_url.as_ref());
-    let shown_url = url.map(|text| {
-        let parsed = Url::parse(text).or_else(|_| Url::parse(&format!("http://{text}")));
-        parsed.map_or_else(|_| secrets::MASK.to_owned(), |url| secrets::shown_url(&url))
-    });
-    let headers: Map<String, Value> = server
-        .headers
-        .iter()
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.to_owned(), secrets::shown_header(name, value).into()))
-        .collect();
-    let extra = generation.extra_args.as_deref().map(|text| {
-        serde_json::from_str(text).map_or(Value::Null, |value| secrets::shown_fields(&value))
-    });
-    let template = prompts.query_template.as_deref().map(|text| {
-        serde_json::from_str::<Value>(text)
-            .map_or_else(|_| text.into(), |value| secrets::shown_fields(&value))
-    });
-    [
-        ("model", json!(server.model)),
-        (
-            "api",
-            json!(if server.api == Api::LocalSim {
-                "local_sim"
-            } else {
-                "openai"
-            }),
-        ),
-        ("url", json!(shown_url)),
-        (
-            "api_key",
-            json!(server.api_key.as_ref().map(|_| secrets::MASK)),
-        ),
-        ("headers", json!(headers)),
-        ("connect_timeout", json!(server.connect_timeout)),
-        ("read_timeout", json!(server.read_timeout)),
-        ("total_timeout", json!(server.total_timeout)),
-        ("no_test_connection", json!(server.no_test_connection)),
-        ("insecure", json!(server.insecure)),
-        ("ca_cert", json!(server.ca_cert)),
-        (
-            "parallel",
-            json!(load.parallel.iter().map(|n| n.get()).collect::<Vec<_>>()),
-        ),
-        ("number", json!(load.number)),
-        ("rate", json!(load.rate)),
-        ("duration", json!(load.duration)),
-        ("warmup_num", json!(load.warmup_num)),
-        ("sleep_interval", json!(load.sleep_interval)),
-        ("max_error_rate", json!(load.max_error_rate)),
-        (
-            "client_threads",
-            json!(load.client_threads.map(NonZeroUsize::get)),
-        ),
-        (
-            "dataset",
-            json!(
-                format!("{:?}", prompts.dataset)
-                    .to_lowercase()
-                    .replace("linebyline", "line_by_line")
-            ),
-        ),
-        ("dataset_path", json!(prompts.dataset_path)),
-        ("prompt", json!(prompts.prompt)),
-        ("query_template", json!(template)),
-        ("min_prompt_length", json!(prompts.min_prompt_length)),
-        ("max_prompt_length", json!(prompts.max_prompt_length)),
-        ("apply_chat_template", json!(chat_template_choice(prompts))),
-        ("max_tokens", json!(generation.max_tokens)),
-        ("min_tokens", json!(generation.min_tokens)),
-        ("temperature", json!(generation.temperature)),
-        ("top_p", json!(generation.top_p)),
-        ("top_k", json!(generation.top_k)),
-        ("frequency_penalty", json!(generation.frequency_penalty)),
-        ("repetition_penalty", json!(generation.repetition_penalty)),
-        ("logprobs", json!(generation.logprobs)),
-        ("n_choices", json!(generation.n_choices)),
-        ("seed", json!(generation.seed)),
-        ("stop", json!(generation.stop)),
-        ("stop_token_ids", json!(generation.stop_token_ids)),
-        ("stream", json!(!generation.no_stream)),
-        ("extra_args", json!(extra)),
-        ("outputs_dir", json!(output.outputs_dir)),
-        ("name", json!(output.name)),
-        ("no_timestamp", json!(output.no_timestamp)),
-        (
-            "record_bodies",
-            json!(format!("{:?}", output.record_bodies).to_lowercase()),
-        ),
-        ("log_every_n_query", json!(output.log_every_n_query)),
-        ("debug", json!(output.debug)),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into_iter()
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -754,9 +663,9 @@ mod tests {
         let mut args = server("http://me:pass@h/v1");
         args.headers = vec!["X-Api-Key=secret1".into(), "x=1".into()];
         let (url, _) = url_of(&args, None, &mut Vec::new()).unwrap();
-        let (url, headers, secrets) = headers_of(&args, url).unwrap();
-        assert_eq!(url.as_str(), "http://h/v1/chat/completions");
+        let headers = headers_of(&args, url).unwrap();
+        assert_eq!(headers.url.as_str(), "http://h/v1/chat/completions");
         assert!(headers.contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into())));
-        assert_eq!(secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
+        assert_eq!(headers.secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
     }
 }
