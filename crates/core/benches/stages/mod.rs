@@ -1,0 +1,164 @@
+//! The stages that an event passes on its way from bytes to record, each as
+//! work on the same [`EVENTS`] events, for whoever wants to time or count it.
+
+use std::hint::black_box;
+
+use evalscope_core::http1::{Head, Receiver, ResponseReader};
+use evalscope_core::metrics::{Accumulator, Metric};
+use evalscope_core::protocol::AnswerReader;
+use evalscope_core::protocol::openai::OpenAiReader;
+use evalscope_core::record::{
+    ArrivalClock, ConnectCost, EventLog, EventStamp, Phase, RequestRecord, RequestTimes, Texts,
+    Usage,
+};
+use evalscope_core::sse::Splitter;
+use evalscope_core::time::Timestamp;
+
+/// Events that a stage works on.
+pub(crate) const EVENTS: u64 = 128;
+
+/// Names of the stages, in the order in which an event passes them.
+pub(crate) const STAGES: [&str; 7] = [
+    "chunks of http",
+    "framing, whole reads",
+    "framing, split reads",
+    "reading json",
+    "keeping texts",
+    "event log to bytes and back",
+    "metrics of a record",
+];
+
+/// A stage's work, its material prepared.
+pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
+    match name {
+        "chunks of http" => {
+            let bytes = response();
+            Box::new(move || {
+                let mut count = Count(0);
+                let _ = black_box(ResponseReader::default().push(&bytes, &mut count));
+                black_box(count.0);
+            })
+        }
+        "framing, whole reads" => {
+            let bytes = stream();
+            Box::new(move || split(&bytes, bytes.len()))
+        }
+        // a read ends in the middle of every event: every byte is copied
+        "framing, split reads" => {
+            let bytes = stream();
+            let size = bytes.len() / usize::try_from(EVENTS).expect("128") - 7;
+            Box::new(move || split(&bytes, size))
+        }
+        "reading json" => {
+            let events = events();
+            Box::new(move || {
+                let mut reader = OpenAiReader::default();
+                for event in &events {
+                    black_box(reader.event(b"", event.as_bytes()));
+                }
+            })
+        }
+        "keeping texts" => {
+            let events = events();
+            Box::new(move || {
+                let mut texts = Texts::default();
+                for event in &events {
+                    texts.push(event.as_bytes());
+                }
+                black_box(texts);
+            })
+        }
+        "event log to bytes and back" => {
+            let record = record();
+            Box::new(move || {
+                black_box(EventLog::from_bytes(&record.events.to_bytes()));
+            })
+        }
+        "metrics of a record" => {
+            let record = record();
+            Box::new(move || {
+                let mut accumulator = Accumulator::new(&Metric::ALL);
+                accumulator.push(&record);
+                black_box(accumulator);
+            })
+        }
+        other => panic!("no stage {other:?}"),
+    }
+}
+
+struct Count(usize);
+
+impl Receiver for Count {
+    fn head(&mut self, _: Head) {}
+    fn body(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+fn split(bytes: &[u8], size: usize) {
+    let mut n = 0;
+    let mut splitter = Splitter::default();
+    for part in bytes.chunks(size) {
+        let pushed = splitter.push(part, |event| n += event.data.len());
+        pushed.expect("small events");
+    }
+    black_box(n);
+}
+
+fn events() -> Vec<String> {
+    (0..EVENTS).map(event).collect()
+}
+
+fn event(i: u64) -> String {
+    format!(
+        r#"{{"id":"chatcmpl-5f1c","object":"chat.completion.chunk","created":1795310344,"model":"qwen2.5","choices":[{{"index":0,"delta":{{"content":" token{i}"}},"logprobs":null,"finish_reason":null}}]}}"#
+    )
+}
+
+fn stream() -> Vec<u8> {
+    let lines = events()
+        .into_iter()
+        .map(|event| format!("data: {event}\n\n"));
+    lines.collect::<String>().into_bytes()
+}
+
+/// One chunk for each event, as servers write them.
+fn response() -> Vec<u8> {
+    let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for i in 0..EVENTS {
+        let text = format!("data: {}\n\n", event(i));
+        bytes.extend_from_slice(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
+}
+
+fn record() -> RequestRecord {
+    let mut events = EventLog::default();
+    for i in 0..EVENTS {
+        events.push(EventStamp {
+            at: Timestamp::from_nanos(50_000_000 + i * 10_000_000),
+            token: true,
+            answer: true,
+            coalesced: false,
+        });
+    }
+    RequestRecord {
+        index: 0,
+        phase: Phase::Measured,
+        failure: None,
+        streamed: true,
+        times: RequestTimes {
+            write_begun: Some(Timestamp::ZERO),
+            last_data: Some(Timestamp::from_nanos(1_320_000_000)),
+            ..RequestTimes::default()
+        },
+        connect: ConnectCost::default(),
+        clock: ArrivalClock::Kernel,
+        events,
+        http_status: Some(200),
+        usage: Usage::default(),
+        finish_reason: None,
+        response_id: None,
+    }
+}
