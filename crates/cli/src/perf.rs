@@ -19,7 +19,7 @@ use evalscope_core::protocol::openai::OpenAiReader;
 use evalscope_core::protocol::{BodyBuilder, BodyRules};
 use evalscope_core::record::RecordBodies;
 use evalscope_core::time::RunClock;
-use evalscope_core::transport::{ReadStats, Target, raise_open_files_limit};
+use evalscope_core::transport::{ReadStats, Reuse, Target, raise_open_files_limit};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{Database, RunMeta, RunReport, RunState, Tool, files, sqlite};
@@ -56,93 +56,28 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let log = Log::create(&top)?;
     announce(&resolved, &target, &log);
 
-    let mut rules = resolved.bodies.clone();
+    let mut invocation = Invocation {
+        rules: resolved.bodies.clone(),
+        resolved: &resolved,
+        target,
+        reuse: Reuse::WhileOpen,
+        control: &control,
+        top,
+        log: log.clone(),
+    };
     if resolved.test_connection {
-        let transport = transport(&resolved, &target, RunClock::start(), 1);
-        if let Checked::Stopped = preflight::check(&mut rules, &transport, &control, &log)? {
-            log.info("stopped before any load was sent");
-            return Ok(ExitCode::from(failure::INTERRUPTED));
+        let transport = invocation.transport(RunClock::start(), 1);
+        match preflight::check(&mut invocation.rules, &transport, &control, &log)? {
+            Checked::Ready(learned) => invocation.reuse = learned,
+            Checked::Stopped => {
+                log.info("stopped before any load was sent");
+                return Ok(ExitCode::from(failure::INTERRUPTED));
+            }
         }
     }
-    let code = sweep(&resolved, &rules, &target, &control, &top, &log)?;
+    let code = invocation.sweep()?;
     drop(simulator);
     Ok(code)
-}
-
-/// All runs of the plan, one after another.
-fn sweep(
-    resolved: &Resolved,
-    rules: &BodyRules,
-    target: &Arc<Target>,
-    control: &RunControl,
-    top: &Path,
-    log: &Log,
-) -> anyhow::Result<ExitCode> {
-    let screen = console::screen();
-    let mut reports: Vec<RunReport> = Vec::new();
-    let mut broken = None;
-    for (i, spec) in resolved.plan.runs().iter().enumerate() {
-        if i > 0 && !pause(resolved.plan.sleep_interval(), control, log) {
-            break;
-        }
-        let folder = top.join(&spec.name);
-        let ended = one_run(resolved, rules, target, control, spec, &folder, log)?;
-        let report = RunReport::load(&folder.join(sqlite::FILE_NAME))?;
-        log.keep(
-            "INFO",
-            report.meta.clock.wall_start_ns,
-            &format!("results of {}", spec.name),
-        );
-        console::out(&tables::run(&report, screen));
-        files::write_run(&folder, &report)?;
-        reports.push(report);
-        // after each run, so that a later mishap loses nothing
-        files::write_invocation(top, &reports)?;
-        if let Some(error) = ended.error {
-            broken = Some(error);
-            break;
-        }
-        if control.stop.is_cancelled() {
-            break;
-        }
-    }
-    if reports.len() > 1 {
-        console::out(&tables::sweep(&reports, screen));
-    }
-    log.info(&format!("results are in {}", top.display()));
-    if let Some(error) = broken {
-        return Err(Unwritten(error).into());
-    }
-    Ok(exit_code(resolved, &reports, control, log))
-}
-
-fn exit_code(
-    resolved: &Resolved,
-    reports: &[RunReport],
-    control: &RunControl,
-    log: &Log,
-) -> ExitCode {
-    if control.stop.is_cancelled() {
-        return ExitCode::from(failure::INTERRUPTED);
-    }
-    let total: u64 = reports.iter().map(|r| r.totals.total).sum();
-    let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
-    if total == failed {
-        log.warn("no request succeeded");
-        return ExitCode::from(failure::FAILED);
-    }
-    if let Some(limit) = resolved.max_error_rate {
-        let rate = failed as f64 / total as f64;
-        if rate > limit {
-            log.warn(&format!(
-                "{failed} of {total} requests failed: {:.2} % is above `--max-error-rate` {:.2} %",
-                rate * 100.0,
-                limit * 100.0
-            ));
-            return ExitCode::from(failure::FAILED);
-        }
-    }
-    ExitCode::SUCCESS
 }
 
 /// How a run ended, beside its records.
@@ -151,132 +86,220 @@ struct Ended {
     error: Option<anyhow::Error>,
 }
 
-fn one_run(
-    resolved: &Resolved,
-    rules: &BodyRules,
-    target: &Arc<Target>,
-    control: &RunControl,
-    spec: &RunSpec,
-    folder: &Path,
-    log: &Log,
-) -> anyhow::Result<Ended> {
-    let prompts = resolved.prompts.open(spec.dataset_offset)?;
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let path = folder.join(sqlite::FILE_NAME);
-    let clock = RunClock::start();
-    let threads = resolved.threads.min(spec.concurrency);
-    let database = Database::create(&path, &meta(resolved, spec, clock))?;
-    log.info(&format!(
-        "{}: {} requests, {} in flight{}",
-        spec.name,
-        spec.requests,
-        spec.concurrency,
-        match spec.pacing {
-            evalscope_core::plan::Pacing::Unpaced => String::new(),
-            evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
-                format!(", Poisson arrivals at {rate_per_s}/s"),
-        }
-    ));
-    let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
-    let writer = std::thread::Builder::new()
-        .name("evalscope-sqlite".to_owned())
-        .spawn(move || database.run(records))
-        .context("cannot start the thread that writes the database")?;
-    let (sink, tap) = if resolved.debug {
-        let (sink, seen) = async_channel::bounded(SINK_CAPACITY);
-        let tap = debug_tap(resolved, seen, to_database, clock, log.clone())?;
-        (sink, Some(tap))
-    } else {
-        (to_database, None)
-    };
-
-    let setup = RunSetup {
-        spec: spec.clone(),
-        feed: Feed {
-            prompts,
-            bodies: BodyBuilder::new(rules.clone()),
-        },
-        threads,
-        clock,
-    };
-    let transport = transport(resolved, target, clock, threads.get());
-    let progress = Arc::new(Progress::default());
-    let display = Display::start(
-        spec,
-        Arc::clone(&progress),
-        clock,
-        log.clone(),
-        resolved.log_every,
-    );
-    // the stop of this run must not be the stop of the next one
-    let own = RunControl {
-        stop: control.stop.child_token(),
-        abort: control.abort.child_token(),
-    };
-    let outcome = engine::run(setup, &transport, &own, &progress, &sink);
-    drop(display);
-
-    if let Ok(outcome) = &outcome
-        && outcome.rounds > 0
-        && resolved.prompts.name != "prompt"
-    {
-        let text = format!(
-            "the data set `{}` is shorter than the run: it began again {} times, so the server's \
-             prefix cache may be warm",
-            resolved.prompts.name, outcome.rounds
-        );
-        log.warn(&text);
-        let _ = sink.send_blocking(SinkMessage::Warning(text));
-    }
-    drop(sink);
-    if let Some(tap) = tap {
-        let _ = tap.join();
-    }
-    let written = writer
-        .join()
-        .map_err(|_| anyhow::anyhow!("the thread that writes the database fell over"))?;
-    let outcome = outcome?;
-    let error = match (written, outcome.feed_error) {
-        (Err(error), _) => Some(anyhow::Error::new(error)),
-        (Ok(()), Some(error)) => Some(anyhow::Error::new(error)),
-        (Ok(()), None) => None,
-    };
-    let state = if outcome.interrupted || error.is_some() {
-        RunState::Interrupted
-    } else {
-        RunState::Finished
-    };
-    let stated = sqlite::set_state(&path, state).map_err(anyhow::Error::new);
-    Ok(Ended {
-        error: error.or(stated.err()),
-    })
+/// One command being carried out.
+struct Invocation<'a> {
+    resolved: &'a Resolved,
+    /// How bodies are made, as learned from the test request.
+    rules: BodyRules,
+    target: Arc<Target>,
+    /// What the server does with connections, as learned likewise.
+    reuse: Reuse,
+    control: &'a RunControl,
+    /// The folder of all results.
+    top: PathBuf,
+    log: Log,
 }
 
-fn transport(
-    resolved: &Resolved,
-    target: &Arc<Target>,
-    clock: RunClock,
-    threads: usize,
-) -> HttpTransport {
-    HttpTransport {
-        target: Arc::clone(target),
-        timeouts: resolved.timeouts,
-        // what is to be logged has to be kept that long
-        record_bodies: if resolved.debug {
-            RecordBodies::All
+impl Invocation<'_> {
+    /// All runs of the plan, one after another.
+    fn sweep(&self) -> anyhow::Result<ExitCode> {
+        let Self {
+            resolved,
+            control,
+            top,
+            log,
+            ..
+        } = self;
+        let screen = console::screen();
+        let mut reports: Vec<RunReport> = Vec::new();
+        let mut broken = None;
+        for (i, spec) in resolved.plan.runs().iter().enumerate() {
+            if i > 0 && !pause(resolved.plan.sleep_interval(), control, log) {
+                break;
+            }
+            let folder = top.join(&spec.name);
+            let ended = self.one_run(spec, &folder)?;
+            let report = RunReport::load(&folder.join(sqlite::FILE_NAME))?;
+            log.keep(
+                "INFO",
+                report.meta.clock.wall_start_ns,
+                &format!("results of {}", spec.name),
+            );
+            console::out(&tables::run(&report, screen));
+            files::write_run(&folder, &report)?;
+            reports.push(report);
+            // after each run, so that a later mishap loses nothing
+            files::write_invocation(top, &reports)?;
+            if let Some(error) = ended.error {
+                broken = Some(error);
+                break;
+            }
+            if control.stop.is_cancelled() {
+                break;
+            }
+        }
+        if reports.len() > 1 {
+            console::out(&tables::sweep(&reports, screen));
+        }
+        log.info(&format!("results are in {}", top.display()));
+        if let Some(error) = broken {
+            return Err(Unwritten(error).into());
+        }
+        Ok(self.exit_code(&reports))
+    }
+
+    fn exit_code(&self, reports: &[RunReport]) -> ExitCode {
+        let Self {
+            resolved,
+            control,
+            log,
+            ..
+        } = self;
+        if control.stop.is_cancelled() {
+            return ExitCode::from(failure::INTERRUPTED);
+        }
+        let total: u64 = reports.iter().map(|r| r.totals.total).sum();
+        let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
+        if total == failed {
+            log.warn("no request succeeded");
+            return ExitCode::from(failure::FAILED);
+        }
+        if let Some(limit) = resolved.max_error_rate {
+            let rate = failed as f64 / total as f64;
+            if rate > limit {
+                log.warn(&format!(
+                "{failed} of {total} requests failed: {:.2} % is above `--max-error-rate` {:.2} %",
+                rate * 100.0,
+                limit * 100.0
+            ));
+                return ExitCode::from(failure::FAILED);
+            }
+        }
+        ExitCode::SUCCESS
+    }
+
+    fn one_run(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Ended> {
+        let Self {
+            resolved,
+            control,
+            log,
+            ..
+        } = self;
+        let prompts = resolved.prompts.open(spec.dataset_offset)?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let path = folder.join(sqlite::FILE_NAME);
+        let clock = RunClock::start();
+        let threads = resolved.threads.min(spec.concurrency);
+        let database = Database::create(&path, &meta(resolved, spec, clock))?;
+        log.info(&format!(
+            "{}: {} requests, {} in flight{}",
+            spec.name,
+            spec.requests,
+            spec.concurrency,
+            match spec.pacing {
+                evalscope_core::plan::Pacing::Unpaced => String::new(),
+                evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
+                    format!(", Poisson arrivals at {rate_per_s}/s"),
+            }
+        ));
+        let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
+        let writer = std::thread::Builder::new()
+            .name("evalscope-sqlite".to_owned())
+            .spawn(move || database.run(records))
+            .context("cannot start the thread that writes the database")?;
+        let (sink, tap) = if resolved.debug {
+            let (sink, seen) = async_channel::bounded(SINK_CAPACITY);
+            let tap = debug_tap(resolved, seen, to_database, clock, log.clone())?;
+            (sink, Some(tap))
         } else {
-            resolved.record_bodies
-        },
-        reader: || Box::<OpenAiReader>::default(),
-        clock,
-        stats: Arc::new(
-            (0..threads)
-                .map(|_| Arc::new(ReadStats::default()))
-                .collect(),
-        ),
-        user_clock_only: false,
-        secrets: Arc::new(resolved.secrets.clone()),
+            (to_database, None)
+        };
+
+        let setup = RunSetup {
+            spec: spec.clone(),
+            feed: Feed {
+                prompts,
+                bodies: BodyBuilder::new(self.rules.clone()),
+            },
+            threads,
+            clock,
+        };
+        let transport = self.transport(clock, threads.get());
+        let progress = Arc::new(Progress::default());
+        let display = Display::start(
+            spec,
+            Arc::clone(&progress),
+            clock,
+            log.clone(),
+            resolved.log_every,
+        );
+        // the stop of this run must not be the stop of the next one
+        let own = RunControl {
+            stop: control.stop.child_token(),
+            abort: control.abort.child_token(),
+        };
+        let outcome = engine::run(setup, &transport, &own, &progress, &sink);
+        drop(display);
+
+        if let Ok(outcome) = &outcome
+            && outcome.rounds > 0
+            && resolved.prompts.name != "prompt"
+        {
+            let text = format!(
+                "the data set `{}` is shorter than the run: it began again {} times, so the server's \
+             prefix cache may be warm",
+                resolved.prompts.name, outcome.rounds
+            );
+            log.warn(&text);
+            let _ = sink.send_blocking(SinkMessage::Warning(text));
+        }
+        drop(sink);
+        if let Some(tap) = tap {
+            let _ = tap.join();
+        }
+        let written = writer
+            .join()
+            .map_err(|_| anyhow::anyhow!("the thread that writes the database fell over"))?;
+        let outcome = outcome?;
+        let error = match (written, outcome.feed_error) {
+            (Err(error), _) => Some(anyhow::Error::new(error)),
+            (Ok(()), Some(error)) => Some(anyhow::Error::new(error)),
+            (Ok(()), None) => None,
+        };
+        let state = if outcome.interrupted || error.is_some() {
+            RunState::Interrupted
+        } else {
+            RunState::Finished
+        };
+        let stated = sqlite::set_state(&path, state).map_err(anyhow::Error::new);
+        Ok(Ended {
+            error: error.or(stated.err()),
+        })
+    }
+
+    fn transport(&self, clock: RunClock, threads: usize) -> HttpTransport {
+        let resolved = self.resolved;
+        HttpTransport {
+            target: Arc::clone(&self.target),
+            reuse: self.reuse,
+            timeouts: resolved.timeouts,
+            // what is to be logged has to be kept that long
+            record_bodies: if resolved.debug {
+                RecordBodies::All
+            } else {
+                resolved.record_bodies
+            },
+            reader: || Box::<OpenAiReader>::default(),
+            clock,
+            stats: Arc::new(
+                (0..threads)
+                    .map(|_| Arc::new(ReadStats::default()))
+                    .collect(),
+            ),
+            user_clock_only: false,
+            secrets: Arc::new(resolved.secrets.clone()),
+        }
     }
 }
 

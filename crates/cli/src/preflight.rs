@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use evalscope_core::dataset::Prompt;
-use evalscope_core::engine::{HttpTransport, RunControl, send_one};
-use evalscope_core::protocol::{BodyBuilder, BodyRules, MaxTokens};
+use evalscope_core::engine::{HttpTransport, Probe, RunControl, probe};
+use evalscope_core::protocol::{BodyBuilder, BodyRules, MaxTokens, PreparedRequest};
 use evalscope_core::record::{Exchange, FailureKind};
+use evalscope_core::transport::Reuse;
 
 use crate::failure::hinted;
 use crate::log::Log;
@@ -23,8 +24,8 @@ const TOKENS: u64 = 4;
 
 /// What the test request led to.
 pub(crate) enum Checked {
-    /// The server answers.
-    Ready,
+    /// The server answers, and treats connections like this.
+    Ready(Reuse),
     /// The person stopped it.
     Stopped,
 }
@@ -41,27 +42,32 @@ pub(crate) fn check(
     let started = clock.now();
     let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
     loop {
-        let exchange = send(rules, transport, control)?;
+        let Probe { exchange, reuse } = send(rules, transport, control)?;
         if control.stop.is_cancelled() {
             return Ok(Checked::Stopped);
         }
         let Some(failure) = &exchange.record.failure else {
-            return Ok(Checked::Ready);
+            if reuse == Reuse::Never {
+                log.info(
+                    "the server closes each connection after its answer: every request opens its own",
+                );
+            }
+            return Ok(Checked::Ready(reuse));
         };
         if matches!(failure.kind, FailureKind::Status(400 | 422))
             && rules.include_usage
-            && exchange.record.streamed
+            && small(rules).stream
         {
             let mut without = rules.clone();
             without.include_usage = false;
             let retried = send(&without, transport, control)?;
-            if retried.record.succeeded() {
+            if retried.exchange.record.succeeded() {
                 log.warn(
                     "the server refuses `stream_options`: it is left out, so output tokens may be \
                      counted from events",
                 );
                 *rules = without;
-                return Ok(Checked::Ready);
+                return Ok(Checked::Ready(retried.reuse));
             }
         }
         let waited = clock.now().since(started);
@@ -88,15 +94,19 @@ fn send(
     rules: &BodyRules,
     transport: &HttpTransport,
     control: &RunControl,
-) -> anyhow::Result<Exchange> {
+) -> anyhow::Result<Probe> {
+    Ok(probe(small(rules), transport, &control.stop)?)
+}
+
+/// The test request.
+fn small(rules: &BodyRules) -> PreparedRequest {
     let mut rules = rules.clone();
     rules.max_tokens = MaxTokens::Fixed(TOKENS);
     rules.max_tokens_typed = true;
     // an answer shorter than these would be refused
     rules.typed.shift_remove("min_tokens");
     rules.extra.shift_remove("min_tokens");
-    let request = BodyBuilder::new(rules).build(0, Prompt::Text("hello".to_owned()));
-    Ok(send_one(request, transport, &control.stop)?)
+    BodyBuilder::new(rules).build(0, Prompt::Text("hello".to_owned()))
 }
 
 /// Whether trying again a little later makes sense.

@@ -222,7 +222,8 @@ fn url_of(
         && let Some(typed) = typed
     {
         notes.push(format!(
-            "`--api local_sim` starts its own server: the URL {typed} is not used"
+            "`--api local_sim` starts its own server: the URL {} is not used",
+            secrets::shown_typed_url(typed)
         ));
     }
     let text = match (server.api, typed) {
@@ -230,15 +231,16 @@ fn url_of(
         (_, Some(typed)) => typed,
     };
     let text = text.trim();
+    let shown = secrets::shown_typed_url(text);
     let with_scheme = if text.contains("://") {
         text.to_owned()
     } else {
         format!("http://{text}")
     };
     let mut url = Url::parse(&with_scheme)
-        .map_err(|error| anyhow::anyhow!("`--url {text}` is not a URL: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("`--url {shown}` is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        anyhow::bail!("`--url {text}` is not an http:// or https:// URL");
+        anyhow::bail!("`--url {shown}` is not an http:// or https:// URL");
     }
     url.set_fragment(None);
     let path = url.path().trim_end_matches('/').to_owned();
@@ -257,7 +259,9 @@ fn url_of(
     ] {
         if path.ends_with(other) {
             return Err(hinted(
-                format!("`--url {text}` ends in `{other}`, which is no endpoint of `--api openai`"),
+                format!(
+                    "`--url {shown}` ends in `{other}`, which is no endpoint of `--api openai`"
+                ),
                 "give a URL that ends in /chat/completions or /completions",
             ));
         }
@@ -665,7 +669,11 @@ mod tests {
         let (url, _) = url_of(&args, None, &mut Vec::new()).unwrap();
         let headers = headers_of(&args, url).unwrap();
         assert_eq!(headers.url.as_str(), "http://h/v1/chat/completions");
-        assert!(headers.contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into())));
+        assert!(
+            headers
+                .fields
+                .contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into()))
+        );
         assert_eq!(headers.secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
     }
 }

@@ -52,6 +52,33 @@ pub(crate) fn shown_url(url: &Url) -> String {
     shown.to_string()
 }
 
+/// A URL as it was typed, whether it is one or not, for people to see: without user and password,
+/// and with secret parameters masked.
+pub(crate) fn shown_typed_url(text: &str) -> String {
+    let (start, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // a password may hold any character but these
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+    let (place, query) = match rest[host..].split_once('?') {
+        Some((place, query)) => (place, Some(query)),
+        None => (&rest[host..], None),
+    };
+    let query = query.map(|query| {
+        let pairs: Vec<String> = query
+            .split('&')
+            .map(|pair| match pair.split_once('=') {
+                Some((name, value)) => format!("{name}={}", shown_header(name, value)),
+                None => pair.to_owned(),
+            })
+            .collect();
+        format!("?{}", pairs.join("&"))
+    });
+    format!("{start}{place}{}", query.unwrap_or_default())
+}
+
 /// A body for people to see: top-level fields with secret names are masked.
 pub(crate) fn shown_fields(value: &Value) -> Value {
     match value {
@@ -82,6 +109,14 @@ mod tests {
             shown_url(&url),
             "https://h/v1/chat?api-version=2&api-key=***"
         );
+        for (typed, shown) in [
+            ("http://me:pw@h:99999/", "http://h:99999/"),
+            ("me:p@w@h/v1?x=1&token=t", "h/v1?x=1&token=***"),
+            ("ftp://h/a@b", "ftp://h/a@b"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_typed_url(typed), shown);
+        }
         let fields = json!({"user_token": "t", "max_tokens": 5, "nested": {"api_key": "k"}});
         let want = json!({"user_token": "***", "max_tokens": 5, "nested": {"api_key": "***"}});
         assert_eq!(shown_fields(&fields), want);

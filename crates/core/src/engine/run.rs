@@ -24,7 +24,7 @@ use crate::protocol::{BodyBuilder, PreparedRequest};
 use crate::record::{Exchange, Phase};
 use crate::schedule::Arrivals;
 use crate::time::{RunClock, Timestamp};
-use crate::transport::{ReadStats, TimestampBeacon, process_usage};
+use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage};
 
 /// How often the client looks at itself.
 const TICK: Duration = Duration::from_millis(500);
@@ -528,15 +528,27 @@ async fn slot_life<S: Slot, C: Clock>(
     }
 }
 
+/// A server closes a connection that it does not keep within this time.
+const CLOSE_WAIT: Duration = Duration::from_millis(100);
+
+/// What a single request taught.
+#[derive(Debug)]
+pub struct Probe {
+    /// The request and its answer.
+    pub exchange: Exchange,
+    /// What the server does with a connection after an answer.
+    pub reuse: Reuse,
+}
+
 /// Send a single request, outside any run: a test of the connection.
 ///
 /// # Errors
 /// When no event loop can be made.
-pub fn send_one(
+pub fn probe(
     request: PreparedRequest,
     transport: &HttpTransport,
     abort: &CancellationToken,
-) -> Result<Exchange, EngineError> {
+) -> Result<Probe, EngineError> {
     let _beacon = TimestampBeacon::light();
     let clock = transport.clock;
     let dispatch = Dispatch {
@@ -550,7 +562,15 @@ pub fn send_one(
     };
     let context = transport.thread(0);
     let mut slot = transport.slot(&context);
-    Ok(runtime()?.block_on(slot.send(request, dispatch, abort.cancelled())))
+    Ok(runtime()?.block_on(async {
+        let exchange = slot.send(request, dispatch, abort.cancelled()).await;
+        let reuse = if slot.connection_stays_open(CLOSE_WAIT).await {
+            Reuse::WhileOpen
+        } else {
+            Reuse::Never
+        };
+        Probe { exchange, reuse }
+    }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::collect::{Collector, Dispatch};
 use super::pace::Clock;
@@ -13,10 +14,10 @@ use super::{Progress, SinkMessage};
 use crate::protocol::{AnswerReader, PreparedRequest};
 use crate::record::{
     ArrivalClock, Bodies, ConnectCost, EventLog, Exchange, Failure, FailureKind, RecordBodies,
-    RequestRecord, RequestTimes, Usage, masked,
+    RequestRecord, RequestTimes, Texts, Usage, masked,
 };
 use crate::time::Timestamp;
-use crate::transport::{Line, ReadContext, SendTimes, Target, Timeouts};
+use crate::transport::{Line, ReadContext, Reuse, SendTimes, Target, Timeouts};
 
 /// One place for a request in flight.
 pub trait Slot {
@@ -49,6 +50,8 @@ pub struct HttpTransport {
     pub target: Arc<Target>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Whether connections carry more than one request.
+    pub reuse: Reuse,
     /// Which bodies are kept.
     pub record_bodies: RecordBodies,
     /// Makes the reader of an answer.
@@ -74,7 +77,12 @@ impl Transport for HttpTransport {
 
     fn slot(&self, context: &ReadContext) -> HttpSlot {
         HttpSlot {
-            line: Line::new(Arc::clone(&self.target), self.timeouts, context.clone()),
+            line: Line::new(
+                Arc::clone(&self.target),
+                self.timeouts,
+                self.reuse,
+                context.clone(),
+            ),
             context: context.clone(),
             record_bodies: self.record_bodies,
             reader: self.reader,
@@ -91,6 +99,13 @@ pub struct HttpSlot {
     record_bodies: RecordBodies,
     reader: fn() -> Box<dyn AnswerReader>,
     secrets: Arc<Vec<String>>,
+}
+
+impl HttpSlot {
+    /// Whether the connection of the last answer is still open `after` it.
+    pub(super) async fn connection_stays_open(&self, after: Duration) -> bool {
+        self.line.stays_open(after).await
+    }
 }
 
 impl Slot for HttpSlot {
@@ -129,8 +144,15 @@ fn hide(exchange: &mut Exchange, secrets: &[String]) {
         return;
     }
     failure.message = masked(&failure.message, secrets);
-    let excerpt = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
-    exchange.bodies.error_excerpt = masked(&excerpt, secrets).into_bytes();
+    let hidden = |bytes: &[u8]| masked(&String::from_utf8_lossy(bytes), secrets).into_bytes();
+    let bodies = &mut exchange.bodies;
+    bodies.error_excerpt = hidden(&bodies.error_excerpt);
+    bodies.final_event = hidden(&bodies.final_event);
+    let mut responses = Texts::default();
+    bodies
+        .responses
+        .for_each(|text| responses.push(&hidden(text)));
+    bodies.responses = responses;
 }
 
 /// Serve jobs of one phase until there are no more.

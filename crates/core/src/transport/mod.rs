@@ -266,11 +266,22 @@ pub struct SendTimes {
     pub cost: ConnectCost,
 }
 
+/// Whether a connection carries more than one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// As long as the server keeps it open.
+    WhileOpen,
+    /// Never: the server closes it after each answer, and a request sent before
+    /// its close is seen would be lost.
+    Never,
+}
+
 /// A slot's line to the server: at most one connection, kept while it can be.
 #[derive(Debug)]
 pub struct Line {
     target: Arc<Target>,
     timeouts: Timeouts,
+    reuse: Reuse,
     context: ReadContext,
     connection: Option<Connected>,
     /// Reads so far, over all connections.
@@ -280,10 +291,16 @@ pub struct Line {
 impl Line {
     /// A line without a connection.
     #[must_use]
-    pub fn new(target: Arc<Target>, timeouts: Timeouts, context: ReadContext) -> Self {
+    pub fn new(
+        target: Arc<Target>,
+        timeouts: Timeouts,
+        reuse: Reuse,
+        context: ReadContext,
+    ) -> Self {
         Self {
             target,
             timeouts,
+            reuse,
             context,
             connection: None,
             reads: 0,
@@ -319,7 +336,7 @@ impl Line {
         };
         exchange.send(self.target.request(body), times).await?;
         let keep = exchange.receive(times, handler).await?;
-        if keep {
+        if keep && self.reuse == Reuse::WhileOpen {
             let mut connection = exchange.connection;
             connection.cost = ConnectCost {
                 reused: true,
@@ -328,6 +345,17 @@ impl Line {
             self.connection = Some(connection);
         }
         Ok(())
+    }
+
+    /// Whether the connection of the last answer is still open `after` it.
+    pub async fn stays_open(&self, after: Duration) -> bool {
+        match &self.connection {
+            None => false,
+            Some(connection) => {
+                tokio::time::sleep(after).await;
+                !connection.socket.is_stale()
+            }
+        }
     }
 
     async fn take_connection(&mut self) -> Result<Connected, TransportError> {
@@ -580,7 +608,9 @@ impl Exchanging<'_> {
         if reader.complete_at_close() {
             return Ok(Step::Complete { reusable: false });
         }
-        let message = if reader.untouched() {
+        let message = if reader.untouched() && self.connection.cost.reused {
+            "the server closed the connection, kept from an earlier request, without an answer"
+        } else if reader.untouched() {
             "the server closed the connection without an answer"
         } else {
             "the connection was closed in the middle of the answer"
