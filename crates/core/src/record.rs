@@ -236,7 +236,8 @@ pub struct EventStamp {
     pub token: bool,
     /// The payload belonged to the answer, not to reasoning.
     pub answer: bool,
-    /// The same read completed an event before it.
+    /// The same read completed a token-bearing event before it: the gap
+    /// between the two is not known.
     pub coalesced: bool,
 }
 

@@ -13,8 +13,8 @@ use evalscope_core::http1::Head;
 use evalscope_core::record::ArrivalClock;
 use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_core::transport::{
-    Arrival, Line, ProxyEnv, ReadContext, ReadStats, ResponseHandler, SendTimes, Target, Timeouts,
-    TimestampBeacon, TlsTrust,
+    Arrival, Line, ProxyEnv, ReadContext, ReadStats, ResponseHandler, Reuse, SendTimes, Target,
+    Timeouts, TimestampBeacon, TlsTrust,
 };
 
 /// A server that writes each piece when told to, and says when it has.
@@ -104,7 +104,12 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
         .unwrap();
     runtime.block_on(async {
         let context = ReadContext::new(clock, Arc::clone(&stats), user_clock_only);
-        let mut line = Line::new(Arc::new(target), Timeouts::default(), context);
+        let mut line = Line::new(
+            Arc::new(target),
+            Timeouts::default(),
+            Reuse::WhileOpen,
+            context,
+        );
         let mut times = SendTimes::default();
         line.send(b"{}", &mut times, &mut late).await.unwrap();
         assert!(times.write_begun <= times.write_done);

@@ -4,7 +4,7 @@
 //! whether it shows colour. Everything is readable without.
 
 use comfy_table::presets::ASCII_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use evalscope_core::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_core::plan::Pacing;
 use unicode_width::UnicodeWidthStr;
@@ -30,6 +30,10 @@ const GOOD_SHARE: f64 = 0.95;
 const BAD_SHARE: f64 = 0.80;
 /// Latency that grew by more than this factor over a sweep is worth a sentence.
 const LATENCY_GROWTH: f64 = 3.0;
+/// The condensed form, with the columns marked below the header too.
+const STYLE: TableStyle = ASCII_FULL_CONDENSED.header_separator(LineStyle::new('+', '=', '+', '+'));
+/// A step of a sweep that brings less throughput than this is near the limit.
+const WORTHWHILE_GAIN: f64 = 0.10;
 
 /// Whether text may carry escape codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +199,7 @@ impl Grid {
             };
             let mut table = Table::new();
             table
-                .load_style(ASCII_FULL_CONDENSED)
+                .load_style(STYLE)
                 .set_content_arrangement(ContentArrangement::Dynamic)
                 .set_width(width)
                 .set_header(cells(&self.header));
@@ -448,8 +452,17 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
     ]
     .into_iter()
     .filter(|part| !part.is_empty())
-    .collect::<Vec<_>>()
-    .join("\n")
+    .map(|part| part + "\n")
+    .collect()
+}
+
+/// How much the throughput of the last load is above that of the one before.
+fn gain_of_last_step(by_load: &[&RunReport]) -> Option<f64> {
+    let [.., before, last] = by_load else {
+        return None;
+    };
+    let before = before.requests_per_s().filter(|rate| *rate > 0.0)?;
+    Some(last.requests_per_s()? / before - 1.0)
 }
 
 /// The rate of a run that is paced.
@@ -576,10 +589,17 @@ fn advice(runs: &[RunReport]) -> Vec<String> {
     };
     if let Some((fastest, _)) = most(runs, RunReport::requests_per_s) {
         if std::ptr::eq(fastest, *highest) {
-            advice.push(format!(
-                "Advice: throughput was highest at the highest load ({}): raise the load to find the limit.",
-                load(highest)
-            ));
+            advice.push(match gain_of_last_step(&by_load) {
+                Some(gain) if gain < WORTHWHILE_GAIN => format!(
+                    "Advice: throughput rose by only {} in the last step (to {}): the server is close to its limit.",
+                    percent(gain.max(0.0)),
+                    load(highest)
+                ),
+                _ => format!(
+                    "Advice: throughput was highest at the highest load ({}): raise the load to find the limit.",
+                    load(highest)
+                ),
+            });
         } else if std::ptr::eq(fastest, *lowest) {
             advice.push(format!(
                 "Advice: throughput was highest at the lowest load ({}): lower the load, the server is past its limit.",

@@ -198,7 +198,7 @@ fn coalesced(e: &Evidence<'_>) -> Option<String> {
         .coalesced_share()
         .filter(|share| *share > COALESCED_SHARE)?;
     Some(format!(
-        "{} of the events arrived together with the one before: \
+        "{} of the token-bearing events arrived together with one before: \
          gaps between events are bundled on the way, ITL is coarse",
         percent(share)
     ))
@@ -298,7 +298,7 @@ mod tests {
             total: 1000,
             succeeded: 1000,
             input_known: 1000,
-            events: 100_000,
+            token_events: 100_000,
             kernel_clock: 1000,
             new_connections: 10,
             token_sources: [("server_usage", 1000)].into(),
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn bundled_events_are_named() {
-        one(|c| c.totals.coalesced_events = 20_000, "20 % of the events");
+        one(|c| c.totals.coalesced_events = 20_000, "20 % of the token-bearing events");
     }
 
     #[test]

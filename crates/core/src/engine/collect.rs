@@ -45,8 +45,10 @@ pub struct Collector {
     last_data: Option<Timestamp>,
     /// Arrival of the last byte of anything.
     last_byte: Option<Timestamp>,
-    /// The read that brought the last event.
-    event_read: u64,
+    /// The read that brought it.
+    last_read: u64,
+    /// The read that brought the last token-bearing event.
+    token_read: u64,
     /// Some read was stamped by the user clock.
     user_clock: bool,
     responses: Texts,
@@ -72,7 +74,8 @@ impl Collector {
             events: EventLog::with_capacity(64),
             last_data: None,
             last_byte: None,
-            event_read: 0,
+            last_read: 0,
+            token_read: 0,
             user_clock: false,
             responses: Texts::default(),
             final_event: Vec::new(),
@@ -93,7 +96,7 @@ impl Collector {
             reader: &mut *self.reader,
             events: &mut self.events,
             last_data: &mut self.last_data,
-            event_read: &mut self.event_read,
+            token_read: &mut self.token_read,
             responses: &mut self.responses,
             final_event: &mut self.final_event,
             keep: self.keep != RecordBodies::None,
@@ -236,12 +239,12 @@ impl Collector {
             }
         } else {
             // an event that lacks its blank line came with the last read
-            let (at, read) = (self.last_byte.unwrap_or_default(), self.event_read);
+            let (at, read) = (self.last_byte.unwrap_or_default(), self.last_read);
             let mut events = EventSink {
                 reader: &mut *self.reader,
                 events: &mut self.events,
                 last_data: &mut self.last_data,
-                event_read: &mut self.event_read,
+                token_read: &mut self.token_read,
                 responses: &mut self.responses,
                 final_event: &mut self.final_event,
                 keep: self.keep != RecordBodies::None,
@@ -289,6 +292,7 @@ impl ResponseHandler for Collector {
     fn body(&mut self, bytes: &[u8], at: Arrival, read: u64) {
         self.user_clock |= at.clock == ArrivalClock::User;
         self.last_byte = Some(at.at);
+        self.last_read = read;
         if self.excerpt.len() < EXCERPT_BYTES {
             let n = bytes.len().min(EXCERPT_BYTES - self.excerpt.len());
             self.excerpt.extend_from_slice(&bytes[..n]);
@@ -333,7 +337,7 @@ struct EventSink<'a> {
     reader: &'a mut dyn AnswerReader,
     events: &'a mut EventLog,
     last_data: &'a mut Option<Timestamp>,
-    event_read: &'a mut u64,
+    token_read: &'a mut u64,
     responses: &'a mut Texts,
     final_event: &'a mut Vec<u8>,
     keep: bool,
@@ -348,9 +352,11 @@ impl EventSink<'_> {
             at,
             token: meaning.token,
             answer: meaning.answer,
-            coalesced: read == *self.event_read,
+            coalesced: read == *self.token_read,
         });
-        *self.event_read = read;
+        if meaning.token {
+            *self.token_read = read;
+        }
         *self.last_data = Some(at);
         if !self.keep {
             return;

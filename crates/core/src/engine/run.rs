@@ -19,7 +19,7 @@ use super::slot::{HttpTransport, Slot, Transport, fallen, serve};
 use super::{Progress, SinkMessage};
 use crate::dataset::{DatasetError, PromptStream};
 use crate::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
-use crate::plan::{Pacing, RunSpec};
+use crate::plan::{Pacing, RunSpec, sub_seed};
 use crate::protocol::{BodyBuilder, PreparedRequest};
 use crate::record::{Exchange, Phase};
 use crate::schedule::Arrivals;
@@ -435,7 +435,7 @@ async fn pace_phases(
         phase.gate.cancelled().await;
         // the schedule of the measurement must not depend on a warm-up
         let seed = match phase.phase {
-            Phase::Warmup => spec.seed ^ 1,
+            Phase::Warmup => sub_seed(spec.seed, "warm-up"),
             Phase::Measured => spec.seed,
         };
         let arrivals = Arrivals::new(spec.pacing, seed);

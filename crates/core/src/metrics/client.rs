@@ -68,7 +68,7 @@ pub struct ClientReport {
     pub cpu_share: Option<f64>,
     /// Peak resident memory, bytes.
     pub max_rss_bytes: Option<u64>,
-    /// Share of data events that shared a read with one before them.
+    /// Share of token-bearing events that shared a read with one before them.
     pub coalesced_share: Option<f64>,
     /// Steps of the wall clock during the run; none of them bent a latency.
     pub clock_steps: u64,

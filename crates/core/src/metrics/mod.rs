@@ -316,9 +316,9 @@ pub struct RunTotals {
     pub failed_token_events: u64,
     /// Successes by finish reason.
     pub finish_reasons: BTreeMap<String, u64>,
-    /// Data events of all requests.
-    pub events: u64,
-    /// Those that shared a read with an event before them.
+    /// Token-bearing events of all requests.
+    pub token_events: u64,
+    /// Those that shared a read with a token-bearing event before them.
     pub coalesced_events: u64,
     /// Streamed requests of which some arrival was stamped by the user clock.
     pub user_clock: u64,
@@ -342,8 +342,8 @@ impl RunTotals {
         self.last_end = Some(self.last_end.map_or(times.ended, |t| t.max(times.ended)));
         self.new_connections += u64::from(!record.connect.reused);
         self.waited_for_slot += u64::from(times.slot_free > times.scheduled);
-        self.events += record.events.len() as u64;
-        self.coalesced_events += record.events.iter().filter(|e| e.coalesced).count() as u64;
+        self.token_events += record.events.tokens().count() as u64;
+        self.coalesced_events += record.events.tokens().filter(|e| e.coalesced).count() as u64;
         if times.first_byte.is_some() {
             match record.clock {
                 ArrivalClock::Kernel => self.kernel_clock += 1,
@@ -403,10 +403,10 @@ impl RunTotals {
         (duration > 0.0 && self.succeeded > 0).then(|| amount as f64 / duration)
     }
 
-    /// Share of events that shared a read with another before them.
+    /// Share of token-bearing events that shared a read with one before them.
     #[must_use]
     pub fn coalesced_share(&self) -> Option<f64> {
-        (self.events > 0).then(|| self.coalesced_events as f64 / self.events as f64)
+        (self.token_events > 0).then(|| self.coalesced_events as f64 / self.token_events as f64)
     }
 
     /// Share of successes whose output tokens are an estimate.

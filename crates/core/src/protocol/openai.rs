@@ -85,7 +85,10 @@ impl OpenAiReader {
         if self.state.response_id.is_none()
             && let Some(id) = chunk.id
         {
-            self.state.response_id = serde_json::from_str(id.get()).ok();
+            // Azure's first event and all of TGI's have an empty one
+            self.state.response_id = serde_json::from_str(id.get())
+                .ok()
+                .filter(|id: &String| !id.is_empty());
         }
         if let Some(reason) = &chunk.choices.finish_reason {
             if reason == "error" {
@@ -175,9 +178,10 @@ struct Choices {
 #[derive(Debug, Default)]
 struct IsError(bool);
 
-/// Whether a value holds text, at any depth that matters.
+/// Whether a value holds text, at any depth that matters, and whether any of it is more than
+/// thinking.
 #[derive(Clone, Copy, Debug, Default)]
-struct HasText(bool);
+struct HasText(EventMeaning);
 
 /// A count as servers write it; anything else is taken for missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -337,8 +341,8 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
                 }
                 ChoiceKey::Text => {
                     let HasText(text) = map.next_value()?;
-                    choice.meaning.token |= text;
-                    choice.meaning.answer |= text;
+                    choice.meaning.token |= text.token;
+                    choice.meaning.answer |= text.answer;
                 }
                 ChoiceKey::FinishReason => {
                     let Reason(reason) = map.next_value()?;
@@ -401,12 +405,12 @@ impl<'de> Visitor<'de> for DeltaVisitor {
                 | DeltaKey::FunctionCall
                 | DeltaKey::Audio => {
                     let HasText(text) = map.next_value()?;
-                    meaning.token |= text;
-                    meaning.answer |= text;
+                    meaning.token |= text.token;
+                    meaning.answer |= text.answer;
                 }
                 DeltaKey::Reasoning | DeltaKey::ReasoningContent | DeltaKey::ReasoningDetails => {
                     let HasText(text) = map.next_value()?;
-                    meaning.token |= text;
+                    meaning.token |= text.token;
                 }
                 DeltaKey::Other => {
                     map.next_value::<IgnoredAny>()?;
@@ -451,28 +455,35 @@ impl<'de> Visitor<'de> for TextVisitor {
         f.write_str("text")
     }
 
-    scalars!(HasText(false); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    scalars!(HasText::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
 
     fn visit_str<E>(self, text: &str) -> Result<HasText, E> {
-        Ok(HasText(!text.is_empty()))
+        let some = !text.is_empty();
+        Ok(HasText(EventMeaning {
+            token: some,
+            answer: some,
+        }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<HasText, A::Error> {
-        let mut any = false;
+        let mut any = EventMeaning::default();
         while let Some(HasText(text)) = seq.next_element()? {
-            any |= text;
+            any.token |= text.token;
+            any.answer |= text.answer;
         }
         Ok(HasText(any))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HasText, A::Error> {
-        let mut any = false;
+        let mut any = EventMeaning::default();
         while let Some(key) = map.next_key()? {
             if let TextKey::Other = key {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 let HasText(text) = map.next_value()?;
-                any |= text;
+                any.token |= text.token;
+                // Mistral's thinking stands inside `content`
+                any.answer |= text.answer && !matches!(key, TextKey::Thinking);
             }
         }
         Ok(HasText(any))

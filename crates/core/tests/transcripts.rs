@@ -1,0 +1,152 @@
+//! Golden transcripts: the bodies of streams as servers send them, in `fixtures/sse`, and what is
+//! made of each, whole or a byte at a time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use evalscope_core::protocol::openai::OpenAiReader;
+use evalscope_core::protocol::{AnswerReader, AnswerState};
+use evalscope_core::sse::Splitter;
+
+/// What a stream was understood to say.
+#[derive(Debug, Default, PartialEq)]
+struct Understood {
+    events: usize,
+    /// Positions of the token-bearing events.
+    tokens: Vec<usize>,
+    /// Position of the first event of the answer.
+    answer: Option<usize>,
+    state: AnswerState,
+}
+
+fn understood(body: &[u8], bytes_at_a_time: usize) -> Understood {
+    let mut splitter = Splitter::default();
+    let mut reader = OpenAiReader::default();
+    let mut seen = Understood::default();
+    {
+        let mut take = |name: &[u8], data: &[u8]| {
+            let Some(meaning) = reader.event(name, data) else {
+                return;
+            };
+            if meaning.token {
+                seen.tokens.push(seen.events);
+            }
+            if meaning.answer {
+                seen.answer.get_or_insert(seen.events);
+            }
+            seen.events += 1;
+        };
+        for part in body.chunks(bytes_at_a_time) {
+            splitter
+                .push(part, |event| take(event.name, event.data))
+                .unwrap();
+        }
+        splitter.finish(|event| take(event.name, event.data));
+    }
+    seen.state = reader.take();
+    seen
+}
+
+fn number(count: Option<impl ToString>) -> String {
+    count.map_or("-".to_owned(), |n| n.to_string())
+}
+
+fn described(name: &str, seen: &Understood) -> String {
+    let Understood {
+        events,
+        tokens,
+        answer,
+        state,
+    } = seen;
+    let usage = state.usage;
+    let mut text = format!("{name}\n");
+    writeln!(
+        text,
+        "  events {events}, token-bearing {}, first token at {}, first of the answer at {}",
+        tokens.len(),
+        number(tokens.first()),
+        number(*answer),
+    )
+    .unwrap();
+    writeln!(
+        text,
+        "  tokens: prompt {}, completion {}, cached {}, reasoning {}",
+        number(usage.prompt_tokens),
+        number(usage.completion_tokens),
+        number(usage.cached_tokens),
+        number(usage.reasoning_tokens),
+    )
+    .unwrap();
+    writeln!(
+        text,
+        "  finish reason {}, {}, id {}",
+        number(state.finish_reason.as_deref()),
+        if state.done { "done" } else { "no end marker" },
+        number(state.response_id.as_deref()),
+    )
+    .unwrap();
+    if let Some(failure) = &state.failure {
+        writeln!(text, "  FAILURE {}: {}", failure.kind, failure.message).unwrap();
+    }
+    text
+}
+
+fn transcripts() -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sse");
+    let mut all: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(&path).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_dialect_is_understood() {
+    let mut text = String::new();
+    for (name, body) in transcripts() {
+        text.push_str(&described(&name, &understood(&body, usize::MAX)));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_size_of_reads_changes_nothing() {
+    for (name, body) in transcripts() {
+        let whole = understood(&body, usize::MAX);
+        for bytes in [1, 2, 3, 7, 100] {
+            assert_eq!(understood(&body, bytes), whole, "{name}, {bytes} at a time");
+        }
+        let windows: Vec<u8> = String::from_utf8(body)
+            .unwrap()
+            .replace("\r\n", "\n")
+            .replace('\n', "\r\n")
+            .into();
+        assert_eq!(understood(&windows, 1), whole, "{name}, with CRLF");
+        assert_eq!(understood(&windows, usize::MAX), whole, "{name}, with CRLF");
+    }
+}
+
+/// A connection that breaks anywhere gives what had come until then, and no failure of our making.
+#[test]
+fn a_cut_gives_a_beginning() {
+    for (name, body) in transcripts() {
+        let whole = understood(&body, usize::MAX);
+        let mut before = 0;
+        for end in 0..body.len() {
+            let mut splitter = Splitter::default();
+            let mut events = 0;
+            splitter.push(&body[..end], |_| events += 1).unwrap();
+            assert!(events >= before, "{name} cut at {end}");
+            before = events;
+        }
+        assert!(before + 1 >= whole.events, "{name}");
+    }
+}
