@@ -104,9 +104,8 @@ pub(crate) struct ServerArgs {
     #[arg(value_name = "URL", conflicts_with = "url")]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the endpoint. Without a known ending it is completed: `http://host:8000`
-    /// becomes `http://host:8000/v1/chat/completions`.
-    /// [default: `http://127.0.0.1:8877/v1/chat/completions`]
+    /// URL of the endpoint; by default `http://127.0.0.1:8877/v1/chat/completions`. Without a known
+    /// ending it is completed: `http://host:8000` becomes `http://host:8000/v1/chat/completions`.
     #[arg(long)]
     pub(crate) url: Option<String>,
 

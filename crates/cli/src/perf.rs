@@ -32,6 +32,10 @@ use crate::progress::Display;
 use crate::resolve::{self, Resolved};
 use crate::simulator::Simulator;
 use crate::{console, secrets};
+use url::Url;
+
+/// Redirects that the test request follows.
+const MAX_REDIRECTS: usize = 5;
 
 /// Records that may wait for the database. A slow disk then holds slots back,
 /// which shows as dispatch lag, instead of filling the memory.
@@ -46,12 +50,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     listen_for_signals(control.clone())?;
 
     let simulator = start_simulator(&mut resolved)?;
-    let target = Arc::new(Target::new(
-        &resolved.url,
-        &resolved.headers,
-        &resolved.proxies,
-        &resolved.trust,
-    )?);
+    let target = Arc::new(target(&resolved, &resolved.url)?);
     let top = output_folder(&resolved)?;
     let log = Log::create(&top)?;
     announce(&resolved, &target, &log);
@@ -59,25 +58,29 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let mut invocation = Invocation {
         rules: resolved.bodies.clone(),
         resolved: &resolved,
+        url: resolved.url.clone(),
         target,
         reuse: Reuse::WhileOpen,
         control: &control,
         top,
         log: log.clone(),
     };
-    if resolved.test_connection {
-        let transport = invocation.transport(RunClock::start(), 1);
-        match preflight::check(&mut invocation.rules, &transport, &control, &log)? {
-            Checked::Ready(learned) => invocation.reuse = learned,
-            Checked::Stopped => {
-                log.info("stopped before any load was sent");
-                return Ok(ExitCode::from(failure::INTERRUPTED));
-            }
-        }
+    if resolved.test_connection && !invocation.test()? {
+        log.info("stopped before any load was sent");
+        return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     let code = invocation.sweep()?;
     drop(simulator);
     Ok(code)
+}
+
+fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
+    Ok(Target::new(
+        url,
+        &resolved.headers,
+        &resolved.proxies,
+        &resolved.trust,
+    )?)
 }
 
 /// How a run ended, beside its records.
@@ -89,6 +92,8 @@ struct Ended {
 /// One command being carried out.
 struct Invocation<'a> {
     resolved: &'a Resolved,
+    /// Where requests go, after redirects.
+    url: Url,
     /// How bodies are made, as learned from the test request.
     rules: BodyRules,
     target: Arc<Target>,
@@ -101,6 +106,39 @@ struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
+    /// Send the test request, and follow where it leads. Says whether to go on.
+    fn test(&mut self) -> anyhow::Result<bool> {
+        for _ in 0..MAX_REDIRECTS {
+            let transport = self.transport(RunClock::start(), 1);
+            let checked = preflight::check(
+                &mut self.rules,
+                &self.url,
+                &transport,
+                self.control,
+                &self.log,
+            )?;
+            match checked {
+                Checked::Ready(reuse) => {
+                    self.reuse = reuse;
+                    return Ok(true);
+                }
+                Checked::Stopped => return Ok(false),
+                Checked::Moved(to) => {
+                    self.log.info(&format!(
+                        "the server redirects to {}: requests go there",
+                        secrets::shown_url(&to)
+                    ));
+                    self.target = Arc::new(target(self.resolved, &to)?);
+                    self.url = to;
+                }
+            }
+        }
+        Err(hinted(
+            format!("the server redirected {MAX_REDIRECTS} times"),
+            "give the URL of the endpoint itself",
+        ))
+    }
+
     /// All runs of the plan, one after another.
     fn sweep(&self) -> anyhow::Result<ExitCode> {
         let Self {
@@ -191,7 +229,7 @@ impl Invocation<'_> {
         let path = folder.join(sqlite::FILE_NAME);
         let clock = RunClock::start();
         let threads = resolved.threads.min(spec.concurrency);
-        let database = Database::create(&path, &meta(resolved, spec, clock))?;
+        let database = Database::create(&path, &self.meta(spec, clock))?;
         log.info(&format!(
             "{}: {} requests, {} in flight{}",
             spec.name,
@@ -210,7 +248,7 @@ impl Invocation<'_> {
             .context("cannot start the thread that writes the database")?;
         let (sink, tap) = if resolved.debug {
             let (sink, seen) = async_channel::bounded(SINK_CAPACITY);
-            let tap = debug_tap(resolved, seen, to_database, clock, log.clone())?;
+            let tap = self.debug_tap(seen, to_database, clock)?;
             (sink, Some(tap))
         } else {
             (to_database, None)
@@ -301,26 +339,59 @@ impl Invocation<'_> {
             secrets: Arc::new(resolved.secrets.clone()),
         }
     }
-}
 
-fn meta(resolved: &Resolved, spec: &RunSpec, clock: RunClock) -> RunMeta {
-    RunMeta {
-        format_version: FORMAT_VERSION,
-        tool: Tool::this(),
-        name: spec.name.clone(),
-        model: resolved.model.clone(),
-        api: match resolved.api {
-            Api::Openai => "openai".to_owned(),
-            Api::LocalSim => "local_sim".to_owned(),
-        },
-        url: secrets::shown_url(&resolved.url),
-        dataset: resolved.prompts.name.clone(),
-        load: spec.clone(),
-        settings: resolved.settings.clone(),
-        started_at: rfc3339_local(&clock),
-        clock,
-        record_bodies: resolved.record_bodies,
-        stream: resolved.settings["stream"] == true,
+    fn meta(&self, spec: &RunSpec, clock: RunClock) -> RunMeta {
+        let resolved = self.resolved;
+        RunMeta {
+            format_version: FORMAT_VERSION,
+            tool: Tool::this(),
+            name: spec.name.clone(),
+            model: resolved.model.clone(),
+            api: match resolved.api {
+                Api::Openai => "openai".to_owned(),
+                Api::LocalSim => "local_sim".to_owned(),
+            },
+            url: secrets::shown_url(&self.url),
+            dataset: resolved.prompts.name.clone(),
+            load: spec.clone(),
+            settings: resolved.settings.clone(),
+            started_at: rfc3339_local(&clock),
+            clock,
+            record_bodies: resolved.record_bodies,
+            stream: resolved.settings["stream"] == true,
+        }
+    }
+
+    /// Log every exchange on its way to the database, off the receiving path.
+    fn debug_tap(
+        &self,
+        seen: Receiver<SinkMessage>,
+        to_database: Sender<SinkMessage>,
+        clock: RunClock,
+    ) -> anyhow::Result<std::thread::JoinHandle<()>> {
+        let (resolved, log) = (self.resolved, self.log.clone());
+        let url = secrets::shown_url(&self.url);
+        let headers: Vec<String> = resolved
+            .headers
+            .iter()
+            .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
+            .collect();
+        let headers = headers.join(", ");
+        let hidden = resolved.secrets.clone();
+        let work = move || {
+            while let Ok(message) = seen.recv_blocking() {
+                if let SinkMessage::Exchange(exchange) = &message {
+                    log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
+                }
+                if to_database.send_blocking(message).is_err() {
+                    break;
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("evalscope-debug".to_owned())
+            .spawn(work)
+            .context("cannot start the thread of `--debug`")
     }
 }
 
@@ -330,8 +401,8 @@ fn start_simulator(resolved: &mut Resolved) -> anyhow::Result<Option<Simulator>>
     }
     let seed = resolved.plan.runs()[0].seed;
     let simulator = Simulator::start(&resolved.model, seed)?;
-    let base = url::Url::parse(&simulator.address)
-        .context("the simulated server gave no usable address")?;
+    let base =
+        Url::parse(&simulator.address).context("the simulated server gave no usable address")?;
     let path = resolved.url.path().to_owned();
     resolved.url = base;
     resolved.url.set_path(&path);
@@ -414,38 +485,6 @@ fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
         std::thread::park_timeout(Duration::from_millis(20));
     }
     !control.stop.is_cancelled()
-}
-
-/// Log every exchange on its way to the database, off the receiving path.
-fn debug_tap(
-    resolved: &Resolved,
-    seen: Receiver<SinkMessage>,
-    to_database: Sender<SinkMessage>,
-    clock: RunClock,
-    log: Log,
-) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let url = secrets::shown_url(&resolved.url);
-    let headers: Vec<String> = resolved
-        .headers
-        .iter()
-        .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
-        .collect();
-    let headers = headers.join(", ");
-    let hidden = resolved.secrets.clone();
-    let work = move || {
-        while let Ok(message) = seen.recv_blocking() {
-            if let SinkMessage::Exchange(exchange) = &message {
-                log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
-            }
-            if to_database.send_blocking(message).is_err() {
-                break;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("evalscope-debug".to_owned())
-        .spawn(work)
-        .context("cannot start the thread of `--debug`")
 }
 
 fn log_exchange(

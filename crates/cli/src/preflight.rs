@@ -9,6 +9,7 @@ use evalscope_core::engine::{HttpTransport, Probe, RunControl, probe};
 use evalscope_core::protocol::{BodyBuilder, BodyRules, MaxTokens, PreparedRequest};
 use evalscope_core::record::{Exchange, FailureKind};
 use evalscope_core::transport::Reuse;
+use url::Url;
 
 use crate::failure::hinted;
 use crate::log::Log;
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often the person hears how long it will be tried.
+const COUNTDOWN: Duration = Duration::from_secs(3);
+
 /// Tokens asked for: the answer matters, not its length.
 const TOKENS: u64 = 4;
 
@@ -26,6 +30,8 @@ const TOKENS: u64 = 4;
 pub(crate) enum Checked {
     /// The server answers, and treats connections like this.
     Ready(Reuse),
+    /// The server sends us to another URL of the same host.
+    Moved(Url),
     /// The person stopped it.
     Stopped,
 }
@@ -34,12 +40,14 @@ pub(crate) enum Checked {
 /// not take them.
 pub(crate) fn check(
     rules: &mut BodyRules,
+    url: &Url,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
 ) -> anyhow::Result<Checked> {
     let clock = &transport.clock;
     let started = clock.now();
+    let mut next_word = Duration::ZERO;
     let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
     loop {
         let Probe { exchange, reuse } = send(rules, transport, control)?;
@@ -70,16 +78,22 @@ pub(crate) fn check(
                 return Ok(Checked::Ready(retried.reuse));
             }
         }
+        if let Some(moved) = moved(failure.kind, url, exchange.bodies.location.as_deref()) {
+            return Ok(Checked::Moved(moved));
+        }
         let waited = clock.now().since(started);
         if !is_passing(failure.kind) || waited >= patience {
             return Err(refusal(&exchange, waited));
         }
         let left = patience.saturating_sub(waited);
-        log.info(&format!(
-            "{}; the server may still be starting: trying for {} s more",
-            failure.message,
-            left.as_secs().max(1)
-        ));
+        if waited >= next_word {
+            next_word = waited + COUNTDOWN;
+            log.info(&format!(
+                "{}; the server may still be starting: trying for {} s more",
+                failure.message,
+                left.as_secs().max(1)
+            ));
+        }
         let until = clock.now().after(PAUSE.min(left));
         while clock.now() < until {
             if control.stop.is_cancelled() {
@@ -107,6 +121,17 @@ fn small(rules: &BodyRules) -> PreparedRequest {
     rules.typed.shift_remove("min_tokens");
     rules.extra.shift_remove("min_tokens");
     BodyBuilder::new(rules).build(0, Prompt::Text("hello".to_owned()))
+}
+
+/// Where a redirect leads, if that is the same host: another one may not be
+/// given the key and the load.
+fn moved(kind: FailureKind, url: &Url, location: Option<&str>) -> Option<Url> {
+    let FailureKind::Status(301 | 302 | 307 | 308) = kind else {
+        return None;
+    };
+    let to = url.join(location?).ok()?;
+    let same_host = to.host() == url.host() && matches!(to.scheme(), "http" | "https");
+    (same_host && to != *url).then_some(to)
 }
 
 /// Whether trying again a little later makes sense.

@@ -2,7 +2,7 @@
 //!
 //! Must not know how the server works: that is the `evalscope_sim` crate's.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ use std::time::Duration;
 use anyhow::Context;
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, SpreadKind};
 use tokio_util::sync::CancellationToken;
+
+use crate::console;
 
 /// Run a simulated OpenAI-compatible server with known latencies.
 ///
@@ -186,10 +188,9 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
         .local_addr()
         .context("cannot read the address listened on")?;
     if !address.ip().is_loopback() {
-        writeln!(
-            std::io::stderr(),
+        console::err(&format!(
             "warning: {address} is not a loopback address: other machines can reach this server"
-        )?;
+        ));
     }
 
     let shutdown = CancellationToken::new();
@@ -198,11 +199,7 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
     }
     // Before the line below: whoever reads that line may already send the signal.
     let stop_signal = StopSignal::listen()?;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "listening on http://{address}")
-        .and_then(|()| stdout.flush())
-        .context("cannot write to stdout")?;
-    drop(stdout);
+    console::out(&format!("listening on http://{address}"));
 
     let served = evalscope_sim::serve(listener, config, shutdown.clone());
     tokio::pin!(served);

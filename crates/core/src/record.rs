@@ -525,6 +525,8 @@ pub struct Bodies {
     pub final_event: Vec<u8>,
     /// The first [`EXCERPT_BYTES`] of what the server said when it failed.
     pub error_excerpt: Vec<u8>,
+    /// Where the answer, a redirect, points to.
+    pub location: Option<String>,
 }
 
 /// A text in which none of `secrets` stands any more.

@@ -131,6 +131,7 @@ impl Collector {
             RecordBodies::Failed => failure.is_some(),
             RecordBodies::None => false,
         };
+        let location = self.head.as_mut().and_then(|head| head.location.take());
         let bodies = if keep {
             Bodies {
                 request: body,
@@ -141,6 +142,7 @@ impl Collector {
                 } else {
                     Vec::new()
                 },
+                location,
             }
         } else {
             Bodies {
@@ -150,6 +152,7 @@ impl Collector {
                 } else {
                     Vec::new()
                 },
+                location,
                 ..Bodies::default()
             }
         };
