@@ -280,7 +280,7 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_name = "ID", num_args = 0.., action = ArgAction::Set)]
     pub(crate) stop_token_ids: Option<Vec<u64>>,
 
-    /// Stream the answers; TTFT, TPOT and ITL need it. [default]
+    /// Stream the answers; TTFT, TPOT and ITL need it. This is the default.
     #[arg(long, overrides_with = "no_stream")]
     pub(crate) stream: bool,
 
