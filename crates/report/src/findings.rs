@@ -428,7 +428,10 @@ mod tests {
 
     #[test]
     fn bundled_events_are_named() {
-        one(|c| c.totals.coalesced_events = 20_000, "20 % of the token-bearing events");
+        one(
+            |c| c.totals.coalesced_events = 20_000,
+            "20 % of the token-bearing events",
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ const ERROR_GROUPS_READ: usize = 10_000;
 pub struct ErrorGroup {
     /// The kind.
     pub kind: FailureKind,
-    /// The message.
+    /// The message of the first of them; numbers and ids may differ in the others.
     pub message: String,
     /// Failures in the group.
     pub count: u64,
@@ -234,10 +234,10 @@ impl Sums {
     }
 }
 
-/// Failures by kind and message.
+/// Failures by kind and message, whatever numbers and ids stand in the message.
 #[derive(Default)]
 struct Errors {
-    groups: HashMap<(FailureKind, String), (u64, Option<String>)>,
+    groups: HashMap<(FailureKind, String), ErrorGroup>,
     not_told_apart: u64,
 }
 
@@ -248,11 +248,17 @@ impl Errors {
         message: &str,
         excerpt: impl FnOnce() -> Result<Option<String>, StoreError>,
     ) -> Result<(), StoreError> {
-        let key = (kind, message.to_owned());
-        if let Some((count, _)) = self.groups.get_mut(&key) {
-            *count += 1;
+        let key = (kind, without_numbers(message));
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.count += 1;
         } else if self.groups.len() < ERROR_GROUPS_READ {
-            self.groups.insert(key, (1, excerpt()?));
+            let group = ErrorGroup {
+                kind,
+                message: message.to_owned(),
+                count: 1,
+                example: excerpt()?,
+            };
+            self.groups.insert(key, group);
         } else {
             self.not_told_apart += 1;
         }
@@ -260,16 +266,7 @@ impl Errors {
     }
 
     fn finish(self) -> (Vec<ErrorGroup>, u64) {
-        let mut groups: Vec<ErrorGroup> = self
-            .groups
-            .into_iter()
-            .map(|((kind, message), (count, example))| ErrorGroup {
-                kind,
-                message,
-                count,
-                example,
-            })
-            .collect();
+        let mut groups: Vec<ErrorGroup> = self.groups.into_values().collect();
         groups.sort_by(|a, b| (b.count, a.kind, &a.message).cmp(&(a.count, b.kind, &b.message)));
         let rest = groups.split_off(groups.len().min(ERROR_GROUPS));
         let not_shown = self.not_told_apart + rest.iter().map(|group| group.count).sum::<u64>();
@@ -277,10 +274,45 @@ impl Errors {
     }
 }
 
+/// A message with every word that holds a digit written as `#`: request ids,
+/// ports and positions would make a group of each failure.
+fn without_numbers(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let mut rest = message;
+    while !rest.is_empty() {
+        let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (head, tail) = rest.split_at(word);
+        if head.contains(|c: char| c.is_ascii_digit()) {
+            text.push('#');
+        } else {
+            text.push_str(head);
+        }
+        let other = tail.find(is_word).unwrap_or(tail.len());
+        text.push_str(&tail[..other]);
+        rest = &tail[other..];
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::samples;
+
+    #[test]
+    fn messages_are_grouped_without_their_numbers() {
+        for (message, want) in [
+            (
+                "status 503: busy (id req-1f3, 20 s)",
+                "status #: busy (id #, # s)",
+            ),
+            ("no digits: 你好", "no digits: 你好"),
+            ("", ""),
+        ] {
+            assert_eq!(without_numbers(message), want);
+        }
+    }
 
     #[test]
     fn many_passes_make_the_same_report() {
