@@ -128,7 +128,7 @@ pub(crate) fn success(index: u64) -> Exchange {
             .into_bytes(),
             responses,
             final_event: br#"{"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":20}}"#.to_vec(),
-            error_excerpt: Vec::new(),
+            ..Bodies::default()
         },
     }
 }
