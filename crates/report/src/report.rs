@@ -344,7 +344,7 @@ mod tests {
         for i in 0..60 {
             for _ in 0..=i {
                 errors
-                    .push(FailureKind::Reset, &format!("message {i:02}"), || {
+                    .push(FailureKind::Reset, &"x".repeat(i + 1), || {
                         Ok(Some(format!("example {i}")))
                     })
                     .unwrap();
@@ -352,10 +352,7 @@ mod tests {
         }
         let (groups, not_shown) = errors.finish();
         assert_eq!(groups.len(), ERROR_GROUPS);
-        assert_eq!(
-            (groups[0].count, groups[0].message.as_str()),
-            (60, "message 59")
-        );
+        assert_eq!((groups[0].count, groups[0].message.len()), (60, 60));
         assert_eq!(groups[0].example.as_deref(), Some("example 59"));
         assert_eq!(not_shown, (1..=10).sum::<u64>());
     }
