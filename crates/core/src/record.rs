@@ -529,11 +529,18 @@ pub struct Bodies {
     pub location: Option<String>,
 }
 
-/// A text in which none of `secrets` stands any more.
+/// The beginning of a secret from this length on is masked where a text was cut.
+const TELLING_BYTES: usize = 4;
+
+/// A text in which none of `secrets` stands any more, nor its beginning where
+/// the text was cut: at its end, or before an ellipsis.
 ///
 /// ```
 /// use evalscope_core::record::masked;
-/// assert_eq!(masked("bad key sk-1", &["sk-1".to_owned()]), "bad key ***");
+/// let secrets = ["sk-12345".to_owned()];
+/// assert_eq!(masked("bad key sk-12345", &secrets), "bad key ***");
+/// assert_eq!(masked("bad key sk-12… [503]", &secrets), "bad key ***… [503]");
+/// assert_eq!(masked("bad key sk-12", &secrets), "bad key ***");
 /// ```
 #[must_use]
 pub fn masked(text: &str, secrets: &[String]) -> String {
@@ -541,6 +548,17 @@ pub fn masked(text: &str, secrets: &[String]) -> String {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         if text.contains(secret.as_str()) {
             text = text.replace(secret.as_str(), "***");
+        }
+        for n in (TELLING_BYTES..secret.len()).rev() {
+            let Some(part) = secret.get(..n) else {
+                continue;
+            };
+            if let Some(rest) = text.strip_suffix(part) {
+                text = format!("{rest}***");
+            }
+            if text.contains('…') {
+                text = text.replace(&format!("{part}…"), "***…");
+            }
         }
     }
     text

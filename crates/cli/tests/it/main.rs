@@ -1,1 +1,25 @@
+//! Black-box tests of the binary: what a person types, what then goes over the wire, what is
+//! shown, and what is written.
+//!
+//! A test has a folder of its own, servers of its own on free ports, and depends on no other.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "tables that a person may want to read")]
+
+mod analysis;
+mod command_line;
+mod context;
+mod crash;
+mod exit_codes;
+mod faults;
+#[cfg(unix)]
+mod interrupt;
+mod load;
+mod main_job;
+#[cfg(unix)]
+mod preflight;
+mod proxy;
+mod server;
+mod tables;
+mod tls;
+mod wire;

@@ -1,0 +1,331 @@
+//! What is said to a wrong command, and the habits of argparse that scripts rely on.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::context::{Context, FILTERS};
+use crate::server::{Recorder, good};
+
+/// Every command line with what it led to, as one text.
+fn told(context: &Context, lines: &[&[&str]]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let outcome = context.run(line);
+        let quoted: Vec<String> = line
+            .iter()
+            .map(|arg| {
+                if arg.is_empty() || arg.contains([' ', '"', '{', '[']) {
+                    format!("'{arg}'")
+                } else {
+                    (*arg).to_owned()
+                }
+            })
+            .collect();
+        writeln!(text, "$ evalscope {}", quoted.join(" ")).unwrap();
+        text.push_str(&outcome.stdout);
+        text.push_str(&outcome.stderr);
+        writeln!(text, "[exit code {}]\n", outcome.code.unwrap()).unwrap();
+    }
+    text
+}
+
+macro_rules! told_snapshot {
+    ($name:expr, $context:expr, $lines:expr) => {
+        insta::with_settings!({ filters => FILTERS.to_vec(), omit_expression => true }, {
+            insta::assert_snapshot!($name, told($context, $lines));
+        })
+    };
+}
+
+#[test]
+fn wrong_flags_are_explained() {
+    let context = Context::new();
+    told_snapshot!(
+        "wrong_flags",
+        &context,
+        &[
+            &["perf", "--modle", "m"],
+            &["perf", "--paralel", "3"],
+            &["perf", "--no_such_thing"],
+            &["prf"],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--parallel",
+                "1",
+                "10",
+                "--number",
+                "5",
+                "6",
+                "7"
+            ],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--parallel",
+                "1",
+                "2",
+                "--rate",
+                "1",
+                "2",
+                "3"
+            ],
+            &["perf", "--model", "m", "--parallel", "0"],
+            &["perf", "--model", "m", "--parallel", "many"],
+            &["perf", "--model", "m", "--rate", "0"],
+            &["perf", "--model", "m", "--number", "-1"],
+            &["perf", "--dataset", "sample"],
+            &["perf", "--model", "m"],
+            &["perf", "--model", "m", "--dataset", "line_by_line"],
+            &["perf", "--model", "m", "--dataset", "longalpaca"],
+            &["perf", "--model", "m", "--dataset", "unknown"],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--dataset",
+                "sample",
+                "--max-tokens",
+                "9",
+                "5"
+            ],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--dataset",
+                "sample",
+                "--read-timeout",
+                "0"
+            ],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--dataset",
+                "sample",
+                "--max-error-rate",
+                "2"
+            ],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--dataset",
+                "sample",
+                "--log-every-n-query",
+                "0"
+            ],
+            &[
+                "perf",
+                "--model",
+                "m",
+                "--dataset",
+                "sample",
+                "--insecure",
+                "--ca-cert",
+                "x"
+            ],
+            &["perf", "--model", "m", "http://a:1", "--url", "http://b:2"],
+            &["report"],
+            &["report", "nowhere"],
+            &["report", "."],
+        ]
+    );
+    assert!(
+        context.files().is_empty(),
+        "a wrong command leaves nothing behind"
+    );
+}
+
+#[test]
+fn wrong_values_are_explained() {
+    let context = Context::new();
+    let with = |flag: &'static str, value: &'static str| {
+        ["perf", "--model", "m", "--dataset", "sample", flag, value]
+    };
+    let lines = [
+        with("--url", "ftp://host/v1"),
+        with("--url", "http://"),
+        with("--url", "http://host:99999"),
+        with("--url", "http://host/v1/embeddings"),
+        with("--query-template", "{bad"),
+        with("--query-template", "[1]"),
+        with("--query-template", "@missing.json"),
+        with("--extra-args", "[1]"),
+        with("--extra-args", "{\"a\":"),
+        with("--prompt", "@missing.txt"),
+        with("--headers", "Authorization: Bearer x"),
+        with("--headers", "novalue"),
+        with("--min-prompt-length", "200000"),
+    ];
+    let mut lines: Vec<&[&str]> = lines.iter().map(<[&str; 7]>::as_slice).collect();
+    let certificates = [
+        "perf",
+        "--model",
+        "m",
+        "--dataset",
+        "sample",
+        "--url",
+        "https://127.0.0.1:1",
+        "--ca-cert",
+        "missing.pem",
+    ];
+    lines.push(&certificates);
+    told_snapshot!("wrong_values", &context, &lines);
+}
+
+#[test]
+fn wrong_data_is_found_before_anything_is_sent() {
+    let context = Context::new();
+    context.write(
+        "open.jsonl",
+        "{\"question\": \"ok\"}\n{\"query\": \"no\"}\n",
+    );
+    context.write("first.jsonl", "{\"query\": \"no\"}\n");
+    context.write("broken.jsonl", "\n\n{\"question\": \"ok\n");
+    context.write("alpaca.json", "[{\"output\": \"a\"}]");
+    context.write("lines.txt", "[1, 2]\n");
+    context.write("empty.txt", "\n \n");
+    context.write("short.txt", "abc\nabcd\n");
+    let with = |dataset: &'static str, path: &'static str, more: &[&'static str]| {
+        let mut all = vec![
+            "perf",
+            "--model",
+            "m",
+            "--dataset",
+            dataset,
+            "--dataset-path",
+            path,
+        ];
+        all.extend(more);
+        all
+    };
+    let lines = [
+        with("openqa", "first.jsonl", &[]),
+        with("openqa", "broken.jsonl", &[]),
+        with("openqa", "missing.jsonl", &[]),
+        with("openqa", ".", &[]),
+        with("longalpaca", "alpaca.json", &[]),
+        with("line_by_line", "lines.txt", &[]),
+        with("line_by_line", "empty.txt", &[]),
+        with("line_by_line", "short.txt", &["--min-prompt-length", "10"]),
+        with(
+            "line_by_line",
+            "short.txt",
+            &["--min-prompt-length", "4", "--max-prompt-length", "3"],
+        ),
+    ];
+    let lines: Vec<&[&str]> = lines.iter().map(Vec::as_slice).collect();
+    told_snapshot!("wrong_data", &context, &lines);
+}
+
+/// The first line is good, so the bad one is found while the run is under way. Whether the first
+/// one is still sent is left open.
+#[test]
+fn wrong_data_in_the_middle_ends_the_run() {
+    let context = Context::new();
+    context.write(
+        "open.jsonl",
+        "{\"question\": \"ok\"}\n{\"query\": \"no\"}\n",
+    );
+    let server = Recorder::start(|request, _| good(request));
+    let outcome = context.perf(&[
+        "--model",
+        "m",
+        "--url",
+        &server.url(),
+        "--dataset-path",
+        "open.jsonl",
+        "--number",
+        "4",
+    ]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("open.jsonl, line 2"),
+        "{}",
+        outcome.stderr
+    );
+    let result = context.result();
+    assert_eq!(result["runs"][0]["state"], "interrupted");
+    assert_eq!(result["runs"][0]["counts"]["failed"], 0);
+}
+
+#[test]
+fn help_and_version() {
+    let context = Context::new();
+    told_snapshot!(
+        "version",
+        &context,
+        &[&["--version"], &["-V"], &["--help"], &[]]
+    );
+    for line in [["perf", "--help"], ["sim", "--help"], ["report", "--help"]] {
+        let outcome = context.run(&line);
+        assert_eq!(outcome.code, Some(0));
+        assert!(
+            outcome.stdout.contains("Usage: evalscope"),
+            "{}",
+            outcome.stdout
+        );
+        assert!(outcome.stderr.is_empty());
+    }
+}
+
+/// The ways in which existing scripts write their commands.
+#[test]
+fn habits_of_argparse() {
+    let server = Recorder::start(|request, _| good(request));
+    let base = format!("http://{}", server.address());
+    let context = Context::new();
+    let outcome = context.measure(&[
+        &base,
+        "--model=first",
+        "--model=second",
+        "--dataset=sample",
+        "--max_tokens",
+        "3",
+        "4",
+        "--max_tokens=7",
+        "--number",
+        "1",
+        "2",
+        "-n",
+        "3",
+        "--top_p",
+        "0.5",
+        "--parallel",
+        "1",
+        "--stream",
+        "--no_stream",
+        "--no-test-connection",
+        "--temperature",
+        "-0.5",
+        "--log-every",
+        "7",
+    ]);
+    assert!(
+        outcome
+            .stderr
+            .contains("the URL was completed to http://127.0.0.1:"),
+        "{}",
+        outcome.stderr
+    );
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        assert_eq!(request.line, "POST /v1/chat/completions HTTP/1.1");
+        let body = request.json();
+        assert_eq!(body["model"], "second");
+        assert_eq!(body["max_tokens"], 7);
+        assert_eq!(body["top_p"], 0.5);
+        assert_eq!(body["temperature"], -0.5);
+        assert_eq!(body["stream"], false);
+        assert_eq!(body.get("stream_options"), None);
+    }
+    let settings = context.result()["settings"].clone();
+    assert_eq!(settings["log_every_n_query"], 7);
+    assert_eq!(settings["number"], json!([3]));
+}

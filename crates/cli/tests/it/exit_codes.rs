@@ -1,0 +1,122 @@
+//! Exit codes 0 and 1: what a script that calls the tool goes by.
+
+use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
+use serde_json::json;
+
+use crate::context::{Context, Outcome, perf_snapshot};
+
+/// Eight requests, of which each n-th fails.
+fn failing(context: &Context, every: u64, more: &[&str]) -> Outcome {
+    let simulator = Simulator::start(SimConfig {
+        profile: Profile {
+            ttft_ms: 2.0,
+            itl_ms: 1.0,
+            ..Profile::default()
+        },
+        faults: vec![FaultRule {
+            fault: Fault::Http500,
+            when: When::Every(every),
+        }],
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let url = simulator.url();
+    let args = [
+        &[
+            "--url", &url, "--model", "sim", "--prompt", "p", "--number", "8",
+        ],
+        ["--max-tokens", "24", "--no-test-connection"].as_slice(),
+        more,
+    ];
+    context.perf(&args.concat())
+}
+
+#[test]
+fn no_success_is_1_and_everything_is_written() {
+    let context = Context::new();
+    let outcome = failing(&context, 1, &[]);
+    perf_snapshot!("all_failed", outcome);
+    assert_eq!(outcome.code, Some(1));
+
+    let names: Vec<String> = context.files().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 7, "{names:?}");
+    let run = &context.result()["runs"][0];
+    assert_eq!(
+        run["counts"],
+        json!({"total": 8, "succeeded": 0, "failed": 8, "by_kind": {"http_500": 8}})
+    );
+    assert_eq!(
+        run["metrics"]["ttft_ms"]["mean"],
+        json!(null),
+        "missing, never 0"
+    );
+    assert_eq!(run["metrics"]["ttft_ms"]["count"], 0);
+    assert_eq!(run["throughput"]["output_tokens_per_s"], json!(null));
+}
+
+#[test]
+fn some_failures_are_0() {
+    let context = Context::new();
+    let outcome = failing(&context, 4, &[]);
+    perf_snapshot!("some_failed", outcome);
+}
+
+#[test]
+fn the_error_rate_decides() {
+    for (limit, code) in [
+        ("0.2", 1),
+        ("20%", 1),
+        ("0", 1),
+        ("0.25", 0),
+        ("25%", 0),
+        ("1", 0),
+    ] {
+        let context = Context::new();
+        let outcome = failing(&context, 4, &["--max-error-rate", limit]);
+        assert_eq!(
+            outcome.code,
+            Some(code),
+            "--max-error-rate {limit}: {outcome:#?}"
+        );
+        let said = outcome
+            .stderr
+            .contains("2 of 8 requests failed: 25.00 % is above");
+        assert_eq!(said, code == 1, "{}", outcome.stderr);
+        assert_eq!(context.result()["runs"][0]["counts"]["failed"], 2);
+    }
+}
+
+#[test]
+fn a_sweep_with_one_good_request_is_0() {
+    let simulator = Simulator::start(SimConfig {
+        faults: vec![FaultRule::always(Fault::Http503)],
+        fault_after: 2,
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let context = Context::new();
+    let url = simulator.url();
+    let outcome = context.perf(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--prompt",
+        "p",
+        "--parallel",
+        "1",
+        "2",
+        "--number",
+        "4",
+        "4",
+        "--sleep-interval",
+        "0",
+    ]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let result = context.result();
+    let succeeded: Vec<_> = (0..2)
+        .map(|i| result["runs"][i]["counts"]["succeeded"].as_i64().unwrap())
+        .collect();
+    // one of the two without a fault was the test request
+    assert_eq!(succeeded, [1, 0]);
+}

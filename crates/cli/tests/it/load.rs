@@ -1,0 +1,491 @@
+//! The shapes of load: data sets that end, warm-up, a limit in time, arrivals at a rate, and what
+//! is kept.
+
+use std::collections::BTreeSet;
+
+use evalscope_core::plan::Pacing;
+use evalscope_core::schedule::Arrivals;
+use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
+use serde_json::{Value, json};
+
+use crate::context::{Context, perf_snapshot};
+use crate::server::{Recorder, good};
+
+fn simulator(profile: Profile) -> Simulator {
+    Simulator::start(SimConfig {
+        profile,
+        ..SimConfig::default()
+    })
+    .unwrap()
+}
+
+/// 2 ms to the first token, 1 ms between two.
+fn quick() -> Profile {
+    Profile {
+        ttft_ms: 2.0,
+        itl_ms: 1.0,
+        ..Profile::default()
+    }
+}
+
+#[test]
+fn a_short_data_set_begins_again_and_says_so() {
+    let server = Recorder::start(|request, _| good(request));
+    let context = Context::new();
+    context.write("lines.txt", "one\ntwo\nthree\n");
+    let url = server.url();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--dataset",
+        "line_by_line",
+        "--dataset-path",
+        "lines.txt",
+        "--number",
+        "7",
+        "--no-test-connection",
+    ]);
+    let prompts: Vec<String> = server
+        .requests()
+        .iter()
+        .map(|request| {
+            request.json()["messages"][0]["content"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(
+        prompts,
+        ["one", "two", "three", "one", "two", "three", "one"]
+    );
+    let said = "the data set `line_by_line` is shorter than the run: it began again 2 times";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    let warnings = context.result()["runs"][0]["warnings"].clone();
+    assert!(
+        warnings
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|w| w.as_str().unwrap().contains(said))
+    );
+    assert!(context.column::<String>("SELECT text FROM warning")[0].contains(said));
+}
+
+#[test]
+fn the_points_of_a_sweep_share_no_prompt() {
+    let server = Recorder::start(|request, _| good(request));
+    let context = Context::new();
+    let url = server.url();
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--dataset",
+        "sample",
+        "--parallel",
+        "1",
+        "2",
+        "--number",
+        "20",
+        "30",
+        "--warmup-num",
+        "5",
+        "--sleep-interval",
+        "0",
+        "--no-test-connection",
+    ]);
+    let requests = server.requests();
+    let prompts: BTreeSet<String> = requests
+        .iter()
+        .map(|request| request.json()["messages"].to_string())
+        .collect();
+    assert_eq!((requests.len(), prompts.len()), (60, 60));
+}
+
+#[test]
+fn a_warm_up_is_in_no_figure() {
+    // the first five requests fail, and only they
+    let server = Recorder::start(|request, number| {
+        if number < 5 {
+            crate::server::refusal("500 Internal Server Error", "cold")
+        } else {
+            good(request)
+        }
+    });
+    let url = server.url();
+    let context = Context::new();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--prompt",
+        "p",
+        "--number",
+        "12",
+        "--parallel",
+        "2",
+        "--warmup-num",
+        "5",
+        "--no-test-connection",
+    ]);
+    assert_eq!(server.requests().len(), 17);
+    assert!(!outcome.stdout.contains("cold"), "{}", outcome.stdout);
+    let run = &context.result()["runs"][0];
+    assert_eq!(run["counts"]["total"], 12);
+    assert_eq!(run["counts"]["failed"], 0);
+    assert_eq!(run["load"]["warmup_requests"], 5);
+    assert_eq!(run["metrics"]["latency_s"]["count"], 12);
+    let rows = |table: &str| {
+        let query = format!("SELECT count(*) || ' ' || group_concat(DISTINCT phase) FROM {table}");
+        context.column::<String>(&query).remove(0)
+    };
+    assert_eq!(rows("result"), "12 measured");
+    assert_eq!(rows("warmup"), "5 warmup");
+    let last = context.column::<i64>("SELECT max(ended_ns) FROM warmup")[0];
+    let first = context.column::<i64>("SELECT min(dispatched_ns) FROM result")[0];
+    assert!(
+        last <= first,
+        "the measurement begins when the warm-up has ended"
+    );
+
+    let context = Context::new();
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--prompt",
+        "p",
+        "--number",
+        "20",
+        "--warmup-num",
+        "0.1",
+    ]);
+    assert_eq!(context.column::<i64>("SELECT count(*) FROM warmup"), [2]);
+}
+
+#[test]
+fn a_duration_stops_sending_and_lets_requests_end() {
+    let simulator = simulator(quick());
+    let context = Context::new();
+    let url = simulator.url();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--prompt",
+        "p",
+        "--number",
+        "100000",
+        "--parallel",
+        "3",
+        "--max-tokens",
+        "20",
+        "--duration",
+        "0.5",
+    ]);
+    let run = &context.result()["runs"][0];
+    assert_eq!(
+        run["state"], "finished",
+        "a run that was to end so has not been interrupted"
+    );
+    assert_eq!(run["counts"]["failed"], 0, "{outcome:#?}");
+    let (first, last, rows): (i64, i64, i64) = context
+        .database()
+        .query_row(
+            "SELECT min(dispatched_ns), max(dispatched_ns), count(*) FROM result",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert!(last - first < 500_000_000, "{} ns", last - first);
+    assert!((3..100_000).contains(&rows), "{rows}");
+}
+
+#[test]
+fn arrivals_follow_the_schedule_of_the_seed() {
+    let simulator = simulator(quick());
+    let context = Context::new();
+    let url = simulator.url();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--prompt",
+        "p",
+        "--number",
+        "60",
+        "--parallel",
+        "2",
+        "--max-tokens",
+        "10",
+        "--rate",
+        "150",
+        "--seed",
+        "7",
+    ]);
+    assert!(
+        outcome.stderr.contains("Poisson arrivals at 150/s"),
+        "{}",
+        outcome.stderr
+    );
+    let scheduled = context.column::<i64>("SELECT scheduled_ns FROM result ORDER BY idx");
+    let seed = context.result()["runs"][0]["load"]["seed"]
+        .as_u64()
+        .unwrap();
+    let mut arrivals = Arrivals::new(Pacing::Poisson { rate_per_s: 150.0 }, seed);
+    let offsets: Vec<i64> = scheduled
+        .iter()
+        .map(|_| i64::try_from(arrivals.next_offset().unwrap().as_nanos()).unwrap())
+        .collect();
+    let start = scheduled[0] - offsets[0];
+    for (at, offset) in scheduled.iter().zip(&offsets) {
+        assert!(
+            (at - start - offset).abs() <= 2,
+            "{at} is not {start} + {offset}"
+        );
+    }
+    // nothing leaves before its time, and how late it left is on record
+    let early = "SELECT count(*) FROM requests WHERE dispatch_lag_ms < 0";
+    assert_eq!(context.column::<i64>(early), [0]);
+    let run = &context.result()["runs"][0];
+    assert_eq!(run["metrics"]["dispatch_lag_ms"]["count"], 60);
+    // 150/s of 12 ms each are nearly all that two slots can take: some had to wait for one
+    let waited = "SELECT count(*) FROM requests WHERE waited_for_slot AND dispatch_lag_ms > 1";
+    assert!(context.column::<i64>(waited)[0] > 0);
+    let longer = "SELECT count(*) FROM requests WHERE latency_from_schedule_ms < latency_ms";
+    assert_eq!(context.column::<i64>(longer), [0]);
+    let busiest = busiest(&context);
+    assert!(busiest <= 2, "{busiest} requests at a time in two slots");
+}
+
+/// The most requests in flight at a time.
+fn busiest(context: &Context) -> i64 {
+    let begun = context.column::<i64>("SELECT dispatched_ns FROM result");
+    let ended = context.column::<i64>("SELECT ended_ns FROM result");
+    let mut steps: Vec<(i64, i64)> = begun.iter().map(|at| (*at, 1)).collect();
+    // one that ends at the moment at which another begins makes room for it
+    steps.extend(ended.iter().map(|at| (*at, -1)));
+    steps.sort_unstable();
+    let mut now = 0;
+    let levels = steps.iter().map(|(_, step)| {
+        now += step;
+        now
+    });
+    levels.max().unwrap()
+}
+
+#[test]
+fn a_closed_loop_fills_its_slots_and_no_more() {
+    let simulator = simulator(quick());
+    let context = Context::new();
+    let url = simulator.url();
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--prompt",
+        "p",
+        "--number",
+        "60",
+        "--parallel",
+        "6",
+        "--max-tokens",
+        "10",
+    ]);
+    assert_eq!(busiest(&context), 6);
+    let new = context.column::<i64>("SELECT count(*) FROM requests WHERE NOT connection_reused");
+    assert_eq!(new, [6], "each slot has one connection");
+}
+
+#[test]
+fn bodies_are_kept_as_asked() {
+    for (mode, kept) in [("all", [8, 8]), ("failed", [0, 2]), ("none", [0, 0])] {
+        let simulator = Simulator::start(SimConfig {
+            faults: vec![FaultRule {
+                fault: Fault::ErrorEvent,
+                when: When::Every(5),
+            }],
+            ..SimConfig::default()
+        })
+        .unwrap();
+        let context = Context::new();
+        let url = simulator.url();
+        context.measure(&[
+            "--url",
+            &url,
+            "--model",
+            "sim",
+            "--prompt",
+            "the prompt",
+            "--number",
+            "10",
+            "--max-tokens",
+            "8",
+            "--record-bodies",
+            mode,
+            "--no-test-connection",
+        ]);
+        let count = |what: &str| -> [i64; 2] {
+            let query = format!(
+                "SELECT count(*) FROM result WHERE success = ? AND {what} IS NOT NULL AND {what} <> ''"
+            );
+            ["True", "False"].map(|success| {
+                let row = context
+                    .database()
+                    .query_row(&query, [success], |row| row.get(0));
+                row.unwrap()
+            })
+        };
+        let all: [i64; 2] = [kept[0], kept[1].min(2)];
+        assert_eq!(count("request"), all, "{mode}");
+        assert_eq!(count("response_messages"), all, "{mode}");
+        // why a request failed is kept in any mode
+        assert_eq!(count("error_text"), [0, 2], "{mode}");
+        assert_eq!(count("error_excerpt"), [0, 2], "{mode}");
+        let metrics = context.result()["runs"][0]["metrics"].clone();
+        assert_eq!(metrics["output_tokens"]["mean"], 8.0, "{mode}");
+        assert_eq!(metrics["ttft_ms"]["count"], 8, "{mode}");
+        assert_eq!(metrics["itl_ms"]["count"], 8 * 7, "{mode}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_stream_has_no_ttft() {
+    let simulator = simulator(quick());
+    let context = Context::new();
+    let url = simulator.url();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--prompt",
+        "p",
+        "--number",
+        "5",
+        "--max-tokens",
+        "8",
+        "--no-stream",
+    ]);
+    perf_snapshot!("no_stream", outcome);
+    let run = &context.result()["runs"][0];
+    for metric in [
+        "ttft_ms",
+        "ttfat_ms",
+        "tpot_ms",
+        "itl_ms",
+        "decode_tok_per_s",
+    ] {
+        assert_eq!(run["metrics"][metric]["count"], 0, "{metric}");
+        assert_eq!(run["metrics"][metric]["mean"], Value::Null, "{metric}");
+    }
+    assert_eq!(run["metrics"]["output_tokens"]["mean"], 8.0);
+    assert_eq!(run["metrics"]["latency_s"]["count"], 5);
+    let summary = crate::context::json(&context.run_folder().join("benchmark_summary.json"));
+    assert_eq!(summary["Avg TTFT (ms)"], Value::Null);
+    assert_eq!(summary["Non-Stream Requests"], 5);
+}
+
+#[test]
+fn several_choices_are_one_answer() {
+    let simulator = simulator(quick());
+    let context = Context::new();
+    let url = simulator.url();
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--prompt",
+        "p",
+        "--number",
+        "4",
+        "--max-tokens",
+        "8",
+        "--n-choices",
+        "3",
+    ]);
+    let metrics = context.result()["runs"][0]["metrics"].clone();
+    assert_eq!(metrics["output_tokens"]["mean"], 24.0);
+    assert_eq!(metrics["ttft_ms"]["count"], 4);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_before_the_load() {
+    let server = Recorder::start(|request, _| good(request));
+    let context = Context::new();
+    context.write("file", "in the way");
+    let url = server.url();
+    let outcome = context.perf(&[
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--prompt",
+        "p",
+        "--outputs-dir",
+        "file/outputs",
+    ]);
+    perf_snapshot!("unwritable", outcome);
+    assert_eq!(outcome.code, Some(2));
+    assert!(server.requests().is_empty(), "nothing was sent");
+}
+
+#[test]
+fn settings_are_on_record() {
+    let server = Recorder::start(|request, _| good(request));
+    let context = Context::new();
+    let url = server.url();
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "org/m",
+        "--prompt",
+        "p",
+        "--number",
+        "1",
+        "--extra-args",
+        r#"{"ignore_eos": true}"#,
+        "--api-key",
+        "sk-secret",
+        "--headers",
+        "X-A=b",
+    ]);
+    let settings = context.result()["settings"].clone();
+    assert_eq!(settings["model"], "org/m");
+    assert_eq!(settings["extra_args"], json!({"ignore_eos": true}));
+    assert_eq!(settings["api_key"], "***");
+    assert_eq!(settings["headers"], json!({"X-A": "b"}));
+    let args = crate::context::json(&context.run_folder().join("benchmark_args.json"));
+    assert_eq!(args["model"], "org/m");
+}
+
+#[test]
+fn debug_logs_every_request_and_answer() {
+    let server = Recorder::start(|request, _| good(request));
+    let context = Context::new();
+    let url = server.url();
+    let outcome = context.measure(&[
+        "--url", &url, "--model", "m", "--prompt", "p", "--number", "1", "--debug",
+    ]);
+    for text in [
+        "Starting request: POST http://127.0.0.1:",
+        "Request sent: {\"model\":\"m\"",
+        "Response received: data: {\"id\":\"stream\"",
+        "Request succeeded",
+    ] {
+        assert!(outcome.stderr.contains(text), "{text}: {}", outcome.stderr);
+        let log = std::fs::read_to_string(context.top().join("benchmark.log")).unwrap();
+        assert!(log.contains(text), "{text}: {log}");
+    }
+}
