@@ -7,9 +7,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{failure, habits, perf, report, sim};
+use crate::{console, failure, habits, perf, report, sim};
 
 /// Load-test LLM servers with numbers that are true.
 #[derive(Parser, Debug)]
@@ -53,6 +54,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         Err(error) => {
             // a closed pipe is the reader's business
             let _ = error.print();
+            if let Some(nearest) = nearest_flag(&error) {
+                console::err(&format!("  hint: the nearest known flag is `--{nearest}`"));
+            }
             Err(if error.use_stderr() {
                 ExitCode::from(failure::USAGE)
             } else {
@@ -60,6 +64,25 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             })
         }
     }
+}
+
+/// The known flag nearest to an unknown one, where the parser itself names none.
+fn nearest_flag(error: &clap::Error) -> Option<String> {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag,
+        _ => return None,
+    };
+    if error.get(ContextKind::SuggestedArg).is_some() {
+        return None;
+    }
+    let unknown = unknown.strip_prefix("--")?;
+    let mut perf = Cli::command();
+    let perf = perf.find_subcommand_mut("perf")?;
+    perf.get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .map(|flag| (strsim::jaro_winkler(flag, unknown), flag))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, flag)| flag.to_owned())
 }
 
 /// The API spoken to the server.
@@ -155,12 +178,14 @@ pub(crate) struct ServerArgs {
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
     /// Requests in flight at a time. Several values make a sweep, one run each.
-    #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, default_value = "1")]
+    #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, default_value = "1",
+          allow_negative_numbers = true)]
     pub(crate) parallel: Vec<NonZeroUsize>,
 
     /// Requests of each run; as many values as --parallel. For a p99 worth its name take 1000 or
     /// more. [default: 1000]
-    #[arg(short, long, value_name = "N", num_args = 1.., action = ArgAction::Set)]
+    #[arg(short, long, value_name = "N", num_args = 1.., action = ArgAction::Set,
+          allow_negative_numbers = true)]
     pub(crate) number: Option<Vec<u64>>,
 
     /// Mean arrivals per second of a Poisson process that feeds the --parallel slots; -1 for no
@@ -233,7 +258,8 @@ pub(crate) struct PromptArgs {
 pub(crate) struct GenerationArgs {
     /// Most tokens of an answer; two values draw uniformly between them for each request.
     /// [default: 2048]
-    #[arg(long, value_name = "N", num_args = 1..=2, action = ArgAction::Set)]
+    #[arg(long, value_name = "N", num_args = 1..=2, action = ArgAction::Set,
+          allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<Vec<u64>>,
 
     /// Fewest tokens of an answer. Not every server knows this.
@@ -363,7 +389,6 @@ fn share(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn perf(line: &str) -> PerfArgs {
         let words = line.split_whitespace().map(OsString::from);

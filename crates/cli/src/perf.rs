@@ -18,7 +18,7 @@ use evalscope_core::plan::RunSpec;
 use evalscope_core::protocol::openai::OpenAiReader;
 use evalscope_core::protocol::{BodyBuilder, BodyRules};
 use evalscope_core::record::RecordBodies;
-use evalscope_core::time::RunClock;
+use evalscope_core::time::{RunClock, wall_ns};
 use evalscope_core::transport::{ReadStats, Reuse, Target, raise_open_files_limit};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
@@ -158,11 +158,7 @@ impl Invocation<'_> {
             let folder = top.join(&spec.name);
             let ended = self.one_run(spec, &folder)?;
             let report = RunReport::load(&folder.join(sqlite::FILE_NAME))?;
-            log.keep(
-                "INFO",
-                report.meta.clock.wall_start_ns,
-                &format!("results of {}", spec.name),
-            );
+            log.keep("INFO", wall_ns(), &format!("results of {}", spec.name));
             console::out(&tables::run(&report, screen));
             files::write_run(&folder, &report)?;
             reports.push(report);

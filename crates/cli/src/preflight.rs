@@ -130,7 +130,9 @@ fn moved(kind: FailureKind, url: &Url, location: Option<&str>) -> Option<Url> {
         return None;
     };
     let to = url.join(location?).ok()?;
-    let same_host = to.host() == url.host() && matches!(to.scheme(), "http" | "https");
+    // never from https to http: the key would travel in clear
+    let safe = to.scheme() == url.scheme() || to.scheme() == "https";
+    let same_host = to.host() == url.host() && safe;
     (same_host && to != *url).then_some(to)
 }
 

@@ -33,7 +33,7 @@ pub enum FilesError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file system refused.
-    #[error("`{}`: cannot {doing}: {source}", path.display())]
+    #[error("`{}`: cannot {doing}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum FilesError {
         source: io::Error,
     },
     /// A value has no JSON form.
-    #[error("`{}`: cannot be written as JSON: {source}", path.display())]
+    #[error("`{}`: cannot be written as JSON", path.display())]
     Json {
         /// The file.
         path: PathBuf,

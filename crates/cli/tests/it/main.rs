@@ -10,6 +10,7 @@ mod analysis;
 mod command_line;
 mod context;
 mod crash;
+mod docs;
 mod exit_codes;
 mod faults;
 #[cfg(unix)]

@@ -207,6 +207,9 @@ impl Collector {
         };
         if head.status != 200 {
             let mut message = crate::protocol::openai::error_text(&self.excerpt);
+            if self.excerpt.is_empty() {
+                "(no body)".clone_into(&mut message);
+            }
             if let Some(after) = &head.retry_after {
                 message = format!("{message} [retry-after: {after}]");
             }

@@ -79,7 +79,7 @@ pub enum StoreError {
         what: String,
     },
     /// SQLite refused.
-    #[error("`{}`: cannot {doing}: {source}", path.display())]
+    #[error("`{}`: cannot {doing}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -99,7 +99,7 @@ pub enum StoreError {
         why: String,
     },
     /// The file system refused.
-    #[error("`{}`: cannot {doing}: {source}", path.display())]
+    #[error("`{}`: cannot {doing}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
