@@ -55,7 +55,10 @@ pub struct Collector {
     final_event: Vec<u8>,
     /// Body of an answer that is no stream.
     whole: Vec<u8>,
-    excerpt: Vec<u8>,
+    /// The answer's first bytes, a text for each piece that came: the pieces of
+    /// a stream resemble each other, and thousands of streams wait at a time.
+    excerpt: Texts,
+    excerpt_bytes: usize,
     /// Why reading on is useless.
     lost: Option<Failure>,
 }
@@ -80,7 +83,8 @@ impl Collector {
             responses: Texts::default(),
             final_event: Vec::new(),
             whole: Vec::new(),
-            excerpt: Vec::new(),
+            excerpt: Texts::default(),
+            excerpt_bytes: 0,
             lost: None,
         }
     }
@@ -132,30 +136,22 @@ impl Collector {
             RecordBodies::None => false,
         };
         let location = self.head.as_mut().and_then(|head| head.location.take());
-        let bodies = if keep {
-            Bodies {
-                request: body,
-                responses: self.responses,
-                final_event: self.final_event,
-                error_excerpt: if failure.is_some() {
-                    self.excerpt
-                } else {
-                    Vec::new()
-                },
-                location,
-            }
+        // why a request failed is worth its 4 KiB in any mode
+        let error_excerpt = if failure.is_some() {
+            joined(&self.excerpt)
         } else {
-            Bodies {
-                // why a request failed is worth its 4 KiB in any mode
-                error_excerpt: if failure.is_some() {
-                    self.excerpt
-                } else {
-                    Vec::new()
-                },
-                location,
-                ..Bodies::default()
-            }
+            Vec::new()
         };
+        let mut bodies = Bodies {
+            error_excerpt,
+            location,
+            ..Bodies::default()
+        };
+        if keep {
+            bodies.request = body;
+            bodies.responses = self.responses;
+            bodies.final_event = self.final_event;
+        }
         // a slot is free when the last byte has arrived, not when we come round
         // to seeing it: what lies between is the client's own lag
         let ended = match (&failure, self.last_byte) {
@@ -206,7 +202,7 @@ impl Collector {
             }));
         };
         if head.status != 200 {
-            let mut message = crate::protocol::openai::error_text(&self.excerpt);
+            let mut message = crate::protocol::openai::error_text(&joined(&self.excerpt));
             if self.excerpt.is_empty() {
                 "(no body)".clone_into(&mut message);
             }
@@ -299,9 +295,10 @@ impl ResponseHandler for Collector {
         self.user_clock |= at.clock == ArrivalClock::User;
         self.last_byte = Some(at.at);
         self.last_read = read;
-        if self.excerpt.len() < EXCERPT_BYTES {
-            let n = bytes.len().min(EXCERPT_BYTES - self.excerpt.len());
-            self.excerpt.extend_from_slice(&bytes[..n]);
+        if self.excerpt_bytes < EXCERPT_BYTES {
+            let n = bytes.len().min(EXCERPT_BYTES - self.excerpt_bytes);
+            self.excerpt.push(&bytes[..n]);
+            self.excerpt_bytes += n;
         }
         if self.is_stream() {
             self.stream_bytes(bytes, at.at, read);
@@ -309,7 +306,7 @@ impl ResponseHandler for Collector {
         }
         if self.head.as_ref().is_some_and(|head| head.status != 200) {
             // an error's body without end tells nothing more
-            if self.excerpt.len() >= EXCERPT_BYTES {
+            if self.excerpt_bytes >= EXCERPT_BYTES {
                 self.lost.get_or_insert_with(|| {
                     Failure::new(FailureKind::Malformed, "a long error body was cut")
                 });
@@ -336,6 +333,12 @@ impl ResponseHandler for Collector {
     fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
+}
+
+fn joined(texts: &Texts) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    texts.for_each(|text| bytes.extend_from_slice(text));
+    bytes
 }
 
 /// Takes the events of a stream, each with the arrival that completed it.
