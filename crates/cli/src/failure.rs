@@ -36,19 +36,25 @@ pub(crate) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> any
     })
 }
 
-/// Results that were measured but not all written.
+/// A command that measured, but did not come to its proper end.
 #[derive(Debug)]
-pub(crate) struct Unwritten(pub(crate) anyhow::Error);
+pub(crate) struct Unfinished {
+    /// What did not work.
+    pub(crate) what: &'static str,
+    pub(crate) source: anyhow::Error,
+    /// What can be done with what was measured.
+    pub(crate) hint: String,
+}
 
-impl fmt::Display for Unwritten {
+impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not everything could be written")
+        f.write_str(self.what)
     }
 }
 
-impl std::error::Error for Unwritten {
+impl std::error::Error for Unfinished {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.0.as_ref())
+        Some(self.source.as_ref())
     }
 }
 
@@ -59,7 +65,7 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) => error,
     };
     console::err(&render(&error));
-    if error.is::<Unwritten>() {
+    if error.is::<Unfinished>() {
         ExitCode::from(FAILED)
     } else {
         ExitCode::from(USAGE)
@@ -72,8 +78,10 @@ fn render(error: &anyhow::Error) -> String {
         let _ = write!(text, "\n  caused by: {cause}");
     }
     for cause in error.chain() {
-        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            let _ = write!(text, "\n  hint: {}", hinted.hint);
+        let hinted = cause.downcast_ref::<Hinted>().map(|error| &error.hint);
+        let unfinished = cause.downcast_ref::<Unfinished>().map(|error| &error.hint);
+        if let Some(hint) = hinted.or(unfinished) {
+            let _ = write!(text, "\n  hint: {hint}");
         }
     }
     text

@@ -22,10 +22,10 @@ use evalscope_core::time::{RunClock, wall_ns};
 use evalscope_core::transport::{ReadStats, Reuse, Target, raise_open_files_limit};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
-use evalscope_report::{Database, RunMeta, RunReport, RunState, Tool, files, sqlite};
+use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite};
 
 use crate::args::{Api, PerfArgs};
-use crate::failure::{self, Unwritten, hinted};
+use crate::failure::{self, Unfinished, hinted};
 use crate::log::Log;
 use crate::preflight::{self, Checked};
 use crate::progress::Display;
@@ -85,8 +85,8 @@ fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
 
 /// How a run ended, beside its records.
 struct Ended {
-    /// What went wrong on our side.
-    error: Option<anyhow::Error>,
+    /// What went wrong on our side, and how.
+    error: Option<(&'static str, anyhow::Error)>,
 }
 
 /// One command being carried out.
@@ -157,15 +157,23 @@ impl Invocation<'_> {
             }
             let folder = top.join(&spec.name);
             let ended = self.one_run(spec, &folder)?;
-            let report = RunReport::load(&folder.join(sqlite::FILE_NAME))?;
+            let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
+                Ok(report) => report,
+                Err(error) => {
+                    let unread = ("the database cannot be read", error.into());
+                    broken = ended.error.or(Some(unread));
+                    break;
+                }
+            };
             log.keep("INFO", wall_ns(), &format!("results of {}", spec.name));
             console::out(&tables::run(&report, screen));
-            files::write_run(&folder, &report)?;
+            let own = files::write_run(&folder, &report);
             reports.push(report);
             // after each run, so that a later mishap loses nothing
-            files::write_invocation(top, &reports)?;
-            if let Some(error) = ended.error {
-                broken = Some(error);
+            let written = own.and_then(|()| files::write_invocation(top, &reports));
+            let unwritten = |error: files::FilesError| ("not all files were written", error.into());
+            broken = ended.error.or(written.err().map(unwritten));
+            if broken.is_some() {
                 break;
             }
             if control.stop.is_cancelled() {
@@ -176,8 +184,12 @@ impl Invocation<'_> {
             console::out(&tables::sweep(&reports, screen));
         }
         log.info(&format!("results are in {}", top.display()));
-        if let Some(error) = broken {
-            return Err(Unwritten(error).into());
+        if let Some((what, source)) = broken {
+            let hint = format!(
+                "what was measured is in the databases: mend the cause, then `evalscope report {}`",
+                top.display()
+            );
+            return Err(Unfinished { what, source, hint }.into());
         }
         Ok(self.exit_code(&reports))
     }
@@ -297,8 +309,13 @@ impl Invocation<'_> {
             .map_err(|_| anyhow::anyhow!("the thread that writes the database fell over"))?;
         let outcome = outcome?;
         let error = match (written, outcome.feed_error) {
-            (Err(error), _) => Some(anyhow::Error::new(error)),
-            (Ok(()), Some(error)) => Some(anyhow::Error::new(error)),
+            (Err(error), _) => Some((
+                "the database could not be written: the run was stopped",
+                error.into(),
+            )),
+            (Ok(()), Some(error)) => {
+                Some(("the data set failed: the run was stopped", error.into()))
+            }
             (Ok(()), None) => None,
         };
         let state = if outcome.interrupted || error.is_some() {
@@ -306,9 +323,10 @@ impl Invocation<'_> {
         } else {
             RunState::Finished
         };
-        let stated = sqlite::set_state(&path, state).map_err(anyhow::Error::new);
+        let stated = sqlite::set_state(&path, state);
+        let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
         Ok(Ended {
-            error: error.or(stated.err()),
+            error: error.or(stated.err().map(unstated)),
         })
     }
 

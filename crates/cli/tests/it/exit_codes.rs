@@ -120,3 +120,25 @@ fn a_sweep_with_one_good_request_is_0() {
     // one of the two without a fault was the test request
     assert_eq!(succeeded, [1, 0]);
 }
+
+#[test]
+fn files_that_cannot_be_written_cost_nothing_that_was_measured() {
+    let context = Context::new();
+    // a folder stands where a file is to be
+    let in_the_way = "outputs/run/parallel_1_number_8/benchmark_summary.json";
+    std::fs::create_dir_all(context.path().join(in_the_way).join("x")).unwrap();
+    let outcome = failing(&context, 100, &[]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    for text in [
+        "error: not all files were written",
+        "benchmark_summary.json",
+        "hint: ",
+    ] {
+        assert!(outcome.stderr.contains(text), "{text}: {}", outcome.stderr);
+    }
+    assert!(outcome.stdout.contains("Succeeded requests"));
+    std::fs::remove_dir_all(context.path().join(in_the_way)).unwrap();
+    let rebuilt = context.run(&["report", "outputs/run"]);
+    assert_eq!(rebuilt.code, Some(0), "{}", rebuilt.stderr);
+    assert_eq!(context.result()["runs"][0]["counts"]["succeeded"], json!(8));
+}
