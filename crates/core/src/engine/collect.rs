@@ -36,23 +36,17 @@ pub struct Dispatch {
 /// Collects one answer.
 #[derive(Debug)]
 pub struct Collector {
-    reader: Box<dyn AnswerReader>,
     keep: RecordBodies,
     splitter: Splitter,
+    answer: Answer,
     head: Option<Head>,
     headers_at: Option<Timestamp>,
-    events: EventLog,
-    last_data: Option<Timestamp>,
     /// Arrival of the last byte of anything.
     last_byte: Option<Timestamp>,
     /// The read that brought it.
     last_read: u64,
-    /// The read that brought the last token-bearing event.
-    token_read: u64,
     /// Some read was stamped by the user clock.
     user_clock: bool,
-    responses: Texts,
-    final_event: Vec<u8>,
     /// Body of an answer that is no stream.
     whole: Vec<u8>,
     /// The answer's first bytes, a text for each piece that came: the pieces of
@@ -68,20 +62,23 @@ impl Collector {
     #[must_use]
     pub fn new(reader: Box<dyn AnswerReader>, keep: RecordBodies) -> Self {
         Self {
-            reader,
             keep,
             splitter: Splitter::default(),
+            answer: Answer {
+                reader,
+                // most answers fit; a longer one grows
+                events: EventLog::with_capacity(64),
+                last_data: None,
+                token_read: 0,
+                keeps_texts: keep != RecordBodies::None,
+                responses: Texts::default(),
+                final_event: Vec::new(),
+            },
             head: None,
             headers_at: None,
-            // most answers fit; a longer one grows
-            events: EventLog::with_capacity(64),
-            last_data: None,
             last_byte: None,
             last_read: 0,
-            token_read: 0,
             user_clock: false,
-            responses: Texts::default(),
-            final_event: Vec::new(),
             whole: Vec::new(),
             excerpt: Texts::default(),
             excerpt_bytes: 0,
@@ -96,18 +93,10 @@ impl Collector {
     }
 
     fn stream_bytes(&mut self, bytes: &[u8], at: Timestamp, read: u64) {
-        let mut events = EventSink {
-            reader: &mut *self.reader,
-            events: &mut self.events,
-            last_data: &mut self.last_data,
-            token_read: &mut self.token_read,
-            responses: &mut self.responses,
-            final_event: &mut self.final_event,
-            keep: self.keep != RecordBodies::None,
-        };
+        let answer = &mut self.answer;
         if let Err(error) = self
             .splitter
-            .push(bytes, |event| events.take(event, at, read))
+            .push(bytes, |event| answer.take(event, at, read))
         {
             self.lost
                 .get_or_insert_with(|| Failure::new(FailureKind::Malformed, error.to_string()));
@@ -129,7 +118,7 @@ impl Collector {
             None => dispatch.stream,
         };
         let failure = self.judge(&dispatch, result);
-        let state = self.reader.take();
+        let state = self.answer.reader.take();
         let keep = match self.keep {
             RecordBodies::All => true,
             RecordBodies::Failed => failure.is_some(),
@@ -149,8 +138,8 @@ impl Collector {
         };
         if keep {
             bodies.request = body;
-            bodies.responses = self.responses;
-            bodies.final_event = self.final_event;
+            bodies.responses = self.answer.responses;
+            bodies.final_event = self.answer.final_event;
         }
         // a slot is free when the last byte has arrived, not when we come round
         // to seeing it: what lies between is the client's own lag
@@ -172,7 +161,7 @@ impl Collector {
                 write_done: sent.write_done,
                 first_byte: sent.first_byte,
                 headers: self.headers_at,
-                last_data: self.last_data,
+                last_data: self.answer.last_data,
                 ended,
             },
             connect: sent.cost,
@@ -181,7 +170,7 @@ impl Collector {
             } else {
                 ArrivalClock::Kernel
             },
-            events: self.events,
+            events: self.answer.events,
             http_status: self.head.as_ref().map(|head| head.status),
             usage: state.usage,
             finish_reason: state.finish_reason,
@@ -227,7 +216,7 @@ impl Collector {
             ));
         }
         let whole = !self.is_stream();
-        let mut output = self.events.tokens().next().is_some();
+        let mut output = self.answer.events.tokens().next().is_some();
         if whole {
             if let Err(error) = result {
                 return Some(error);
@@ -235,28 +224,20 @@ impl Collector {
             if let Some(lost) = self.lost.take() {
                 return Some(lost);
             }
-            output = self.reader.whole(&self.whole).token;
-            if self.keep != RecordBodies::None {
-                self.responses.push(&self.whole);
+            output = self.answer.reader.whole(&self.whole).token;
+            if self.answer.keeps_texts {
+                self.answer.responses.push(&self.whole);
             }
         } else {
             // an event that lacks its blank line came with the last read
             let (at, read) = (self.last_byte.unwrap_or_default(), self.last_read);
-            let mut events = EventSink {
-                reader: &mut *self.reader,
-                events: &mut self.events,
-                last_data: &mut self.last_data,
-                token_read: &mut self.token_read,
-                responses: &mut self.responses,
-                final_event: &mut self.final_event,
-                keep: self.keep != RecordBodies::None,
-            };
             if result.is_ok() && self.lost.is_none() {
-                self.splitter.finish(|event| events.take(event, at, read));
-                output |= self.events.tokens().next().is_some();
+                let answer = &mut self.answer;
+                self.splitter.finish(|event| answer.take(event, at, read));
+                output |= answer.events.tokens().next().is_some();
             }
         }
-        let state = self.reader.state();
+        let state = self.answer.reader.state();
         if let Some(failure) = &state.failure {
             return Some(failure.clone());
         }
@@ -313,7 +294,7 @@ impl ResponseHandler for Collector {
             }
             return;
         }
-        self.last_data = Some(at.at);
+        self.answer.last_data = Some(at.at);
         if self.whole.len() + bytes.len() > MAX_WHOLE_BYTES {
             self.lost.get_or_insert_with(|| {
                 Failure::new(
@@ -327,7 +308,7 @@ impl ResponseHandler for Collector {
     }
 
     fn is_satisfied(&self) -> bool {
-        self.reader.state().done
+        self.answer.reader.state().done
     }
 
     fn is_lost(&self) -> bool {
@@ -341,18 +322,20 @@ fn joined(texts: &Texts) -> Vec<u8> {
     bytes
 }
 
-/// Takes the events of a stream, each with the arrival that completed it.
-struct EventSink<'a> {
-    reader: &'a mut dyn AnswerReader,
-    events: &'a mut EventLog,
-    last_data: &'a mut Option<Timestamp>,
-    token_read: &'a mut u64,
-    responses: &'a mut Texts,
-    final_event: &'a mut Vec<u8>,
-    keep: bool,
+/// What the events of a stream said, each with the arrival that completed it.
+#[derive(Debug)]
+struct Answer {
+    reader: Box<dyn AnswerReader>,
+    events: EventLog,
+    last_data: Option<Timestamp>,
+    /// The read that brought the last token-bearing event; reads count from 1.
+    token_read: u64,
+    keeps_texts: bool,
+    responses: Texts,
+    final_event: Vec<u8>,
 }
 
-impl EventSink<'_> {
+impl Answer {
     fn take(&mut self, event: Event<'_>, at: Timestamp, read: u64) {
         let Some(meaning) = self.reader.event(event.name, event.data) else {
             return;
@@ -361,13 +344,13 @@ impl EventSink<'_> {
             at,
             token: meaning.token,
             answer: meaning.answer,
-            coalesced: read == *self.token_read,
+            coalesced: read == self.token_read,
         });
         if meaning.token {
-            *self.token_read = read;
+            self.token_read = read;
         }
-        *self.last_data = Some(at);
-        if !self.keep {
+        self.last_data = Some(at);
+        if !self.keeps_texts {
             return;
         }
         self.final_event.clear();
