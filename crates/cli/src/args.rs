@@ -200,7 +200,7 @@ pub(crate) struct LoadArgs {
 
     /// Requests sent first and left out of every figure; below 1, a share of --number. Take at
     /// least --parallel to warm every slot.
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = warmup)]
     pub(crate) warmup_num: f64,
 
     /// Pause between the runs of a sweep, seconds.
@@ -267,11 +267,11 @@ pub(crate) struct GenerationArgs {
     pub(crate) min_tokens: Option<u64>,
 
     /// Sampling temperature. [default: 0]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
     pub(crate) temperature: Option<f64>,
 
     /// Nucleus sampling.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
     pub(crate) top_p: Option<f64>,
 
     /// Sample from this many tokens.
@@ -279,11 +279,11 @@ pub(crate) struct GenerationArgs {
     pub(crate) top_k: Option<i64>,
 
     /// Penalty of frequent tokens.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
     pub(crate) frequency_penalty: Option<f64>,
 
     /// Penalty of repetition.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
     pub(crate) repetition_penalty: Option<f64>,
 
     /// Ask for log probabilities.
@@ -359,6 +359,20 @@ pub(crate) struct PerfArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("a finite number is wanted".to_owned()),
+    }
+}
+
+fn warmup(text: &str) -> Result<f64, String> {
+    match finite(text) {
+        Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
+        _ => Err("a number of requests up to 10⁹, or a share below 1, is wanted".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

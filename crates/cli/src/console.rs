@@ -1,21 +1,31 @@
 //! Owns writing to the terminal: data to stdout, everything else to stderr.
 //! No other module of the workspace prints.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use evalscope_report::console::{Ink, Screen};
 
 /// Columns when nobody says how many.
 const DEFAULT_WIDTH: u16 = 80;
 
-/// Write data. A closed pipe is the reader's business.
+/// Data could not be written, for another reason than a closed pipe.
+static OUT_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Write data. A closed pipe is the reader's business; see [`out_failed`] for
+/// the rest.
 pub(crate) fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = stdout.write_all(b"\n");
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = write!(stdout, "{text}{end}").and_then(|()| stdout.flush());
+    if written.is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+        OUT_FAILED.store(true, Ordering::Relaxed);
     }
-    let _ = stdout.flush();
+}
+
+/// Whether some data did not reach stdout.
+pub(crate) fn out_failed() -> bool {
+    OUT_FAILED.load(Ordering::Relaxed)
 }
 
 /// Write a message.

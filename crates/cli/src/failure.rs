@@ -61,6 +61,10 @@ impl std::error::Error for Unfinished {
 /// Show an error, if there is one, and turn the result into an exit code.
 pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     let error = match result {
+        Ok(ExitCode::SUCCESS) if console::out_failed() => {
+            console::err("error: the tables could not be written to stdout");
+            return ExitCode::from(FAILED);
+        }
         Ok(code) => return code,
         Err(error) => error,
     };

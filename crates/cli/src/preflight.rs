@@ -2,6 +2,7 @@
 //! seconds, waits a little for a server that is still starting, and learns
 //! whether the server takes `stream_options`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evalscope_core::dataset::Prompt;
@@ -19,6 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the server may be silent over the test request.
+const ANSWER_LIMIT: Duration = Duration::from_mins(2);
+
+/// When the person hears that it is waited for.
+const WORD_AFTER: Duration = Duration::from_secs(3);
 
 /// How often the person hears how long it will be tried.
 const COUNTDOWN: Duration = Duration::from_secs(3);
@@ -50,7 +57,7 @@ pub(crate) fn check(
     let mut next_word = Duration::ZERO;
     let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
     loop {
-        let Probe { exchange, reuse } = send(rules, transport, control)?;
+        let Probe { exchange, reuse } = send(rules, transport, control, log)?;
         if control.stop.is_cancelled() {
             return Ok(Checked::Stopped);
         }
@@ -68,7 +75,7 @@ pub(crate) fn check(
         {
             let mut without = rules.clone();
             without.include_usage = false;
-            let retried = send(&without, transport, control)?;
+            let retried = send(&without, transport, control, log)?;
             if retried.exchange.record.succeeded() {
                 log.warn(
                     "the server refuses `stream_options`: it is left out, so output tokens may be \
@@ -108,8 +115,27 @@ fn send(
     rules: &BodyRules,
     transport: &HttpTransport,
     control: &RunControl,
+    log: &Log,
 ) -> anyhow::Result<Probe> {
-    Ok(probe(small(rules), transport, &control.stop)?)
+    // a server that is silent must not hold the command for hours
+    let mut transport = transport.clone();
+    let read = transport.timeouts.read.unwrap_or(ANSWER_LIMIT);
+    transport.timeouts.read = Some(read.min(ANSWER_LIMIT));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let word = scope.spawn(|| {
+            std::thread::park_timeout(WORD_AFTER);
+            if !done.load(Ordering::Acquire) {
+                log.info(
+                    "waiting for the answer to the test request (`--no-test-connection` leaves it out)",
+                );
+            }
+        });
+        let probed = probe(small(rules), &transport, &control.stop);
+        done.store(true, Ordering::Release);
+        word.thread().unpark();
+        Ok(probed?)
+    })
 }
 
 /// The test request.

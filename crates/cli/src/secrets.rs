@@ -6,23 +6,23 @@ use url::Url;
 /// What stands in a secret's place.
 pub(crate) const MASK: &str = "***";
 
-/// Headers whose values are secret, besides those whose names say so.
-const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
-
 /// Whether a header's or a parameter's value is to be masked.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET_HEADERS.contains(&name.as_str())
-        || [
-            "key",
-            "token",
-            "secret",
-            "password",
-            "signature",
-            "credential",
-        ]
-        .iter()
-        .any(|word| name.contains(word))
+    [
+        "auth",
+        "bearer",
+        "cookie",
+        "credential",
+        "key",
+        "passw",
+        "secret",
+        "session",
+        "signature",
+        "token",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
 }
 
 /// A header for people to see.
@@ -59,9 +59,15 @@ pub(crate) fn shown_typed_url(text: &str) -> String {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // a password may hold any character but these
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    // what stands behind a colon and is no port may be the beginning of a
+    // password that holds a slash
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = authority
+        .rsplit_once(':')
+        .is_none_or(|(_, port)| is_port(port) || port.contains(['@', ']']));
+    let user_end = if plain { authority } else { rest }.rfind('@');
+    let host = user_end.map_or(0, |at| at + 1);
     let (place, query) = match rest[host..].split_once('?') {
         Some((place, query)) => (place, Some(query)),
         None => (&rest[host..], None),
@@ -79,21 +85,32 @@ pub(crate) fn shown_typed_url(text: &str) -> String {
     format!("{start}{place}{}", query.unwrap_or_default())
 }
 
-/// A body for people to see: top-level fields with secret names are masked.
+/// A body for people to see: fields with secret names are masked at any depth,
+/// unless they hold nothing but numbers, as `max_tokens` and its like do.
 pub(crate) fn shown_fields(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
             .map(|(name, value)| {
-                // `max_tokens` and its like hold numbers, never a key
-                let shown = match value {
-                    Value::String(_) if is_secret_name(name) => MASK.into(),
-                    value => shown_fields(value),
+                let shown = if is_secret_name(name) && holds_text(value) {
+                    MASK.into()
+                } else {
+                    shown_fields(value)
                 };
                 (name.clone(), shown)
             })
             .collect(),
+        Value::Array(items) => items.iter().map(shown_fields).collect(),
         other => other.clone(),
+    }
+}
+
+fn holds_text(value: &Value) -> bool {
+    match value {
+        Value::String(_) => true,
+        Value::Array(items) => items.iter().any(holds_text),
+        Value::Object(map) => map.values().any(holds_text),
+        _ => false,
     }
 }
 
@@ -117,8 +134,10 @@ mod tests {
         ] {
             assert_eq!(shown_typed_url(typed), shown);
         }
-        let fields = json!({"user_token": "t", "max_tokens": 5, "nested": {"api_key": "k"}});
-        let want = json!({"user_token": "***", "max_tokens": 5, "nested": {"api_key": "***"}});
+        let fields = json!({"user_token": "t", "max_tokens": 5, "stop_token_ids": [1],
+            "nested": [{"api_key": "k", "password": {"x": "y"}}]});
+        let want = json!({"user_token": "***", "max_tokens": 5, "stop_token_ids": [1],
+            "nested": [{"api_key": "***", "password": "***"}]});
         assert_eq!(shown_fields(&fields), want);
     }
 }

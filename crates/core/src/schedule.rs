@@ -61,7 +61,8 @@ impl Arrivals {
             Self::Unpaced => None,
             Self::Poisson(poisson) => {
                 poisson.offset_s += poisson.gaps.sample(&mut poisson.rng);
-                Some(Duration::from_secs_f64(poisson.offset_s))
+                // a rate of once in an age of the universe: never
+                Some(Duration::try_from_secs_f64(poisson.offset_s).unwrap_or(Duration::MAX))
             }
         }
     }
@@ -114,6 +115,14 @@ mod tests {
                 "{distance} at seed {seed}"
             );
         }
+    }
+
+    #[test]
+    fn an_absurdly_low_rate_never_comes() {
+        assert!(
+            Arrivals::new(Pacing::Poisson { rate_per_s: 1e-300 }, 0).next_offset()
+                > Some(Duration::from_hours(1 << 20))
+        );
     }
 
     /// A fingerprint: the stream of a seed is part of every recorded run.

@@ -308,7 +308,10 @@ impl ResponseHandler for Collector {
     }
 
     fn is_satisfied(&self) -> bool {
-        self.answer.reader.state().done
+        // an error is known by its status: what it says is welcome, but nobody
+        // waits long for it
+        let refused = self.head.as_ref().is_some_and(|head| head.status != 200);
+        refused || self.answer.reader.state().done
     }
 
     fn is_lost(&self) -> bool {

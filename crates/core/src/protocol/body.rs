@@ -155,6 +155,12 @@ impl BodyBuilder {
                 body.insert(key.clone(), value.clone());
             }
         }
+        // asking for no stream after all, servers refuse options of one
+        if body.get("stream") == Some(&Value::Bool(false))
+            && !rules.extra.contains_key("stream_options")
+        {
+            body.shift_remove("stream_options");
+        }
         let limit = body
             .get("max_tokens")
             .or_else(|| body.get("max_completion_tokens"))

@@ -24,7 +24,8 @@ pub struct OpenAiReader {
 
 impl AnswerReader for OpenAiReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        if data.starts_with(b"[DONE]") {
+        // what follows the end is not part of the answer
+        if self.state.done || data.trim_ascii_start().starts_with(b"[DONE]") {
             self.state.done = true;
             return None;
         }
@@ -32,33 +33,13 @@ impl AnswerReader for OpenAiReader {
             self.fail(FailureKind::ServerError, error_text(data));
             return Some(EventMeaning::default());
         }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
-            Ok(chunk) => Some(self.read(&chunk, data)),
-            Err(error) => {
-                self.fail(
-                    FailureKind::Malformed,
-                    format!("an event is not a JSON object: {error}: {}", clip(data)),
-                );
-                Some(EventMeaning::default())
-            }
-        }
+        Some(self.parse(data, "an event"))
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        match serde_json::from_slice::<Chunk<'_>>(body) {
-            Ok(chunk) => {
-                let meaning = self.read(&chunk, body);
-                self.state.done = true;
-                meaning
-            }
-            Err(error) => {
-                self.fail(
-                    FailureKind::Malformed,
-                    format!("the answer is not a JSON object: {error}: {}", clip(body)),
-                );
-                EventMeaning::default()
-            }
-        }
+        let meaning = self.parse(body, "the answer");
+        self.state.done = true;
+        meaning
     }
 
     fn state(&self) -> &AnswerState {
@@ -71,16 +52,42 @@ impl AnswerReader for OpenAiReader {
 }
 
 impl OpenAiReader {
+    fn parse(&mut self, data: &[u8], what: &str) -> EventMeaning {
+        // serde would take a list for a struct, field by field
+        let parsed = if data.trim_ascii_start().first() == Some(&b'{') {
+            serde_json::from_slice::<Chunk<'_>>(data).map_err(|error| error.to_string())
+        } else {
+            Err("it does not begin with `{`".to_owned())
+        };
+        match parsed {
+            Ok(chunk) => self.read(&chunk, data),
+            // a server that cuts a character in two spoils the character, not the answer
+            Err(_) if std::str::from_utf8(data).is_err() => {
+                let repaired = String::from_utf8_lossy(data).into_owned();
+                self.parse(repaired.as_bytes(), what)
+            }
+            Err(error) => {
+                let message = format!("{what} is not a JSON object: {error}: {}", clip(data));
+                self.fail(FailureKind::Malformed, message);
+                EventMeaning::default()
+            }
+        }
+    }
+
     fn read(&mut self, chunk: &Chunk<'_>, raw: &[u8]) -> EventMeaning {
-        if chunk.error.is_some() || chunk.object.0 {
-            let text = chunk.error.map_or_else(
+        // some servers say in each event that there is no error
+        let error = chunk
+            .error
+            .filter(|error| !matches!(error.get(), "false" | "\"\"" | "{}" | "0"));
+        if error.is_some() || chunk.object.0 {
+            let text = error.map_or_else(
                 || error_text(raw),
                 |error| error_text(error.get().as_bytes()),
             );
             self.fail(FailureKind::ServerError, text);
         }
-        if let Some(usage) = &chunk.usage {
-            usage.merge_into(&mut self.state.usage);
+        if let Some(usage) = chunk.usage {
+            merge_usage(usage.get(), &mut self.state.usage);
         }
         if self.state.response_id.is_none()
             && let Some(id) = chunk.id
@@ -161,8 +168,8 @@ struct Chunk<'a> {
     object: IsError,
     #[serde(default)]
     choices: Choices,
-    #[serde(default)]
-    usage: Option<UsageFields>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -183,60 +190,63 @@ struct IsError(bool);
 #[derive(Clone, Copy, Debug, Default)]
 struct HasText(EventMeaning);
 
-/// A count as servers write it; anything else is taken for missing.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count(Option<u64>);
-
 #[derive(Debug, Default)]
 struct Reason(Option<String>);
 
-#[derive(Debug, Default, Deserialize)]
-struct UsageFields {
-    #[serde(default, alias = "input_tokens")]
-    prompt_tokens: Count,
-    #[serde(default, alias = "output_tokens")]
-    completion_tokens: Count,
-    #[serde(default, alias = "input_tokens_details")]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default, alias = "output_tokens_details")]
-    completion_tokens_details: Option<CompletionDetails>,
-    #[serde(default, alias = "prompt_cache_hit_tokens")]
-    cached_tokens: Count,
-    #[serde(default)]
-    reasoning_tokens: Count,
+/// Take token counts in: the last value that says something wins, field by
+/// field. Gateways send several spellings at once, the foreign ones as 0, so
+/// OpenAI's own goes first; what is no count is taken for missing.
+fn merge_usage(raw: &str, usage: &mut crate::record::Usage) {
+    let Ok(fields) = serde_json::from_str::<serde_json::Value>(raw) else {
+        return;
+    };
+    let first = |paths: &[&str]| {
+        let count = |path: &&str| fields.pointer(path).and_then(count_of);
+        paths.iter().find_map(count)
+    };
+    let merge = |to: &mut Option<u64>, paths: &[&str]| {
+        if let Some(count) = first(paths) {
+            *to = Some(count);
+        }
+    };
+    merge(
+        &mut usage.prompt_tokens,
+        &["/prompt_tokens", "/input_tokens"],
+    );
+    merge(
+        &mut usage.completion_tokens,
+        &["/completion_tokens", "/output_tokens"],
+    );
+    merge(
+        &mut usage.cached_tokens,
+        &[
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+            "/prompt_cache_hit_tokens",
+            "/cached_tokens",
+        ],
+    );
+    merge(
+        &mut usage.reasoning_tokens,
+        &[
+            "/completion_tokens_details/reasoning_tokens",
+            "/output_tokens_details/reasoning_tokens",
+            "/reasoning_tokens",
+        ],
+    );
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: Count,
-}
-
-impl UsageFields {
-    fn merge_into(&self, usage: &mut crate::record::Usage) {
-        let merge = |to: &mut Option<u64>, from: Option<u64>| {
-            if from.is_some() {
-                *to = from;
-            }
-        };
-        merge(&mut usage.prompt_tokens, self.prompt_tokens.0);
-        merge(&mut usage.completion_tokens, self.completion_tokens.0);
-        let cached = self.prompt_tokens_details.as_ref();
-        let cached = cached.and_then(|d| d.cached_tokens.0);
-        merge(&mut usage.cached_tokens, cached.or(self.cached_tokens.0));
-        let reasoning = self.completion_tokens_details.as_ref();
-        let reasoning = reasoning.and_then(|d| d.reasoning_tokens.0);
-        merge(
-            &mut usage.reasoning_tokens,
-            reasoning.or(self.reasoning_tokens.0),
-        );
-    }
+/// A count as servers write it: a whole number, also as `2.0`.
+fn count_of(value: &serde_json::Value) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be a whole number that fits"
+    )]
+    value.as_u64().or_else(|| {
+        let n = value.as_f64()?;
+        (n >= 0.0 && n.fract() == 0.0 && n < 1e15).then_some(n as u64)
+    })
 }
 
 /// A visitor method that takes a scalar and gives a fixed value.
@@ -490,39 +500,6 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-struct CountVisitor;
-deserialize_any_with!(Count, CountVisitor);
-
-impl<'de> Visitor<'de> for CountVisitor {
-    type Value = Count;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a count")
-    }
-
-    scalars!(Count(None); visit_bool: bool, visit_str: &str);
-
-    fn visit_u64<E>(self, n: u64) -> Result<Count, E> {
-        Ok(Count(Some(n)))
-    }
-
-    fn visit_i64<E>(self, n: i64) -> Result<Count, E> {
-        Ok(Count(u64::try_from(n).ok()))
-    }
-
-    fn visit_f64<E>(self, n: f64) -> Result<Count, E> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "checked to be a whole number that fits"
-        )]
-        let whole = (n >= 0.0 && n.fract() == 0.0 && n < 1e15).then_some(n as u64);
-        Ok(Count(whole))
-    }
-
-    skip_nested!(Count(None));
-}
-
 struct ReasonVisitor;
 deserialize_any_with!(Reason, ReasonVisitor);
 
@@ -692,6 +669,8 @@ mod tests {
                 Some("server_error: the server ended generation with finish_reason `error`"),
             ),
             ("", r#"{"error":null,"choices":[]}"#, None),
+            ("", r#"{"error":"","choices":[]}"#, None),
+            ("", r#"{"error":false,"choices":[]}"#, None),
             ("message", r#"{"choices":[]}"#, None),
         ] {
             assert_eq!(failure(name, data).as_deref(), want, "{data}");
@@ -701,8 +680,53 @@ mod tests {
                 .unwrap()
                 .starts_with("malformed: ")
         );
+        assert!(failure("", "[]").unwrap().starts_with("malformed: "));
         assert!(failure("", "123").unwrap().starts_with("malformed: "));
         assert!(failure("", "\u{fffd}").unwrap().starts_with("malformed: "));
+    }
+
+    #[test]
+    fn odd_usage_costs_no_answer() {
+        for (usage, want) in [
+            (
+                r#"{"prompt_tokens":11,"completion_tokens":3,"input_tokens":0,"output_tokens":0}"#,
+                (Some(11), Some(3)),
+            ),
+            (
+                r#"{"input_tokens":5,"output_tokens":6}"#,
+                (Some(5), Some(6)),
+            ),
+            (
+                r#"{"prompt_tokens":-1,"completion_tokens":"3"}"#,
+                (None, None),
+            ),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens_details":"x"}"#,
+                (Some(7), None),
+            ),
+            ("[1,2]", (None, None)),
+            (r#""lots""#, (None, None)),
+            (r#"{"prompt_tokens":1e400}"#, (None, None)),
+        ] {
+            let mut reader = OpenAiReader::default();
+            reader.event(
+                b"",
+                format!(r#"{{"choices":[],"usage":{usage}}}"#).as_bytes(),
+            );
+            assert_eq!(reader.state.failure, None, "{usage}");
+            let got = &reader.state.usage;
+            assert_eq!((got.prompt_tokens, got.completion_tokens), want, "{usage}");
+        }
+    }
+
+    #[test]
+    fn spoilt_characters_and_late_events_cost_no_answer() {
+        let mut reader = OpenAiReader::default();
+        let spoilt = b"{\"choices\":[{\"delta\":{\"content\":\"\xff\xe4\"}}]}";
+        assert!(reader.event(b"", spoilt).unwrap().token);
+        assert_eq!(reader.event(b"", b" [DONE] "), None);
+        assert_eq!(reader.event(b"", b"{broken"), None);
+        assert_eq!(reader.state.failure, None);
     }
 
     #[test]
