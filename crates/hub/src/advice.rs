@@ -1,0 +1,121 @@
+//! Owns what a person can do about an error.
+//!
+//! Must not know how anything is fetched.
+
+use crate::error::{HubError, Missing, TokenUse, Wanted};
+use crate::repo::{RepoKind, Source};
+
+impl HubError {
+    /// What can be done about it, as a sentence for the line below the error.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            HubError::Offline { wanted, .. } => Some(place_it(wanted)),
+            HubError::Unreachable { wanted, .. } => Some(format!(
+                "check the network, or `HTTPS_PROXY` if there is a proxy; without a network, {}",
+                place_it(wanted)
+            )),
+            HubError::Cut { wanted, .. } => Some(format!(
+                "run it again: it goes on from what has arrived; or {}",
+                place_it(wanted)
+            )),
+            HubError::Certificate { .. } => Some(
+                "behind a proxy that opens TLS, name its certificate in `SSL_CERT_FILE`, and see \
+                 that the clock is right"
+                    .to_owned(),
+            ),
+            HubError::Denied { wanted, token, .. } => Some(denied(wanted, *token)),
+            HubError::NotFound { wanted, missing } => Some(not_found(wanted, *missing)),
+            HubError::Status { wanted, status, .. } => Some(match status {
+                429 => format!(
+                    "wait a while; {} allows more requests to those who send a token in `{}`",
+                    wanted.source,
+                    wanted.source.token_variables()[0]
+                ),
+                _ => format!("try again later; {}", other_hub(wanted)),
+            }),
+            HubError::WrongSize { wanted, .. } | HubError::WrongHash { wanted, .. } => {
+                Some(format!(
+                    "it was fetched twice, and nothing was kept; a proxy may change what it passes \
+                     on; {}",
+                    other_hub(wanted)
+                ))
+            }
+            HubError::Malformed { wanted, .. } => Some(format!(
+                "see that {} names a hub, and that no login page stands between; {}",
+                endpoint_variable(wanted.source),
+                other_hub(wanted)
+            )),
+            HubError::DiskFull { missing_bytes, .. } => Some(format!(
+                "make room{}, or name a directory elsewhere in `EVALSCOPE_CACHE`; what has arrived \
+                 is kept",
+                missing_bytes.map_or(String::new(), |bytes| format!(" for {bytes} more bytes"))
+            )),
+            HubError::Disk { .. } => {
+                Some("name a directory that can be written in `EVALSCOPE_CACHE`".to_owned())
+            }
+            HubError::NoCacheDir { .. } => Some("name a directory in `EVALSCOPE_CACHE`".to_owned()),
+            HubError::Cancelled { .. } => {
+                Some("what has arrived is kept; the next time it goes on from there".to_owned())
+            }
+            HubError::Source { .. }
+            | HubError::RepoId { .. }
+            | HubError::Revision { .. }
+            | HubError::FilePath { .. }
+            | HubError::Setting { .. }
+            | HubError::Certificates { .. } => None,
+        }
+    }
+}
+
+fn endpoint_variable(source: Source) -> &'static str {
+    match source {
+        Source::ModelScope => "`MODELSCOPE_ENDPOINT`",
+        Source::HuggingFace => "`HF_ENDPOINT`",
+    }
+}
+
+fn place_it(wanted: &Wanted) -> String {
+    let flag = wanted.repo.kind().path_flag();
+    match &wanted.path {
+        Some(_) => format!(
+            "put the file at {}, or give a local path with `{flag}`",
+            wanted.place.display()
+        ),
+        None => format!("give a local path with `{flag}`"),
+    }
+}
+
+fn other_hub(wanted: &Wanted) -> String {
+    let other = wanted.source.other();
+    format!("{other} may have it: `--data-source {}`", other.key())
+}
+
+fn denied(wanted: &Wanted, token: TokenUse) -> String {
+    let variable = wanted.source.token_variables()[0];
+    match token {
+        TokenUse::NoneSet => format!(
+            "it is gated or private: ask for access on the website, and put your token into \
+             `{variable}`, which is not set"
+        ),
+        TokenUse::Sent => format!(
+            "a token was sent: see that `{variable}` holds a valid one and that its owner has \
+             access, which the website grants"
+        ),
+    }
+}
+
+fn not_found(wanted: &Wanted, missing: Missing) -> String {
+    let private = match missing {
+        Missing::Repository => ", and if it is private, the token",
+        Missing::Revision | Missing::File | Missing::Something => "",
+    };
+    let what = match (missing, wanted.repo.kind()) {
+        (Missing::File, _) => "the path",
+        (Missing::Revision, _) => "the revision",
+        (Missing::Repository, _) => "the name",
+        (Missing::Something, RepoKind::Model) => "the name of the model and the path",
+        (Missing::Something, RepoKind::Dataset) => "the name of the data set and the path",
+    };
+    format!("check {what}{private}; {}", other_hub(wanted))
+}

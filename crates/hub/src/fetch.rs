@@ -1,0 +1,201 @@
+//! Owns the fetch of one file: from what is there to the whole, over as many connections as it
+//! takes.
+//!
+//! Must not know the layout of the cache or when a fetch is needed.
+
+use std::cell::Cell;
+use std::io::{self, Read as _};
+
+use url::Url;
+
+use crate::client::{Answer, Client, bare_etag, broken, number, text};
+use crate::config::Patience;
+use crate::error::{HubError, Wanted};
+use crate::partial::{Partial, Stated, as_sha256};
+use crate::tries::{Setback, Tries};
+use crate::watch::Watch;
+
+/// Read at once, and the step of the progress that a watcher sees.
+const BLOCK_BYTES: usize = 1 << 16;
+
+/// A watcher that is told of the end exactly once, if it was told of a beginning.
+pub(crate) struct Told<'a> {
+    watch: &'a dyn Watch,
+    begun: Cell<bool>,
+}
+
+impl<'a> Told<'a> {
+    pub(crate) fn new(watch: &'a dyn Watch) -> Self {
+        Told {
+            watch,
+            begun: Cell::new(false),
+        }
+    }
+
+    fn begin(&self, file: &str, total_bytes: Option<u64>, already_bytes: u64) {
+        self.begun.set(true);
+        self.watch.begin(file, total_bytes, already_bytes);
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if self.begun.get() {
+            self.watch.end();
+        }
+    }
+}
+
+/// What is fetched, and with what.
+pub(crate) struct Fetch<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) patience: &'a Patience,
+    pub(crate) wanted: &'a Wanted,
+    /// Path inside the repository.
+    pub(crate) name: &'a str,
+    pub(crate) url: &'a Url,
+    /// What the hub's list of files states.
+    pub(crate) listed: Stated,
+    pub(crate) told: &'a Told<'a>,
+}
+
+impl Fetch<'_> {
+    /// Fetch what is missing and check the whole.
+    pub(crate) fn complete(&self, partial: &mut Partial<'_>) -> Result<(), HubError> {
+        let mut tries = Tries::new(self.patience, self.wanted, partial.progress());
+        let mut started_over = 0;
+        loop {
+            match self.attempt(partial, &mut tries) {
+                Ok(()) => return partial.check(self.wanted),
+                Err(Setback::Final(error)) => return Err(error),
+                Err(Setback::Again(trouble)) => {
+                    tries.again(trouble, partial.progress(), self.told.watch)?;
+                }
+                Err(Setback::StartOver) => {
+                    partial.start_over()?;
+                    started_over += 1;
+                    if started_over > self.patience.tries {
+                        return Err(self.malformed(
+                            self.url.host_str().unwrap_or_default(),
+                            format!("the file changed {started_over} times while it was fetched"),
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One request, and as much of its answer as comes.
+    fn attempt(&self, partial: &mut Partial<'_>, tries: &mut Tries<'_>) -> Result<(), Setback> {
+        if partial.is_full() {
+            return Ok(());
+        }
+        let from = Some(partial.length_bytes()).filter(|&from| from > 0);
+        let answer = self
+            .client
+            .get(self.url, from)
+            .map_err(|failure| tries.failed(failure))?;
+        tries.reached();
+        let stated = self.stated(&answer);
+        match (answer.status, from) {
+            (206, Some(from)) => {
+                let goes_on = content_range(&answer).is_some_and(|(begin, _)| begin == from);
+                if !goes_on || !partial.is_part_of(&stated) {
+                    return Err(Setback::StartOver);
+                }
+            }
+            // the server does not know ranges, or not for this file: all of it comes again
+            (200, Some(_)) => partial.start_over()?,
+            (200, None) => {}
+            (206, None) => {
+                let reason = "it is a part, and the whole was asked for".to_owned();
+                return Err(Setback::Final(self.malformed(&answer.host, reason)));
+            }
+            // there is nothing behind what we have, so it is not a part of what the server has
+            (416, Some(_)) => return Err(Setback::StartOver),
+            _ => return Err(tries.refused(self.client, answer)),
+        }
+        partial.note(stated)?;
+        self.told.begin(
+            self.name,
+            partial.progress().total_bytes,
+            partial.length_bytes(),
+        );
+        self.receive(answer, partial, tries)
+    }
+
+    fn receive(
+        &self,
+        answer: Answer,
+        partial: &mut Partial<'_>,
+        tries: &Tries<'_>,
+    ) -> Result<(), Setback> {
+        let has_length = number(&answer.headers, "content-length").is_some();
+        let host = answer.host;
+        let mut reader = answer.body.into_reader();
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            if self.told.watch.cancelled() {
+                return Err(Setback::Final(HubError::Cancelled {
+                    wanted: Box::new(self.wanted.clone()),
+                }));
+            }
+            match reader.read(&mut block) {
+                Ok(0) => break,
+                Ok(n) => {
+                    partial.append(&block[..n])?;
+                    self.told.watch.advance(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(tries.failed(broken(error, &host))),
+            }
+            // no more of what is wrong already: an endless answer must not fill the disk
+            if partial.is_overfull() {
+                return Ok(());
+            }
+        }
+        let is_short = !partial.is_full() && partial.progress().total_bytes.is_some();
+        if is_short && !has_length && partial.length_bytes() > 0 {
+            // the end of the connection was the end of the body: it may as well have been cut
+            let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(tries.failed(broken(error, &host)));
+        }
+        Ok(())
+    }
+
+    /// What is known of the file: Hugging Face states it before it redirects, `ModelScope` in its
+    /// list of files, and every server a bit in its headers.
+    fn stated(&self, answer: &Answer) -> Stated {
+        let linked = &answer.linked;
+        let length = match answer.status {
+            206 => content_range(answer).and_then(|(_, total)| total),
+            _ => number(&answer.headers, "content-length"),
+        };
+        let own_etag = || text(&answer.headers, "etag").map(bare_etag);
+        Stated {
+            sha256: linked
+                .etag
+                .as_deref()
+                .and_then(as_sha256)
+                .or_else(|| self.listed.sha256.clone()),
+            etag: linked.etag.clone().or_else(own_etag),
+            size_bytes: linked.size_bytes.or(self.listed.size_bytes).or(length),
+        }
+    }
+
+    fn malformed(&self, host: &str, reason: String) -> HubError {
+        HubError::Malformed {
+            wanted: Box::new(self.wanted.clone()),
+            host: host.to_owned(),
+            reason,
+        }
+    }
+}
+
+/// `bytes 10-99/100`: where the part begins, and the length of the whole if it is told.
+fn content_range(answer: &Answer) -> Option<(u64, Option<u64>)> {
+    let range = text(&answer.headers, "content-range")?.trim();
+    let (part, total) = range.strip_prefix("bytes")?.trim().split_once('/')?;
+    let (begin, _) = part.split_once('-')?;
+    Some((begin.trim().parse().ok()?, total.trim().parse().ok()))
+}

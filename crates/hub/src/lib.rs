@@ -1,0 +1,60 @@
+//! Files of data sets and models from [ModelScope](https://www.modelscope.cn) and
+//! [Hugging Face](https://huggingface.co), kept in a local cache.
+//!
+//! A file is fetched once, whole and checked, also over a connection that breaks and when several
+//! processes want it. It blocks, so it has no place where something is measured. It must not know
+//! what the files mean, who shows progress, or the environment, which is handed in.
+//!
+//! ```no_run
+//! use evalscope_hub::{Hub, HubConfig, Repo, RepoKind, Source, Unwatched};
+//!
+//! # fn main() -> Result<(), evalscope_hub::HubError> {
+//! // a program looks its environment up instead
+//! let config = HubConfig::from_env(Source::ModelScope, |name| {
+//!     (name == "HOME").then(|| "/home/me".to_owned())
+//! })?;
+//! let hub = Hub::new(config);
+//! let repo = Repo::new(RepoKind::Dataset, "AI-ModelScope/HC3-Chinese")?;
+//! let file = hub.file(&repo, "open_qa.jsonl", &Unwatched)?;
+//! println!("{}", file.display());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The cache
+//!
+//! ```text
+//! <cache>/<modelscope|huggingface>/<models|datasets>/<owner>/<name>/
+//!     <revision>/<path>                 a file: whole, and checked where the hub states a hash
+//!     <revision>/<path>.partial         on its way; beside it .partial.json: what it is a part of
+//!     <revision>/<path>.absent          the hub did not have it
+//!     <revision>.files.json             the list of files
+//! <cache>/.locks/                       the same tree of lock files; they are empty and stay
+//! ```
+//!
+//! A file put there by hand counts. The revision is the hub's default branch if none is named.
+
+mod address;
+mod advice;
+mod client;
+mod config;
+mod error;
+mod fetch;
+mod hub;
+mod listing;
+mod partial;
+mod places;
+mod proxies;
+mod repo;
+mod secret;
+mod tries;
+mod watch;
+
+pub use config::{HubConfig, Network, Patience};
+pub use error::{HubError, Missing, TokenUse, Wanted};
+pub use hub::Hub;
+pub use listing::RemoteFile;
+pub use proxies::Proxies;
+pub use repo::{Repo, RepoKind, Source};
+pub use secret::Secret;
+pub use watch::{Unwatched, Watch};

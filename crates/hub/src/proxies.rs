@@ -1,0 +1,228 @@
+//! Owns which proxy, if any, stands between us and a host: the rules of the `*_PROXY` and
+//! `NO_PROXY` variables.
+//!
+//! Must not know where the variables come from, nor what is fetched.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use crate::error::HubError;
+
+/// The proxies of the environment. `Debug` shows no passwords.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    http: Option<ureq::Proxy>,
+    https: Option<ureq::Proxy>,
+    /// Hosts that are reached directly.
+    direct: Vec<String>,
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |proxy: &Option<ureq::Proxy>| {
+            proxy
+                .as_ref()
+                .map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
+        };
+        f.debug_struct("Proxies")
+            .field("http", &place(&self.http))
+            .field("https", &place(&self.https))
+            .field("direct", &self.direct)
+            .finish()
+    }
+}
+
+impl Proxies {
+    /// Every host is reached directly.
+    #[must_use]
+    pub fn none() -> Proxies {
+        Proxies::default()
+    }
+
+    /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, each also in capitals; the small
+    /// ones go first. Proxies speak `http`, `https`, `socks4`, `socks4a`, `socks5` or `socks5h`;
+    /// without a scheme it is `http`.
+    ///
+    /// # Errors
+    /// [`HubError::Setting`] when one is not a URL or speaks something else.
+    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Result<Proxies, HubError> {
+        let one = |small: &'static str, capital: &'static str| {
+            [small, capital]
+                .into_iter()
+                .find_map(|name| Some((name, var(name).filter(|text| !text.trim().is_empty())?)))
+                .map(|(name, text)| parse(name, text.trim()))
+                .transpose()
+        };
+        let all = one("all_proxy", "ALL_PROXY")?;
+        Ok(Proxies {
+            http: one("http_proxy", "HTTP_PROXY")?.or_else(|| all.clone()),
+            https: one("https_proxy", "HTTPS_PROXY")?.or(all),
+            direct: var("no_proxy")
+                .or_else(|| var("NO_PROXY"))
+                .unwrap_or_default()
+                .split(',')
+                .map(|entry| entry.trim().to_ascii_lowercase())
+                .filter(|entry| !entry.is_empty())
+                .collect(),
+        })
+    }
+
+    /// The proxy for a URL. Loopback never has one.
+    pub(crate) fn for_url(&self, url: &Url) -> Option<&ureq::Proxy> {
+        let host = url.host()?;
+        if is_loopback(&host) || self.is_direct(url) {
+            return None;
+        }
+        match url.scheme() {
+            "https" => self.https.as_ref(),
+            _ => self.http.as_ref(),
+        }
+    }
+
+    fn is_direct(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+        let port = url.port_or_known_default();
+        self.direct.iter().any(|entry| {
+            if entry == "*" {
+                return true;
+            }
+            if let (Ok(address), Some((network, bits))) =
+                (host.parse::<IpAddr>(), entry.split_once('/'))
+            {
+                return is_in_network(address, network, bits);
+            }
+            let (name, only_port) = match entry.rsplit_once(':') {
+                // more than one colon is an IPv6 address
+                Some((name, port)) if !name.contains(':') => (name, port.parse().ok()),
+                _ => (entry.as_str(), None),
+            };
+            if only_port.is_some() && only_port != port {
+                return false;
+            }
+            let name = name.trim_start_matches('*').trim_start_matches('.');
+            host == name
+                || host
+                    .strip_suffix(name)
+                    .is_some_and(|head| head.ends_with('.'))
+        })
+    }
+}
+
+fn parse(variable: &'static str, text: &str) -> Result<ureq::Proxy, HubError> {
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    ureq::Proxy::new(&with_scheme).map_err(|_| HubError::Setting {
+        variable,
+        reason: "it is no proxy such as http://host:3128 or socks5h://host:1080".to_owned(),
+    })
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn is_in_network(address: IpAddr, network: &str, bits: &str) -> bool {
+    let Ok(bits) = bits.parse::<u32>() else {
+        return false;
+    };
+    match (address, network.parse()) {
+        (IpAddr::V4(address), Ok(IpAddr::V4(network))) if bits <= 32 => {
+            let ignored = 32 - bits;
+            (address.to_bits() ^ network.to_bits())
+                .checked_shr(ignored)
+                .unwrap_or(0)
+                == 0
+        }
+        (IpAddr::V6(address), Ok(IpAddr::V6(network))) if bits <= 128 => {
+            let ignored = 128 - bits;
+            (address.to_bits() ^ network.to_bits())
+                .checked_shr(ignored)
+                .unwrap_or(0)
+                == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(variables: &[(&str, &str)], url: &str) -> Option<String> {
+        let proxies = Proxies::from_env(|name| {
+            let found = variables.iter().find(|(key, _)| *key == name)?;
+            Some(found.1.to_owned())
+        })
+        .unwrap();
+        let proxy = proxies.for_url(&Url::parse(url).unwrap())?;
+        Some(format!("{} {}", proxy.host(), proxy.port()))
+    }
+
+    #[test]
+    fn the_scheme_chooses_and_all_stands_in() {
+        let variables = [
+            ("HTTPS_PROXY", "http://a:1"),
+            ("all_proxy", "socks5h://b:2"),
+        ];
+        assert_eq!(chosen(&variables, "https://h/").as_deref(), Some("a 1"));
+        assert_eq!(chosen(&variables, "http://h/").as_deref(), Some("b 2"));
+        assert_eq!(chosen(&[], "https://h/"), None);
+        assert_eq!(
+            chosen(&[("https_proxy", "a:3128")], "https://h/").as_deref(),
+            Some("a 3128")
+        );
+    }
+
+    #[test]
+    fn loopback_and_listed_hosts_are_reached_directly() {
+        let listed = "hub.example, .corp, 10.0.0.0/8, other:8443";
+        let variables = [("https_proxy", "http://p:1"), ("no_proxy", listed)];
+        let direct = [
+            "https://127.0.0.1/",
+            "https://[::1]/",
+            "https://localhost/",
+            "https://hub.example/",
+            "https://a.corp/",
+            "https://10.1.2.3/",
+            "https://other:8443/",
+        ];
+        for url in direct {
+            assert_eq!(chosen(&variables, url), None, "{url}");
+        }
+        for url in [
+            "https://myhub.example/",
+            "https://11.0.0.1/",
+            "https://other/",
+        ] {
+            assert!(chosen(&variables, url).is_some(), "{url}");
+        }
+        assert_eq!(
+            chosen(
+                &[("https_proxy", "http://p:1"), ("NO_PROXY", "*")],
+                "https://h/"
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let env = |text: &'static str| {
+            Proxies::from_env(move |name| (name == "https_proxy").then(|| text.to_owned()))
+        };
+        let proxies = env("http://user:hunter2@p:1").unwrap();
+        assert!(!format!("{proxies:?}").contains("hunter2"), "{proxies:?}");
+        let error = env("ftp://user:hunter2@p:1").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,307 @@
+//! Owns what a file of a hub is named by: the hub, the repository and its kind, the revision, the
+//! path inside. Names that could lead out of a directory are refused here, so nothing below has to
+//! think of them.
+//!
+//! Must not know URLs or where files are kept.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::HubError;
+
+/// A hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// modelscope.cn.
+    ModelScope,
+    /// huggingface.co.
+    HuggingFace,
+}
+
+impl Source {
+    /// As flags and directories name it: `modelscope`, `huggingface`.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Source::ModelScope => "modelscope",
+            Source::HuggingFace => "huggingface",
+        }
+    }
+
+    /// The hub to try when this one does not have it.
+    #[must_use]
+    pub fn other(self) -> Source {
+        match self {
+            Source::ModelScope => Source::HuggingFace,
+            Source::HuggingFace => Source::ModelScope,
+        }
+    }
+
+    /// The variables that can hold the token, the first that is set counts.
+    #[must_use]
+    pub fn token_variables(self) -> &'static [&'static str] {
+        match self {
+            Source::ModelScope => &["MODELSCOPE_API_TOKEN"],
+            Source::HuggingFace => &["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"],
+        }
+    }
+
+    /// The branch that is meant when no revision is named.
+    pub(crate) fn default_revision(self) -> &'static str {
+        match self {
+            Source::ModelScope => "master",
+            Source::HuggingFace => "main",
+        }
+    }
+}
+
+/// As people write it: `ModelScope`, `Hugging Face`.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::ModelScope => "ModelScope",
+            Source::HuggingFace => "Hugging Face",
+        })
+    }
+}
+
+impl FromStr for Source {
+    type Err = HubError;
+
+    fn from_str(text: &str) -> Result<Self, HubError> {
+        [Source::ModelScope, Source::HuggingFace]
+            .into_iter()
+            .find(|source| source.key() == text)
+            .ok_or_else(|| HubError::Source {
+                got: text.to_owned(),
+            })
+    }
+}
+
+/// What a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RepoKind {
+    /// Weights, tokenizer, configuration.
+    Model,
+    /// A data set.
+    Dataset,
+}
+
+impl RepoKind {
+    /// As both hubs and all caches name it: `models`, `datasets`.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            RepoKind::Model => "models",
+            RepoKind::Dataset => "datasets",
+        }
+    }
+
+    /// The flag that takes a local path instead of a repository.
+    #[must_use]
+    pub fn path_flag(self) -> &'static str {
+        match self {
+            RepoKind::Model => "--tokenizer-path",
+            RepoKind::Dataset => "--dataset-path",
+        }
+    }
+}
+
+impl fmt::Display for RepoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RepoKind::Model => "model",
+            RepoKind::Dataset => "data set",
+        })
+    }
+}
+
+/// A repository, perhaps at a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Repo {
+    kind: RepoKind,
+    id: String,
+    revision: Option<String>,
+}
+
+impl Repo {
+    /// A repository by its id, `owner/name` (or `name` alone, as old ones of Hugging Face have it).
+    ///
+    /// # Errors
+    /// [`HubError::RepoId`] when the id has another form or could lead out of a directory.
+    pub fn new(kind: RepoKind, id: &str) -> Result<Repo, HubError> {
+        let refused = |reason| HubError::RepoId {
+            id: id.to_owned(),
+            reason,
+        };
+        check_components(id).map_err(refused)?;
+        if id.split('/').count() > 2 {
+            return Err(refused("it has more than two parts"));
+        }
+        Ok(Repo {
+            kind,
+            id: id.to_owned(),
+            revision: None,
+        })
+    }
+
+    /// The same repository at a branch, tag or commit. Without one it is the hub's default branch.
+    ///
+    /// # Errors
+    /// [`HubError::Revision`] when it could lead out of a directory.
+    pub fn at(self, revision: &str) -> Result<Repo, HubError> {
+        check_components(revision).map_err(|reason| HubError::Revision {
+            revision: revision.to_owned(),
+            reason,
+        })?;
+        Ok(Repo {
+            revision: Some(revision.to_owned()),
+            ..self
+        })
+    }
+
+    /// Model or data set.
+    #[must_use]
+    pub fn kind(&self) -> RepoKind {
+        self.kind
+    }
+
+    /// `owner/name`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The revision, if one was named.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
+    /// Owner, if the id has one, and name.
+    pub(crate) fn owner_and_name(&self) -> (Option<&str>, &str) {
+        match self.id.split_once('/') {
+            Some((owner, name)) => (Some(owner), name),
+            None => (None, &self.id),
+        }
+    }
+}
+
+/// `data set owner/name`.
+impl fmt::Display for Repo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)?;
+        match &self.revision {
+            Some(revision) => write!(f, " at {revision}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Endings that the cache uses for itself beside a file.
+pub(crate) const PARTIAL: &str = ".partial";
+/// Beside a partial file: which file it is a part of.
+pub(crate) const PARTIAL_OF: &str = ".partial.json";
+/// Beside the place of a file that the hub does not have.
+pub(crate) const ABSENT: &str = ".absent";
+
+/// The path of a file inside a repository, `/` between its parts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RepoPath(String);
+
+impl RepoPath {
+    pub(crate) fn new(path: &str) -> Result<RepoPath, HubError> {
+        let refused = |reason| HubError::FilePath {
+            path: path.to_owned(),
+            reason,
+        };
+        check_components(path).map_err(refused)?;
+        if [PARTIAL, PARTIAL_OF, ABSENT]
+            .iter()
+            .any(|ending| path.ends_with(ending))
+        {
+            return Err(refused("the cache needs such names for itself"));
+        }
+        Ok(RepoPath(path.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether `/`-separated text is safe to become directories and a file on any system.
+fn check_components(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("it is empty");
+    }
+    if text.starts_with('/') {
+        return Err("it is an absolute path");
+    }
+    for part in text.split('/') {
+        check_component(part)?;
+    }
+    Ok(())
+}
+
+/// Whether text is the name of one file or directory and nothing else, on any system.
+pub(crate) fn check_component(part: &str) -> Result<(), &'static str> {
+    let bytes = part.as_bytes();
+    match part {
+        "" => Err("it has an empty part"),
+        "." | ".." => Err("it has a part that is `.` or `..`"),
+        _ if part.contains('\\') => Err("it has a backslash"),
+        _ if part.chars().any(char::is_control) => Err("it has a control character"),
+        // `C:x` names a drive on Windows
+        _ if bytes.get(1) == Some(&b':') => Err("it has a drive letter"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let bad = [
+            "", "/", "/etc", "..", "../x", "a/..", "a/../b", "a//b", "a/", "./a", ".", "a\\b",
+            "C:", "C:x", "a/C:x", "a\0b", "a\nb",
+        ];
+        for text in bad {
+            assert!(RepoPath::new(text).is_err(), "path {text:?}");
+            assert!(Repo::new(RepoKind::Model, text).is_err(), "id {text:?}");
+            let repo = Repo::new(RepoKind::Model, "a/b").unwrap();
+            assert!(repo.at(text).is_err(), "revision {text:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_names_are_taken() {
+        for text in [
+            "a",
+            "a/b.json",
+            "..a/b..",
+            "data/train-00000 of 1.parquet",
+            "数据/é.txt",
+        ] {
+            assert!(RepoPath::new(text).is_ok(), "{text:?}");
+        }
+        assert!(Repo::new(RepoKind::Model, "gpt2").is_ok());
+        assert!(Repo::new(RepoKind::Dataset, "a/b/c").is_err());
+    }
+
+    #[test]
+    fn names_that_the_cache_uses_are_refused() {
+        for text in ["a.partial", "b/a.partial.json", "a.absent"] {
+            assert!(RepoPath::new(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_read_as_it_is_written_in_flags() {
+        for source in [Source::ModelScope, Source::HuggingFace] {
+            assert_eq!(source.key().parse::<Source>().unwrap(), source);
+        }
+        assert!("hf".parse::<Source>().is_err());
+    }
+}
