@@ -10,15 +10,23 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, SpreadKind};
+use evalscope_sim::{Fault, FaultRule, Prepared, Profile, SimConfig, SpreadKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::console;
 
-/// Run a simulated OpenAI-compatible server with known latencies.
+/// Run a simulated LLM server with known latencies.
 ///
 /// It answers chat and text completions with the latencies and faults given here, and can log when
 /// it really wrote each token, so that what a load test reports can be held against the truth.
+///
+/// It speaks OpenAI's protocol (/v1/chat/completions, /v1/completions and
+/// /compatible-mode/v1/chat/completions), DashScope's own
+/// (/api/v1/services/aigc/text-generation/generation and
+/// /api/v1/services/aigc/multimodal-generation/generation) and Zhipu's
+/// (/api/paas/v4/chat/completions). With --tokenizer-path it has vLLM's /tokenize and /detokenize
+/// too. A fault takes the form that it has in the protocol of the request; where there is none, the
+/// answer is plain.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = fault_help())]
 pub(crate) struct SimArgs {
@@ -41,7 +49,7 @@ pub(crate) struct SimArgs {
     ttft_ms: f64,
 
     /// Prefill speed in prompt tokens per second, which adds to the time to first token; 0 makes
-    /// prompts cost nothing. Four characters count as one token.
+    /// prompts cost nothing. Without --tokenizer-path, four characters count as one token.
     #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0)]
     prefill_tok_s: f64,
 
@@ -103,7 +111,19 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "FILE")]
     truth_log: Option<PathBuf>,
 
-    /// Answer 401 to requests without this key in `Authorization: Bearer`.
+    /// Count prompt tokens with this tokenizer: a `tokenizer.json`, or a directory with one and
+    /// perhaps `tokenizer_config.json` and `chat_template.jinja`. Chats are rendered with the
+    /// directory's template; a file alone, or a directory without a template, gets the one of
+    /// `ChatML`. Without this flag, four characters count as one token.
+    #[arg(long, value_name = "PATH")]
+    tokenizer_path: Option<PathBuf>,
+
+    /// Prompt tokens of each image. Real models take from 85 to a few thousand, by size.
+    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    image_tokens: u32,
+
+    /// Answer 401 to requests without this key in `Authorization: Bearer`. If it has the form
+    /// id.secret, Zhipu's path takes tokens signed with the secret as well.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
 
@@ -161,6 +181,8 @@ impl SimArgs {
             role_first: true,
             api_key: self.api_key,
             reject_stream_options: self.reject_stream_options,
+            tokenizer: self.tokenizer_path,
+            image_tokens: self.image_tokens,
             truth_log: self.truth_log,
             threads: self.threads,
         }
@@ -180,8 +202,8 @@ pub(crate) fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
 async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.host, args.port);
     let exit_with_parent = args.exit_with_parent;
-    let config = args.config();
-    config.profile.check()?;
+    // Before the address is told: whoever waits for it expects answers.
+    let prepared = Prepared::new(args.config())?;
 
     let listener = evalscope_sim::bind(address)?;
     let address = listener
@@ -201,7 +223,7 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let stop_signal = StopSignal::listen()?;
     console::out(&format!("listening on http://{address}"));
 
-    let served = evalscope_sim::serve(listener, config, shutdown.clone());
+    let served = evalscope_sim::serve(listener, prepared, shutdown.clone());
     tokio::pin!(served);
     tokio::select! {
         outcome = &mut served => return Ok(outcome?),

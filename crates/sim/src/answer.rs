@@ -135,7 +135,7 @@ impl Player<'_> {
             } else {
                 ""
             };
-            let body = Refusal::new(status, format!("simulated status {status}")).body();
+            let body = self.refusal(status, format!("simulated status {status}"));
             return respond(self.stream, status, extra, &body, self.keep_alive)
                 .await
                 .map(Some);
@@ -175,8 +175,13 @@ impl Player<'_> {
         }
     }
 
+    fn refusal(&self, status: u16, message: String) -> Vec<u8> {
+        let refusal = Refusal::new(status, message);
+        self.answer.protocol.refusal(&refusal, &self.answer.id)
+    }
+
     async fn error_body(&self) -> io::Result<Then> {
-        let body = Refusal::new(500, "simulated failure with status 200").body();
+        let body = self.refusal(500, "simulated failure with status 200".to_owned());
         respond(self.stream, 200, "", &body, self.keep_alive).await
     }
 
@@ -242,7 +247,7 @@ impl Player<'_> {
             }
             self.wait_until(due).await?;
         }
-        let document = self.answer.document();
+        let document = self.answer.protocol.document(self.answer);
         let half = document.len() / 2;
         let fault = self.answer.fault;
         let keep_alive = self.keep_alive && fault != Some(Fault::NoKeepAlive);
@@ -416,9 +421,8 @@ impl Player<'_> {
                 return Ok(Then::Close);
             }
             Some(Fault::OversizedEvent) => {
-                outbox.buffer.extend_from_slice(
-                    b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"",
-                );
+                let begin = self.answer.protocol.endless_event();
+                outbox.buffer.extend_from_slice(begin);
                 for _ in 0..OVERSIZED_PIECES {
                     let length = outbox.buffer.len() + (1 << 20);
                     outbox.buffer.resize(length, b'x');

@@ -1,5 +1,5 @@
-//! Owns the two clocks of the simulator: raw monotonic nanoseconds for the truth log and wall
-//! seconds for the `created` field.
+//! Owns the clocks of the simulator: raw monotonic nanoseconds for the truth log, and wall time for
+//! the `created` field and the expiry of signed keys.
 //!
 //! Must not know who asks or why. The monotonic clock is the operating system's own, unshifted,
 //! so that another process on the same machine can compare its stamps with ours.
@@ -34,16 +34,24 @@ pub fn monotonic_ns() -> u64 {
         .expect("a process does not live 584 years")
 }
 
-/// Now, in whole seconds since the Unix epoch; 0 on a machine whose clock is set before it.
+/// Now, in milliseconds since the Unix epoch; 0 on a machine whose clock is set before it.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,
     reason = "this module is the only reader of the clock"
 )]
-pub fn wall_seconds() -> u64 {
+pub fn wall_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).expect("the clock is not 584 million years ahead")
+        })
+}
+
+/// Now, in whole seconds since the Unix epoch; 0 on a machine whose clock is set before it.
+#[must_use]
+pub fn wall_seconds() -> u64 {
+    wall_ms() / 1000
 }
 
 #[cfg(test)]

@@ -24,10 +24,17 @@ pub struct SimConfig {
     pub stall: Duration,
     /// Writes the role chunk on its own before the first token, rather than together with it.
     pub role_first: bool,
-    /// Requests to the API must carry this key.
+    /// Requests to the API must carry this key. If it has the form `id.secret`, requests by Zhipu's
+    /// protocol may carry a token signed with the secret instead.
     pub api_key: Option<String>,
     /// Refuses requests with `stream_options`, as old servers do.
     pub reject_stream_options: bool,
+    /// What counts prompt tokens: a `tokenizer.json`, or a directory that holds one and perhaps
+    /// `tokenizer_config.json` and `chat_template.jinja`. Without a template conversations are
+    /// rendered as `ChatML`; without a tokenizer four characters are a token.
+    pub tokenizer: Option<PathBuf>,
+    /// Prompt tokens of each image.
+    pub image_tokens: u32,
     /// Where the ground truth goes, if anywhere.
     pub truth_log: Option<PathBuf>,
     /// Threads that serve connections.
@@ -45,6 +52,8 @@ impl Default for SimConfig {
             role_first: true,
             api_key: None,
             reject_stream_options: false,
+            tokenizer: None,
+            image_tokens: 0,
             truth_log: None,
             threads: NonZeroUsize::MIN,
         }

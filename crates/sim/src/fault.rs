@@ -45,23 +45,24 @@ macro_rules! faults {
 }
 
 faults! {
-    /// Status 400 with an OpenAI-style error body.
+    /// Status 400 with the error body of the protocol.
     Http400 = "http-400",
-    /// Status 401 with an OpenAI-style error body.
+    /// Status 401 with the error body of the protocol.
     Http401 = "http-401",
-    /// Status 404 with an OpenAI-style error body.
+    /// Status 404 with the error body of the protocol.
     Http404 = "http-404",
-    /// Status 422 with an OpenAI-style error body.
+    /// Status 422 with the error body of the protocol.
     Http422 = "http-422",
-    /// Status 429 with an OpenAI-style error body and `Retry-After: 1`.
+    /// Status 429 with the error body of the protocol and `Retry-After: 1`.
     Http429 = "http-429",
-    /// Status 500 with an OpenAI-style error body.
+    /// Status 500 with the error body of the protocol.
     Http500 = "http-500",
-    /// Status 503 with an OpenAI-style error body.
+    /// Status 503 with the error body of the protocol.
     Http503 = "http-503",
     /// Status 307 to a host whose name never resolves.
     Redirect307 = "redirect-307",
-    /// Three tokens, then an event with an `error` object, then `[DONE]`.
+    /// Three tokens, then an event with an `error` object, then `[DONE]`; DashScope's event is named
+    /// `error` and the last.
     ErrorEvent = "error-event",
     /// Three tokens, then an event named `error`.
     ErrorEventNamed = "error-event-named",
@@ -69,7 +70,7 @@ faults! {
     ErrorString = "error-string",
     /// Status 200 with a JSON error body.
     ErrorBody = "error-body",
-    /// Half of the tokens, then `finish_reason` is `error`.
+    /// Half of the tokens, then `finish_reason` is `error`; Zhipu's is `network_error`.
     FinishError = "finish-error",
     /// Half of the tokens, then a clean end without `finish_reason` and `[DONE]`.
     Cut = "cut",

@@ -8,8 +8,6 @@ use std::io::{self, Write};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::wire::Refusal;
-
 /// Longest request head, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
 
@@ -29,6 +27,9 @@ pub(crate) struct Request {
     pub(crate) knows_chunks: bool,
     /// The token of `Authorization: Bearer <token>`.
     pub(crate) bearer: Option<String>,
+    /// Whether a header asks for an event stream: `X-DashScope-SSE: enable` or
+    /// `Accept: text/event-stream`.
+    pub(crate) wants_events: bool,
     pub(crate) body: Vec<u8>,
 }
 
@@ -38,7 +39,7 @@ pub(crate) enum ReadError {
     /// The client is gone, or never was a client.
     Gone,
     /// The request cannot be understood; the connection is unusable after the answer.
-    Refused(Refusal),
+    Refused { status: u16, message: String },
 }
 
 impl From<io::Error> for ReadError {
@@ -48,7 +49,10 @@ impl From<io::Error> for ReadError {
 }
 
 fn refused(status: u16, message: impl Into<String>) -> ReadError {
-    ReadError::Refused(Refusal::new(status, message))
+    ReadError::Refused {
+        status,
+        message: message.into(),
+    }
 }
 
 struct Head {
@@ -197,6 +201,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ReadError> {
             keep_alive: is_1_1,
             knows_chunks: is_1_1,
             bearer: None,
+            wants_events: false,
             body: Vec::new(),
         },
         length,
@@ -231,6 +236,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ReadError> {
             "connection" if has_token("close") => head.request.keep_alive = false,
             "connection" if has_token("keep-alive") => head.request.keep_alive = true,
             "expect" => head.expects_continue = value.eq_ignore_ascii_case("100-continue"),
+            "x-dashscope-sse" if value.eq_ignore_ascii_case("enable") => {
+                head.request.wants_events = true;
+            }
+            "accept" if has_token("text/event-stream") => head.request.wants_events = true,
             "authorization" => {
                 head.request.bearer = value
                     .split_once(' ')

@@ -1,9 +1,23 @@
-//! A simulated OpenAI-compatible LLM server whose truth is known.
+//! A simulated LLM server whose truth is known.
 //!
 //! It answers chat and text completions, streamed or not, with a configured latency
 //! ([`Profile`]), configured faults and oddities ([`FaultRule`]), and it can log when it really
 //! wrote each token ([`SimConfig::truth_log`]): what a load tester reports can be held against
 //! that. It owns its wire format and shares no code with any client.
+//!
+//! | path | protocol |
+//! |---|---|
+//! | `/v1/chat/completions`, `/v1/completions`, `/v1/models` | OpenAI's, as vLLM speaks it |
+//! | `/compatible-mode/v1/chat/completions` | the same under DashScope's name |
+//! | `/api/v1/services/aigc/text-generation/generation` | DashScope's own |
+//! | `/api/v1/services/aigc/multimodal-generation/generation` | DashScope's own, contents as lists |
+//! | `/api/paas/v4/chat/completions` | Zhipu's |
+//! | `/tokenize`, `/detokenize` | vLLM's, with [`SimConfig::tokenizer`] |
+//! | `/health` | |
+//!
+//! Each protocol has faults and oddities in its own form: the `error-event` of DashScope is an event
+//! named `error`, its `error-body` has code and message at the top. Where a protocol has no such
+//! form (nothing of DashScope's is called `object`), the answer is plain.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -48,8 +62,12 @@ pub mod clock;
 mod config;
 pub mod fault;
 mod http;
+mod image;
 pub mod profile;
 mod server;
+mod signature;
+mod template;
+mod tokens;
 mod truth;
 mod wire;
 
@@ -60,7 +78,7 @@ use std::path::PathBuf;
 pub use config::SimConfig;
 pub use fault::{Fault, FaultRule, When};
 pub use profile::{Profile, Spread, SpreadKind};
-pub use server::{Simulator, bind, serve};
+pub use server::{Prepared, Simulator, bind, serve};
 
 /// Why a simulated server could not be set up or completed.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +99,18 @@ pub enum SimError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// The tokenizer or its chat template cannot be used.
+    #[error(
+        "cannot use the tokenizer {}: {message}; allowed are a tokenizer.json and a directory that \
+         holds one",
+        path.display()
+    )]
+    Tokenizer {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why not.
+        message: String,
     },
     /// A thread or its runtime cannot be started.
     #[error("cannot run the simulated server: {source}")]

@@ -19,12 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::SimError;
 use crate::answer::{Player, Then, respond};
-use crate::clock::{monotonic_ns, wall_seconds};
+use crate::clock::{monotonic_ns, wall_ms, wall_seconds};
 use crate::config::SimConfig;
 use crate::fault::pick;
 use crate::http::{self, Inbox, ReadError};
+use crate::tokens::{Counter, Encoder};
 use crate::truth::{Line, TruthLog};
-use crate::wire::{Answer, Endpoint, Refusal, Request};
+use crate::wire::tokenize::{detokenize, tokenize};
+use crate::wire::{
+    Answer, CONTEXT_TOKENS, Protocol, Refusal, dashscope, openai, protocol_of, zhipu,
+};
 
 /// Connections that may wait to be accepted; the operating system may lower it.
 const BACKLOG: u32 = 16_384;
@@ -42,6 +46,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Shared {
     config: SimConfig,
+    counter: Counter,
     slots: Option<Semaphore>,
     truth: Option<SyncSender<Line>>,
     requests: Arc<AtomicU64>,
@@ -67,25 +72,51 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, SimError> {
     listen().map_err(|source| SimError::Bind { address, source })
 }
 
+/// Settings that were found usable, with the tokenizer that they name.
+#[derive(Debug)]
+pub struct Prepared {
+    config: SimConfig,
+    counter: Counter,
+}
+
+impl Prepared {
+    /// Checks the settings and loads the tokenizer, if they name one; a large one takes a second.
+    ///
+    /// # Errors
+    /// When a number is unusable, or the tokenizer or its template cannot be read.
+    pub fn new(config: SimConfig) -> Result<Self, SimError> {
+        config.profile.check()?;
+        let encoder = match &config.tokenizer {
+            None => None,
+            Some(path) => Some(Encoder::load(path).map_err(|error| SimError::Tokenizer {
+                path: path.clone(),
+                message: error.to_string(),
+            })?),
+        };
+        let counter = Counter::new(encoder, config.image_tokens.into());
+        Ok(Prepared { config, counter })
+    }
+}
+
 /// Serves until `shutdown` is cancelled; then drops all connections and completes the truth log.
 ///
 /// # Errors
-/// When the settings are unusable, or the truth log cannot be created or written.
+/// When the truth log cannot be created or written, or a thread cannot be had.
 pub async fn serve(
     listener: TcpListener,
-    config: SimConfig,
+    prepared: Prepared,
     shutdown: CancellationToken,
 ) -> Result<(), SimError> {
-    serve_counting(listener, config, shutdown, Arc::default()).await
+    serve_counting(listener, prepared, shutdown, Arc::default()).await
 }
 
 async fn serve_counting(
     listener: TcpListener,
-    config: SimConfig,
+    prepared: Prepared,
     shutdown: CancellationToken,
     requests: Arc<AtomicU64>,
 ) -> Result<(), SimError> {
-    config.profile.check()?;
+    let Prepared { config, counter } = prepared;
     raise_open_files();
     let truth = config
         .truth_log
@@ -101,6 +132,7 @@ async fn serve_counting(
             .map(|slots| Semaphore::new(slots.get().min(Semaphore::MAX_PERMITS))),
         truth: truth.as_ref().map(TruthLog::sender),
         config,
+        counter,
         requests,
     });
 
@@ -240,12 +272,10 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
                 }
             }
             Err(ReadError::Gone) => return,
-            Err(ReadError::Refused(refusal)) => {
-                let body = refusal.body();
-                if respond(&stream, refusal.status, "", &body, false)
-                    .await
-                    .is_ok()
-                {
+            Err(ReadError::Refused { status, message }) => {
+                // No path is known yet, and so no protocol.
+                let body = openai::CHAT.refusal(&Refusal::new(status, message), "");
+                if respond(&stream, status, "", &body, false).await.is_ok() {
                     linger(stream).await;
                 }
                 return;
@@ -266,25 +296,72 @@ async fn linger(mut stream: TcpStream) {
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-async fn answer(stream: &TcpStream, shared: &Shared, request: http::Request) -> io::Result<Then> {
-    let keep_alive = request.keep_alive;
-    let refuse = async |refusal: Refusal, extra: &str| {
-        respond(stream, refusal.status, extra, &refusal.body(), keep_alive).await
-    };
-    let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
-    let (allowed, endpoint) = match path {
-        "/chat/completions" => ("POST", Some(Endpoint::Chat)),
-        "/completions" => ("POST", Some(Endpoint::Completions)),
-        "/models" | "/health" => ("GET", None),
-        _ => {
-            let message = format!(
-                "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/models \
-                 and /health",
-                request.path
-            );
-            return refuse(Refusal::new(404, message), "").await;
+/// What there is at a path.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Generate(&'static dyn Protocol),
+    Tokenize,
+    Detokenize,
+    Models,
+    Health,
+}
+
+impl Place {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/api/v1/services/aigc/text-generation/generation" => {
+                return Some(Place::Generate(&dashscope::TEXT));
+            }
+            "/api/v1/services/aigc/multimodal-generation/generation" => {
+                return Some(Place::Generate(&dashscope::MULTIMODAL));
+            }
+            "/api/paas/v4/chat/completions" => return Some(Place::Generate(&zhipu::Zhipu)),
+            _ => {}
         }
+        // DashScope serves OpenAI's interface under a name of its own.
+        let path = path.strip_prefix("/compatible-mode").unwrap_or(path);
+        match path.strip_prefix("/v1").unwrap_or(path) {
+            "/chat/completions" => Some(Place::Generate(&openai::CHAT)),
+            "/completions" => Some(Place::Generate(&openai::COMPLETIONS)),
+            "/tokenize" => Some(Place::Tokenize),
+            "/detokenize" => Some(Place::Detokenize),
+            "/models" => Some(Place::Models),
+            "/health" => Some(Place::Health),
+            _ => None,
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Place::Generate(_) | Place::Tokenize | Place::Detokenize => "POST",
+            Place::Models | Place::Health => "GET",
+        }
+    }
+}
+
+async fn answer(
+    stream: &TcpStream,
+    shared: &Arc<Shared>,
+    request: http::Request,
+) -> io::Result<Then> {
+    let keep_alive = request.keep_alive;
+    let protocol = protocol_of(&request.path);
+    let refuse = async |refusal: Refusal, extra: &str| {
+        let body = protocol.refusal(&refusal, &refused_id(protocol));
+        respond(stream, refusal.status, extra, &body, keep_alive).await
     };
+    let Some(place) = Place::at(&request.path) else {
+        let message = format!(
+            "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/models, \
+             /health, /tokenize, /detokenize, /compatible-mode/v1/chat/completions, \
+             /api/v1/services/aigc/text-generation/generation, \
+             /api/v1/services/aigc/multimodal-generation/generation and \
+             /api/paas/v4/chat/completions",
+            request.path
+        );
+        return refuse(Refusal::new(404, message), "").await;
+    };
+    let allowed = place.method();
     if request.method != allowed {
         let message = format!(
             "method {} is not allowed here, only {allowed}",
@@ -292,70 +369,106 @@ async fn answer(stream: &TcpStream, shared: &Shared, request: http::Request) -> 
         );
         return refuse(Refusal::new(405, message), &format!("allow: {allowed}\r\n")).await;
     }
-    if path == "/health" {
+    if matches!(place, Place::Health) {
         return respond(stream, 200, "", b"{\"status\":\"ok\"}", keep_alive).await;
     }
-    if shared.config.api_key.is_some() && shared.config.api_key != request.bearer {
-        let message = "missing or wrong API key in the Authorization header";
-        return refuse(Refusal::new(401, message), "www-authenticate: Bearer\r\n").await;
+    if let Some(key) = &shared.config.api_key
+        && let Err(refusal) = protocol.admit(key, request.bearer.as_deref(), wall_ms())
+    {
+        return refuse(refusal, "www-authenticate: Bearer\r\n").await;
     }
-    if let Some(endpoint) = endpoint {
-        return generate(stream, shared, &request, endpoint).await;
+    let body = match place {
+        Place::Generate(protocol) => return generate(stream, shared, request, protocol).await,
+        Place::Tokenize => counted(shared, request, tokenize).await.1,
+        Place::Detokenize => counted(shared, request, detokenize).await.1,
+        Place::Models | Place::Health => Ok(models(&shared.config)),
+    };
+    match body {
+        Ok(body) => respond(stream, 200, "", &body, keep_alive).await,
+        Err(refusal) => refuse(refusal, "").await,
     }
-    let body = json!({"object": "list", "data": [{
-        "id": shared.config.model,
+}
+
+fn models(config: &SimConfig) -> Vec<u8> {
+    let models = json!({"object": "list", "data": [{
+        "id": config.model,
         "object": "model",
         "created": wall_seconds(),
         "owned_by": "evalscope-sim",
-        "max_model_len": 1 << 20,
+        "max_model_len": CONTEXT_TOKENS,
     }]});
-    respond(stream, 200, "", body.to_string().as_bytes(), keep_alive).await
+    models.to_string().into_bytes()
+}
+
+/// The id in errors of requests that have no number.
+fn refused_id(protocol: &dyn Protocol) -> String {
+    format!("{}-sim-refused", protocol.id_prefix())
+}
+
+/// Reads a body that may have to be tokenized: a long one on a thread of its own, so that the
+/// tokens of other answers are not late.
+async fn counted<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    request: http::Request,
+    read: impl FnOnce(&[u8], &Counter) -> T + Send + 'static,
+) -> (http::Request, T) {
+    if !shared.counter.takes_long(request.body.len()) {
+        let outcome = read(&request.body, &shared.counter);
+        return (request, outcome);
+    }
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || {
+        let outcome = read(&request.body, &shared.counter);
+        (request, outcome)
+    })
+    .await
+    .expect("counting does not panic, and nobody cancels it")
 }
 
 /// Answers a request to one of the generating endpoints.
 async fn generate(
     stream: &TcpStream,
-    shared: &Shared,
-    request: &http::Request,
-    endpoint: Endpoint,
+    shared: &Arc<Shared>,
+    request: http::Request,
+    protocol: &'static dyn Protocol,
 ) -> io::Result<Then> {
     let config = &shared.config;
     let request_read_ns = shared.truth.as_ref().map_or(0, |_| monotonic_ns());
-    let parsed = Request::parse(endpoint, &request.body).and_then(|parsed| {
-        if config.reject_stream_options && parsed.stream_options.is_some() {
-            return Err(Refusal {
-                status: 400,
-                message: "Unrecognized request argument supplied: stream_options".to_owned(),
-                param: Some("stream_options"),
-            });
+    let by_header = request.wants_events;
+    let (request, read) = counted(shared, request, move |body, counter| {
+        protocol.read(body, by_header, counter)
+    })
+    .await;
+    let read = read.and_then(|asked| {
+        if config.reject_stream_options && asked.stream_options.is_some() {
+            return Err(Refusal::of(
+                "stream_options",
+                "Unrecognized request argument supplied: stream_options",
+            ));
         }
-        Ok(parsed)
+        Ok(asked)
     });
-    let asked = match parsed {
+    let asked = match read {
         Ok(asked) => asked,
         Err(refusal) => {
-            let body = refusal.body();
+            let body = protocol.refusal(&refusal, &refused_id(protocol));
             return respond(stream, refusal.status, "", &body, request.keep_alive).await;
         }
     };
-    let stream_options = asked.stream_options.unwrap_or_default();
     let sequence = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (tokens, at_length) = config.profile.output_length(asked.max_tokens);
-    let prefix = match endpoint {
-        Endpoint::Chat => "chatcmpl",
-        Endpoint::Completions => "cmpl",
-    };
     let answer = Answer {
-        id: format!("{prefix}-sim-{sequence}"),
-        endpoint,
+        protocol,
+        id: format!("{}-sim-{sequence}", protocol.id_prefix()),
         model: asked.model.unwrap_or_else(|| config.model.clone()),
         created: wall_seconds(),
+        messages: asked.messages,
+        repeats: asked.repeats,
         prompt_tokens: asked.prompt_tokens,
         choices: asked.choices,
         tokens,
         at_length,
-        include_usage: stream_options.include_usage,
-        usage_in_each: stream_options.usage_in_each,
+        stream_options: asked.stream_options.unwrap_or_default(),
         fault: pick(
             &config.faults,
             config.fault_after,
@@ -395,8 +508,8 @@ impl Simulator {
     /// # Errors
     /// When the settings are unusable, or a port, a thread or the truth log cannot be had.
     pub fn start(config: SimConfig) -> Result<Self, SimError> {
-        config.profile.check()?;
-        if let Some(path) = &config.truth_log {
+        let prepared = Prepared::new(config)?;
+        if let Some(path) = &prepared.config.truth_log {
             // Fails here rather than in the thread, where nobody would see it.
             std::fs::File::create(path).map_err(|source| SimError::TruthLog {
                 path: path.clone(),
@@ -413,7 +526,7 @@ impl Simulator {
             .map_err(|source| SimError::Thread { source })?;
         let requests = Arc::new(AtomicU64::new(0));
         let shutdown = CancellationToken::new();
-        let served = serve_counting(listener, config, shutdown.clone(), Arc::clone(&requests));
+        let served = serve_counting(listener, prepared, shutdown.clone(), Arc::clone(&requests));
         let thread = std::thread::Builder::new()
             .name("sim".to_owned())
             .spawn(move || runtime.block_on(served))

@@ -1,0 +1,296 @@
+//! Owns the reading of requests, as far as protocols have it in common: fields, conversations and
+//! prompts, with the tokens that they count for.
+//!
+//! Must not know which field of which protocol is where.
+
+use serde_json::{Map, Value};
+
+use super::{CONTEXT_TOKENS, Refusal};
+use crate::image::{self, ImageError};
+use crate::template::{Conversation, Message};
+use crate::tokens::{CountError, Counter};
+
+/// Most choices of one answer.
+pub(super) const MOST_CHOICES: u64 = 128;
+
+/// The `stream_options` of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: bool,
+    /// vLLM's `continuous_usage_stats`.
+    pub(crate) usage_in_each: bool,
+}
+
+/// What a request asks for; all else in it is ignored, as a real server ignores most of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) model: Option<String>,
+    pub(crate) stream: bool,
+    pub(crate) stream_options: Option<StreamOptions>,
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) choices: u32,
+    pub(crate) prompt_tokens: u64,
+    /// Whether choices are messages rather than bare texts.
+    pub(crate) messages: bool,
+    /// Whether each event repeats all text before it.
+    pub(crate) repeats: bool,
+}
+
+impl From<CountError> for Refusal {
+    fn from(error: CountError) -> Self {
+        Refusal::new(400, error.to_string())
+    }
+}
+
+/// The fields of a JSON object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a>(&'a Map<String, Value>);
+
+/// Parses a request body.
+pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Refusal::new(400, "request body is not a JSON object")),
+        Err(error) => Err(Refusal::new(
+            400,
+            format!("request body is not JSON: {error}"),
+        )),
+    }
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(fields: &'a Map<String, Value>) -> Self {
+        Fields(fields)
+    }
+
+    /// An explicit null means the same as a missing field.
+    pub(super) fn get(self, name: &str) -> Option<&'a Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn flag(self, name: &'static str) -> Result<Option<bool>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Bool(on)) => Ok(Some(*on)),
+            Some(got) => Err(Refusal::of(
+                name,
+                format!("{name} must be a boolean, got {got}"),
+            )),
+        }
+    }
+
+    pub(super) fn count(self, name: &'static str, highest: u64) -> Result<Option<u32>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(got) => got
+                .as_u64()
+                .filter(|number| (1..=highest).contains(number))
+                .and_then(|number| u32::try_from(number).ok())
+                .map(Some)
+                .ok_or_else(|| {
+                    Refusal::of(
+                        name,
+                        format!("{name} must be from 1 to {highest}, got {got}"),
+                    )
+                }),
+        }
+    }
+
+    pub(super) fn text(self, name: &'static str) -> Result<Option<&'a str>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(got) => Err(Refusal::of(
+                name,
+                format!("{name} must be a string, got {got}"),
+            )),
+        }
+    }
+
+    pub(super) fn object(self, name: &'static str) -> Result<Option<Fields<'a>>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Fields(fields))),
+            Some(got) => Err(Refusal::of(
+                name,
+                format!("{name} must be an object, got {got}"),
+            )),
+        }
+    }
+
+    pub(super) fn model(self) -> Result<Option<String>, Refusal> {
+        Ok(self.text("model")?.map(str::to_owned))
+    }
+
+    pub(super) fn max_tokens(self, name: &'static str) -> Result<Option<u32>, Refusal> {
+        self.count(name, CONTEXT_TOKENS)
+    }
+
+    /// The `stream` and `stream_options` of OpenAI.
+    pub(super) fn stream(self) -> Result<(bool, Option<StreamOptions>), Refusal> {
+        let stream = self.flag("stream")?.unwrap_or(false);
+        let Some(options) = self.object("stream_options")? else {
+            return Ok((stream, None));
+        };
+        let options = StreamOptions {
+            include_usage: options.flag("include_usage")?.unwrap_or(false),
+            usage_in_each: options.flag("continuous_usage_stats")?.unwrap_or(false),
+        };
+        if !stream {
+            return Err(Refusal::of(
+                "stream_options",
+                "stream_options is only allowed when stream is true",
+            ));
+        }
+        Ok((stream, Some(options)))
+    }
+
+    /// The conversation in `messages`.
+    pub(super) fn conversation(self, content: Content) -> Result<Conversation<'a>, Refusal> {
+        let refused = |got: &str| {
+            Refusal::of(
+                "messages",
+                format!("messages must be a non-empty list of messages, got {got}"),
+            )
+        };
+        let Some(Value::Array(messages)) = self.get("messages") else {
+            return Err(refused("none"));
+        };
+        if messages.is_empty() {
+            return Err(refused("an empty list"));
+        }
+        let mut conversation = Conversation {
+            messages: Vec::with_capacity(messages.len()),
+            images: 0,
+            tools: self.get("tools"),
+            variables: self.get("chat_template_kwargs").and_then(Value::as_object),
+        };
+        for message in messages {
+            let Value::Object(fields) = message else {
+                return Err(refused(&message.to_string()));
+            };
+            let Some(role) = fields.get("role").and_then(Value::as_str) else {
+                return Err(refused("a message without a role"));
+            };
+            let texts = match fields.get("content") {
+                None | Some(Value::Null) => Vec::new(),
+                Some(Value::String(text)) => vec![text.as_str()],
+                Some(Value::Array(parts)) if content != Content::TextOnly => {
+                    let mut texts = Vec::new();
+                    for part in parts {
+                        match content.part(part)? {
+                            Part::Text(text) => texts.push(text),
+                            Part::Image => conversation.images += 1,
+                            Part::Other => {}
+                        }
+                    }
+                    texts
+                }
+                Some(Value::Array(_)) => {
+                    return Err(refused(
+                        "a content that is a list; only the multimodal-generation path takes lists",
+                    ));
+                }
+                Some(_) => return Err(refused("a content that is neither text nor parts")),
+            };
+            conversation.messages.push(Message {
+                role,
+                texts,
+                fields: Some(fields),
+            });
+        }
+        Ok(conversation)
+    }
+}
+
+/// What the content of a message may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Text or parts with a `type`.
+    Typed {
+        /// Whether an image may be base64 without a URL around it, as Zhipu has it.
+        bare_base64: bool,
+    },
+    /// Text or parts whose only key is their type, as DashScope has it.
+    Keyed,
+    TextOnly,
+}
+
+enum Part<'a> {
+    Text(&'a str),
+    Image,
+    /// Sound and the like; what it costs is any server's own affair.
+    Other,
+}
+
+impl Content {
+    fn part(self, part: &Value) -> Result<Part<'_>, Refusal> {
+        let refused = |message: String| Refusal::of("messages", message);
+        let image = |url: Option<&Value>, bare_base64: bool| {
+            let Some(url) = url.and_then(Value::as_str) else {
+                return Err(refused("an image part has no URL".to_owned()));
+            };
+            let checked = match image::check_url(url) {
+                Err(ImageError::Scheme { .. }) if bare_base64 => image::check_base64(url),
+                checked => checked,
+            };
+            checked
+                .map(|()| Part::Image)
+                .map_err(|error| refused(error.to_string()))
+        };
+        if let Content::Typed { bare_base64 } = self {
+            return match part["type"].as_str() {
+                Some("image_url") => image(part["image_url"].get("url"), bare_base64),
+                Some("text") => match part["text"].as_str() {
+                    Some(text) => Ok(Part::Text(text)),
+                    None => Err(refused("a text part has no text".to_owned())),
+                },
+                Some(_) => Ok(Part::Other),
+                None => Err(refused(format!("a part of a content has no type: {part}"))),
+            };
+        }
+        match (part.get("text"), part.get("image")) {
+            (Some(Value::String(text)), None) => Ok(Part::Text(text)),
+            (None, Some(url)) => image(Some(url), false),
+            (None, None) if part.is_object() => Ok(Part::Other),
+            _ => Err(refused(format!(
+                "a part of a content must be {{\"text\": TEXT}} or {{\"image\": URL}}, got {part}"
+            ))),
+        }
+    }
+}
+
+/// The tokens of all prompts of a completion, and how many prompts there are.
+pub(super) fn prompts(prompt: Option<&Value>, counter: &Counter) -> Result<(u64, u64), Refusal> {
+    let refused = || {
+        Refusal::of(
+            "prompt",
+            "prompt must be a text, a list of texts, a list of token ids, or a list of these lists",
+        )
+    };
+    let ids = |list: &[Value]| -> Option<Result<u64, Refusal>> {
+        if list.is_empty() || !list.iter().all(Value::is_u64) {
+            return None;
+        }
+        let tokens = counter.ids(list.iter().filter_map(Value::as_u64));
+        Some(tokens.map_err(Refusal::from))
+    };
+    match prompt {
+        Some(Value::String(text)) => Ok((counter.text(text)?, 1)),
+        Some(Value::Array(list)) if !list.is_empty() => {
+            if let Some(tokens) = ids(list) {
+                return Ok((tokens?, 1));
+            }
+            let mut tokens = 0;
+            for prompt in list {
+                tokens += match prompt {
+                    Value::String(text) => counter.text(text)?,
+                    Value::Array(list) => ids(list).ok_or_else(refused)??,
+                    _ => return Err(refused()),
+                };
+            }
+            Ok((tokens, list.len() as u64))
+        }
+        _ => Err(refused()),
+    }
+}

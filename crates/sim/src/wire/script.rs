@@ -1,0 +1,325 @@
+//! Owns the order of a stream's events and what they have in common: line ends, the lines before a
+//! payload, and the words.
+//!
+//! Must not know how any protocol writes a payload.
+
+use std::io::Write;
+
+use super::{Answer, Parts, TOOL};
+use crate::fault::Fault;
+
+/// What an event, just written by a [`Script`], means for the one who sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// Comes right before the first token.
+    Opening,
+    /// Carries tokens.
+    Tokens {
+        /// How many tokens of its choice it carries.
+        count: u32,
+        /// Whether it is the first event of a decoding step; the others (of the other choices)
+        /// are due at the same time.
+        new_step: bool,
+    },
+    /// Comes right after the last token.
+    Closing,
+}
+
+/// What one event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delta {
+    Role,
+    Tokens { at: u32, count: u32 },
+    Nothing,
+}
+
+/// One event of one choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(super) choice: u32,
+    pub(super) delta: Delta,
+    /// Whether it carries the reason why the choice ends.
+    pub(super) finish: bool,
+    /// Whether it is the last event with a choice in it.
+    pub(super) last: bool,
+}
+
+/// The state of a stream that protocols write from.
+#[derive(Debug, Clone)]
+pub(crate) struct Page<'a> {
+    pub(super) answer: &'a Answer,
+    /// What every payload begins with.
+    pub(super) opening: Vec<u8>,
+    pub(super) end_of_line: &'static str,
+    /// Two line ends.
+    blank_line: &'static str,
+    /// Events with a payload so far.
+    pub(super) events: u64,
+    /// Tokens of all choices so far.
+    pub(super) completion_tokens: u64,
+    pub(super) emitted_tokens: u32,
+}
+
+impl Page<'_> {
+    /// All of an event that comes before its payload, where events have no lines of their own.
+    pub(super) fn before_payload(&mut self, out: &mut Vec<u8>) {
+        let line = self.end_of_line;
+        match self.answer.fault {
+            Some(Fault::Comments) => {
+                write!(out, ": ping{line}{line}data: ").expect("a Vec takes all");
+            }
+            Some(Fault::EventIdLines) => {
+                write!(out, "event: message{line}id: {}{line}data: ", self.events)
+                    .expect("a Vec takes all");
+            }
+            Some(Fault::NoSpace) => out.extend_from_slice(b"data:"),
+            _ => out.extend_from_slice(b"data: "),
+        }
+        self.events += 1;
+    }
+
+    pub(super) fn text(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
+        for token in tokens {
+            out.extend_from_slice(self.answer.word(choice, token).as_bytes());
+        }
+    }
+
+    /// A list of one piece of a tool call. The pieces of the arguments, put together, are the JSON
+    /// text of `{"text":"…"}`.
+    pub(super) fn tool_piece(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
+        out.extend_from_slice(b"[{\"index\":0,");
+        let ends = tokens.end == self.emitted_tokens;
+        if tokens.start == 0 {
+            write!(
+                out,
+                "\"id\":\"call-{}\",\"type\":\"function\",\"function\":{{\"name\":\"{TOOL}\",\
+                 \"arguments\":\"{{\\\"text\\\":\\\"",
+                self.answer.id
+            )
+            .expect("a Vec takes all");
+        } else {
+            out.extend_from_slice(b"\"function\":{\"arguments\":\"");
+        }
+        self.text(out, choice, tokens);
+        if ends {
+            out.extend_from_slice(b"\\\"}");
+        }
+        out.extend_from_slice(b"\"}}]");
+    }
+}
+
+/// Most numbers here have one digit, and formatting one takes longer than all the rest.
+pub(super) fn number(out: &mut Vec<u8>, number: u32) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..=9) => out.push(b'0' + digit),
+        _ => write!(out, "{number}").expect("a Vec takes all"),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Prelude,
+    Role(u32),
+    Tokens { at: u32, choice: u32 },
+    Finish(u32),
+    Usage,
+    Error,
+    Done,
+    End,
+}
+
+/// The event stream of an [`Answer`], one event at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Script<'a> {
+    page: Page<'a>,
+    parts: Parts,
+    tokens_per_event: u32,
+    /// Where the broken event comes, until it came.
+    broken_at: Option<u32>,
+    phase: Phase,
+}
+
+impl<'a> Script<'a> {
+    pub(crate) fn new(answer: &'a Answer) -> Self {
+        let (end_of_line, blank_line) = match answer.fault {
+            // Split writes are to split this pair as well.
+            Some(Fault::Crlf | Fault::SplitUtf8) => ("\r\n", "\r\n\r\n"),
+            Some(Fault::Cr) => ("\r", "\r\r"),
+            _ => ("\n", "\n\n"),
+        };
+        Script {
+            page: Page {
+                answer,
+                opening: answer.protocol.opening(answer),
+                end_of_line,
+                blank_line,
+                events: 0,
+                completion_tokens: 0,
+                emitted_tokens: answer.emitted_tokens(),
+            },
+            parts: answer.protocol.parts(),
+            tokens_per_event: if answer.has(Fault::MultiToken) { 3 } else { 1 },
+            broken_at: answer.has(Fault::BrokenJson).then_some(answer.tokens / 2),
+            phase: Phase::Prelude,
+        }
+    }
+
+    /// Length of the whole stream in bytes.
+    pub(crate) fn length(&self) -> usize {
+        let mut rest = self.clone();
+        let mut buffer = Vec::new();
+        let mut length = 0;
+        while rest.write_next(&mut buffer).is_some() {
+            length += buffer.len();
+            buffer.clear();
+        }
+        length
+    }
+
+    /// Appends the next event to `out`; `None` at the end of the stream.
+    pub(crate) fn write_next(&mut self, out: &mut Vec<u8>) -> Option<Beat> {
+        let answer = self.page.answer;
+        loop {
+            match self.phase {
+                Phase::Prelude => {
+                    self.phase = if answer.messages && self.parts.roles {
+                        Phase::Role(0)
+                    } else {
+                        self.tokens_from(0)
+                    };
+                    if answer.has(Fault::RetryLine) {
+                        out.extend_from_slice(b"retry: 3000");
+                        self.blank_line(out);
+                        return Some(Beat::Opening);
+                    }
+                }
+                Phase::Role(choice) => {
+                    self.phase = if choice + 1 < answer.choices {
+                        Phase::Role(choice + 1)
+                    } else {
+                        self.tokens_from(0)
+                    };
+                    self.chunk(out, choice, Delta::Role, false);
+                    return Some(Beat::Opening);
+                }
+                Phase::Tokens { at, choice } => return Some(self.token_event(out, at, choice)),
+                Phase::Finish(choice) => {
+                    self.phase = if choice + 1 < answer.choices {
+                        Phase::Finish(choice + 1)
+                    } else {
+                        Phase::Usage
+                    };
+                    self.chunk(out, choice, Delta::Nothing, true);
+                    return Some(Beat::Closing);
+                }
+                Phase::Usage => {
+                    self.phase = Phase::Done;
+                    let unwanted =
+                        answer.has(Fault::NoUsage) || answer.has(Fault::UsageWithChoices);
+                    if self.parts.usage && answer.stream_options.include_usage && !unwanted {
+                        answer.protocol.usage_event(&mut self.page, out);
+                        self.blank_line(out);
+                        return Some(Beat::Closing);
+                    }
+                }
+                Phase::Error => {
+                    let goes_on = answer.protocol.error_event(&mut self.page, out);
+                    self.phase = if goes_on { Phase::Done } else { Phase::End };
+                    self.blank_line(out);
+                    return Some(Beat::Closing);
+                }
+                Phase::Done => {
+                    self.phase = Phase::End;
+                    if self.parts.done && !answer.has(Fault::NoDone) {
+                        self.page.before_payload(out);
+                        out.extend_from_slice(b"[DONE]");
+                        self.last_line(out);
+                        return Some(Beat::Closing);
+                    }
+                }
+                Phase::End => return None,
+            }
+        }
+    }
+
+    /// The phase in which token number `at` and all after it remain.
+    fn tokens_from(&self, at: u32) -> Phase {
+        if at < self.page.emitted_tokens {
+            return Phase::Tokens { at, choice: 0 };
+        }
+        match self.page.answer.fault {
+            Some(
+                Fault::Cut
+                | Fault::CutChunked
+                | Fault::Reset
+                | Fault::GarbageChunk
+                | Fault::Stall
+                | Fault::OversizedEvent,
+            ) => Phase::End,
+            Some(Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString) => Phase::Error,
+            // The content had it.
+            Some(Fault::FinishWithContent) if at > 0 => Phase::Usage,
+            _ => Phase::Finish(0),
+        }
+    }
+
+    fn token_event(&mut self, out: &mut Vec<u8>, at: u32, choice: u32) -> Beat {
+        let answer = self.page.answer;
+        if self.broken_at == Some(at) {
+            self.broken_at = None;
+            answer.protocol.broken_event(&mut self.page, out);
+            self.blank_line(out);
+            return if at == 0 {
+                Beat::Opening
+            } else {
+                Beat::Closing
+            };
+        }
+        let count = self.tokens_per_event.min(self.page.emitted_tokens - at);
+        self.phase = if choice + 1 < answer.choices {
+            Phase::Tokens {
+                at,
+                choice: choice + 1,
+            }
+        } else {
+            self.tokens_from(at + count)
+        };
+        self.page.completion_tokens += u64::from(count);
+        let finish = answer.has(Fault::FinishWithContent) && at + count == self.page.emitted_tokens;
+        self.chunk(out, choice, Delta::Tokens { at, count }, finish);
+        Beat::Tokens {
+            count,
+            new_step: choice == 0,
+        }
+    }
+
+    fn chunk(&mut self, out: &mut Vec<u8>, choice: u32, delta: Delta, finish: bool) {
+        let answer = self.page.answer;
+        let last = finish && choice + 1 == answer.choices;
+        let chunk = Chunk {
+            choice,
+            delta,
+            finish,
+            last,
+        };
+        answer.protocol.chunk(&mut self.page, out, &chunk);
+        if last && !self.parts.done {
+            self.last_line(out);
+        } else {
+            self.blank_line(out);
+        }
+    }
+
+    fn blank_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.page.blank_line.as_bytes());
+    }
+
+    /// The line ends of the stream's last event.
+    fn last_line(&self, out: &mut Vec<u8>) {
+        if self.page.answer.has(Fault::NoBlankEnd) {
+            out.extend_from_slice(self.page.end_of_line.as_bytes());
+        } else {
+            self.blank_line(out);
+        }
+    }
+}

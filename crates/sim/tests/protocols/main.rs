@@ -1,0 +1,9 @@
+//! Speaks the protocols other than plain OpenAI to the simulated server, over plain sockets: no HTTP
+//! client that could forgive a mistake.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod dashscope;
+mod raw;
+mod tokens;
+mod zhipu;
