@@ -3,7 +3,7 @@
 //! It must not know what a combination of flags means: that is `resolve`'s.
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,6 +91,10 @@ fn nearest_flag(error: &clap::Error) -> Option<String> {
 pub(crate) enum Api {
     /// OpenAI chat completions or completions, as the URL says.
     Openai,
+    /// Alibaba Cloud's DashScope: its native protocol, or its OpenAI-compatible one, as the URL says.
+    Dashscope,
+    /// Zhipu's chat API, v4. A key of the form id.secret signs a short-lived token.
+    Zhipu,
     /// The same, to a simulated server that is started for the run.
     LocalSim,
 }
@@ -99,14 +103,42 @@ pub(crate) enum Api {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Dataset {
-    /// JSON Lines with `question` (HC3-Chinese, `open_qa.jsonl`); needs --dataset-path.
+    /// Questions, mostly short: field `question` of JSON Lines (HC3-Chinese).
     Openqa,
-    /// JSON list or lines with `instruction` (LongAlpaca-12k); needs --dataset-path.
+    /// Long prompts: field `instruction` of a JSON list, JSON Lines or Parquet (LongAlpaca-12k).
     Longalpaca,
     /// Each line a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
     LineByLine,
+    /// Random text of exact length; needs --tokenizer-path.
+    Random,
+    /// The same with random pictures; needs --tokenizer-path.
+    RandomVl,
+    /// Photographs with captions.
+    Flickr8k,
+    /// Pictures with instructions.
+    KontextBench,
+    /// Chinese conversations, each with its whole history.
+    ShareGptZh,
+    /// English conversations, each with its whole history.
+    ShareGptEn,
+    /// Prompts of 1, 6144, 14336 and 30720 characters, two of each, for a table of speeds.
+    SpeedBenchmark,
+    /// Prompts of 63488 and 129024 characters, likewise.
+    SpeedBenchmarkLong,
     /// 100 built-in prompts, English and Chinese, short to long.
     Sample,
+}
+
+/// A hub of data sets and models.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
+pub(crate) enum DataSource {
+    /// modelscope.cn.
+    Modelscope,
+    /// huggingface.co.
+    Huggingface,
+    /// Nothing is fetched.
+    Local,
 }
 
 /// Which bodies the database keeps.
@@ -127,8 +159,9 @@ pub(crate) struct ServerArgs {
     #[arg(value_name = "URL", conflicts_with = "url")]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the endpoint; by default `http://127.0.0.1:8877/v1/chat/completions`. Without a known
-    /// ending it is completed: `http://host:8000` becomes `http://host:8000/v1/chat/completions`.
+    /// URL of the endpoint; by default `http://127.0.0.1:8877/v1/chat/completions`, or the API's own.
+    /// Without a known ending it is completed: `http://host:8000` becomes
+    /// `http://host:8000/v1/chat/completions`.
     #[arg(long)]
     pub(crate) url: Option<String>,
 
@@ -218,14 +251,61 @@ pub(crate) struct LoadArgs {
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Prompts")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that is typed or not"
+)]
 pub(crate) struct PromptArgs {
     /// Where prompts come from.
     #[arg(long, value_enum, default_value = "openqa")]
     pub(crate) dataset: Dataset,
 
-    /// File of the data set.
+    /// File or folder of the data set, instead of fetching it.
     #[arg(long, value_name = "PATH")]
     pub(crate) dataset_path: Option<PathBuf>,
+
+    /// Where data sets and tokenizers are fetched from. [default: modelscope; huggingface where
+    /// `HF_ENDPOINT` is set]
+    #[arg(long, value_enum)]
+    pub(crate) data_source: Option<DataSource>,
+
+    /// Tokenizer: a folder with tokenizer.json, the file itself, or a hub's id such as
+    /// Qwen/Qwen2.5-0.5B-Instruct. For random prompts, for lengths in tokens, and to count what the
+    /// server does not tell.
+    #[arg(long, value_name = "PATH_OR_ID")]
+    pub(crate) tokenizer_path: Option<String>,
+
+    /// Send prompts as ids of tokens, to /v1/completions; needs --tokenizer-path.
+    #[arg(long)]
+    pub(crate) tokenize_prompt: bool,
+
+    /// Random tokens that begin every prompt of a run, on top of its length; for random data sets.
+    #[arg(long, value_name = "TOKENS", default_value = "0")]
+    pub(crate) prefix_length: u64,
+
+    /// Every run of a sweep takes the same prompts: the server's prefix cache will be warm.
+    #[arg(long)]
+    pub(crate) repeat_prompts: bool,
+
+    /// Pictures of each prompt of `random_vl`.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) image_num: u32,
+
+    /// Width of the pictures of `random_vl`, pixels.
+    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    pub(crate) image_width: u32,
+
+    /// Height of the pictures of `random_vl`, pixels.
+    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    pub(crate) image_height: u32,
+
+    /// Pixels of the pictures of `random_vl`: RGB, RGBA, L, LA, P, 1 or I;16. The file is a PNG.
+    #[arg(long, value_name = "MODE", default_value = "RGB")]
+    pub(crate) image_format: String,
+
+    /// Side of the square of a picture that is estimated as one token, pixels.
+    #[arg(long, value_name = "PIXELS", default_value = "28")]
+    pub(crate) image_patch_size: NonZeroU32,
 
     /// One prompt for all requests, or @FILE. Goes before --dataset.
     #[arg(long, value_name = "TEXT")]
@@ -236,12 +316,13 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_name = "JSON")]
     pub(crate) query_template: Option<String>,
 
-    /// Leave out prompts that are shorter, in characters.
-    #[arg(long, value_name = "CHARS", default_value = "0")]
+    /// Leave out prompts that are shorter: in tokens with --tokenizer-path, else in characters. For
+    /// random data sets the shortest prompt, in tokens.
+    #[arg(long, value_name = "LENGTH", default_value = "0")]
     pub(crate) min_prompt_length: usize,
 
-    /// Leave out prompts that are longer, in characters.
-    #[arg(long, value_name = "CHARS", default_value = "131072")]
+    /// Leave out prompts that are longer, likewise.
+    #[arg(long, value_name = "LENGTH", default_value = "131072")]
     pub(crate) max_prompt_length: usize,
 
     /// Send messages rather than a plain prompt. [default: when the URL ends in chat/completions]

@@ -3,6 +3,7 @@
 mod args;
 mod console;
 mod failure;
+mod fetch;
 mod habits;
 mod log;
 mod perf;
@@ -14,6 +15,7 @@ mod secrets;
 mod settings;
 mod sim;
 mod simulator;
+mod sources;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //!
 //! It must not know metric formulas or the wire.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,26 +12,29 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_channel::{Receiver, Sender};
+use evalscope_core::counting::TokenCounter;
+use evalscope_core::credential::Credential;
 use evalscope_core::engine::{
     self, Feed, HttpTransport, Progress, RunControl, RunSetup, SinkMessage,
 };
 use evalscope_core::plan::RunSpec;
-use evalscope_core::protocol::openai::OpenAiReader;
 use evalscope_core::protocol::{BodyBuilder, BodyRules};
-use evalscope_core::record::RecordBodies;
+use evalscope_core::record::{Exchange, RecordBodies};
 use evalscope_core::time::{RunClock, wall_ns};
-use evalscope_core::transport::{ReadStats, Reuse, Target, raise_open_files_limit};
+use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite};
 
 use crate::args::{Api, PerfArgs};
 use crate::failure::{self, Unfinished, hinted};
+use crate::fetch::Fetcher;
 use crate::log::Log;
 use crate::preflight::{self, Checked};
 use crate::progress::Display;
 use crate::resolve::{self, Resolved};
 use crate::simulator::Simulator;
+use crate::sources::Prompts;
 use crate::{console, secrets};
 use url::Url;
 
@@ -43,11 +47,12 @@ const SINK_CAPACITY: usize = 256;
 
 pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let mut resolved = resolve::resolve(args)?;
-    // a wrong file is found before anything is made or sent
-    let offset = resolved.plan.runs()[0].dataset_offset;
-    resolved.prompts.open(offset)?.next_prompt()?;
     let control = RunControl::default();
     listen_for_signals(control.clone())?;
+    let Some(prompts) = prepare_prompts(&mut resolved, &control)? else {
+        console::err("stopped before any load was sent");
+        return Ok(ExitCode::from(failure::INTERRUPTED));
+    };
 
     let simulator = start_simulator(&mut resolved)?;
     let target = Arc::new(target(&resolved, &resolved.url)?);
@@ -58,6 +63,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let mut invocation = Invocation {
         rules: resolved.bodies.clone(),
         resolved: &resolved,
+        prompts: &prompts,
         url: resolved.url.clone(),
         target,
         reuse: Reuse::WhileOpen,
@@ -74,10 +80,46 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// Fetch and load what the data set needs, and look at its first prompt: a
+/// wrong file is found before anything is made or sent. `None`: stopped.
+fn prepare_prompts(
+    resolved: &mut Resolved,
+    control: &RunControl,
+) -> anyhow::Result<Option<Prompts>> {
+    let fetcher = Fetcher {
+        source: resolved.hub,
+        variable: resolve::variable,
+        control,
+    };
+    let mut notes = Vec::new();
+    let prepared = resolved
+        .prompts
+        .clone()
+        .prepare(&fetcher, &mut |note| notes.push(note));
+    if control.stop.is_cancelled() {
+        return Ok(None);
+    }
+    let prompts = prepared?;
+    let offset = resolved.plan.runs()[0].dataset_offset;
+    prompts.open(offset, NonZeroUsize::MIN)?.next_item()?;
+    resolved.notes.extend(notes);
+    Ok(Some(prompts))
+}
+
 fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
+    let api = &resolved.bodies.api;
+    let headers = RequestHeaders {
+        fields: &resolved.headers,
+        stream: api.headers(true),
+        whole: api.headers(false),
+        renewed: resolved
+            .signing_key
+            .clone()
+            .map(|key| Box::new(key) as Box<dyn Credential>),
+    };
     Ok(Target::new(
         url,
-        &resolved.headers,
+        headers,
         &resolved.proxies,
         &resolved.trust,
     )?)
@@ -92,6 +134,7 @@ struct Ended {
 /// One command being carried out.
 struct Invocation<'a> {
     resolved: &'a Resolved,
+    prompts: &'a Prompts,
     /// Where requests go, after redirects.
     url: Url,
     /// How bodies are made, as learned from the test request.
@@ -231,7 +274,7 @@ impl Invocation<'_> {
             log,
             ..
         } = self;
-        let prompts = resolved.prompts.open(spec.dataset_offset)?;
+        let prompts = self.prompts.open(spec.dataset_offset, resolved.threads)?;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
@@ -254,13 +297,7 @@ impl Invocation<'_> {
             .name("evalscope-sqlite".to_owned())
             .spawn(move || database.run(records))
             .context("cannot start the thread that writes the database")?;
-        let (sink, tap) = if resolved.debug {
-            let (sink, seen) = async_channel::bounded(SINK_CAPACITY);
-            let tap = self.debug_tap(seen, to_database, clock)?;
-            (sink, Some(tap))
-        } else {
-            (to_database, None)
-        };
+        let (sink, taps) = self.taps(to_database, clock)?;
 
         let setup = RunSetup {
             spec: spec.clone(),
@@ -290,18 +327,18 @@ impl Invocation<'_> {
 
         if let Ok(outcome) = &outcome
             && outcome.rounds > 0
-            && resolved.prompts.name != "prompt"
+            && self.prompts.name != "prompt"
         {
             let text = format!(
                 "the data set `{}` is shorter than the run: it began again {} times, so the server's \
              prefix cache may be warm",
-                resolved.prompts.name, outcome.rounds
+                self.prompts.name, outcome.rounds
             );
             log.warn(&text);
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
         drop(sink);
-        if let Some(tap) = tap {
+        for tap in taps.into_iter().rev() {
             let _ = tap.join();
         }
         let written = writer
@@ -336,13 +373,13 @@ impl Invocation<'_> {
             target: Arc::clone(&self.target),
             reuse: self.reuse,
             timeouts: resolved.timeouts,
-            // what is to be logged has to be kept that long
-            record_bodies: if resolved.debug {
+            // what is to be logged or counted has to be kept that long
+            record_bodies: if resolved.debug || self.prompts.tokenizer.is_some() {
                 RecordBodies::All
             } else {
                 resolved.record_bodies
             },
-            reader: || Box::<OpenAiReader>::default(),
+            api: Arc::clone(&self.rules.api),
             clock,
             stats: Arc::new(
                 (0..threads)
@@ -361,12 +398,9 @@ impl Invocation<'_> {
             tool: Tool::this(),
             name: spec.name.clone(),
             model: resolved.model.clone(),
-            api: match resolved.api {
-                Api::Openai => "openai".to_owned(),
-                Api::LocalSim => "local_sim".to_owned(),
-            },
+            api: resolve::api_name(resolved.api).to_owned(),
             url: secrets::shown_url(&self.url),
-            dataset: resolved.prompts.name.clone(),
+            dataset: self.prompts.name.to_owned(),
             load: spec.clone(),
             settings: resolved.settings.clone(),
             started_at: rfc3339_local(&clock),
@@ -374,6 +408,30 @@ impl Invocation<'_> {
             record_bodies: resolved.record_bodies,
             stream: resolved.settings["stream"] == true,
         }
+    }
+
+    /// What stands between the slots and the database: where records go in, and
+    /// the threads behind it, the last one first.
+    fn taps(
+        &self,
+        to_database: Sender<SinkMessage>,
+        clock: RunClock,
+    ) -> anyhow::Result<(Sender<SinkMessage>, Vec<std::thread::JoinHandle<()>>)> {
+        let mut taps = Vec::new();
+        let mut sink = to_database;
+        if self.resolved.debug {
+            let (before, seen) = async_channel::bounded(SINK_CAPACITY);
+            taps.push(self.debug_tap(seen, sink, clock)?);
+            sink = before;
+        }
+        if let Some(counter) = self.counter() {
+            let (before, seen) = async_channel::bounded(SINK_CAPACITY);
+            taps.push(tap("evalscope-count", seen, sink, move |exchange| {
+                counter.count(exchange);
+            })?);
+            sink = before;
+        }
+        Ok((sink, taps))
     }
 
     /// Log every exchange on its way to the database, off the receiving path.
@@ -392,21 +450,43 @@ impl Invocation<'_> {
             .collect();
         let headers = headers.join(", ");
         let hidden = resolved.secrets.clone();
-        let work = move || {
-            while let Ok(message) = seen.recv_blocking() {
-                if let SinkMessage::Exchange(exchange) = &message {
-                    log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
-                }
-                if to_database.send_blocking(message).is_err() {
-                    break;
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name("evalscope-debug".to_owned())
-            .spawn(work)
-            .context("cannot start the thread of `--debug`")
+        tap("evalscope-debug", seen, to_database, move |exchange| {
+            log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
+        })
     }
+
+    /// What counts tokens that the server does not tell.
+    fn counter(&self) -> Option<TokenCounter> {
+        Some(TokenCounter {
+            tokenizer: Arc::clone(self.prompts.tokenizer.as_ref()?),
+            api: Arc::clone(&self.rules.api),
+            frame: self.prompts.frame,
+            image_patch: self.resolved.image_patch,
+        })
+    }
+}
+
+/// A thread that does something with each exchange on its way to the database.
+fn tap(
+    name: &str,
+    seen: Receiver<SinkMessage>,
+    next: Sender<SinkMessage>,
+    mut work: impl FnMut(&mut Exchange) + Send + 'static,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let pass_on = move || {
+        while let Ok(mut message) = seen.recv_blocking() {
+            if let SinkMessage::Exchange(exchange) = &mut message {
+                work(exchange);
+            }
+            if next.send_blocking(message).is_err() {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(pass_on)
+        .context("cannot start a thread that reads what came")
 }
 
 fn start_simulator(resolved: &mut Resolved) -> anyhow::Result<Option<Simulator>> {
@@ -452,11 +532,7 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     log.info(&format!(
         "model {}, api {}, {}",
         resolved.model,
-        if resolved.api == Api::LocalSim {
-            "local_sim"
-        } else {
-            "openai"
-        },
+        resolve::api_name(resolved.api),
         secrets::shown_url(&resolved.url)
     ));
     if let Some(proxy) = target.proxy() {
@@ -469,7 +545,7 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     }
     log.info(&format!(
         "data set {}, max_tokens {}, {} receiving thread{}",
-        resolved.prompts.name,
+        resolved.prompts.set.name(),
         match resolved.bodies.max_tokens {
             evalscope_core::protocol::MaxTokens::Fixed(n) => n.to_string(),
             evalscope_core::protocol::MaxTokens::Uniform(a, b) => format!("{a} to {b}"),
@@ -502,7 +578,7 @@ fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
 }
 
 fn log_exchange(
-    exchange: &evalscope_core::record::Exchange,
+    exchange: &Exchange,
     url: &str,
     headers: &str,
     hidden: &[String],

@@ -5,21 +5,27 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evalscope_core::dataset::{
-    LengthFilter, LineByLine, LongAlpaca, OpenQa, PromptSource, PromptStream, Sample, Single,
-};
+use evalscope_core::dataset::{Canvas, PixelMode, ShareGptLanguage};
 use evalscope_core::plan::{RunPlan, Sweep, Warmup};
-use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_core::protocol::dashscope::{self, Dashscope};
+use evalscope_core::protocol::zhipu::{self, Zhipu, ZhipuKey};
+use evalscope_core::protocol::{self, BodyRules, Endpoint, MaxTokens, OpenAi};
 use evalscope_core::record::RecordBodies;
 use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::args::{Api, Bodies, Dataset, GenerationArgs, PerfArgs, PromptArgs, ServerArgs};
+use evalscope_hub::Source;
+
+use crate::args::{
+    Api, Bodies, DataSource, Dataset, GenerationArgs, PerfArgs, PromptArgs, ServerArgs,
+};
 use crate::failure::hinted;
+use crate::sources::{Pictures, PromptPlan, Set};
 use crate::{secrets, settings};
 
 /// The URL when none is given: the reference tool's.
@@ -46,7 +52,13 @@ pub(crate) struct Resolved {
     pub(crate) timeouts: Timeouts,
     pub(crate) test_connection: bool,
     pub(crate) bodies: BodyRules,
-    pub(crate) prompts: Prompts,
+    pub(crate) prompts: PromptPlan,
+    /// The hub that files are fetched from; `None`: nothing is fetched.
+    pub(crate) hub: Option<Source>,
+    /// Side of the square of a picture that is estimated as one token, pixels.
+    pub(crate) image_patch: u32,
+    /// The key that signs, where the API wants that.
+    pub(crate) signing_key: Option<ZhipuKey>,
     pub(crate) threads: NonZeroUsize,
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
@@ -59,42 +71,6 @@ pub(crate) struct Resolved {
     pub(crate) notes: Vec<String>,
     /// Every setting, for the record; secrets are masked.
     pub(crate) settings: Value,
-}
-
-/// A data set that can be opened, once for each run.
-#[derive(Clone, Debug)]
-pub(crate) struct Prompts {
-    pub(crate) name: String,
-    source: SourceKind,
-    filter: LengthFilter,
-}
-
-#[derive(Clone, Debug)]
-enum SourceKind {
-    Single(String),
-    Sample,
-    OpenQa(PathBuf),
-    LongAlpaca(PathBuf),
-    LineByLine(PathBuf),
-}
-
-impl Prompts {
-    /// Open the data set and pass over what earlier runs have used.
-    pub(crate) fn open(&self, offset: u64) -> anyhow::Result<PromptStream> {
-        let source: Box<dyn PromptSource> = match &self.source {
-            SourceKind::Single(text) => Box::new(Single::new(text.clone())),
-            SourceKind::Sample => Box::new(Sample::default()),
-            SourceKind::OpenQa(path) => Box::new(OpenQa::open(path)?),
-            SourceKind::LongAlpaca(path) => Box::new(LongAlpaca::open(path)?),
-            SourceKind::LineByLine(path) => Box::new(LineByLine::open(path)?),
-        };
-        let mut stream = PromptStream::new(self.name.clone(), source, self.filter);
-        // one prompt has no next one, whatever the offset
-        if !matches!(self.source, SourceKind::Single(_)) {
-            stream.skip(offset)?;
-        }
-        Ok(stream)
-    }
 }
 
 /// Work out what the flags mean.
@@ -111,17 +87,30 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
     let model = model_of(&server)?;
     let chat = chat_template_choice(&prompts);
     let (url, endpoint) = url_of(&server, chat, &mut notes)?;
+    // ids are templated as the endpoint would have done it
+    let templated = endpoint == Endpoint::Chat;
+    let (url, endpoint) = for_plain_prompts(&server, &prompts, url, endpoint, &mut notes)?;
+    let signing_key = match (server.api, &server.api_key) {
+        (Api::Zhipu, Some(key)) => ZhipuKey::parse(key),
+        _ => None,
+    };
     let Headers {
         url,
         fields: headers,
         secrets,
     } = headers_of(&server, url)?;
     let seed = generation.seed.unwrap_or(0);
-    let bodies = body_rules(&generation, &prompts, &model, endpoint, seed)?;
+    let mut bodies = body_rules(&generation, &prompts, &model, endpoint, seed)?;
+    bodies.api = api_of(server.api, &url, &bodies.extra);
+    let prompt_plan = prompt_plan(&prompts, endpoint, templated, seed)?;
     let warmup = load.warmup_num;
+    let points = load.parallel.len();
     let plan = Sweep {
+        number: load
+            .number
+            .or_else(|| Some(vec![prompt_plan.set.whole()?; points])),
+        repeat_prompts: prompts.repeat_prompts,
         parallel: load.parallel,
-        number: load.number,
         rate: load.rate,
         warmup: if warmup > 0.0 && warmup < 1.0 {
             Warmup::Share(warmup)
@@ -165,7 +154,10 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
         },
         test_connection: !server.no_test_connection,
         bodies,
-        prompts: prompts_of(&prompts)?,
+        hub: hub_of(&prompts),
+        image_patch: prompts.image_patch_size.get(),
+        prompts: prompt_plan,
+        signing_key,
         threads: load.client_threads.unwrap_or(cores),
         record_bodies: match output.record_bodies {
             Bodies::All => RecordBodies::All,
@@ -227,7 +219,9 @@ fn url_of(
         ));
     }
     let text = match (server.api, typed) {
-        (Api::LocalSim, _) | (_, None) => DEFAULT_URL,
+        (Api::LocalSim, _) | (Api::Openai, None) => DEFAULT_URL,
+        (Api::Dashscope, None) => dashscope::DEFAULT_URL,
+        (Api::Zhipu, None) => zhipu::DEFAULT_URL,
         (_, Some(typed)) => typed,
     };
     let text = text.trim();
@@ -244,6 +238,18 @@ fn url_of(
     }
     url.set_fragment(None);
     let path = url.path().trim_end_matches('/').to_owned();
+    if server.api == Api::Dashscope && is_native(&path) {
+        if path.ends_with("/generation") {
+            url.set_path(&path);
+        } else {
+            url.set_path(dashscope::TEXT_PATH);
+            notes.push(format!(
+                "the URL was completed to {}",
+                secrets::shown_url(&url)
+            ));
+        }
+        return Ok((url, endpoint(chat.unwrap_or(true))));
+    }
     let chat_by_path = path.ends_with("/chat/completions");
     if chat_by_path || path.ends_with("/completions") {
         url.set_path(&path);
@@ -260,7 +266,8 @@ fn url_of(
         if path.ends_with(other) {
             return Err(hinted(
                 format!(
-                    "`--url {shown}` ends in `{other}`, which is no endpoint of `--api openai`"
+                    "`--url {shown}` ends in `{other}`, which is no endpoint of `--api {}`",
+                    api_name(server.api)
                 ),
                 "give a URL that ends in /chat/completions or /completions",
             ));
@@ -272,7 +279,9 @@ fn url_of(
     } else {
         "completions"
     };
-    let completed = if path.is_empty() {
+    let completed = if path.is_empty() && server.api == Api::Zhipu {
+        format!("/api/paas/v4/{suffix}")
+    } else if path.is_empty() {
         format!("/v1/{suffix}")
     } else {
         format!("{path}/{suffix}")
@@ -283,6 +292,96 @@ fn url_of(
         secrets::shown_url(&url)
     ));
     Ok((url, endpoint(chat)))
+}
+
+/// A path of DashScope's own protocol, or none at all; the others are those of
+/// its OpenAI-compatible one.
+fn is_native(path: &str) -> bool {
+    path.ends_with("/generation") || matches!(path, "" | "/api" | "/api/v1")
+}
+
+/// The name of an API as it is typed.
+pub(crate) fn api_name(api: Api) -> &'static str {
+    match api {
+        Api::Openai => "openai",
+        Api::Dashscope => "dashscope",
+        Api::Zhipu => "zhipu",
+        Api::LocalSim => "local_sim",
+    }
+}
+
+/// The protocol that is spoken with a URL.
+fn api_of(api: Api, url: &Url, extra: &Map<String, Value>) -> Arc<dyn protocol::Api> {
+    let path = url.path();
+    match api {
+        Api::Dashscope if is_native(path) => {
+            // models that only repeat the text so far are asked for it here
+            let said = extra
+                .get("incremental_output")
+                .or_else(|| extra.get("parameters")?.get("incremental_output"));
+            Arc::new(Dashscope {
+                incremental: said.and_then(Value::as_bool).unwrap_or(true),
+                form: dashscope::Form::of_path(path),
+            })
+        }
+        Api::Zhipu => Arc::new(Zhipu),
+        Api::Openai | Api::Dashscope | Api::LocalSim => Arc::new(OpenAi),
+    }
+}
+
+/// The URL and the shape of bodies where prompts must be plain: ids, and sets
+/// that measure the speed at a length, go to `/completions`.
+fn for_plain_prompts(
+    server: &ServerArgs,
+    prompts: &PromptArgs,
+    mut url: Url,
+    shape: Endpoint,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<(Url, Endpoint)> {
+    let speed = prompts.prompt.is_none()
+        && matches!(
+            prompts.dataset,
+            Dataset::SpeedBenchmark | Dataset::SpeedBenchmarkLong
+        );
+    if !prompts.tokenize_prompt && !speed {
+        return Ok((url, shape));
+    }
+    let why = if speed {
+        "the data set `speed_benchmark` sends plain prompts"
+    } else {
+        "`--tokenize-prompt` sends ids"
+    };
+    if !matches!(server.api, Api::Openai | Api::LocalSim) {
+        return Err(hinted(
+            format!(
+                "{why}, which `--api {}` does not take",
+                api_name(server.api)
+            ),
+            "use `--api openai` with a URL that ends in /v1/completions",
+        ));
+    }
+    if let Some(base) = url.path().strip_suffix("/chat/completions") {
+        let path = format!("{base}/completions");
+        url.set_path(&path);
+        notes.push(format!(
+            "{why}: requests go to {}",
+            secrets::shown_url(&url)
+        ));
+    }
+    Ok((url, Endpoint::Completions))
+}
+
+/// The hub of `--data-source`; where only Hugging Face's mirror is named, that
+/// is meant.
+fn hub_of(prompts: &PromptArgs) -> Option<Source> {
+    match prompts.data_source {
+        Some(DataSource::Local) => None,
+        Some(DataSource::Huggingface) => Some(Source::HuggingFace),
+        None if variable("HF_ENDPOINT").is_some_and(|value| !value.is_empty()) => {
+            Some(Source::HuggingFace)
+        }
+        Some(DataSource::Modelscope) | None => Some(Source::ModelScope),
+    }
 }
 
 fn endpoint(chat: bool) -> Endpoint {
@@ -346,6 +445,8 @@ fn headers_of(server: &ServerArgs, mut url: Url) -> anyhow::Result<Headers> {
     }
     if let Some(key) = server.api_key.as_ref().filter(|key| !key.is_empty()) {
         secrets.push(key.clone());
+        // a key of two parts is signed with, and its second part is the secret
+        secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
         set("Authorization", format!("Bearer {key}"));
     }
     secrets.extend(
@@ -425,6 +526,7 @@ fn body_rules(
         }
     };
     Ok(BodyRules {
+        api: Arc::new(OpenAi),
         endpoint,
         template,
         model: model.to_owned(),
@@ -450,63 +552,111 @@ fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
     }
 }
 
-fn prompts_of(args: &PromptArgs) -> anyhow::Result<Prompts> {
-    let filter = LengthFilter {
-        min_chars: args.min_prompt_length,
-        max_chars: args.max_prompt_length,
-    };
-    if filter.min_chars > filter.max_chars {
+/// The data set that was asked for; nothing is opened or fetched yet.
+fn prompt_plan(
+    args: &PromptArgs,
+    endpoint: Endpoint,
+    templated: bool,
+    seed: u64,
+) -> anyhow::Result<PromptPlan> {
+    let lengths = (args.min_prompt_length, args.max_prompt_length);
+    if lengths.0 > lengths.1 {
         return Err(hinted(
             format!(
                 "`--min-prompt-length {}` is above `--max-prompt-length {}`",
-                filter.min_chars, filter.max_chars
+                lengths.0, lengths.1
             ),
             "no prompt can be both: lower the one or raise the other",
         ));
     }
-    if let Some(text) = &args.prompt {
-        let text = text_or_file("--prompt", text)?;
-        return Ok(Prompts {
-            name: "prompt".to_owned(),
-            source: SourceKind::Single(text),
-            filter,
-        });
+    let set = match &args.prompt {
+        Some(text) => Set::Single(text_or_file("--prompt", text)?),
+        None => set_of(args, endpoint)?,
+    };
+    if matches!(set, Set::Random | Set::RandomVl(_)) && args.tokenizer_path.is_none() {
+        return Err(hinted(
+            format!(
+                "the data set `{}` needs `--tokenizer-path`: its prompts have a length in tokens",
+                set.name()
+            ),
+            "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
+        ));
     }
-    let file = |name: &str, what: &str| {
-        args.dataset_path.clone().ok_or_else(|| {
-            hinted(
-                format!("the data set `{name}` needs `--dataset-path`: {what}"),
-                "for a first try, `--dataset sample` needs no file",
-            )
-        })
-    };
-    let (name, source) = match args.dataset {
-        Dataset::Sample => ("sample", SourceKind::Sample),
-        Dataset::Openqa => {
-            let what = "JSON Lines with a field `question`, such as open_qa.jsonl of HC3-Chinese";
-            ("openqa", SourceKind::OpenQa(file("openqa", what)?))
+    if args.tokenize_prompt {
+        if args.tokenizer_path.is_none() {
+            return Err(hinted(
+                "`--tokenize-prompt` needs `--tokenizer-path`",
+                "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
+            ));
         }
-        Dataset::Longalpaca => {
-            let what =
-                "a JSON list or JSON Lines with a field `instruction`, such as LongAlpaca-12k";
-            (
-                "longalpaca",
-                SourceKind::LongAlpaca(file("longalpaca", what)?),
-            )
+        if matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench) {
+            return Err(hinted(
+                format!(
+                    "`--tokenize-prompt` sends ids, and the data set `{}` has pictures",
+                    set.name()
+                ),
+                "leave out `--tokenize-prompt`",
+            ));
         }
-        Dataset::LineByLine => {
-            let what = "a text file, one prompt a line";
-            (
-                "line_by_line",
-                SourceKind::LineByLine(file("line_by_line", what)?),
-            )
-        }
-    };
-    Ok(Prompts {
-        name: name.to_owned(),
-        source,
-        filter,
+    }
+    Ok(PromptPlan {
+        set,
+        path: args.dataset_path.clone(),
+        lengths,
+        prefix: args.prefix_length,
+        chat: templated,
+        as_ids: args.tokenize_prompt,
+        tokenizer: args.tokenizer_path.clone(),
+        seed,
     })
+}
+
+fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
+    let set = match args.dataset {
+        Dataset::Sample => Set::Sample,
+        Dataset::Openqa => Set::Openqa,
+        Dataset::Longalpaca => Set::Longalpaca,
+        Dataset::LineByLine => Set::LineByLine,
+        Dataset::ShareGptZh => Set::ShareGpt(ShareGptLanguage::Chinese),
+        Dataset::ShareGptEn => Set::ShareGpt(ShareGptLanguage::English),
+        Dataset::Flickr8k => Set::Flickr8k,
+        Dataset::KontextBench => Set::KontextBench,
+        Dataset::SpeedBenchmark => Set::SpeedBenchmark,
+        Dataset::SpeedBenchmarkLong => Set::SpeedBenchmarkLong,
+        Dataset::Random => Set::Random,
+        Dataset::RandomVl => {
+            let mode = PixelMode::parse(&args.image_format);
+            let canvas =
+                mode.and_then(|mode| Canvas::new(args.image_width, args.image_height, mode));
+            let canvas = canvas.map_err(|error| {
+                hinted(
+                    error.to_string(),
+                    "see `--image-format`, `--image-width` and `--image-height`",
+                )
+            })?;
+            Set::RandomVl(Pictures {
+                canvas,
+                each: args.image_num,
+            })
+        }
+    };
+    if args.dataset == Dataset::LineByLine && args.dataset_path.is_none() {
+        return Err(hinted(
+            "the data set `line_by_line` needs `--dataset-path`: a text file, one prompt a line",
+            "for a first try, `--dataset sample` needs no file",
+        ));
+    }
+    let pictures = matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench);
+    if pictures && endpoint == Endpoint::Completions {
+        return Err(hinted(
+            format!(
+                "the data set `{}` has pictures, which only chat endpoints take",
+                set.name()
+            ),
+            "give a URL that ends in /chat/completions",
+        ));
+    }
+    Ok(set)
 }
 
 fn text_or_file(flag: &str, value: &str) -> anyhow::Result<String> {
@@ -551,17 +701,18 @@ fn file_name(name: &str) -> String {
     }
 }
 
+/// A variable of the environment.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the reader of the environment"
 )]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn proxies() -> ProxyEnv {
     // lower case first: curl's order
-    let var = |name: &str| {
-        std::env::var(name)
-            .or_else(|_| std::env::var(name.to_ascii_uppercase()))
-            .ok()
-    };
+    let var = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
     ProxyEnv {
         http: var("http_proxy"),
         https: var("https_proxy"),

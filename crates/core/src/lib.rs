@@ -11,7 +11,11 @@
 
 pub mod time;
 
+pub mod credential;
+
 pub mod plan;
+
+pub mod tokens;
 
 pub mod dataset;
 
@@ -30,3 +34,5 @@ pub mod metrics;
 pub mod transport;
 
 pub mod engine;
+
+pub mod counting;

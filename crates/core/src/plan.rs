@@ -125,6 +125,8 @@ pub struct Sweep {
     pub sleep_interval_s: f64,
     /// `--seed`.
     pub seed: u64,
+    /// `--repeat-prompts`: every run begins at the first prompt.
+    pub repeat_prompts: bool,
 }
 
 /// Requests per run when nobody says how many.
@@ -226,7 +228,9 @@ impl Sweep {
                 seed: self.seed,
                 dataset_offset,
             });
-            dataset_offset += requests + warmup_requests;
+            if !self.repeat_prompts {
+                dataset_offset += requests + warmup_requests;
+            }
         }
         Ok(RunPlan {
             runs,
@@ -278,6 +282,7 @@ mod tests {
             duration_s: None,
             sleep_interval_s: 5.0,
             seed: 0,
+            repeat_prompts: false,
         }
     }
 
@@ -287,6 +292,14 @@ mod tests {
         let offsets: Vec<_> = plan.runs().iter().map(|r| r.dataset_offset).collect();
         assert_eq!(offsets, [0, 10, 30]);
         assert_eq!(plan.runs()[1].name, "parallel_10_number_20");
+    }
+
+    #[test]
+    fn unless_they_are_to_repeat_them() {
+        let mut sweep = sweep(&[1, 10], Some(&[10, 20]));
+        sweep.repeat_prompts = true;
+        let plan = sweep.expand().unwrap();
+        assert!(plan.runs().iter().all(|run| run.dataset_offset == 0));
     }
 
     #[test]

@@ -203,12 +203,25 @@ pub struct Usage {
     pub reasoning_tokens: Option<u64>,
 }
 
-/// Where a count of output tokens comes from.
+/// Token counts of our own, made with a tokenizer after the request had ended;
+/// `None`: not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedTokens {
+    /// Tokens of the prompt, with the chat template and an estimate of its
+    /// images.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of the whole generated text, without special tokens.
+    pub completion_tokens: Option<u64>,
+}
+
+/// Where a token count comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenSource {
     /// The server's `usage`.
     ServerUsage,
+    /// A tokenizer on our side: what the server should have counted.
+    LocalTokenizer,
     /// One token for each token-bearing event: an estimate.
     EventCount,
     /// Nothing is known.
@@ -221,6 +234,7 @@ impl TokenSource {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ServerUsage => "server_usage",
+            Self::LocalTokenizer => "local_tokenizer",
             Self::EventCount => "event_count",
             Self::Unknown => "unknown",
         }
@@ -363,6 +377,10 @@ pub struct RequestRecord {
     pub http_status: Option<u16>,
     /// Token counts of the server.
     pub usage: Usage,
+    /// Tokens that the prompt was to have, where a length was asked for.
+    pub asked_prompt_tokens: Option<u64>,
+    /// Token counts of our own.
+    pub counted: CountedTokens,
     /// Why generation ended, in the server's words.
     pub finish_reason: Option<String>,
     /// The answer's `id`, to find it in the server's log.
@@ -376,11 +394,24 @@ impl RequestRecord {
         self.failure.is_none()
     }
 
+    /// Tokens of the prompt, and who says so.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {
+        match (self.usage.prompt_tokens, self.counted.prompt_tokens) {
+            (Some(n), _) => (Some(n), TokenSource::ServerUsage),
+            (None, Some(n)) => (Some(n), TokenSource::LocalTokenizer),
+            (None, None) => (None, TokenSource::Unknown),
+        }
+    }
+
     /// Output tokens, and who says so.
     #[must_use]
     pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
         if let Some(n) = self.usage.completion_tokens {
             return (Some(n), TokenSource::ServerUsage);
+        }
+        if let Some(n) = self.counted.completion_tokens {
+            return (Some(n), TokenSource::LocalTokenizer);
         }
         if self.streamed {
             return (

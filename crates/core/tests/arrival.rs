@@ -13,8 +13,8 @@ use evalscope_core::http1::Head;
 use evalscope_core::record::ArrivalClock;
 use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_core::transport::{
-    Arrival, Line, ProxyEnv, ReadContext, ReadStats, ResponseHandler, Reuse, SendTimes, Target,
-    Timeouts, TimestampBeacon, TlsTrust,
+    Arrival, Line, ProxyEnv, ReadContext, ReadStats, RequestHeaders, ResponseHandler, Reuse,
+    SendTimes, Target, Timeouts, TimestampBeacon, TlsTrust,
 };
 
 /// A server that writes each piece when told to, and says when it has.
@@ -89,7 +89,13 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
     let server = commanded();
     let first = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
     server.write.send(first).unwrap();
-    let target = Target::new(&server.url, &[], &ProxyEnv::default(), &TlsTrust::default()).unwrap();
+    let target = Target::new(
+        &server.url,
+        RequestHeaders::default(),
+        &ProxyEnv::default(),
+        &TlsTrust::default(),
+    )
+    .unwrap();
     let clock = RunClock::start();
     let stats = Arc::new(ReadStats::default());
     let mut late = Late {
@@ -111,7 +117,9 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
             context,
         );
         let mut times = SendTimes::default();
-        line.send(b"{}", &mut times, &mut late).await.unwrap();
+        line.send(b"{}", false, &mut times, &mut late)
+            .await
+            .unwrap();
         assert!(times.write_begun <= times.write_done);
         assert!(times.connected <= times.write_begun);
     });

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Modules in reading order; each may use those above it. `transport` counts
 /// its bytes with a histogram of `metrics`, hence stands below it.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 14] = [
     "time",
+    "credential",
     "plan",
+    "tokens",
     "dataset",
     "record",
     "sse",
@@ -20,6 +22,7 @@ const ORDER: [&str; 11] = [
     "metrics",
     "transport",
     "engine",
+    "counting",
 ];
 
 /// Modules without clock, I/O and runtime.

@@ -6,8 +6,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use evalscope_core::protocol::openai::OpenAiReader;
-use evalscope_core::protocol::{AnswerReader, AnswerState};
+use evalscope_core::protocol::{AnswerState, AnswerText, Api, Dashscope, OpenAi, Zhipu};
 use evalscope_core::sse::Splitter;
 
 /// What a stream was understood to say.
@@ -21,9 +20,24 @@ struct Understood {
     state: AnswerState,
 }
 
-fn understood(body: &[u8], bytes_at_a_time: usize) -> Understood {
+/// The API that a transcript is of; its name begins with it.
+fn api_of(name: &str) -> Box<dyn Api> {
+    if name.starts_with("dashscope_") {
+        let incremental = !name.contains("cumulative");
+        Box::new(Dashscope {
+            incremental,
+            ..Dashscope::default()
+        })
+    } else if name.starts_with("zhipu_") {
+        Box::new(Zhipu)
+    } else {
+        Box::new(OpenAi)
+    }
+}
+
+fn understood(name: &str, body: &[u8], bytes_at_a_time: usize) -> Understood {
     let mut splitter = Splitter::default();
-    let mut reader = OpenAiReader::default();
+    let mut reader = api_of(name).reader();
     let mut seen = Understood::default();
     {
         let mut take = |name: &[u8], data: &[u8]| {
@@ -112,25 +126,61 @@ fn transcripts() -> Vec<(String, Vec<u8>)> {
 fn every_dialect_is_understood() {
     let mut text = String::new();
     for (name, body) in transcripts() {
-        text.push_str(&described(&name, &understood(&body, usize::MAX)));
+        text.push_str(&described(&name, &understood(&name, &body, usize::MAX)));
     }
     insta::assert_snapshot!(text);
 }
 
 #[test]
+fn all_of_the_text_is_read() {
+    let mut all = String::new();
+    for (name, body) in transcripts() {
+        if !name.starts_with("dashscope_") && !name.starts_with("zhipu_") {
+            continue;
+        }
+        let api = api_of(&name);
+        let mut text = AnswerText::default();
+        let mut splitter = Splitter::default();
+        splitter
+            .push(&body, |event| api.read_text(event.data, &mut text))
+            .unwrap();
+        for choice in &text.choices {
+            writeln!(all, "{name}: {:?} {:?}", choice.reasoning, choice.content).unwrap();
+        }
+    }
+    insta::assert_snapshot!(all, @r#"
+    dashscope_cumulative.txt: "" "Red, yellow and 蓝."
+    dashscope_error.txt: "" "Red"
+    dashscope_incremental.txt: "" "Red, yellow and 蓝."
+    dashscope_multimodal.txt: "" "A red square"
+    dashscope_reasoning.txt: "The用户 asks" "Red!"
+    dashscope_text.txt: "" "Red, yellow"
+    zhipu_chat.txt: "" "Red, yellow and 蓝"
+    "#);
+}
+
+#[test]
 fn the_size_of_reads_changes_nothing() {
     for (name, body) in transcripts() {
-        let whole = understood(&body, usize::MAX);
+        let whole = understood(&name, &body, usize::MAX);
         for bytes in [1, 2, 3, 7, 100] {
-            assert_eq!(understood(&body, bytes), whole, "{name}, {bytes} at a time");
+            assert_eq!(
+                understood(&name, &body, bytes),
+                whole,
+                "{name}, {bytes} at a time"
+            );
         }
         let windows: Vec<u8> = String::from_utf8(body)
             .unwrap()
             .replace("\r\n", "\n")
             .replace('\n', "\r\n")
             .into();
-        assert_eq!(understood(&windows, 1), whole, "{name}, with CRLF");
-        assert_eq!(understood(&windows, usize::MAX), whole, "{name}, with CRLF");
+        assert_eq!(understood(&name, &windows, 1), whole, "{name}, with CRLF");
+        assert_eq!(
+            understood(&name, &windows, usize::MAX),
+            whole,
+            "{name}, with CRLF"
+        );
     }
 }
 
@@ -138,7 +188,7 @@ fn the_size_of_reads_changes_nothing() {
 #[test]
 fn a_cut_gives_a_beginning() {
     for (name, body) in transcripts() {
-        let whole = understood(&body, usize::MAX);
+        let whole = understood(&name, &body, usize::MAX);
         let mut before = 0;
         for end in 0..body.len() {
             let mut splitter = Splitter::default();

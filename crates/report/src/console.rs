@@ -441,12 +441,45 @@ pub fn warnings(report: &RunReport, screen: Screen) -> String {
     text
 }
 
+/// How token counts of ours compare with the server's; empty where there are none.
+#[must_use]
+pub fn token_checks(report: &RunReport, screen: Screen) -> String {
+    let totals = &report.totals;
+    let mut text = String::new();
+    if let Some((asked, seen)) = totals.prompt_lengths.means() {
+        let lengths = &totals.prompt_lengths;
+        let line = format!(
+            "Prompt lengths: {} tokens asked, {} seen by the server on average; {} of {} exact, {} \
+             at most apart",
+            number(asked),
+            number(seen),
+            number(lengths.equal as f64),
+            number(lengths.requests as f64),
+            number(lengths.max_difference as f64)
+        );
+        text.push_str(&wrapped("", &line, screen.width));
+    }
+    if let Some((ours, theirs)) = totals.counted_output.means() {
+        let output = &totals.counted_output;
+        let line = format!(
+            "Output tokens: {} counted here, {} told by the server on average; {} of {} differ",
+            number(ours),
+            number(theirs),
+            number((output.requests - output.equal) as f64),
+            number(output.requests as f64)
+        );
+        text.push_str(&wrapped("", &line, screen.width));
+    }
+    text
+}
+
 /// Everything of one run: summary, verdict, percentiles, errors, warnings.
 #[must_use]
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
         percentiles(report, screen),
+        token_checks(report, screen),
         errors(report, screen),
         warnings(report, screen),
     ]

@@ -23,6 +23,13 @@ const TTFT_SHARE: f64 = 0.95;
 pub const TTFT_SHARE_MIN_EVENTS: usize = 8;
 /// New connections above this share cost latency that is not the server's.
 const NEW_CONNECTION_SHARE: f64 = 0.10;
+/// More prompts than this off their length are worth a word.
+const MISSED_LENGTHS: f64 = 0.01;
+/// Two tokenizers that agree are no further apart than this share, or than a
+/// token or two, which have no text.
+const COUNTS_APART: f64 = 0.05;
+/// See [`COUNTS_APART`].
+const COUNTS_APART_TOKENS: f64 = 2.0;
 /// Below this share of the asked rate the load was another one.
 const ACHIEVED_SHARE: f64 = 0.95;
 
@@ -85,6 +92,8 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<String> {
         estimated_tokens,
         unknown_tokens,
         unknown_prompt_tokens,
+        prompt_lengths,
+        counted_otherwise,
         new_connections,
         user_clock,
         clock_steps,
@@ -230,10 +239,38 @@ fn unknown_prompt_tokens(e: &Evidence<'_>) -> Option<String> {
     let unknown = e.totals.succeeded.saturating_sub(e.totals.input_known);
     let share = share(unknown, e.totals.succeeded).filter(|share| *share > 0.0)?;
     Some(format!(
-        "the server did not tell the prompt tokens of {} of the answers: \
+        "the prompt tokens of {} of the answers are unknown: \
          input and total throughput leave them out",
         percent(share)
     ))
+}
+
+fn prompt_lengths(e: &Evidence<'_>) -> Option<String> {
+    let lengths = &e.totals.prompt_lengths;
+    let missed = lengths.equal_share().map(|share| 1.0 - share);
+    let missed = missed.filter(|share| *share > MISSED_LENGTHS)?;
+    let (asked, seen) = lengths.means()?;
+    Some(format!(
+        "the server counted other tokens than were asked for in {} of the prompts: {asked:.1} \
+         asked, {seen:.1} seen on average, {} at most apart; is `--tokenizer-path` the \
+         server's tokenizer, with its chat template?",
+        percent(missed),
+        lengths.max_difference
+    ))
+}
+
+fn counted_otherwise(e: &Evidence<'_>) -> Option<String> {
+    let output = &e.totals.counted_output;
+    let (ours, theirs) = output.means()?;
+    let apart = (ours - theirs).abs();
+    (apart > COUNTS_APART * theirs && apart > COUNTS_APART_TOKENS).then(|| {
+        format!(
+            "the tokenizer here counts {ours:.1} output tokens where the server tells {theirs:.1}, \
+             over {} answers: `--tokenizer-path` is not the server's tokenizer, or the server \
+             counts tokens that have no text",
+            output.requests
+        )
+    })
 }
 
 fn new_connections(e: &Evidence<'_>) -> Option<String> {
@@ -279,7 +316,7 @@ fn clock_steps(e: &Evidence<'_>) -> Option<String> {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use evalscope_core::metrics::Distribution;
+    use evalscope_core::metrics::{Comparison, Distribution};
 
     use super::*;
 
@@ -445,6 +482,21 @@ mod tests {
             "unknown for 0.1 %",
         );
         one(|c| c.totals.input_known = 4, "99.6 % of the answers");
+        let compared = |ours, theirs| Comparison {
+            requests: 1000,
+            equal: 400,
+            ours,
+            theirs,
+            max_difference: 3,
+        };
+        one(
+            |c| c.totals.prompt_lengths = compared(100_000, 101_000),
+            "in 60 % of the prompts: 100.0 asked, 101.0 seen",
+        );
+        one(
+            |c| c.totals.counted_output = compared(90_000, 100_000),
+            "counts 90.0 output tokens where the server tells 100.0",
+        );
     }
 
     #[test]

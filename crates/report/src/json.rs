@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use evalscope_core::metrics::{ClientReport, Distribution, Metric, PERCENTILE_ROWS};
+use evalscope_core::metrics::{ClientReport, Comparison, Distribution, Metric, PERCENTILE_ROWS};
 use evalscope_core::plan::Pacing;
 use evalscope_core::record::TokenSource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -177,6 +177,41 @@ pub struct Tokens {
     pub reasoning: Option<u64>,
     /// Successes by where their count of output tokens comes from.
     pub sources: Sources,
+    /// Lengths of prompts, asked for against seen by the server; `null` where no length was asked
+    /// for, or none was told.
+    pub prompt_lengths: Option<Compared>,
+    /// Output tokens, counted with a tokenizer here against told by the server; `null` where there
+    /// is no request with both.
+    pub counted_output: Option<Compared>,
+}
+
+/// Two counts of the same tokens, over the successes that have both.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Compared {
+    /// Requests with both counts.
+    pub requests: u64,
+    /// Share of them where the two agree, 0 to 1.
+    pub equal_share: f64,
+    /// Mean of our count: asked for, or counted here.
+    pub ours_mean_tokens: f64,
+    /// Mean of the server's count.
+    pub server_mean_tokens: f64,
+    /// Greatest difference of one request.
+    pub max_difference_tokens: u64,
+}
+
+impl Compared {
+    fn of(comparison: &Comparison) -> Option<Self> {
+        let (ours_mean_tokens, server_mean_tokens) = comparison.means()?;
+        Some(Self {
+            requests: comparison.requests,
+            equal_share: comparison.equal_share()?,
+            ours_mean_tokens,
+            server_mean_tokens,
+            max_difference_tokens: comparison.max_difference,
+        })
+    }
 }
 
 /// Successes by where their count of output tokens comes from.
@@ -185,6 +220,8 @@ pub struct Tokens {
 pub struct Sources {
     /// The server's `usage`.
     pub server_usage: u64,
+    /// A tokenizer on the client's side, after the answer had ended.
+    pub local_tokenizer: u64,
     /// One token for each token-bearing event: an estimate.
     pub event_count: u64,
     /// Nothing is known.
@@ -313,9 +350,12 @@ impl<'a> RunResult<'a> {
                 reasoning: totals.reasoning_tokens,
                 sources: Sources {
                     server_usage: source(TokenSource::ServerUsage),
+                    local_tokenizer: source(TokenSource::LocalTokenizer),
                     event_count: source(TokenSource::EventCount),
                     unknown: source(TokenSource::Unknown),
                 },
+                prompt_lengths: Compared::of(&totals.prompt_lengths),
+                counted_output: Compared::of(&totals.counted_output),
             },
             finish_reasons: &totals.finish_reasons,
             errors: report

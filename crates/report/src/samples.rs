@@ -7,8 +7,8 @@ use evalscope_core::engine::SinkMessage;
 use evalscope_core::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
 use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{
-    ArrivalClock, Bodies, ConnectCost, EventLog, EventStamp, Exchange, Failure, FailureKind, Phase,
-    RequestRecord, RequestTimes, Texts, Usage,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Failure,
+    FailureKind, Phase, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 
@@ -118,6 +118,8 @@ pub(crate) fn success(index: u64) -> Exchange {
                 cached_tokens: Some(16),
                 reasoning_tokens: None,
             },
+            asked_prompt_tokens: None,
+            counted: CountedTokens::default(),
             finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
             response_id: Some(format!("chatcmpl-{index}")),
         },

@@ -1,14 +1,29 @@
 //! Owns `longalpaca`: items whose `instruction` is the prompt (LongAlpaca-12k),
-//! as one JSON list or as JSON Lines.
+//! as one JSON list, as JSON Lines or as Parquet.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::file_list::{files_of_split, read_error};
+use super::json_list::JsonList;
 use super::line_by_line::Lines;
-use super::{DatasetError, Prompt, PromptSource};
+use super::parquet_rows::{Column, ParquetRows, is_parquet};
+use super::{DatasetError, Item, Prompt, PromptSource};
+
+const COLUMNS: [Column; 1] = [Column {
+    names: &["instruction"],
+    required: true,
+}];
+
+/// The hub's file.
+const FILE_NAME: &str = "LongAlpaca-12k.json";
+
+/// Items of a list that are looked at when it is opened: a list of something
+/// else is found out before anything is sent.
+const CHECKED_AT_ONCE: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -18,78 +33,82 @@ pub struct LongAlpaca {
 
 #[derive(Debug)]
 enum Form {
-    /// The list is one value: its prompts have to be read at once.
-    List {
-        prompts: Vec<String>,
-        at: usize,
-    },
+    List(JsonList),
     Lines(Lines),
+    Parquet(ParquetRows),
 }
 
 impl LongAlpaca {
-    /// Open a file; its first character tells a list from lines.
+    /// Open a file, whose first characters tell which form it has; or a
+    /// directory: its Parquet files, or else the hub's `LongAlpaca-12k.json`.
     ///
     /// # Errors
-    /// When it cannot be read, or an item of the list lacks its field.
+    /// When it cannot be read, a Parquet file has no column `instruction`, or
+    /// one of the first items of a list lacks that field.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
-        let form = if begins_list(path)? {
-            Form::List {
-                prompts: read_list(path)?,
-                at: 0,
+        if path.is_dir() {
+            let files = files_of_split(path, ".parquet", "train")?;
+            if files.is_empty() {
+                return Self::open(&path.join(FILE_NAME));
             }
+            let form = Form::Parquet(ParquetRows::open(files, &COLUMNS)?);
+            return Ok(Self { form });
+        }
+        let form = if is_parquet(path)? {
+            Form::Parquet(ParquetRows::open(vec![path.to_owned()], &COLUMNS)?)
+        } else if begins_list(path)? {
+            Form::List(JsonList::open(path)?)
         } else {
             Form::Lines(Lines::open(path)?)
         };
-        Ok(Self { form })
+        let mut source = Self { form };
+        if matches!(source.form, Form::List(_)) {
+            for _ in 0..CHECKED_AT_ONCE {
+                source.next()?;
+            }
+            source.rewind()?;
+        }
+        Ok(source)
     }
 }
 
 impl PromptSource for LongAlpaca {
-    fn next(&mut self) -> Result<Option<Prompt>, DatasetError> {
-        match &mut self.form {
-            Form::List { prompts, at } => {
-                let prompt = prompts.get(*at).cloned().map(Prompt::Text);
-                *at += 1;
-                Ok(prompt)
-            }
-            Form::Lines(lines) => {
-                let Some(line) = lines.next()? else {
-                    return Ok(None);
-                };
-                match serde_json::from_str::<Value>(line) {
-                    Ok(item) => match instruction(&item) {
-                        Some(text) => Ok(Some(Prompt::Text(text))),
-                        None => Err(lines.error("no text field `instruction`".to_owned())),
-                    },
-                    Err(error) => {
-                        let error = format!("not JSON: {error}");
-                        Err(lines.error(error))
-                    }
-                }
-            }
-        }
+    fn next(&mut self) -> Result<Option<Item>, DatasetError> {
+        let read = match &mut self.form {
+            Form::List(list) => list.next()?.map(instruction),
+            Form::Lines(lines) => lines.next()?.map(|line| instruction(line.as_bytes())),
+            Form::Parquet(rows) => rows.next()?.map(|mut row| {
+                let bytes = row.pop().flatten().ok_or_else(no_instruction)?;
+                let text = std::str::from_utf8(bytes.data());
+                let text = text.map_err(|error| format!("`instruction` is not UTF-8: {error}"))?;
+                Ok(text.trim().to_owned())
+            }),
+        };
+        let read = read.transpose().map_err(|reason| match &self.form {
+            Form::List(list) => list.error(reason),
+            Form::Lines(lines) => lines.error(reason),
+            Form::Parquet(rows) => rows.error(reason),
+        })?;
+        Ok(read.map(|text| Prompt::Text(text).into()))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {
         match &mut self.form {
-            Form::List { at, .. } => {
-                *at = 0;
-                Ok(())
-            }
+            Form::List(list) => list.rewind(),
             Form::Lines(lines) => lines.rewind(),
+            Form::Parquet(rows) => rows.rewind(),
         }
     }
 }
 
-fn instruction(item: &Value) -> Option<String> {
-    Some(item.get("instruction")?.as_str()?.trim().to_owned())
+fn no_instruction() -> String {
+    "no text field `instruction`".to_owned()
 }
 
-fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> DatasetError + '_ {
-    |source| DatasetError::Read {
-        path: path.to_owned(),
-        source,
-    }
+fn instruction(item: &[u8]) -> Result<String, String> {
+    let item: Value = serde_json::from_slice(item).map_err(|error| format!("not JSON: {error}"))?;
+    let text = item.get("instruction").and_then(Value::as_str);
+    Ok(text.ok_or_else(no_instruction)?.trim().to_owned())
 }
 
 fn begins_list(path: &Path) -> Result<bool, DatasetError> {
@@ -103,22 +122,78 @@ fn begins_list(path: &Path) -> Result<bool, DatasetError> {
     Ok(false)
 }
 
-fn read_list(path: &Path) -> Result<Vec<String>, DatasetError> {
-    let text = std::fs::read_to_string(path).map_err(read_error(path))?;
-    let item_error = |place: String, reason: String| DatasetError::Item {
-        path: PathBuf::from(path),
-        place,
-        reason,
-    };
-    let items: Vec<Value> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| item_error(format!("line {}", error.line()), error.to_string()))?;
-    let read = |(i, item): (usize, &Value)| {
-        instruction(item).ok_or_else(|| {
-            item_error(
-                format!("item {}", i + 1),
-                "no text field `instruction`".to_owned(),
-            )
-        })
-    };
-    items.iter().enumerate().map(read).collect()
+#[cfg(test)]
+mod tests {
+    use super::super::parquet_rows::tests::{LONGALPACA, write_parquet};
+    use super::*;
+
+    fn texts(mut source: LongAlpaca) -> Vec<String> {
+        let mut texts = Vec::new();
+        for _ in 0..2 {
+            while let Some(item) = source.next().unwrap() {
+                texts.push(item.prompt.text());
+            }
+            source.rewind().unwrap();
+        }
+        texts
+    }
+
+    #[test]
+    fn every_form_gives_the_same_prompts_and_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("LongAlpaca-12k.json");
+        std::fs::write(
+            &list,
+            "[{\"instruction\": \" x \", \"output\": \"]\"},\n {\"instruction\": \"y\"}]",
+        )
+        .unwrap();
+        let lines = folder.path().join("a.jsonl");
+        std::fs::write(
+            &lines,
+            "{\"instruction\": \"x\\n\"}\n{\"instruction\": \"y\"}",
+        )
+        .unwrap();
+        let expected = ["x", "y", "x", "y"];
+        for path in [&list, &lines, folder.path()] {
+            assert_eq!(texts(LongAlpaca::open(path).unwrap()), expected);
+        }
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let parquet = data.join("train-00000-of-00001.parquet");
+        write_parquet(&parquet, LONGALPACA, &[&[Some(b" x ")], &[Some(b"y")]]);
+        for path in [&parquet, folder.path()] {
+            assert_eq!(texts(LongAlpaca::open(path).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn errors_name_file_item_and_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let error = || {
+            let error = LongAlpaca::open(&path).and_then(|mut source| {
+                while source.next()?.is_some() {}
+                Ok(())
+            });
+            let text = error.unwrap_err().to_string();
+            text.replace(&folder.path().display().to_string(), "DIR")
+        };
+        let many = "{\"instruction\": \"x\"},".repeat(20);
+        std::fs::write(&path, format!("[{many}{{}}]")).unwrap();
+        insta::assert_snapshot!(error(), @"DIR/f, item 21: no text field `instruction`");
+        std::fs::write(&path, format!("[{many}{{\"instruction\": \"x")).unwrap();
+        insta::assert_snapshot!(error(), @"DIR/f, item 21: the list is not closed: the file is cut off");
+        std::fs::write(&path, "{\"instruction\": 1}").unwrap();
+        insta::assert_snapshot!(error(), @"DIR/f, line 1: no text field `instruction`");
+        write_parquet(&path, LONGALPACA, &[&[Some(b"x"), None]]);
+        insta::assert_snapshot!(error(), @"DIR/f, row 2: no text field `instruction`");
+        write_parquet(&path, LONGALPACA, &[&[Some(b"\xff")]]);
+        insta::assert_snapshot!(error(), @"DIR/f, row 1: `instruction` is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0");
+        write_parquet(
+            &path,
+            "message m { optional binary prompt (UTF8); }",
+            &[&[Some(b"x")]],
+        );
+        insta::assert_snapshot!(error(), @"DIR/f, footer: no column `instruction`; there are `prompt`");
+    }
 }

@@ -3,24 +3,50 @@
 //!
 //! It must not know APIs, HTTP or timing.
 
+mod ahead;
+mod file_list;
+mod flickr8k;
+mod image_folder;
+mod image_parts;
+mod image_text;
+mod json_list;
+mod kontext_bench;
 mod line_by_line;
 mod longalpaca;
 mod openqa;
+mod parquet_rows;
+mod picture;
+mod random;
 mod sample;
+mod share_gpt;
 mod single;
+mod speed_benchmark;
 mod stream;
+mod tar_shards;
+mod token_length;
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use crate::tokens::TokenizerError;
+
+pub use ahead::{Ahead, Generator};
+pub use flickr8k::Flickr8k;
+pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
+pub use kontext_bench::KontextBench;
 pub use line_by_line::LineByLine;
 pub use longalpaca::LongAlpaca;
 pub use openqa::OpenQa;
+pub use picture::{Canvas, PictureError, PixelMode};
+pub use random::{Lengths, Random, RandomPrompts};
 pub use sample::{SAMPLE_PROMPTS, Sample};
+pub use share_gpt::{ShareGpt, ShareGptLanguage};
 pub use single::Single;
-pub use stream::{LengthFilter, PromptStream};
+pub use speed_benchmark::SpeedBenchmark;
+pub use stream::{Chars, LengthFilter, Measure, PromptStream};
+pub use token_length::{TokenLength, Tokenized, prompt_ids};
 
 /// What a request is about, before an API gives it its form.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +57,27 @@ pub enum Prompt {
     Messages(Vec<Value>),
     /// A request body of which only missing fields are filled in.
     Body(Map<String, Value>),
+    /// Ids of tokens, for servers that take them in place of a prompt.
+    TokenIds(Vec<u32>),
+}
+
+/// What a data set gives for one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// What the request is about.
+    pub prompt: Prompt,
+    /// Tokens of the prompt that were asked for, as the server should count
+    /// them; `None` where nobody asked for a length.
+    pub asked_tokens: Option<u64>,
+}
+
+impl From<Prompt> for Item {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            asked_tokens: None,
+        }
+    }
 }
 
 impl Prompt {
@@ -48,6 +95,7 @@ impl Prompt {
                     .unwrap_or_default()
                     .to_owned(),
             },
+            Self::TokenIds(_) => String::new(),
         }
     }
 
@@ -61,6 +109,7 @@ impl Prompt {
                 Some(messages) => messages.iter().map(content_chars).sum(),
                 None => self.text().chars().count(),
             },
+            Self::TokenIds(ids) => ids.len(),
         }
     }
 }
@@ -92,17 +141,23 @@ fn content_text(message: &Value) -> String {
 
 /// A data set: its prompts in order, again and again.
 pub trait PromptSource: fmt::Debug + Send {
-    /// The next prompt; `None` at the end.
+    /// The next item; `None` at the end.
     ///
     /// # Errors
     /// When the next item cannot be read or lacks what it must have.
-    fn next(&mut self) -> Result<Option<Prompt>, DatasetError>;
+    fn next(&mut self) -> Result<Option<Item>, DatasetError>;
 
     /// Go back to the beginning.
     ///
     /// # Errors
     /// When the data set cannot be opened again.
     fn rewind(&mut self) -> Result<(), DatasetError>;
+
+    /// Begin `n` items further on, where the source can do so without making
+    /// them; says whether it did.
+    fn jump(&mut self, _n: u64) -> bool {
+        false
+    }
 }
 
 /// Why a data set gives no prompt.
@@ -127,6 +182,9 @@ pub enum DatasetError {
         /// What is wrong.
         reason: String,
     },
+    /// A prompt cannot be made or counted with the tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// The data set holds nothing at all.
     #[error("the data set {name} is empty")]
     Empty {
@@ -135,7 +193,7 @@ pub enum DatasetError {
     },
     /// The length filters leave nothing.
     #[error(
-        "no prompt of the data set {name} is between {min} and {max} characters long: {short} are shorter, {long} are longer"
+        "no prompt of the data set {name} is between {min} and {max} {unit} long: {short} are shorter, {long} are longer"
     )]
     NothingFits {
         /// Its name or file.
@@ -144,6 +202,8 @@ pub enum DatasetError {
         min: usize,
         /// `--max-prompt-length`.
         max: usize,
+        /// What both count.
+        unit: &'static str,
         /// Prompts dropped as too short.
         short: u64,
         /// Prompts dropped as too long.

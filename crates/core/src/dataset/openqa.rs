@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::line_by_line::Lines;
-use super::{DatasetError, Prompt, PromptSource};
+use super::{DatasetError, Item, Prompt, PromptSource};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,13 +32,13 @@ impl OpenQa {
 }
 
 impl PromptSource for OpenQa {
-    fn next(&mut self) -> Result<Option<Prompt>, DatasetError> {
+    fn next(&mut self) -> Result<Option<Item>, DatasetError> {
         let Some(line) = self.lines.next()? else {
             return Ok(None);
         };
         let reason = match serde_json::from_str::<Value>(line) {
             Ok(item) => match item.get("question").and_then(Value::as_str) {
-                Some(question) => return Ok(Some(Prompt::Text(question.trim().to_owned()))),
+                Some(question) => return Ok(Some(Prompt::Text(question.trim().to_owned()).into())),
                 None => "no text field `question`".to_owned(),
             },
             Err(error) => format!("not JSON: {error}"),

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{DatasetError, Prompt, PromptSource};
+use super::{DatasetError, Item, Prompt, PromptSource};
 
 const TEXT: &str = include_str!("sample_prompts.jsonl");
 
@@ -11,7 +11,7 @@ const TEXT: &str = include_str!("sample_prompts.jsonl");
 pub const SAMPLE_PROMPTS: usize = 100;
 
 #[derive(Deserialize)]
-struct Item {
+struct Line {
     prompt: String,
 }
 
@@ -30,10 +30,10 @@ impl Default for Sample {
 }
 
 impl PromptSource for Sample {
-    fn next(&mut self) -> Result<Option<Prompt>, DatasetError> {
+    fn next(&mut self) -> Result<Option<Item>, DatasetError> {
         Ok(self.lines.next().map(|line| {
-            let item: Item = serde_json::from_str(line).expect("a test reads every line");
-            Prompt::Text(item.prompt)
+            let item: Line = serde_json::from_str(line).expect("a test reads every line");
+            Prompt::Text(item.prompt).into()
         }))
     }
 
@@ -54,6 +54,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         let (mut chinese, mut short, mut long) = (0, 0, 0);
         while let Some(prompt) = sample.next().unwrap() {
+            let prompt = prompt.prompt;
             let text = prompt.text();
             chinese += usize::from(text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)));
             short += usize::from(prompt.chars() < 100);

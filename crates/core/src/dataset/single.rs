@@ -1,6 +1,6 @@
 //! Owns `--prompt`: one text, for every request.
 
-use super::{DatasetError, Prompt, PromptSource};
+use super::{DatasetError, Item, Prompt, PromptSource};
 
 /// The same prompt, once a round.
 #[derive(Debug)]
@@ -18,9 +18,9 @@ impl Single {
 }
 
 impl PromptSource for Single {
-    fn next(&mut self) -> Result<Option<Prompt>, DatasetError> {
+    fn next(&mut self) -> Result<Option<Item>, DatasetError> {
         let given = std::mem::replace(&mut self.given, true);
-        Ok((!given).then(|| Prompt::Text(self.text.clone())))
+        Ok((!given).then(|| Prompt::Text(self.text.clone()).into()))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {

@@ -1,17 +1,50 @@
 //! Owns the endless stream of prompts that a run takes from: filtered by
 //! length, started at an offset, wrapped around when the data set is short.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
 
-use super::{DatasetError, Prompt, PromptSource};
+use super::{DatasetError, Item, Prompt, PromptSource};
 
-/// Which prompts are kept, by length in characters, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Says how long a prompt is.
+pub trait Measure: fmt::Debug + Send + Sync {
+    /// The length, in [`Measure::unit`]s.
+    fn length(&self, prompt: &Prompt) -> usize;
+
+    /// What is counted, in the plural.
+    fn unit(&self) -> &'static str;
+}
+
+/// Counts characters.
+#[derive(Clone, Copy, Debug)]
+pub struct Chars;
+
+impl Measure for Chars {
+    fn length(&self, prompt: &Prompt) -> usize {
+        prompt.chars()
+    }
+
+    fn unit(&self) -> &'static str {
+        "characters"
+    }
+}
+
+/// Which prompts are kept, by length, both ends included.
+#[derive(Clone, Debug)]
 pub struct LengthFilter {
     /// `--min-prompt-length`.
-    pub min_chars: usize,
+    pub min: usize,
     /// `--max-prompt-length`.
-    pub max_chars: usize,
+    pub max: usize,
+    /// What lengths count.
+    pub measure: Arc<dyn Measure>,
+}
+
+impl LengthFilter {
+    /// Whether everything passes, so that nothing needs to be measured.
+    fn is_open(&self) -> bool {
+        self.min == 0 && self.max == usize::MAX
+    }
 }
 
 /// A data set without end.
@@ -42,13 +75,13 @@ impl PromptStream {
         }
     }
 
-    /// The next prompt.
+    /// The next item.
     ///
     /// # Errors
     /// When an item cannot be read, or a whole round gave none that fits.
-    pub fn next_prompt(&mut self) -> Result<Prompt, DatasetError> {
+    pub fn next_item(&mut self) -> Result<Item, DatasetError> {
         loop {
-            let Some(prompt) = self.source.next()? else {
+            let Some(item) = self.source.next()? else {
                 if self.fitted == 0 {
                     return Err(self.nothing());
                 }
@@ -57,15 +90,19 @@ impl PromptStream {
                 self.rounds += 1;
                 continue;
             };
-            let chars = prompt.chars();
+            if self.filter.is_open() {
+                self.fitted += 1;
+                return Ok(item);
+            }
+            let length = self.filter.measure.length(&item.prompt);
             let first_round = u64::from(self.rounds == 0);
-            if chars < self.filter.min_chars {
+            if length < self.filter.min {
                 self.short += first_round;
-            } else if chars > self.filter.max_chars {
+            } else if length > self.filter.max {
                 self.long += first_round;
             } else {
                 self.fitted += 1;
-                return Ok(prompt);
+                return Ok(item);
             }
         }
     }
@@ -73,10 +110,13 @@ impl PromptStream {
     /// Pass over prompts that earlier runs have used.
     ///
     /// # Errors
-    /// As [`PromptStream::next_prompt`].
+    /// As [`PromptStream::next_item`].
     pub fn skip(&mut self, n: u64) -> Result<(), DatasetError> {
+        if self.filter.is_open() && self.source.jump(n) {
+            return Ok(());
+        }
         for _ in 0..n {
-            self.next_prompt()?;
+            self.next_item()?;
         }
         Ok(())
     }
@@ -100,8 +140,9 @@ impl PromptStream {
         }
         DatasetError::NothingFits {
             name,
-            min: self.filter.min_chars,
-            max: self.filter.max_chars,
+            min: self.filter.min,
+            max: self.filter.max,
+            unit: self.filter.measure.unit(),
             short: self.short,
             long: self.long,
         }
@@ -115,10 +156,17 @@ mod tests {
     use super::super::{LineByLine, LongAlpaca, OpenQa};
     use super::*;
 
-    const ALL: LengthFilter = LengthFilter {
-        min_chars: 0,
-        max_chars: 1000,
-    };
+    fn chars(min: usize, max: usize) -> LengthFilter {
+        LengthFilter {
+            min,
+            max,
+            measure: Arc::new(Chars),
+        }
+    }
+
+    fn all() -> LengthFilter {
+        chars(0, 1000)
+    }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -129,7 +177,7 @@ mod tests {
     fn texts(source: Box<dyn PromptSource>, filter: LengthFilter, n: usize) -> (Vec<String>, u64) {
         let mut stream = PromptStream::new("t".into(), source, filter);
         let texts = (0..n)
-            .map(|_| stream.next_prompt().unwrap().text())
+            .map(|_| stream.next_item().unwrap().prompt.text())
             .collect();
         (texts, stream.rounds())
     }
@@ -139,7 +187,7 @@ mod tests {
         let file = file("{\"question\": \" a \"}\n\n{\"question\":\"b\"}\n");
         let source = Box::new(OpenQa::open(file.path()).unwrap());
         assert_eq!(
-            texts(source, ALL, 5),
+            texts(source, all(), 5),
             (["a", "b", "a", "b", "a"].map(str::to_owned).to_vec(), 2)
         );
     }
@@ -150,7 +198,7 @@ mod tests {
             "plain\r\n[{\"role\":\"user\",\"content\":\"m\"}]\n{\"prompt\":\"b\",\"n\":2}\n[draft] {text}\n42",
         );
         let mut source = LineByLine::open(file.path()).unwrap();
-        let mut next = || source.next().unwrap().unwrap();
+        let mut next = || source.next().unwrap().unwrap().prompt;
         assert_eq!(next(), Prompt::Text("plain".into()));
         assert!(matches!(next(), Prompt::Messages(m) if m.len() == 1));
         assert!(matches!(next(), Prompt::Body(b) if b["n"] == 2));
@@ -166,12 +214,12 @@ mod tests {
         ] {
             let file = file(text);
             let source = Box::new(LongAlpaca::open(file.path()).unwrap());
-            assert_eq!(texts(source, ALL, 3).0, ["x", "y", "x"]);
+            assert_eq!(texts(source, all(), 3).0, ["x", "y", "x"]);
         }
     }
 
     fn error(mut stream: PromptStream) -> String {
-        stream.next_prompt().unwrap_err().to_string()
+        stream.next_item().unwrap_err().to_string()
     }
 
     #[test]
@@ -179,30 +227,24 @@ mod tests {
         let stream =
             |source: Box<dyn PromptSource>, filter| PromptStream::new("t".into(), source, filter);
         let bad = file("{\"question\":\"ok\"}\n{\"q\":1}\n");
-        let mut source = stream(Box::new(OpenQa::open(bad.path()).unwrap()), ALL);
-        source.next_prompt().unwrap();
+        let mut source = stream(Box::new(OpenQa::open(bad.path()).unwrap()), all());
+        source.next_item().unwrap();
         let text = error(source).replace(&bad.path().display().to_string(), "FILE");
         insta::assert_snapshot!(text, @"FILE, line 2: no text field `question`");
         let bad = file("[{\"instruction\":\"ok\"},{}]");
         let text = LongAlpaca::open(bad.path()).unwrap_err().to_string();
         insta::assert_snapshot!(text.replace(&bad.path().display().to_string(), "FILE"), @"FILE, item 2: no text field `instruction`");
         let empty = file("\n \n");
-        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path()).unwrap()), ALL)), @"the data set t is empty");
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path()).unwrap()), all())), @"the data set t is empty");
         let odd = file("a\nbb\nccccc\n");
-        let filter = LengthFilter {
-            min_chars: 3,
-            max_chars: 4,
-        };
+        let filter = chars(3, 4);
         insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(odd.path()).unwrap()), filter)), @"no prompt of the data set t is between 3 and 4 characters long: 2 are shorter, 1 are longer");
     }
 
     #[test]
     fn lengths_are_characters() {
         let file = file("你好\nabc\n");
-        let filter = LengthFilter {
-            min_chars: 0,
-            max_chars: 2,
-        };
+        let filter = chars(0, 2);
         let source = Box::new(LineByLine::open(file.path()).unwrap());
         assert_eq!(texts(source, filter, 2).0, ["你好", "你好"]);
     }

@@ -4,8 +4,8 @@
 use crate::http1::Head;
 use crate::protocol::AnswerReader;
 use crate::record::{
-    ArrivalClock, Bodies, EXCERPT_BYTES, EventLog, EventStamp, Exchange, Failure, FailureKind,
-    Phase, RecordBodies, RequestRecord, RequestTimes, Texts,
+    ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, EventLog, EventStamp, Exchange, Failure,
+    FailureKind, Phase, RecordBodies, RequestRecord, RequestTimes, Texts,
 };
 use crate::sse::{Event, Splitter};
 use crate::time::Timestamp;
@@ -31,6 +31,8 @@ pub struct Dispatch {
     pub stream: bool,
     /// Output was asked for.
     pub output_asked: bool,
+    /// Tokens that the prompt was to have.
+    pub asked_tokens: Option<u64>,
 }
 
 /// Collects one answer.
@@ -173,6 +175,8 @@ impl Collector {
             events: self.answer.events,
             http_status: self.head.as_ref().map(|head| head.status),
             usage: state.usage,
+            asked_prompt_tokens: dispatch.asked_tokens,
+            counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
             response_id: state.response_id,
         };

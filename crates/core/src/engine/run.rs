@@ -399,7 +399,7 @@ fn feed_jobs(
             if stop.is_cancelled() || error.is_some() {
                 break;
             }
-            match feed.prompts.next_prompt() {
+            match feed.prompts.next_item() {
                 Err(reason) => error = Some(reason),
                 Ok(prompt) => {
                     let job = Job {
@@ -559,6 +559,7 @@ pub fn probe(
         dispatched: clock.now(),
         stream: request.stream,
         output_asked: false,
+        asked_tokens: request.asked_tokens,
     };
     let context = transport.thread(0);
     let mut slot = transport.slot(&context);

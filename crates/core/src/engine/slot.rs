@@ -11,10 +11,10 @@ use super::collect::{Collector, Dispatch};
 use super::pace::Clock;
 use super::run::{PhaseRun, SharedRun};
 use super::{Progress, SinkMessage};
-use crate::protocol::{AnswerReader, PreparedRequest};
+use crate::protocol::{Api, PreparedRequest};
 use crate::record::{
-    ArrivalClock, Bodies, ConnectCost, EventLog, Exchange, Failure, FailureKind, RecordBodies,
-    RequestRecord, RequestTimes, Texts, Usage, masked,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, Failure, FailureKind,
+    RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
 };
 use crate::time::Timestamp;
 use crate::transport::{Line, ReadContext, Reuse, SendTimes, Target, Timeouts};
@@ -54,8 +54,8 @@ pub struct HttpTransport {
     pub reuse: Reuse,
     /// Which bodies are kept.
     pub record_bodies: RecordBodies,
-    /// Makes the reader of an answer.
-    pub reader: fn() -> Box<dyn AnswerReader>,
+    /// The API that is spoken.
+    pub api: Arc<dyn Api>,
     /// The run's clock.
     pub clock: crate::time::RunClock,
     /// Counters, one for each receiving thread.
@@ -85,7 +85,7 @@ impl Transport for HttpTransport {
             ),
             context: context.clone(),
             record_bodies: self.record_bodies,
-            reader: self.reader,
+            api: Arc::clone(&self.api),
             secrets: Arc::clone(&self.secrets),
         }
     }
@@ -97,7 +97,7 @@ pub struct HttpSlot {
     line: Line,
     context: ReadContext,
     record_bodies: RecordBodies,
-    reader: fn() -> Box<dyn AnswerReader>,
+    api: Arc<dyn Api>,
     secrets: Arc<Vec<String>>,
 }
 
@@ -115,10 +115,12 @@ impl Slot for HttpSlot {
         dispatch: Dispatch,
         abort: impl Future<Output = ()>,
     ) -> Exchange {
-        let mut collector = Collector::new((self.reader)(), self.record_bodies);
+        let mut collector = Collector::new(self.api.reader(), self.record_bodies);
         let mut sent = SendTimes::default();
         let result = {
-            let sending = self.line.send(&request.body, &mut sent, &mut collector);
+            let sending = self
+                .line
+                .send(&request.body, request.stream, &mut sent, &mut collector);
             tokio::select! {
                 biased;
                 result = sending => result,
@@ -184,6 +186,7 @@ pub(super) async fn serve<S: Slot, C: Clock>(
             dispatched,
             stream: job.request.stream,
             output_asked: job.request.output_asked,
+            asked_tokens: job.request.asked_tokens,
         };
         current.set(Some(dispatch));
         shared.progress.dispatched.fetch_add(1, Ordering::Relaxed);
@@ -238,6 +241,8 @@ pub(super) fn fallen(dispatch: Dispatch, now: Timestamp, progress: &Progress) ->
         events: EventLog::default(),
         http_status: None,
         usage: Usage::default(),
+        asked_prompt_tokens: dispatch.asked_tokens,
+        counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,
     };

@@ -201,7 +201,7 @@ impl Metric {
             Self::DecodeTokPerS => Some(1e9 / Self::Tpot.of_request(record)?),
             Self::Latency => latency(),
             Self::LatencyFromSchedule => span(times.last_data, Some(times.scheduled)),
-            Self::InputTokens => record.usage.prompt_tokens.map(|n| n as f64),
+            Self::InputTokens => record.prompt_tokens().0.map(|n| n as f64),
             Self::OutputTokens => output(),
             Self::EventsPerRequest => streamed(Some(record.events.len() as f64)),
             Self::TokensPerEvent => {
@@ -210,7 +210,7 @@ impl Metric {
             }
             Self::OutputTokPerS => per_second(output()?, latency()?),
             Self::TotalTokPerS => {
-                per_second(output()? + record.usage.prompt_tokens? as f64, latency()?)
+                per_second(output()? + record.prompt_tokens().0? as f64, latency()?)
             }
             Self::DispatchLag => Some(times.dispatched.nanos_since(times.scheduled) as f64),
             Self::ClientLag => {
@@ -302,10 +302,14 @@ pub struct RunTotals {
     pub input_tokens: u64,
     /// Output tokens of successes.
     pub output_tokens: u64,
-    /// Successes whose server told the prompt tokens.
+    /// Successes whose prompt tokens are known.
     pub input_known: u64,
     /// Successes by source of their output tokens.
     pub token_sources: BTreeMap<&'static str, u64>,
+    /// Lengths of prompts: asked for, against what the server saw.
+    pub prompt_lengths: Comparison,
+    /// Output tokens: counted here, against what the server told.
+    pub counted_output: Comparison,
     /// Cached prompt tokens, over successes that told them.
     pub cached_tokens: Option<u64>,
     /// Prompt tokens of those.
@@ -328,6 +332,47 @@ pub struct RunTotals {
     pub new_connections: u64,
     /// Requests that were due while every slot was busy.
     pub waited_for_slot: u64,
+}
+
+/// Two counts of the same tokens, side by side, over the successes that have both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Requests that have both.
+    pub requests: u64,
+    /// Those where the two agree.
+    pub equal: u64,
+    /// Sum of our side: asked for, or counted here.
+    pub ours: u64,
+    /// Sum of what the server said.
+    pub theirs: u64,
+    /// The greatest difference of one request.
+    pub max_difference: u64,
+}
+
+impl Comparison {
+    fn push(&mut self, ours: Option<u64>, theirs: Option<u64>) {
+        let (Some(ours), Some(theirs)) = (ours, theirs) else {
+            return;
+        };
+        self.requests += 1;
+        self.equal += u64::from(ours == theirs);
+        self.ours = self.ours.saturating_add(ours);
+        self.theirs = self.theirs.saturating_add(theirs);
+        self.max_difference = self.max_difference.max(ours.abs_diff(theirs));
+    }
+
+    /// Share of the requests where the two agree; `None` without any.
+    #[must_use]
+    pub fn equal_share(&self) -> Option<f64> {
+        (self.requests > 0).then(|| self.equal as f64 / self.requests as f64)
+    }
+
+    /// Mean of our side and of the server's; `None` without any.
+    #[must_use]
+    pub fn means(&self) -> Option<(f64, f64)> {
+        let n = self.requests as f64;
+        (self.requests > 0).then(|| (self.ours as f64 / n, self.theirs as f64 / n))
+    }
 }
 
 impl RunTotals {
@@ -360,13 +405,19 @@ impl RunTotals {
         let (output, source) = record.output_tokens();
         self.output_tokens += output.unwrap_or(0);
         *self.token_sources.entry(source.as_str()).or_insert(0) += 1;
-        if let Some(prompt) = record.usage.prompt_tokens {
+        if let Some(prompt) = record.prompt_tokens().0 {
             self.input_tokens += prompt;
             self.input_known += 1;
         }
+        self.prompt_lengths
+            .push(record.asked_prompt_tokens, record.usage.prompt_tokens);
+        self.counted_output.push(
+            record.counted.completion_tokens,
+            record.usage.completion_tokens,
+        );
         if let Some(cached) = record.usage.cached_tokens {
             *self.cached_tokens.get_or_insert(0) += cached;
-            self.cached_of_tokens += record.usage.prompt_tokens.unwrap_or(0);
+            self.cached_of_tokens += record.prompt_tokens().0.unwrap_or(0);
         }
         if let Some(reasoning) = record.usage.reasoning_tokens {
             *self.reasoning_tokens.get_or_insert(0) += reasoning;
@@ -409,7 +460,7 @@ impl RunTotals {
         (self.token_events > 0).then(|| self.coalesced_events as f64 / self.token_events as f64)
     }
 
-    /// Share of successes whose output tokens are an estimate.
+    /// Share of successes whose output tokens are not the server's own count.
     #[must_use]
     pub fn estimated_share(&self) -> Option<f64> {
         let estimated = self
@@ -423,4 +474,4 @@ impl RunTotals {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

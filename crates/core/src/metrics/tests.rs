@@ -3,14 +3,16 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{ConnectCost, EventLog, EventStamp, Failure, Phase, RequestTimes, Usage};
+use crate::record::{
+    ConnectCost, CountedTokens, EventLog, EventStamp, Failure, Phase, RequestTimes, Usage,
+};
 
 fn ms(n: u64) -> Timestamp {
     Timestamp::from_nanos(n * 1_000_000)
 }
 
 /// A streamed success: sent at 10 ms, events at the given milliseconds.
-pub(super) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) -> RequestRecord {
+pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) -> RequestRecord {
     let mut log = EventLog::default();
     for (at, token, answer) in events {
         log.push(EventStamp {
@@ -47,6 +49,8 @@ pub(super) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
             completion_tokens: completion,
             ..Usage::default()
         },
+        asked_prompt_tokens: None,
+        counted: CountedTokens::default(),
         finish_reason: Some("stop".to_owned()),
         response_id: None,
     }

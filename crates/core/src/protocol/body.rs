@@ -4,12 +4,15 @@
 //! Who wins: `--extra-args`, then what the person typed, then the template,
 //! then a default. A prompt that is itself a body only gets what it lacks.
 
+use std::sync::Arc;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::dataset::Prompt;
+use super::Api;
+use crate::dataset::{Item, Prompt};
 use crate::plan::sub_seed;
 
 /// The shape of a body.
@@ -33,8 +36,10 @@ pub enum MaxTokens {
 }
 
 /// Everything that shapes a body besides the prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct BodyRules {
+    /// The API whose bodies are built.
+    pub api: Arc<dyn Api>,
     /// Shape where the prompt leaves it open.
     pub endpoint: Endpoint,
     /// `--query-template`.
@@ -68,6 +73,8 @@ pub struct PreparedRequest {
     pub stream: bool,
     /// Output was asked for: an answer without any is a failure.
     pub output_asked: bool,
+    /// Tokens that the prompt was to have, as the server counts them.
+    pub asked_tokens: Option<u64>,
 }
 
 /// Why a body cannot be built.
@@ -104,7 +111,8 @@ impl BodyRules {
 impl BodyBuilder {
     /// A builder; two with the same rules build the same bodies.
     #[must_use]
-    pub fn new(rules: BodyRules) -> Self {
+    pub fn new(mut rules: BodyRules) -> Self {
+        rules.extra = rules.api.fields(rules.extra);
         let template_has_prompt = rules
             .template
             .as_ref()
@@ -117,8 +125,12 @@ impl BodyBuilder {
         }
     }
 
-    /// The body for one prompt.
-    pub fn build(&mut self, index: u64, prompt: Prompt) -> PreparedRequest {
+    /// The body for one item of a data set.
+    pub fn build(&mut self, index: u64, item: impl Into<Item>) -> PreparedRequest {
+        let Item {
+            prompt,
+            asked_tokens,
+        } = item.into();
         let max_tokens = match self.rules.max_tokens {
             MaxTokens::Fixed(n) => n,
             MaxTokens::Uniform(low, high) => self.rng.random_range(low..=high),
@@ -141,12 +153,10 @@ impl BodyBuilder {
             body.insert("max_tokens".to_owned(), max_tokens.into());
         }
         let stream = body.get("stream").and_then(Value::as_bool) == Some(true);
-        if !stream {
+        if !(stream && rules.include_usage && rules.api.takes_stream_options()) {
             body.shift_remove("stream_options");
-        } else if rules.include_usage && !body.contains_key("stream_options") {
+        } else if !body.contains_key("stream_options") {
             body.insert("stream_options".to_owned(), json!({"include_usage": true}));
-        } else if !rules.include_usage {
-            body.shift_remove("stream_options");
         }
         for (key, value) in &rules.extra {
             if value.is_null() {
@@ -169,7 +179,8 @@ impl BodyBuilder {
             index,
             stream: body.get("stream").and_then(Value::as_bool) == Some(true),
             output_asked: limit != Some(0),
-            body: serde_json::to_vec(&body).expect("a JSON value can be written"),
+            asked_tokens,
+            body: serde_json::to_vec(&rules.api.body(body)).expect("a JSON value can be written"),
         }
     }
 
@@ -177,7 +188,7 @@ impl BodyBuilder {
         let Some(template) = &self.rules.template else {
             let mut body = Map::new();
             return match prompt {
-                Prompt::Body(own) => own,
+                Prompt::Body(own) => self.rules.api.fields(own),
                 prompt => {
                     if !self.rules.model.is_empty() {
                         body.insert("model".to_owned(), self.rules.model.clone().into());
@@ -187,10 +198,10 @@ impl BodyBuilder {
                 }
             };
         };
-        let mut body = template.clone();
+        let mut body = self.rules.api.fields(template.clone());
         match prompt {
             // a whole body stands for itself
-            Prompt::Body(own) => return own,
+            Prompt::Body(own) => return self.rules.api.fields(own),
             prompt if self.template_has_prompt => {
                 let text = prompt.text();
                 for value in body.values_mut() {
@@ -214,6 +225,7 @@ impl BodyBuilder {
             }
             (Endpoint::Completions, Prompt::Text(text)) => ("prompt", Value::String(text)),
             (_, Prompt::Messages(messages)) => ("messages", Value::Array(messages)),
+            (_, Prompt::TokenIds(ids)) => ("prompt", json!(ids)),
             (_, Prompt::Body(own)) => ("messages", Value::Object(own)),
         };
         body.insert(key.to_owned(), value);
@@ -288,10 +300,12 @@ fn kind_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::OpenAi;
     use super::*;
 
     fn rules() -> BodyRules {
         BodyRules {
+            api: Arc::new(OpenAi),
             endpoint: Endpoint::Chat,
             template: None,
             model: "qwen".to_owned(),

@@ -5,11 +5,91 @@
 //! says what they carried, and the caller says when they arrived.
 
 mod body;
+pub mod dashscope;
 pub mod openai;
+mod text;
+pub mod zhipu;
+
+pub use dashscope::Dashscope;
+pub use openai::OpenAi;
+pub use zhipu::{Zhipu, ZhipuKey};
 
 pub use body::{BodyBuilder, BodyError, BodyRules, Endpoint, MaxTokens, PreparedRequest};
 
+use std::fmt;
+
+use serde_json::{Map, Value};
+
 use crate::record::{Failure, Usage};
+
+/// One API: how a request of it looks, and how its answers read.
+///
+/// Bodies are put together in OpenAI's names, whatever the API, so that flags,
+/// templates and prompts are combined by one set of rules; [`Api::fields`] and
+/// [`Api::body`] translate.
+pub trait Api: fmt::Debug + Send + Sync {
+    /// Its name on the command line and in files.
+    fn name(&self) -> &str;
+
+    /// A body in the API's own form (a template, a line of a data set) as
+    /// fields in OpenAI's names. What is in OpenAI's form already stays.
+    fn fields(&self, body: Map<String, Value>) -> Map<String, Value> {
+        body
+    }
+
+    /// The body that goes over the wire, from fields in OpenAI's names.
+    fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
+        fields
+    }
+
+    /// Whether a stream has to be asked for its token counts by
+    /// `stream_options`.
+    fn takes_stream_options(&self) -> bool {
+        true
+    }
+
+    /// Headers of a request, below those that the person gives.
+    fn headers(&self, _stream: bool) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// A reader for one answer.
+    fn reader(&self) -> Box<dyn AnswerReader>;
+
+    /// Add what an event of a stream, or a whole answer, holds of generated
+    /// text. Only used after an answer has ended, to count its tokens.
+    fn read_text(&self, answer: &[u8], text: &mut AnswerText);
+}
+
+/// All text of one answer, reasoning apart from content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnswerText {
+    /// One for each choice: reasoning, and content with refusals and the like.
+    pub choices: Vec<ChoiceText>,
+}
+
+/// The text of one choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChoiceText {
+    /// Its reasoning.
+    pub reasoning: String,
+    /// Its content, and tool calls as their names and arguments.
+    pub content: String,
+}
+
+impl AnswerText {
+    /// Longest list of choices that is believed.
+    const MOST_CHOICES: usize = 1024;
+
+    /// A choice by its `index`, made when it is new.
+    pub fn choice(&mut self, index: usize) -> &mut ChoiceText {
+        let index = index.min(Self::MOST_CHOICES);
+        if self.choices.len() <= index {
+            self.choices.resize_with(index + 1, ChoiceText::default);
+        }
+        &mut self.choices[index]
+    }
+}
 
 /// What one data event of a stream carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +116,7 @@ pub struct AnswerState {
 }
 
 /// Reads an answer of one API. One value reads one answer.
-pub trait AnswerReader: std::fmt::Debug + Send {
+pub trait AnswerReader: fmt::Debug + Send {
     /// Read one event of a stream. Returns `None` for the end marker, which is
     /// no data event.
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning>;

@@ -10,11 +10,29 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{AnswerReader, AnswerState, EventMeaning};
+use super::{AnswerReader, AnswerState, AnswerText, Api, EventMeaning};
 use crate::record::{Failure, FailureKind};
 
 /// Longest message of a failure, in characters.
 const MESSAGE_CHARS: usize = 300;
+
+/// Chat completions and completions.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAi;
+
+impl Api for OpenAi {
+    fn name(&self) -> &'static str {
+        "openai"
+    }
+
+    fn reader(&self) -> Box<dyn AnswerReader> {
+        Box::<OpenAiReader>::default()
+    }
+
+    fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
+        super::text::read_choices(answer, text);
+    }
+}
 
 /// Reads one answer.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ mod tls;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use url::Url;
@@ -24,9 +24,10 @@ pub use socket::{ReadContext, ReadStats, Socket, TimestampBeacon};
 pub use system::{process_usage, raise_open_files_limit, sleep_until};
 pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 
+use crate::credential::Credential;
 use crate::http1::{Head, Progress, Receiver, ResponseReader};
 use crate::record::{ConnectCost, Failure, FailureKind};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, wall_ns};
 use connect::{Connected, connect, plain};
 use tls::PeerState;
 
@@ -55,8 +56,45 @@ pub struct Target {
     port: u16,
     route: Route,
     tls: Option<TlsSetup>,
-    /// Request line and headers up to the value of `Content-Length`.
+    /// Request line and headers, but for `Content-Length`.
     head: Vec<u8>,
+    /// The same where a stream is asked for.
+    stream_head: Vec<u8>,
+    /// A header that is made anew from time to time.
+    renewed: Option<Arc<Renewed>>,
+}
+
+/// A header whose value grows old, with its present value.
+struct Renewed {
+    credential: Box<dyn Credential>,
+    /// Until when, in Unix milliseconds, and the header's line.
+    line: Mutex<(u64, Vec<u8>)>,
+}
+
+impl Renewed {
+    fn append_to(&self, head: &mut Vec<u8>) {
+        let now = wall_ns() / 1_000_000;
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if line.0 <= now {
+            let (value, until) = self.credential.value(now);
+            let text = format!("{}: {value}\r\n", self.credential.header());
+            *line = (until, text.into_bytes());
+        }
+        head.extend_from_slice(&line.1);
+    }
+}
+
+/// What goes into the head of every request.
+#[derive(Debug, Default)]
+pub struct RequestHeaders<'a> {
+    /// What the person gave, and the key.
+    pub fields: &'a [(String, String)],
+    /// What the API wants of a request that asks for a stream; below `fields`.
+    pub stream: &'static [(&'static str, &'static str)],
+    /// What it wants of any other.
+    pub whole: &'static [(&'static str, &'static str)],
+    /// A header that is made anew from time to time; above `fields`.
+    pub renewed: Option<Box<dyn Credential>>,
 }
 
 impl fmt::Debug for Target {
@@ -102,7 +140,7 @@ impl Target {
     /// When the URL, a header, the proxy or the certificates cannot be used.
     pub fn new(
         url: &Url,
-        headers: &[(String, String)],
+        headers: RequestHeaders<'_>,
         proxies: &ProxyEnv,
         trust: &TlsTrust,
     ) -> Result<Self, TargetError> {
@@ -125,8 +163,20 @@ impl Target {
             route,
             tls,
             head: Vec::new(),
+            stream_head: Vec::new(),
+            renewed: None,
         };
-        target.head = target.request_head(url, headers)?;
+        let renewed = headers.renewed.as_ref().map(|own| own.header());
+        let mut fields = headers.fields.to_vec();
+        fields.retain(|(name, _)| renewed.is_none_or(|own| !own.eq_ignore_ascii_case(name)));
+        target.head = target.request_head(url, headers.whole, &fields)?;
+        target.stream_head = target.request_head(url, headers.stream, &fields)?;
+        target.renewed = headers.renewed.map(|credential| {
+            Arc::new(Renewed {
+                credential,
+                line: Mutex::default(),
+            })
+        });
         Ok(target)
     }
 
@@ -146,10 +196,19 @@ impl Target {
     }
 
     /// The bytes of a request with this body.
-    fn request(&self, body: &[u8]) -> Vec<u8> {
+    fn request(&self, body: &[u8], stream: bool) -> Vec<u8> {
         let length = body.len().to_string();
-        let mut request = Vec::with_capacity(self.head.len() + length.len() + 4 + body.len());
-        request.extend_from_slice(&self.head);
+        let head = if stream {
+            &self.stream_head
+        } else {
+            &self.head
+        };
+        let mut request = Vec::with_capacity(head.len() + length.len() + 4 + body.len());
+        request.extend_from_slice(head);
+        if let Some(renewed) = &self.renewed {
+            renewed.append_to(&mut request);
+        }
+        request.extend_from_slice(b"Content-Length: ");
         request.extend_from_slice(length.as_bytes());
         request.extend_from_slice(b"\r\n\r\n");
         request.extend_from_slice(body);
@@ -167,6 +226,7 @@ impl Target {
     fn request_head(
         &self,
         url: &Url,
+        of_api: &[(&str, &str)],
         headers: &[(String, String)],
     ) -> Result<Vec<u8>, TargetError> {
         let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -197,11 +257,14 @@ impl Target {
         {
             fields.push(("Proxy-Authorization", authorization));
         }
-        for (name, value) in headers {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in of_api.iter().copied().chain(headers) {
             let bad_name = name.is_empty() || !name.bytes().all(is_token_byte);
             let bad_value = value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f);
             if bad_name || bad_value {
-                return Err(TargetError::Header(name.clone()));
+                return Err(TargetError::Header(name.to_owned()));
             }
             fields.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             fields.push((name, value));
@@ -218,7 +281,6 @@ impl Target {
             head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
-        head.extend_from_slice(b"Content-Length: ");
         Ok(head)
     }
 }
@@ -307,7 +369,7 @@ impl Line {
         }
     }
 
-    /// Send a body and hand the answer to `handler`; `times` fills as things
+    /// Send a body, which asks for a stream or not, and hand the answer to `handler`; `times` fills as things
     /// happen, so that it is true also when the call is given up half way.
     ///
     /// # Errors
@@ -318,6 +380,7 @@ impl Line {
     pub async fn send(
         &mut self,
         body: &[u8],
+        stream: bool,
         times: &mut SendTimes,
         handler: &mut impl ResponseHandler,
     ) -> Result<(), TransportError> {
@@ -334,7 +397,9 @@ impl Line {
             reads: &mut self.reads,
             write_error: None,
         };
-        exchange.send(self.target.request(body), times).await?;
+        exchange
+            .send(self.target.request(body, stream), times)
+            .await?;
         let keep = exchange.receive(times, handler).await?;
         if keep && self.reuse == Reuse::WhileOpen {
             let mut connection = exchange.connection;

@@ -5,8 +5,8 @@
 
 use evalscope_core::metrics::Metric;
 use evalscope_core::record::{
-    ArrivalClock, ConnectCost, EventLog, Exchange, Failure, FailureKind, Phase, RequestRecord,
-    RequestTimes, TokenSource, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, EventLog, Exchange, Failure, FailureKind, Phase,
+    RequestRecord, RequestTimes, TokenSource, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -148,7 +148,8 @@ fn insert_record(
     row.seconds(Metric::Tpot, record)?;
     row.put(signed(record.events.len() as u64))?;
     row.put(mean_gap_s(&record.events))?;
-    row.count(record.usage.prompt_tokens)?;
+    let (input, input_source) = record.prompt_tokens();
+    row.count(input)?;
     // an estimate is only worth something where the whole answer came
     let (output, source) = if succeeded || record.usage.completion_tokens.is_some() {
         record.output_tokens()
@@ -157,6 +158,10 @@ fn insert_record(
     };
     row.count(output)?;
     row.text(source.as_str().as_bytes())?;
+    row.text(input_source.as_str().as_bytes())?;
+    row.count(record.asked_prompt_tokens)?;
+    row.count(record.counted.prompt_tokens)?;
+    row.count(record.counted.completion_tokens)?;
     row.count(record.usage.cached_tokens)?;
     row.count(record.usage.reasoning_tokens)?;
     // the memory of a server's GPUs cannot be seen from here
@@ -245,9 +250,16 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
     cells.skip(8);
     let prompt_tokens = cells.count()?;
     let completion_tokens = cells.count()?;
-    let from_server = cells.named(|name| Some(name == TokenSource::ServerUsage.as_str()))?;
+    let by_server = |name: &str| Some(name == TokenSource::ServerUsage.as_str());
+    let from_server = cells.named(by_server)?;
+    let prompt_from_server = cells.named(by_server)?;
+    let asked_prompt_tokens = cells.count()?;
+    let counted = CountedTokens {
+        prompt_tokens: cells.count()?,
+        completion_tokens: cells.count()?,
+    };
     let usage = Usage {
-        prompt_tokens,
+        prompt_tokens: prompt_tokens.filter(|_| prompt_from_server),
         completion_tokens: completion_tokens.filter(|_| from_server),
         cached_tokens: cells.count()?,
         reasoning_tokens: cells.count()?,
@@ -309,6 +321,8 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
         events,
         http_status,
         usage,
+        asked_prompt_tokens,
+        counted,
         finish_reason,
         response_id,
     })

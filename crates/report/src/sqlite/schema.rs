@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -20,7 +20,7 @@ pub(super) const WARMUP: &str = "warmup";
 /// The first [`RECORD_COLUMNS`] hold the record, the wide ones come after:
 /// SQLite keeps the head of a row in the table's own pages and chains the rest
 /// behind it, so whoever reads only the head never follows a chain.
-pub(super) const COLUMNS: [(&str, &str); 43] = [
+pub(super) const COLUMNS: [(&str, &str); 47] = [
     ("idx", "INTEGER NOT NULL"),
     ("phase", "TEXT NOT NULL"),
     ("success", "TEXT NOT NULL"),
@@ -34,6 +34,10 @@ pub(super) const COLUMNS: [(&str, &str); 43] = [
     ("prompt_tokens", "INTEGER"),
     ("completion_tokens", "INTEGER"),
     ("token_source", "TEXT"),
+    ("prompt_token_source", "TEXT"),
+    ("asked_prompt_tokens", "INTEGER"),
+    ("counted_prompt_tokens", "INTEGER"),
+    ("counted_completion_tokens", "INTEGER"),
     ("cached_tokens", "INTEGER"),
     ("reasoning_tokens", "INTEGER"),
     ("max_gpu_memory_cost", "REAL"),
@@ -67,7 +71,7 @@ pub(super) const COLUMNS: [(&str, &str); 43] = [
 ];
 
 /// How many of [`COLUMNS`] are the record: up to and with `events`.
-pub(super) const RECORD_COLUMNS: usize = 38;
+pub(super) const RECORD_COLUMNS: usize = 42;
 
 /// The requests with plain names, each with its unit.
 const VIEW: &str = "
@@ -82,6 +86,10 @@ CREATE VIEW requests AS SELECT
   prompt_tokens AS input_tokens,
   completion_tokens AS output_tokens,
   token_source AS output_tokens_source,
+  prompt_token_source AS input_tokens_source,
+  asked_prompt_tokens AS asked_input_tokens,
+  counted_prompt_tokens AS counted_input_tokens,
+  counted_completion_tokens AS counted_output_tokens,
   cached_tokens,
   reasoning_tokens,
   n_chunks AS events,

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use evalscope_core::engine::SinkMessage;
 use evalscope_core::record::{
-    ArrivalClock, ConnectCost, EventLog, EventStamp, Exchange, Failure, FailureKind, Phase,
-    RequestRecord, RequestTimes, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Failure, FailureKind,
+    Phase, RequestRecord, RequestTimes, Usage,
 };
 use evalscope_core::time::Timestamp;
 use proptest::prelude::*;
@@ -113,6 +113,8 @@ prop_compose! {
                 cached_tokens: usage[2],
                 reasoning_tokens: usage[3],
             },
+            asked_prompt_tokens: None,
+            counted: CountedTokens::default(),
             finish_reason,
             response_id,
         }
@@ -360,15 +362,15 @@ fn other_files_are_told_from_ours() {
     write(&path, &samples::meta("m"), &[]);
     Connection::open(&path)
         .unwrap()
-        .pragma_update(None, "user_version", 2)
+        .pragma_update(None, "user_version", 99)
         .unwrap();
     let error = Reader::open(&path).unwrap_err();
     assert!(
         matches!(
             error,
             StoreError::Newer {
-                found: 2,
-                known: 1,
+                found: 99,
+                known: 2,
                 ..
             }
         ),

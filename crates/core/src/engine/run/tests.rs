@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
-use crate::dataset::{LengthFilter, Sample};
-use crate::protocol::{BodyRules, Endpoint, MaxTokens};
+use crate::dataset::{Chars, LengthFilter, Sample};
+use crate::protocol::{BodyRules, Endpoint, MaxTokens, OpenAi};
 use crate::record::{FailureKind, RequestRecord};
 
 #[derive(Clone, Copy)]
@@ -169,12 +169,14 @@ impl Case {
 
 fn feed() -> Feed {
     let all = LengthFilter {
-        min_chars: 0,
-        max_chars: usize::MAX,
+        min: 0,
+        max: usize::MAX,
+        measure: Arc::new(Chars),
     };
     Feed {
         prompts: PromptStream::new("sample".to_owned(), Box::<Sample>::default(), all),
         bodies: BodyBuilder::new(BodyRules {
+            api: Arc::new(OpenAi),
             endpoint: Endpoint::Chat,
             template: None,
             model: "m".to_owned(),

@@ -1,0 +1,229 @@
+//! Owns fetching files of data sets and tokenizers for a command: which hub,
+//! under which names, with a progress bar.
+//!
+//! It must not know what the files hold.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use evalscope_core::engine::RunControl;
+use evalscope_core::tokens::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles};
+use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::console;
+use crate::failure::hinted;
+
+/// A data set on the hubs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteDataset {
+    /// Its id at `ModelScope` and at Hugging Face.
+    ids: [&'static str; 2],
+    files: Files,
+}
+
+/// Which files of a repository make a data set.
+#[derive(Clone, Copy, Debug)]
+enum Files {
+    /// This one.
+    One(&'static str),
+    /// Those whose path has this in it and ends like this; all of the first
+    /// ending that any has.
+    Matching(&'static str, &'static [&'static str]),
+}
+
+pub(crate) const OPENQA: RemoteDataset = RemoteDataset {
+    ids: ["AI-ModelScope/HC3-Chinese", "Hello-SimpleAI/HC3-Chinese"],
+    files: Files::One("open_qa.jsonl"),
+};
+pub(crate) const LONGALPACA: RemoteDataset = RemoteDataset {
+    ids: ["AI-ModelScope/LongAlpaca-12k", "Yukang/LongAlpaca-12k"],
+    files: Files::Matching("", &[".parquet", ".jsonl", "12k.json", ".json"]),
+};
+pub(crate) const SHARE_GPT_ZH: RemoteDataset = RemoteDataset {
+    ids: ["swift/sharegpt"; 2],
+    files: Files::One("common_zh_70k.jsonl"),
+};
+pub(crate) const SHARE_GPT_EN: RemoteDataset = RemoteDataset {
+    ids: ["swift/sharegpt"; 2],
+    files: Files::One("common_en_70k.jsonl"),
+};
+pub(crate) const FLICKR8K: RemoteDataset = RemoteDataset {
+    ids: ["clip-benchmark/wds_flickr8k"; 2],
+    files: Files::Matching("test", &[".tar", ".parquet"]),
+};
+pub(crate) const KONTEXT_BENCH: RemoteDataset = RemoteDataset {
+    ids: ["black-forest-labs/kontext-bench"; 2],
+    files: Files::Matching("test", &[".parquet", ".jsonl"]),
+};
+
+/// Fetches what a command needs.
+#[derive(Debug)]
+pub(crate) struct Fetcher<'a> {
+    /// `--data-source`; `None`: nothing may be fetched.
+    pub(crate) source: Option<Source>,
+    /// The environment, for places and tokens.
+    pub(crate) variable: fn(&str) -> Option<String>,
+    pub(crate) control: &'a RunControl,
+}
+
+impl Fetcher<'_> {
+    /// The file or the folder of a data set.
+    pub(crate) fn dataset(&self, name: &str, remote: RemoteDataset) -> anyhow::Result<PathBuf> {
+        let Some(source) = self.source else {
+            return Err(hinted(
+                format!(
+                    "`--data-source local` fetches nothing, and the data set `{name}` has no file here"
+                ),
+                "give its file or folder with `--dataset-path`",
+            ));
+        };
+        let hub = self.hub(source)?;
+        let id = remote.ids[usize::from(source == Source::HuggingFace)];
+        let repo = Repo::new(RepoKind::Dataset, id)?;
+        match remote.files {
+            Files::One(file) => self.one(&hub, &repo, file),
+            Files::Matching(part, endings) => self.matching(&hub, &repo, part, endings),
+        }
+    }
+
+    /// The files of a tokenizer on the hub.
+    pub(crate) fn tokenizer(&self, id: &str) -> anyhow::Result<TokenizerFiles> {
+        let Some(source) = self.source else {
+            return Err(hinted(
+                format!(
+                    "`--data-source local` fetches nothing, and `--tokenizer-path {id}` is not here"
+                ),
+                "give a folder that holds a tokenizer.json",
+            ));
+        };
+        let repo = Repo::new(RepoKind::Model, id)?;
+        let hub = self.hub(source)?;
+        let bar = Bar::new(self.control);
+        let optional = |file| hub.optional_file(&repo, file, &bar);
+        Ok(TokenizerFiles {
+            tokenizer: self.one(&hub, &repo, TOKENIZER_FILE)?,
+            config: optional(CONFIG_FILE).map_err(hub_error)?,
+            template: optional(TEMPLATE_FILE).map_err(hub_error)?,
+        })
+    }
+
+    fn hub(&self, source: Source) -> anyhow::Result<Hub> {
+        let config = HubConfig::from_env(source, self.variable).map_err(hub_error)?;
+        Ok(Hub::new(config))
+    }
+
+    fn one(&self, hub: &Hub, repo: &Repo, file: &str) -> anyhow::Result<PathBuf> {
+        hub.file(repo, file, &Bar::new(self.control))
+            .map_err(hub_error)
+    }
+
+    /// All files that match; the folder they are in, or the file if it is one.
+    fn matching(
+        &self,
+        hub: &Hub,
+        repo: &Repo,
+        part: &str,
+        endings: &[&str],
+    ) -> anyhow::Result<PathBuf> {
+        let bar = Bar::new(self.control);
+        let listed = hub.files(repo, &bar).map_err(hub_error)?;
+        let chosen: Vec<String> = endings
+            .iter()
+            .map(|ending| {
+                let fits = |path: &String| path.contains(part) && path.ends_with(ending);
+                listed
+                    .iter()
+                    .map(|file| file.path.clone())
+                    .filter(fits)
+                    .collect()
+            })
+            .find(|chosen: &Vec<String>| !chosen.is_empty())
+            .unwrap_or_default();
+        let mut places = Vec::with_capacity(chosen.len());
+        for file in &chosen {
+            places.push(self.one(hub, repo, file)?);
+        }
+        match places.as_slice() {
+            [] => Err(hinted(
+                format!(
+                    "{} holds no file that ends in {}",
+                    repo.id(),
+                    endings.join(" or ")
+                ),
+                "give the files with `--dataset-path`",
+            )),
+            [file] => Ok(file.clone()),
+            [first, ..] => Ok(first.parent().unwrap_or(Path::new(".")).to_owned()),
+        }
+    }
+}
+
+/// An error of the hub with its advice on a line of its own.
+fn hub_error(error: HubError) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => {
+            let mut message = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                message = format!("{message}: {cause}");
+                source = cause.source();
+            }
+            hinted(message, hint)
+        }
+        None => error.into(),
+    }
+}
+
+/// A progress bar on a terminal, a line for each file elsewhere.
+struct Bar<'a> {
+    control: &'a RunControl,
+    bar: RefCell<Option<ProgressBar>>,
+}
+
+impl<'a> Bar<'a> {
+    fn new(control: &'a RunControl) -> Self {
+        Self {
+            control,
+            bar: RefCell::new(None),
+        }
+    }
+}
+
+impl Watch for Bar<'_> {
+    fn begin(&self, file: &str, total_bytes: Option<u64>, already_bytes: u64) {
+        let mut shown = self.bar.borrow_mut();
+        let bar = shown.get_or_insert_with(|| {
+            if !std::io::stderr().is_terminal() {
+                let size = total_bytes.map_or_else(String::new, |n| format!(" ({n} bytes)"));
+                console::err(&format!("fetching {file}{size}"));
+                return ProgressBar::hidden();
+            }
+            let style = ProgressStyle::with_template(
+                "fetching {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            );
+            let bar = ProgressBar::with_draw_target(total_bytes, ProgressDrawTarget::stderr());
+            bar.set_style(style.expect("the template is ours"));
+            bar.set_message(file.to_owned());
+            bar
+        });
+        bar.set_position(already_bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        if let Some(bar) = self.bar.borrow().as_ref() {
+            bar.inc(bytes);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.bar.borrow_mut().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.control.stop.is_cancelled()
+    }
+}

@@ -1,0 +1,162 @@
+//! Owns the counting of tokens that a server did not tell: with a tokenizer of
+//! our own, after a request has ended.
+//!
+//! It must not run on a receiving thread, and it changes nothing of a record
+//! but [`CountedTokens`](crate::record::CountedTokens).
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::dataset::{Prompt, image_tokens, prompt_ids};
+use crate::protocol::{AnswerText, Api};
+use crate::record::{Exchange, RequestRecord};
+use crate::tokens::{Frame, Tokenizer};
+
+/// Where the server tells its tokens, so many requests are counted all the
+/// same, to compare.
+const COMPARED_FIRST: u64 = 256;
+/// After those, one of so many.
+const COMPARED_EVERY: u64 = 16;
+
+/// Counts the tokens of requests that have ended.
+#[derive(Debug)]
+pub struct TokenCounter {
+    /// The tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The API that was spoken.
+    pub api: Arc<dyn Api>,
+    /// How prompts reach the model.
+    pub frame: Frame,
+    /// Side of a square of an image that is one token, in pixels.
+    pub image_patch: u32,
+}
+
+impl TokenCounter {
+    /// Count what the server did not tell, and now and then what it did. Needs
+    /// the bodies; without them nothing is counted.
+    pub fn count(&self, exchange: &mut Exchange) {
+        let Exchange { record, bodies } = exchange;
+        if !record.succeeded() {
+            return;
+        }
+        let compared = is_compared(record);
+        if record.usage.completion_tokens.is_none() || compared {
+            let mut text = AnswerText::default();
+            let mut any = false;
+            bodies.responses.for_each(|answer| {
+                any = true;
+                self.api.read_text(answer, &mut text);
+            });
+            if any {
+                let tokens = |text: &str| self.tokenizer.encode(text).len() as u64;
+                let of_choice = |choice: &crate::protocol::ChoiceText| {
+                    tokens(&choice.reasoning) + tokens(&choice.content)
+                };
+                record.counted.completion_tokens = Some(text.choices.iter().map(of_choice).sum());
+            }
+        }
+        if record.usage.prompt_tokens.is_none() {
+            record.counted.prompt_tokens = self.prompt_tokens(&bodies.request);
+        }
+    }
+
+    /// Tokens of the prompt in a body as it was sent.
+    fn prompt_tokens(&self, body: &[u8]) -> Option<u64> {
+        let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
+            return None;
+        };
+        let prompt = Prompt::Body(self.api.fields(body));
+        let ids = prompt_ids(&self.tokenizer, self.frame, &prompt).ok()?;
+        Some(ids.len() as u64 + image_tokens(&prompt, self.image_patch))
+    }
+}
+
+fn is_compared(record: &RequestRecord) -> bool {
+    record.index < COMPARED_FIRST || record.index.is_multiple_of(COMPARED_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::tests::streamed;
+    use crate::protocol::OpenAi;
+    use crate::record::{Bodies, TokenSource};
+    use crate::tokens::tests::{CHATML, Family, trained};
+
+    fn counter() -> TokenCounter {
+        TokenCounter {
+            tokenizer: trained(Family::ByteLevel, Some(CHATML)),
+            api: Arc::new(OpenAi),
+            frame: Frame::Chat,
+            image_patch: 28,
+        }
+    }
+
+    fn exchange(events: &[&str]) -> Exchange {
+        let stamps: Vec<(u64, bool, bool)> = (0..events.len() as u64)
+            .map(|at| (at, true, true))
+            .collect();
+        let mut record = streamed(&stamps, None);
+        record.index = 0;
+        record.usage.prompt_tokens = None;
+        let mut bodies = Bodies {
+            request: BODY.to_vec(),
+            ..Bodies::default()
+        };
+        for event in events {
+            bodies.responses.push(event.as_bytes());
+        }
+        Exchange { record, bodies }
+    }
+
+    const BODY: &[u8] = br#"{"model":"m","messages":[{"role":"user","content":"hello there"}]}"#;
+
+    #[test]
+    fn a_server_that_tells_nothing_is_counted_for() {
+        let counter = counter();
+        let events = [
+            r#"{"choices":[{"delta":{"reasoning_content":"first the thought "}}]}"#,
+            r#"{"choices":[{"delta":{"content":"and then"}}]}"#,
+            r#"{"choices":[{"delta":{"content":" the answer"}}]}"#,
+        ];
+        let mut exchange = exchange(&events);
+        assert_eq!(
+            exchange.record.output_tokens(),
+            (Some(3), TokenSource::EventCount)
+        );
+        counter.count(&mut exchange);
+        let tokens = |text| counter.tokenizer.encode(text).len() as u64;
+        let output = tokens("first the thought ") + tokens("and then the answer");
+        let record = &exchange.record;
+        assert_eq!(
+            record.output_tokens(),
+            (Some(output), TokenSource::LocalTokenizer)
+        );
+        let prompt = tokens("<|im_start|>user\nhello there<|im_end|>\n<|im_start|>assistant\n");
+        assert_eq!(
+            record.prompt_tokens(),
+            (Some(prompt), TokenSource::LocalTokenizer)
+        );
+    }
+
+    #[test]
+    fn a_server_that_tells_is_believed_and_compared_now_and_then() {
+        let counter = counter();
+        for (index, compared) in [(0, true), (255, true), (257, false), (272, true)] {
+            let mut exchange = exchange(&[r#"{"choices":[{"delta":{"content":"word"}}]}"#]);
+            exchange.record.index = index;
+            exchange.record.usage.completion_tokens = Some(77);
+            exchange.record.usage.prompt_tokens = Some(5);
+            counter.count(&mut exchange);
+            let record = &exchange.record;
+            assert_eq!(record.output_tokens(), (Some(77), TokenSource::ServerUsage));
+            assert_eq!(
+                record.counted.completion_tokens.is_some(),
+                compared,
+                "{index}"
+            );
+            assert_eq!(record.counted.prompt_tokens, None);
+        }
+    }
+}

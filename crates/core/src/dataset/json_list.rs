@@ -1,0 +1,243 @@
+//! Owns taking a file that is one JSON list apart into its items, so that one
+//! of them is in memory at a time.
+//!
+//! It finds where items end and leaves their meaning, and whether they are
+//! JSON at all, to whoever parses them.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::DatasetError;
+use super::file_list::read_error;
+
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// The items of a list, numbered from 1.
+#[derive(Debug)]
+pub(super) struct JsonList {
+    path: PathBuf,
+    reader: BufReader<File>,
+    number: u64,
+    item: Vec<u8>,
+    ended: bool,
+}
+
+/// Where in an item the reading is.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    Outside,
+    InText,
+    /// Behind a backslash in a text.
+    Escaped,
+}
+
+/// What ended an item.
+#[derive(PartialEq)]
+enum End {
+    Comma,
+    List,
+}
+
+impl JsonList {
+    /// Open a file that begins with `[`.
+    pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
+        let file = File::open(path).map_err(read_error(path))?;
+        let mut list = Self {
+            path: path.to_owned(),
+            reader: BufReader::with_capacity(BUFFER_BYTES, file),
+            number: 0,
+            item: Vec::new(),
+            ended: false,
+        };
+        // whoever opens has seen the bracket, behind a mark or blanks perhaps
+        loop {
+            match list.byte()? {
+                Some(b'[') => return Ok(list),
+                Some(_) => {}
+                None => return Err(list.error("it is no list".to_owned())),
+            }
+        }
+    }
+
+    /// The bytes of the next item, which are not checked to be JSON.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, DatasetError> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.item.clear();
+        self.number += 1;
+        let end = self.read_item()?;
+        let blank = self.item.iter().all(u8::is_ascii_whitespace);
+        if end == End::List {
+            self.ended = true;
+            self.nothing_follows()?;
+            if blank && self.number == 1 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(&self.item))
+    }
+
+    /// An error about the item given last.
+    pub(super) fn error(&self, reason: String) -> DatasetError {
+        DatasetError::Item {
+            path: self.path.clone(),
+            place: format!("item {}", self.number),
+            reason,
+        }
+    }
+
+    pub(super) fn rewind(&mut self) -> Result<(), DatasetError> {
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+
+    fn read_item(&mut self) -> Result<End, DatasetError> {
+        let mut at = At::Outside;
+        let mut depth = 0_u64;
+        loop {
+            let buffer = self.reader.fill_buf().map_err(read_error(&self.path))?;
+            if buffer.is_empty() {
+                let reason = "the list is not closed: the file is cut off";
+                return Err(self.error(reason.to_owned()));
+            }
+            let mut end = None;
+            let mut used = 0;
+            while used < buffer.len() && end.is_none() {
+                if at == At::InText {
+                    // most of a file is texts: hurry to what may end one
+                    let rest = &buffer[used..];
+                    let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                    used += plain;
+                    if used == buffer.len() {
+                        break;
+                    }
+                }
+                let byte = buffer[used];
+                used += 1;
+                at = match (at, byte) {
+                    (At::Outside, b'"') | (At::Escaped, _) => At::InText,
+                    (At::InText, b'"') => At::Outside,
+                    (At::InText, b'\\') => At::Escaped,
+                    (at, _) => at,
+                };
+                if at == At::Outside {
+                    match byte {
+                        b'[' | b'{' => depth += 1,
+                        b',' if depth == 0 => end = Some(End::Comma),
+                        b']' if depth == 0 => end = Some(End::List),
+                        b']' | b'}' => depth = depth.saturating_sub(1),
+                        _ => {}
+                    }
+                }
+            }
+            let content = used - usize::from(end.is_some());
+            self.item.extend_from_slice(&buffer[..content]);
+            self.reader.consume(used);
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    fn nothing_follows(&mut self) -> Result<(), DatasetError> {
+        while let Some(byte) = self.byte()? {
+            if !byte.is_ascii_whitespace() {
+                return Err(self.error("more follows behind the list".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn byte(&mut self) -> Result<Option<u8>, DatasetError> {
+        let buffer = self.reader.fill_buf().map_err(read_error(&self.path))?;
+        let byte = buffer.first().copied();
+        self.reader.consume(usize::from(byte.is_some()));
+        Ok(byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn items(text: &[u8]) -> Result<Vec<Value>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let hide = |e: String| e.replace(&file.path().display().to_string(), "FILE");
+        let mut list = JsonList::open(file.path()).map_err(|e| hide(e.to_string()))?;
+        let mut items = Vec::new();
+        loop {
+            match list.next().map_err(|e| hide(e.to_string()))? {
+                Some(item) => match serde_json::from_slice(item) {
+                    Ok(item) => items.push(item),
+                    Err(error) => return Err(hide(list.error(error.to_string()).to_string())),
+                },
+                None => return Ok(items),
+            }
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[\\PC\"\\\\\\[\\]{},\n]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-c\"\\\\]{0,3}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn items_are_those_that_a_whole_parse_gives(
+            all in prop::collection::vec(json(), 0..6),
+            pretty: bool,
+        ) {
+            let text = if pretty {
+                serde_json::to_vec_pretty(&all).unwrap()
+            } else {
+                serde_json::to_vec(&all).unwrap()
+            };
+            prop_assert_eq!(items(&text).unwrap(), all);
+        }
+
+        #[test]
+        fn a_list_that_is_cut_off_is_an_error(all in prop::collection::vec(json(), 1..4), cut: prop::sample::Index) {
+            let text = serde_json::to_vec(&all).unwrap();
+            prop_assert!(items(&text[..cut.index(text.len())]).is_err());
+        }
+
+        #[test]
+        fn what_a_whole_parse_refuses_is_refused(text in "[\\[\\]{}\",:a1 ]{0,12}") {
+            let text = format!("[{text}");
+            let whole: Result<Vec<Value>, _> = serde_json::from_str(&text);
+            prop_assert_eq!(items(text.as_bytes()).ok(), whole.ok());
+        }
+    }
+
+    #[test]
+    fn marks_and_blanks_are_passed_over() {
+        assert_eq!(items(b"\xef\xbb\xbf \n[ 1 ,\r\n2 ]\n").unwrap(), [1, 2]);
+        assert!(items(b"[ ]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn errors_say_which_item() {
+        let error = |text: &str| items(text.as_bytes()).unwrap_err();
+        insta::assert_snapshot!(error("[1,\n2,"), @"FILE, item 3: the list is not closed: the file is cut off");
+        insta::assert_snapshot!(error("[1,\n]"), @"FILE, item 2: EOF while parsing a value at line 2 column 0");
+        insta::assert_snapshot!(error("[1] x"), @"FILE, item 1: more follows behind the list");
+        insta::assert_snapshot!(error("[1 2]"), @"FILE, item 1: trailing characters at line 1 column 3");
+        insta::assert_snapshot!(error("  "), @"FILE, item 0: it is no list");
+    }
+}

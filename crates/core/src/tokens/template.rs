@@ -1,0 +1,280 @@
+//! Owns a chat template: Jinja as models ship it, rendered the way the Python
+//! library does (block trimming, Python's string methods, the functions and
+//! variables that templates in the wild call).
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value as Jinja};
+use minijinja::{Environment, Error, ErrorKind};
+use serde::Serialize as _;
+use serde_json::Value;
+
+const NAME: &str = "chat";
+
+/// Special tokens that templates name.
+const TOKENS: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "pad_token",
+    "sep_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// A chat template, read and ready.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// `bos_token` and its like.
+    tokens: Vec<(&'static str, String)>,
+}
+
+/// What a chat template will not do.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// There is none.
+    #[error("there is none")]
+    None,
+    /// It is not Jinja.
+    #[error("cannot be read: {0}")]
+    Syntax(String),
+    /// It refuses these messages, or calls what is not there.
+    #[error("cannot render the messages: {0}")]
+    Render(String),
+}
+
+impl ChatTemplate {
+    /// Read a template. `config` is the tokenizer's configuration, for its
+    /// special tokens.
+    ///
+    /// # Errors
+    /// When it is not Jinja.
+    pub fn new(source: &str, config: &Value) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        let mut syntax = SyntaxConfig::builder();
+        let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("only delimiters can be wrong"));
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", tojson);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Jinja, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
+        environment.add_function("strftime_now", |format: String| {
+            jiff::Zoned::now().strftime(&format).to_string()
+        });
+        environment
+            .add_template_owned(NAME, without_generation_tags(source))
+            .map_err(|error| TemplateError::Syntax(said(&error)))?;
+        let tokens = TOKENS
+            .iter()
+            .filter_map(|name| {
+                let value = config.get(name)?;
+                let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+                Some((*name, text.to_owned()))
+            })
+            .collect();
+        Ok(Self {
+            environment,
+            tokens,
+        })
+    }
+
+    /// The text of a conversation, up to where the answer begins.
+    ///
+    /// # Errors
+    /// When the template refuses the messages.
+    pub fn render(&self, messages: &[Value]) -> Result<String, TemplateError> {
+        let mut variables: Vec<(&str, Jinja)> = vec![
+            ("messages", Serde(messages).into()),
+            ("add_generation_prompt", true.into()),
+            ("tools", ().into()),
+            ("documents", ().into()),
+        ];
+        for (name, text) in &self.tokens {
+            variables.push((name, text.as_str().into()));
+        }
+        let context = Jinja::from_pairs(variables);
+        let template = self.environment.get_template(NAME);
+        template
+            .and_then(|template| template.render(context))
+            .map_err(|error| TemplateError::Render(said(&error)))
+    }
+}
+
+/// `{% generation %}` marks the answer for training; it renders nothing.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let Some(end) = rest[at..].find("%}").map(|end| at + end + 2) else {
+            break;
+        };
+        let inside = rest[at + 2..end - 2].trim_matches(['-', '+']).trim();
+        if matches!(inside, "generation" | "endgeneration") {
+            // a comment keeps the trimming of white space as it was
+            let tag = &rest[at..end];
+            let left = if tag.starts_with("{%-") { "{#-" } else { "{#" };
+            let right = if tag.ends_with("-%}") { "-#}" } else { "#}" };
+            out.push_str(&rest[..at]);
+            out.push_str(left);
+            out.push_str(right);
+        } else {
+            out.push_str(&rest[..end]);
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// JSON as Python writes it: a space after `,` and `:`, nothing escaped for
+/// HTML.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that filters must have"
+)]
+fn tojson(value: &Jinja, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    // Python's options that change nothing here
+    for name in ["ensure_ascii", "sort_keys", "separators"] {
+        let _: Option<Jinja> = options.get(name)?;
+    }
+    options.assert_all_used()?;
+    let mut bytes = Vec::new();
+    let written = match indent {
+        Some(width) => {
+            let indent = " ".repeat(width);
+            let format = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut bytes, format,
+            ))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut bytes, Spaced,
+        )),
+    };
+    written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+    ) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+/// The error and the line it happened in, on one line.
+fn said(error: &Error) -> String {
+    let mut text = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    if let Some(line) = error.line() {
+        text = format!("{text} (line {line})");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn render(source: &str, messages: &Value) -> Result<String, String> {
+        let config =
+            json!({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null});
+        let template = ChatTemplate::new(source, &config).map_err(|e| e.to_string())?;
+        template
+            .render(messages.as_array().unwrap())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn chatml_as_qwen_ships_it() {
+        let source = "{%- for message in messages %}\n    {%- if loop.first and message.role != 'system' %}\n        {{- '<|im_start|>system\\nYou are helpful.<|im_end|>\\n' }}\n    {%- endif %}\n    {{- '<|im_start|>' + message['role'] + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n{%- endif %}\n";
+        let text = render(source, &json!([{"role": "user", "content": "hi"}])).unwrap();
+        assert_eq!(
+            text,
+            "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn what_templates_in_the_wild_call() {
+        let user = json!([{"role": "user", "content": "  hi "}]);
+        for (source, want) in [
+            (
+                "{{ bos_token }}[INST] {{ messages[0]['content'] | trim }} [/INST]{{ eos_token }}",
+                "<s>[INST] hi [/INST]</s>",
+            ),
+            (
+                "{{ messages[0].content.strip() }}|{{ messages[0]['content'].startswith(' ') }}",
+                "hi|True",
+            ),
+            (
+                "{% if tools is defined and tools %}T{% else %}no{% endif %}",
+                "no",
+            ),
+            (
+                "{% if not date_string is defined %}{% set date_string = strftime_now('%Y') %}{% endif %}{{ date_string | length }}",
+                "4",
+            ),
+            (
+                "{% set ns = namespace(a=false) %}{% for m in messages %}{% set ns.a = true %}{% endfor %}{{ ns.a }}",
+                "True",
+            ),
+            (
+                "{{ messages | tojson }}",
+                "[{\"role\": \"user\", \"content\": \"  hi \"}]",
+            ),
+            (
+                "{% for m in messages %}{% if m.role == 'x' %}{% continue %}{% endif %}{% generation %}{{ m.content.split(' ')[-2] }}{% endgeneration %}{% endfor %}",
+                "hi",
+            ),
+            (
+                "{{ messages[0].get('name', 'none') }}{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f(1) }}",
+                "none<1>",
+            ),
+            ("{{- messages[::-1][0].role }}", "user"),
+            (
+                "{% if messages[0].content is string %}s{% endif %}{{ 'a' ~ 1 }}",
+                "sa1",
+            ),
+        ] {
+            assert_eq!(render(source, &user).as_deref(), Ok(want), "{source}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        let error = |source| render(source, &json!([])).unwrap_err();
+        insta::assert_snapshot!(error("{{ raise_exception('roles must alternate') }}"), @"cannot render the messages: roles must alternate (line 1)");
+        insta::assert_snapshot!(error("{% for %}"), @"cannot be read: unexpected end of block, expected in (line 1)");
+        insta::assert_snapshot!(error("\n{{ nothing_there() }}"), @"cannot render the messages: nothing_there is unknown (line 2)");
+    }
+}

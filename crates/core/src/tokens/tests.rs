@@ -1,0 +1,280 @@
+//! Small tokenizers of every family, trained here, and what holds for all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::models::unigram::{Unigram, UnigramTrainerBuilder};
+use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainerBuilder};
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, DecoderWrapper, decoders};
+
+use super::*;
+use crate::dataset::{PromptSource, Sample};
+
+/// A family of tokenizers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// GPT-2, Llama 3, Qwen.
+    ByteLevel,
+    /// Llama 2, Mistral: merges over spaces written as `▁`.
+    Metaspace,
+    /// BERT.
+    WordPiece,
+    /// T5, XLM-R.
+    Unigram,
+    /// No words at all.
+    Bytes,
+}
+
+pub(crate) const FAMILIES: [Family; 5] = [
+    Family::ByteLevel,
+    Family::Metaspace,
+    Family::WordPiece,
+    Family::Unigram,
+    Family::Bytes,
+];
+
+pub(crate) const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+const LLAMA2: &str =
+    "{{ bos_token }}{% for m in messages %}[INST] {{ m.content | trim }} [/INST]{% endfor %}";
+
+fn texts() -> Vec<String> {
+    let mut sample = Sample::default();
+    std::iter::from_fn(|| sample.next().unwrap())
+        .map(|item| item.prompt.text())
+        .collect()
+}
+
+/// Train a tokenizer and write it as models ship theirs.
+pub(crate) fn train(family: Family, template: Option<&str>, folder: &Path) {
+    let specials: Vec<AddedToken> = ["<s>", "</s>", "[UNK]", "<|im_start|>", "<|im_end|>"]
+        .into_iter()
+        .map(|token| AddedToken::from(token, true))
+        .collect();
+    let mut tokenizer;
+    match family {
+        Family::ByteLevel | Family::Bytes => {
+            tokenizer = tokenizers::Tokenizer::new(BPE::default());
+            let level = ByteLevel::new(false, true, true);
+            tokenizer.with_pre_tokenizer(Some(level));
+            tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(level)));
+            let mut trainer: TrainerWrapper = BpeTrainerBuilder::new()
+                .show_progress(false)
+                .vocab_size(if family == Family::Bytes { 261 } else { 2000 })
+                .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+                .special_tokens(specials)
+                .build()
+                .into();
+            tokenizer.train(&mut trainer, texts().iter()).unwrap();
+        }
+        Family::Metaspace => {
+            let model = BPE::builder()
+                .unk_token("[UNK]".to_owned())
+                .byte_fallback(false)
+                .build()
+                .unwrap();
+            tokenizer = tokenizers::Tokenizer::new(model);
+            let space = Metaspace::new('▁', PrependScheme::First, false);
+            tokenizer.with_pre_tokenizer(Some(Metaspace::new('▁', PrependScheme::First, true)));
+            let mut trainer: TrainerWrapper = BpeTrainerBuilder::new()
+                .show_progress(false)
+                .vocab_size(2000)
+                .special_tokens(specials)
+                .build()
+                .into();
+            tokenizer.train(&mut trainer, texts().iter()).unwrap();
+            // in use, nothing cuts the text: merges alone decide
+            tokenizer.with_pre_tokenizer(Some(space.clone()));
+            tokenizer.with_decoder(Some(DecoderWrapper::Metaspace(space)));
+        }
+        Family::WordPiece => {
+            let model = WordPiece::builder()
+                .unk_token("[UNK]".to_owned())
+                .build()
+                .unwrap();
+            tokenizer = tokenizers::Tokenizer::new(model);
+            let _ = tokenizer.with_normalizer(Some(
+                tokenizers::normalizers::bert::BertNormalizer::default(),
+            ));
+            tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+            tokenizer.with_decoder(Some(DecoderWrapper::WordPiece(
+                decoders::wordpiece::WordPiece::default(),
+            )));
+            let mut trainer: TrainerWrapper = WordPieceTrainerBuilder::new()
+                .show_progress(false)
+                .vocab_size(2000)
+                .special_tokens(specials)
+                .build()
+                .into();
+            tokenizer.train(&mut trainer, texts().iter()).unwrap();
+        }
+        Family::Unigram => {
+            tokenizer = tokenizers::Tokenizer::new(Unigram::default());
+            let space = Metaspace::new('▁', PrependScheme::Always, true);
+            tokenizer.with_pre_tokenizer(Some(space.clone()));
+            tokenizer.with_decoder(Some(DecoderWrapper::Metaspace(space)));
+            let mut trainer: TrainerWrapper = UnigramTrainerBuilder::default()
+                .show_progress(false)
+                .vocab_size(1500)
+                .unk_token(Some("[UNK]".to_owned()))
+                .special_tokens(specials)
+                .build()
+                .unwrap()
+                .into();
+            tokenizer.train(&mut trainer, texts().iter()).unwrap();
+        }
+    }
+    let bos = tokenizer.token_to_id("<s>").unwrap();
+    let around = TemplateProcessing::builder()
+        .try_single("<s> $A")
+        .unwrap()
+        .special_tokens(vec![("<s>", bos)])
+        .build()
+        .unwrap();
+    tokenizer.with_post_processor(Some(around));
+    tokenizer.save(folder.join(TOKENIZER_FILE), false).unwrap();
+    let mut config = json!({"bos_token": "<s>"});
+    if let Some(template) = template {
+        config["chat_template"] = template.into();
+    }
+    fs::write(folder.join(CONFIG_FILE), config.to_string()).unwrap();
+}
+
+/// A trained tokenizer, loaded.
+pub(crate) fn trained(family: Family, template: Option<&str>) -> Arc<Tokenizer> {
+    let folder = TempDir::new().unwrap();
+    train(family, template, folder.path());
+    Arc::new(Tokenizer::load(folder.path()).unwrap())
+}
+
+#[test]
+fn every_family_makes_exact_prompts_in_every_frame() {
+    for family in FAMILIES {
+        for (template, frame) in [
+            (Some(CHATML), Frame::Chat),
+            (Some(LLAMA2), Frame::Chat),
+            (None, Frame::Plain),
+        ] {
+            let tokenizer = trained(family, template);
+            let words = Words::find(Arc::clone(&tokenizer), frame).unwrap();
+            let name = format!("{family:?} {frame:?} {template:?}");
+            assert_eq!(words.is_exact(), family != Family::Bytes, "{name}");
+            let mut rng = rng_of(7);
+            let (mut exact, mut worst) = (0, 0);
+            let n = 200;
+            for i in 0..n {
+                let prefix = words.prefix(&mut rng, i % 5);
+                let tokens = 1 + i * 3 % 150;
+                let text = words.text(&mut rng, &prefix, tokens);
+                let want = words.overhead() + i % 5 + tokens;
+                let off = frame.count(&tokenizer, &text).unwrap().abs_diff(want);
+                exact += u64::from(off == 0);
+                worst = worst.max(off);
+            }
+            assert!(
+                exact * 100 >= n * 99 && worst <= 1,
+                "{name}: {exact} of {n}, {worst} off"
+            );
+        }
+    }
+}
+
+fn rng_of(seed: u64) -> rand_chacha::ChaCha8Rng {
+    use rand::SeedableRng;
+    rand_chacha::ChaCha8Rng::seed_from_u64(seed)
+}
+
+#[test]
+fn words_are_many_and_drawn_at_random() {
+    let tokenizer = trained(Family::ByteLevel, None);
+    let words = Words::find(Arc::clone(&tokenizer), Frame::Plain).unwrap();
+    assert!(words.variety() > 200, "{}", words.variety());
+    let text = words.text(&mut rng_of(1), &Prefix::default(), 2000);
+    let ids = tokenizer.encode(&text);
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert!(distinct.len() * 3 > words.variety(), "{}", distinct.len());
+    // neighbours in the text are no neighbours in the vocabulary
+    let consecutive = ids.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
+    assert!(consecutive < 50, "{consecutive}");
+}
+
+#[test]
+fn special_and_byte_tokens_are_not_ordinary() {
+    let tokenizer = trained(Family::ByteLevel, None);
+    let ids = tokenizer.ordinary_ids();
+    for special in ["<s>", "<|im_end|>"] {
+        let id = tokenizer.inner.token_to_id(special).unwrap();
+        assert!(!ids.contains(&id));
+    }
+    assert!(is_byte("<0x0A>") && !is_byte("<0x0A"));
+}
+
+#[test]
+fn a_conversation_is_counted_as_the_server_does() {
+    let tokenizer = trained(Family::ByteLevel, Some(LLAMA2));
+    let messages = [json!({"role": "user", "content": " hello "})];
+    let ids = tokenizer.encode_chat(&messages).unwrap();
+    // one beginning, not two
+    assert_eq!(ids.iter().filter(|id| **id == ids[0]).count(), 1);
+    assert_eq!(ids, tokenizer.encode("<s>[INST] hello [/INST]"));
+    assert_eq!(tokenizer.encode_prompt("hello")[0], ids[0]);
+}
+
+#[test]
+fn broken_tokenizers_say_what_is_wrong() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let error = |path: &Path| {
+        let error = Tokenizer::load(path).unwrap_err();
+        let chain = std::error::Error::source(&error).map(|e| format!(": {e}"));
+        format!("{error}{}", chain.unwrap_or_default())
+            .replace(&folder.path().display().to_string(), "DIR")
+    };
+    insta::assert_snapshot!(error(&path.join("nowhere")), @"no tokenizer at DIR/nowhere: there is no such file or directory");
+    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds no `tokenizer.json`");
+    fs::write(path.join("tokenizer.model"), "x").unwrap();
+    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds a SentencePiece `tokenizer.model`, but no `tokenizer.json`");
+    fs::write(path.join(TOKENIZER_FILE), "{}").unwrap();
+    insta::assert_snapshot!(error(path), @"DIR/tokenizer.json is no tokenizer: Model missing. at line 1 column 2");
+    train(Family::WordPiece, Some("{% if %}"), path);
+    insta::assert_snapshot!(error(path), @"the chat template of DIR/tokenizer.json: cannot be read: unexpected end of block (line 1)");
+    train(Family::WordPiece, None, path);
+    let tokenizer = Tokenizer::load(path).unwrap();
+    let none = tokenizer.encode_chat(&[]).unwrap_err();
+    assert!(matches!(
+        none,
+        TokenizerError::Template {
+            source: TemplateError::None,
+            ..
+        }
+    ));
+    fs::write(path.join(TEMPLATE_FILE), "{{ raise_exception('no') }}").unwrap();
+    let tokenizer = Tokenizer::load(path).unwrap();
+    assert!(
+        tokenizer.encode_chat(&[]).is_err(),
+        "a file of its own goes first"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn the_same_draws_make_the_same_text(seed: u64, n in 1u64..200) {
+        static WORDS: std::sync::LazyLock<Words> = std::sync::LazyLock::new(|| {
+            Words::find(trained(Family::ByteLevel, None), Frame::Plain).unwrap()
+        });
+        let make = |seed| WORDS.text(&mut rng_of(seed), &Prefix::default(), n);
+        prop_assert_eq!(make(seed), make(seed));
+        if n > 20 {
+            prop_assert_ne!(make(seed), make(seed ^ 1));
+        }
+    }
+}
