@@ -441,6 +441,37 @@ pub fn warnings(report: &RunReport, screen: Screen) -> String {
     text
 }
 
+/// Output speed by length of the prompt; empty unless that was measured.
+#[must_use]
+pub fn speeds(report: &RunReport, screen: Screen) -> String {
+    if report.speeds.is_empty() {
+        return String::new();
+    }
+    let rows = report
+        .speeds
+        .iter()
+        .map(|row| {
+            vec![
+                optional(row.prompt_tokens.map(|n| n as f64)),
+                optional(row.tokens_per_s),
+                number(row.requests as f64),
+            ]
+        })
+        .collect();
+    let grid = Grid {
+        header: ["Prompt tokens", "Speed (tok/s)", "Requests"]
+            .map(str::to_owned)
+            .into(),
+        rows,
+        keys: 1,
+        words: 0,
+    };
+    let mut text = screen.paint(Paint::Bold, "Speed benchmark results:");
+    text.push('\n');
+    text.push_str(&grid.render(screen.width, plain));
+    text
+}
+
 /// How token counts of ours compare with the server's; empty where there are none.
 #[must_use]
 pub fn token_checks(report: &RunReport, screen: Screen) -> String {
@@ -479,6 +510,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
         percentiles(report, screen),
+        speeds(report, screen),
         token_checks(report, screen),
         errors(report, screen),
         warnings(report, screen),

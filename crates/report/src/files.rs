@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use crate::console;
 use crate::json::{self, ResultFile};
 use crate::report::RunReport;
+use crate::speeds;
 use crate::sqlite::{FILE_NAME, StoreError};
 
 /// A run's summary in the reference tool's form.
 pub const SUMMARY: &str = "benchmark_summary.json";
 /// A run's percentiles in the reference tool's form.
 pub const PERCENTILES: &str = "benchmark_percentile.json";
+/// A run's speeds by length of the prompt, in the reference tool's form.
+pub const SPEEDS: &str = "speed_benchmark.json";
 /// A run's settings.
 pub const ARGS: &str = "benchmark_args.json";
 /// Everything of an invocation.
@@ -99,7 +102,11 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), FilesErr
 pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
     write_json(&folder.join(ARGS), json::args(report))?;
     write_json(&folder.join(SUMMARY), &json::summary(report))?;
-    write_json(&folder.join(PERCENTILES), &json::percentiles(report))
+    write_json(&folder.join(PERCENTILES), &json::percentiles(report))?;
+    if !report.speeds.is_empty() {
+        write_json(&folder.join(SPEEDS), &speeds::json(&report.speeds))?;
+    }
+    Ok(())
 }
 
 /// Write the files of an invocation into its folder, whatever order its runs

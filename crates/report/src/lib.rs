@@ -13,6 +13,8 @@ pub mod sqlite;
 
 pub mod findings;
 
+pub mod speeds;
+
 pub mod report;
 
 pub mod names;

@@ -13,6 +13,7 @@ use evalscope_core::record::{FailureKind, Phase, RequestRecord};
 
 use crate::findings::{self, Evidence, Spacing, TTFT_SHARE_MIN_EVENTS};
 use crate::model::{RunMeta, RunState};
+use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
 
 /// Samples held at a time. Larger runs are read several times, a few metrics
@@ -59,6 +60,8 @@ pub struct RunReport {
     pub errors: Vec<ErrorGroup>,
     /// Failures in none of the groups.
     pub errors_not_shown: u64,
+    /// Speed by length of the prompt; empty unless that is what was measured.
+    pub speeds: Vec<SpeedRow>,
     /// What a reader of the figures must know: the run's own warnings, then findings.
     pub warnings: Vec<String>,
 }
@@ -75,7 +78,11 @@ impl RunReport {
     fn load_with(database: &Path, samples_at_a_time: u64) -> Result<Self, StoreError> {
         let reader = Reader::open(database)?;
         let rows = reader.count(Phase::Measured)?;
-        let mut sums = Sums::default();
+        let mut sums = Sums {
+            // elsewhere each length would be a row
+            with_speeds: speeds::is_measured(&reader.meta().dataset),
+            ..Sums::default()
+        };
         let mut metrics = BTreeMap::new();
         for (pass, part) in passes(rows, samples_at_a_time).into_iter().enumerate() {
             let mut accumulator = Accumulator::new(&part);
@@ -106,6 +113,7 @@ impl RunReport {
             ttft_share: ttft_share.p50.map(|median| (median, ttft_share.count)),
         }));
         let (errors, errors_not_shown) = sums.errors.finish();
+        let speeds = sums.speeds.finish();
         Ok(Self {
             database: database.to_owned(),
             state: reader.state(),
@@ -115,6 +123,7 @@ impl RunReport {
             client,
             errors,
             errors_not_shown,
+            speeds,
             warnings,
         })
     }
@@ -195,6 +204,9 @@ struct Sums {
     spacing: Spacing,
     ttft_share: Samples,
     errors: Errors,
+    /// Of data sets that are made for it.
+    speeds: Speeds,
+    with_speeds: bool,
 }
 
 impl Default for Sums {
@@ -204,6 +216,8 @@ impl Default for Sums {
             spacing: Spacing::default(),
             ttft_share: Samples::exact(),
             errors: Errors::default(),
+            speeds: Speeds::default(),
+            with_speeds: false,
         }
     }
 }
@@ -226,6 +240,9 @@ impl Sums {
             && latency > 0.0
         {
             self.ttft_share.push(ttft / latency);
+        }
+        if self.with_speeds {
+            self.speeds.push(record);
         }
         if let Some(failure) = &record.failure {
             self.errors.push(failure.kind, &failure.message, excerpt)?;
