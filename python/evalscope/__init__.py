@@ -1,0 +1,10 @@
+"""Owns the name `evalscope` in Python: the load tester is a binary, this package stands beside it.
+
+`evalscope.perf` runs the binary and serves plugins to it. No code of this package ever runs inside
+the process that measures.
+"""
+
+from evalscope.binary import BinaryNotFound, find_evalscope_bin
+from evalscope.errors import EvalscopeError
+
+__all__ = ["BinaryNotFound", "EvalscopeError", "find_evalscope_bin"]

@@ -1,0 +1,437 @@
+"""Owns the options of `evalscope perf` as Python sees them, and how they become a command line.
+
+It knows no defaults: an option that is not set is not passed on, and the binary decides. Only
+plugins see every value, since the binary tells them its own (`Arguments.from_options`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Union
+
+from evalscope.errors import EvalscopeError, UnknownOption, did_you_mean
+from evalscope.perf import secrets
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(repr=False)
+class Arguments:
+    """The options of `evalscope perf`, all of them optional. `None` leaves one to the tool.
+
+    `evalscope perf --help` has the defaults. An option of the earlier tool that the binary does
+    not have is refused by the binary, in its own words.
+
+    A plugin gets one of these as `param`: then it holds the options as the tool resolved them,
+    with a single value in place of a list of one. Changing it changes nothing in the tool.
+    """
+
+    # --- server ---
+
+    url: str | None = None
+    """URL of the endpoint. `http://host:8000` is completed by the tool."""
+    model: str | None = None
+    """Name of the model, as the server knows it."""
+    api: str | None = None
+    """API of the server; or the name of a class registered with `register_api`; or
+    `path/to/plugin.py[:name]`."""
+    api_key: str | None = None
+    """Key, sent as `Authorization: Bearer`. It reaches the tool through the environment."""
+    headers: Mapping[str, str] | Sequence[str] | None = None
+    """Further headers of every request: a dict, or a list of `NAME=VALUE`. These stand on the
+    command line of the tool, where other users of the machine can see them; `api_key` does not."""
+    connect_timeout: float | None = None
+    """Longest time to make a connection, seconds."""
+    read_timeout: float | None = None
+    """Longest silence of the server, seconds."""
+    total_timeout: float | None = None
+    """Longest time of a whole request, seconds."""
+    no_test_connection: bool | None = None
+    """Start without a test request."""
+    insecure: bool | None = None
+    """Do not check the server's certificate."""
+    ca_cert: PathLike | None = None
+    """Trust the certificates of this PEM file too."""
+    port: int | None = None
+    """Port of the local inference server, for the `local…` APIs."""
+    attn_implementation: str | None = None
+    """Attention implementation of the `local` API."""
+    tokenizer_path: PathLike | None = None
+    """Tokenizer: a folder, a file or a name on the hub. Counts tokens and makes random prompts."""
+
+    # --- load ---
+
+    parallel: int | Sequence[int] | None = None
+    """Requests in flight at a time. Several values make a sweep, one run each."""
+    number: int | Sequence[int] | None = None
+    """Requests of each run; as many values as `parallel`."""
+    rate: float | Sequence[float] | None = None
+    """Mean arrivals per second of a Poisson process; -1 for no pacing."""
+    open_loop: bool | None = None
+    """No limit on the requests in flight: they arrive at `rate`."""
+    duration: float | None = None
+    """Stop sending after this many seconds."""
+    warmup_num: float | None = None
+    """Requests sent first and left out of every figure; below 1, a share of `number`."""
+    sleep_interval: float | None = None
+    """Pause between the runs of a sweep, seconds."""
+    max_error_rate: float | str | None = None
+    """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
+    client_threads: int | None = None
+    """Threads that receive."""
+    num_workers: int | None = None
+    """Processes that made prompts in the earlier tool."""
+    db_commit_interval: int | None = None
+    """Rows per commit of the earlier tool's database."""
+    queue_size_multiplier: int | None = None
+    """Length of the earlier tool's queue of results, in multiples of `parallel`."""
+    in_flight_task_multiplier: int | None = None
+    """Tasks that the earlier tool made ahead, in multiples of `parallel`."""
+
+    # --- search for a service level ---
+
+    sla_auto_tune: bool | None = None
+    """Search for the highest load that keeps `sla_params`."""
+    sla_variable: str | None = None
+    """What is varied: `parallel` or `rate`."""
+    sla_params: str | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    """The levels to keep, such as `[{"p99_ttft": "<=200"}]`; JSON text or the value itself."""
+    sla_num_runs: int | None = None
+    """Runs of each load, whose figures are averaged."""
+    sla_upper_bound: int | None = None
+    """Highest load to try."""
+    sla_lower_bound: int | None = None
+    """Lowest load to try."""
+    sla_fixed_parallel: int | None = None
+    """Requests in flight while the rate is varied."""
+    sla_number_multiplier: float | None = None
+    """Requests of a run, in multiples of the load tried."""
+
+    # --- prompts ---
+
+    dataset: str | None = None
+    """Where prompts come from; or the name of a class registered with `register_dataset`; or
+    `path/to/plugin.py[:name]`."""
+    dataset_path: PathLike | None = None
+    """File or folder of the data set."""
+    data_source: str | None = None
+    """Hub that data sets come from: `modelscope`, `huggingface` or `local`."""
+    dataset_offset: int | None = None
+    """Prompts to leave out at the start."""
+    dataset_args: str | Mapping[str, Any] | None = None
+    """Options of the data set; JSON text or a dict."""
+    repeat_prompts: bool | None = None
+    """Every run of a sweep takes the same prompts: the server's prefix cache will be warm."""
+    prompt: str | None = None
+    """One prompt for all requests, or `@FILE`. Goes before `dataset`."""
+    query_template: str | Mapping[str, Any] | None = None
+    """Request body: JSON text, `@FILE` or a dict. `%m` and `%p` become the model and the prompt."""
+    min_prompt_length: int | None = None
+    """Leave out prompts that are shorter."""
+    max_prompt_length: int | None = None
+    """Leave out prompts that are longer."""
+    prefix_length: int | None = None
+    """Tokens that all random prompts begin with."""
+    apply_chat_template: bool | None = None
+    """Send messages rather than a plain prompt."""
+    tokenize_prompt: bool | None = None
+    """Send the ids of tokens rather than text."""
+    image_width: int | None = None
+    """Width of random pictures, pixels."""
+    image_height: int | None = None
+    """Height of random pictures, pixels."""
+    image_format: str | None = None
+    """Mode of random pictures, such as `RGB`."""
+    image_num: int | None = None
+    """Random pictures in each prompt."""
+    image_patch_size: int | None = None
+    """Edge of the patch that counts as one token of a picture, pixels."""
+
+    # --- conversations ---
+
+    multi_turn: bool | None = None
+    """Send conversations: each turn with the server's answers before it."""
+    min_turns: int | None = None
+    """Fewest turns of a random conversation."""
+    max_turns: int | None = None
+    """Most turns of a conversation."""
+    multi_turn_args: str | Mapping[str, Any] | None = None
+    """Lengths of turns, the earlier form of `dataset_args`; JSON text or a dict."""
+
+    # --- generation ---
+
+    max_tokens: int | Sequence[int] | None = None
+    """Most tokens of an answer; two values draw uniformly between them."""
+    min_tokens: int | None = None
+    """Fewest tokens of an answer."""
+    temperature: float | None = None
+    """Sampling temperature."""
+    top_p: float | None = None
+    """Nucleus sampling."""
+    top_k: int | None = None
+    """Sample from this many tokens."""
+    frequency_penalty: float | None = None
+    """Penalty of frequent tokens."""
+    repetition_penalty: float | None = None
+    """Penalty of repetition."""
+    logprobs: bool | None = None
+    """Ask for log probabilities."""
+    n_choices: int | None = None
+    """Choices of each answer."""
+    seed: int | None = None
+    """Seed of the server's sampling, and of every random draw of the tool."""
+    stop: str | Sequence[str] | None = None
+    """Texts that end generation."""
+    stop_token_ids: int | Sequence[int] | Sequence[str] | None = None
+    """Ids of tokens that end generation."""
+    stream: bool | None = None
+    """Stream the answers; TTFT, TPOT and ITL need it."""
+    extra_args: str | Mapping[str, Any] | None = None
+    """Further fields of the request body: JSON text or a dict. `None` in it deletes a field."""
+
+    # --- output ---
+
+    outputs_dir: PathLike | None = None
+    """Folder of all results."""
+    name: str | None = None
+    """Name of this invocation's folder, and of the run in a tracker."""
+    no_timestamp: bool | None = None
+    """No folder named by date and time between `outputs_dir` and `name`."""
+    record_bodies: str | None = None
+    """Bodies to keep in the database: `all`, `failed` or `none`."""
+    log_every_n_query: int | None = None
+    """Log progress every so many requests."""
+    debug: bool | None = None
+    """Log every request and every event of its answer."""
+    enable_progress_tracker: bool | None = None
+    """Write `progress.json` while the test runs."""
+    visualizer: str | None = None
+    """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
+    wandb_api_key: str | None = None
+    """Key of Weights & Biases; implies `visualizer="wandb"`. Goes through the environment."""
+    swanlab_api_key: str | None = None
+    """Key of SwanLab, or `local` to stay offline; implies `visualizer="swanlab"`. Goes through
+    the environment."""
+    swanlab_host: str | None = None
+    """Address of a SwanLab server of your own."""
+
+    # `__new__` is there for its error message: the one of a dataclass suggests nothing.
+    def __new__(cls, *_args: object, **options: object) -> Arguments:
+        """Refuse unknown names before the generated `__init__` does."""
+        _refuse_unknown(options)
+        return super().__new__(cls)
+
+    @classmethod
+    def of(cls, given: Arguments | Mapping[str, Any] | Namespace) -> Arguments:
+        """Take options in any of the forms that `run_perf_benchmark` takes."""
+        if isinstance(given, Arguments):
+            return given
+        if isinstance(given, Namespace):
+            # `func` is what argparse's subcommands leave behind
+            options = {k: v for k, v in vars(given).items() if v is not None and k != "func"}
+            return cls.from_dict(options)
+        if isinstance(given, Mapping):
+            return cls.from_dict(given)
+        raise EvalscopeError(
+            f"options are a dict, an `Arguments` or an argparse `Namespace`, not {_kind(given)}"
+        )
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Arguments:
+        """Take options from a dict; `max-tokens` is `max_tokens`.
+
+        Raises:
+            UnknownOption: with the nearest name that exists.
+        """
+        return cls(**{str(name).replace("-", "_"): value for name, value in options.items()})
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Arguments:
+        """Take the options that the tool tells a plugin.
+
+        Those that this version does not know become attributes as well: a newer tool must not
+        break a plugin.
+        """
+        known = {name: _single(name, options[name]) for name in _NAMES if name in options}
+        arguments = cls(**known)
+        for name, value in options.items():
+            if name not in known:
+                setattr(arguments, name, value)
+        return arguments
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that are set, secrets included."""
+        return {name: self.__dict__[name] for name in _NAMES if self.__dict__[name] is not None}
+
+    def to_argv(self) -> list[str]:
+        """The flags for `evalscope perf`. Keys are not among them, see `to_environment`."""
+        argv: list[str] = []
+        for name, value in self.to_dict().items():
+            argv += _flag(name, value)
+        if self.visualizer is None:
+            if self.wandb_api_key is not None:
+                argv.append("--visualizer=wandb")
+            elif self.swanlab_api_key is not None:
+                argv.append("--visualizer=swanlab")
+        return argv
+
+    def to_environment(self) -> dict[str, str]:
+        """The environment variables for `evalscope perf`: the keys, which `ps` must not show."""
+        options = self.to_dict()
+        return {
+            variable: str(options[name]) for name, variable in _SECRETS.items() if name in options
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        """Only reached by names that do not exist."""
+        raise AttributeError(f"there is no option `{name}`{did_you_mean(name, _NAMES)}")
+
+    def __repr__(self) -> str:
+        """The options that are set, secrets masked."""
+        shown = (f"{name}={_shown(name, value)!r}" for name, value in self.to_dict().items())
+        return f"Arguments({', '.join(shown)})"
+
+
+_NAMES = tuple(field.name for field in fields(Arguments))
+_WHOLE_NUMBERS = {
+    field.name
+    for field in fields(Arguments)
+    if "int" in str(field.type) and "float" not in str(field.type)
+}
+
+# Flags without a value.
+_SWITCHES = {
+    "debug",
+    "enable_progress_tracker",
+    "insecure",
+    "logprobs",
+    "multi_turn",
+    "no_test_connection",
+    "no_timestamp",
+    "open_loop",
+    "repeat_prompts",
+    "sla_auto_tune",
+    "tokenize_prompt",
+}
+# Flags with an opposite, `--no-…`.
+_PAIRS = {"apply_chat_template", "stream"}
+_LISTS = {"max_tokens", "number", "parallel", "rate", "stop", "stop_token_ids"}
+_MAY_BE_EMPTY = {"stop", "stop_token_ids"}
+_JSON = {"dataset_args", "extra_args", "multi_turn_args", "query_template", "sla_params"}
+_SECRETS = {
+    "api_key": "EVALSCOPE_API_KEY",
+    "wandb_api_key": "WANDB_API_KEY",
+    "swanlab_api_key": "SWANLAB_API_KEY",
+}
+
+
+def _refuse_unknown(options: Mapping[str, object]) -> None:
+    for name in options:
+        if name not in _NAMES:
+            raise UnknownOption(f"there is no option `{name}`{did_you_mean(name, _NAMES)}")
+
+
+def _single(name: str, value: Any) -> Any:
+    """What a plugin wants to see of a list of one: `max_tokens` goes into a body as it is."""
+    if name in _LISTS - _MAY_BE_EMPTY and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return value
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if name in _SECRETS:
+        return []
+    if name in _SWITCHES or name in _PAIRS:
+        if not isinstance(value, bool):
+            raise EvalscopeError(f"`{name}` is True or False, not {value!r}")
+        if value:
+            return [flag]
+        return [f"--no-{flag[2:]}"] if name in _PAIRS else []
+    if name == "headers":
+        headers = _headers(value)
+        return [flag, *headers] if headers else []
+    if name in _JSON and not isinstance(value, str):
+        return [f"{flag}={_json(name, value)}"]
+    if name in _LISTS:
+        return _list_flag(name, flag, value)
+    # `=` and not a word of its own: a prompt may begin with a dash
+    return [f"{flag}={_text(name, value)}"]
+
+
+def _list_flag(name: str, flag: str, value: Any) -> list[str]:
+    items = [value] if isinstance(value, (str, bytes)) or not _is_iterable(value) else list(value)
+    texts = [_text(name, item) for item in items]
+    if not texts and name not in _MAY_BE_EMPTY:
+        raise EvalscopeError(f"`{name}` is an empty list; leave it out to take the default")
+    if len(texts) == 1:
+        return [f"{flag}={texts[0]}"]
+    if name == "stop" and any(text.startswith("-") for text in texts):
+        raise EvalscopeError(
+            "several texts in `stop`, one of which begins with `-`, cannot be told from flags; "
+            'give them as `extra_args={"stop": […]}`'
+        )
+    return [flag, *texts]
+
+
+def _headers(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{name}={text}" for name, text in value.items()]
+    return [value] if isinstance(value, str) else [str(header) for header in value]
+
+
+def _json(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise EvalscopeError(f"`{name}` cannot be written as JSON: {error}") from error
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if isinstance(value, float) and value.is_integer() and name in _WHOLE_NUMBERS:
+        # 100.0 out of a spreadsheet or a JSON file
+        return str(int(value))
+    return str(value)
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in _SECRETS:
+        return secrets.MASK
+    if name == "headers":
+        return [secrets.shown_header(header) for header in _headers(value)]
+    if name == "url":
+        return secrets.shown_url(str(value))
+    if name in _JSON:
+        return _shown_json(value)
+    return value
+
+
+def _shown_json(value: Any) -> Any:
+    if not isinstance(value, str) or value.startswith("@"):
+        return secrets.shown_fields(value)
+    try:
+        return secrets.shown_fields(json.loads(value))
+    except ValueError:
+        return value
+
+
+def _is_iterable(value: Any) -> bool:
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+QueryParameters = Arguments
+"""The earlier tool's name of `Arguments`."""

@@ -1,0 +1,201 @@
+"""Owns the `evalscope perf` process: its streams, its interruption, and what it left behind.
+
+It must not know what options mean or what is in the results.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+# Enough for any error and its surroundings; a run with `debug` may say gigabytes.
+_KEPT_STDERR_CHARS = 64 * 1024
+# Ctrl-C gives requests in flight 30 s; then files are written.
+_SECONDS_TO_END = 45.0
+# A process that the tool left behind may hold the pipes open.
+_SECONDS_TO_EMPTY_PIPES = 5.0
+
+_RESULTS_LINE = re.compile(r"^results are in (.+)$", re.MULTILINE)
+_ERROR_LINE = re.compile(r"^error: ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of the tool ended."""
+
+    exit_code: int
+    """Negative: the signal that killed it."""
+    interrupted: bool
+    """Ctrl-C was pressed here, or the tool says that it was interrupted."""
+    folder: str | None
+    """Absolute path of the results, where the tool came so far as to make it."""
+    error: str
+    """The tool's own words about why it failed; empty where they were not seen."""
+    stderr: str
+    """The end of what it said on stderr, where that went through here."""
+
+
+def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
+    """Run the tool to its end, with its progress and tables where this process's output goes.
+
+    In the main thread the tool gets a session of its own, so that a Ctrl-C of the terminal
+    reaches this process alone and is passed on exactly once; each further one is passed on too.
+    In other threads no Ctrl-C ever arrives, and the tool stays in the terminal's group.
+    """
+    with tempfile.TemporaryDirectory(prefix="evalscope-run-") as scratch:
+        path_file = os.path.join(scratch, "result-path")
+        error_file = os.path.join(scratch, "error")
+        environment = {
+            **os.environ,
+            **extra_environment,
+            "EVALSCOPE_PYTHON": sys.executable,
+            "EVALSCOPE_RESULT_PATH_FILE": path_file,
+            "EVALSCOPE_ERROR_FILE": error_file,
+            # stdin is a pipe that this process holds: at its end, the tool drains and stops
+            "EVALSCOPE_EXIT_WITH_PARENT": "1",
+        }
+        own_session = os.name == "posix" and threading.current_thread() is threading.main_thread()
+        out = _target(sys.stdout)
+        # Only a terminal gets the tool's stderr unseen, for the sake of its progress bar.
+        err = _target(sys.stderr) if _is_terminal(sys.stderr) else None
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if out is None else out,
+            stderr=subprocess.PIPE if err is None else err,
+            start_new_session=own_session,
+        )
+        interrupted = False
+        try:
+            stdout_pump = _Pump(process.stdout, sys.stdout)
+            stderr_pump = _Pump(process.stderr, sys.stderr)
+            while True:
+                try:
+                    exit_code = process.wait()
+                    break
+                except KeyboardInterrupt:
+                    interrupted = True
+                    if own_session:
+                        process.send_signal(signal.SIGINT)
+        finally:
+            _end(process)
+        stdout_pump.finish()
+        stderr_pump.finish()
+        said = stderr_pump.text()
+        return Ended(
+            exit_code=exit_code,
+            interrupted=interrupted or exit_code in (130, -signal.SIGINT),
+            folder=_read(path_file) or _folder_said(said),
+            error=_bare(_read(error_file)) or _error_said(said),
+            stderr=said,
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let nothing go on sending after this function is left in an unforeseen way."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _target(stream: Any) -> int | None:
+    """The descriptor behind a stream; `None` for a notebook's, a test's and the like."""
+    # Exactly a text file: a notebook's stream has a `fileno` too, but not of what it shows.
+    if not isinstance(stream, io.TextIOWrapper):
+        return None
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _is_terminal(stream: Any) -> bool:
+    descriptor = _target(stream)
+    return descriptor is not None and os.isatty(descriptor)
+
+
+class _Pump:
+    """Copies a pipe of the tool to a stream of this process, and keeps the end of it."""
+
+    def __init__(self, pipe: IO[bytes] | None, stream: Any) -> None:
+        self._stream = stream
+        self._kept = ""
+        self._thread: threading.Thread | None = None
+        if pipe is not None:
+            self._thread = threading.Thread(
+                target=self._copy, args=(pipe,), name="evalscope-output", daemon=True
+            )
+            self._thread.start()
+
+    def _copy(self, pipe: IO[bytes]) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with pipe:
+            while True:
+                chunk = os.read(pipe.fileno(), 64 * 1024)
+                text = decoder.decode(chunk, final=not chunk)
+                self._kept = (self._kept + text)[-_KEPT_STDERR_CHARS:]
+                self._show(text)
+                if not chunk:
+                    return
+
+    def _show(self, text: str) -> None:
+        if self._stream is None or not text:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # a stream that was closed meanwhile must not stop the pump: the tool would block
+            self._stream = None
+
+    def finish(self) -> None:
+        """Wait for the rest."""
+        if self._thread is not None:
+            self._thread.join(_SECONDS_TO_EMPTY_PIPES)
+
+    def text(self) -> str:
+        """What was kept."""
+        return self._kept
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _folder_said(stderr: str) -> str | None:
+    found = _RESULTS_LINE.findall(stderr)
+    return os.path.abspath(found[-1].strip()) if found else None
+
+
+def _error_said(stderr: str) -> str:
+    starts = [match.start() for match in _ERROR_LINE.finditer(stderr)]
+    return _bare(stderr[starts[-1] :]) if starts else ""
+
+
+def _bare(text: str | None) -> str:
+    text = (text or "").strip()
+    return text[len("error: ") :] if text.startswith("error: ") else text

@@ -1,0 +1,110 @@
+"""Owns `run_perf_benchmark`: options in, the binary run, results out."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from evalscope.binary import find_evalscope_bin
+from evalscope.errors import EvalscopeError
+from evalscope.perf import child
+from evalscope.perf.arguments import Arguments
+from evalscope.perf.plugin.registry import ApiRegistry, DatasetRegistry, PluginRegistry
+from evalscope.perf.results import Results
+from evalscope.perf.sockets import PluginSocket
+
+__all__ = ["BenchmarkInterrupted", "run_perf_benchmark"]
+
+
+class BenchmarkInterrupted(KeyboardInterrupt):
+    """The run was ended by Ctrl-C, or by a signal to the tool; what was measured is written."""
+
+    results: Results | None
+    """What was measured before, where there is anything."""
+
+    def __init__(self, message: str, results: Results | None) -> None:
+        super().__init__(message)
+        self.results = results
+
+
+def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> Results:
+    """Run `evalscope perf` with these options, and read its results.
+
+    Progress and tables go where this process's output goes. A name in `api` or `dataset` that a
+    class of this process is registered under is served from here, in a thread beside the run;
+    everything else is the binary's to understand. It can be called from several threads at once.
+
+    Ctrl-C is handed to the tool, which stops sending and gives requests in flight 30 s to end;
+    a second one stops it at once. Either way everything is written, and then the interrupt goes
+    on its way as `BenchmarkInterrupted`, a `KeyboardInterrupt` that carries the results: a script
+    that is interrupted does not go on with its next step.
+
+    Raises:
+        EvalscopeError: the tool gave an exit code other than 0: wrong options (2), or all
+            requests failed (1). The message is the tool's own.
+        BenchmarkInterrupted: see above.
+    """
+    arguments = Arguments.of(args)
+    binary = find_evalscope_bin()
+    with ExitStack() as sockets:
+        replaced = {
+            "--api": _served(sockets, "api", arguments.api, ApiRegistry),
+            "--dataset": _served(sockets, "dataset", arguments.dataset, DatasetRegistry),
+        }
+        argv = arguments.to_argv()
+        for flag, address in replaced.items():
+            if address is not None:
+                argv = [word for word in argv if not word.startswith(f"{flag}=")]
+                argv.append(f"{flag}={address}")
+        ended = child.run([binary, "perf", *argv], arguments.to_environment())
+    results = _results(ended)
+    if ended.interrupted:
+        where = f"what was measured is in {results.folder}" if results else "nothing was measured"
+        raise BenchmarkInterrupted(f"the benchmark was interrupted; {where}", results)
+    if ended.exit_code != 0:
+        raise EvalscopeError(
+            _why(ended, results), exit_code=ended.exit_code, stderr=ended.stderr, results=results
+        )
+    if results is None:
+        raise EvalscopeError(
+            "the tool did not say where its results are; are binary and package of one version?",
+            exit_code=0,
+            stderr=ended.stderr,
+        )
+    return results
+
+
+def _served(
+    sockets: ExitStack, role: str, name: str | None, registry: PluginRegistry
+) -> str | None:
+    if name is None or name not in registry:
+        return None
+    return sockets.enter_context(PluginSocket(role, name, registry.get_class(name))).address
+
+
+def _results(ended: child.Ended) -> Results | None:
+    if ended.folder is None:
+        return None
+    try:
+        return Results.load(ended.folder)
+    except EvalscopeError:
+        if ended.exit_code == 0:
+            raise
+        return None
+
+
+def _why(ended: child.Ended, results: Results | None) -> str:
+    """The tool's own words; else what its exit code and its figures say."""
+    if ended.error:
+        return ended.error
+    if ended.exit_code < 0:
+        return f"evalscope perf was killed by signal {-ended.exit_code}"
+    if ended.exit_code == 1 and results is not None:
+        total = sum(run.result["counts"]["total"] for run in results.values())
+        failed = sum(run.result["counts"]["failed"] for run in results.values())
+        return f"{failed} of {total} requests failed; results are in {results.folder}"
+    said = ended.stderr.strip().splitlines()
+    last = f": {said[-1]}" if said else "; what it said is on the terminal"
+    return f"evalscope perf ended with exit code {ended.exit_code}{last}"

@@ -1,0 +1,23 @@
+"""Owns what a plugin is written with: base classes and the decorators that register them."""
+
+from evalscope.perf.plugin.api.base import ApiPluginBase
+from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
+from evalscope.perf.plugin.datasets.base import DatasetPluginBase
+from evalscope.perf.plugin.registry import (
+    ApiRegistry,
+    DatasetRegistry,
+    PluginRegistry,
+    register_api,
+    register_dataset,
+)
+
+__all__ = [
+    "ApiPluginBase",
+    "ApiRegistry",
+    "DatasetPluginBase",
+    "DatasetRegistry",
+    "DefaultApiPlugin",
+    "PluginRegistry",
+    "register_api",
+    "register_dataset",
+]

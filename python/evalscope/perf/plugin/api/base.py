@@ -1,0 +1,50 @@
+"""Owns what every API plugin is: a body for each prompt, token counts for each answer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+
+class ApiPluginBase:
+    """Builds request bodies and counts the tokens of answers.
+
+    The tool does everything between: it sends, receives and takes times. `process_request` of
+    the earlier tool is not called.
+    """
+
+    def __init__(self, param: Any = None, model_path: Any = None) -> None:
+        """`param` has the options; in the oldest form it is the tokenizer's path alone."""
+        self.param = param
+        if model_path is None:
+            model_path = getattr(param, "tokenizer_path", param)
+        self.model_path = model_path
+
+    @abstractmethod
+    def build_request(self, messages: Any, param: Any) -> Any:
+        """Build the body of a request.
+
+        Args:
+            messages: A list of messages (dicts); a str where the prompt is plain; a dict where
+                the data set made a whole body; a list of ints where it made tokens.
+            param: The options, an `Arguments`.
+
+        Returns:
+            The body, a dict.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def parse_responses(self, responses: list[Any], request: Any = None, **kwargs: Any) -> Any:
+        """Count the tokens of an answer.
+
+        Args:
+            responses: What the server answered, each as bytes: the JSON of every event of a
+                stream, or the one body.
+            request: The body that was sent.
+            **kwargs: For what later versions tell.
+
+        Returns:
+            Tokens of the prompt and of the answer, `None` for one that is not known.
+        """
+        raise NotImplementedError

@@ -1,0 +1,68 @@
+"""Owns what every data-set plugin is: an iterator of prompts, and ways to read files."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+
+class DatasetPluginBase:
+    """Makes prompts.
+
+    They must come in the same order every time: the tool starts over when it needs more than
+    there are.
+    """
+
+    query_parameters: Any
+    """The options, an `Arguments`."""
+
+    def __init__(self, query_parameters: Any) -> None:
+        """`query_parameters` has the options."""
+        self.query_parameters = query_parameters
+
+    def __iter__(self) -> Iterator[Any]:
+        """All prompts."""
+        return self.build_messages()
+
+    @abstractmethod
+    def build_messages(self) -> Iterator[Any]:
+        """Make the prompts, one after the other.
+
+        Yields:
+            A list of messages (dicts); a str for a plain prompt; a dict for a whole body; a list
+            of ints for a prompt of tokens.
+        """
+        raise NotImplementedError
+
+    def dataset_line_by_line(self, dataset: Any) -> Iterator[str]:
+        """The lines of a file, with their ends."""
+        with open(dataset, encoding="utf-8") as file:
+            yield from file
+
+    def dataset_json_list(self, dataset: Any) -> Iterator[dict[str, Any]]:
+        """The items of a file that is one JSON list."""
+        with open(dataset, encoding="utf-8") as file:
+            yield from json.load(file)
+
+    def create_message(
+        self, text: str, image_urls: list[str] | str | None = None, role: str = "user"
+    ) -> dict[str, Any]:
+        """A message with a text, and pictures where URLs of them are given."""
+        if image_urls is None:
+            return {"role": role, "content": text}
+        urls = [image_urls] if isinstance(image_urls, str) else image_urls
+        parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
+        parts += [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        return {"role": role, "content": parts}
+
+    def check_prompt_length(self, prompt: str) -> tuple[bool, int]:
+        """Whether a prompt is within `min_prompt_length` and `max_prompt_length`, and its length.
+
+        In characters; the tool looks again, in tokens where it has a tokenizer.
+        """
+        shortest = self.query_parameters.min_prompt_length or 0
+        longest = self.query_parameters.max_prompt_length
+        length = len(prompt)
+        return shortest <= length and (longest is None or length <= longest), length

@@ -1,0 +1,87 @@
+"""Owns which class stands for which name of `api` and `dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from evalscope.errors import EvalscopeError, did_you_mean
+
+T = TypeVar("T", bound=type)
+
+
+class PluginRegistry:
+    """Classes by name. A name that is registered again names the newer class, as a REPL wants."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        """`api` or `dataset`."""
+        self._classes: dict[str, type] = {}
+
+    def register(self, name: str, cls: T) -> T:
+        """Let `name` stand for `cls`."""
+        self._classes[name] = cls
+        return cls
+
+    def get_class(self, name: str) -> type:
+        """The class of this name."""
+        try:
+            return self._classes[name]
+        except KeyError:
+            known = did_you_mean(name, self._classes) or _listed(self._classes)
+            raise EvalscopeError(
+                f"no class is registered for {self.role} `{name}`{known}"
+            ) from None
+
+    def all_classes(self) -> list[str]:
+        """All names."""
+        return list(self._classes)
+
+    def items(self) -> list[tuple[str, type]]:
+        """All names with their classes."""
+        return list(self._classes.items())
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a class is registered under this name."""
+        return name in self._classes
+
+    def __call__(self, name: str) -> type:
+        """The class of this name."""
+        return self.get_class(name)
+
+
+ApiRegistry = PluginRegistry("api")
+"""Classes that build bodies and read answers."""
+DatasetRegistry = PluginRegistry("dataset")
+"""Classes that make prompts."""
+
+
+def register_api(*names: str | list[str]) -> Callable[[T], T]:
+    """Register a class for `api`, under one name or several."""
+    return _register(ApiRegistry, names)
+
+
+def register_dataset(*names: str | list[str]) -> Callable[[T], T]:
+    """Register a class for `dataset`, under one name or several."""
+    return _register(DatasetRegistry, names)
+
+
+def _register(registry: PluginRegistry, names: Iterable[str | list[str]]) -> Callable[[T], T]:
+    flat: list[str] = []
+    for name in names:
+        flat += name if isinstance(name, list) else [name]
+    if not flat or not all(isinstance(name, str) and name for name in flat):
+        # also what `@register_api` without parentheses comes to
+        raise TypeError(f'a name is wanted: @register_{registry.role}("my_{registry.role}")')
+
+    def decorate(cls: T) -> T:
+        for name in flat:
+            registry.register(name, cls)
+        return cls
+
+    return decorate
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = ", ".join(names)
+    return f"; there are {listed}" if listed else "; there is none"

@@ -1,0 +1,213 @@
+"""Owns what a data set and an API answer to the tool: the roles `dataset` and `api`."""
+
+from __future__ import annotations
+
+import json
+import operator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from evalscope.perf.arguments import Arguments
+from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
+from evalscope.perf.plugin.loading import made
+from evalscope.perf.wire import Method, Raised, Refusal, Session, dumps, traceback_text
+
+# A batch ends early when it has this many characters: long prompts must not make a line too long.
+_BATCH_CHARS = 4 * 1024 * 1024
+
+Find = Callable[["str | None"], "tuple[str, type]"]
+"""Finds the class for the name that the tool asks for, and tells its name."""
+
+
+class PluginSession(Session):
+    """A class of a plugin, made into an object when the tool says hello."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+
+    def hello(self, name: str | None, options: Mapping[str, Any]) -> str:
+        """Find the class, and make an object of it."""
+        found, cls = self._find(name)
+        self._start(cls, Arguments.from_options(options))
+        return found
+
+    @abstractmethod
+    def _start(self, cls: type, options: Arguments) -> None: ...
+
+
+class DatasetSession(PluginSession):
+    """Prompts out of `build_messages`."""
+
+    role = "dataset"
+
+    _prompts: Iterator[Any]
+
+    def _start(self, cls: type, options: Arguments) -> None:
+        self._plugin = made(cls, options, ("build_messages",))
+        self._begin()
+
+    def methods(self) -> Mapping[str, Method]:
+        """`next` and `rewind`."""
+        return {"next": self._next, "rewind": self._rewind}
+
+    def _begin(self) -> None:
+        # what was raised behind prompts that were still good; it is told at the next request
+        self._raised: BaseException | None = None
+        with _plugin_code("build_messages"):
+            self._prompts = iter(self._plugin.build_messages())
+
+    def _rewind(self, _params: Mapping[str, Any]) -> str:
+        self._begin()
+        return "{}"
+
+    def _next(self, params: Mapping[str, Any]) -> str:
+        most = int(params.get("max", 1))
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        items: list[str] = []
+        chars = 0
+        end = False
+        try:
+            while len(items) < most and chars < _BATCH_CHARS:
+                with _plugin_code("build_messages"):
+                    prompt = next(self._prompts, _END)
+                if prompt is _END:
+                    end = True
+                    break
+                items.append(_item(prompt))
+                chars += len(items[-1])
+        except (Raised, Refusal) as error:
+            if not items:
+                raise
+            self._raised = error
+        return f'{{"items":[{",".join(items)}],"end":{"true" if end else "false"}}}'
+
+
+class ApiSession(PluginSession):
+    """Bodies out of `build_request`, counts out of `parse_responses`."""
+
+    role = "api"
+
+    def _start(self, cls: type, options: Arguments) -> None:
+        self._options = options
+        self._plugin = made(cls, options, ("build_request", "parse_responses"))
+        self._parsed = isinstance(self._plugin, DefaultApiPlugin)
+
+    def methods(self) -> Mapping[str, Method]:
+        """`build` and `parse`."""
+        return {"build": self._build, "parse": self._parse}
+
+    def _build(self, params: Mapping[str, Any]) -> str:
+        bodies = []
+        for prompt in params["prompts"]:
+            with _plugin_code("build_request"):
+                body = self._plugin.build_request(_prompt(prompt), self._options)
+            if not isinstance(body, Mapping):
+                raise Refusal(f"build_request must return a dict, not {_kind(body)}")
+            bodies.append(_written("build_request", body))
+        return f'{{"bodies":[{",".join(bodies)}]}}'
+
+    def _parse(self, params: Mapping[str, Any]) -> str:
+        return dumps({"counts": [self._count(answer) for answer in params["answers"]]})
+
+    def _count(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        texts = answer["responses"]
+        responses = (
+            [_loaded(text) for text in texts] if self._parsed else [text.encode() for text in texts]
+        )
+        try:
+            with _plugin_code("parse_responses"):
+                counts = self._plugin.parse_responses(responses, request=answer["request"])
+            prompt, completion = _counts(counts)
+        except Raised as error:
+            trace = traceback_text(error.__cause__) if error.__cause__ else ""
+            return {"error": str(error), "traceback": trace}
+        except Refusal as error:
+            return {"error": str(error), "traceback": ""}
+        return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
+_END = object()
+
+
+class _plugin_code:
+    """Everything that is raised inside is the plugin's, and named so."""
+
+    __slots__ = ("_method",)
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, (Exception, SystemExit)):
+            raise Raised(self._method, error) from error
+
+
+def _item(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        kind = "text"
+    elif isinstance(prompt, Mapping):
+        kind = "body"
+    elif isinstance(prompt, (list, tuple)):
+        kind = "token_ids" if prompt and isinstance(prompt[0], int) else "messages"
+    else:
+        raise Refusal(
+            "build_messages must yield a list of messages, a str, a dict or a list of token ids, "
+            f"not {_kind(prompt)}"
+        )
+    return f'{{"{kind}":{_written("build_messages", prompt)}}}'
+
+
+def _written(where: str, value: Any) -> str:
+    try:
+        return dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refusal(f"what {where} made cannot be written as JSON: {error}") from None
+
+
+def _prompt(item: Mapping[str, Any]) -> Any:
+    for kind in ("messages", "text", "body", "token_ids"):
+        if kind in item:
+            return item[kind]
+    raise Refusal("a prompt has none of `text`, `messages`, `body` and `token_ids`")
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        # an answer that is no JSON stays a text
+        return text
+
+
+def _counts(counts: Any) -> tuple[int | None, int | None]:
+    if not isinstance(counts, (tuple, list)) or len(counts) != 2:
+        raise Refusal(
+            "parse_responses must return the tokens of the prompt and of the answer, "
+            f"not {counts!r}"
+        )
+    prompt, completion = counts
+    return _tokens(prompt), _tokens(completion)
+
+
+def _tokens(count: Any) -> int | None:
+    if count is None:
+        return None
+    if isinstance(count, float) and count.is_integer():
+        count = int(count)
+    try:
+        tokens = operator.index(count)
+    except TypeError:
+        tokens = -1
+    if tokens < 0:
+        raise Refusal(f"parse_responses returned {count!r}, which is no number of tokens")
+    return tokens
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
