@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{console, failure, habits, perf, report, sim};
+use crate::choices::{ApiChoice, ApiParser, DatasetChoice, DatasetParser};
+use crate::{caller, console, failure, habits, perf, report, served, sim};
 
 /// Load-test LLM servers with numbers that are true.
 #[derive(Parser, Debug)]
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Sim(Box<sim::SimArgs>),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
+    /// Run a program that ends when whoever started this does.
+    #[command(name = "__supervise", hide = true)]
+    Supervise(served::SuperviseArgs),
 }
 
 impl Command {
@@ -43,6 +47,7 @@ impl Command {
             Self::Perf(args) => perf::run(*args),
             Self::Sim(args) => sim::run(*args),
             Self::Report(args) => report::run(&args),
+            Self::Supervise(args) => served::supervise(args),
         }
     }
 }
@@ -54,8 +59,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         Err(error) => {
             // a closed pipe is the reader's business
             let _ = error.print();
-            if let Some(nearest) = nearest_flag(&error) {
-                console::err(&format!("  hint: the nearest known flag is `--{nearest}`"));
+            let hint = nearest_flag(&error)
+                .map(|nearest| format!("  hint: the nearest known flag is `--{nearest}`"));
+            if let Some(hint) = &hint {
+                console::err(hint);
+            }
+            if error.use_stderr() {
+                caller::tell_error(&format!("{error}{}", hint.unwrap_or_default()));
             }
             Err(if error.use_stderr() {
                 ExitCode::from(failure::USAGE)
@@ -95,8 +105,36 @@ pub(crate) enum Api {
     Dashscope,
     /// Zhipu's chat API, v4. A key of the form id.secret signs a short-lived token.
     Zhipu,
-    /// The same, to a simulated server that is started for the run.
+    /// OpenAI's, to a simulated server that is started for the command.
     LocalSim,
+    /// OpenAI's, to `transformers serve`, which is started with --model for the command.
+    Local,
+    /// OpenAI's, to `vllm serve`, likewise.
+    LocalVllm,
+}
+
+/// How a model that is served here computes attention.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Attention {
+    /// The library flash-attn, which has to be installed.
+    #[value(name = "flash_attention_2")]
+    FlashAttention2,
+    /// Plain operations.
+    Eager,
+    /// Those of torch.
+    Sdpa,
+}
+
+impl Attention {
+    /// As it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FlashAttention2 => "flash_attention_2",
+            Self::Eager => "eager",
+            Self::Sdpa => "sdpa",
+        }
+    }
 }
 
 /// Where prompts come from.
@@ -141,6 +179,18 @@ pub(crate) enum DataSource {
     Local,
 }
 
+/// Where figures are followed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
+pub(crate) enum Visualizer {
+    /// Weights & Biases.
+    Wandb,
+    /// `SwanLab`.
+    Swanlab,
+    /// `ClearML`.
+    Clearml,
+}
+
 /// Which bodies the database keeps.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bodies {
@@ -165,15 +215,18 @@ pub(crate) struct ServerArgs {
     #[arg(long)]
     pub(crate) url: Option<String>,
 
-    /// Name of the model, as the server knows it. Required, but for `local_sim`.
+    /// Name of the model, as the server knows it. Required, but for `local_sim`. For `local` and
+    /// `local_vllm` a folder, or the id of a hub.
     #[arg(long)]
     pub(crate) model: Option<String>,
 
-    /// API of the server.
-    #[arg(long, value_enum, default_value = "openai")]
-    pub(crate) api: Api,
+    /// API of the server: one of these, a file that declares one (FILE.toml), or a plugin (FILE.py,
+    /// FILE.py:NAME, exec:COMMAND, unix:SOCKET).
+    #[arg(long, value_parser = ApiParser, default_value = "openai")]
+    pub(crate) api: ApiChoice,
 
-    /// Key, sent as `Authorization: Bearer`. Never printed or stored.
+    /// Key, sent as `Authorization: Bearer`. Never printed or stored. [default: `EVALSCOPE_API_KEY` of
+    /// the environment]
     #[arg(long, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
 
@@ -205,6 +258,22 @@ pub(crate) struct ServerArgs {
     /// Trust the certificates of this PEM file too.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_cert: Option<PathBuf>,
+
+    /// TCP port that `local` and `local_vllm` serve the model on.
+    #[arg(long, default_value = "8877", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+
+    /// How `local` computes attention. [default: what transformers chooses]
+    #[arg(long, value_enum)]
+    pub(crate) attn_implementation: Option<Attention>,
+
+    /// Let `local` and `local_vllm` run code that comes with the model.
+    #[arg(long)]
+    pub(crate) trust_remote_code: bool,
+
+    /// Longest time until `local` and `local_vllm` have loaded the model, seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
+    pub(crate) server_start_timeout: f64,
 }
 
 #[derive(Args, Debug)]
@@ -256,9 +325,10 @@ pub(crate) struct LoadArgs {
     reason = "each is a flag that is typed or not"
 )]
 pub(crate) struct PromptArgs {
-    /// Where prompts come from.
-    #[arg(long, value_enum, default_value = "openqa")]
-    pub(crate) dataset: Dataset,
+    /// Where prompts come from: one of these, or a plugin (FILE.py, FILE.py:NAME, exec:COMMAND,
+    /// unix:SOCKET).
+    #[arg(long, value_parser = DatasetParser, default_value = "openqa")]
+    pub(crate) dataset: DatasetChoice,
 
     /// File or folder of the data set, instead of fetching it.
     #[arg(long, value_name = "PATH")]
@@ -407,7 +477,24 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "DIR", default_value = "outputs")]
     pub(crate) outputs_dir: PathBuf,
 
-    /// Name of this invocation's folder. [default: the model's]
+    /// Follow the run elsewhere; needs Python with the package `evalscope` and that library.
+    #[arg(long, value_enum)]
+    pub(crate) visualizer: Option<Visualizer>,
+
+    /// Key of Weights & Biases; means --visualizer wandb. Better in `WANDB_API_KEY`.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) wandb_api_key: Option<String>,
+
+    /// Key of `SwanLab`, or local for a board on this machine; means --visualizer swanlab. Better in
+    /// `SWANLAB_API_KEY`.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) swanlab_api_key: Option<String>,
+
+    /// A `SwanLab` server of your own. Also `SWANLAB_HOST`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) swanlab_host: Option<String>,
+
+    /// Name of this invocation's folder, and of the experiment elsewhere. [default: the model's]
     #[arg(long)]
     pub(crate) name: Option<String>,
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::console;
+use crate::{caller, console};
 
 /// No request succeeded, or `--max-error-rate` was exceeded, or results could
 /// not all be written.
@@ -68,7 +68,9 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => return code,
         Err(error) => error,
     };
-    console::err(&render(&error));
+    let text = render(&error);
+    console::err(&text);
+    caller::tell_error(&text);
     if error.is::<Unfinished>() {
         ExitCode::from(FAILED)
     } else {

@@ -6,7 +6,11 @@
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
+use anyhow::Context;
 use evalscope_core::engine::RunControl;
 use evalscope_core::tokens::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles};
 use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
@@ -14,6 +18,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console;
 use crate::failure::hinted;
+
+/// How often it is looked whether the person wants to stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Looks that a fetch has to end by itself when the person wants to stop. A
+/// server that is silent would hold it for a minute.
+const LAST_LOOKS: u32 = 25;
 
 /// A data set on the hubs.
 #[derive(Clone, Copy, Debug)]
@@ -100,35 +111,66 @@ impl Fetcher<'_> {
         };
         let repo = Repo::new(RepoKind::Model, id)?;
         let hub = self.hub(source)?;
-        let bar = Bar::new(self.control);
-        let optional = |file| hub.optional_file(&repo, file, &bar);
-        Ok(TokenizerFiles {
-            tokenizer: self.one(&hub, &repo, TOKENIZER_FILE)?,
-            config: optional(CONFIG_FILE).map_err(hub_error)?,
-            template: optional(TEMPLATE_FILE).map_err(hub_error)?,
+        self.interruptibly(move |bar| {
+            Ok(TokenizerFiles {
+                tokenizer: hub.file(&repo, TOKENIZER_FILE, bar)?,
+                config: hub.optional_file(&repo, CONFIG_FILE, bar)?,
+                template: hub.optional_file(&repo, TEMPLATE_FILE, bar)?,
+            })
         })
     }
 
-    fn hub(&self, source: Source) -> anyhow::Result<Hub> {
+    fn hub(&self, source: Source) -> anyhow::Result<Arc<Hub>> {
         let config = HubConfig::from_env(source, self.variable).map_err(hub_error)?;
-        Ok(Hub::new(config))
+        Ok(Arc::new(Hub::new(config)))
     }
 
-    fn one(&self, hub: &Hub, repo: &Repo, file: &str) -> anyhow::Result<PathBuf> {
-        hub.file(repo, file, &Bar::new(self.control))
-            .map_err(hub_error)
+    fn one(&self, hub: &Arc<Hub>, repo: &Repo, file: &str) -> anyhow::Result<PathBuf> {
+        let (hub, repo, file) = (Arc::clone(hub), repo.clone(), file.to_owned());
+        self.interruptibly(move |bar| hub.file(&repo, &file, bar))
+    }
+
+    /// Fetch on a thread of its own: one that a silent server holds is left to
+    /// itself when the person wants to stop, and ends with the process. What it
+    /// has stored is sound at any moment.
+    fn interruptibly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Bar) -> Result<T, HubError> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let bar = Bar::new(self.control.clone());
+        let (done, result) = sync_channel(1);
+        std::thread::Builder::new()
+            .name("evalscope-fetch".to_owned())
+            // nobody listens any more when the person has stopped
+            .spawn(move || drop(done.send(work(&bar))))
+            .context("cannot start a thread that fetches")?;
+        let mut looks = 0;
+        loop {
+            match result.recv_timeout(LOOK) {
+                Ok(result) => return result.map_err(hub_error),
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("the thread that fetches fell over")
+                }
+                Err(RecvTimeoutError::Timeout) if looks >= LAST_LOOKS => {
+                    anyhow::bail!("stopped while fetching")
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    looks += u32::from(self.control.stop.is_cancelled());
+                }
+            }
+        }
     }
 
     /// All files that match; the folder they are in, or the file if it is one.
     fn matching(
         &self,
-        hub: &Hub,
+        hub: &Arc<Hub>,
         repo: &Repo,
         part: &str,
         endings: &[&str],
     ) -> anyhow::Result<PathBuf> {
-        let bar = Bar::new(self.control);
-        let listed = hub.files(repo, &bar).map_err(hub_error)?;
+        let (asked, of) = (Arc::clone(hub), repo.clone());
+        let listed = self.interruptibly(move |bar| asked.files(&of, bar))?;
         let chosen: Vec<String> = endings
             .iter()
             .map(|ending| {
@@ -177,13 +219,13 @@ fn hub_error(error: HubError) -> anyhow::Error {
 }
 
 /// A progress bar on a terminal, a line for each file elsewhere.
-struct Bar<'a> {
-    control: &'a RunControl,
+struct Bar {
+    control: RunControl,
     bar: RefCell<Option<ProgressBar>>,
 }
 
-impl<'a> Bar<'a> {
-    fn new(control: &'a RunControl) -> Self {
+impl Bar {
+    fn new(control: RunControl) -> Self {
         Self {
             control,
             bar: RefCell::new(None),
@@ -191,7 +233,7 @@ impl<'a> Bar<'a> {
     }
 }
 
-impl Watch for Bar<'_> {
+impl Watch for Bar {
     fn begin(&self, file: &str, total_bytes: Option<u64>, already_bytes: u64) {
         let mut shown = self.bar.borrow_mut();
         let bar = shown.get_or_insert_with(|| {

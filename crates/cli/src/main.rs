@@ -1,21 +1,29 @@
 //! Owns the process: arguments in, exit code out.
 
 mod args;
+mod bodies;
+mod caller;
+mod choices;
 mod console;
+mod declared;
 mod failure;
 mod fetch;
 mod habits;
 mod log;
 mod perf;
+mod plugins;
 mod preflight;
 mod progress;
 mod report;
 mod resolve;
 mod secrets;
+mod served;
 mod settings;
 mod sim;
 mod simulator;
 mod sources;
+mod taps;
+mod trackers;
 
 use std::process::ExitCode;
 

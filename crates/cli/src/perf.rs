@@ -15,27 +15,35 @@ use async_channel::{Receiver, Sender};
 use evalscope_core::counting::TokenCounter;
 use evalscope_core::credential::Credential;
 use evalscope_core::engine::{
-    self, Feed, HttpTransport, Progress, RunControl, RunSetup, SinkMessage,
+    self, Feed, FeedError, HttpTransport, Progress, RunControl, RunSetup, SinkMessage,
 };
 use evalscope_core::plan::RunSpec;
-use evalscope_core::protocol::{BodyBuilder, BodyRules};
-use evalscope_core::record::{Exchange, RecordBodies};
+use evalscope_core::record::RecordBodies;
 use evalscope_core::time::{RunClock, wall_ns};
+use evalscope_core::tokens::{TOKENIZER_FILE, Tokenizer};
 use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite};
 
+use evalscope_plugin::{Plugin, PluginCounts, Role};
+
 use crate::args::{Api, PerfArgs};
+use crate::bodies::Maker;
+use crate::choices::ApiChoice;
 use crate::failure::{self, Unfinished, hinted};
 use crate::fetch::Fetcher;
 use crate::log::Log;
+use crate::plugins::{Starter, Voice};
 use crate::preflight::{self, Checked};
 use crate::progress::Display;
 use crate::resolve::{self, Resolved};
+use crate::served::Served;
 use crate::simulator::Simulator;
-use crate::sources::Prompts;
-use crate::{console, secrets};
+use crate::sources::{Prompts, Set};
+use crate::taps::{Counting, log_exchange, plugin_tap, tap};
+use crate::trackers::Following;
+use crate::{caller, console, secrets};
 use url::Url;
 
 /// Redirects that the test request follows.
@@ -49,19 +57,37 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let mut resolved = resolve::resolve(args)?;
     let control = RunControl::default();
     listen_for_signals(control.clone())?;
-    let Some(prompts) = prepare_prompts(&mut resolved, &control)? else {
+    if let Some(plan) = &resolved.served {
+        plan.check_port()?;
+    }
+    let voice = Voice::default();
+    let prepared = prepare(&mut resolved, &control, &voice);
+    if control.stop.is_cancelled() {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
-    };
+    }
+    let (prompts, api_plugin) = prepared?;
 
-    let simulator = start_simulator(&mut resolved)?;
+    let simulator = start_simulator(&mut resolved, prompts.tokenizer.as_deref())?;
     let target = Arc::new(target(&resolved, &resolved.url)?);
     let top = output_folder(&resolved)?;
     let log = Log::create(&top)?;
+    voice.set_log(&log);
     announce(&resolved, &target, &log);
+    let start = |plan| Served::start(plan, &top, &control, &log);
+    let served = resolved.served.as_ref().map(start).transpose()?;
 
+    let following = match &resolved.tracker {
+        Some(plan) => Some(plan.start(&resolved.settings, &top, &control, &log)?),
+        None => None,
+    };
     let mut invocation = Invocation {
-        rules: resolved.bodies.clone(),
+        following: following.as_ref(),
+        served: served.as_ref(),
+        maker: Maker {
+            rules: resolved.bodies.clone(),
+            plugin: api_plugin,
+        },
         resolved: &resolved,
         prompts: &prompts,
         url: resolved.url.clone(),
@@ -71,39 +97,48 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         top,
         log: log.clone(),
     };
-    if resolved.test_connection && !invocation.test()? {
+    if !invocation.test()? {
         log.info("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     let code = invocation.sweep()?;
-    drop(simulator);
+    drop((simulator, served));
     Ok(code)
 }
 
-/// Fetch and load what the data set needs, and look at its first prompt: a
-/// wrong file is found before anything is made or sent. `None`: stopped.
-fn prepare_prompts(
+/// Start plugins, fetch and load what the data set needs, and look at its first
+/// prompt: what is wrong is found before anything is made or sent.
+fn prepare(
     resolved: &mut Resolved,
     control: &RunControl,
-) -> anyhow::Result<Option<Prompts>> {
+    voice: &Voice,
+) -> anyhow::Result<(Prompts, Option<Arc<Plugin>>)> {
+    let starter = Starter {
+        python: resolved.python.as_deref(),
+        settings: &resolved.settings,
+        control,
+        voice,
+    };
+    let api = match &resolved.api {
+        ApiChoice::Plugin(place) => Some(starter.start(place, Role::Api)?),
+        _ => None,
+    };
+    let dataset = match &resolved.prompts.set {
+        Set::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
+        _ => None,
+    };
     let fetcher = Fetcher {
         source: resolved.hub,
         variable: resolve::variable,
         control,
     };
     let mut notes = Vec::new();
-    let prepared = resolved
-        .prompts
-        .clone()
-        .prepare(&fetcher, &mut |note| notes.push(note));
-    if control.stop.is_cancelled() {
-        return Ok(None);
-    }
-    let prompts = prepared?;
+    let plan = resolved.prompts.clone();
+    let prompts = plan.prepare(&fetcher, dataset, &mut |note| notes.push(note))?;
     let offset = resolved.plan.runs()[0].dataset_offset;
     prompts.open(offset, NonZeroUsize::MIN)?.next_item()?;
     resolved.notes.extend(notes);
-    Ok(Some(prompts))
+    Ok((prompts, api))
 }
 
 fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
@@ -135,10 +170,14 @@ struct Ended {
 struct Invocation<'a> {
     resolved: &'a Resolved,
     prompts: &'a Prompts,
+    /// The server that was started here.
+    served: Option<&'a Served>,
+    /// What hears of figures elsewhere.
+    following: Option<&'a Following>,
     /// Where requests go, after redirects.
     url: Url,
     /// How bodies are made, as learned from the test request.
-    rules: BodyRules,
+    maker: Maker,
     target: Arc<Target>,
     /// What the server does with connections, as learned likewise.
     reuse: Reuse,
@@ -149,12 +188,26 @@ struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    /// Send the test request, and follow where it leads. Says whether to go on.
+    /// Send the test request, if one is wanted. Says whether to go on.
     fn test(&mut self) -> anyhow::Result<bool> {
+        let tested = if self.resolved.test_connection {
+            self.follow()
+        } else {
+            Ok(!self.control.stop.is_cancelled())
+        };
+        // a server of ours that has died is the reason, whatever the test request says
+        match self.served.and_then(|served| served.error(tested.is_err())) {
+            Some(error) => Err(error.context("the server ended during the test request")),
+            None => tested,
+        }
+    }
+
+    /// Send the test request, and follow where it leads.
+    fn follow(&mut self) -> anyhow::Result<bool> {
         for _ in 0..MAX_REDIRECTS {
             let transport = self.transport(RunClock::start(), 1);
             let checked = preflight::check(
-                &mut self.rules,
+                &mut self.maker,
                 &self.url,
                 &transport,
                 self.control,
@@ -211,6 +264,9 @@ impl Invocation<'_> {
             log.keep("INFO", wall_ns(), &format!("results of {}", spec.name));
             console::out(&tables::run(&report, screen));
             let own = files::write_run(&folder, &report);
+            if let Some(following) = self.following {
+                following.summary(&report);
+            }
             reports.push(report);
             // after each run, so that a later mishap loses nothing
             let written = own.and_then(|()| files::write_invocation(top, &reports));
@@ -226,7 +282,17 @@ impl Invocation<'_> {
         if reports.len() > 1 {
             console::out(&tables::sweep(&reports, screen));
         }
+        if let Some(following) = self.following {
+            following.files(top);
+        }
         log.info(&format!("results are in {}", top.display()));
+        if broken.is_none()
+            && let Some(source) = self.served.and_then(|served| served.error(false))
+        {
+            let what = "the server ended during the command";
+            let hint = format!("what was measured is in {}", top.display());
+            return Err(Unfinished { what, source, hint }.into());
+        }
         if let Some((what, source)) = broken {
             let hint = format!(
                 "what was measured is in the databases: mend the cause, then `evalscope report {}`",
@@ -280,30 +346,21 @@ impl Invocation<'_> {
         let path = folder.join(sqlite::FILE_NAME);
         let clock = RunClock::start();
         let threads = resolved.threads.min(spec.concurrency);
-        let database = Database::create(&path, &self.meta(spec, clock))?;
-        log.info(&format!(
-            "{}: {} requests, {} in flight{}",
-            spec.name,
-            spec.requests,
-            spec.concurrency,
-            match spec.pacing {
-                evalscope_core::plan::Pacing::Unpaced => String::new(),
-                evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
-                    format!(", Poisson arrivals at {rate_per_s}/s"),
-            }
-        ));
+        let database = Database::create(&path, &self.meta(spec, clock))?
+            .with_gpu_memory(self.served.and_then(Served::peak_gpu_mib));
+        announce_run(spec, log);
         let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
         let writer = std::thread::Builder::new()
             .name("evalscope-sqlite".to_owned())
             .spawn(move || database.run(records))
             .context("cannot start the thread that writes the database")?;
-        let (sink, taps) = self.taps(to_database, clock)?;
+        let (sink, taps) = self.taps(spec, to_database, clock)?;
 
         let setup = RunSetup {
             spec: spec.clone(),
             feed: Feed {
                 prompts,
-                bodies: BodyBuilder::new(self.rules.clone()),
+                bodies: self.maker.builder(),
             },
             threads,
             clock,
@@ -325,14 +382,24 @@ impl Invocation<'_> {
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
         drop(display);
 
+        let failures = progress.failed.load(Ordering::Relaxed) > 0;
+        let died = self.served.and_then(|served| served.end(failures));
+        if let Some(how) = died {
+            let text = format!("the server ended during the run: {how}");
+            let _ = sink.send_blocking(SinkMessage::Warning(text));
+        }
         if let Ok(outcome) = &outcome
             && outcome.rounds > 0
             && self.prompts.name != "prompt"
         {
             let text = format!(
-                "the data set `{}` is shorter than the run: it began again {} times, so the server's \
+                "the data set `{}` is shorter than the run: it began again {}, so the server's \
              prefix cache may be warm",
-                self.prompts.name, outcome.rounds
+                self.prompts.name,
+                match outcome.rounds {
+                    1 => "once".to_owned(),
+                    rounds => format!("{rounds} times"),
+                }
             );
             log.warn(&text);
             let _ = sink.send_blocking(SinkMessage::Warning(text));
@@ -350,12 +417,16 @@ impl Invocation<'_> {
                 "the database could not be written: the run was stopped",
                 error.into(),
             )),
-            (Ok(()), Some(error)) => {
+            (Ok(()), Some(FeedError::Dataset(error))) => {
                 Some(("the data set failed: the run was stopped", error.into()))
             }
+            (Ok(()), Some(FeedError::Bodies(error))) => Some((
+                "no request could be built: the run was stopped",
+                error.into(),
+            )),
             (Ok(()), None) => None,
         };
-        let state = if outcome.interrupted || error.is_some() {
+        let state = if outcome.interrupted || died.is_some() || error.is_some() {
             RunState::Interrupted
         } else {
             RunState::Finished
@@ -374,12 +445,15 @@ impl Invocation<'_> {
             reuse: self.reuse,
             timeouts: resolved.timeouts,
             // what is to be logged or counted has to be kept that long
-            record_bodies: if resolved.debug || self.prompts.tokenizer.is_some() {
+            record_bodies: if resolved.debug
+                || self.prompts.tokenizer.is_some()
+                || self.maker.plugin.is_some()
+            {
                 RecordBodies::All
             } else {
                 resolved.record_bodies
             },
-            api: Arc::clone(&self.rules.api),
+            api: Arc::clone(&self.maker.rules.api),
             clock,
             stats: Arc::new(
                 (0..threads)
@@ -398,9 +472,9 @@ impl Invocation<'_> {
             tool: Tool::this(),
             name: spec.name.clone(),
             model: resolved.model.clone(),
-            api: resolve::api_name(resolved.api).to_owned(),
+            api: resolved.api.to_string(),
             url: secrets::shown_url(&self.url),
-            dataset: self.prompts.name.to_owned(),
+            dataset: self.prompts.name.clone(),
             load: spec.clone(),
             settings: resolved.settings.clone(),
             started_at: rfc3339_local(&clock),
@@ -414,6 +488,7 @@ impl Invocation<'_> {
     /// the threads behind it, the last one first.
     fn taps(
         &self,
+        spec: &RunSpec,
         to_database: Sender<SinkMessage>,
         clock: RunClock,
     ) -> anyhow::Result<(Sender<SinkMessage>, Vec<std::thread::JoinHandle<()>>)> {
@@ -424,11 +499,27 @@ impl Invocation<'_> {
             taps.push(self.debug_tap(seen, sink, clock)?);
             sink = before;
         }
+        if let Some(following) = self.following {
+            let (before, seen) = async_channel::bounded(SINK_CAPACITY);
+            let live = following.live(&spec.name, self.resolved.log_every);
+            taps.push(tap("evalscope-live", seen, sink, live)?);
+            sink = before;
+        }
         if let Some(counter) = self.counter() {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
             taps.push(tap("evalscope-count", seen, sink, move |exchange| {
                 counter.count(exchange);
             })?);
+            sink = before;
+        }
+        if let Some(plugin) = &self.maker.plugin {
+            let (before, seen) = async_channel::bounded(SINK_CAPACITY);
+            let counts = PluginCounts::new(Arc::clone(plugin));
+            taps.push(plugin_tap(
+                seen,
+                sink,
+                Counting::new(counts, self.log.clone()),
+            )?);
             sink = before;
         }
         Ok((sink, taps))
@@ -459,42 +550,34 @@ impl Invocation<'_> {
     fn counter(&self) -> Option<TokenCounter> {
         Some(TokenCounter {
             tokenizer: Arc::clone(self.prompts.tokenizer.as_ref()?),
-            api: Arc::clone(&self.rules.api),
+            api: Arc::clone(&self.maker.rules.api),
             frame: self.prompts.frame,
             image_patch: self.resolved.image_patch,
         })
     }
 }
 
-/// A thread that does something with each exchange on its way to the database.
-fn tap(
-    name: &str,
-    seen: Receiver<SinkMessage>,
-    next: Sender<SinkMessage>,
-    mut work: impl FnMut(&mut Exchange) + Send + 'static,
-) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let pass_on = move || {
-        while let Ok(mut message) = seen.recv_blocking() {
-            if let SinkMessage::Exchange(exchange) = &mut message {
-                work(exchange);
-            }
-            if next.send_blocking(message).is_err() {
-                break;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(pass_on)
-        .context("cannot start a thread that reads what came")
-}
-
-fn start_simulator(resolved: &mut Resolved) -> anyhow::Result<Option<Simulator>> {
-    if resolved.api != Api::LocalSim {
+fn start_simulator(
+    resolved: &mut Resolved,
+    tokenizer: Option<&Tokenizer>,
+) -> anyhow::Result<Option<Simulator>> {
+    if resolved.api.named() != Some(Api::LocalSim) {
         return Ok(None);
     }
     let seed = resolved.plan.runs()[0].seed;
-    let simulator = Simulator::start(&resolved.model, seed)?;
+    // with its folder it finds the chat template too
+    let place = tokenizer.map(|tokenizer| match tokenizer.path().parent() {
+        Some(folder) if tokenizer.path().ends_with(TOKENIZER_FILE) => folder,
+        _ => tokenizer.path(),
+    });
+    let place = place.map(|place| {
+        if place.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            place
+        }
+    });
+    let simulator = Simulator::start(&resolved.model, seed, place)?;
     let base =
         Url::parse(&simulator.address).context("the simulated server gave no usable address")?;
     let path = resolved.url.path().to_owned();
@@ -521,6 +604,11 @@ fn output_folder(resolved: &Resolved) -> anyhow::Result<PathBuf> {
     }
     std::fs::create_dir_all(&top)
         .with_context(|| format!("cannot make the folder {}", top.display()))?;
+    if let Some(file) = &resolved.result_path_file {
+        let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
+        std::fs::write(file, path.display().to_string())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(top)
 }
 
@@ -532,7 +620,7 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     log.info(&format!(
         "model {}, api {}, {}",
         resolved.model,
-        resolve::api_name(resolved.api),
+        resolved.api,
         secrets::shown_url(&resolved.url)
     ));
     if let Some(proxy) = target.proxy() {
@@ -562,6 +650,21 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     }
 }
 
+/// Say in brief what a run will do.
+fn announce_run(spec: &RunSpec, log: &Log) {
+    log.info(&format!(
+        "{}: {} requests, {} in flight{}",
+        spec.name,
+        spec.requests,
+        spec.concurrency,
+        match spec.pacing {
+            evalscope_core::plan::Pacing::Unpaced => String::new(),
+            evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
+                format!(", Poisson arrivals at {rate_per_s}/s"),
+        }
+    ));
+}
+
 /// Sleep between two runs. Says whether to go on.
 fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
     if !interval.is_zero() {
@@ -577,59 +680,6 @@ fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
     !control.stop.is_cancelled()
 }
 
-fn log_exchange(
-    exchange: &Exchange,
-    url: &str,
-    headers: &str,
-    hidden: &[String],
-    clock: &RunClock,
-    log: &Log,
-) {
-    let record = &exchange.record;
-    let say = |at, text: String| {
-        let text = evalscope_core::record::masked(&text, hidden);
-        log.debug(clock.unix_ns(at), &format!("[{}] {text}", record.index));
-    };
-    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    say(
-        record.times.dispatched,
-        format!("Starting request: POST {url} {{{headers}}}"),
-    );
-    if let Some(at) = record.times.write_begun {
-        say(
-            at,
-            format!("Request sent: {}", lossy(&exchange.bodies.request)),
-        );
-    }
-    // the texts of the token-bearing events, or of a whole answer, which has none
-    let mut arrivals = record.events.tokens();
-    exchange
-        .bodies
-        .responses
-        .for_each(|text| match arrivals.next() {
-            Some(event) => say(
-                event.at,
-                format!("Response received: data: {}", lossy(text)),
-            ),
-            None => say(
-                record.times.ended,
-                format!("Response received: {}", lossy(text)),
-            ),
-        });
-    let last = record.times.last_data.unwrap_or(record.times.ended);
-    if !exchange.bodies.final_event.is_empty() {
-        let text = lossy(&exchange.bodies.final_event);
-        say(last, format!("Response received: data: {text}"));
-    }
-    match &record.failure {
-        None => say(record.times.ended, "Request succeeded".to_owned()),
-        Some(failure) => {
-            let text = format!("Request failed: {}: {}", failure.kind, failure.message);
-            say(record.times.ended, text);
-        }
-    }
-}
-
 /// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
 /// the second gives them up.
 fn listen_for_signals(control: RunControl) -> anyhow::Result<()> {
@@ -637,6 +687,7 @@ fn listen_for_signals(control: RunControl) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot listen for signals")?;
+    let orphaned = control.clone();
     let ready = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&ready);
     let listener = async move {
@@ -659,7 +710,7 @@ fn listen_for_signals(control: RunControl) -> anyhow::Result<()> {
     while !ready.load(Ordering::Acquire) {
         std::thread::yield_now();
     }
-    Ok(())
+    caller::follow(move || orphaned.stop.cancel())
 }
 
 #[cfg(unix)]

@@ -5,13 +5,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use evalscope_core::dataset::Prompt;
 use evalscope_core::engine::{HttpTransport, Probe, RunControl, probe};
-use evalscope_core::protocol::{BodyBuilder, BodyRules, MaxTokens, PreparedRequest};
 use evalscope_core::record::{Exchange, FailureKind};
 use evalscope_core::transport::Reuse;
 use url::Url;
 
+use crate::bodies::Maker;
 use crate::failure::hinted;
 use crate::log::Log;
 
@@ -30,9 +29,6 @@ const WORD_AFTER: Duration = Duration::from_secs(3);
 /// How often the person hears how long it will be tried.
 const COUNTDOWN: Duration = Duration::from_secs(3);
 
-/// Tokens asked for: the answer matters, not its length.
-const TOKENS: u64 = 4;
-
 /// What the test request led to.
 pub(crate) enum Checked {
     /// The server answers, and treats connections like this.
@@ -43,10 +39,10 @@ pub(crate) enum Checked {
     Stopped,
 }
 
-/// Send a small request. `rules` lose `stream_options` where the server does
+/// Send a small request. `maker` loses `stream_options` where the server does
 /// not take them.
 pub(crate) fn check(
-    rules: &mut BodyRules,
+    maker: &mut Maker,
     url: &Url,
     transport: &HttpTransport,
     control: &RunControl,
@@ -57,7 +53,7 @@ pub(crate) fn check(
     let mut next_word = Duration::ZERO;
     let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
     loop {
-        let Probe { exchange, reuse } = send(rules, transport, control, log)?;
+        let Probe { exchange, reuse } = send(maker, transport, control, log)?;
         if control.stop.is_cancelled() {
             return Ok(Checked::Stopped);
         }
@@ -70,18 +66,16 @@ pub(crate) fn check(
             return Ok(Checked::Ready(reuse));
         };
         if matches!(failure.kind, FailureKind::Status(400 | 422))
-            && rules.include_usage
-            && small(rules).stream
+            && let Some(without) = maker.without_usage()
+            && maker.test_request()?.stream
         {
-            let mut without = rules.clone();
-            without.include_usage = false;
             let retried = send(&without, transport, control, log)?;
             if retried.exchange.record.succeeded() {
                 log.warn(
                     "the server refuses `stream_options`: it is left out, so output tokens may be \
                      counted from events",
                 );
-                *rules = without;
+                *maker = without;
                 return Ok(Checked::Ready(retried.reuse));
             }
         }
@@ -112,11 +106,12 @@ pub(crate) fn check(
 }
 
 fn send(
-    rules: &BodyRules,
+    maker: &Maker,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
 ) -> anyhow::Result<Probe> {
+    let request = maker.test_request()?;
     // a server that is silent must not hold the command for hours
     let mut transport = transport.clone();
     let read = transport.timeouts.read.unwrap_or(ANSWER_LIMIT);
@@ -131,22 +126,11 @@ fn send(
                 );
             }
         });
-        let probed = probe(small(rules), &transport, &control.stop);
+        let probed = probe(request, &transport, &control.stop);
         done.store(true, Ordering::Release);
         word.thread().unpark();
         Ok(probed?)
     })
-}
-
-/// The test request.
-fn small(rules: &BodyRules) -> PreparedRequest {
-    let mut rules = rules.clone();
-    rules.max_tokens = MaxTokens::Fixed(TOKENS);
-    rules.max_tokens_typed = true;
-    // an answer shorter than these would be refused
-    rules.typed.shift_remove("min_tokens");
-    rules.extra.shift_remove("min_tokens");
-    BodyBuilder::new(rules).build(0, Prompt::Text("hello".to_owned()))
 }
 
 /// Where a redirect leads, if that is the same host: another one may not be
@@ -191,7 +175,7 @@ fn refusal(exchange: &Exchange, waited: Duration) -> anyhow::Error {
             "check host and port of `--url`, and that the server runs"
         }
         FailureKind::Tls => "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any",
-        FailureKind::Malformed => "is this an OpenAI-compatible endpoint?",
+        FailureKind::Malformed => "is this an endpoint of the API in `--api`?",
         _ => "`--no-test-connection` starts without this test",
     };
     let mut message = format!("the test request failed: {}", failure.message);

@@ -12,24 +12,34 @@ use anyhow::Context;
 use evalscope_core::dataset::{Canvas, PixelMode, ShareGptLanguage};
 use evalscope_core::plan::{RunPlan, Sweep, Warmup};
 use evalscope_core::protocol::dashscope::{self, Dashscope};
+use evalscope_core::protocol::declared::Declaration;
 use evalscope_core::protocol::zhipu::{self, Zhipu, ZhipuKey};
-use evalscope_core::protocol::{self, BodyRules, Endpoint, MaxTokens, OpenAi};
+use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, MaxTokens, Opaque, OpenAi};
 use evalscope_core::record::RecordBodies;
 use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use evalscope_hub::Source;
+use evalscope_plugin::TrackerPlace;
 
 use crate::args::{
-    Api, Bodies, DataSource, Dataset, GenerationArgs, PerfArgs, PromptArgs, ServerArgs,
+    Api, Bodies, DataSource, Dataset, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs,
+    ServerArgs, Visualizer,
 };
+use crate::choices::{ApiChoice, DatasetChoice};
 use crate::failure::hinted;
+use crate::served::{self, ServePlan};
 use crate::sources::{Pictures, PromptPlan, Set};
-use crate::{secrets, settings};
+use crate::trackers::TrackerPlan;
+use crate::{declared, secrets, settings};
 
 /// The URL when none is given: the reference tool's.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
+/// The same without its path.
+const DEFAULT_HOST: &str = "http://127.0.0.1:8877";
+/// The same for plain prompts.
+const DEFAULT_PLAIN_URL: &str = "http://127.0.0.1:8877/v1/completions";
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
 /// Tokens of an answer when nobody says how many.
@@ -41,7 +51,7 @@ const SPARE_FILES: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) plan: RunPlan,
-    pub(crate) api: Api,
+    pub(crate) api: ApiChoice,
     pub(crate) model: String,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(String, String)>,
@@ -53,6 +63,8 @@ pub(crate) struct Resolved {
     pub(crate) test_connection: bool,
     pub(crate) bodies: BodyRules,
     pub(crate) prompts: PromptPlan,
+    /// What is served here for the length of the command.
+    pub(crate) served: Option<ServePlan>,
     /// The hub that files are fetched from; `None`: nothing is fetched.
     pub(crate) hub: Option<Source>,
     /// Side of the square of a picture that is estimated as one token, pixels.
@@ -66,7 +78,13 @@ pub(crate) struct Resolved {
     pub(crate) debug: bool,
     pub(crate) outputs_dir: PathBuf,
     pub(crate) name: String,
+    /// What follows the run elsewhere.
+    pub(crate) tracker: Option<TrackerPlan>,
     pub(crate) timestamp: bool,
+    /// The interpreter of plugins in Python, where somebody has chosen one.
+    pub(crate) python: Option<String>,
+    /// A file that wants to hold the path of the results.
+    pub(crate) result_path_file: Option<PathBuf>,
     /// What was changed or filled in, for the person to know.
     pub(crate) notes: Vec<String>,
     /// Every setting, for the record; secrets are masked.
@@ -74,7 +92,9 @@ pub(crate) struct Resolved {
 }
 
 /// Work out what the flags mean.
-pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
+pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    args.server.api_key = args.server.api_key.or_else(|| set("EVALSCOPE_API_KEY"));
     let settings = settings::of(&args);
     let PerfArgs {
         server,
@@ -85,48 +105,35 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
     } = args;
     let mut notes = Vec::new();
     let model = model_of(&server)?;
+    let declaration = declared::of(&server.api, !generation.no_stream)?;
+    let declaration = declaration.as_ref();
+    let (served, sent_model) = served_of(&server, &prompts, &model)?;
     let chat = chat_template_choice(&prompts);
-    let (url, endpoint) = url_of(&server, chat, &mut notes)?;
+    let (mut url, endpoint) = url_of(&server, declaration, chat, &mut notes)?;
+    for_pictures(&server, &prompts, &mut url, &mut notes)?;
     // ids are templated as the endpoint would have done it
-    let templated = endpoint == Endpoint::Chat;
+    let templated = endpoint == Endpoint::Chat
+        // which makes a message of a plain prompt, too
+        || server.api.named() == Some(Api::Dashscope) && is_native(url.path());
     let (url, endpoint) = for_plain_prompts(&server, &prompts, url, endpoint, &mut notes)?;
-    let signing_key = match (server.api, &server.api_key) {
-        (Api::Zhipu, Some(key)) => ZhipuKey::parse(key),
+    let signing_key = match (server.api.named(), &server.api_key) {
+        (Some(Api::Zhipu), Some(key)) => ZhipuKey::parse(key),
         _ => None,
     };
     let Headers {
         url,
         fields: headers,
-        secrets,
-    } = headers_of(&server, url)?;
+        mut secrets,
+    } = headers_of(&server, declaration, url)?;
     let seed = generation.seed.unwrap_or(0);
-    let mut bodies = body_rules(&generation, &prompts, &model, endpoint, seed)?;
-    bodies.api = api_of(server.api, &url, &bodies.extra);
-    let prompt_plan = prompt_plan(&prompts, endpoint, templated, seed)?;
-    let warmup = load.warmup_num;
-    let points = load.parallel.len();
-    let plan = Sweep {
-        number: load
-            .number
-            .or_else(|| Some(vec![prompt_plan.set.whole()?; points])),
-        repeat_prompts: prompts.repeat_prompts,
-        parallel: load.parallel,
-        rate: load.rate,
-        warmup: if warmup > 0.0 && warmup < 1.0 {
-            Warmup::Share(warmup)
-        } else {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a float cast saturates, and negative means none"
-            )]
-            Warmup::Count(warmup as u64)
-        },
-        duration_s: load.duration,
-        sleep_interval_s: load.sleep_interval,
-        seed,
+    let mut bodies = body_rules(&generation, &prompts, &sent_model, endpoint, seed)?;
+    bodies.api = api_of(&server.api, declaration, &url, &bodies);
+    if let Some(declaration) = declaration {
+        look_at_places(declaration, &bodies, &mut notes)?;
     }
-    .expand()?;
+    let prompt_plan = prompt_plan(&prompts, endpoint, templated, seed)?;
+    let whole = prompt_plan.set.whole();
+    let plan = sweep_of(&load, prompts.repeat_prompts, whole, seed).expand()?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let name = output.name.clone().unwrap_or_else(|| base_name(&model));
     if output.log_every_n_query == 0 {
@@ -135,7 +142,10 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
             "give a number from 1 on; a large one for quiet",
         ));
     }
+    let (tracker, keys) = tracker_of(&output, &base_name(&model));
+    secrets.extend(keys);
     Ok(Resolved {
+        tracker,
         plan,
         api: server.api,
         model,
@@ -154,6 +164,7 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
         },
         test_connection: !server.no_test_connection,
         bodies,
+        served,
         hub: hub_of(&prompts),
         image_patch: prompts.image_patch_size.get(),
         prompts: prompt_plan,
@@ -170,6 +181,8 @@ pub(crate) fn resolve(args: PerfArgs) -> anyhow::Result<Resolved> {
         outputs_dir: output.outputs_dir,
         name: file_name(&name),
         timestamp: !output.no_timestamp,
+        python: set("EVALSCOPE_PYTHON"),
+        result_path_file: set("EVALSCOPE_RESULT_PATH_FILE").map(PathBuf::from),
         notes,
         settings,
     })
@@ -183,13 +196,63 @@ impl Resolved {
     }
 }
 
+/// What is served here, if anything, and the model as requests have to name it.
+fn served_of(
+    server: &ServerArgs,
+    prompts: &PromptArgs,
+    model: &str,
+) -> anyhow::Result<(Option<ServePlan>, String)> {
+    let modelscope = hub_of(prompts) == Some(Source::ModelScope);
+    let plan = served::plan(server, model, modelscope, variable)?;
+    let sent_model = plan
+        .as_ref()
+        .map_or_else(|| model.to_owned(), ServePlan::model);
+    Ok((plan, sent_model))
+}
+
+/// The load that was asked for. `whole`: requests of a set that is meant to be
+/// sent whole.
+fn sweep_of(load: &LoadArgs, repeat_prompts: bool, whole: Option<u64>, seed: u64) -> Sweep {
+    let points = load.parallel.len();
+    Sweep {
+        number: load.number.clone().or_else(|| Some(vec![whole?; points])),
+        repeat_prompts,
+        parallel: load.parallel.clone(),
+        rate: load.rate.clone(),
+        warmup: warmup_of(load.warmup_num),
+        duration_s: load.duration,
+        sleep_interval_s: load.sleep_interval,
+        seed,
+    }
+}
+
+/// A share where it is one, or else a number.
+fn warmup_of(typed: f64) -> Warmup {
+    if typed > 0.0 && typed < 1.0 {
+        return Warmup::Share(typed);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float cast saturates, and negative means none"
+    )]
+    Warmup::Count(typed as u64)
+}
+
 fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
-    match (&server.model, server.api) {
+    match (&server.model, server.api.named()) {
         (Some(model), _) if !model.is_empty() => Ok(model.clone()),
-        (_, Api::LocalSim) => Ok(SIM_MODEL.to_owned()),
+        (_, Some(Api::LocalSim)) => Ok(SIM_MODEL.to_owned()),
         _ => Err(hinted(
             "`--model` is missing",
-            "give the name that the server lists under /v1/models; only `--api local_sim` needs none",
+            match server.api.named() {
+                Some(Api::Local | Api::LocalVllm) => {
+                    "give the folder of the model, or the id of a hub"
+                }
+                _ => {
+                    "give the name that the server lists under /v1/models; only `--api local_sim` needs none"
+                }
+            },
         )),
     }
 }
@@ -206,22 +269,36 @@ pub(crate) fn chat_template_choice(prompts: &PromptArgs) -> Option<bool> {
 /// The endpoint's URL, completed where needed, and the shape of its bodies.
 fn url_of(
     server: &ServerArgs,
+    declaration: Option<&Declaration>,
     chat: Option<bool>,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<(Url, Endpoint)> {
+    let api = server.api.named();
     let typed = server.url.as_ref().or(server.positional_url.as_ref());
-    if server.api == Api::LocalSim
+    if matches!(api, Some(Api::LocalSim | Api::Local | Api::LocalVllm))
         && let Some(typed) = typed
     {
         notes.push(format!(
-            "`--api local_sim` starts its own server: the URL {} is not used",
+            "`--api {}` starts its own server: the URL {} is not used",
+            server.api,
             secrets::shown_typed_url(typed)
         ));
     }
-    let text = match (server.api, typed) {
-        (Api::LocalSim, _) | (Api::Openai, None) => DEFAULT_URL,
-        (Api::Dashscope, None) => dashscope::DEFAULT_URL,
-        (Api::Zhipu, None) => zhipu::DEFAULT_URL,
+    let here = format!(
+        "http://{}:{}/v1/{}completions",
+        served::HOST,
+        server.port,
+        if chat == Some(false) { "" } else { "chat/" }
+    );
+    let text = match (api, typed) {
+        (Some(Api::Local | Api::LocalVllm), _) => &here,
+        (None, None) if declaration.is_some() => DEFAULT_HOST,
+        (Some(Api::LocalSim), _) | (Some(Api::Openai) | None, None) if chat == Some(false) => {
+            DEFAULT_PLAIN_URL
+        }
+        (Some(Api::LocalSim), _) | (Some(Api::Openai) | None, None) => DEFAULT_URL,
+        (Some(Api::Dashscope), None) => dashscope::DEFAULT_URL,
+        (Some(Api::Zhipu), None) => zhipu::DEFAULT_URL,
         (_, Some(typed)) => typed,
     };
     let text = text.trim();
@@ -238,7 +315,10 @@ fn url_of(
     }
     url.set_fragment(None);
     let path = url.path().trim_end_matches('/').to_owned();
-    if server.api == Api::Dashscope && is_native(&path) {
+    if let Some(shape) = own_url(declaration, api, &mut url, notes) {
+        return Ok((url, chat.map_or(shape, endpoint)));
+    }
+    if api == Some(Api::Dashscope) && is_native(&path) {
         if path.ends_with("/generation") {
             url.set_path(&path);
         } else {
@@ -267,7 +347,7 @@ fn url_of(
             return Err(hinted(
                 format!(
                     "`--url {shown}` ends in `{other}`, which is no endpoint of `--api {}`",
-                    api_name(server.api)
+                    server.api
                 ),
                 "give a URL that ends in /chat/completions or /completions",
             ));
@@ -279,7 +359,7 @@ fn url_of(
     } else {
         "completions"
     };
-    let completed = if path.is_empty() && server.api == Api::Zhipu {
+    let completed = if path.is_empty() && api == Some(Api::Zhipu) {
         format!("/api/paas/v4/{suffix}")
     } else if path.is_empty() {
         format!("/v1/{suffix}")
@@ -294,38 +374,124 @@ fn url_of(
     Ok((url, endpoint(chat)))
 }
 
+/// The shape of bodies where the URL is not completed as OpenAI's: a declared
+/// API has a path of its own, and what a plugin speaks goes where it is told.
+fn own_url(
+    declaration: Option<&Declaration>,
+    api: Option<Api>,
+    url: &mut Url,
+    notes: &mut Vec<String>,
+) -> Option<Endpoint> {
+    let has_path = !matches!(url.path(), "" | "/");
+    if let Some(declaration) = declaration {
+        if !has_path && let Some(path) = &declaration.path {
+            url.set_path(path);
+            notes.push(format!(
+                "the URL was completed to {}",
+                secrets::shown_url(url)
+            ));
+        }
+        return Some(endpoint(declaration.is_chat()));
+    }
+    let path = url.path();
+    let plain = path.ends_with("/completions") && !path.ends_with("/chat/completions");
+    (api.is_none() && has_path).then(|| endpoint(!plain))
+}
+
+/// Look whether what was asked for reaches a declared API.
+fn look_at_places(
+    declaration: &Declaration,
+    bodies: &BodyRules,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    if bodies.template.is_some() {
+        return Err(hinted(
+            "`--query-template` does not go together with a declared API: both say how a body looks",
+            "put its fields into `template` of the declaration",
+        ));
+    }
+    let limit = ["max_tokens", "max_completion_tokens"];
+    let no_limit = bodies.max_tokens_typed && !limit.iter().any(|field| declaration.takes(field));
+    let typed = bodies.typed.keys().map(String::as_str);
+    let lost =
+        typed.filter(|field| !matches!(*field, "model" | "stream") && !declaration.takes(field));
+    for field in lost.chain(no_limit.then_some("max_tokens")) {
+        notes.push(format!(
+            "the declared API has no place for `{field}`: it is not sent"
+        ));
+    }
+    Ok(())
+}
+
+/// Pictures go to another path of DashScope's own protocol than texts: that one
+/// is taken where the person has left it open.
+fn for_pictures(
+    server: &ServerArgs,
+    prompts: &PromptArgs,
+    url: &mut Url,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let pictures = prompts.prompt.is_none()
+        && [Dataset::RandomVl, Dataset::Flickr8k, Dataset::KontextBench]
+            .iter()
+            .any(|set| prompts.dataset.named() == Some(*set));
+    let is_text = url.path() == dashscope::TEXT_PATH;
+    if server.api.named() != Some(Api::Dashscope) || !pictures || !is_text {
+        return Ok(());
+    }
+    let typed = server.url.as_ref().or(server.positional_url.as_ref());
+    if typed.is_some_and(|typed| typed.contains(dashscope::TEXT_PATH)) {
+        return Err(hinted(
+            format!("{} takes no pictures", secrets::shown_url(url)),
+            format!("give a URL with the path {}", dashscope::MULTIMODAL_PATH),
+        ));
+    }
+    url.set_path(dashscope::MULTIMODAL_PATH);
+    notes.push(format!("pictures go to {}", secrets::shown_url(url)));
+    Ok(())
+}
+
 /// A path of DashScope's own protocol, or none at all; the others are those of
 /// its OpenAI-compatible one.
 fn is_native(path: &str) -> bool {
     path.ends_with("/generation") || matches!(path, "" | "/api" | "/api/v1")
 }
 
-/// The name of an API as it is typed.
-pub(crate) fn api_name(api: Api) -> &'static str {
-    match api {
-        Api::Openai => "openai",
-        Api::Dashscope => "dashscope",
-        Api::Zhipu => "zhipu",
-        Api::LocalSim => "local_sim",
-    }
-}
-
 /// The protocol that is spoken with a URL.
-fn api_of(api: Api, url: &Url, extra: &Map<String, Value>) -> Arc<dyn protocol::Api> {
+fn api_of(
+    api: &ApiChoice,
+    declaration: Option<&Declaration>,
+    url: &Url,
+    bodies: &BodyRules,
+) -> Arc<dyn protocol::Api> {
+    if let Some(declaration) = declaration {
+        return Arc::new(Declared::new(declaration.clone()));
+    }
     let path = url.path();
-    match api {
+    let Some(named) = api.named() else {
+        let name = api.to_string();
+        return Arc::new(Opaque { name });
+    };
+    match named {
         Api::Dashscope if is_native(path) => {
-            // models that only repeat the text so far are asked for it here
-            let said = extra
-                .get("incremental_output")
-                .or_else(|| extra.get("parameters")?.get("incremental_output"));
+            // models that can only repeat the text so far are asked to
+            let said = [Some(&bodies.extra), bodies.template.as_ref()]
+                .into_iter()
+                .flatten()
+                .find_map(|fields| {
+                    let nested = fields.get("parameters");
+                    let name = "incremental_output";
+                    fields.get(name).or_else(|| nested?.get(name))
+                });
             Arc::new(Dashscope {
                 incremental: said.and_then(Value::as_bool).unwrap_or(true),
                 form: dashscope::Form::of_path(path),
             })
         }
         Api::Zhipu => Arc::new(Zhipu),
-        Api::Openai | Api::Dashscope | Api::LocalSim => Arc::new(OpenAi),
+        Api::Openai | Api::Dashscope | Api::LocalSim | Api::Local | Api::LocalVllm => {
+            Arc::new(OpenAi)
+        }
     }
 }
 
@@ -340,8 +506,8 @@ fn for_plain_prompts(
 ) -> anyhow::Result<(Url, Endpoint)> {
     let speed = prompts.prompt.is_none()
         && matches!(
-            prompts.dataset,
-            Dataset::SpeedBenchmark | Dataset::SpeedBenchmarkLong
+            prompts.dataset.named(),
+            Some(Dataset::SpeedBenchmark | Dataset::SpeedBenchmarkLong)
         );
     if !prompts.tokenize_prompt && !speed {
         return Ok((url, shape));
@@ -351,16 +517,14 @@ fn for_plain_prompts(
     } else {
         "`--tokenize-prompt` sends ids"
     };
-    if !matches!(server.api, Api::Openai | Api::LocalSim) {
+    if matches!(server.api.named(), Some(Api::Dashscope | Api::Zhipu)) {
         return Err(hinted(
-            format!(
-                "{why}, which `--api {}` does not take",
-                api_name(server.api)
-            ),
+            format!("{why}, which `--api {}` does not take", server.api),
             "use `--api openai` with a URL that ends in /v1/completions",
         ));
     }
-    if let Some(base) = url.path().strip_suffix("/chat/completions") {
+    let base = url.path().strip_suffix("/chat/completions");
+    if let Some(base) = base.filter(|_| server.api.named().is_some()) {
         let path = format!("{base}/completions");
         url.set_path(&path);
         notes.push(format!(
@@ -369,6 +533,55 @@ fn for_plain_prompts(
         ));
     }
     Ok((url, Endpoint::Completions))
+}
+
+/// The tracker that was asked for, and its keys.
+fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<String>) {
+    let keys = [
+        (Visualizer::Wandb, "WANDB_API_KEY", &output.wandb_api_key),
+        (
+            Visualizer::Swanlab,
+            "SWANLAB_API_KEY",
+            &output.swanlab_api_key,
+        ),
+    ];
+    // a key alone asks for its tracker
+    let implied = keys
+        .iter()
+        .find_map(|(kind, _, key)| key.is_some().then_some(*kind));
+    let Some(kind) = output.visualizer.or(implied) else {
+        return (None, Vec::new());
+    };
+    let given = keys.iter().filter_map(|(_, variable, key)| {
+        let key = key.as_ref().filter(|key| !key.is_empty())?;
+        Some(((*variable).to_owned(), key.clone()))
+    });
+    let environment: Vec<(String, String)> = given.collect();
+    let secrets = environment
+        .iter()
+        .map(|(_, key)| key.clone())
+        // `local` stands for no key at all
+        .filter(|key| key.len() > 8)
+        .collect();
+    let name = output.name.clone().unwrap_or_else(|| {
+        let now = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S");
+        format!("{model}_{now}")
+    });
+    let kind = match kind {
+        Visualizer::Wandb => "wandb",
+        Visualizer::Swanlab => "swanlab",
+        Visualizer::Clearml => "clearml",
+    };
+    let plan = TrackerPlan {
+        place: TrackerPlace {
+            kind: kind.to_owned(),
+            environment,
+        },
+        host: output.swanlab_host.clone(),
+        python: variable("EVALSCOPE_PYTHON"),
+        name,
+    };
+    (Some(plan), secrets)
 }
 
 /// The hub of `--data-source`; where only Hugging Face's mirror is named, that
@@ -404,7 +617,14 @@ struct Headers {
 
 /// Headers, with those that come from the key and from the URL's user; and the
 /// values among them that are secret.
-fn headers_of(server: &ServerArgs, mut url: Url) -> anyhow::Result<Headers> {
+fn headers_of(
+    server: &ServerArgs,
+    declaration: Option<&Declaration>,
+    mut url: Url,
+) -> anyhow::Result<Headers> {
+    let key = server.api_key.as_ref().filter(|key| !key.is_empty());
+    let declared = declaration.map(|declaration| declared::headers(declaration, key));
+    let declared = declared.unwrap_or_default();
     let mut headers: Vec<(String, String)> = Vec::new();
     for pair in &server.headers {
         let Some((name, value)) = pair.split_once('=') else {
@@ -418,6 +638,15 @@ fn headers_of(server: &ServerArgs, mut url: Url) -> anyhow::Result<Headers> {
         };
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
+    headers.extend(declared.fields.into_iter().filter(|(name, _)| {
+        let given = server
+            .headers
+            .iter()
+            .filter_map(|pair| pair.split_once('='));
+        !given
+            .map(|(name, _)| name.trim())
+            .any(|other| other.eq_ignore_ascii_case(name))
+    }));
     let mut secrets: Vec<String> = headers
         .iter()
         .filter(|(name, _)| secrets::is_secret_name(name))
@@ -443,11 +672,16 @@ fn headers_of(server: &ServerArgs, mut url: Url) -> anyhow::Result<Headers> {
         let _ = url.set_username("");
         let _ = url.set_password(None);
     }
-    if let Some(key) = server.api_key.as_ref().filter(|key| !key.is_empty()) {
+    if let Some(key) = key {
         secrets.push(key.clone());
         // a key of two parts is signed with, and its second part is the secret
         secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
-        set("Authorization", format!("Bearer {key}"));
+        if server.api.named() == Some(Api::Zhipu) {
+            secrets.push(ZhipuKey::token_start());
+        }
+        if !declared.carry_key {
+            set("Authorization", format!("Bearer {key}"));
+        }
     }
     secrets.extend(
         url.query_pairs()
@@ -600,19 +834,24 @@ fn prompt_plan(
         }
     }
     Ok(PromptPlan {
-        set,
         path: args.dataset_path.clone(),
         lengths,
         prefix: args.prefix_length,
-        chat: templated,
+        // a fixed set is sent as it is, whatever the URL
+        chat: templated && set.whole().is_none(),
         as_ids: args.tokenize_prompt,
         tokenizer: args.tokenizer_path.clone(),
         seed,
+        set,
     })
 }
 
 fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
-    let set = match args.dataset {
+    let dataset = match &args.dataset {
+        DatasetChoice::Named(dataset) => *dataset,
+        DatasetChoice::Plugin(place) => return Ok(Set::Plugin(place.clone())),
+    };
+    let set = match dataset {
         Dataset::Sample => Set::Sample,
         Dataset::Openqa => Set::Openqa,
         Dataset::Longalpaca => Set::Longalpaca,
@@ -640,14 +879,15 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
             })
         }
     };
-    if args.dataset == Dataset::LineByLine && args.dataset_path.is_none() {
+    if dataset == Dataset::LineByLine && args.dataset_path.is_none() {
         return Err(hinted(
             "the data set `line_by_line` needs `--dataset-path`: a text file, one prompt a line",
             "for a first try, `--dataset sample` needs no file",
         ));
     }
     let pictures = matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench);
-    if pictures && endpoint == Endpoint::Completions {
+    // what `--tokenize-prompt` has to do with it is said elsewhere
+    if pictures && endpoint == Endpoint::Completions && !args.tokenize_prompt {
         return Err(hinted(
             format!(
                 "the data set `{}` has pictures, which only chat endpoints take",
@@ -730,7 +970,7 @@ mod tests {
             positional_url: None,
             url: Some(url.to_owned()),
             model: Some("m".to_owned()),
-            api: Api::Openai,
+            api: ApiChoice::Named(Api::Openai),
             api_key: None,
             headers: Vec::new(),
             connect_timeout: None,
@@ -739,6 +979,10 @@ mod tests {
             no_test_connection: false,
             insecure: false,
             ca_cert: None,
+            port: 8877,
+            attn_implementation: None,
+            trust_remote_code: false,
+            server_start_timeout: 1.0,
         }
     }
 
@@ -794,12 +1038,12 @@ mod tests {
                 Endpoint::Chat,
             ),
         ] {
-            let (url, got) = url_of(&server(given), chat, &mut Vec::new()).unwrap();
+            let (url, got) = url_of(&server(given), None, chat, &mut Vec::new()).unwrap();
             assert_eq!((url.as_str(), got), (want, shape), "{given}");
         }
         for bad in ["ftp://h/", "http://", "http://h/v1/embeddings"] {
             assert!(
-                url_of(&server(bad), None, &mut Vec::new()).is_err(),
+                url_of(&server(bad), None, None, &mut Vec::new()).is_err(),
                 "{bad}"
             );
         }
@@ -817,8 +1061,8 @@ mod tests {
     fn a_user_in_the_url_becomes_a_header() {
         let mut args = server("http://me:pass@h/v1");
         args.headers = vec!["X-Api-Key=secret1".into(), "x=1".into()];
-        let (url, _) = url_of(&args, None, &mut Vec::new()).unwrap();
-        let headers = headers_of(&args, url).unwrap();
+        let (url, _) = url_of(&args, None, None, &mut Vec::new()).unwrap();
+        let headers = headers_of(&args, None, url).unwrap();
         assert_eq!(headers.url.as_str(), "http://h/v1/chat/completions");
         assert!(
             headers

@@ -1,12 +1,14 @@
 //! Owns the record of what was asked: every setting by the name of its flag,
 //! with defaults filled in and secrets masked.
 
-use clap::ValueEnum;
 use evalscope_core::plan::DEFAULT_REQUESTS;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::args::{GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs};
+use crate::args::{
+    Api, Attention, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs,
+};
+use crate::choices::name_of;
 use crate::resolve::{DEFAULT_MAX_TOKENS, DEFAULT_URL, chat_template_choice};
 use crate::secrets;
 
@@ -30,6 +32,9 @@ fn server(args: &ServerArgs, all: &mut Map<String, Value>) {
     let url = url.map_or(DEFAULT_URL, String::as_str);
     let parsed = Url::parse(url).or_else(|_| Url::parse(&format!("http://{url}")));
     let url = parsed.map_or_else(|_| secrets::MASK.to_owned(), |url| secrets::shown_url(&url));
+    // what is served here has its own
+    let served = matches!(args.api.named(), Some(Api::Local | Api::LocalVllm));
+    let url = (!served).then_some(url);
     let headers: Map<String, Value> = args
         .headers
         .iter()
@@ -41,7 +46,7 @@ fn server(args: &ServerArgs, all: &mut Map<String, Value>) {
         all,
         [
             ("model", json!(args.model)),
-            ("api", name_of(&args.api)),
+            ("api", json!(args.api.to_string())),
             ("url", json!(url)),
             ("api_key", json!(key)),
             ("headers", json!(headers)),
@@ -51,6 +56,13 @@ fn server(args: &ServerArgs, all: &mut Map<String, Value>) {
             ("no_test_connection", json!(args.no_test_connection)),
             ("insecure", json!(args.insecure)),
             ("ca_cert", json!(args.ca_cert)),
+            ("port", json!(args.port)),
+            (
+                "attn_implementation",
+                json!(args.attn_implementation.map(Attention::name)),
+            ),
+            ("trust_remote_code", json!(args.trust_remote_code)),
+            ("server_start_timeout", json!(args.server_start_timeout)),
         ],
     );
 }
@@ -81,7 +93,7 @@ fn prompts(args: &PromptArgs, all: &mut Map<String, Value>) {
     put(
         all,
         [
-            ("dataset", name_of(&args.dataset)),
+            ("dataset", json!(args.dataset.to_string())),
             ("dataset_path", json!(args.dataset_path)),
             (
                 "data_source",
@@ -139,18 +151,21 @@ fn output(args: &OutputArgs, all: &mut Map<String, Value>) {
         all,
         [
             ("outputs_dir", json!(args.outputs_dir)),
+            ("visualizer", json!(args.visualizer.map(|at| name_of(&at)))),
+            (
+                "wandb_api_key",
+                json!(args.wandb_api_key.as_ref().map(|_| secrets::MASK)),
+            ),
+            (
+                "swanlab_api_key",
+                json!(args.swanlab_api_key.as_ref().map(|_| secrets::MASK)),
+            ),
+            ("swanlab_host", json!(args.swanlab_host)),
             ("name", json!(args.name)),
             ("no_timestamp", json!(args.no_timestamp)),
-            ("record_bodies", name_of(&args.record_bodies)),
+            ("record_bodies", json!(name_of(&args.record_bodies))),
             ("log_every_n_query", json!(args.log_every_n_query)),
             ("debug", json!(args.debug)),
         ],
     );
-}
-
-/// The value as it is typed on the command line.
-fn name_of(value: &impl ValueEnum) -> Value {
-    value
-        .to_possible_value()
-        .map_or(Value::Null, |value| value.get_name().into())
 }

@@ -2,6 +2,7 @@
 //! started, waited for, and stopped however the parent ends.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::Context;
@@ -17,12 +18,18 @@ pub(crate) struct Simulator {
 
 impl Simulator {
     /// Start a server on a free loopback port and wait until it listens.
-    pub(crate) fn start(model: &str, seed: u64) -> anyhow::Result<Self> {
+    /// With a tokenizer, it counts as the client does.
+    pub(crate) fn start(model: &str, seed: u64, tokenizer: Option<&Path>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         command
             .args(["sim", "--port", "0", "--exit-with-parent", "--model", model])
             .args(["--seed", &seed.to_string()])
+            .args(
+                tokenizer
+                    .iter()
+                    .flat_map(|path| [Path::new("--tokenizer-path"), path]),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         // Ctrl-C in a terminal goes to the whole process group; the server must

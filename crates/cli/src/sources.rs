@@ -4,9 +4,11 @@
 //!
 //! It must not know the server.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use evalscope_core::dataset::{
     Ahead, Canvas, Chars, Flickr8k, Item, KontextBench, LengthFilter, Lengths, LineByLine,
@@ -14,7 +16,9 @@ use evalscope_core::dataset::{
     ShareGpt, ShareGptLanguage, Single, SpeedBenchmark, TokenLength, Tokenized, data_url,
     user_message,
 };
-use evalscope_core::tokens::{Frame, Tokenizer, TokenizerFiles, Words};
+use evalscope_core::tokens::{Frame, Tokenizer, TokenizerError, TokenizerFiles, Words};
+
+use evalscope_plugin::{Place, Plugin, PluginDataset};
 
 use crate::failure::hinted;
 use crate::fetch::{self, Fetcher};
@@ -55,6 +59,7 @@ pub(crate) enum Set {
     SpeedBenchmarkLong,
     Random,
     RandomVl(Pictures),
+    Plugin(Place),
 }
 
 /// The pictures of a prompt.
@@ -68,7 +73,7 @@ pub(crate) struct Pictures {
 #[derive(Debug)]
 pub(crate) struct Prompts {
     /// For messages and for the record.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The tokenizer, where one was given.
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     /// How prompts reach the model.
@@ -79,12 +84,16 @@ pub(crate) struct Prompts {
     /// Words of random sets.
     words: Option<Arc<Words>>,
     filter: LengthFilter,
+    /// The data set, where it is a plugin.
+    plugin: Option<Arc<Plugin>>,
+    /// Prompts were taken from it before.
+    used: AtomicBool,
 }
 
 impl Set {
     /// Its name on the command line.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Single(_) => "prompt",
             Self::Sample => "sample",
             Self::Openqa => "openqa",
@@ -98,7 +107,8 @@ impl Set {
             Self::SpeedBenchmarkLong => "speed_benchmark_long",
             Self::Random => "random",
             Self::RandomVl(_) => "random_vl",
-        }
+            Self::Plugin(place) => return place.to_string().into(),
+        })
     }
 
     /// Requests that go once through a set that is meant to be sent whole.
@@ -130,10 +140,12 @@ impl Set {
 }
 
 impl PromptPlan {
-    /// Fetch and load what the data set needs.
+    /// Fetch and load what the data set needs. `plugin` is the one of
+    /// [`Set::Plugin`], which runs.
     pub(crate) fn prepare(
         self,
         fetcher: &Fetcher<'_>,
+        plugin: Option<Arc<Plugin>>,
         say: &mut dyn FnMut(String),
     ) -> anyhow::Result<Prompts> {
         let tokenizer = match &self.tokenizer {
@@ -147,22 +159,40 @@ impl PromptPlan {
         };
         let place = match (&self.path, self.set.remote()) {
             (Some(path), _) => path.clone(),
-            (None, Some(remote)) => fetcher.dataset(self.set.name(), remote)?,
+            (None, Some(remote)) => fetcher.dataset(&self.set.name(), remote)?,
             (None, None) => PathBuf::new(),
         };
+        // random ids need none: nobody has to read them
+        if let Some(tokenizer) = &tokenizer
+            && self.as_ids
+            && self.chat
+            && !self.set.is_random()
+            && tokenizer.template().is_none()
+        {
+            return Err(hinted(
+                format!(
+                    "{} has no chat template, so the ids that a chat endpoint would make are not known",
+                    tokenizer.path().display()
+                ),
+                "put the model's chat_template.jinja or tokenizer_config.json beside it, or give a URL \
+                 that ends in /v1/completions: then prompts are encoded as they are",
+            ));
+        }
         let words = match &tokenizer {
             Some(tokenizer) if self.set.is_random() => Some(self.words(tokenizer, frame, say)?),
             _ => None,
         };
         let filter = self.filter(tokenizer.as_ref(), frame, say);
         Ok(Prompts {
-            name: self.set.name(),
+            name: self.set.name().into_owned(),
             tokenizer,
             frame,
             plan: self,
             place,
             words,
             filter,
+            plugin,
+            used: AtomicBool::new(false),
         })
     }
 
@@ -231,6 +261,7 @@ impl PromptPlan {
                     Frame::Chat if tokenizer.template().is_none() => Frame::Plain,
                     frame => frame,
                 },
+                strict: (min, max) != DEFAULT_LENGTHS,
             }),
             None => Arc::new(Chars),
         };
@@ -263,6 +294,11 @@ impl Prompts {
             Set::KontextBench => Box::new(KontextBench::open(place)?),
             Set::SpeedBenchmark => Box::new(SpeedBenchmark::short()),
             Set::SpeedBenchmarkLong => Box::new(SpeedBenchmark::long()),
+            Set::Plugin(_) => {
+                let plugin = self.plugin.as_ref().expect("it was started for this set");
+                let used = self.used.swap(true, Ordering::Relaxed);
+                Box::new(PluginDataset::new(Arc::clone(plugin), used))
+            }
             Set::Random => Box::new(Random::new(self.random(offset)?, offset)),
             Set::RandomVl(pictures) => {
                 let generator = with_pictures(self.random(offset)?, *pictures, self.plan.seed);
@@ -283,7 +319,7 @@ impl Prompts {
             }
             _ => source,
         };
-        let mut stream = PromptStream::new(self.name.to_owned(), source, self.filter.clone());
+        let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone());
         // one prompt has no next one, and random ones begin at their index
         let starts_over = matches!(self.plan.set, Set::Single(_)) || self.plan.set.is_random();
         if !starts_over {
@@ -330,18 +366,24 @@ fn with_pictures(
 /// A tokenizer here, or on the hub.
 fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenizer> {
     let path = Path::new(place);
-    let files = if path.exists() || !looks_like_id(place) {
-        TokenizerFiles::at(path).map_err(|error| {
+    if path.exists() || !looks_like_id(place) {
+        let files = TokenizerFiles::at(path).map_err(|error| {
             hinted(
                 error.to_string(),
                 "give a folder that holds a tokenizer.json, that file, or a hub's id such as \
                  Qwen/Qwen2.5-0.5B-Instruct",
             )
-        })?
-    } else {
-        fetcher.tokenizer(place)?
-    };
-    Ok(Tokenizer::load_files(&files)?)
+        })?;
+        return Ok(Tokenizer::load_files(&files)?);
+    }
+    Tokenizer::load_files(&fetcher.tokenizer(place)?).map_err(|error| match error {
+        TokenizerError::Invalid { .. } => hinted(
+            error.to_string(),
+            "this is what the hub has; if it was mended there, delete the file, and it is \
+             fetched again",
+        ),
+        error => error.into(),
+    })
 }
 
 /// `owner/name`, and no path.

@@ -14,9 +14,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evalscope_core::dataset::{Lengths, PromptSource, Random, RandomPrompts, Sample};
+use evalscope_core::time::RunClock;
 use evalscope_core::tokens::{Frame, TOKENIZER_FILE, Tokenizer, Words};
 use evalscope_core::transport::process_usage;
 use tokenizers::models::TrainerWrapper;
@@ -32,19 +33,20 @@ fn main() {
     let named = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let folder = tempfile::tempdir().unwrap();
     let path = named.map_or_else(|| trained(folder.path()), PathBuf::from);
+    let clock = RunClock::start();
     let tokenizer = Arc::new(Tokenizer::load(&path).unwrap());
     let frame = if tokenizer.template().is_some() {
         Frame::Chat
     } else {
         Frame::Plain
     };
-    let begun = Instant::now();
+    let begun = clock.now();
     let words = Arc::new(Words::find(Arc::clone(&tokenizer), frame).unwrap());
     println!(
         "{}: {} words found in {:.0} ms",
         path.display(),
         words.variety(),
-        begun.elapsed().as_secs_f64() * 1e3
+        clock.now().since(begun).as_secs_f64() * 1e3
     );
     let lengths = Lengths {
         min: TOKENS,
@@ -54,9 +56,9 @@ fn main() {
     let mut source = Random::new(RandomPrompts::new(words, frame, lengths, 0, 0).unwrap(), 0);
     let (mut timed, mut exact, mut checked, mut worst) = (Duration::ZERO, 0, 0, 0);
     for index in 0..PROMPTS {
-        let begun = Instant::now();
+        let begun = clock.now();
         let item = source.next().unwrap().unwrap();
-        timed += begun.elapsed();
+        timed += clock.now().since(begun);
         if index % CHECKED_EVERY == 0 {
             let seen = frame.count(&tokenizer, &item.prompt.text()).unwrap();
             exact += u64::from(seen == TOKENS);

@@ -41,14 +41,13 @@ impl TokenCounter {
             return;
         }
         let compared = is_compared(record);
-        if record.usage.completion_tokens.is_none() || compared {
+        if record.told_output_tokens().is_none() || compared {
             let mut text = AnswerText::default();
-            let mut any = false;
             bodies.responses.for_each(|answer| {
-                any = true;
                 self.api.read_text(answer, &mut text);
             });
-            if any {
+            // an answer in which no text was found may have some all the same
+            if !text.choices.is_empty() {
                 let tokens = |text: &str| self.tokenizer.encode(text).len() as u64;
                 let of_choice = |choice: &crate::protocol::ChoiceText| {
                     tokens(&choice.reasoning) + tokens(&choice.content)
@@ -56,7 +55,7 @@ impl TokenCounter {
                 record.counted.completion_tokens = Some(text.choices.iter().map(of_choice).sum());
             }
         }
-        if record.usage.prompt_tokens.is_none() {
+        if record.told_prompt_tokens().is_none() {
             record.counted.prompt_tokens = self.prompt_tokens(&bodies.request);
         }
     }

@@ -214,12 +214,24 @@ pub struct CountedTokens {
     pub completion_tokens: Option<u64>,
 }
 
+/// Token counts that an API's plugin read out of an answer, after it had ended;
+/// `None`: it did not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginTokens {
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens generated.
+    pub completion_tokens: Option<u64>,
+}
+
 /// Where a token count comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenSource {
     /// The server's `usage`.
     ServerUsage,
+    /// The plugin of the API, which read the whole answer.
+    Plugin,
     /// A tokenizer on our side: what the server should have counted.
     LocalTokenizer,
     /// One token for each token-bearing event: an estimate.
@@ -234,6 +246,7 @@ impl TokenSource {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ServerUsage => "server_usage",
+            Self::Plugin => "plugin",
             Self::LocalTokenizer => "local_tokenizer",
             Self::EventCount => "event_count",
             Self::Unknown => "unknown",
@@ -377,6 +390,8 @@ pub struct RequestRecord {
     pub http_status: Option<u16>,
     /// Token counts of the server.
     pub usage: Usage,
+    /// Token counts of the API's plugin.
+    pub plugin: PluginTokens,
     /// Tokens that the prompt was to have, where a length was asked for.
     pub asked_prompt_tokens: Option<u64>,
     /// Token counts of our own.
@@ -397,21 +412,39 @@ impl RequestRecord {
     /// Tokens of the prompt, and who says so.
     #[must_use]
     pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {
-        match (self.usage.prompt_tokens, self.counted.prompt_tokens) {
-            (Some(n), _) => (Some(n), TokenSource::ServerUsage),
-            (None, Some(n)) => (Some(n), TokenSource::LocalTokenizer),
-            (None, None) => (None, TokenSource::Unknown),
-        }
+        let sources = [
+            (self.plugin.prompt_tokens, TokenSource::Plugin),
+            (self.usage.prompt_tokens, TokenSource::ServerUsage),
+            (self.counted.prompt_tokens, TokenSource::LocalTokenizer),
+        ];
+        first_known(sources).unwrap_or((None, TokenSource::Unknown))
+    }
+
+    /// Tokens of the prompt in the server's own words, as its usage or the
+    /// API's plugin has them.
+    #[must_use]
+    pub fn told_prompt_tokens(&self) -> Option<u64> {
+        self.plugin.prompt_tokens.or(self.usage.prompt_tokens)
+    }
+
+    /// Output tokens, likewise.
+    #[must_use]
+    pub fn told_output_tokens(&self) -> Option<u64> {
+        self.plugin
+            .completion_tokens
+            .or(self.usage.completion_tokens)
     }
 
     /// Output tokens, and who says so.
     #[must_use]
     pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
-        if let Some(n) = self.usage.completion_tokens {
-            return (Some(n), TokenSource::ServerUsage);
-        }
-        if let Some(n) = self.counted.completion_tokens {
-            return (Some(n), TokenSource::LocalTokenizer);
+        let sources = [
+            (self.plugin.completion_tokens, TokenSource::Plugin),
+            (self.usage.completion_tokens, TokenSource::ServerUsage),
+            (self.counted.completion_tokens, TokenSource::LocalTokenizer),
+        ];
+        if let Some(known) = first_known(sources) {
+            return known;
         }
         if self.streamed {
             return (
@@ -421,6 +454,12 @@ impl RequestRecord {
         }
         (None, TokenSource::Unknown)
     }
+}
+
+fn first_known<const N: usize>(
+    sources: [(Option<u64>, TokenSource); N],
+) -> Option<(Option<u64>, TokenSource)> {
+    sources.into_iter().find(|(count, _)| count.is_some())
 }
 
 /// Texts that resemble their predecessors, as the events of a stream do: of
@@ -573,12 +612,25 @@ const TELLING_BYTES: usize = 4;
 /// assert_eq!(masked("bad key sk-12… [503]", &secrets), "bad key ***… [503]");
 /// assert_eq!(masked("bad key sk-12", &secrets), "bad key ***");
 /// ```
+///
+/// A secret that ends in a dot is what tokens begin with that are signed anew
+/// now and then: all of the token is taken out.
+///
+/// ```
+/// use evalscope_core::record::masked;
+/// let secrets = ["eyJhbGci.".to_owned()];
+/// assert_eq!(masked("not eyJhbGci.eyJh_x.9-Q: bad", &secrets), "not ***: bad");
+/// ```
 #[must_use]
 pub fn masked(text: &str, secrets: &[String]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         if text.contains(secret.as_str()) {
-            text = text.replace(secret.as_str(), "***");
+            text = if secret.ends_with('.') {
+                without_tokens(&text, secret)
+            } else {
+                text.replace(secret.as_str(), "***")
+            };
         }
         for n in (TELLING_BYTES..secret.len()).rev() {
             let Some(part) = secret.get(..n) else {
@@ -593,6 +645,19 @@ pub fn masked(text: &str, secrets: &[String]) -> String {
         }
     }
     text
+}
+
+/// A text in which every token that begins like this is masked to its end.
+fn without_tokens(text: &str, start: &str) -> String {
+    let mut parts = text.split(start);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("***");
+        // base64 for URLs, and the dots between parts
+        let of_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        out.push_str(part.trim_start_matches(of_token));
+    }
+    out
 }
 
 /// Which bodies are kept (`--record-bodies`).

@@ -6,7 +6,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use evalscope_core::protocol::{AnswerState, AnswerText, Api, Dashscope, OpenAi, Zhipu};
+use evalscope_core::protocol::{
+    AnswerState, AnswerText, Api, Dashscope, Declared, Opaque, OpenAi, Zhipu,
+};
 use evalscope_core::sse::Splitter;
 
 /// What a stream was understood to say.
@@ -36,8 +38,12 @@ fn api_of(name: &str) -> Box<dyn Api> {
 }
 
 fn understood(name: &str, body: &[u8], bytes_at_a_time: usize) -> Understood {
+    understood_by(&*api_of(name), body, bytes_at_a_time)
+}
+
+fn understood_by(api: &dyn Api, body: &[u8], bytes_at_a_time: usize) -> Understood {
     let mut splitter = Splitter::default();
-    let mut reader = api_of(name).reader();
+    let mut reader = api.reader();
     let mut seen = Understood::default();
     {
         let mut take = |name: &[u8], data: &[u8]| {
@@ -157,6 +163,64 @@ fn all_of_the_text_is_read() {
     dashscope_text.txt: "" "Red, yellow"
     zhipu_chat.txt: "" "Red, yellow and 蓝"
     "#);
+}
+
+/// OpenAI's API, from the file that declares it.
+fn declared() -> Declared {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/openai.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    Declared::new(toml::from_str(&text).unwrap())
+}
+
+fn in_openais_form() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let others = ["dashscope_", "zhipu_"];
+    transcripts()
+        .into_iter()
+        .filter(move |(name, _)| !others.iter().any(|other| name.starts_with(other)))
+}
+
+#[test]
+fn the_declared_api_reads_as_the_built_in_one() {
+    let mut compared = 0;
+    for (name, body) in in_openais_form() {
+        // thinking in a list inside of `content`: more than a pointer can say
+        if name == "mistral_chat_thinking.txt" {
+            continue;
+        }
+        let built_in = understood(&name, &body, usize::MAX);
+        let declared_ = understood_by(&declared(), &body, usize::MAX);
+        assert_eq!(declared_, built_in, "{name}");
+        let text = |api: &dyn Api| {
+            let mut text = AnswerText::default();
+            let mut splitter = Splitter::default();
+            let take = |event: evalscope_core::sse::Event<'_>| api.read_text(event.data, &mut text);
+            splitter.push(&body, take).unwrap();
+            text.choices
+                .retain(|choice| *choice != evalscope_core::protocol::ChoiceText::default());
+            text
+        };
+        assert_eq!(text(&declared()), text(&OpenAi), "{name}");
+        compared += 1;
+    }
+    assert!(compared > 15, "only {compared} were compared");
+}
+
+#[test]
+fn a_plugin_api_reads_openais_events_as_the_built_in_one() {
+    let opaque = Opaque {
+        name: "x.py".to_owned(),
+    };
+    for (name, body) in in_openais_form() {
+        let built_in = understood(&name, &body, usize::MAX);
+        let mut seen = understood_by(&opaque, &body, usize::MAX);
+        if built_in.state.failure.is_none() {
+            // events without `choices` bear a token there
+            seen.tokens.retain(|at| built_in.tokens.contains(at));
+            assert_eq!(seen, built_in, "{name}");
+        } else {
+            assert_eq!(seen.state.failure, built_in.state.failure, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use evalscope_core::engine::SinkMessage;
 use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Phase,
-    RequestRecord, RequestTimes, Texts, Usage,
+    PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_report::model::FORMAT_VERSION;
@@ -69,6 +69,7 @@ fn exchange(index: u64) -> Exchange {
                 completion_tokens: Some(EVENTS),
                 ..Usage::default()
             },
+            plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             counted: CountedTokens::default(),
             finish_reason: Some("length".to_owned()),

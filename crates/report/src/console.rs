@@ -469,6 +469,10 @@ pub fn speeds(report: &RunReport, screen: Screen) -> String {
     let mut text = screen.paint(Paint::Bold, "Speed benchmark results:");
     text.push('\n');
     text.push_str(&grid.render(screen.width, plain));
+    if let Some(memory) = report.gpu_memory_gb {
+        let line = format!("Most GPU memory taken: {} GB", number(memory));
+        text.push_str(&wrapped("", &line, screen.width));
+    }
     text
 }
 

@@ -104,7 +104,10 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
     write_json(&folder.join(SUMMARY), &json::summary(report))?;
     write_json(&folder.join(PERCENTILES), &json::percentiles(report))?;
     if !report.speeds.is_empty() {
-        write_json(&folder.join(SPEEDS), &speeds::json(&report.speeds))?;
+        write_json(
+            &folder.join(SPEEDS),
+            &speeds::json(&report.speeds, report.gpu_memory_gb),
+        )?;
     }
     Ok(())
 }

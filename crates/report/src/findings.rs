@@ -30,6 +30,9 @@ const MISSED_LENGTHS: f64 = 0.01;
 const COUNTS_APART: f64 = 0.05;
 /// See [`COUNTS_APART`].
 const COUNTS_APART_TOKENS: f64 = 2.0;
+/// Slots that were free for lack of a body, above this share of their time, make a lower load than
+/// was asked for.
+const FEED_WAIT_SHARE: f64 = 0.01;
 /// Below this share of the asked rate the load was another one.
 const ACHIEVED_SHARE: f64 = 0.95;
 
@@ -87,6 +90,7 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<String> {
         failures,
         few_samples,
         load_not_delivered,
+        slow_feed,
         buffering,
         coalesced,
         estimated_tokens,
@@ -187,6 +191,19 @@ fn load_not_delivered(e: &Evidence<'_>) -> Option<String> {
         "requests left at {} of the asked rate of {rate_per_s} req/s{why}",
         percent(share)
     ))
+}
+
+fn slow_feed(e: &Evidence<'_>) -> Option<String> {
+    let waited_s = e.client.feed_wait_s?;
+    let slots_s = e.totals.duration_s() * e.load.concurrency.get() as f64;
+    let share = (slots_s > 0.0).then(|| (waited_s / slots_s).min(1.0))?;
+    (share > FEED_WAIT_SHARE).then(|| {
+        format!(
+            "the data set cannot keep up: free slots waited {waited_s:.2} s for requests to send, {} of \
+             the time of all slots; latencies are the server's, the load was lower than asked for",
+            percent(share)
+        )
+    })
 }
 
 fn buffering(e: &Evidence<'_>) -> Option<String> {
@@ -452,6 +469,22 @@ mod tests {
         one(
             slip(201, 900),
             "900 of 1000 requests were due while all 10 slots were busy",
+        );
+    }
+
+    #[test]
+    fn a_slow_data_set_is_named() {
+        let wait = |seconds: f64| {
+            move |c: &mut Case| {
+                c.totals.first_dispatch = Some(Timestamp::from_nanos(0));
+                c.totals.last_end = Some(Timestamp::from_nanos(10_000_000_000));
+                c.client.feed_wait_s = Some(seconds);
+            }
+        };
+        assert_eq!(findings(wait(1.0)), Vec::<String>::new());
+        one(
+            wait(25.0),
+            "the data set cannot keep up: free slots waited 25.00 s for requests to send, 25 % of",
         );
     }
 

@@ -220,6 +220,8 @@ impl Compared {
 pub struct Sources {
     /// The server's `usage`.
     pub server_usage: u64,
+    /// The plugin of `--api`, which read the whole answer.
+    pub plugin: u64,
     /// A tokenizer on the client's side, after the answer had ended.
     pub local_tokenizer: u64,
     /// One token for each token-bearing event: an estimate.
@@ -350,6 +352,7 @@ impl<'a> RunResult<'a> {
                 reasoning: totals.reasoning_tokens,
                 sources: Sources {
                     server_usage: source(TokenSource::ServerUsage),
+                    plugin: source(TokenSource::Plugin),
                     local_tokenizer: source(TokenSource::LocalTokenizer),
                     event_count: source(TokenSource::EventCount),
                     unknown: source(TokenSource::Unknown),

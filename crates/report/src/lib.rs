@@ -19,6 +19,8 @@ pub mod report;
 
 pub mod names;
 
+pub mod live;
+
 pub mod json;
 
 pub mod console;

@@ -60,6 +60,8 @@ pub struct RunReport {
     pub errors: Vec<ErrorGroup>,
     /// Failures in none of the groups.
     pub errors_not_shown: u64,
+    /// Most memory that the GPUs of a server of ours have taken, GB.
+    pub gpu_memory_gb: Option<f64>,
     /// Speed by length of the prompt; empty unless that is what was measured.
     pub speeds: Vec<SpeedRow>,
     /// What a reader of the figures must know: the run's own warnings, then findings.
@@ -123,6 +125,7 @@ impl RunReport {
             client,
             errors,
             errors_not_shown,
+            gpu_memory_gb: reader.gpu_memory_gb()?,
             speeds,
             warnings,
         })

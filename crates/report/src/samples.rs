@@ -8,7 +8,7 @@ use evalscope_core::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
 use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Failure,
-    FailureKind, Phase, RequestRecord, RequestTimes, Texts, Usage,
+    FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 
@@ -118,6 +118,7 @@ pub(crate) fn success(index: u64) -> Exchange {
                 cached_tokens: Some(16),
                 reasoning_tokens: None,
             },
+            plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             counted: CountedTokens::default(),
             finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
@@ -214,6 +215,7 @@ fn client(delay_ns: u64) -> ClientSnapshot {
         elapsed_s: 2.5,
         max_rss_bytes: 20_000_000,
         client_threads: 1,
+        feed_wait_s: 0.0,
     }
 }
 

@@ -73,15 +73,15 @@ impl Speeds {
 }
 
 /// `speed_benchmark.json`, with the Python tool's keys. The memory of the
-/// server's GPUs cannot be seen from a client.
+/// server's GPUs is only seen where this tool has started the server.
 #[must_use]
-pub fn json(rows: &[SpeedRow]) -> Value {
+pub fn json(rows: &[SpeedRow], gpu_memory_gb: Option<f64>) -> Value {
     rows.iter()
         .map(|row| {
             json!({
                 "Prompt Tokens": row.prompt_tokens,
                 "Speed(tokens/s)": row.tokens_per_s,
-                "GPU Memory(GB)": null,
+                "GPU Memory(GB)": gpu_memory_gb,
             })
         })
         .collect()
@@ -109,9 +109,10 @@ mod tests {
             rows.iter()
                 .all(|row| row.tokens_per_s.is_some_and(|speed| speed > 0.0))
         );
-        let keys = json(&rows);
+        let keys = json(&rows, Some(1.5));
         assert_eq!(keys[0]["Prompt Tokens"], 1);
         assert!(keys[1]["Speed(tokens/s)"].is_number());
+        assert_eq!(keys[1]["GPU Memory(GB)"], 1.5);
     }
 
     #[test]

@@ -20,6 +20,12 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What the tests name every invocation, so that its folder is known.
 pub(crate) const NAME: &str = "run";
 
+/// A hub that is not there: the port of the discard protocol, which nobody serves.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// The folder of the cache of data sets and tokenizers.
+pub(crate) const CACHE: &str = "cache";
+
 /// A folder to run the binary in.
 pub(crate) struct Context {
     folder: TempDir,
@@ -71,6 +77,10 @@ impl Context {
             .env("NO_COLOR", "1")
             .env("COLUMNS", "80")
             .env("TZ", "UTC")
+            // no test may reach a real hub: nobody listens here
+            .env("MODELSCOPE_ENDPOINT", NOWHERE)
+            .env("HF_ENDPOINT", NOWHERE)
+            .env("EVALSCOPE_CACHE", self.path().join(CACHE))
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -124,6 +134,11 @@ impl Context {
         open(&self.run_folder().join("benchmark_data.db"))
     }
 
+    /// The bodies of the only run's requests, as they were sent, in order.
+    pub(crate) fn bodies(&self) -> Vec<Value> {
+        bodies(&self.database())
+    }
+
     /// The first column of a query's rows.
     pub(crate) fn column<T: rusqlite::types::FromSql>(&self, query: &str) -> Vec<T> {
         let database = self.database();
@@ -170,6 +185,57 @@ pub(crate) fn json(path: &Path) -> Value {
 pub(crate) fn open(path: &Path) -> Connection {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     Connection::open_with_flags(path, flags).unwrap()
+}
+
+/// The bodies of a run's requests, as they were sent, in order.
+pub(crate) fn bodies(database: &Connection) -> Vec<Value> {
+    use base64::Engine as _;
+    let query = "SELECT request FROM result ORDER BY idx";
+    let mut statement = database.prepare(query).unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0));
+    let body = |column: Result<String, _>| {
+        let pickled = base64::engine::general_purpose::STANDARD.decode(column.unwrap());
+        let options = serde_pickle::DeOptions::new();
+        serde_pickle::from_slice(&pickled.unwrap(), options).unwrap()
+    };
+    rows.unwrap().map(body).collect()
+}
+
+/// That none of these stands in anything shown or written, in plain or inside a pickled column.
+pub(crate) fn no_secret_like(context: &Context, outcome: &Outcome, secrets: &[&str]) {
+    let mut texts = vec![
+        ("stdout".to_owned(), outcome.stdout.clone().into_bytes()),
+        ("stderr".to_owned(), outcome.stderr.clone().into_bytes()),
+    ];
+    texts.extend(context.files());
+    for database in texts
+        .clone()
+        .iter()
+        .filter(|(name, _)| name.ends_with("/benchmark_data.db"))
+    {
+        let database = open(&context.path().join(&database.0));
+        let mut statement = database
+            .prepare("SELECT request, response_messages FROM result")
+            .unwrap();
+        let columns = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?]));
+        for column in columns.unwrap().flat_map(Result::<[String; 2], _>::unwrap) {
+            use base64::Engine as _;
+            let pickled = base64::engine::general_purpose::STANDARD.decode(column);
+            texts.push(("a pickled column".to_owned(), pickled.unwrap()));
+        }
+    }
+    for (name, bytes) in texts {
+        for secret in secrets {
+            let found = bytes
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
+            assert!(
+                !found,
+                "`{secret}` stands in {name}: {}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
 }
 
 /// Look until there is something to see.
@@ -284,7 +350,7 @@ pub(crate) fn shown(outcome: &Outcome) -> String {
 }
 
 /// What takes ports, folders, versions and measured numbers out of a text.
-pub(crate) const FILTERS: [(&str, &str); 9] = [
+pub(crate) const FILTERS: [(&str, &str); 10] = [
     // what a busy machine adds
     (r"(?m)^Client verdict: .*\n(  .*\n)+", ""),
     (
@@ -297,6 +363,7 @@ pub(crate) const FILTERS: [(&str, &str); 9] = [
     ),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
     (r"(/private)?/[\w/.-]*/\.tmp\w+", "[FOLDER]"),
+    (r"onnection refused \(os error \d+\)", "onnection refused"),
     (r"evalscope \d+\.\d+\.\d+", "evalscope [VERSION]"),
     (r"\d[\d,]*\.\d+ ?(ms|s|req/s|tok/s)\b", "[NUMBER] $1"),
     (r"trusted certificates: .*", "trusted certificates: [WHERE]"),

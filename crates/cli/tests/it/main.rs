@@ -7,20 +7,33 @@
 #![expect(clippy::print_stdout, reason = "tables that a person may want to read")]
 
 mod analysis;
+mod apis;
 mod command_line;
 mod context;
+mod counts;
 mod crash;
+mod datasets;
 mod docs;
 mod exit_codes;
 mod faults;
+mod hub;
 #[cfg(unix)]
 mod interrupt;
 mod load;
+#[cfg(unix)]
+mod local_server;
 mod main_job;
+#[cfg(unix)]
+mod plugins;
 #[cfg(unix)]
 mod preflight;
 mod proxy;
+mod random;
 mod server;
+#[cfg(unix)]
+mod supervise;
 mod tables;
 mod tls;
+mod tokenizer;
 mod wire;
+mod wrong_inputs;

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use evalscope_sim::{SimConfig, Simulator};
 use serde_json::json;
 
-use crate::context::{Context, Outcome, perf_snapshot};
+use crate::context::{Context, Outcome, no_secret_like, perf_snapshot};
 use crate::server::{Recorder, Request, good, refusal, reply};
 
 fn args(url: &str) -> Vec<&str> {
@@ -270,42 +270,6 @@ const SECRETS: [&str; 4] = [
 /// That no secret stands in anything shown or written, in plain or inside a pickled column.
 fn no_secret(context: &Context, outcome: &Outcome) {
     no_secret_like(context, outcome, &SECRETS);
-}
-
-fn no_secret_like(context: &Context, outcome: &Outcome, secrets: &[&str]) {
-    let mut texts = vec![
-        ("stdout".to_owned(), outcome.stdout.clone().into_bytes()),
-        ("stderr".to_owned(), outcome.stderr.clone().into_bytes()),
-    ];
-    texts.extend(context.files());
-    for database in texts
-        .clone()
-        .iter()
-        .filter(|(name, _)| name.ends_with("/benchmark_data.db"))
-    {
-        let database = crate::context::open(&context.path().join(&database.0));
-        let mut statement = database
-            .prepare("SELECT request, response_messages FROM result")
-            .unwrap();
-        let columns = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?]));
-        for column in columns.unwrap().flat_map(Result::<[String; 2], _>::unwrap) {
-            use base64::Engine as _;
-            let pickled = base64::engine::general_purpose::STANDARD.decode(column);
-            texts.push(("a pickled column".to_owned(), pickled.unwrap()));
-        }
-    }
-    for (name, bytes) in texts {
-        for secret in secrets {
-            let found = bytes
-                .windows(secret.len())
-                .any(|part| part == secret.as_bytes());
-            assert!(
-                !found,
-                "`{secret}` stands in {name}: {}",
-                String::from_utf8_lossy(&bytes)
-            );
-        }
-    }
 }
 
 /// Everything of a request that is secret, sent back.

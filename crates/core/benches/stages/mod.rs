@@ -8,8 +8,8 @@ use evalscope_core::metrics::{Accumulator, Metric};
 use evalscope_core::protocol::AnswerReader;
 use evalscope_core::protocol::openai::OpenAiReader;
 use evalscope_core::record::{
-    ArrivalClock, ConnectCost, CountedTokens, EventLog, EventStamp, Phase, RequestRecord,
-    RequestTimes, Texts, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, EventLog, EventStamp, Phase, PluginTokens,
+    RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::sse::Splitter;
 use evalscope_core::time::Timestamp;
@@ -158,6 +158,7 @@ fn record() -> RequestRecord {
         events,
         http_status: Some(200),
         usage: Usage::default(),
+        plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         counted: CountedTokens::default(),
         finish_reason: None,

@@ -182,6 +182,9 @@ pub enum DatasetError {
         /// What is wrong.
         reason: String,
     },
+    /// A source outside of this program failed.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
     /// A prompt cannot be made or counted with the tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -5,11 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{DatasetError, Item, Prompt, PromptSource};
+use crate::tokens::TokenizerError;
 
 /// Says how long a prompt is.
 pub trait Measure: fmt::Debug + Send + Sync {
     /// The length, in [`Measure::unit`]s.
-    fn length(&self, prompt: &Prompt) -> usize;
+    ///
+    /// # Errors
+    /// When the chat template refuses the prompt.
+    fn length(&self, prompt: &Prompt) -> Result<usize, TokenizerError>;
 
     /// What is counted, in the plural.
     fn unit(&self) -> &'static str;
@@ -20,8 +24,8 @@ pub trait Measure: fmt::Debug + Send + Sync {
 pub struct Chars;
 
 impl Measure for Chars {
-    fn length(&self, prompt: &Prompt) -> usize {
-        prompt.chars()
+    fn length(&self, prompt: &Prompt) -> Result<usize, TokenizerError> {
+        Ok(prompt.chars())
     }
 
     fn unit(&self) -> &'static str {
@@ -94,7 +98,7 @@ impl PromptStream {
                 self.fitted += 1;
                 return Ok(item);
             }
-            let length = self.filter.measure.length(&item.prompt);
+            let length = self.filter.measure.length(&item.prompt)?;
             let first_round = u64::from(self.rounds == 0);
             if length < self.filter.min {
                 self.short += first_round;

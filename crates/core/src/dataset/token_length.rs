@@ -9,18 +9,44 @@ use super::{DatasetError, Item, Measure, Prompt, PromptSource};
 use crate::tokens::{Frame, Tokenizer, TokenizerError};
 
 /// Counts tokens as the server does: a conversation through the chat template,
-/// a plain prompt with its special tokens.
+/// a plain prompt with its special tokens. Where there is no template, a
+/// conversation is as long as its texts.
 #[derive(Clone, Debug)]
 pub struct TokenLength {
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// How texts reach the model.
     pub frame: Frame,
+    /// Whether a prompt that the chat template refuses is an error. Else it is
+    /// as long as its texts, which will do where nobody asked for lengths.
+    pub strict: bool,
 }
 
 impl Measure for TokenLength {
-    fn length(&self, prompt: &Prompt) -> usize {
-        prompt_ids(&self.tokenizer, self.frame, prompt).map_or(0, |ids| ids.len())
+    fn length(&self, prompt: &Prompt) -> Result<usize, TokenizerError> {
+        let messages = match prompt {
+            Prompt::Messages(messages) => Some(messages),
+            Prompt::Body(body) => match body.get("messages") {
+                Some(Value::Array(messages)) => Some(messages),
+                _ => None,
+            },
+            Prompt::Text(_) | Prompt::TokenIds(_) => None,
+        };
+        let texts = || match messages {
+            Some(messages) => messages
+                .iter()
+                .map(|message| self.tokenizer.encode(&super::content_text(message)).len())
+                .sum(),
+            None => self.tokenizer.encode(&prompt.text()).len(),
+        };
+        if messages.is_some() && self.tokenizer.template().is_none() {
+            return Ok(texts());
+        }
+        match prompt_ids(&self.tokenizer, self.frame, prompt) {
+            Ok(ids) => Ok(ids.len()),
+            Err(_) if !self.strict => Ok(texts()),
+            Err(error) => Err(error),
+        }
     }
 
     fn unit(&self) -> &'static str {
@@ -43,6 +69,8 @@ pub fn prompt_ids(
         Prompt::Messages(messages) => tokenizer.encode_chat(&texts_only(messages)),
         Prompt::Body(body) => match (body.get("messages"), body.get("prompt")) {
             (Some(Value::Array(messages)), _) => tokenizer.encode_chat(&texts_only(messages)),
+            // some servers make a message of a plain prompt
+            (_, Some(Value::String(text))) if frame == Frame::Chat => frame.encode(tokenizer, text),
             (_, Some(Value::String(text))) => Ok(tokenizer.encode_prompt(text)),
             (_, Some(Value::Array(items))) => Ok(listed_ids(tokenizer, items)),
             _ => Ok(Vec::new()),
@@ -161,15 +189,18 @@ mod tests {
         let measure = TokenLength {
             tokenizer,
             frame: Frame::Plain,
+            strict: true,
         };
         let parts = json!([{"role": "user", "content": [{"type": "text", "text": "hi"}]}]);
         let Value::Array(messages) = parts else {
             unreachable!()
         };
-        assert!(measure.length(&Prompt::Messages(messages)) > 5);
+        assert!(measure.length(&Prompt::Messages(messages)).unwrap() > 5);
         let body = json!({"prompt": [[1, 2, 3], [4]]});
         assert_eq!(
-            measure.length(&Prompt::Body(body.as_object().unwrap().clone())),
+            measure
+                .length(&Prompt::Body(body.as_object().unwrap().clone()))
+                .unwrap(),
             4
         );
         let filter = LengthFilter {

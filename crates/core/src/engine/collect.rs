@@ -5,7 +5,7 @@ use crate::http1::Head;
 use crate::protocol::AnswerReader;
 use crate::record::{
     ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, EventLog, EventStamp, Exchange, Failure,
-    FailureKind, Phase, RecordBodies, RequestRecord, RequestTimes, Texts,
+    FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
 };
 use crate::sse::{Event, Splitter};
 use crate::time::Timestamp;
@@ -176,6 +176,7 @@ impl Collector {
             http_status: self.head.as_ref().map(|head| head.status),
             usage: state.usage,
             asked_prompt_tokens: dispatch.asked_tokens,
+            plugin: PluginTokens::default(),
             counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
             response_id: state.response_id,
@@ -239,6 +240,7 @@ impl Collector {
                 let answer = &mut self.answer;
                 self.splitter.finish(|event| answer.take(event, at, read));
                 output |= answer.events.tokens().next().is_some();
+                answer.reader.body_ended();
             }
         }
         let state = self.answer.reader.state();

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use collect::{Collector, Dispatch};
 pub use pace::{Clock, SystemClock};
-pub use run::{EngineError, Feed, Probe, RunControl, RunOutcome, RunSetup, probe, run};
+pub use run::{EngineError, Feed, FeedError, Probe, RunControl, RunOutcome, RunSetup, probe, run};
 pub use slot::{HttpSlot, HttpTransport, Slot, Transport};
 
 use crate::metrics::ClientSnapshot;

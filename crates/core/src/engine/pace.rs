@@ -5,10 +5,10 @@
 
 use std::future::Future;
 
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::run::Job;
+use super::run::{Job, PhaseRun};
 use crate::schedule::Arrivals;
 use crate::time::{RunClock, Timestamp};
 use crate::transport;
@@ -35,26 +35,32 @@ impl Clock for SystemClock {
     }
 }
 
-/// Forward jobs from `ready` to `due`, each at its arrival, until the jobs end,
-/// the deadline passes or `stop` says so.
+/// Forward jobs of a phase from `ready` to `due`, each at its arrival, until the
+/// jobs end, the deadline passes or `stop` says so.
 pub(super) async fn pace(
     clock: &impl Clock,
     mut arrivals: Arrivals,
-    ready: Receiver<Job>,
+    phase: &PhaseRun,
     due: Sender<Job>,
-    deadline: Option<std::time::Duration>,
     stop: CancellationToken,
 ) {
     let start = clock.now();
     let forwarding = async {
-        while let Ok(mut job) = ready.recv().await {
+        loop {
+            let dry = phase.ready.is_empty();
+            let Ok(mut job) = phase.ready.recv().await else {
+                break;
+            };
             let Some(offset) = arrivals.next_offset() else {
                 break;
             };
-            if deadline.is_some_and(|deadline| offset >= deadline) {
+            if phase.duration.is_some_and(|deadline| offset >= deadline) {
                 break;
             }
             let scheduled = start.after(offset);
+            if dry {
+                phase.starved(scheduled, clock.now());
+            }
             clock.sleep_until(scheduled).await;
             job.scheduled = Some(scheduled);
             if due.send(job).await.is_err() {

@@ -20,7 +20,7 @@ use super::{Progress, SinkMessage};
 use crate::dataset::{DatasetError, PromptStream};
 use crate::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
 use crate::plan::{Pacing, RunSpec, sub_seed};
-use crate::protocol::{BodyBuilder, PreparedRequest};
+use crate::protocol::{BodyError, BuildBodies, PreparedRequest};
 use crate::record::{Exchange, Phase};
 use crate::schedule::Arrivals;
 use crate::time::{RunClock, Timestamp};
@@ -28,6 +28,10 @@ use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage};
 
 /// How often the client looks at itself.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How long a phase waits at most for bodies to be ready ahead of it: a data set that
+/// takes longer over so many will not keep them ready either.
+const GATE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The ways to end a run early.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +48,7 @@ pub struct Feed {
     /// The prompts.
     pub prompts: PromptStream,
     /// What makes bodies of them.
-    pub bodies: BodyBuilder,
+    pub bodies: Box<dyn BuildBodies>,
 }
 
 /// Everything a run needs besides its transport.
@@ -65,10 +69,21 @@ pub struct RunSetup {
 pub struct RunOutcome {
     /// It was stopped before its end.
     pub interrupted: bool,
-    /// The data set failed: the run ended early for that.
-    pub feed_error: Option<DatasetError>,
+    /// There were no more requests: the run ended early for that.
+    pub feed_error: Option<FeedError>,
     /// How often the data set began again.
     pub rounds: u64,
+}
+
+/// Why there are no more requests to send.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The data set failed.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A body could not be made.
+    #[error(transparent)]
+    Bodies(#[from] BodyError),
 }
 
 /// Why a run could not begin.
@@ -102,15 +117,28 @@ pub(super) struct PhaseRun {
     pub(super) phase: Phase,
     pub(super) jobs: Receiver<Job>,
     /// Bodies that wait for the pacer; equal to `jobs` without pacing.
-    ready: Receiver<Job>,
+    pub(super) ready: Receiver<Job>,
     /// Closed until enough bodies are ready.
     gate: CancellationToken,
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// First dispatch in nanoseconds plus one; 0 before.
     started: AtomicU64,
+    /// How long free slots, or a pacer whose moment had come, waited for bodies.
+    starved_ns: Arc<AtomicU64>,
 }
 
 impl PhaseRun {
+    /// Something waited for a body, from one moment to the other.
+    pub(super) fn starved(&self, since: Timestamp, until: Timestamp) {
+        self.starved_ns
+            .fetch_add(until.nanos_since(since), Ordering::Relaxed);
+    }
+
+    /// Whether whoever asks for a job now waits for the feed, not for the pacer.
+    pub(super) fn is_dry(&self) -> bool {
+        self.jobs.same_channel(&self.ready) && self.ready.is_empty()
+    }
+
     /// Whether a request dispatched now would come after the deadline. The
     /// first to ask starts the phase.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
@@ -158,8 +186,13 @@ pub fn run(
     let clock = setup.clock;
     let stats = Arc::clone(&transport.stats);
     let threads = stats.len();
-    let look = move || snapshot(&stats, &clock, usage_before, threads);
     let prepared = Prepared::new(&setup, control, progress, sink);
+    let starved_ns = Arc::clone(&prepared.starved_ns);
+    let look = move || {
+        let mut snapshot = snapshot(&stats, &clock, usage_before, threads);
+        snapshot.feed_wait_s = starved_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        snapshot
+    };
     let spec = setup.spec.clone();
     let done = AtomicU64::new(0);
     let feeding = prepared.feeding;
@@ -175,7 +208,7 @@ pub fn run(
             "evalscope-feed",
             "the thread that builds bodies",
             move || {
-                let result = feed_jobs(source, feeding, &feed_stop);
+                let result = feed_jobs(source, feeding, &feed_stop, &clock);
                 if result.error.is_some() {
                     feed_stop.cancel();
                 }
@@ -312,6 +345,7 @@ fn snapshot(
         elapsed_s: clock.now().as_nanos() as f64 / 1e9,
         max_rss_bytes: usage.1,
         client_threads: threads as u64,
+        feed_wait_s: 0.0,
     }
 }
 
@@ -322,6 +356,8 @@ struct Prepared {
     feeding: Vec<(u64, Sender<Job>, CancellationToken)>,
     /// For each phase: where the pacer's jobs go.
     due: Vec<Sender<Job>>,
+    /// How long the measured phase waited for bodies.
+    starved_ns: Arc<AtomicU64>,
 }
 
 impl Prepared {
@@ -339,6 +375,7 @@ impl Prepared {
         let mut phases = Vec::new();
         let mut feeding = Vec::new();
         let mut due = Vec::new();
+        let starved_ns: Arc<AtomicU64> = Arc::default();
         for (phase, n, duration) in [
             (Phase::Warmup, spec.warmup_requests, None),
             (Phase::Measured, spec.requests, spec.duration()),
@@ -362,6 +399,10 @@ impl Prepared {
                 gate,
                 duration,
                 started: AtomicU64::new(0),
+                starved_ns: match phase {
+                    Phase::Warmup => Arc::default(),
+                    Phase::Measured => Arc::clone(&starved_ns),
+                },
             });
         }
         let parties = slots + usize::from(paced);
@@ -376,6 +417,7 @@ impl Prepared {
             },
             feeding,
             due,
+            starved_ns,
         }
     }
 }
@@ -383,7 +425,7 @@ impl Prepared {
 /// What the feeding thread has to say in the end.
 #[derive(Debug, Default)]
 struct Fed {
-    error: Option<DatasetError>,
+    error: Option<FeedError>,
     rounds: u64,
 }
 
@@ -392,28 +434,32 @@ fn feed_jobs(
     mut feed: Feed,
     phases: Vec<(u64, Sender<Job>, CancellationToken)>,
     stop: &CancellationToken,
+    clock: &RunClock,
 ) -> Fed {
     let mut error = None;
+    // the first request is wanted at once, however dear a batch is
+    let mut batch = 1;
     for (n, ready, gate) in phases {
-        for index in 0..n {
-            if stop.is_cancelled() || error.is_some() {
+        let begun = clock.now();
+        let mut index = 0;
+        while index < n && !stop.is_cancelled() && error.is_none() {
+            let left = usize::try_from(n - index).unwrap_or(usize::MAX);
+            let requests = match feed.next_requests(index, batch.min(left)) {
+                Ok(requests) => requests,
+                // who is asked to stop need not say why there is no more
+                Err(_) if stop.is_cancelled() => break,
+                Err(reason) => {
+                    error = Some(reason);
+                    break;
+                }
+            };
+            index += requests.len() as u64;
+            batch = feed.bodies.batch().clamp(1, 2 * batch);
+            if !hand_over(requests, &ready, &gate) {
                 break;
             }
-            match feed.prompts.next_item() {
-                Err(reason) => error = Some(reason),
-                Ok(prompt) => {
-                    let job = Job {
-                        request: feed.bodies.build(index, prompt),
-                        scheduled: None,
-                    };
-                    if ready.is_full() {
-                        gate.cancel();
-                    }
-                    // nobody takes any more: the phase is over
-                    if ready.send_blocking(job).is_err() {
-                        break;
-                    }
-                }
+            if clock.now().since(begun) >= GATE_PATIENCE {
+                gate.cancel();
             }
         }
         gate.cancel();
@@ -422,6 +468,34 @@ fn feed_jobs(
         error,
         rounds: feed.prompts.rounds(),
     }
+}
+
+impl Feed {
+    /// The next `n` requests.
+    fn next_requests(&mut self, first: u64, n: usize) -> Result<Vec<PreparedRequest>, FeedError> {
+        let items = (0..n).map(|_| self.prompts.next_item());
+        let items = items.collect::<Result<Vec<_>, _>>()?;
+        Ok(self.bodies.build(first, items)?)
+    }
+}
+
+/// Put requests where slots or the pacer take them. Says whether any are taken
+/// still: a phase may be over early.
+fn hand_over(
+    requests: Vec<PreparedRequest>,
+    ready: &Sender<Job>,
+    gate: &CancellationToken,
+) -> bool {
+    requests.into_iter().all(|request| {
+        if ready.is_full() {
+            gate.cancel();
+        }
+        let job = Job {
+            request,
+            scheduled: None,
+        };
+        ready.send_blocking(job).is_ok()
+    })
 }
 
 async fn pace_phases(
@@ -439,16 +513,7 @@ async fn pace_phases(
             Phase::Measured => spec.seed,
         };
         let arrivals = Arrivals::new(spec.pacing, seed);
-        let ready = phase.ready.clone();
-        pace(
-            clock,
-            arrivals,
-            ready,
-            due,
-            phase.duration,
-            shared.stop.clone(),
-        )
-        .await;
+        pace(clock, arrivals, phase, due, shared.stop.clone()).await;
         // a feeder that waits for room must not wait for ever
         phase.ready.close();
     }

@@ -14,7 +14,7 @@ use super::{Progress, SinkMessage};
 use crate::protocol::{Api, PreparedRequest};
 use crate::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, Failure, FailureKind,
-    RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
+    PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
 };
 use crate::time::Timestamp;
 use crate::transport::{Line, ReadContext, Reuse, SendTimes, Target, Timeouts};
@@ -167,6 +167,7 @@ pub(super) async fn serve<S: Slot, C: Clock>(
 ) {
     let mut slot_free = clock.now();
     loop {
+        let dry = phase.is_dry();
         let job = tokio::select! {
             biased;
             () = shared.stop.cancelled() => break,
@@ -176,6 +177,9 @@ pub(super) async fn serve<S: Slot, C: Clock>(
         let dispatched = clock.now();
         if phase.is_over(dispatched) {
             break;
+        }
+        if dry {
+            phase.starved(slot_free, dispatched);
         }
         let dispatch = Dispatch {
             index: job.request.index,
@@ -241,6 +245,7 @@ pub(super) fn fallen(dispatch: Dispatch, now: Timestamp, progress: &Progress) ->
         events: EventLog::default(),
         http_status: None,
         usage: Usage::default(),
+        plugin: PluginTokens::default(),
         asked_prompt_tokens: dispatch.asked_tokens,
         counted: CountedTokens::default(),
         finish_reason: None,

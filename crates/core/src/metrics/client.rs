@@ -39,6 +39,10 @@ pub struct ClientSnapshot {
     pub max_rss_bytes: u64,
     /// Threads that receive.
     pub client_threads: u64,
+    /// How long requests that could have been sent waited for their bodies,
+    /// summed up over the slots, in the measured phase, seconds.
+    #[serde(default)]
+    pub feed_wait_s: f64,
 }
 
 /// Whether the client may have been the bottleneck.
@@ -70,6 +74,9 @@ pub struct ClientReport {
     pub max_rss_bytes: Option<u64>,
     /// Share of token-bearing events that shared a read with one before them.
     pub coalesced_share: Option<f64>,
+    /// How long free slots waited for bodies, summed up over them, seconds: the data set or what
+    /// builds the bodies was too slow.
+    pub feed_wait_s: Option<f64>,
     /// Steps of the wall clock during the run; none of them bent a latency.
     pub clock_steps: u64,
 }
@@ -147,6 +154,7 @@ impl ClientReport {
             cpu_share,
             max_rss_bytes: snapshot.map(|s| s.max_rss_bytes),
             coalesced_share: totals.coalesced_share(),
+            feed_wait_s: snapshot.map(|s| s.feed_wait_s),
             clock_steps: snapshot.map_or(0, |s| s.clock_steps),
         }
     }

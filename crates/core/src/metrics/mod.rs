@@ -126,7 +126,8 @@ impl Metric {
     }
 
     /// From the unit of the samples to the unit of the key.
-    const fn scale(self) -> f64 {
+    #[must_use]
+    pub const fn scale(self) -> f64 {
         match self {
             Self::Latency | Self::LatencyFromSchedule => 1e-9,
             Self::InputTokens
@@ -157,7 +158,7 @@ impl Metric {
     }
 
     /// Hand every sample of a record to `sink`: nanoseconds for times.
-    fn samples(self, record: &RequestRecord, mut sink: impl FnMut(f64)) {
+    pub fn samples(self, record: &RequestRecord, mut sink: impl FnMut(f64)) {
         if self.population() == Population::Succeeded && !record.succeeded() {
             return;
         }
@@ -410,10 +411,10 @@ impl RunTotals {
             self.input_known += 1;
         }
         self.prompt_lengths
-            .push(record.asked_prompt_tokens, record.usage.prompt_tokens);
+            .push(record.asked_prompt_tokens, record.told_prompt_tokens());
         self.counted_output.push(
             record.counted.completion_tokens,
-            record.usage.completion_tokens,
+            record.told_output_tokens(),
         );
         if let Some(cached) = record.usage.cached_tokens {
             *self.cached_tokens.get_or_insert(0) += cached;
@@ -460,13 +461,17 @@ impl RunTotals {
         (self.token_events > 0).then(|| self.coalesced_events as f64 / self.token_events as f64)
     }
 
-    /// Share of successes whose output tokens are not the server's own count.
+    /// Share of successes whose output tokens are counted or estimated here.
     #[must_use]
     pub fn estimated_share(&self) -> Option<f64> {
         let estimated = self
             .token_sources
             .iter()
-            .filter(|(source, _)| **source != TokenSource::ServerUsage.as_str())
+            .filter(|(source, _)| {
+                ![TokenSource::ServerUsage, TokenSource::Plugin]
+                    .map(TokenSource::as_str)
+                    .contains(source)
+            })
             .map(|(_, n)| n)
             .sum::<u64>();
         (self.succeeded > 0).then(|| estimated as f64 / self.succeeded as f64)

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{
-    ConnectCost, CountedTokens, EventLog, EventStamp, Failure, Phase, RequestTimes, Usage,
+    ConnectCost, CountedTokens, EventLog, EventStamp, Failure, Phase, PluginTokens, RequestTimes,
+    Usage,
 };
 
 fn ms(n: u64) -> Timestamp {
@@ -49,6 +50,7 @@ pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
             completion_tokens: completion,
             ..Usage::default()
         },
+        plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         counted: CountedTokens::default(),
         finish_reason: Some("stop".to_owned()),

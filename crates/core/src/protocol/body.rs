@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Api;
+use super::{Api, BuildBodies};
 use crate::dataset::{Item, Prompt};
 use crate::plan::sub_seed;
 
@@ -78,11 +78,14 @@ pub struct PreparedRequest {
 }
 
 /// Why a body cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The template is no JSON object.
     #[error("`--query-template` is not a JSON object: {0}")]
     Template(String),
+    /// What builds the bodies failed.
+    #[error(transparent)]
+    Builder(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Builds the bodies of a run, in order.
@@ -126,7 +129,7 @@ impl BodyBuilder {
     }
 
     /// The body for one item of a data set.
-    pub fn build(&mut self, index: u64, item: impl Into<Item>) -> PreparedRequest {
+    pub fn prepare(&mut self, index: u64, item: impl Into<Item>) -> PreparedRequest {
         let Item {
             prompt,
             asked_tokens,
@@ -232,6 +235,15 @@ impl BodyBuilder {
     }
 }
 
+impl BuildBodies for BodyBuilder {
+    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
+        let requests = (first..).zip(items);
+        Ok(requests
+            .map(|(index, item)| self.prepare(index, item))
+            .collect())
+    }
+}
+
 fn fill(body: &mut Map<String, Value>, from: &Map<String, Value>) {
     for (key, value) in from {
         if !body.contains_key(key) {
@@ -269,7 +281,7 @@ fn substitute(value: &mut Value, model: &str, prompt: &str) {
 }
 
 /// One pass, so that a prompt holding `%m` stays as it is.
-fn substituted(text: &str, model: &str, prompt: &str) -> String {
+pub(super) fn substituted(text: &str, model: &str, prompt: &str) -> String {
     let mut out = String::with_capacity(text.len() + prompt.len());
     let mut rest = text;
     while let Some(at) = rest.find('%') {
@@ -330,7 +342,7 @@ mod tests {
     }
 
     fn body(rules: BodyRules, prompt: Prompt) -> String {
-        String::from_utf8(BodyBuilder::new(rules).build(0, prompt).body).unwrap()
+        String::from_utf8(BodyBuilder::new(rules).prepare(0, prompt).body).unwrap()
     }
 
     #[test]
@@ -399,7 +411,7 @@ mod tests {
             let mut builder = BodyBuilder::new(rules.clone());
             (0..100)
                 .map(|i| {
-                    let body = builder.build(i, Prompt::Text("x".into())).body;
+                    let body = builder.prepare(i, Prompt::Text("x".into())).body;
                     let value: Value = serde_json::from_slice(&body).unwrap();
                     value["max_tokens"].as_u64().unwrap()
                 })

@@ -785,7 +785,7 @@ mod tests {
     }
 
     fn body(rules: BodyRules, prompt: Prompt) -> String {
-        String::from_utf8(BodyBuilder::new(rules).build(0, prompt).body).unwrap()
+        String::from_utf8(BodyBuilder::new(rules).prepare(0, prompt).body).unwrap()
     }
 
     fn text() -> Prompt {

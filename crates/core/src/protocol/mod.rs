@@ -6,11 +6,15 @@
 
 mod body;
 pub mod dashscope;
+pub mod declared;
+mod opaque;
 pub mod openai;
 mod text;
 pub mod zhipu;
 
 pub use dashscope::Dashscope;
+pub use declared::Declared;
+pub use opaque::Opaque;
 pub use openai::OpenAi;
 pub use zhipu::{Zhipu, ZhipuKey};
 
@@ -20,6 +24,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::dataset::Item;
 use crate::record::{Failure, Usage};
 
 /// One API: how a request of it looks, and how its answers read.
@@ -59,6 +64,22 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// Add what an event of a stream, or a whole answer, holds of generated
     /// text. Only used after an answer has ended, to count its tokens.
     fn read_text(&self, answer: &[u8], text: &mut AnswerText);
+}
+
+/// Makes the bodies of a run, in order.
+pub trait BuildBodies: fmt::Debug + Send {
+    /// The requests of these items, one for each, in their order; `first` is
+    /// the position of the first in its phase.
+    ///
+    /// # Errors
+    /// When there can be no body for one of them. What was built before is lost.
+    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError>;
+
+    /// The most items that are worth handing over at a time: more than one
+    /// where a call has a price of its own.
+    fn batch(&self) -> usize {
+        1
+    }
 }
 
 /// All text of one answer, reasoning apart from content.
@@ -124,6 +145,10 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// Read the body of an answer that is no stream. Says whether it carried
     /// generated payload.
     fn whole(&mut self, body: &[u8]) -> EventMeaning;
+
+    /// The body of a stream has ended as it should: for an API without an end
+    /// marker that is the end of the answer.
+    fn body_ended(&mut self) {}
 
     /// What the answer has said so far.
     fn state(&self) -> &AnswerState;

@@ -70,6 +70,11 @@ impl AnswerReader for OpenAiReader {
 }
 
 impl OpenAiReader {
+    /// Nothing more of the answer is to come.
+    pub(super) fn end(&mut self) {
+        self.state.done = true;
+    }
+
     fn parse(&mut self, data: &[u8], what: &str) -> EventMeaning {
         // serde would take a list for a struct, field by field
         let parsed = if data.trim_ascii_start().first() == Some(&b'{') {
@@ -139,7 +144,12 @@ impl OpenAiReader {
 #[must_use]
 pub fn error_text(error: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(error) else {
-        return clip(error);
+        // some gateways frame an error as an event, whatever they call it
+        let mut lines = error.split(|byte| *byte == b'\n');
+        return match lines.find_map(|line| line.strip_prefix(b"data:")) {
+            Some(inner) => error_text(inner.trim_ascii()),
+            None => clip(error),
+        };
     };
     let inner = value.get("error").unwrap_or(&value);
     let message = inner
@@ -255,7 +265,7 @@ fn merge_usage(raw: &str, usage: &mut crate::record::Usage) {
 }
 
 /// A count as servers write it: a whole number, also as `2.0`.
-fn count_of(value: &serde_json::Value) -> Option<u64> {
+pub(super) fn count_of(value: &serde_json::Value) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -759,6 +769,13 @@ mod tests {
         assert_eq!(state.response_id.as_deref(), Some("cmpl-1"));
         assert_eq!(state.usage.completion_tokens, Some(16));
         assert!(state.done);
+    }
+
+    #[test]
+    fn an_error_framed_as_an_event_is_read() {
+        let body = b"id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\"no\"}\n\n";
+        assert_eq!(error_text(body), "no (InvalidParameter)");
+        assert_eq!(error_text(b"data:data: x"), "x");
     }
 
     #[test]

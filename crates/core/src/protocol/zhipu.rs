@@ -8,7 +8,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::Sha256;
 
 use super::openai::OpenAiReader;
@@ -68,15 +68,22 @@ impl ZhipuKey {
         })
     }
 
-    fn token(&self, unix_ms: u64) -> String {
-        let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    /// What every token begins with, its dot included: by it tokens are found
+    /// where they must not be shown.
+    #[must_use]
+    pub fn token_start() -> String {
         let header = json!({"alg": "HS256", "sign_type": "SIGN"});
+        format!("{}.", URL_SAFE_NO_PAD.encode(header.to_string()))
+    }
+
+    fn token(&self, unix_ms: u64) -> String {
         let payload = json!({
             "api_key": self.id,
             "exp": unix_ms.saturating_add(LIFETIME_MS),
             "timestamp": unix_ms,
         });
-        let signed = format!("{}.{}", encoded(&header), encoded(&payload));
+        let payload = URL_SAFE_NO_PAD.encode(payload.to_string());
+        let signed = format!("{}{payload}", Self::token_start());
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes())
             .expect("HMAC takes keys of any length");
         mac.update(signed.as_bytes());
@@ -106,7 +113,7 @@ impl Credential for ZhipuKey {
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::Map;
+    use serde_json::{Map, Value};
 
     use super::super::{BodyBuilder, BodyRules, Endpoint, MaxTokens};
     use super::*;
@@ -171,7 +178,7 @@ mod tests {
             extra: object(json!({"do_sample": false, "temperature": null})),
             seed: 0,
         });
-        String::from_utf8(builder.build(0, prompt).body).unwrap()
+        String::from_utf8(builder.prepare(0, prompt).body).unwrap()
     }
 
     #[test]

@@ -83,10 +83,7 @@ pub enum TokenizerError {
         source: TemplateError,
     },
     /// No prompt can be as short as is asked for.
-    #[error(
-        "prompts of at most {max} tokens cannot be made: the chat template or the special tokens \
-         alone take {overhead}"
-    )]
+    #[error("prompts of at most {max} tokens cannot be made: {}", takes(*overhead))]
     NoRoom {
         /// The longest prompt asked for.
         max: u64,
@@ -238,6 +235,14 @@ impl Tokenizer {
             .encode_fast(text, with_special)
             .map(|encoding| encoding.get_ids().to_vec())
             .unwrap_or_default()
+    }
+}
+
+fn takes(overhead: u64) -> String {
+    if overhead == 0 {
+        "a prompt of nothing is none".to_owned()
+    } else {
+        format!("the chat template or the special tokens alone take {overhead}")
     }
 }
 

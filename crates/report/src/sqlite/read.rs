@@ -86,6 +86,17 @@ impl Reader {
         Ok(count.cast_unsigned())
     }
 
+    /// The most memory that the GPUs of a server of ours have taken, GB.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the file.
+    pub fn gpu_memory_gb(&self) -> Result<Option<f64>, StoreError> {
+        let sql = format!("SELECT max(max_gpu_memory_cost) FROM {}", schema::MEASURED);
+        self.connection
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(refused(&self.path, "read the memory of the GPUs"))
+    }
+
     /// The client's last figures; `None` for a run killed before the first.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use evalscope_core::metrics::Metric;
 use evalscope_core::record::{
     ArrivalClock, ConnectCost, CountedTokens, EventLog, Exchange, Failure, FailureKind, Phase,
-    RequestRecord, RequestTimes, TokenSource, Usage,
+    PluginTokens, RequestRecord, RequestTimes, TokenSource, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -90,6 +90,7 @@ pub(super) fn insert(
     statement: &mut Statement<'_>,
     exchange: &Exchange,
     bodies: RecordBodies,
+    gpu_memory: Option<f64>,
     clock: &RunClock,
     encoder: &mut Encoder,
 ) -> Result<(), RowError> {
@@ -98,7 +99,7 @@ pub(super) fn insert(
         bodies: wire,
     } = exchange;
     let mut row = Binder { statement, next: 1 };
-    insert_record(&mut row, record, clock)?;
+    insert_record(&mut row, record, gpu_memory, clock)?;
     debug_assert_eq!(
         row.next,
         RECORD_COLUMNS + 1,
@@ -133,6 +134,7 @@ pub(super) fn insert(
 fn insert_record(
     row: &mut Binder<'_, '_>,
     record: &RequestRecord,
+    gpu_memory: Option<f64>,
     clock: &RunClock,
 ) -> rusqlite::Result<()> {
     let times = &record.times;
@@ -164,8 +166,7 @@ fn insert_record(
     row.count(record.counted.completion_tokens)?;
     row.count(record.usage.cached_tokens)?;
     row.count(record.usage.reasoning_tokens)?;
-    // the memory of a server's GPUs cannot be seen from here
-    row.put(None::<f64>)?;
+    row.put(gpu_memory)?;
     row.put(record.streamed)?;
     row.put(record.http_status)?;
     row.put(record.finish_reason.as_deref())?;
@@ -250,17 +251,26 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
     cells.skip(8);
     let prompt_tokens = cells.count()?;
     let completion_tokens = cells.count()?;
-    let by_server = |name: &str| Some(name == TokenSource::ServerUsage.as_str());
-    let from_server = cells.named(by_server)?;
-    let prompt_from_server = cells.named(by_server)?;
+    // the counts of a tokenizer here have columns of their own
+    let told = |name: &str| {
+        let mut tellers = [TokenSource::ServerUsage, TokenSource::Plugin].into_iter();
+        Some(tellers.find(|source| source.as_str() == name))
+    };
+    let output_by = cells.named(told)?;
+    let prompt_by = cells.named(told)?;
+    let of = |source| PluginTokens {
+        prompt_tokens: prompt_tokens.filter(|_| prompt_by == Some(source)),
+        completion_tokens: completion_tokens.filter(|_| output_by == Some(source)),
+    };
+    let (server, plugin) = (of(TokenSource::ServerUsage), of(TokenSource::Plugin));
     let asked_prompt_tokens = cells.count()?;
     let counted = CountedTokens {
         prompt_tokens: cells.count()?,
         completion_tokens: cells.count()?,
     };
     let usage = Usage {
-        prompt_tokens: prompt_tokens.filter(|_| prompt_from_server),
-        completion_tokens: completion_tokens.filter(|_| from_server),
+        prompt_tokens: server.prompt_tokens,
+        completion_tokens: server.completion_tokens,
         cached_tokens: cells.count()?,
         reasoning_tokens: cells.count()?,
     };
@@ -321,6 +331,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
         events,
         http_status,
         usage,
+        plugin,
         asked_prompt_tokens,
         counted,
         finish_reason,

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use evalscope_core::engine::SinkMessage;
 use evalscope_core::record::{
     ArrivalClock, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Failure, FailureKind,
-    Phase, RequestRecord, RequestTimes, Usage,
+    Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
 };
 use evalscope_core::time::Timestamp;
 use proptest::prelude::*;
@@ -113,6 +113,7 @@ prop_compose! {
                 cached_tokens: usage[2],
                 reasoning_tokens: usage[3],
             },
+            plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             counted: CountedTokens::default(),
             finish_reason,

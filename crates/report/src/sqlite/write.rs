@@ -6,6 +6,8 @@
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use evalscope_core::engine::SinkMessage;
 use evalscope_core::record::{Exchange, Phase};
@@ -44,6 +46,7 @@ pub struct Database {
     path: PathBuf,
     connection: Connection,
     meta: RunMeta,
+    gpu_peak_mib: Option<Arc<AtomicU64>>,
 }
 
 impl Database {
@@ -102,7 +105,16 @@ impl Database {
             path: path.to_owned(),
             connection,
             meta: meta.clone(),
+            gpu_peak_mib: None,
         })
+    }
+
+    /// Note with each request how much memory of GPUs the server has taken at most, MiB; 0 for not
+    /// known.
+    #[must_use]
+    pub fn with_gpu_memory(mut self, peak_mib: Option<Arc<AtomicU64>>) -> Self {
+        self.gpu_peak_mib = peak_mib;
+        self
     }
 
     /// The file.
@@ -191,16 +203,26 @@ impl Database {
             clock,
             ..
         } = &self.meta;
-        row::insert(statement, exchange, *record_bodies, clock, encoder).map_err(
-            |error| match error {
-                RowError::Sqlite(source) => refused(&self.path, "store a request")(source),
-                RowError::Encode(what, why) => StoreError::Encode {
-                    path: self.path.clone(),
-                    what,
-                    why: why.to_string(),
-                },
-            },
+        let peak_mib = self.gpu_peak_mib.as_ref();
+        let peak_mib = peak_mib.map_or(0, |peak| peak.load(Ordering::Relaxed));
+        // GiB, which the column's readers know as GB
+        let gpu_memory = (peak_mib > 0).then_some(peak_mib as f64 / 1024.0);
+        row::insert(
+            statement,
+            exchange,
+            *record_bodies,
+            gpu_memory,
+            clock,
+            encoder,
         )
+        .map_err(|error| match error {
+            RowError::Sqlite(source) => refused(&self.path, "store a request")(source),
+            RowError::Encode(what, why) => StoreError::Encode {
+                path: self.path.clone(),
+                what,
+                why: why.to_string(),
+            },
+        })
     }
 
     /// Leave one file that can be read anywhere, also in a read-only folder.

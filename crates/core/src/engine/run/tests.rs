@@ -10,7 +10,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::dataset::{Chars, LengthFilter, Sample};
-use crate::protocol::{BodyRules, Endpoint, MaxTokens, OpenAi};
+use crate::protocol::{BodyBuilder, BodyRules, Endpoint, MaxTokens, OpenAi};
 use crate::record::{FailureKind, RequestRecord};
 
 #[derive(Clone, Copy)]
@@ -113,7 +113,7 @@ impl Case {
         let (sink, records) = async_channel::bounded(256);
         let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
         let (shared, due) = (prepared.shared, prepared.due);
-        feed_jobs(setup.feed, prepared.feeding, &control.stop);
+        feed_jobs(setup.feed, prepared.feeding, &control.stop, &setup.clock);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -175,7 +175,7 @@ fn feed() -> Feed {
     };
     Feed {
         prompts: PromptStream::new("sample".to_owned(), Box::<Sample>::default(), all),
-        bodies: BodyBuilder::new(BodyRules {
+        bodies: Box::new(BodyBuilder::new(BodyRules {
             api: Arc::new(OpenAi),
             endpoint: Endpoint::Chat,
             template: None,
@@ -187,7 +187,7 @@ fn feed() -> Feed {
             include_usage: true,
             extra: Map::new(),
             seed: 0,
-        }),
+        })),
     }
 }
 
@@ -362,7 +362,7 @@ fn a_sink_that_is_gone_ends_the_run() {
     let (sink, records) = async_channel::bounded(1);
     drop(records);
     let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
-    feed_jobs(setup.feed, prepared.feeding, &control.stop);
+    feed_jobs(setup.feed, prepared.feeding, &control.stop, &setup.clock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -390,4 +390,79 @@ fn slots_are_dealt_out_evenly() {
     assert_eq!(dealt(5, 2), [3, 2]);
     assert_eq!(dealt(4, 4), [1, 1, 1, 1]);
     assert_eq!(dealt(0, 2), [0, 0]);
+}
+
+/// Builds in batches, notes their sizes, and fails at an index.
+#[derive(Debug)]
+struct Batches {
+    sizes: std::sync::mpsc::Sender<usize>,
+    fails_at: u64,
+}
+
+impl BuildBodies for Batches {
+    fn build(
+        &mut self,
+        first: u64,
+        items: Vec<crate::dataset::Item>,
+    ) -> Result<Vec<PreparedRequest>, BodyError> {
+        self.sizes.send(items.len()).unwrap();
+        if first >= self.fails_at {
+            return Err(BodyError::Builder("no more".into()));
+        }
+        let request = |index| PreparedRequest {
+            index,
+            body: Vec::new(),
+            stream: true,
+            output_asked: true,
+            asked_tokens: None,
+        };
+        Ok((first..)
+            .zip(items)
+            .map(|(index, _)| request(index))
+            .collect())
+    }
+
+    fn batch(&self) -> usize {
+        8
+    }
+}
+
+#[test]
+fn batches_grow_and_a_failure_keeps_what_was_built() {
+    let fed = |fails_at| {
+        let mut case = Case::new(1, 20, |_| Duration::ZERO);
+        case.spec.warmup_requests = 5;
+        let (sizes, seen) = std::sync::mpsc::channel();
+        let setup = RunSetup {
+            spec: case.spec,
+            feed: Feed {
+                bodies: Box::new(Batches { sizes, fails_at }),
+                ..feed()
+            },
+            threads: NonZeroUsize::MIN,
+            clock: RunClock::start(),
+        };
+        let control = RunControl::default();
+        let (sink, _records) = async_channel::bounded(1);
+        let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
+        let jobs: Vec<_> = prepared
+            .shared
+            .phases
+            .iter()
+            .map(|p| p.jobs.clone())
+            .collect();
+        let fed = feed_jobs(setup.feed, prepared.feeding, &control.stop, &setup.clock);
+        let ready: Vec<usize> = jobs.iter().map(Receiver::len).collect();
+        (
+            seen.try_iter().collect::<Vec<_>>(),
+            ready,
+            fed.error.map(|e| e.to_string()),
+        )
+    };
+    // 5 of the warm-up, then 20
+    assert_eq!(fed(100), (vec![1, 2, 2, 8, 8, 4], vec![5, 20], None));
+    assert_eq!(
+        fed(8),
+        (vec![1, 2, 2, 8, 8], vec![5, 8], Some("no more".to_owned()))
+    );
 }

@@ -1,0 +1,60 @@
+//! Owns what makes request bodies: the rules of flags and templates, or a plugin.
+
+use std::sync::Arc;
+
+use evalscope_core::dataset::Prompt;
+use evalscope_core::protocol::{
+    BodyBuilder, BodyRules, BuildBodies, Endpoint, MaxTokens, PreparedRequest,
+};
+use evalscope_plugin::{Plugin, PluginBodies};
+
+/// Tokens that the test request asks for: the answer matters, not its length.
+const TEST_TOKENS: u64 = 4;
+
+/// What makes bodies.
+#[derive(Clone, Debug)]
+pub(crate) struct Maker {
+    pub(crate) rules: BodyRules,
+    /// What makes them instead of the rules.
+    pub(crate) plugin: Option<Arc<Plugin>>,
+}
+
+impl Maker {
+    /// A builder for a run.
+    pub(crate) fn builder(&self) -> Box<dyn BuildBodies> {
+        match &self.plugin {
+            Some(plugin) => {
+                let chat = self.rules.endpoint == Endpoint::Chat;
+                Box::new(PluginBodies::new(Arc::clone(plugin), chat))
+            }
+            None => Box::new(BodyBuilder::new(self.rules.clone())),
+        }
+    }
+
+    /// The test request. A plugin is given its prompt as it is, and says itself
+    /// how long the answer may be.
+    pub(crate) fn test_request(&self) -> anyhow::Result<PreparedRequest> {
+        let mut maker = self.clone();
+        let rules = &mut maker.rules;
+        rules.max_tokens = MaxTokens::Fixed(TEST_TOKENS);
+        rules.max_tokens_typed = true;
+        // an answer shorter than these would be refused
+        rules.typed.shift_remove("min_tokens");
+        rules.extra.shift_remove("min_tokens");
+        let hello = Prompt::Text("hello".to_owned()).into();
+        let mut requests = maker.builder().build(0, vec![hello])?;
+        Ok(requests.remove(0))
+    }
+
+    /// The same without `stream_options`, where they are sent.
+    pub(crate) fn without_usage(&self) -> Option<Self> {
+        let sent = self.plugin.is_none()
+            && self.rules.include_usage
+            && self.rules.api.takes_stream_options();
+        sent.then(|| {
+            let mut without = self.clone();
+            without.rules.include_usage = false;
+            without
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! Owns files that declare an API: reading them, with errors that name file, line
+//! and key.
+//!
+//! It must not know how answers are read by a declaration.
+
+use std::path::Path;
+
+use anyhow::Context;
+use evalscope_core::protocol::declared::Declaration;
+
+use crate::choices::ApiChoice;
+use crate::failure::hinted;
+
+/// The declaration that `--api` names, if it names one; `stream`: streams are
+/// asked for.
+pub(crate) fn of(api: &ApiChoice, stream: bool) -> anyhow::Result<Option<Declaration>> {
+    match api {
+        ApiChoice::Declared(path) => read(path, stream).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn read(path: &Path, stream: bool) -> anyhow::Result<Declaration> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the API that `--api {shown}` declares"))?;
+    let hint = "docs/custom-api.md has every key, and docs/examples/openai.toml is an example";
+    let mut declaration: Declaration = toml::from_str(&text).map_err(|error| {
+        let indented = error.to_string().trim_end().replace('\n', "\n  ");
+        hinted(format!("{shown} declares no API: {indented}"), hint)
+    })?;
+    declaration
+        .check(stream)
+        .map_err(|error| hinted(format!("{shown}: {error}"), hint))?;
+    if declaration.name.is_empty() {
+        let stem = path.file_stem().unwrap_or_default();
+        declaration.name = stem.to_string_lossy().into_owned();
+    }
+    Ok(declaration)
+}
+
+/// The headers of a declaration.
+#[derive(Debug, Default)]
+pub(crate) struct DeclaredHeaders {
+    pub(crate) fields: Vec<(String, String)>,
+    /// They say where the key goes.
+    pub(crate) carry_key: bool,
+}
+
+/// The place of the key in a header.
+const KEY_PLACE: &str = "%{api_key}";
+
+/// The headers of a declaration. Those that want a key are left out without one.
+pub(crate) fn headers(declaration: &Declaration, key: Option<&String>) -> DeclaredHeaders {
+    let mut headers = DeclaredHeaders::default();
+    for (name, value) in &declaration.headers {
+        let value = value.as_str().unwrap_or_default();
+        if !value.contains(KEY_PLACE) {
+            headers.fields.push((name.clone(), value.to_owned()));
+            continue;
+        }
+        headers.carry_key = true;
+        if let Some(key) = key {
+            headers
+                .fields
+                .push((name.clone(), value.replace(KEY_PLACE, key)));
+        }
+    }
+    headers
+}

@@ -1,0 +1,363 @@
+//! Owns the server of `--api local` and `--api local_vllm`: a program of this machine that serves a
+//! model for the length of the command. Here it is started, waited for, watched and told to end.
+//!
+//! It must not know flags beyond [`plan`], nor what is measured. How the program and all that it
+//! started come to an end is `supervise`'s, what its arguments are is `program`'s.
+
+mod gpu;
+mod program;
+mod supervise;
+mod tail;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use evalscope_core::engine::RunControl;
+use evalscope_core::time::{RunClock, Timestamp};
+
+use self::gpu::MemoryWatch;
+use self::program::{Program, Transformers, Vllm};
+use crate::args::{Api, ServerArgs};
+use crate::failure::hinted;
+use crate::log::Log;
+
+pub(crate) use program::HOST;
+pub(crate) use supervise::{SuperviseArgs, run as supervise};
+
+/// What the program writes goes to this file of the invocation's folder.
+const LOG: &str = "server.log";
+
+/// Pause between two looks at a server that is starting.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often the person hears that it is still starting.
+const WORD: Duration = Duration::from_secs(10);
+
+/// How long a look may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long after failed requests the news of the server's end may come.
+const NEWS: Duration = Duration::from_millis(500);
+
+/// When the person hears that the end of the server is waited for.
+const WORD_OF_END: Duration = Duration::from_secs(1);
+
+/// What is to be served, and how.
+#[derive(Debug)]
+pub(crate) struct ServePlan {
+    program: Box<dyn Program>,
+    /// Its file.
+    executable: PathBuf,
+    port: u16,
+    /// How long it may take to be ready.
+    patience: Duration,
+    /// `CUDA_VISIBLE_DEVICES`.
+    visible_gpus: Option<String>,
+    /// What tells of GPUs, where it is installed.
+    gpu_tool: Option<PathBuf>,
+}
+
+/// What the flags ask to be served; `None` where the server is another's.
+pub(crate) fn plan(
+    server: &ServerArgs,
+    model: &str,
+    modelscope: bool,
+    variable: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<Option<ServePlan>> {
+    if server.attn_implementation.is_some() && server.api.named() != Some(Api::Local) {
+        return Err(hinted(
+            "`--attn-implementation` is only for `--api local`",
+            "leave it out: another server chooses by itself",
+        ));
+    }
+    let (model, trust) = (model.to_owned(), server.trust_remote_code);
+    let program: Box<dyn Program> = match server.api.named() {
+        Some(Api::Local) => Box::new(Transformers {
+            model,
+            attention: server.attn_implementation,
+            trust,
+        }),
+        Some(Api::LocalVllm) => Box::new(Vllm {
+            model,
+            modelscope,
+            trust,
+        }),
+        _ => return Ok(None),
+    };
+    let (python, path) = (variable("EVALSCOPE_PYTHON"), variable("PATH"));
+    let name = program.name();
+    let Some(executable) = program::find(name, python.as_deref(), path.as_deref()) else {
+        let python = python.map_or_else(String::new, |python| format!(" nor beside {python}"));
+        return Err(hinted(
+            format!(
+                "`{name}`, which serves the model, is not installed: it is not on PATH{python}"
+            ),
+            program.installation(),
+        ));
+    };
+    Ok(Some(ServePlan {
+        program,
+        executable,
+        port: server.port,
+        patience: Duration::from_secs_f64(server.server_start_timeout),
+        visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
+        gpu_tool: program::find(gpu::TOOL, None, path.as_deref()),
+    }))
+}
+
+impl ServePlan {
+    /// The model, as requests have to name it.
+    pub(crate) fn model(&self) -> String {
+        self.program.model()
+    }
+
+    /// Find out that the port is taken before a model is loaded for minutes.
+    pub(crate) fn check_port(&self) -> anyhow::Result<()> {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(hinted(
+                format!(
+                    "the model cannot be served on port {} of {HOST}: {error}",
+                    self.port
+                ),
+                "end what listens there, or give another `--port`",
+            )),
+        }
+    }
+}
+
+/// A server that was started here. Dropping it ends the server with all processes it has started.
+#[derive(Debug)]
+pub(crate) struct Served {
+    name: &'static str,
+    supervisor: Child,
+    /// The server ends when this pipe does, even if we are killed.
+    lifeline: Option<ChildStdin>,
+    listener: Option<JoinHandle<()>>,
+    /// How it ended.
+    ended: Arc<OnceLock<String>>,
+    log_path: PathBuf,
+    log: Log,
+    memory: Option<MemoryWatch>,
+}
+
+impl Served {
+    /// Start the server and wait until it is ready, or until the person stops it.
+    pub(crate) fn start(
+        plan: &ServePlan,
+        folder: &Path,
+        control: &RunControl,
+        log: &Log,
+    ) -> anyhow::Result<Self> {
+        let mut served = Self::spawn(plan, folder, log)?;
+        let group = served.listen(control)?;
+        if let (Some(tool), Some(group)) = (&plan.gpu_tool, group) {
+            served.memory = Some(MemoryWatch::start(tool.clone(), group));
+        }
+        served.await_readiness(plan, control)?;
+        Ok(served)
+    }
+
+    fn spawn(plan: &ServePlan, folder: &Path, log: &Log) -> anyhow::Result<Self> {
+        let log_path = folder.join(LOG);
+        let output = File::create(&log_path)
+            .with_context(|| format!("cannot write {}", log_path.display()))?;
+        let gpus = gpu::count(plan.visible_gpus.as_deref(), plan.gpu_tool.as_deref());
+        let arguments = plan.program.arguments(plan.port, gpus);
+        log.info(&format!(
+            "starting `{} {}`; what it says goes to {}",
+            plan.program.name(),
+            arguments.join(" "),
+            log_path.display()
+        ));
+        let own = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut command = Command::new(own);
+        command
+            .args(["__supervise", "--"])
+            .arg(&plan.executable)
+            .args(arguments)
+            .envs(plan.program.environment())
+            // the last words of a program that dies would stay in its buffer
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(output);
+        // Ctrl-C in a terminal goes to the whole process group; the server must
+        // outlive it while requests drain
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut supervisor = command
+            .spawn()
+            .context("cannot start the process that supervises the server")?;
+        Ok(Self {
+            name: plan.program.name(),
+            lifeline: supervisor.stdin.take(),
+            supervisor,
+            listener: None,
+            ended: Arc::default(),
+            log_path,
+            log: log.clone(),
+            memory: None,
+        })
+    }
+
+    /// Hear from the supervisor: at first the process group, and later the end, which stops the run.
+    fn listen(&mut self, control: &RunControl) -> anyhow::Result<Option<u32>> {
+        let said = self.supervisor.stdout.take();
+        let mut said = BufReader::new(said.expect("it was asked for a pipe"));
+        let mut line = String::new();
+        said.read_line(&mut line)
+            .context("cannot read what the server's supervisor says")?;
+        if let Some(why) = line.strip_prefix(supervise::FAILED) {
+            anyhow::bail!("`{}` cannot be started: {}", self.name, why.trim());
+        }
+        let group = line.strip_prefix(supervise::STARTED);
+        let group = group.and_then(|group| group.trim().parse().ok());
+        let (ended, stop) = (Arc::clone(&self.ended), control.stop.clone());
+        let listen = move || {
+            let mut line = String::new();
+            let _ = said.read_line(&mut line);
+            let how = line.strip_prefix(supervise::ENDED).map(str::trim);
+            // the supervisor ends first only if somebody kills it
+            let how = how.unwrap_or("its supervisor is gone");
+            // whoever sees the stop must see the reason
+            let _ = ended.set(how.to_owned());
+            stop.cancel();
+        };
+        let thread = std::thread::Builder::new().name("evalscope-served".to_owned());
+        let thread = thread
+            .spawn(listen)
+            .context("cannot start the thread that hears of the server")?;
+        self.listener = Some(thread);
+        Ok(group)
+    }
+
+    fn await_readiness(&self, plan: &ServePlan, control: &RunControl) -> anyhow::Result<()> {
+        let clock = RunClock::start();
+        let mut next_word = WORD;
+        loop {
+            if let Some(how) = self.ended.get() {
+                return Err(hinted(
+                    format!(
+                        "`{}` ended before it was ready: {how}{}",
+                        self.name,
+                        tail::shown(&self.log_path)
+                    ),
+                    tail::advice(&self.log_path),
+                ));
+            }
+            if control.stop.is_cancelled() {
+                return Ok(());
+            }
+            let waited = clock.now().since(Timestamp::ZERO);
+            if is_ready(plan.port) {
+                self.log.info(&format!(
+                    "`{}` is ready after {:.1} s",
+                    self.name,
+                    waited.as_secs_f64()
+                ));
+                return Ok(());
+            }
+            if waited >= plan.patience {
+                return Err(hinted(
+                    format!(
+                        "`{}` is not ready after {} s{}",
+                        self.name,
+                        plan.patience.as_secs_f64(),
+                        tail::shown(&self.log_path)
+                    ),
+                    "`--server-start-timeout SECONDS` gives it more time",
+                ));
+            }
+            if waited >= next_word {
+                next_word += WORD;
+                let last = tail::last_line(&self.log_path);
+                let last = last.map_or_else(String::new, |line| format!("; it said: {line}"));
+                self.log.info(&format!(
+                    "`{}` is starting: {} s of at most {}{last}",
+                    self.name,
+                    waited.as_secs(),
+                    plan.patience.as_secs_f64()
+                ));
+            }
+            std::thread::park_timeout(LOOK);
+        }
+    }
+
+    /// How the server ended, if it did. After failed requests the news is waited for a little: it
+    /// takes longer than a refused connection.
+    pub(crate) fn end(&self, after_failures: bool) -> Option<&str> {
+        if after_failures {
+            let clock = RunClock::start();
+            while self.ended.get().is_none() && clock.now().since(Timestamp::ZERO) < NEWS {
+                std::thread::park_timeout(LOOK / 5);
+            }
+        }
+        self.ended.get().map(String::as_str)
+    }
+
+    /// The end of the server as an error, if it has ended.
+    pub(crate) fn error(&self, after_failures: bool) -> Option<anyhow::Error> {
+        let how = self.end(after_failures)?;
+        Some(anyhow::anyhow!(
+            "`{}`: {how}{}",
+            self.name,
+            tail::shown(&self.log_path)
+        ))
+    }
+
+    /// The most memory of GPUs that it was seen to have, MiB; 0 for nothing.
+    pub(crate) fn peak_gpu_mib(&self) -> Option<Arc<AtomicU64>> {
+        let memory = self.memory.as_ref()?;
+        Some(Arc::clone(&memory.peak_mib))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.memory = None;
+        drop(self.lifeline.take());
+        let clock = RunClock::start();
+        let mut told = false;
+        // the supervisor needs no deadline from here: it has its own, and what it ends must be gone
+        while let Ok(None) = self.supervisor.try_wait() {
+            if !told && clock.now().since(Timestamp::ZERO) >= WORD_OF_END {
+                told = true;
+                self.log.info(&format!(
+                    "waiting for `{}` to end, {} s at most",
+                    self.name,
+                    supervise::GRACE.as_secs()
+                ));
+            }
+            std::thread::park_timeout(LOOK / 10);
+        }
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+    }
+}
+
+/// Whether the server says that it is ready. Not the engine's transport: nothing is measured here.
+fn is_ready(port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        let request =
+            format!("GET /health HTTP/1.1\r\nhost: {HOST}:{port}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(head.starts_with(b"HTTP/1.") && head.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}

@@ -1,0 +1,175 @@
+//! Owns what happens to exchanges on their way to the database, off the receiving
+//! path: each tap is a thread between two channels.
+//!
+//! It must not know which taps a command has.
+
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use async_channel::{Receiver, Sender};
+use evalscope_core::engine::SinkMessage;
+use evalscope_core::record::{Exchange, masked};
+use evalscope_core::time::RunClock;
+use evalscope_plugin::{PluginCounts, PluginFault};
+
+use crate::log::Log;
+
+/// Answers that are handed to a plugin at a time, where so many wait.
+const BATCH: usize = 32;
+
+/// A thread that does something with each exchange.
+pub(crate) fn tap(
+    name: &str,
+    seen: Receiver<SinkMessage>,
+    next: Sender<SinkMessage>,
+    mut work: impl FnMut(&mut Exchange) + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    spawn(name, move || {
+        while let Ok(mut message) = seen.recv_blocking() {
+            if let SinkMessage::Exchange(exchange) = &mut message {
+                work(exchange);
+            }
+            if next.send_blocking(message).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// A thread that has a plugin count the tokens of answers, as many at a time as
+/// wait. A plugin that fails at it costs the counts, not the run.
+pub(crate) fn plugin_tap(
+    seen: Receiver<SinkMessage>,
+    next: Sender<SinkMessage>,
+    mut counting: Counting,
+) -> anyhow::Result<JoinHandle<()>> {
+    spawn("evalscope-parse", move || {
+        while let Ok(first) = seen.recv_blocking() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(message) = seen.try_recv()
+            {
+                batch.push(message);
+            }
+            let warning = counting.count(&mut batch);
+            batch.extend(warning.map(SinkMessage::Warning));
+            for message in batch {
+                if next.send_blocking(message).is_err() {
+                    return;
+                }
+            }
+        }
+    })
+}
+
+/// A plugin that counts, as long as it does.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    counts: Option<PluginCounts>,
+    complained: bool,
+    log: Log,
+}
+
+impl Counting {
+    pub(crate) fn new(counts: PluginCounts, log: Log) -> Self {
+        Self {
+            counts: Some(counts),
+            complained: false,
+            log,
+        }
+    }
+
+    /// Count, and give a warning for the report where there is a new one.
+    fn count(&mut self, batch: &mut [SinkMessage]) -> Option<String> {
+        let counts = self.counts.as_ref()?;
+        let mut exchanges: Vec<&mut Exchange> = batch
+            .iter_mut()
+            .filter_map(|message| match message {
+                SinkMessage::Exchange(exchange) => Some(&mut **exchange),
+                _ => None,
+            })
+            .collect();
+        if exchanges.is_empty() {
+            return None;
+        }
+        let told = match counts.count(&mut exchanges) {
+            Ok(None) => return None,
+            Ok(Some(_)) if self.complained => return None,
+            Ok(Some(complaint)) => {
+                self.complained = true;
+                format!("the plugin does not count the tokens of every answer: {complaint}")
+            }
+            Err(error) => {
+                self.counts = None;
+                if matches!(error.fault, PluginFault::Stopped) {
+                    return None;
+                }
+                format!("the plugin counts no more tokens: {error}")
+            }
+        };
+        self.log.warn(&told);
+        // a traceback is for the log
+        told.lines().next().map(str::to_owned)
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .context("cannot start a thread that reads what came")
+}
+
+/// Log what went over the wire.
+pub(crate) fn log_exchange(
+    exchange: &Exchange,
+    url: &str,
+    headers: &str,
+    hidden: &[String],
+    clock: &RunClock,
+    log: &Log,
+) {
+    let record = &exchange.record;
+    let say = |at, text: String| {
+        let text = masked(&text, hidden);
+        log.debug(clock.unix_ns(at), &format!("[{}] {text}", record.index));
+    };
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    say(
+        record.times.dispatched,
+        format!("Starting request: POST {url} {{{headers}}}"),
+    );
+    if let Some(at) = record.times.write_begun {
+        say(
+            at,
+            format!("Request sent: {}", lossy(&exchange.bodies.request)),
+        );
+    }
+    // the texts of the token-bearing events, or of a whole answer, which has none
+    let mut arrivals = record.events.tokens();
+    exchange
+        .bodies
+        .responses
+        .for_each(|text| match arrivals.next() {
+            Some(event) => say(
+                event.at,
+                format!("Response received: data: {}", lossy(text)),
+            ),
+            None => say(
+                record.times.ended,
+                format!("Response received: {}", lossy(text)),
+            ),
+        });
+    let last = record.times.last_data.unwrap_or(record.times.ended);
+    if !exchange.bodies.final_event.is_empty() {
+        let text = lossy(&exchange.bodies.final_event);
+        say(last, format!("Response received: data: {text}"));
+    }
+    match &record.failure {
+        None => say(record.times.ended, "Request succeeded".to_owned()),
+        Some(failure) => {
+            let text = format!("Request failed: {}: {}", failure.kind, failure.message);
+            say(record.times.ended, text);
+        }
+    }
+}

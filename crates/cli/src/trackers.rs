@@ -1,0 +1,249 @@
+//! Owns following a command elsewhere: Weights & Biases, `SwanLab` or `ClearML`
+//! hear of settings, figures and files.
+//!
+//! A tracker that fails before the load is an error; one that fails later costs
+//! a warning and never the run. It must not know their libraries.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use evalscope_core::engine::RunControl;
+use evalscope_core::record::Exchange;
+use evalscope_plugin::{
+    Begin, Hello, Patience, Place, PluginError, PluginFault, Tracker, TrackerPlace,
+};
+use evalscope_report::live::LiveFigures;
+use evalscope_report::{RunReport, json};
+use serde_json::{Map, Value, json};
+
+use crate::failure::hinted;
+use crate::log::Log;
+
+/// What may wait for a slow tracker; live figures beyond it are left out.
+const WAITING: usize = 64;
+/// How long a login may take.
+const LOGIN: Duration = Duration::from_mins(2);
+/// Larger files stay here.
+const LARGEST_FILE_BYTES: u64 = 100 << 20;
+
+/// A tracker as it was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct TrackerPlan {
+    pub(crate) place: TrackerPlace,
+    /// `--swanlab-host`.
+    pub(crate) host: Option<String>,
+    /// The interpreter, if somebody has chosen one.
+    pub(crate) python: Option<String>,
+    /// What the experiment is called.
+    pub(crate) name: String,
+}
+
+/// A tracker that follows a command.
+#[derive(Debug)]
+pub(crate) struct Following {
+    words: Option<SyncSender<Word>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Something to tell.
+#[derive(Debug)]
+enum Word {
+    Live {
+        run: String,
+        step: u64,
+        values: Map<String, Value>,
+    },
+    Summary {
+        run: String,
+        metrics: Value,
+        percentiles: Value,
+    },
+    Files(Vec<PathBuf>),
+}
+
+impl TrackerPlan {
+    /// Start the tracker and let it log in.
+    pub(crate) fn start(
+        &self,
+        settings: &Value,
+        folder: &Path,
+        control: &RunControl,
+        log: &Log,
+    ) -> anyhow::Result<Following> {
+        let kind = &self.place.kind;
+        log.info(&format!("logging in to {kind}"));
+        let mut options = settings.clone();
+        options["swanlab_host"] = json!(self.host);
+        let hello = Hello {
+            tool: concat!("evalscope ", env!("CARGO_PKG_VERSION")).to_owned(),
+            options,
+        };
+        let (stop, abort) = (control.stop.clone(), control.abort.clone());
+        let patience = Patience {
+            call: LOGIN,
+            hello: LOGIN,
+            stopped: std::sync::Arc::new(move || stop.is_cancelled()),
+            aborted: std::sync::Arc::new(move || abort.is_cancelled()),
+        };
+        let said = log.clone();
+        let listener = Box::new(move |line: &str| said.info(line));
+        let folder = std::path::absolute(folder).context("the folder of results has no path")?;
+        let begin = Begin {
+            settings,
+            name: &self.name,
+            output_dir: &folder,
+        };
+        let place = Place::Tracker(self.place.clone());
+        let python = self.python.as_deref();
+        let tracker = Tracker::start(&place, python, &hello, patience, listener, &begin)
+            .map_err(|error| refused(kind, &error))?;
+        if let Some(url) = tracker.url() {
+            log.info(&format!("follow it at {url}"));
+        }
+        let (words, heard) = sync_channel(WAITING);
+        let (log, kind) = (log.clone(), kind.clone());
+        let thread = std::thread::Builder::new()
+            .name("evalscope-tracker".to_owned())
+            .spawn(move || tell(&tracker, &heard, &kind, &log))
+            .context("cannot start the thread of the tracker")?;
+        Ok(Following {
+            words: Some(words),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Following {
+    /// What takes each exchange of a run and now and then tells figures.
+    pub(crate) fn live(&self, run: &str, every: u64) -> impl FnMut(&mut Exchange) + Send + 'static {
+        let mut figures = LiveFigures::default();
+        let (words, run) = (self.words.clone(), run.to_owned());
+        let mut told = 0;
+        move |exchange| {
+            figures.push(&exchange.record);
+            let step = figures.requests();
+            if step >= told + every {
+                told = step;
+                let word = Word::Live {
+                    run: run.clone(),
+                    step,
+                    values: figures.values(),
+                };
+                // a tracker that is slow misses a step
+                if let Some(words) = &words {
+                    let _ = words.try_send(word);
+                }
+            }
+        }
+    }
+
+    /// Tell what a run came to.
+    pub(crate) fn summary(&self, report: &RunReport) {
+        self.say(Word::Summary {
+            run: report.meta.name.clone(),
+            metrics: json::summary(report),
+            percentiles: json::percentiles(report),
+        });
+    }
+
+    /// Hand over the files below a folder.
+    pub(crate) fn files(&self, folder: &Path) {
+        let mut found = Vec::new();
+        collect(folder, &mut found);
+        found.sort();
+        self.say(Word::Files(found));
+    }
+
+    fn say(&self, word: Word) {
+        if let Some(words) = &self.words {
+            let _ = words.send(word);
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.words = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Pass on what is said, until there is nothing more.
+fn tell(tracker: &Tracker, words: &Receiver<Word>, kind: &str, log: &Log) {
+    let mut failed = false;
+    for word in words {
+        if failed {
+            continue;
+        }
+        let told = match word {
+            Word::Live { run, step, values } => tracker.metrics(&run, step, &values),
+            Word::Summary {
+                run,
+                metrics,
+                percentiles,
+            } => tracker.summary(&run, &metrics, &percentiles),
+            Word::Files(paths) => {
+                let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+                tracker.files(&paths)
+            }
+        };
+        if let Err(error) = told {
+            failed = true;
+            log.warn(&format!(
+                "{kind} is told nothing more, the measurement goes on: {error}"
+            ));
+        }
+    }
+    tracker.end();
+}
+
+/// Files worth keeping elsewhere.
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(about) = entry.metadata() else {
+            continue;
+        };
+        let named = |ending: &str| path.extension().is_some_and(|end| end == ending);
+        if about.is_dir() {
+            // what a library has written itself it need not get back
+            let own = ["wandb", "swanlog"];
+            if !own.iter().any(|name| path.ends_with(name)) {
+                collect(&path, found);
+            }
+        } else if about.len() <= LARGEST_FILE_BYTES
+            && ["json", "txt", "log", "db"].into_iter().any(named)
+            && let Ok(path) = std::path::absolute(&path)
+        {
+            found.push(path);
+        }
+    }
+}
+
+fn refused(kind: &str, error: &PluginError) -> anyhow::Error {
+    let missing = match &error.fault {
+        PluginFault::Start { .. } | PluginFault::Ended(_) => true,
+        PluginFault::Raised { message, .. } => message.contains("No module named evalscope"),
+        _ => false,
+    };
+    if missing {
+        hinted(
+            error.to_string(),
+            "trackers need Python with the package `evalscope`: `pip install .` in its source; \
+             EVALSCOPE_PYTHON names an interpreter",
+        )
+    } else {
+        hinted(
+            error.to_string(),
+            format!("mend it, or leave out `--visualizer {kind}`: no load was sent"),
+        )
+    }
+}

@@ -1,0 +1,528 @@
+//! `--api dashscope` and `--api zhipu`: what is sent, how answers and errors are understood, and
+//! that a key that signs shows nowhere.
+
+use std::fmt::Write as _;
+
+use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
+use serde_json::{Value, json};
+
+use crate::context::{Context, FILTERS, Outcome, no_secret_like, perf_snapshot};
+use crate::server::{Recorder, Request, reply};
+
+const TEXT: &str = "/api/v1/services/aigc/text-generation/generation";
+const MULTIMODAL: &str = "/api/v1/services/aigc/multimodal-generation/generation";
+const COMPATIBLE: &str = "/compatible-mode/v1/chat/completions";
+const ZHIPU: &str = "/api/paas/v4/chat/completions";
+
+/// Every path of the two APIs.
+const PATHS: [(&str, &str); 4] = [
+    ("dashscope", TEXT),
+    ("dashscope", MULTIMODAL),
+    ("dashscope", COMPATIBLE),
+    ("zhipu", ZHIPU),
+];
+
+fn simulator(faults: Vec<FaultRule>) -> Simulator {
+    Simulator::start(SimConfig {
+        profile: Profile {
+            ttft_ms: 2.0,
+            itl_ms: 1.0,
+            ..Profile::default()
+        },
+        faults,
+        ..SimConfig::default()
+    })
+    .unwrap()
+}
+
+fn perf(
+    context: &Context,
+    simulator: &Simulator,
+    (api, path): (&str, &str),
+    more: &[&str],
+) -> Outcome {
+    let url = format!("http://{}{path}", simulator.addr());
+    let base = [
+        "--api",
+        api,
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--number",
+        "4",
+        "--max-tokens",
+        "12",
+    ];
+    context.perf(&[base.as_slice(), more].concat())
+}
+
+fn measured(place: (&str, &str), faults: Vec<FaultRule>, more: &[&str]) -> Context {
+    let context = Context::new();
+    let simulator = simulator(faults);
+    let outcome = perf(&context, &simulator, place, more);
+    assert_eq!(outcome.code, Some(0), "{place:?}: {outcome:#?}");
+    context
+}
+
+#[test]
+fn streams_and_whole_answers_are_measured() {
+    for place in PATHS {
+        let context = measured(place, Vec::new(), &["--prompt", "hello there"]);
+        let run = &context.result()["runs"][0];
+        let metrics = &run["metrics"];
+        for (metric, count) in [("ttft_ms", 4), ("latency_s", 4), ("itl_ms", 4 * 11)] {
+            assert_eq!(metrics[metric]["count"], count, "{place:?} {metric}");
+        }
+        assert_eq!(metrics["output_tokens"]["mean"], 12.0, "{place:?}");
+        // four characters are a token
+        assert_eq!(metrics["input_tokens"]["mean"], 3.0, "{place:?}");
+        let told = "SELECT DISTINCT token_source || ' ' || finish_reason || ' ' || is_stream \
+                    FROM result WHERE request_id <> ''";
+        assert_eq!(context.column::<String>(told), ["server_usage length 1"]);
+
+        let context = measured(
+            place,
+            Vec::new(),
+            &["--prompt", "hello there", "--no-stream"],
+        );
+        let metrics = &context.result()["runs"][0]["metrics"];
+        assert_eq!(metrics["ttft_ms"]["count"], 0, "{place:?}");
+        assert_eq!(metrics["output_tokens"]["mean"], 12.0, "{place:?}");
+        assert_eq!(
+            context.column::<String>(told),
+            ["server_usage length 0"],
+            "{place:?}"
+        );
+    }
+}
+
+#[test]
+fn thinking_is_told_from_answering() {
+    for place in PATHS {
+        let reasoning = FaultRule::always(Fault::ReasoningContent);
+        let context = measured(place, vec![reasoning], &["--prompt", "p"]);
+        let run = &context.result()["runs"][0];
+        assert_eq!(run["counts"]["succeeded"], 4);
+        let mean = |metric: &str| run["metrics"][metric]["mean"].as_f64().unwrap();
+        // a third of twelve tokens, a millisecond each, comes before the answer
+        assert!(mean("ttfat_ms") > mean("ttft_ms"), "{place:?}");
+        assert_eq!(run["metrics"]["output_tokens"]["mean"], 12.0, "{place:?}");
+    }
+}
+
+/// A stream that repeats the text so far, as models without the short form send it.
+#[test]
+fn repeated_text_is_not_counted_again() {
+    let args = [
+        "--prompt",
+        "p",
+        "--extra-args",
+        r#"{"incremental_output": false}"#,
+    ];
+    let context = measured(("dashscope", TEXT), Vec::new(), &args);
+    assert_eq!(
+        context.bodies()[0]["parameters"]["incremental_output"],
+        false
+    );
+    let metrics = &context.result()["runs"][0]["metrics"];
+    assert_eq!(metrics["itl_ms"]["count"], 4 * 11);
+    assert_eq!(metrics["output_tokens"]["mean"], 12.0);
+}
+
+/// What is sent for the same flags, at each path.
+#[test]
+fn bodies_have_the_form_of_their_path() {
+    let mut told = String::new();
+    for place in PATHS {
+        for more in [
+            &["--prompt", "hello"] as &[&str],
+            &[
+                "--prompt",
+                "hello",
+                "--no-stream",
+                "--top-p",
+                "0.9",
+                "--top-k",
+                "40",
+                "--seed",
+                "7",
+                "--temperature",
+                "0.5",
+                "--repetition-penalty",
+                "1.1",
+                "--stop",
+                "###",
+                "--extra-args",
+                r#"{"enable_thinking": false, "temperature": null}"#,
+            ],
+        ] {
+            let context = measured(place, Vec::new(), more);
+            writeln!(told, "{} {}\n{:#}\n", place.0, place.1, context.bodies()[0]).unwrap();
+        }
+    }
+    insta::assert_snapshot!("bodies", told);
+}
+
+#[test]
+fn pictures_go_to_the_paths_that_take_them() {
+    for place in PATHS {
+        let context = Context::new();
+        let folder = crate::tokenizer::in_folder(&context);
+        let simulator = simulator(Vec::new());
+        let outcome = perf(
+            &context,
+            &simulator,
+            place,
+            &[
+                "--dataset",
+                "random_vl",
+                "--tokenizer-path",
+                &folder,
+                "--min-prompt-length",
+                "20",
+                "--max-prompt-length",
+                "20",
+                "--image-num",
+                "2",
+                "--image-width",
+                "8",
+                "--image-height",
+                "8",
+            ],
+        );
+        if place.1 == TEXT {
+            // its contents are texts; nothing is sent there
+            assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+            assert!(outcome.stderr.contains("takes no pictures"), "{outcome:#?}");
+            continue;
+        }
+        let counts = context.result()["runs"][0]["counts"].clone();
+        assert_eq!(outcome.code, Some(0), "{place:?}: {outcome:#?}");
+        assert_eq!(counts["succeeded"], 4, "{place:?}");
+        let body = &context.bodies()[0];
+        if place.1 == MULTIMODAL {
+            let parts = body["input"]["messages"][0]["content"].as_array().unwrap();
+            assert_eq!(parts.len(), 3);
+            assert!(parts[0]["text"].is_string());
+            for part in &parts[1..] {
+                let fields: Vec<&String> = part.as_object().unwrap().keys().collect();
+                assert_eq!(fields, ["image"]);
+                assert!(
+                    part["image"]
+                        .as_str()
+                        .unwrap()
+                        .starts_with("data:image/png;base64,")
+                );
+            }
+        } else {
+            let parts = &body["messages"][0]["content"];
+            assert_eq!(parts[1]["type"], "image_url", "{place:?}");
+        }
+    }
+}
+
+/// A good answer of DashScope's own, as a stream or whole, as the header asks.
+fn answer(request: &Request) -> Vec<u8> {
+    let event = json!({
+        "output": {"choices": [{"message": {"role": "assistant", "content": "ab"}, "finish_reason": "stop"}]},
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+        "request_id": "r",
+    });
+    if request.header("x-dashscope-sse") == Some("enable") {
+        let stream = format!("id:1\nevent:result\n:HTTP_STATUS/200\ndata:{event}\n\n");
+        return reply("200 OK", "text/event-stream", &stream);
+    }
+    reply("200 OK", "application/json", &event.to_string())
+}
+
+#[test]
+fn the_header_says_whether_a_stream_is_wanted() {
+    for (flag, wanted, accepted) in [
+        ("--stream", "enable", "text/event-stream"),
+        ("--no-stream", "disable", "application/json"),
+    ] {
+        let server = Recorder::start(|request, _| answer(request));
+        let url = format!("http://{}", server.address());
+        let context = Context::new();
+        let outcome = context.measure(&[
+            "--api",
+            "dashscope",
+            "--url",
+            &url,
+            "--model",
+            "m",
+            "--prompt",
+            "p",
+            "--number",
+            "2",
+            "--api-key",
+            "sk-dashscope",
+            flag,
+        ]);
+        let said = format!("the URL was completed to {url}{TEXT}");
+        assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+        let requests = server.requests();
+        // the test request is no other
+        assert_eq!(requests.len(), 3);
+        for request in requests {
+            assert_eq!(request.line, format!("POST {TEXT} HTTP/1.1"));
+            assert_eq!(request.header("x-dashscope-sse"), Some(wanted));
+            assert_eq!(request.header("accept"), Some(accepted));
+            assert_eq!(request.header("authorization"), Some("Bearer sk-dashscope"));
+            let body = request.json();
+            assert_eq!(body.get("stream"), None, "{body}");
+            assert_eq!(body.get("stream_options"), None, "{body}");
+        }
+    }
+}
+
+/// Statuses and errors in the middle, as each protocol writes them.
+#[test]
+fn errors_are_told_in_the_servers_words() {
+    let mut told = String::new();
+    for place in PATHS {
+        writeln!(told, "{} {}", place.0, place.1).unwrap();
+        for fault in [
+            Fault::Http400,
+            Fault::Http401,
+            Fault::Http404,
+            Fault::Http429,
+            Fault::Http500,
+            Fault::Http503,
+            Fault::ErrorBody,
+            Fault::ErrorEvent,
+            Fault::ErrorEventNamed,
+            Fault::ErrorString,
+            Fault::Empty,
+            Fault::Cut,
+            Fault::BrokenJson,
+        ] {
+            let context = Context::new();
+            let simulator = simulator(vec![FaultRule::always(fault)]);
+            let outcome = perf(
+                &context,
+                &simulator,
+                place,
+                &["--prompt", "p", "--no-test-connection"],
+            );
+            assert_eq!(outcome.code, Some(1), "{place:?} {fault}: {outcome:#?}");
+            let counts = &context.result()["runs"][0]["counts"];
+            let kinds: Vec<&String> = counts["by_kind"].as_object().unwrap().keys().collect();
+            let [kind] = kinds.as_slice() else {
+                panic!("{place:?} {fault}: {kinds:?}");
+            };
+            let text = "SELECT error_text FROM result ORDER BY idx LIMIT 1";
+            let text = context.column::<String>(text);
+            writeln!(told, "  {:<18} {kind:<14} {}", fault.name(), text[0]).unwrap();
+        }
+    }
+    insta::with_settings!({
+        filters => vec![
+            (r"column \d+", "column [N]"),
+            (r"(dashscope|zhipu|chatcmpl)-sim-\d+", "[ID]"),
+            (r#""created":\d+"#, r#""created":[TIME]"#),
+        ],
+    }, {
+        insta::assert_snapshot!("errors", told);
+    });
+}
+
+#[test]
+fn no_oddity_is_an_error_here_either() {
+    let oddities: Vec<Fault> = Fault::ALL
+        .iter()
+        .copied()
+        .filter(|f| f.is_oddity())
+        .collect();
+    // the other two paths are the same but for the contents
+    std::thread::scope(|scope| {
+        for place in [("dashscope", TEXT), ("zhipu", ZHIPU)] {
+            let oddities = &oddities;
+            scope.spawn(move || {
+                for fault in oddities {
+                    let every_other = FaultRule {
+                        fault: *fault,
+                        when: When::Every(2),
+                    };
+                    let args = ["--prompt", "p", "--no-test-connection"];
+                    let context = measured(place, vec![every_other], &args);
+                    let counts = context.result()["runs"][0]["counts"].clone();
+                    assert_eq!(counts["succeeded"], 4, "{place:?} {fault}: {counts}");
+                    let tokens = "SELECT DISTINCT completion_tokens FROM result";
+                    assert_eq!(context.column::<i64>(tokens), [12], "{place:?} {fault}");
+                }
+            });
+        }
+    });
+}
+
+/// The error of a refused test request.
+fn refused(context: &Context, key: Option<&str>, wanted: &str, place: (&str, &str)) -> Outcome {
+    let simulator = Simulator::start(SimConfig {
+        api_key: Some(wanted.to_owned()),
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let mut args = vec!["--prompt", "p"];
+    if let Some(key) = key {
+        args.extend(["--api-key", key]);
+    }
+    let outcome = perf(context, &simulator, place, &args);
+    assert_eq!(outcome.code, Some(2), "{place:?}: {outcome:#?}");
+    assert!(!context.top().join("result.json").exists());
+    outcome
+}
+
+#[test]
+fn a_wrong_key_ends_it_at_the_test_request() {
+    let mut told = String::new();
+    for place in PATHS {
+        for key in [None, Some("sk-wrong")] {
+            let outcome = refused(&Context::new(), key, "sk-right", place);
+            let error = outcome
+                .stderr
+                .find("error: ")
+                .map(|at| &outcome.stderr[at..]);
+            let key = key.unwrap_or("none");
+            writeln!(
+                told,
+                "{} {}, key {key}\n{}",
+                place.0,
+                place.1,
+                error.unwrap()
+            )
+            .unwrap();
+        }
+    }
+    insta::with_settings!({ filters => FILTERS.to_vec(), omit_expression => true }, {
+        insta::assert_snapshot!("wrong_keys", told);
+    });
+    for place in PATHS {
+        let simulator = Simulator::start(SimConfig {
+            api_key: Some("sk-right".to_owned()),
+            ..SimConfig::default()
+        })
+        .unwrap();
+        let context = Context::new();
+        let args = ["--prompt", "p", "--api-key", "sk-right"];
+        let outcome = perf(&context, &simulator, place, &args);
+        assert_eq!(outcome.code, Some(0), "{place:?}: {outcome:#?}");
+    }
+}
+
+const ID: &str = "0123456789abcdef";
+const SECRET: &str = "secretOfTheTest";
+const KEY: &str = "0123456789abcdef.secretOfTheTest";
+
+/// The second part of every token that was signed for the id: `{"api_key":"0123`.
+const SIGNED: &str = "eyJhcGlfa2V5IjoiMDEy";
+
+/// What must stand nowhere: the secret, the whole key, and a token that was signed with it.
+fn nothing_secret(context: &Context, outcome: &Outcome) {
+    no_secret_like(context, outcome, &[SECRET, KEY, SIGNED]);
+}
+
+#[test]
+fn a_key_of_two_parts_signs_and_is_never_sent_or_shown() {
+    let simulator = Simulator::start(SimConfig {
+        api_key: Some(KEY.to_owned()),
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let context = Context::new();
+    let args = ["--prompt", "p", "--api-key", KEY, "--debug"];
+    let outcome = perf(&context, &simulator, ("zhipu", ZHIPU), &args);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_eq!(context.result()["runs"][0]["counts"]["succeeded"], 4);
+    nothing_secret(&context, &outcome);
+
+    // the simulator would take the bare key too: what is really sent
+    let server = Recorder::start(|request, _| crate::server::good(request));
+    let url = format!("http://{}{ZHIPU}", server.address());
+    let context = Context::new();
+    context.measure(&[
+        "--api",
+        "zhipu",
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--prompt",
+        "p",
+        "--number",
+        "2",
+        "--api-key",
+        KEY,
+    ]);
+    for request in server.requests() {
+        let sent = request.header("authorization").unwrap();
+        let token = sent.strip_prefix("Bearer ").unwrap();
+        let parts: Vec<Value> = token.split('.').take(2).map(decoded).collect();
+        assert_eq!(parts[0], json!({"alg": "HS256", "sign_type": "SIGN"}));
+        assert_eq!(parts[1]["api_key"], ID);
+        let [from, until] = ["timestamp", "exp"].map(|name| parts[1][name].as_u64().unwrap());
+        assert!(until > from && from > 1_700_000_000_000, "in milliseconds");
+        assert_eq!(token.split('.').count(), 3);
+        let signed = token.split('.').nth(1).unwrap();
+        assert!(
+            signed.starts_with(SIGNED),
+            "what the other tests look for: {signed}"
+        );
+        assert!(!format!("{request:?}").contains(SECRET));
+    }
+}
+
+fn decoded(part: &str) -> Value {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part);
+    serde_json::from_slice(&bytes.unwrap()).unwrap()
+}
+
+#[test]
+fn a_wrong_secret_is_refused_in_the_servers_words() {
+    let context = Context::new();
+    let wrong = format!("{ID}.anotherSecret");
+    let outcome = refused(&context, Some(KEY), &wrong, ("zhipu", ZHIPU));
+    perf_snapshot!("wrong_secret", outcome);
+    nothing_secret(&context, &outcome);
+}
+
+/// A server, or something in front of it, that repeats what it was sent.
+#[test]
+fn a_token_that_comes_back_is_masked() {
+    for whole in [true, false] {
+        let server = Recorder::start(move |request, _| {
+            let said = format!("I do not like {:?}", request.headers);
+            if whole {
+                return crate::server::refusal("401 Unauthorized", &said);
+            }
+            let first = json!({"choices": [{"index": 0, "delta": {"content": "a"}}]});
+            let error = json!({"error": {"code": "1000", "message": said}});
+            let stream = format!("data: {first}\n\ndata: {error}\n\n");
+            reply("200 OK", "text/event-stream", &stream)
+        });
+        let url = format!("http://{}{ZHIPU}", server.address());
+        for more in [&["--no-test-connection"] as &[&str], &[]] {
+            let context = Context::new();
+            let base = [
+                "--api",
+                "zhipu",
+                "--url",
+                &url,
+                "--model",
+                "m",
+                "--prompt",
+                "p",
+                "--number",
+                "2",
+                "--api-key",
+                KEY,
+                "--debug",
+            ];
+            let outcome = context.perf(&[base.as_slice(), more].concat());
+            assert_ne!(outcome.code, Some(0), "{outcome:#?}");
+            nothing_secret(&context, &outcome);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Owns APIs that a person declares: where in a request the fields go, and
+//! where in an answer text, token counts and the end are found.
+//!
+//! It must not know the file that a declaration is written in.
+
+mod pointer;
+mod reader;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{AnswerReader, AnswerText, Api};
+pub use pointer::Pointers;
+pub use template::Template;
+
+/// An API as it is declared.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    /// What people call it.
+    #[serde(default)]
+    pub name: String,
+    /// Path of the endpoint, for URLs that have none.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Headers of every request; `%{api_key}` in them becomes the key.
+    #[serde(default)]
+    pub headers: Map<String, Value>,
+    /// The body of a request.
+    pub request: RequestShape,
+    /// How streams read.
+    #[serde(default)]
+    pub stream: StreamShape,
+    /// How answers that are no streams read.
+    #[serde(default)]
+    pub whole: AnswerShape,
+}
+
+/// The body of a request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestShape {
+    /// A body with places.
+    pub template: Template,
+    /// Fields that have no place stand beside it, in OpenAI's names.
+    #[serde(default)]
+    pub other_fields: bool,
+}
+
+/// How a stream reads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "StreamKeys")]
+pub struct StreamShape {
+    /// Beginning of the data of the event that ends the stream.
+    pub end: Option<String>,
+    /// Name of an event that does.
+    pub end_event: Option<String>,
+    /// The end of the body is the end of the answer.
+    pub ends_with_body: bool,
+    /// Name of an event that is an error.
+    pub error_event: String,
+    /// Where things stand in an event.
+    pub answer: AnswerShape,
+}
+
+impl Default for StreamShape {
+    fn default() -> Self {
+        Self {
+            end: None,
+            end_event: None,
+            ends_with_body: false,
+            error_event: error_event(),
+            answer: AnswerShape::default(),
+        }
+    }
+}
+
+/// Where things stand in an event, or in a whole answer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswerShape {
+    /// Generated text.
+    pub text: Pointers,
+    /// Generated text that is reasoning.
+    pub reasoning: Pointers,
+    /// Tokens of the prompt.
+    pub prompt_tokens: Pointers,
+    /// Tokens generated.
+    pub completion_tokens: Pointers,
+    /// Tokens of the prompt out of the server's cache.
+    pub cached_tokens: Pointers,
+    /// Tokens generated that are reasoning.
+    pub reasoning_tokens: Pointers,
+    /// Why generation ended.
+    pub finish_reason: Pointers,
+    /// Finish reasons that make the answer a failure.
+    pub failed_finish_reasons: Vec<String>,
+    /// The answer's id.
+    pub response_id: Pointers,
+    /// An error in place of an answer, or within it.
+    pub error: Pointers,
+}
+
+/// [`StreamShape`] as it is written: one flat table. Unknown keys cannot be
+/// refused together with `flatten`, so all of them stand here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamKeys {
+    #[serde(default)]
+    end: Option<String>,
+    #[serde(default)]
+    end_event: Option<String>,
+    #[serde(default)]
+    ends_with_body: bool,
+    #[serde(default = "error_event")]
+    error_event: String,
+    #[serde(default)]
+    text: Pointers,
+    #[serde(default)]
+    reasoning: Pointers,
+    #[serde(default)]
+    prompt_tokens: Pointers,
+    #[serde(default)]
+    completion_tokens: Pointers,
+    #[serde(default)]
+    cached_tokens: Pointers,
+    #[serde(default)]
+    reasoning_tokens: Pointers,
+    #[serde(default)]
+    finish_reason: Pointers,
+    #[serde(default)]
+    failed_finish_reasons: Vec<String>,
+    #[serde(default)]
+    response_id: Pointers,
+    #[serde(default)]
+    error: Pointers,
+}
+
+fn error_event() -> String {
+    "error".to_owned()
+}
+
+impl From<StreamKeys> for StreamShape {
+    fn from(keys: StreamKeys) -> Self {
+        Self {
+            end: keys.end.filter(|end| !end.is_empty()),
+            end_event: keys.end_event,
+            ends_with_body: keys.ends_with_body,
+            error_event: keys.error_event,
+            answer: AnswerShape {
+                text: keys.text,
+                reasoning: keys.reasoning,
+                prompt_tokens: keys.prompt_tokens,
+                completion_tokens: keys.completion_tokens,
+                cached_tokens: keys.cached_tokens,
+                reasoning_tokens: keys.reasoning_tokens,
+                finish_reason: keys.finish_reason,
+                failed_finish_reasons: keys.failed_finish_reasons,
+                response_id: keys.response_id,
+                error: keys.error,
+            },
+        }
+    }
+}
+
+/// What is wrong with a declaration as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeclarationError {
+    /// Nothing is known of streams, or of whole answers.
+    #[error(
+        "`[{0}]` has no `text`: it says where generated text stands, for example text = \"/text\""
+    )]
+    NoText(&'static str),
+    /// A stream could not be told from one that was cut.
+    #[error(
+        "`[stream]` does not say how a stream ends: give `end` (its last data, such as \"[DONE]\"), \
+         `end_event`, `finish_reason`, or ends_with_body = true"
+    )]
+    NoEnd,
+    /// A header that is no text.
+    #[error("`[headers]`: the value of `{0}` is no string")]
+    Header(String),
+}
+
+impl Declaration {
+    /// Look at what no key alone can get wrong; `stream`: streams are asked for.
+    ///
+    /// # Errors
+    /// When answers could not be read by it.
+    pub fn check(&self, stream: bool) -> Result<(), DeclarationError> {
+        if let Some((name, _)) = self.headers.iter().find(|(_, value)| !value.is_string()) {
+            return Err(DeclarationError::Header(name.clone()));
+        }
+        if !stream {
+            return if self.whole.text.is_empty() {
+                Err(DeclarationError::NoText("whole"))
+            } else {
+                Ok(())
+            };
+        }
+        let shape = &self.stream;
+        if shape.answer.text.is_empty() && shape.answer.reasoning.is_empty() {
+            return Err(DeclarationError::NoText("stream"));
+        }
+        let ends = shape.end.is_some()
+            || shape.end_event.is_some()
+            || shape.ends_with_body
+            || !shape.answer.finish_reason.is_empty();
+        if ends {
+            Ok(())
+        } else {
+            Err(DeclarationError::NoEnd)
+        }
+    }
+
+    /// Whether prompts are wanted as messages rather than as plain texts.
+    #[must_use]
+    pub fn is_chat(&self) -> bool {
+        !self.request.template.places("prompt")
+    }
+
+    /// Whether a field of a request reaches the server.
+    #[must_use]
+    pub fn takes(&self, field: &str) -> bool {
+        self.request.other_fields || self.request.template.places(field)
+    }
+}
+
+/// The API of a declaration.
+#[derive(Clone, Debug)]
+pub struct Declared(Arc<Declaration>);
+
+impl Declared {
+    /// An API that is spoken as declared.
+    #[must_use]
+    pub fn new(declaration: Declaration) -> Self {
+        Self(Arc::new(declaration))
+    }
+}
+
+impl Api for Declared {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
+        let request = &self.0.request;
+        request.template.fill(fields, request.other_fields)
+    }
+
+    fn takes_stream_options(&self) -> bool {
+        self.0.takes("stream_options")
+    }
+
+    fn reader(&self) -> Box<dyn AnswerReader> {
+        Box::new(reader::DeclaredReader::new(Arc::clone(&self.0)))
+    }
+
+    fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
+        reader::read_text(&self.0, answer, text);
+    }
+}

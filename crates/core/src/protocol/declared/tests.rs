@@ -1,0 +1,107 @@
+//! Answers and declarations, good and bad.
+
+use serde_json::json;
+
+use super::*;
+
+fn declared(value: Value) -> Declared {
+    Declared::new(serde_json::from_value(value).unwrap())
+}
+
+fn small() -> Value {
+    json!({
+        "request": {"template": {"inputs": "%p", "n": "%{max_tokens}"}},
+        "stream": {"ends_with_body": true, "text": "/token/text", "completion_tokens": "/details/count",
+            "finish_reason": ["/details/reason"], "failed_finish_reasons": ["broken"], "error": "/error"},
+        "whole": {"text": "/generated_text", "error": "/error"},
+    })
+}
+
+#[test]
+fn a_stream_that_ends_with_its_body() {
+    let mut reader = declared(small()).reader();
+    let mut event = |data: &str| reader.event(b"", data.as_bytes()).unwrap();
+    assert!(event(r#"{"token":{"text":"a"},"error":null}"#).answer);
+    assert!(!event(r#"{"token":{"text":""}}"#).token);
+    assert!(!event(r#"{"details":{"count":2.0,"reason":"length"}}"#).token);
+    assert!(!reader.state().done);
+    reader.body_ended();
+    let state = reader.take();
+    assert!(state.done && state.failure.is_none());
+    assert_eq!(state.usage.completion_tokens, Some(2));
+    assert_eq!(state.finish_reason.as_deref(), Some("length"));
+}
+
+#[test]
+fn errors_are_failures() {
+    for (name, data, want) in [
+        ("", r#"{"error":"overloaded"}"#, "overloaded"),
+        ("error", "gone", "gone"),
+        (
+            "",
+            r#"{"details":{"reason":"broken"}}"#,
+            "the server ended generation with finish_reason `broken`",
+        ),
+        (
+            "",
+            "{",
+            "an event is not JSON: EOF while parsing an object at line 1 column 1: {",
+        ),
+    ] {
+        let mut reader = declared(small()).reader();
+        reader.event(name.as_bytes(), data.as_bytes());
+        assert_eq!(reader.take().failure.unwrap().message, want);
+    }
+}
+
+#[test]
+fn ends_are_markers_or_names_of_events() {
+    let mut shape = small();
+    shape["stream"]["end"] = json!("[END]");
+    shape["stream"]["end_event"] = json!("message_stop");
+    for (name, data) in [("", " [END] 7"), ("message_stop", "{}")] {
+        let mut reader = declared(shape.clone()).reader();
+        assert_eq!(reader.event(name.as_bytes(), data.as_bytes()), None);
+        assert_eq!(reader.event(b"", b"rubbish"), None);
+        assert!(reader.state().done);
+    }
+}
+
+#[test]
+fn whole_answers_and_text_for_a_tokenizer() {
+    let api = declared(small());
+    let mut reader = api.reader();
+    assert!(reader.whole(br#"{"generated_text":"a"}"#).answer);
+    assert!(reader.state().done);
+    let mut text = AnswerText::default();
+    api.read_text(br#"{"token":{"text":"a"}}"#, &mut text);
+    api.read_text(br#"{"token":{"text":"b"}}"#, &mut text);
+    api.read_text(
+        br#"{"generated_text":[{"text":"c"},{"text":"d"}]}"#,
+        &mut text,
+    );
+    assert_eq!(text.choices[0].content, "abcd");
+}
+
+#[test]
+fn a_declaration_that_cannot_be_read_by_is_refused() {
+    let check = |change: &dyn Fn(&mut Value), stream| {
+        let mut shape = small();
+        change(&mut shape);
+        let declaration: Declaration = serde_json::from_value(shape).unwrap();
+        declaration.check(stream).unwrap_err().to_string()
+    };
+    let cut = |section: &'static str, key: &'static str| {
+        move |shape: &mut Value| {
+            shape[section].as_object_mut().unwrap().shift_remove(key);
+        }
+    };
+    insta::assert_snapshot!(check(&cut("stream", "text"), true), @r#"`[stream]` has no `text`: it says where generated text stands, for example text = "/text""#);
+    insta::assert_snapshot!(check(&cut("whole", "text"), false), @r#"`[whole]` has no `text`: it says where generated text stands, for example text = "/text""#);
+    let endless = |shape: &mut Value| {
+        cut("stream", "ends_with_body")(shape);
+        cut("stream", "finish_reason")(shape);
+    };
+    insta::assert_snapshot!(check(&endless, true), @r#"`[stream]` does not say how a stream ends: give `end` (its last data, such as "[DONE]"), `end_event`, `finish_reason`, or ends_with_body = true"#);
+    insta::assert_snapshot!(check(&|shape| shape["headers"] = json!({"x": 1}), true), @"`[headers]`: the value of `x` is no string");
+}

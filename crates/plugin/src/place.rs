@@ -1,0 +1,230 @@
+//! Owns where a plugin is: how that is written, and which command starts it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::plugin::Role;
+
+/// Where a plugin is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `exec:PROGRAM ARGS…`: a program that speaks the protocol.
+    Exec(Vec<String>),
+    /// `FILE.py[:NAME]`: a file with Python classes.
+    Python {
+        /// The file.
+        file: PathBuf,
+        /// Which of its classes.
+        name: Option<String>,
+    },
+    /// `unix:PATH`: a socket behind which somebody speaks the protocol.
+    Unix(PathBuf),
+    /// A client library of a tracker, which the Python package knows.
+    Tracker(TrackerPlace),
+}
+
+/// Which tracker, and its keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TrackerPlace {
+    /// `wandb`, `swanlab` or `clearml`.
+    pub kind: String,
+    /// Variables of its environment, for keys: they are on no command line.
+    pub environment: Vec<(String, String)>,
+}
+
+impl fmt::Debug for TrackerPlace {
+    // the environment holds keys
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackerPlace")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why something that looks like a plugin is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// `exec:` without a program.
+    #[error("`{0}` names no program: write exec:PROGRAM ARGUMENTS")]
+    NoProgram(String),
+    /// A quotation mark without its partner.
+    #[error("`{0}`: a quotation mark or a backslash at the end has no partner")]
+    Quotes(String),
+    /// `unix:` without a path.
+    #[error("`{0}` names no socket: write unix:PATH")]
+    NoSocket(String),
+    /// The file is not there.
+    #[error("the plugin {} is not there", .0.display())]
+    NoFile(PathBuf),
+}
+
+impl Place {
+    /// Read a place as it is written; `None` where no plugin is meant.
+    ///
+    /// ```
+    /// use evalscope_plugin::Place;
+    /// assert!(matches!(Place::parse("my.py:rows"), Some(Ok(Place::Python { .. }))));
+    /// assert!(matches!(Place::parse("exec:./run 'a b'"), Some(Ok(Place::Exec(words))) if words[1] == "a b"));
+    /// assert!(Place::parse("openqa").is_none());
+    /// ```
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Result<Self, PlaceError>> {
+        if let Some(command) = text.strip_prefix("exec:") {
+            return Some(match shlex::split(command) {
+                Some(words) if words.is_empty() || words[0].is_empty() => {
+                    Err(PlaceError::NoProgram(text.to_owned()))
+                }
+                Some(words) => Ok(Self::Exec(words)),
+                None => Err(PlaceError::Quotes(text.to_owned())),
+            });
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Some(if path.is_empty() {
+                Err(PlaceError::NoSocket(text.to_owned()))
+            } else {
+                Ok(Self::Unix(path.into()))
+            });
+        }
+        let (file, name) = match text.rsplit_once(".py:") {
+            Some((stem, name)) => (format!("{stem}.py"), Some(name.to_owned())),
+            None => (text.to_owned(), None),
+        };
+        let is_file = Path::new(&file).extension().is_some_and(|end| end == "py");
+        is_file.then(|| {
+            Ok(Self::Python {
+                file: file.into(),
+                name: name.filter(|name| !name.is_empty()),
+            })
+        })
+    }
+
+    /// Look whether what has to be there is.
+    ///
+    /// # Errors
+    /// When a file is missing.
+    pub fn check(&self) -> Result<(), PlaceError> {
+        match self {
+            Self::Python { file, .. } if !file.is_file() => Err(PlaceError::NoFile(file.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is added to the environment of its process.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        match self {
+            Self::Tracker(tracker) => &tracker.environment,
+            _ => &[],
+        }
+    }
+
+    /// The name to ask the plugin for.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Python { name, .. } => name.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The command that starts it; `None` where it runs already. `python` is
+    /// the interpreter, if somebody has chosen one.
+    pub(crate) fn command(&self, role: Role, python: Option<&str>) -> Option<Vec<String>> {
+        match self {
+            Self::Exec(words) => Some(words.clone()),
+            Self::Unix(_) => None,
+            Self::Tracker(tracker) => {
+                let mut words = serving(python);
+                words.extend(["--role", role.as_str(), "--kind"].map(str::to_owned));
+                words.push(tracker.kind.clone());
+                Some(words)
+            }
+            Self::Python { file, name } => {
+                let mut words = serving(python);
+                words.push(file.display().to_string());
+                words.extend(name.clone());
+                words.extend(["--role".to_owned(), role.as_str().to_owned()]);
+                Some(words)
+            }
+        }
+    }
+}
+
+/// The beginning of a command that serves something in Python.
+fn serving(python: Option<&str>) -> Vec<String> {
+    let python = python.map_or_else(default_python, str::to_owned);
+    vec![python, "-m".to_owned(), "evalscope.perf.serve".to_owned()]
+}
+
+/// The interpreter beside this program, where a wheel has put both; else the
+/// first on the path.
+fn default_python() -> String {
+    const PYTHON: &str = "python3";
+    let beside = std::env::current_exe().ok().and_then(|program| {
+        let python = program.parent()?.join(PYTHON);
+        python.is_file().then(|| python.display().to_string())
+    });
+    beside.unwrap_or_else(|| PYTHON.to_owned())
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exec(words) => {
+                let words = words.iter().map(String::as_str);
+                match shlex::try_join(words) {
+                    Ok(command) => write!(f, "exec:{command}"),
+                    Err(_) => f.write_str("exec:…"),
+                }
+            }
+            Self::Python { file, name: None } => write!(f, "{}", file.display()),
+            Self::Python {
+                file,
+                name: Some(name),
+            } => write!(f, "{}:{name}", file.display()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tracker(tracker) => f.write_str(&tracker.kind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_they_are_written() {
+        for text in [
+            "exec:./run",
+            "exec:python3 -u 'my plugin.py' x",
+            "a/b.py",
+            "a.py:rows",
+            "unix:/tmp/s",
+        ] {
+            let place = Place::parse(text).unwrap().unwrap();
+            assert_eq!(place.to_string(), text);
+        }
+        for text in ["openqa", "a.pyc", "a.py.txt", "file.toml", "", "py", ".py"] {
+            assert_eq!(Place::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let error = |text| Place::parse(text).unwrap().unwrap_err().to_string();
+        insta::assert_snapshot!(error("exec: "), @"`exec: ` names no program: write exec:PROGRAM ARGUMENTS");
+        insta::assert_snapshot!(error("exec:a 'b"), @"`exec:a 'b`: a quotation mark or a backslash at the end has no partner");
+        insta::assert_snapshot!(error("unix:"), @"`unix:` names no socket: write unix:PATH");
+        let place = Place::parse("no/such.py").unwrap().unwrap();
+        insta::assert_snapshot!(place.check().unwrap_err(), @"the plugin no/such.py is not there");
+    }
+
+    #[test]
+    fn python_is_started_with_file_name_and_role() {
+        let place = Place::parse("my.py:rows").unwrap().unwrap();
+        let words = place.command(Role::Dataset, Some("py")).unwrap();
+        assert_eq!(
+            words.join(" "),
+            "py -m evalscope.perf.serve my.py rows --role dataset"
+        );
+        assert!(place.command(Role::Api, None).unwrap()[0].ends_with("python3"));
+    }
+}

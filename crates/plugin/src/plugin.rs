@@ -1,0 +1,362 @@
+//! Owns a plugin as a whole: started, greeted, asked, and ended, with errors
+//! that say which plugin failed at what.
+//!
+//! It must not know what data sets and APIs are asked for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::child::{Listener, Process};
+use crate::error::{PluginError, PluginFault};
+use crate::place::Place;
+use crate::wire::{Broken, Expected, NoAnswer, Wire, shown};
+
+/// The version of the protocol.
+const PROTOCOL: u64 = 1;
+/// How long a plugin may take over `bye`.
+const BYE: Duration = Duration::from_secs(2);
+/// How long a tracker may: it uploads what is left.
+const TRACKER_BYE: Duration = Duration::from_mins(5);
+
+/// What a plugin is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It gives prompts.
+    Dataset,
+    /// It makes bodies, and reads answers.
+    Api,
+    /// It shows figures to people elsewhere.
+    Tracker,
+}
+
+impl Role {
+    /// The name in the protocol.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Api => "api",
+            Self::Tracker => "tracker",
+        }
+    }
+}
+
+/// What a plugin is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// Name and version of this tool.
+    pub tool: String,
+    /// Every option of the command by its name; secrets are masked.
+    pub options: Value,
+}
+
+/// How long a plugin is waited for.
+#[derive(Clone)]
+pub struct Patience {
+    /// For an answer.
+    pub call: Duration,
+    /// For the answer to `hello`: plugins import much.
+    pub hello: Duration,
+    /// Whether nothing more is sent: prompts and bodies are not waited for.
+    pub stopped: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Whether everything is given up: token counts are not waited for either.
+    pub aborted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            call: Duration::from_mins(1),
+            hello: Duration::from_mins(1),
+            stopped: Arc::new(|| false),
+            aborted: Arc::new(|| false),
+        }
+    }
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patience")
+            .field("call", &self.call)
+            .field("hello", &self.hello)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A plugin that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Plugin {
+    /// As it was given on the command line.
+    given: String,
+    role: Role,
+    /// As it calls itself.
+    name: String,
+    patience: Patience,
+    wire: Wire,
+    running: Mutex<Running>,
+}
+
+/// What stands behind the wire.
+#[derive(Debug)]
+enum Running {
+    Child(Process),
+    #[cfg(unix)]
+    Socket(std::os::unix::net::UnixStream),
+    Over,
+}
+
+/// An answer that is to come.
+#[derive(Debug)]
+pub struct Pending {
+    call: &'static str,
+    expected: Expected,
+}
+
+#[derive(Deserialize)]
+struct Greeting {
+    protocol: u64,
+    name: String,
+}
+
+impl Plugin {
+    /// Start a plugin, or connect to it, and wait until it is ready. `python`
+    /// is the interpreter for files; `listener` gets each line of its stderr.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not greet as a plugin does.
+    pub fn start(
+        place: &Place,
+        role: Role,
+        python: Option<&str>,
+        hello: &Hello,
+        patience: Patience,
+        listener: Listener,
+    ) -> Result<Self, PluginError> {
+        let given = place.to_string();
+        let (running, wire) = open(place, role, python, listener).map_err(|fault| PluginError {
+            plugin: given.clone(),
+            call: "start".to_owned(),
+            fault,
+            stderr: Vec::new(),
+        })?;
+        let mut plugin = Self {
+            name: String::new(),
+            given,
+            role,
+            patience,
+            wire,
+            running: Mutex::new(running),
+        };
+        plugin.name = plugin.greet(place, role, hello)?;
+        Ok(plugin)
+    }
+
+    fn greet(&self, place: &Place, role: Role, hello: &Hello) -> Result<String, PluginError> {
+        let params = json!({
+            "protocol": PROTOCOL,
+            "tool": hello.tool,
+            "role": role.as_str(),
+            "name": place.name(),
+            "options": hello.options,
+        });
+        let pending = self.ask("hello", params)?;
+        let stopped = &*self.patience.stopped;
+        let greeting: Greeting = self.answer(&pending, self.patience.hello, stopped)?;
+        if greeting.protocol != PROTOCOL {
+            return Err(self.rubbish(
+                "hello",
+                format!(
+                    "it speaks version {} of the protocol, this program version {PROTOCOL}",
+                    greeting.protocol
+                ),
+            ));
+        }
+        Ok(greeting.name)
+    }
+
+    /// What it calls itself.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ask for something, and go on.
+    ///
+    /// # Errors
+    /// When it can be asked no more.
+    pub fn ask(&self, call: &'static str, params: impl Serialize) -> Result<Pending, PluginError> {
+        match self.wire.ask(call, params) {
+            Ok(expected) => Ok(Pending { call, expected }),
+            Err(reason) => Err(self.no_answer(call, reason, self.patience.call)),
+        }
+    }
+
+    /// Wait for an answer that a run cannot go on without.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what was asked for.
+    pub fn wait<T: DeserializeOwned>(&self, pending: &Pending) -> Result<T, PluginError> {
+        self.answer(pending, self.patience.call, &*self.patience.stopped)
+    }
+
+    /// Wait for an answer about requests that have ended.
+    ///
+    /// # Errors
+    /// As [`Plugin::wait`].
+    pub fn wait_after<T: DeserializeOwned>(&self, pending: &Pending) -> Result<T, PluginError> {
+        self.answer(pending, self.patience.call, &*self.patience.aborted)
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        pending: &Pending,
+        limit: Duration,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<T, PluginError> {
+        let call = pending.call;
+        let answer = self.wire.wait(&pending.expected, limit, given_up);
+        let answer = answer.map_err(|reason| self.no_answer(call, reason, limit))?;
+        let result = answer.map_err(|refused| PluginError {
+            plugin: self.given.clone(),
+            call: call.to_owned(),
+            fault: PluginFault::Raised {
+                message: refused.message,
+                traceback: refused.traceback.filter(|text| !text.is_empty()),
+            },
+            stderr: Vec::new(),
+        })?;
+        serde_json::from_str(result.get()).map_err(|error| {
+            let text = format!(
+                "its result is not what `{call}` gives ({error}): {}",
+                shown(result.get().as_bytes())
+            );
+            self.rubbish(call, text)
+        })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn no_answer(&self, call: &str, reason: NoAnswer, limit: Duration) -> PluginError {
+        let mut running = self.running();
+        let mut status = None;
+        let mut stderr = Vec::new();
+        if let Running::Child(process) = &mut *running {
+            match reason {
+                NoAnswer::Broken(Broken::Ended) => (status, stderr) = process.last_words(),
+                NoAnswer::Broken(_) | NoAnswer::TimedOut => {
+                    process.hung = true;
+                    stderr = process.stderr();
+                }
+                NoAnswer::GivenUp | NoAnswer::TooMuch(_) => {}
+            }
+        }
+        PluginError {
+            plugin: self.given.clone(),
+            call: call.to_owned(),
+            fault: match reason {
+                NoAnswer::Broken(Broken::Ended) => PluginFault::Ended(status),
+                NoAnswer::Broken(Broken::Rubbish(text)) => PluginFault::Rubbish(text),
+                NoAnswer::Broken(Broken::Hung) | NoAnswer::TimedOut => PluginFault::TimedOut(limit),
+                NoAnswer::GivenUp => PluginFault::Stopped,
+                NoAnswer::TooMuch(bytes) => PluginFault::TooMuch(bytes),
+            },
+            stderr,
+        }
+    }
+
+    /// An answer that is not what it must be.
+    pub(crate) fn rubbish(&self, call: &str, text: String) -> PluginError {
+        let stderr = match &*self.running() {
+            Running::Child(process) => process.stderr(),
+            _ => Vec::new(),
+        };
+        PluginError {
+            plugin: self.given.clone(),
+            call: call.to_owned(),
+            fault: PluginFault::Rubbish(text),
+            stderr,
+        }
+    }
+
+    /// Take leave, and see that it ends.
+    pub fn end(&self) {
+        if self.wire.is_whole()
+            && let Ok(expected) = self.wire.ask("bye", json!({}))
+            && let Err(NoAnswer::TimedOut) = self.wire.wait(&expected, self.bye(), &|| {
+                // two Ctrl-C: nobody waits for an upload
+                self.role == Role::Tracker && (self.patience.aborted)()
+            })
+            && let Running::Child(process) = &mut *self.running()
+        {
+            process.hung = true;
+        }
+        self.wire.close();
+        match &mut *self.running() {
+            Running::Child(process) => process.end(),
+            #[cfg(unix)]
+            Running::Socket(socket) => {
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+            Running::Over => return,
+        }
+        *self.running() = Running::Over;
+    }
+}
+
+impl Plugin {
+    fn bye(&self) -> Duration {
+        match self.role {
+            Role::Tracker => TRACKER_BYE,
+            Role::Dataset | Role::Api => BYE,
+        }
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn open(
+    place: &Place,
+    role: Role,
+    python: Option<&str>,
+    listener: Listener,
+) -> Result<(Running, Wire), PluginFault> {
+    let Some(words) = place.command(role, python) else {
+        return connect(place);
+    };
+    let failed = |source| PluginFault::Start {
+        program: words[0].clone(),
+        source,
+    };
+    let (process, pipes) = Process::start(&words, place.environment(), listener).map_err(failed)?;
+    let wire = Wire::start(pipes.stdin, pipes.stdout).map_err(failed)?;
+    Ok((Running::Child(process), wire))
+}
+
+#[cfg(unix)]
+fn connect(place: &Place) -> Result<(Running, Wire), PluginFault> {
+    let Place::Unix(path) = place else {
+        return Err(PluginFault::NoSockets);
+    };
+    let connected = || {
+        let socket = std::os::unix::net::UnixStream::connect(path)?;
+        let wire = Wire::start(socket.try_clone()?, socket.try_clone()?)?;
+        Ok((Running::Socket(socket), wire))
+    };
+    connected().map_err(PluginFault::Connect)
+}
+
+#[cfg(not(unix))]
+fn connect(_place: &Place) -> Result<(Running, Wire), PluginFault> {
+    Err(PluginFault::NoSockets)
+}

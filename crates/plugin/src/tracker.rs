@@ -1,0 +1,118 @@
+//! Owns a tracker: a child in which the client library of Weights & Biases,
+//! `SwanLab` or `ClearML` runs, and what it is told of a command.
+//!
+//! It must not know what the figures mean.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::child::Listener;
+use crate::error::PluginError;
+use crate::place::Place;
+use crate::plugin::{Hello, Patience, Plugin, Role};
+
+/// A tracker that has logged in.
+#[derive(Debug)]
+pub struct Tracker {
+    plugin: Plugin,
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Started {
+    url: Option<String>,
+}
+
+impl Tracker {
+    /// Start a tracker and let it log in.
+    ///
+    /// # Errors
+    /// When its library is missing, or the login fails.
+    pub fn start(
+        place: &Place,
+        python: Option<&str>,
+        hello: &Hello,
+        patience: Patience,
+        listener: Listener,
+        begin: &Begin<'_>,
+    ) -> Result<Self, PluginError> {
+        let plugin = Plugin::start(place, Role::Tracker, python, hello, patience, listener)?;
+        let params = json!({
+            "settings": begin.settings,
+            "name": begin.name,
+            "output_dir": begin.output_dir,
+        });
+        let started: Started = plugin.wait(&plugin.ask("start", params)?)?;
+        Ok(Self {
+            plugin,
+            url: started.url,
+        })
+    }
+
+    /// Where people look at it.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// Figures of a run that is under way; `step` rises.
+    ///
+    /// # Errors
+    /// When the tracker could not take them.
+    pub fn metrics(
+        &self,
+        run: &str,
+        step: u64,
+        values: &Map<String, Value>,
+    ) -> Result<(), PluginError> {
+        self.tell(
+            "metrics",
+            json!({"run": run, "step": step, "values": values}),
+        )
+    }
+
+    /// Figures of a run that has ended.
+    ///
+    /// # Errors
+    /// As [`Tracker::metrics`].
+    pub fn summary(
+        &self,
+        run: &str,
+        metrics: &Value,
+        percentiles: &Value,
+    ) -> Result<(), PluginError> {
+        let params = json!({"run": run, "metrics": metrics, "percentiles": percentiles});
+        self.tell("summary", params)
+    }
+
+    /// Files to keep; their paths are absolute.
+    ///
+    /// # Errors
+    /// As [`Tracker::metrics`].
+    pub fn files(&self, paths: &[&Path]) -> Result<(), PluginError> {
+        self.tell("files", json!({"paths": paths}))
+    }
+
+    /// Wait until everything is uploaded, and end it.
+    pub fn end(&self) {
+        self.plugin.end();
+    }
+
+    fn tell(&self, call: &'static str, params: Value) -> Result<(), PluginError> {
+        let pending = self.plugin.ask(call, params)?;
+        self.plugin.wait_after::<Value>(&pending).map(drop)
+    }
+}
+
+/// What a tracker is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// Every option; secrets are masked.
+    pub settings: &'a Value,
+    /// What the experiment is to be called.
+    pub name: &'a str,
+    /// The folder of all results; absolute.
+    pub output_dir: &'a Path,
+}
