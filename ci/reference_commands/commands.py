@@ -181,4 +181,20 @@ evalscope perf --url ${openai_api_url} \\
     --api openai \\
     --dataset openqa \\
     --stream""", [("http://127.0.0.1:8000", "$SERVER")], requests=(15,), note="data set from a stub of the hub"),
+    *(Command("usage examples", f"{kind}: flags to add", f"""evalscope perf \\
+    --url "http://127.0.0.1:8000/v1/chat/completions" \\
+    --parallel 1 \\
+    --model qwen2.5 \\
+    --number 15 \\
+    --api openai \\
+    --dataset openqa \\
+    --stream \\
+    --visualizer {kind} \\
+    --name 'name_of_{kind}_log'""", [("http://127.0.0.1:8000", "$SERVER")], "added to the quick start; host and port",
+              ends=(2, f"pip install {kind}"),
+              note="needs the client library and an account: ends with what to install; `ci/trackers` runs the real ones")
+      for kind in ("wandb", "swanlab", "clearml")),
+    Command("stress test", "wandb: flags to add", """evalscope perf --url "http://127.0.0.1:8000/v1/chat/completions" --parallel 1 --model qwen2.5 --number 15 --api openai --dataset openqa --stream --wandb-api-key 'your_wandb_api_key'  --name 'name_of_wandb_and_result_db'""",
+            [("http://127.0.0.1:8000", "$SERVER")], "added to the quick start; host and port",
+            ends=(2, "pip install wandb"), note="the same"),
 ]

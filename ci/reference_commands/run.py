@@ -182,6 +182,7 @@ def places_env(places, folder):
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     # neither a hub nor an installed server is to be found: only what stands here
     keep["PATH"] = "/usr/bin:/bin"
+    keep["PYTHONPATH"] = str(ROOT / "python")
     return {**keep, "MODELSCOPE_ENDPOINT": places["$HUB"], "EVALSCOPE_CACHE": str(folder / "cache"), "NO_COLOR": "1"}
 
 

@@ -60,6 +60,10 @@ class Arguments:
     """Port of the local inference server, for the `local…` APIs."""
     attn_implementation: str | None = None
     """Attention implementation of the `local` API."""
+    trust_remote_code: bool | None = None
+    """Let the `local…` APIs run code that comes with the model."""
+    server_start_timeout: float | None = None
+    """Longest time until the `local…` APIs have loaded the model, seconds."""
     tokenizer_path: PathLike | None = None
     """Tokenizer: a folder, a file or a name on the hub. Counts tokens and makes random prompts."""
 
