@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long it may take after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_secs(1);
 /// How long the last words of a process that has ended are waited for.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 

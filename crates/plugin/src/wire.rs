@@ -236,11 +236,10 @@ impl Shared {
     fn answer(&self, line: &[u8]) -> Result<(), String> {
         let parsed: Line<'_> = serde_json::from_slice(line)
             .map_err(|error| format!("its output is no answer ({error}): {}", shown(line)))?;
-        let (id, asker) = self
-            .state()
-            .waiting
-            .pop_front()
-            .ok_or_else(|| format!("it answered without a question: {}", shown(line)))?;
+        // whoever waits stays in the queue until the answer is sound: they must
+        // not see that they are left before it is known why
+        let first = self.state().waiting.front().map(|(id, _)| *id);
+        let id = first.ok_or_else(|| format!("it answered without a question: {}", shown(line)))?;
         // a request that it could not even read has no id
         let unread = parsed.id.is_none() && parsed.error.is_some();
         if parsed.id != Some(id) && !unread {
@@ -259,8 +258,10 @@ impl Shared {
                 ));
             }
         };
-        // who asked may have gone
-        let _ = asker.send(answer);
+        if let Some((_, asker)) = self.state().waiting.pop_front() {
+            // who asked may have gone
+            let _ = asker.send(answer);
+        }
         Ok(())
     }
 }

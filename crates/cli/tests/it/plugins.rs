@@ -580,6 +580,50 @@ completion_tokens = "/count"
 }
 
 #[test]
+fn the_example_of_the_documentation_works() {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/custom-api.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let answer = |request: &Request| {
+        if request.json()["stream"] == true {
+            let last = json!({"token": {"text": "b"}, "details": {"generated_tokens": 2, "finish_reason": "length"}});
+            foreign(&format!(
+                "data:{}\n\ndata:{last}\n\n",
+                json!({"token": {"text": "a"}})
+            ))
+        } else {
+            reply(
+                "200 OK",
+                "application/json",
+                &json!([{"generated_text": "ab"}]).to_string(),
+            )
+        }
+    };
+    for stream in ["--stream", "--no-stream"] {
+        let context = Context::new();
+        context.write("mine.toml", example);
+        let server = Recorder::start(move |request, _| answer(request));
+        let url = format!("http://{}", server.address());
+        let outcome = context.perf(&[
+            "--url",
+            &url,
+            "--model",
+            "m",
+            "--api",
+            "mine.toml",
+            "--prompt",
+            "why?",
+            "--number",
+            "2",
+            stream,
+        ]);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert!(server.requests()[1].line.starts_with("POST /generate "));
+    }
+}
+
+#[test]
 fn mistakes_in_a_declaration_and_in_names_are_told() {
     let context = Context::new();
     let told = |text: &str| {

@@ -3,43 +3,43 @@
 //!
 //! It must not know how a run is carried out.
 
+mod endpoint;
+mod headers;
+mod prompts;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evalscope_core::dataset::{Canvas, PixelMode, ShareGptLanguage};
 use evalscope_core::plan::{RunPlan, Sweep, Warmup};
-use evalscope_core::protocol::dashscope::{self, Dashscope};
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::zhipu::{self, Zhipu, ZhipuKey};
-use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, MaxTokens, Opaque, OpenAi};
+use evalscope_core::protocol::zhipu::ZhipuKey;
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, OpenAi};
 use evalscope_core::record::RecordBodies;
 use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
+use evalscope_hub::Source;
+use evalscope_plugin::TrackerPlace;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use evalscope_hub::Source;
-use evalscope_plugin::TrackerPlace;
-
 use crate::args::{
-    Api, Bodies, DataSource, Dataset, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs,
-    ServerArgs, Visualizer,
+    Api, Bodies, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs, Visualizer,
 };
-use crate::choices::{ApiChoice, DatasetChoice};
+use crate::choices::ApiChoice;
 use crate::failure::hinted;
 use crate::served::{self, ServePlan};
-use crate::sources::{Pictures, PromptPlan, Set};
+use crate::sources::PromptPlan;
 use crate::trackers::TrackerPlan;
-use crate::{declared, secrets, settings};
+use crate::{declared, settings};
+
+use endpoint::{api_of, for_pictures, for_plain_prompts, is_native, url_of};
+use headers::{Headers, headers_of};
+use prompts::{hub_of, prompt_plan};
 
 /// The URL when none is given: the reference tool's.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
-/// The same without its path.
-const DEFAULT_HOST: &str = "http://127.0.0.1:8877";
-/// The same for plain prompts.
-const DEFAULT_PLAIN_URL: &str = "http://127.0.0.1:8877/v1/completions";
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
 /// Tokens of an answer when nobody says how many.
@@ -266,138 +266,6 @@ pub(crate) fn chat_template_choice(prompts: &PromptArgs) -> Option<bool> {
     }
 }
 
-/// The endpoint's URL, completed where needed, and the shape of its bodies.
-fn url_of(
-    server: &ServerArgs,
-    declaration: Option<&Declaration>,
-    chat: Option<bool>,
-    notes: &mut Vec<String>,
-) -> anyhow::Result<(Url, Endpoint)> {
-    let api = server.api.named();
-    let typed = server.url.as_ref().or(server.positional_url.as_ref());
-    if matches!(api, Some(Api::LocalSim | Api::Local | Api::LocalVllm))
-        && let Some(typed) = typed
-    {
-        notes.push(format!(
-            "`--api {}` starts its own server: the URL {} is not used",
-            server.api,
-            secrets::shown_typed_url(typed)
-        ));
-    }
-    let here = format!(
-        "http://{}:{}/v1/{}completions",
-        served::HOST,
-        server.port,
-        if chat == Some(false) { "" } else { "chat/" }
-    );
-    let text = match (api, typed) {
-        (Some(Api::Local | Api::LocalVllm), _) => &here,
-        (None, None) if declaration.is_some() => DEFAULT_HOST,
-        (Some(Api::LocalSim), _) | (Some(Api::Openai) | None, None) if chat == Some(false) => {
-            DEFAULT_PLAIN_URL
-        }
-        (Some(Api::LocalSim), _) | (Some(Api::Openai) | None, None) => DEFAULT_URL,
-        (Some(Api::Dashscope), None) => dashscope::DEFAULT_URL,
-        (Some(Api::Zhipu), None) => zhipu::DEFAULT_URL,
-        (_, Some(typed)) => typed,
-    };
-    let text = text.trim();
-    let shown = secrets::shown_typed_url(text);
-    let with_scheme = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    let mut url = Url::parse(&with_scheme)
-        .map_err(|error| anyhow::anyhow!("`--url {shown}` is not a URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        anyhow::bail!("`--url {shown}` is not an http:// or https:// URL");
-    }
-    url.set_fragment(None);
-    let path = url.path().trim_end_matches('/').to_owned();
-    if let Some(shape) = own_url(declaration, api, &mut url, notes) {
-        return Ok((url, chat.map_or(shape, endpoint)));
-    }
-    if api == Some(Api::Dashscope) && is_native(&path) {
-        if path.ends_with("/generation") {
-            url.set_path(&path);
-        } else {
-            url.set_path(dashscope::TEXT_PATH);
-            notes.push(format!(
-                "the URL was completed to {}",
-                secrets::shown_url(&url)
-            ));
-        }
-        return Ok((url, endpoint(chat.unwrap_or(true))));
-    }
-    let chat_by_path = path.ends_with("/chat/completions");
-    if chat_by_path || path.ends_with("/completions") {
-        url.set_path(&path);
-        let chat = chat.unwrap_or(chat_by_path);
-        return Ok((url, endpoint(chat)));
-    }
-    for other in [
-        "/responses",
-        "/embeddings",
-        "/rerank",
-        "/reranks",
-        "/messages",
-    ] {
-        if path.ends_with(other) {
-            return Err(hinted(
-                format!(
-                    "`--url {shown}` ends in `{other}`, which is no endpoint of `--api {}`",
-                    server.api
-                ),
-                "give a URL that ends in /chat/completions or /completions",
-            ));
-        }
-    }
-    let chat = chat.unwrap_or(true);
-    let suffix = if chat {
-        "chat/completions"
-    } else {
-        "completions"
-    };
-    let completed = if path.is_empty() && api == Some(Api::Zhipu) {
-        format!("/api/paas/v4/{suffix}")
-    } else if path.is_empty() {
-        format!("/v1/{suffix}")
-    } else {
-        format!("{path}/{suffix}")
-    };
-    url.set_path(&completed);
-    notes.push(format!(
-        "the URL was completed to {}",
-        secrets::shown_url(&url)
-    ));
-    Ok((url, endpoint(chat)))
-}
-
-/// The shape of bodies where the URL is not completed as OpenAI's: a declared
-/// API has a path of its own, and what a plugin speaks goes where it is told.
-fn own_url(
-    declaration: Option<&Declaration>,
-    api: Option<Api>,
-    url: &mut Url,
-    notes: &mut Vec<String>,
-) -> Option<Endpoint> {
-    let has_path = !matches!(url.path(), "" | "/");
-    if let Some(declaration) = declaration {
-        if !has_path && let Some(path) = &declaration.path {
-            url.set_path(path);
-            notes.push(format!(
-                "the URL was completed to {}",
-                secrets::shown_url(url)
-            ));
-        }
-        return Some(endpoint(declaration.is_chat()));
-    }
-    let path = url.path();
-    let plain = path.ends_with("/completions") && !path.ends_with("/chat/completions");
-    (api.is_none() && has_path).then(|| endpoint(!plain))
-}
-
 /// Look whether what was asked for reaches a declared API.
 fn look_at_places(
     declaration: &Declaration,
@@ -421,118 +289,6 @@ fn look_at_places(
         ));
     }
     Ok(())
-}
-
-/// Pictures go to another path of DashScope's own protocol than texts: that one
-/// is taken where the person has left it open.
-fn for_pictures(
-    server: &ServerArgs,
-    prompts: &PromptArgs,
-    url: &mut Url,
-    notes: &mut Vec<String>,
-) -> anyhow::Result<()> {
-    let pictures = prompts.prompt.is_none()
-        && [Dataset::RandomVl, Dataset::Flickr8k, Dataset::KontextBench]
-            .iter()
-            .any(|set| prompts.dataset.named() == Some(*set));
-    let is_text = url.path() == dashscope::TEXT_PATH;
-    if server.api.named() != Some(Api::Dashscope) || !pictures || !is_text {
-        return Ok(());
-    }
-    let typed = server.url.as_ref().or(server.positional_url.as_ref());
-    if typed.is_some_and(|typed| typed.contains(dashscope::TEXT_PATH)) {
-        return Err(hinted(
-            format!("{} takes no pictures", secrets::shown_url(url)),
-            format!("give a URL with the path {}", dashscope::MULTIMODAL_PATH),
-        ));
-    }
-    url.set_path(dashscope::MULTIMODAL_PATH);
-    notes.push(format!("pictures go to {}", secrets::shown_url(url)));
-    Ok(())
-}
-
-/// A path of DashScope's own protocol, or none at all; the others are those of
-/// its OpenAI-compatible one.
-fn is_native(path: &str) -> bool {
-    path.ends_with("/generation") || matches!(path, "" | "/api" | "/api/v1")
-}
-
-/// The protocol that is spoken with a URL.
-fn api_of(
-    api: &ApiChoice,
-    declaration: Option<&Declaration>,
-    url: &Url,
-    bodies: &BodyRules,
-) -> Arc<dyn protocol::Api> {
-    if let Some(declaration) = declaration {
-        return Arc::new(Declared::new(declaration.clone()));
-    }
-    let path = url.path();
-    let Some(named) = api.named() else {
-        let name = api.to_string();
-        return Arc::new(Opaque { name });
-    };
-    match named {
-        Api::Dashscope if is_native(path) => {
-            // models that can only repeat the text so far are asked to
-            let said = [Some(&bodies.extra), bodies.template.as_ref()]
-                .into_iter()
-                .flatten()
-                .find_map(|fields| {
-                    let nested = fields.get("parameters");
-                    let name = "incremental_output";
-                    fields.get(name).or_else(|| nested?.get(name))
-                });
-            Arc::new(Dashscope {
-                incremental: said.and_then(Value::as_bool).unwrap_or(true),
-                form: dashscope::Form::of_path(path),
-            })
-        }
-        Api::Zhipu => Arc::new(Zhipu),
-        Api::Openai | Api::Dashscope | Api::LocalSim | Api::Local | Api::LocalVllm => {
-            Arc::new(OpenAi)
-        }
-    }
-}
-
-/// The URL and the shape of bodies where prompts must be plain: ids, and sets
-/// that measure the speed at a length, go to `/completions`.
-fn for_plain_prompts(
-    server: &ServerArgs,
-    prompts: &PromptArgs,
-    mut url: Url,
-    shape: Endpoint,
-    notes: &mut Vec<String>,
-) -> anyhow::Result<(Url, Endpoint)> {
-    let speed = prompts.prompt.is_none()
-        && matches!(
-            prompts.dataset.named(),
-            Some(Dataset::SpeedBenchmark | Dataset::SpeedBenchmarkLong)
-        );
-    if !prompts.tokenize_prompt && !speed {
-        return Ok((url, shape));
-    }
-    let why = if speed {
-        "the data set `speed_benchmark` sends plain prompts"
-    } else {
-        "`--tokenize-prompt` sends ids"
-    };
-    if matches!(server.api.named(), Some(Api::Dashscope | Api::Zhipu)) {
-        return Err(hinted(
-            format!("{why}, which `--api {}` does not take", server.api),
-            "use `--api openai` with a URL that ends in /v1/completions",
-        ));
-    }
-    let base = url.path().strip_suffix("/chat/completions");
-    if let Some(base) = base.filter(|_| server.api.named().is_some()) {
-        let path = format!("{base}/completions");
-        url.set_path(&path);
-        notes.push(format!(
-            "{why}: requests go to {}",
-            secrets::shown_url(&url)
-        ));
-    }
-    Ok((url, Endpoint::Completions))
 }
 
 /// The tracker that was asked for, and its keys.
@@ -582,119 +338,6 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         name,
     };
     (Some(plan), secrets)
-}
-
-/// The hub of `--data-source`; where only Hugging Face's mirror is named, that
-/// is meant.
-fn hub_of(prompts: &PromptArgs) -> Option<Source> {
-    match prompts.data_source {
-        Some(DataSource::Local) => None,
-        Some(DataSource::Huggingface) => Some(Source::HuggingFace),
-        None if variable("HF_ENDPOINT").is_some_and(|value| !value.is_empty()) => {
-            Some(Source::HuggingFace)
-        }
-        Some(DataSource::Modelscope) | None => Some(Source::ModelScope),
-    }
-}
-
-fn endpoint(chat: bool) -> Endpoint {
-    if chat {
-        Endpoint::Chat
-    } else {
-        Endpoint::Completions
-    }
-}
-
-/// The headers of every request, and what was learned with them.
-#[derive(Debug)]
-struct Headers {
-    /// The URL without its user.
-    url: Url,
-    fields: Vec<(String, String)>,
-    /// Values that must not be shown.
-    secrets: Vec<String>,
-}
-
-/// Headers, with those that come from the key and from the URL's user; and the
-/// values among them that are secret.
-fn headers_of(
-    server: &ServerArgs,
-    declaration: Option<&Declaration>,
-    mut url: Url,
-) -> anyhow::Result<Headers> {
-    let key = server.api_key.as_ref().filter(|key| !key.is_empty());
-    let declared = declaration.map(|declaration| declared::headers(declaration, key));
-    let declared = declared.unwrap_or_default();
-    let mut headers: Vec<(String, String)> = Vec::new();
-    for pair in &server.headers {
-        let Some((name, value)) = pair.split_once('=') else {
-            return Err(hinted(
-                format!(
-                    "`--headers {}` is not KEY=VALUE",
-                    pair.split(':').next().unwrap_or("")
-                ),
-                "write --headers name=value other=value",
-            ));
-        };
-        headers.push((name.trim().to_owned(), value.trim().to_owned()));
-    }
-    headers.extend(declared.fields.into_iter().filter(|(name, _)| {
-        let given = server
-            .headers
-            .iter()
-            .filter_map(|pair| pair.split_once('='));
-        !given
-            .map(|(name, _)| name.trim())
-            .any(|other| other.eq_ignore_ascii_case(name))
-    }));
-    let mut secrets: Vec<String> = headers
-        .iter()
-        .filter(|(name, _)| secrets::is_secret_name(name))
-        .flat_map(|(_, value)| {
-            let bare = value
-                .split_once(' ')
-                .map(|(_, credential)| credential.to_owned());
-            [Some(value.clone()), bare]
-        })
-        .flatten()
-        .collect();
-    let mut set = |name: &str, value: String| {
-        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
-        headers.push((name.to_owned(), value));
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        use base64::Engine as _;
-        let user = format!("{}:{}", url.username(), url.password().unwrap_or_default());
-        let encoded = base64::engine::general_purpose::STANDARD.encode(user);
-        secrets.push(encoded.clone());
-        secrets.extend(url.password().map(str::to_owned));
-        set("Authorization", format!("Basic {encoded}"));
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-    }
-    if let Some(key) = key {
-        secrets.push(key.clone());
-        // a key of two parts is signed with, and its second part is the secret
-        secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
-        if server.api.named() == Some(Api::Zhipu) {
-            secrets.push(ZhipuKey::token_start());
-        }
-        if !declared.carry_key {
-            set("Authorization", format!("Bearer {key}"));
-        }
-    }
-    secrets.extend(
-        url.query_pairs()
-            .filter(|(name, _)| secrets::is_secret_name(name))
-            .map(|(_, value)| value.into_owned()),
-    );
-    // a value of a few letters would mask half of every text
-    secrets.retain(|secret| secret.len() >= 4);
-    Ok(Headers {
-        url,
-        fields: headers,
-        secrets,
-    })
 }
 
 fn body_rules(
@@ -784,119 +427,6 @@ fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
         Ok(_) => Err(hinted("`--extra-args` is no JSON object", hint)),
         Err(error) => Err(hinted(format!("`--extra-args` is not JSON: {error}"), hint)),
     }
-}
-
-/// The data set that was asked for; nothing is opened or fetched yet.
-fn prompt_plan(
-    args: &PromptArgs,
-    endpoint: Endpoint,
-    templated: bool,
-    seed: u64,
-) -> anyhow::Result<PromptPlan> {
-    let lengths = (args.min_prompt_length, args.max_prompt_length);
-    if lengths.0 > lengths.1 {
-        return Err(hinted(
-            format!(
-                "`--min-prompt-length {}` is above `--max-prompt-length {}`",
-                lengths.0, lengths.1
-            ),
-            "no prompt can be both: lower the one or raise the other",
-        ));
-    }
-    let set = match &args.prompt {
-        Some(text) => Set::Single(text_or_file("--prompt", text)?),
-        None => set_of(args, endpoint)?,
-    };
-    if matches!(set, Set::Random | Set::RandomVl(_)) && args.tokenizer_path.is_none() {
-        return Err(hinted(
-            format!(
-                "the data set `{}` needs `--tokenizer-path`: its prompts have a length in tokens",
-                set.name()
-            ),
-            "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
-        ));
-    }
-    if args.tokenize_prompt {
-        if args.tokenizer_path.is_none() {
-            return Err(hinted(
-                "`--tokenize-prompt` needs `--tokenizer-path`",
-                "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
-            ));
-        }
-        if matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench) {
-            return Err(hinted(
-                format!(
-                    "`--tokenize-prompt` sends ids, and the data set `{}` has pictures",
-                    set.name()
-                ),
-                "leave out `--tokenize-prompt`",
-            ));
-        }
-    }
-    Ok(PromptPlan {
-        path: args.dataset_path.clone(),
-        lengths,
-        prefix: args.prefix_length,
-        // a fixed set is sent as it is, whatever the URL
-        chat: templated && set.whole().is_none(),
-        as_ids: args.tokenize_prompt,
-        tokenizer: args.tokenizer_path.clone(),
-        seed,
-        set,
-    })
-}
-
-fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
-    let dataset = match &args.dataset {
-        DatasetChoice::Named(dataset) => *dataset,
-        DatasetChoice::Plugin(place) => return Ok(Set::Plugin(place.clone())),
-    };
-    let set = match dataset {
-        Dataset::Sample => Set::Sample,
-        Dataset::Openqa => Set::Openqa,
-        Dataset::Longalpaca => Set::Longalpaca,
-        Dataset::LineByLine => Set::LineByLine,
-        Dataset::ShareGptZh => Set::ShareGpt(ShareGptLanguage::Chinese),
-        Dataset::ShareGptEn => Set::ShareGpt(ShareGptLanguage::English),
-        Dataset::Flickr8k => Set::Flickr8k,
-        Dataset::KontextBench => Set::KontextBench,
-        Dataset::SpeedBenchmark => Set::SpeedBenchmark,
-        Dataset::SpeedBenchmarkLong => Set::SpeedBenchmarkLong,
-        Dataset::Random => Set::Random,
-        Dataset::RandomVl => {
-            let mode = PixelMode::parse(&args.image_format);
-            let canvas =
-                mode.and_then(|mode| Canvas::new(args.image_width, args.image_height, mode));
-            let canvas = canvas.map_err(|error| {
-                hinted(
-                    error.to_string(),
-                    "see `--image-format`, `--image-width` and `--image-height`",
-                )
-            })?;
-            Set::RandomVl(Pictures {
-                canvas,
-                each: args.image_num,
-            })
-        }
-    };
-    if dataset == Dataset::LineByLine && args.dataset_path.is_none() {
-        return Err(hinted(
-            "the data set `line_by_line` needs `--dataset-path`: a text file, one prompt a line",
-            "for a first try, `--dataset sample` needs no file",
-        ));
-    }
-    let pictures = matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench);
-    // what `--tokenize-prompt` has to do with it is said elsewhere
-    if pictures && endpoint == Endpoint::Completions && !args.tokenize_prompt {
-        return Err(hinted(
-            format!(
-                "the data set `{}` has pictures, which only chat endpoints take",
-                set.name()
-            ),
-            "give a URL that ends in /chat/completions",
-        ));
-    }
-    Ok(set)
 }
 
 fn text_or_file(flag: &str, value: &str) -> anyhow::Result<String> {

@@ -1,0 +1,101 @@
+//! Owns the headers of every request, and what in them must not be shown.
+
+use evalscope_core::protocol::declared::Declaration;
+use evalscope_core::protocol::zhipu::ZhipuKey;
+use url::Url;
+
+use crate::args::{Api, ServerArgs};
+use crate::failure::hinted;
+use crate::{declared, secrets};
+
+/// The headers of every request, and what was learned with them.
+#[derive(Debug)]
+pub(super) struct Headers {
+    /// The URL without its user.
+    pub(super) url: Url,
+    pub(super) fields: Vec<(String, String)>,
+    /// Values that must not be shown.
+    pub(super) secrets: Vec<String>,
+}
+
+/// Headers, with those that come from the key and from the URL's user; and the
+/// values among them that are secret.
+pub(super) fn headers_of(
+    server: &ServerArgs,
+    declaration: Option<&Declaration>,
+    mut url: Url,
+) -> anyhow::Result<Headers> {
+    let key = server.api_key.as_ref().filter(|key| !key.is_empty());
+    let declared = declaration.map(|declaration| declared::headers(declaration, key));
+    let declared = declared.unwrap_or_default();
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for pair in &server.headers {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(hinted(
+                format!(
+                    "`--headers {}` is not KEY=VALUE",
+                    pair.split(':').next().unwrap_or("")
+                ),
+                "write --headers name=value other=value",
+            ));
+        };
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    headers.extend(declared.fields.into_iter().filter(|(name, _)| {
+        let given = server
+            .headers
+            .iter()
+            .filter_map(|pair| pair.split_once('='));
+        !given
+            .map(|(name, _)| name.trim())
+            .any(|other| other.eq_ignore_ascii_case(name))
+    }));
+    let mut secrets: Vec<String> = headers
+        .iter()
+        .filter(|(name, _)| secrets::is_secret_name(name))
+        .flat_map(|(_, value)| {
+            let bare = value
+                .split_once(' ')
+                .map(|(_, credential)| credential.to_owned());
+            [Some(value.clone()), bare]
+        })
+        .flatten()
+        .collect();
+    let mut set = |name: &str, value: String| {
+        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        headers.push((name.to_owned(), value));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        use base64::Engine as _;
+        let user = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+        let encoded = base64::engine::general_purpose::STANDARD.encode(user);
+        secrets.push(encoded.clone());
+        secrets.extend(url.password().map(str::to_owned));
+        set("Authorization", format!("Basic {encoded}"));
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
+    if let Some(key) = key {
+        secrets.push(key.clone());
+        // a key of two parts is signed with, and its second part is the secret
+        secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
+        if server.api.named() == Some(Api::Zhipu) {
+            secrets.push(ZhipuKey::token_start());
+        }
+        if !declared.carry_key {
+            set("Authorization", format!("Bearer {key}"));
+        }
+    }
+    secrets.extend(
+        url.query_pairs()
+            .filter(|(name, _)| secrets::is_secret_name(name))
+            .map(|(_, value)| value.into_owned()),
+    );
+    // a value of a few letters would mask half of every text
+    secrets.retain(|secret| secret.len() >= 4);
+    Ok(Headers {
+        url,
+        fields: headers,
+        secrets,
+    })
+}

@@ -1,0 +1,123 @@
+//! Bodies and token counts out of plugins.
+
+use std::sync::Arc;
+
+use evalscope_core::dataset::{Item, Prompt};
+use evalscope_core::protocol::BuildBodies;
+use evalscope_core::record::{
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, Phase, PluginTokens,
+    RequestRecord, RequestTimes, Usage,
+};
+use evalscope_plugin::{PluginBodies, PluginCounts};
+
+use crate::scene::{plugin, told};
+
+fn items(n: usize) -> Vec<Item> {
+    (0..n)
+        .map(|i| Prompt::Text(format!("p{i}")).into())
+        .collect()
+}
+
+fn success() -> RequestRecord {
+    RequestRecord {
+        index: 0,
+        phase: Phase::Measured,
+        failure: None,
+        streamed: true,
+        times: RequestTimes::default(),
+        connect: ConnectCost::default(),
+        clock: ArrivalClock::User,
+        events: EventLog::default(),
+        http_status: Some(200),
+        usage: Usage::default(),
+        plugin: PluginTokens::default(),
+        asked_prompt_tokens: None,
+        counted: CountedTokens::default(),
+        finish_reason: None,
+        response_id: None,
+    }
+}
+
+/// A success with these answers.
+pub(crate) fn exchange(request: &str, responses: &[&str]) -> Exchange {
+    let mut bodies = Bodies {
+        request: request.as_bytes().to_owned(),
+        ..Bodies::default()
+    };
+    let (last, before) = responses.split_last().unwrap();
+    for text in before {
+        bodies.responses.push(text.as_bytes());
+    }
+    bodies.final_event.extend_from_slice(last.as_bytes());
+    Exchange {
+        record: success(),
+        bodies,
+    }
+}
+
+#[test]
+fn bodies_are_sent_as_they_are_returned() {
+    let mut bodies = PluginBodies::new(plugin("fine"), true);
+    let built = bodies.build(7, items(2)).unwrap();
+    assert_eq!((built[0].index, built[1].index), (7, 8));
+    let text = String::from_utf8(built[1].body.clone()).unwrap();
+    insta::assert_snapshot!(text, @r#"{"prompt": {"messages": [{"role": "user", "content": "p1"}]}, "stream": true, "max_tokens": 5}"#);
+    assert!(built[0].stream && built[0].output_asked);
+    let mut plain = PluginBodies::new(plugin("fine"), false);
+    let text = String::from_utf8(plain.build(0, items(1)).unwrap().remove(0).body).unwrap();
+    insta::assert_snapshot!(text, @r#"{"prompt": {"text": "p0"}, "stream": true, "max_tokens": 5}"#);
+}
+
+#[test]
+fn bodies_that_are_none_end_the_run() {
+    let error = |how| {
+        let mut bodies = PluginBodies::new(plugin(how), true);
+        let errors = (0..9).find_map(|n| bodies.build(n, items(1)).err());
+        told(&errors.unwrap())
+    };
+    insta::assert_snapshot!(error("wrong_length"), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `build`: it gave 0 bodies for 1 prompts");
+    insta::assert_snapshot!(error("wrong_item"), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `build`: the body of prompt 2 is no JSON object");
+    assert!(error("raises").contains("ValueError: no"));
+}
+
+#[test]
+fn tokens_are_counted_after_the_answer() {
+    let counts = PluginCounts::new(plugin("fine"));
+    let mut good = exchange("{}", &["a", "b", "c"]);
+    let mut bad = exchange("{}", &["bad"]);
+    let mut also_good = exchange("{}", &["a"]);
+    let complaint = counts
+        .count(&mut [&mut good, &mut bad, &mut also_good])
+        .unwrap();
+    assert_eq!(good.record.plugin.completion_tokens, Some(3));
+    assert_eq!(good.record.plugin.prompt_tokens, None);
+    assert_eq!(bad.record.plugin.completion_tokens, None);
+    assert_eq!(also_good.record.plugin.completion_tokens, Some(1));
+    assert_eq!(complaint.unwrap(), "KeyError: 'usage'\n  | in line 3");
+}
+
+#[test]
+fn a_plugin_that_counts_no_more_says_why() {
+    let counts = PluginCounts::new(plugin("dies"));
+    let errors = (0..9).find_map(|_| counts.count(&mut [&mut exchange("{}", &["a"])]).err());
+    assert!(told(&errors.unwrap()).contains("failed in `parse`: it ended"));
+}
+
+#[test]
+fn bodies_and_counts_are_asked_for_side_by_side() {
+    let plugin = plugin("fine");
+    let mut bodies = PluginBodies::new(Arc::clone(&plugin), true);
+    let counts = PluginCounts::new(plugin);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..200 {
+                assert_eq!(bodies.build(n, items(32)).unwrap().len(), 32);
+            }
+        });
+        for _ in 0..200 {
+            let mut one = exchange("{}", &["a", "b"]);
+            counts.count(&mut [&mut one]).unwrap();
+            assert_eq!(one.record.plugin.completion_tokens, Some(2));
+        }
+    });
+}

@@ -1,0 +1,103 @@
+//! Prompts out of plugins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evalscope_core::dataset::PromptSource;
+use evalscope_plugin::{Patience, PluginDataset};
+
+use crate::scene::{dataset, end_of, number, patience, plugin, started, told};
+
+fn numbers(source: &mut PluginDataset, n: usize) -> Vec<u64> {
+    (0..n)
+        .map_while(|_| source.next().unwrap())
+        .map(|item| number(&item))
+        .collect()
+}
+
+#[test]
+fn prompts_come_in_order_to_the_end_and_again() {
+    let mut source = dataset("fine 100");
+    let all: Vec<u64> = (0..100).collect();
+    assert_eq!(numbers(&mut source, 1000), all);
+    assert!(source.next().unwrap().is_none());
+    source.rewind().unwrap();
+    assert_eq!(numbers(&mut source, 5), all[..5]);
+    // in the middle, with a batch on its way
+    source.rewind().unwrap();
+    assert_eq!(numbers(&mut source, 1000), all);
+}
+
+#[test]
+fn a_plugin_serves_one_run_after_another() {
+    let plugin = plugin("fine 100");
+    let mut first = PluginDataset::new(Arc::clone(&plugin), false);
+    assert_eq!(numbers(&mut first, 10).len(), 10);
+    drop(first);
+    let mut second = PluginDataset::new(plugin, true);
+    assert_eq!(numbers(&mut second, 3), [0, 1, 2]);
+}
+
+#[test]
+fn an_empty_data_set_is_no_error() {
+    assert!(dataset("fine 0").next().unwrap().is_none());
+}
+
+#[test]
+fn what_is_no_answer_names_plugin_call_and_line() {
+    insta::assert_snapshot!(end_of(dataset("rubbish")), @"the plugin `exec:python3 -u standin.py rubbish` failed in `next`: its output is no answer (expected value at line 1 column 1): Loading weights: 100%");
+    insta::assert_snapshot!(end_of(dataset("wrong_id")), @r#"the plugin `exec:python3 -u standin.py wrong_id` failed in `next`: it answered out of turn, not to id 4: {"id":77,"result":{}}"#);
+    insta::assert_snapshot!(end_of(dataset("neither")), @r#"the plugin `exec:python3 -u standin.py neither` failed in `next`: its answer has neither `result` nor `error`: {"id": 4}"#);
+    insta::assert_snapshot!(end_of(dataset("wrong_types")), @r#"the plugin `exec:python3 -u standin.py wrong_types` failed in `next`: its result is not what `next` gives (invalid type: integer `5`, expected a sequence at line 1 column 11): {"items": 5, "bodies": "x", "counts": null}"#);
+    insta::assert_snapshot!(end_of(dataset("wrong_length")), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `next`: it gave 0 items where 1 to 4 were asked for");
+    insta::assert_snapshot!(end_of(dataset("wrong_item")), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `next`: an item has not exactly one of `text`, `messages`, `body`, `token_ids`");
+    insta::assert_snapshot!(end_of(dataset("long_line")), @"the plugin `exec:python3 -u standin.py long_line` failed in `next`: its answer is longer than 64 MiB");
+}
+
+#[test]
+fn what_a_plugin_raises_comes_with_its_traceback() {
+    insta::assert_snapshot!(end_of(dataset("raises")), @r"
+    the plugin `exec:python3 -u standin.py raises` failed in `next`: build raised ValueError: no
+      | Traceback:
+      |   File x
+      | ValueError: no
+    ");
+}
+
+#[test]
+fn a_plugin_that_dies_leaves_its_last_words() {
+    insta::assert_snapshot!(end_of(dataset("dies")), @r"
+    the plugin `exec:python3 -u standin.py dies` failed in `next`: it ended before it answered (exit status: 7)
+      the last lines of its stderr:
+      | Killed by nobody
+    ");
+}
+
+#[test]
+fn a_plugin_that_hangs_is_given_up() {
+    let patience = Patience {
+        call: Duration::from_secs(1),
+        ..patience()
+    };
+    let plugin = Arc::new(started("hangs", patience).0.unwrap());
+    insta::assert_snapshot!(end_of(PluginDataset::new(Arc::clone(&plugin), false)), @r"
+    the plugin `exec:python3 -u standin.py hangs` failed in `next`: no answer within 1 s
+      the last lines of its stderr:
+      | thinking
+    ");
+    // and is not asked again
+    let mut again = PluginDataset::new(plugin, true);
+    let error = told(&again.next().unwrap_err());
+    assert!(error.contains("failed in `rewind`: no answer"), "{error}");
+}
+
+#[test]
+fn who_is_stopped_does_not_wait() {
+    let patience = Patience {
+        call: Duration::from_hours(1),
+        stopped: Arc::new(|| true),
+        ..patience()
+    };
+    let error = started("hangs_in_hello", patience).0.unwrap_err();
+    assert!(told(&error).ends_with("the command was stopped before it answered"));
+}
