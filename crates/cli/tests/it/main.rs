@@ -35,5 +35,6 @@ mod supervise;
 mod tables;
 mod tls;
 mod tokenizer;
+mod trackers;
 mod wire;
 mod wrong_inputs;
