@@ -358,7 +358,8 @@ pub(crate) struct PromptArgs {
     pub(crate) repeat_prompts: bool,
 
     /// Pictures of each prompt of `random_vl`.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1",
+          value_parser = clap::value_parser!(u32).range(..=1024))]
     pub(crate) image_num: u32,
 
     /// Width of the pictures of `random_vl`, pixels.

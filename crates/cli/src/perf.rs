@@ -46,6 +46,10 @@ use crate::trackers::Following;
 use crate::{caller, console, secrets};
 use url::Url;
 
+/// How long what is prepared may go on after a stop: files and templates of
+/// others can hold it for ever.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// Redirects that the test request follows.
 const MAX_REDIRECTS: usize = 5;
 
@@ -54,18 +58,17 @@ const MAX_REDIRECTS: usize = 5;
 const SINK_CAPACITY: usize = 256;
 
 pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
-    let mut resolved = resolve::resolve(args)?;
+    let resolved = resolve::resolve(args)?;
     let control = RunControl::default();
     listen_for_signals(control.clone())?;
     if let Some(plan) = &resolved.served {
         plan.check_port()?;
     }
     let voice = Voice::default();
-    let prepared = prepare(&mut resolved, &control, &voice);
-    if control.stop.is_cancelled() {
+    let Some((mut resolved, prepared)) = prepare_apart(resolved, &control, &voice)? else {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
-    }
+    };
     let (prompts, api_plugin) = prepared?;
 
     let simulator = start_simulator(&mut resolved, prompts.tokenizer.as_deref())?;
@@ -104,6 +107,46 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let code = invocation.sweep()?;
     drop((simulator, served));
     Ok(code)
+}
+
+/// What the preparation makes, with the settings it was made from.
+type PreparedApart = (Resolved, anyhow::Result<(Prompts, Option<Arc<Plugin>>)>);
+
+/// [`prepare`] on a thread of its own, which is left behind when the person has
+/// stopped it and it does not end: nothing has been measured yet. `None`: stopped.
+fn prepare_apart(
+    mut resolved: Resolved,
+    control: &RunControl,
+    voice: &Voice,
+) -> anyhow::Result<Option<PreparedApart>> {
+    let (done, ready) = std::sync::mpsc::sync_channel(1);
+    let (own, said) = (control.clone(), voice.clone());
+    std::thread::Builder::new()
+        .name("evalscope-prepare".to_owned())
+        .spawn(move || {
+            let prepared = prepare(&mut resolved, &own, &said);
+            // nobody waits any more: the command was stopped
+            let _ = done.send((resolved, prepared));
+        })
+        .context("cannot start the thread that prepares prompts")?;
+    let clock = RunClock::start();
+    let mut stopped = None;
+    loop {
+        match ready.recv_timeout(Duration::from_millis(20)) {
+            Ok(_) if control.stop.is_cancelled() => return Ok(None),
+            Ok(prepared) => return Ok(Some(prepared)),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(error) => {
+                return Err(anyhow::Error::new(error).context("the preparation fell over"));
+            }
+        }
+        if control.stop.is_cancelled() {
+            let since = *stopped.get_or_insert_with(|| clock.now());
+            if control.abort.is_cancelled() || clock.now().since(since) >= STOP_GRACE {
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// Start plugins, fetch and load what the data set needs, and look at its first

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_core::record::Exchange;
+use evalscope_core::record::{Exchange, masked};
 use evalscope_plugin::{
     Begin, Hello, Patience, Place, PluginError, PluginFault, Tracker, TrackerPlace,
 };
@@ -39,6 +39,8 @@ pub(crate) struct TrackerPlan {
     pub(crate) python: Option<String>,
     /// What the experiment is called.
     pub(crate) name: String,
+    /// Keys that a library may repeat and nobody may see.
+    pub(crate) secrets: Vec<String>,
 }
 
 /// A tracker that follows a command.
@@ -88,8 +90,8 @@ impl TrackerPlan {
             stopped: std::sync::Arc::new(move || stop.is_cancelled()),
             aborted: std::sync::Arc::new(move || abort.is_cancelled()),
         };
-        let said = log.clone();
-        let listener = Box::new(move |line: &str| said.info(line));
+        let (said, hidden) = (log.clone(), self.secrets.clone());
+        let listener = Box::new(move |line: &str| said.info(&masked(line, &hidden)));
         let folder = std::path::absolute(folder).context("the folder of results has no path")?;
         let begin = Begin {
             settings,
@@ -99,15 +101,15 @@ impl TrackerPlan {
         let place = Place::Tracker(self.place.clone());
         let python = self.python.as_deref();
         let tracker = Tracker::start(&place, python, &hello, patience, listener, &begin)
-            .map_err(|error| refused(kind, &error))?;
+            .map_err(|error| refused(kind, &error, &self.secrets))?;
         if let Some(url) = tracker.url() {
             log.info(&format!("follow it at {url}"));
         }
         let (words, heard) = sync_channel(WAITING);
-        let (log, kind) = (log.clone(), kind.clone());
+        let (log, kind, hidden) = (log.clone(), kind.clone(), self.secrets.clone());
         let thread = std::thread::Builder::new()
             .name("evalscope-tracker".to_owned())
-            .spawn(move || tell(&tracker, &heard, &kind, &log))
+            .spawn(move || tell(&tracker, &heard, &kind, &hidden, &log))
             .context("cannot start the thread of the tracker")?;
         Ok(Following {
             words: Some(words),
@@ -174,7 +176,7 @@ impl Drop for Following {
 }
 
 /// Pass on what is said, until there is nothing more.
-fn tell(tracker: &Tracker, words: &Receiver<Word>, kind: &str, log: &Log) {
+fn tell(tracker: &Tracker, words: &Receiver<Word>, kind: &str, hidden: &[String], log: &Log) {
     let mut failed = false;
     for word in words {
         if failed {
@@ -194,6 +196,7 @@ fn tell(tracker: &Tracker, words: &Receiver<Word>, kind: &str, log: &Log) {
         };
         if let Err(error) = told {
             failed = true;
+            let error = masked(&error.to_string(), hidden);
             log.warn(&format!(
                 "{kind} is told nothing more, the measurement goes on: {error}"
             ));
@@ -228,7 +231,8 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn refused(kind: &str, error: &PluginError) -> anyhow::Error {
+fn refused(kind: &str, error: &PluginError, hidden: &[String]) -> anyhow::Error {
+    let text = masked(&error.to_string(), hidden);
     let missing = match &error.fault {
         PluginFault::Start { .. } | PluginFault::Ended(_) => true,
         PluginFault::Raised { message, .. } => message.contains("No module named evalscope"),
@@ -236,13 +240,13 @@ fn refused(kind: &str, error: &PluginError) -> anyhow::Error {
     };
     if missing {
         hinted(
-            error.to_string(),
+            text,
             "trackers need Python with the package `evalscope`: `pip install .` in its source; \
              EVALSCOPE_PYTHON names an interpreter",
         )
     } else {
         hinted(
-            error.to_string(),
+            text,
             format!("mend it, or leave out `--visualizer {kind}`: no load was sent"),
         )
     }

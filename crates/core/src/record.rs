@@ -190,6 +190,9 @@ pub struct ConnectCost {
     pub tls_ns: u64,
 }
 
+/// No prompt and no answer has more tokens: a count above this is none.
+pub const MOST_TOKENS: u64 = 1_000_000_000_000;
+
 /// Token counts as the server told them; `None`: it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use evalscope_core::dataset::{Item, Prompt};
 use evalscope_core::protocol::{BodyError, BuildBodies, PreparedRequest};
-use evalscope_core::record::{Exchange, PluginTokens};
+use evalscope_core::record::{Exchange, MOST_TOKENS, PluginTokens};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -224,8 +224,8 @@ impl PluginCounts {
                 continue;
             }
             exchange.record.plugin = PluginTokens {
-                prompt_tokens: count.prompt_tokens,
-                completion_tokens: count.completion_tokens,
+                prompt_tokens: count.prompt_tokens.filter(|n| *n <= MOST_TOKENS),
+                completion_tokens: count.completion_tokens.filter(|n| *n <= MOST_TOKENS),
             };
         }
         Ok(())

@@ -93,7 +93,8 @@ impl fmt::Debug for Patience {
 pub struct Plugin {
     /// As it was given on the command line.
     given: String,
-    role: Role,
+    /// A tracker that has logged in: it may have much to upload at its end.
+    pub(crate) uploads: std::sync::atomic::AtomicBool,
     /// As it calls itself.
     name: String,
     patience: Patience,
@@ -147,7 +148,7 @@ impl Plugin {
         let mut plugin = Self {
             name: String::new(),
             given,
-            role,
+            uploads: false.into(),
             patience,
             wire,
             running: Mutex::new(running),
@@ -291,7 +292,7 @@ impl Plugin {
             && let Ok(expected) = self.wire.ask("bye", json!({}))
             && let Err(NoAnswer::TimedOut) = self.wire.wait(&expected, self.bye(), &|| {
                 // two Ctrl-C: nobody waits for an upload
-                self.role == Role::Tracker && (self.patience.aborted)()
+                self.uploads() && (self.patience.aborted)()
             })
             && let Running::Child(process) = &mut *self.running()
         {
@@ -312,10 +313,11 @@ impl Plugin {
 
 impl Plugin {
     fn bye(&self) -> Duration {
-        match self.role {
-            Role::Tracker => TRACKER_BYE,
-            Role::Dataset | Role::Api => BYE,
-        }
+        if self.uploads() { TRACKER_BYE } else { BYE }
+    }
+
+    fn uploads(&self) -> bool {
+        self.uploads.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 

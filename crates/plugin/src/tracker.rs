@@ -45,6 +45,9 @@ impl Tracker {
             "output_dir": begin.output_dir,
         });
         let started: Started = plugin.wait(&plugin.ask("start", params)?)?;
+        plugin
+            .uploads
+            .store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(Self {
             plugin,
             url: started.url,

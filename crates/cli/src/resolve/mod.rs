@@ -313,9 +313,11 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         Some(((*variable).to_owned(), key.clone()))
     });
     let environment: Vec<(String, String)> = given.collect();
-    let secrets = environment
+    let of_child = keys.iter().filter_map(|(_, name, _)| variable(name));
+    let secrets: Vec<String> = environment
         .iter()
         .map(|(_, key)| key.clone())
+        .chain(of_child)
         // `local` stands for no key at all
         .filter(|key| key.len() > 8)
         .collect();
@@ -336,6 +338,7 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         host: output.swanlab_host.clone(),
         python: variable("EVALSCOPE_PYTHON"),
         name,
+        secrets: secrets.clone(),
     };
     (Some(plan), secrets)
 }

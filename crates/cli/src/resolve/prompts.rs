@@ -11,6 +11,9 @@ use crate::sources::{Pictures, PromptPlan, Set};
 
 use super::{text_or_file, variable};
 
+/// Most tokens of a random prompt, and of a prefix: 16 Mi.
+const LONGEST_RANDOM: u64 = 1 << 24;
+
 /// The data set that was asked for; nothing is opened or fetched yet.
 pub(super) fn prompt_plan(
     args: &PromptArgs,
@@ -40,6 +43,22 @@ pub(super) fn prompt_plan(
             ),
             "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
         ));
+    }
+    if matches!(set, Set::Random | Set::RandomVl(_)) {
+        let longest = [
+            ("--max-prompt-length", lengths.1 as u64),
+            ("--prefix-length", args.prefix_length),
+        ];
+        for (flag, tokens) in longest {
+            if tokens > LONGEST_RANDOM {
+                return Err(hinted(
+                    format!(
+                        "`{flag} {tokens}` is more than random prompts may have: {LONGEST_RANDOM} tokens"
+                    ),
+                    "no model reads as much",
+                ));
+            }
+        }
     }
     if args.tokenize_prompt {
         if args.tokenizer_path.is_none() {

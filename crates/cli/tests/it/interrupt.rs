@@ -182,3 +182,25 @@ fn a_sweep_ends_with_the_run_that_was_interrupted() {
     assert_eq!(runs[0]["state"], "finished");
     assert_eq!(runs[0]["counts"]["succeeded"], 3);
 }
+
+#[test]
+fn a_file_that_never_comes_does_not_hold_the_command() {
+    let context = Context::new();
+    let pipe = context.path().join("prompts");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let running = context.start(&[
+        "perf",
+        "--api",
+        "local_sim",
+        "--dataset",
+        "line_by_line",
+        "--dataset-path",
+        "prompts",
+    ]);
+    // opens when the command has opened its end, and then says nothing
+    let _silent = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    running.signal(Signal::SIGINT);
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(130), "{outcome:#?}");
+    assert!(outcome.stderr.contains("stopped before any load was sent"));
+}

@@ -208,10 +208,8 @@ pub fn run(
             "evalscope-feed",
             "the thread that builds bodies",
             move || {
+                // what was prepared before an error is still sent
                 let result = feed_jobs(source, feeding, &feed_stop, &clock);
-                if result.error.is_some() {
-                    feed_stop.cancel();
-                }
                 *fed.lock().expect("the feeding thread alone holds it") = Some(result);
             },
         )?;
@@ -444,15 +442,9 @@ fn feed_jobs(
         let mut index = 0;
         while index < n && !stop.is_cancelled() && error.is_none() {
             let left = usize::try_from(n - index).unwrap_or(usize::MAX);
-            let requests = match feed.next_requests(index, batch.min(left)) {
-                Ok(requests) => requests,
-                // who is asked to stop need not say why there is no more
-                Err(_) if stop.is_cancelled() => break,
-                Err(reason) => {
-                    error = Some(reason);
-                    break;
-                }
-            };
+            let (requests, failed) = feed.next_requests(index, batch.min(left));
+            // who is asked to stop need not say why there is no more
+            error = failed.filter(|_| !stop.is_cancelled());
             index += requests.len() as u64;
             batch = feed.bodies.batch().clamp(1, 2 * batch);
             if !hand_over(requests, &ready, &gate) {
@@ -471,11 +463,23 @@ fn feed_jobs(
 }
 
 impl Feed {
-    /// The next `n` requests.
-    fn next_requests(&mut self, first: u64, n: usize) -> Result<Vec<PreparedRequest>, FeedError> {
-        let items = (0..n).map(|_| self.prompts.next_item());
-        let items = items.collect::<Result<Vec<_>, _>>()?;
-        Ok(self.bodies.build(first, items)?)
+    /// The next `n` requests; fewer, and why, where something fails.
+    fn next_requests(&mut self, first: u64, n: usize) -> (Vec<PreparedRequest>, Option<FeedError>) {
+        let mut items = Vec::with_capacity(n);
+        let mut failed = None;
+        while items.len() < n && failed.is_none() {
+            match self.prompts.next_item() {
+                Ok(item) => items.push(item),
+                Err(error) => failed = Some(error.into()),
+            }
+        }
+        if items.is_empty() {
+            return (Vec::new(), failed);
+        }
+        match self.bodies.build(first, items) {
+            Ok(requests) => (requests, failed),
+            Err(error) => (Vec::new(), failed.or(Some(error.into()))),
+        }
     }
 }
 

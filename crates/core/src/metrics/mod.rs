@@ -404,10 +404,10 @@ impl RunTotals {
         self.succeeded += 1;
         self.streamed += u64::from(record.streamed);
         let (output, source) = record.output_tokens();
-        self.output_tokens += output.unwrap_or(0);
+        self.output_tokens = self.output_tokens.saturating_add(output.unwrap_or(0));
         *self.token_sources.entry(source.as_str()).or_insert(0) += 1;
         if let Some(prompt) = record.prompt_tokens().0 {
-            self.input_tokens += prompt;
+            self.input_tokens = self.input_tokens.saturating_add(prompt);
             self.input_known += 1;
         }
         self.prompt_lengths
@@ -417,11 +417,14 @@ impl RunTotals {
             record.told_output_tokens(),
         );
         if let Some(cached) = record.usage.cached_tokens {
-            *self.cached_tokens.get_or_insert(0) += cached;
-            self.cached_of_tokens += record.prompt_tokens().0.unwrap_or(0);
+            let sum = self.cached_tokens.get_or_insert(0);
+            *sum = sum.saturating_add(cached);
+            let of = record.prompt_tokens().0.unwrap_or(0);
+            self.cached_of_tokens = self.cached_of_tokens.saturating_add(of);
         }
         if let Some(reasoning) = record.usage.reasoning_tokens {
-            *self.reasoning_tokens.get_or_insert(0) += reasoning;
+            let sum = self.reasoning_tokens.get_or_insert(0);
+            *sum = sum.saturating_add(reasoning);
         }
         let reason = record.finish_reason.as_deref().unwrap_or("none");
         match self.finish_reasons.get_mut(reason) {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::openai::{clip, error_text};
 use super::text::push;
 use super::{AnswerReader, AnswerState, AnswerText, Api, ChoiceText, EventMeaning};
-use crate::record::{Failure, FailureKind, Usage};
+use crate::record::{Failure, FailureKind, MOST_TOKENS, Usage};
 
 /// Where text generation is, in Beijing.
 pub const DEFAULT_URL: &str =
@@ -531,10 +531,11 @@ fn count_of(raw: &RawValue) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "checked to be a whole number that fits"
     )]
-    raw.get().parse().ok().or_else(|| {
+    let count = raw.get().parse().ok().or_else(|| {
         let n: f64 = raw.get().parse().ok()?;
         (n >= 0.0 && n.fract() == 0.0 && n < 1e15).then_some(n as u64)
-    })
+    });
+    count.filter(|count| *count <= MOST_TOKENS)
 }
 
 /// Why generation ended; while it has not, servers say `"null"`, null or nothing.

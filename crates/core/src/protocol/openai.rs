@@ -11,7 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{AnswerReader, AnswerState, AnswerText, Api, EventMeaning};
-use crate::record::{Failure, FailureKind};
+use crate::record::{Failure, FailureKind, MOST_TOKENS};
 
 /// Longest message of a failure, in characters.
 const MESSAGE_CHARS: usize = 300;
@@ -271,10 +271,11 @@ pub(super) fn count_of(value: &serde_json::Value) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "checked to be a whole number that fits"
     )]
-    value.as_u64().or_else(|| {
+    let count = value.as_u64().or_else(|| {
         let n = value.as_f64()?;
         (n >= 0.0 && n.fract() == 0.0 && n < 1e15).then_some(n as u64)
-    })
+    });
+    count.filter(|count| *count <= MOST_TOKENS)
 }
 
 /// A visitor method that takes a scalar and gives a fixed value.
@@ -755,6 +756,21 @@ mod tests {
         assert_eq!(reader.event(b"", b" [DONE] "), None);
         assert_eq!(reader.event(b"", b"{broken"), None);
         assert_eq!(reader.state.failure, None);
+    }
+
+    #[test]
+    fn a_count_beyond_all_reason_is_none() {
+        for (count, want) in [
+            ("1000000000000", Some(1_000_000_000_000)),
+            ("1000000000001", None),
+            ("18446744073709551615", None),
+        ] {
+            let mut reader = OpenAiReader::default();
+            reader.whole(
+                format!(r#"{{"choices":[],"usage":{{"completion_tokens":{count}}}}}"#).as_bytes(),
+            );
+            assert_eq!(reader.take().usage.completion_tokens, want, "{count}");
+        }
     }
 
     #[test]
