@@ -328,3 +328,25 @@ fn pictures_count_by_their_squares_where_the_server_tells_nothing() {
         assert_eq!(counted, [30 + squares; 2]);
     }
 }
+
+#[test]
+fn what_stands_before_a_bad_line_is_sent() {
+    let context = Context::new();
+    context.write("lines", "a\nb\nc\nd\n[1,2]\n");
+    let outcome = context.perf(&[
+        "--api",
+        "local_sim",
+        "--dataset",
+        "line_by_line",
+        "--dataset-path",
+        "lines",
+        "--number",
+        "20",
+        "--max-tokens",
+        "2",
+    ]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(outcome.stderr.contains("lines, line 5"), "{outcome:#?}");
+    let counts = &context.result()["runs"][0]["counts"];
+    assert_eq!(counts["succeeded"], 4, "{counts}");
+}
