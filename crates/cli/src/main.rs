@@ -19,6 +19,7 @@ mod resolve;
 mod secrets;
 mod served;
 mod settings;
+mod signals;
 mod sim;
 mod simulator;
 mod sources;

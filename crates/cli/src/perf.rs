@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -43,7 +43,7 @@ use crate::simulator::Simulator;
 use crate::sources::{Prompts, Set};
 use crate::taps::{Counting, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
-use crate::{caller, console, secrets};
+use crate::{console, secrets, signals};
 use url::Url;
 
 /// How long what is prepared may go on after a stop: files and templates of
@@ -60,7 +60,7 @@ const SINK_CAPACITY: usize = 256;
 pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let resolved = resolve::resolve(args)?;
     let control = RunControl::default();
-    listen_for_signals(control.clone())?;
+    signals::listen(control.clone())?;
     if let Some(plan) = &resolved.served {
         plan.check_port()?;
     }
@@ -721,85 +721,4 @@ fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
         std::thread::park_timeout(Duration::from_millis(20));
     }
     !control.stop.is_cancelled()
-}
-
-/// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
-/// the second gives them up.
-fn listen_for_signals(control: RunControl) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot listen for signals")?;
-    let orphaned = control.clone();
-    let ready = Arc::new(AtomicBool::new(false));
-    let heard = Arc::clone(&ready);
-    let listener = async move {
-        let mut signals = Signals::listen();
-        heard.store(true, Ordering::Release);
-        signals.next().await;
-        console::err(&format!(
-            "stopping: nothing more is sent; requests in flight have {} s to end (again to stop now)",
-            engine::DRAIN_GRACE.as_secs()
-        ));
-        control.stop.cancel();
-        signals.next().await;
-        console::err("stopping now");
-        control.abort.cancel();
-    };
-    std::thread::Builder::new()
-        .name("evalscope-signals".to_owned())
-        .spawn(move || runtime.block_on(listener))
-        .context("cannot listen for signals")?;
-    while !ready.load(Ordering::Acquire) {
-        std::thread::yield_now();
-    }
-    caller::follow(move || orphaned.stop.cancel())
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: Option<tokio::signal::unix::Signal>,
-    terminate: Option<tokio::signal::unix::Signal>,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self {
-            interrupt: signal(SignalKind::interrupt()).ok(),
-            terminate: signal(SignalKind::terminate()).ok(),
-        }
-    }
-
-    async fn next(&mut self) {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            match signal {
-                Some(signal) => {
-                    signal.recv().await;
-                }
-                None => std::future::pending().await,
-            }
-        }
-        tokio::select! {
-            () = one(&mut self.interrupt) => {}
-            () = one(&mut self.terminate) => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
