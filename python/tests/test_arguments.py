@@ -44,9 +44,6 @@ def test_a_dict_becomes_flags() -> None:
     )
     assert arguments.to_argv() == [
         "--url=http://127.0.0.1:8000/v1/chat/completions",
-        "--headers",
-        "X-Team=a b",
-        "X-Id=1",
         "--parallel",
         "1",
         "10",
@@ -118,13 +115,24 @@ def test_keys_are_neither_shown_nor_on_the_command_line() -> None:
         assert "'max_tokens': 5" in shown
     argv = " ".join(arguments.to_argv())
     assert "--visualizer=wandb" in argv
-    for secret in ("sk-api", "sk-wandb", "sk-swanlab"):
+    for secret in ("sk-api", "sk-wandb", "sk-swanlab", "sk-header"):
         assert secret not in argv
     assert arguments.to_environment() == {
         "EVALSCOPE_API_KEY": "sk-api",
+        "EVALSCOPE_HEADERS": "Authorization=Bearer sk-header\nX-Team=blue",
         "WANDB_API_KEY": "sk-wandb",
         "SWANLAB_API_KEY": "sk-swanlab",
     }
+
+
+def test_headers_go_a_line_each() -> None:
+    headers = {"X-Team": "a b", "X-Id": "1"}
+    assert Arguments(headers=headers).to_environment() == {
+        "EVALSCOPE_HEADERS": "X-Team=a b\nX-Id=1"
+    }
+    assert Arguments(headers={}).to_environment() == {}
+    with pytest.raises(EvalscopeError, match="the header 'X-Id' has a character"):
+        Arguments(headers={"X-Id": "1\nX-Admin=1"}).to_environment()
 
 
 def test_a_key_implies_its_tracker_unless_one_is_named() -> None:

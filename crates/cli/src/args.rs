@@ -230,7 +230,8 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
 
-    /// Further headers of every request.
+    /// Further headers of every request; those that `ps` must not show in `EVALSCOPE_HEADERS` of the
+    /// environment, one in each line.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., action = ArgAction::Set)]
     pub(crate) headers: Vec<String>,
 

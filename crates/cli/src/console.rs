@@ -1,6 +1,8 @@
 //! Owns writing to the terminal: data to stdout, everything else to stderr.
 //! No other module of the workspace prints.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,9 +30,27 @@ pub(crate) fn out_failed() -> bool {
     OUT_FAILED.load(Ordering::Relaxed)
 }
 
-/// Write a message.
+/// Write a message. It may hold words of a server or of a plugin: see [`tame`].
 pub(crate) fn err(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", tame(text));
+}
+
+/// A text that does nothing to a terminal but fill lines: other control characters
+/// (ECMA-48, C0 and C1) are shown as `\u{1b}`.
+pub(crate) fn tame(text: &str) -> Cow<'_, str> {
+    let wild = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(wild) {
+        return text.into();
+    }
+    let mut tamed = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if wild(c) {
+            let _ = write!(tamed, "{}", c.escape_unicode());
+        } else {
+            tamed.push(c);
+        }
+    }
+    tamed.into()
 }
 
 /// What the tables on stdout are made for. `NO_COLOR` (no-color.org) and a
@@ -56,5 +76,19 @@ pub(crate) fn screen() -> Screen {
         } else {
             Ink::Plain
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stay_and_escapes_are_shown() {
+        assert_eq!(tame("two\nlines\tand ü"), "two\nlines\tand ü");
+        assert_eq!(
+            tame("\u{1b}[2Jgone\r\u{9b}31m\u{7}\0"),
+            "\\u{1b}[2Jgone\\u{d}\\u{9b}31m\\u{7}\\u{0}"
+        );
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) => error,
     };
     let text = render(&error);
+    let text = console::tame(&text);
     console::err(&text);
     caller::tell_error(&text);
     if error.is::<Unfinished>() {

@@ -73,9 +73,10 @@ impl Log {
     }
 
     fn write(&self, line: &str) {
+        // the file is read in terminals
         if let Ok(mut file) = self.file.lock() {
             // a full disk is found by the database, which matters more
-            let _ = writeln!(file, "{line}");
+            let _ = writeln!(file, "{}", console::tame(line));
         }
     }
 }

@@ -33,15 +33,35 @@ pub(crate) struct WireItem {
 }
 
 impl WireItem {
-    fn into_item(self) -> Option<Item> {
+    /// # Errors
+    /// What is wrong with it, to be said of the plugin: a server would refuse each
+    /// such request in words of its own.
+    fn into_item(self) -> Result<Item, &'static str> {
         let prompt = match (self.text, self.messages, self.body, self.token_ids) {
             (Some(text), None, None, None) => Prompt::Text(text),
-            (None, Some(messages), None, None) => Prompt::Messages(messages),
+            (None, Some(messages), None, None) => {
+                if messages.is_empty() {
+                    return Err("an item has `messages` without a message");
+                }
+                if !messages.iter().all(Value::is_object) {
+                    return Err("an item has a message that is not an object");
+                }
+                Prompt::Messages(messages)
+            }
             (None, None, Some(body), None) => Prompt::Body(body),
-            (None, None, None, Some(ids)) => Prompt::TokenIds(ids),
-            _ => return None,
+            (None, None, None, Some(ids)) => {
+                if ids.is_empty() {
+                    return Err("an item has `token_ids` without an id");
+                }
+                Prompt::TokenIds(ids)
+            }
+            _ => {
+                return Err(
+                    "an item has not exactly one of `text`, `messages`, `body`, `token_ids`",
+                );
+            }
         };
-        Some(Item {
+        Ok(Item {
             prompt,
             asked_tokens: self.asked_tokens,
         })
@@ -112,10 +132,8 @@ impl PluginDataset {
             self.ahead = Some(self.ask()?);
         }
         for item in items {
-            let item = item.into_item().ok_or_else(|| {
-                let text = "an item has not exactly one of `text`, `messages`, `body`, `token_ids`";
-                self.plugin.rubbish("next", text.to_owned())
-            })?;
+            let item = item.into_item();
+            let item = item.map_err(|fault| self.plugin.rubbish("next", fault.to_owned()))?;
             self.items.push_back(item);
         }
         Ok(())

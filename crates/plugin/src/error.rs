@@ -73,7 +73,14 @@ impl fmt::Display for PluginError {
             fault,
             stderr,
         } = self;
-        write!(f, "the plugin `{plugin}` failed in `{call}`: {fault}")?;
+        let fault_text = fault.to_string();
+        let mut lines = fault_text.lines();
+        let first = lines.next().unwrap_or_default();
+        write!(f, "the plugin `{plugin}` failed in `{call}`: {first}")?;
+        // further lines are its own words, and must not look like ours
+        for line in lines {
+            write!(f, "\n  | {line}")?;
+        }
         if let PluginFault::Raised { traceback, .. } = fault {
             if let Some(traceback) = traceback {
                 for line in traceback.trim_end().lines() {

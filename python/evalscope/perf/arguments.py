@@ -42,8 +42,8 @@ class Arguments:
     api_key: str | None = None
     """Key, sent as `Authorization: Bearer`. It reaches the tool through the environment."""
     headers: Mapping[str, str] | Sequence[str] | None = None
-    """Further headers of every request: a dict, or a list of `NAME=VALUE`. These stand on the
-    command line of the tool, where other users of the machine can see them; `api_key` does not."""
+    """Further headers of every request: a dict, or a list of `NAME=VALUE`. They reach the tool
+    through the environment, in place of what `EVALSCOPE_HEADERS` says there."""
     connect_timeout: float | None = None
     """Longest time to make a connection, seconds."""
     read_timeout: float | None = None
@@ -272,7 +272,8 @@ class Arguments:
         return {name: self.__dict__[name] for name in _NAMES if self.__dict__[name] is not None}
 
     def to_argv(self) -> list[str]:
-        """The flags for `evalscope perf`. Keys are not among them, see `to_environment`."""
+        """The flags for `evalscope perf`. Keys and headers are not among them, see
+        `to_environment`."""
         argv: list[str] = []
         for name, value in self.to_dict().items():
             argv += _flag(name, value)
@@ -284,11 +285,15 @@ class Arguments:
         return argv
 
     def to_environment(self) -> dict[str, str]:
-        """The environment variables for `evalscope perf`: the keys, which `ps` must not show."""
+        """The environment variables for `evalscope perf`: what `ps` must not show, which is
+        keys and, since many a key is one, headers."""
         options = self.to_dict()
-        return {
+        environment = {
             variable: str(options[name]) for name, variable in _SECRETS.items() if name in options
         }
+        if headers := _headers(options.get("headers", [])):
+            environment[_HEADERS] = "\n".join(map(_header_line, headers))
+        return environment
 
     def __getattr__(self, name: str) -> Any:
         """Only reached by names that do not exist."""
@@ -331,6 +336,7 @@ _SECRETS = {
     "wandb_api_key": "WANDB_API_KEY",
     "swanlab_api_key": "SWANLAB_API_KEY",
 }
+_HEADERS = "EVALSCOPE_HEADERS"
 
 
 def _refuse_unknown(options: Mapping[str, object]) -> None:
@@ -348,7 +354,7 @@ def _single(name: str, value: Any) -> Any:
 
 def _flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
-    if name in _SECRETS:
+    if name in _SECRETS or name == "headers":
         return []
     if name in _SWITCHES or name in _PAIRS:
         if not isinstance(value, bool):
@@ -356,9 +362,6 @@ def _flag(name: str, value: Any) -> list[str]:
         if value:
             return [flag]
         return [f"--no-{flag[2:]}"] if name in _PAIRS else []
-    if name == "headers":
-        headers = _headers(value)
-        return [flag, *headers] if headers else []
     if name in _JSON and not isinstance(value, str):
         return [f"{flag}={_json(name, value)}"]
     if name in _LISTS:
@@ -386,6 +389,13 @@ def _headers(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{name}={text}" for name, text in value.items()]
     return [value] if isinstance(value, str) else [str(header) for header in value]
+
+
+def _header_line(header: str) -> str:
+    if not header.isprintable():
+        name = header.partition("=")[0]
+        raise EvalscopeError(f"the header {name!r} has a character that no header may have")
+    return header
 
 
 def _json(name: str, value: Any) -> str:

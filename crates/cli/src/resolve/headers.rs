@@ -18,6 +18,16 @@ pub(super) struct Headers {
     pub(super) secrets: Vec<String>,
 }
 
+/// Add the headers of `EVALSCOPE_HEADERS`, a `KEY=VALUE` in each line, which `ps` does
+/// not show. A name that was given as a flag keeps that value.
+pub(super) fn add_lines(given: &mut Vec<String>, lines: &str) {
+    let name = |pair: &str| pair.split('=').next().unwrap_or("").trim().to_lowercase();
+    let named: Vec<String> = given.iter().map(|pair| name(pair)).collect();
+    let lines = lines.lines().filter(|line| !line.trim().is_empty());
+    let added = lines.filter(|line| !named.contains(&name(line)));
+    given.extend(added.map(str::to_owned));
+}
+
 /// Headers, with those that come from the key and from the URL's user; and the
 /// values among them that are secret.
 pub(super) fn headers_of(
@@ -33,7 +43,7 @@ pub(super) fn headers_of(
         let Some((name, value)) = pair.split_once('=') else {
             return Err(hinted(
                 format!(
-                    "`--headers {}` is not KEY=VALUE",
+                    "the header `{}` is not KEY=VALUE",
                     pair.split(':').next().unwrap_or("")
                 ),
                 "write --headers name=value other=value",
@@ -98,4 +108,27 @@ pub(super) fn headers_of(
         fields: headers,
         secrets,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_lines() {
+        let mut given = vec!["X-Team=blue".to_owned()];
+        add_lines(
+            &mut given,
+            "x-team=red\n\nAuthorization=Bearer a=b\nX-Id=1\nX-Id=2\n",
+        );
+        assert_eq!(
+            given,
+            [
+                "X-Team=blue",
+                "Authorization=Bearer a=b",
+                "X-Id=1",
+                "X-Id=2"
+            ]
+        );
+    }
 }

@@ -95,6 +95,9 @@ pub(crate) struct Resolved {
 pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     args.server.api_key = args.server.api_key.or_else(|| set("EVALSCOPE_API_KEY"));
+    if let Some(lines) = set("EVALSCOPE_HEADERS") {
+        headers::add_lines(&mut args.server.headers, &lines);
+    }
     let settings = settings::of(&args);
     let PerfArgs {
         server,

@@ -23,6 +23,9 @@ for line in sys.stdin:
     if method == "hello":
         with open("hello.json", "w") as file:
             json.dump(params, file)
+        if how == "paints":
+            error = {"message": "\x1b[2Jno\rerror: \x9b31mforged\x07", "traceback": None}
+            print("\x1b]0;title\x07 on stderr", file=sys.stderr, flush=True)
         if how == "refuses":
             error = {"message": "this needs a GPU", "traceback": None}
         result = {"protocol": 1, "name": "stand-in"}
@@ -664,5 +667,23 @@ fn the_path_of_the_results_is_written_where_it_is_wanted() {
     assert_eq!(
         Path::new(&path).canonicalize().unwrap(),
         context.top().canonicalize().unwrap()
+    );
+}
+
+#[test]
+fn words_of_a_plugin_do_nothing_to_a_terminal() {
+    let context = context();
+    let server = Recorder::start(|request, _| good(request));
+    let dataset = exec("paints");
+    let outcome = perf(&context, &server, &["--dataset", &dataset]);
+    assert_eq!(outcome.code, Some(2));
+    let wild = |c: char| c.is_control() && c != '\n';
+    assert!(!outcome.stderr.contains(wild), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains(r"\u{1b}[2Jno\u{d}error: \u{9b}31mforged\u{7}"),
+        "{}",
+        outcome.stderr
     );
 }

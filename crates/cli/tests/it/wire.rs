@@ -375,3 +375,21 @@ fn connections_are_kept_and_nothing_is_sent_again_behind_ones_back() {
         json!({"http_500": 1})
     );
 }
+
+#[test]
+fn headers_of_the_environment_are_sent_and_flags_win() {
+    let lines = "Authorization=Bearer sk-from-outside\nX-Team=red\n";
+    let context = Context::new().with_env("EVALSCOPE_HEADERS", lines);
+    let args = ["--prompt", "p", "--number", "1", "--headers", "x-team=blue"];
+    let requests = sent(&context, &args);
+    assert_eq!(
+        requests[0].header("authorization"),
+        Some("Bearer sk-from-outside")
+    );
+    assert_eq!(requests[0].header("x-team"), Some("blue"));
+    let settings = context.result()["settings"].clone();
+    assert_eq!(
+        settings["headers"],
+        json!({"x-team": "blue", "Authorization": "***"})
+    );
+}

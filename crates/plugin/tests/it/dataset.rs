@@ -55,6 +55,26 @@ fn what_is_no_answer_names_plugin_call_and_line() {
 }
 
 #[test]
+fn an_item_that_no_server_could_take_is_the_plugins_fault() {
+    let fault = |item: &str| {
+        let text = end_of(dataset(&format!("gives '{item}'")));
+        text.rsplit_once("`next`: ").unwrap().1.to_owned()
+    };
+    insta::assert_snapshot!(fault(r#"{"messages":[]}"#), @"an item has `messages` without a message");
+    insta::assert_snapshot!(fault(r#"{"messages":[1]}"#), @"an item has a message that is not an object");
+    insta::assert_snapshot!(fault(r#"{"token_ids":[]}"#), @"an item has `token_ids` without an id");
+    insta::assert_snapshot!(fault("{}"), @"an item has not exactly one of `text`, `messages`, `body`, `token_ids`");
+}
+
+#[test]
+fn further_lines_of_what_it_raises_do_not_look_like_ours() {
+    insta::assert_snapshot!(end_of(dataset("raises_lines")), @r"
+    the plugin `exec:python3 -u standin.py raises_lines` failed in `next`: row 7:
+      | error: not ours
+    ");
+}
+
+#[test]
 fn what_a_plugin_raises_comes_with_its_traceback() {
     insta::assert_snapshot!(end_of(dataset("raises")), @r"
     the plugin `exec:python3 -u standin.py raises` failed in `next`: build raised ValueError: no

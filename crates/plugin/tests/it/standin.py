@@ -31,7 +31,7 @@ def body(prompt):
 
 def main():
     how = sys.argv[1]
-    total = int(sys.argv[2]) if len(sys.argv) > 2 else 10**9
+    total = int(sys.argv[2]) if len(sys.argv) > 2 and how != "gives" else 10**9
     if how == "ignores_sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if how == "has_a_child":
@@ -94,6 +94,10 @@ def main():
             answer(request, {"items": [], "bodies": [], "counts": []})
         elif how == "wrong_item" and calls > 3:
             answer(request, {"items": [{"text": "a", "body": {}}], "bodies": [5], "end": False})
+        elif how == "gives" and calls > 3:
+            answer(request, {"items": [json.loads(sys.argv[2])], "end": False})
+        elif how == "raises_lines" and calls > 3:
+            refuse(request, "row 7:\nerror: not ours")
         elif method == "next":
             n = min(params["max"], total - at)
             answer(request, {"items": [item(at + i) for i in range(n)], "end": at + n >= total})
