@@ -127,6 +127,6 @@ def connected(address: str) -> Iterator[Peer]:
     assert address.startswith("unix:")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(20)
-        connection.connect(address[len("unix:") :])
+        connection.connect(address[len("unix:") :].partition(".sock:")[0] + ".sock")
         with connection.makefile("rwb") as stream:
             yield Peer(stream, stream)  # type: ignore[arg-type]

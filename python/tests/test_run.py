@@ -420,6 +420,8 @@ def test_registered_classes_are_served_from_here(stand_in: StandIn) -> None:
         f"--api=unix:{sockets[0]}",
         f"--dataset=unix:{sockets[1]}",
     ]
+    # the name is what results show: the path is another each time
+    assert sockets[0].endswith("/api.sock:of_the_repl")
     assert not any(os.path.exists(os.path.dirname(path)) for path in sockets)
 
 
@@ -447,3 +449,5 @@ def test_registered_classes_with_the_binary(options: dict[str, Any], help_text: 
     metrics = results["parallel_2_number_6"].metrics
     assert metrics["Success Requests"] == 6
     assert (metrics["Avg Input Tokens"], metrics["Avg Output Tokens"]) == (7, 5)
+    settings = results.result["settings"]
+    assert (settings["dataset"], settings["api"]) == ("counted", "counted")

@@ -17,8 +17,15 @@ pub enum Place {
         /// Which of its classes.
         name: Option<String>,
     },
-    /// `unix:PATH`: a socket behind which somebody speaks the protocol.
-    Unix(PathBuf),
+    /// `unix:PATH`, or `unix:PATH.sock:NAME`: a socket behind which somebody speaks the
+    /// protocol.
+    Unix {
+        /// The socket.
+        socket: PathBuf,
+        /// What is asked for there. It names the plugin wherever it is shown, as the path
+        /// may be another each time.
+        name: Option<String>,
+    },
     /// A client library of a tracker, which the Python package knows.
     Tracker(TrackerPlace),
 }
@@ -79,21 +86,22 @@ impl Place {
             });
         }
         if let Some(path) = text.strip_prefix("unix:") {
+            let (socket, name) = path_and_name(path, ".sock");
             return Some(if path.is_empty() {
                 Err(PlaceError::NoSocket(text.to_owned()))
             } else {
-                Ok(Self::Unix(path.into()))
+                Ok(Self::Unix {
+                    socket: socket.into(),
+                    name,
+                })
             });
         }
-        let (file, name) = match text.rsplit_once(".py:") {
-            Some((stem, name)) => (format!("{stem}.py"), Some(name.to_owned())),
-            None => (text.to_owned(), None),
-        };
+        let (file, name) = path_and_name(text, ".py");
         let is_file = Path::new(&file).extension().is_some_and(|end| end == "py");
         is_file.then(|| {
             Ok(Self::Python {
                 file: file.into(),
-                name: name.filter(|name| !name.is_empty()),
+                name,
             })
         })
     }
@@ -120,8 +128,8 @@ impl Place {
     /// The name to ask the plugin for.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
-            Self::Python { name, .. } => name.as_deref(),
-            _ => None,
+            Self::Python { name, .. } | Self::Unix { name, .. } => name.as_deref(),
+            Self::Exec(_) | Self::Tracker(_) => None,
         }
     }
 
@@ -130,7 +138,7 @@ impl Place {
     pub(crate) fn command(&self, role: Role, python: Option<&str>) -> Option<Vec<String>> {
         match self {
             Self::Exec(words) => Some(words.clone()),
-            Self::Unix(_) => None,
+            Self::Unix { .. } => None,
             Self::Tracker(tracker) => {
                 let mut words = serving(python);
                 words.extend(["--role", role.as_str(), "--kind"].map(str::to_owned));
@@ -145,6 +153,17 @@ impl Place {
                 Some(words)
             }
         }
+    }
+}
+
+/// `PATH` or `PATH:NAME`, where the path has this ending.
+fn path_and_name(text: &str, ending: &str) -> (String, Option<String>) {
+    match text.rsplit_once(&format!("{ending}:")) {
+        Some((stem, name)) => {
+            let name = Some(name).filter(|name| !name.is_empty());
+            (format!("{stem}{ending}"), name.map(str::to_owned))
+        }
+        None => (text.to_owned(), None),
     }
 }
 
@@ -180,7 +199,10 @@ impl fmt::Display for Place {
                 file,
                 name: Some(name),
             } => write!(f, "{}:{name}", file.display()),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix { socket, name: None } => write!(f, "unix:{}", socket.display()),
+            Self::Unix {
+                name: Some(name), ..
+            } => f.write_str(name),
             Self::Tracker(tracker) => f.write_str(&tracker.kind),
         }
     }
@@ -205,6 +227,17 @@ mod tests {
         for text in ["openqa", "a.pyc", "a.py.txt", "file.toml", "", "py", ".py"] {
             assert_eq!(Place::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_behind_a_socket_is_what_is_shown() {
+        let place = Place::parse("unix:/tmp/x7/dataset.sock:my:rows")
+            .unwrap()
+            .unwrap();
+        let socket = PathBuf::from("/tmp/x7/dataset.sock");
+        let name = Some("my:rows".to_owned());
+        assert_eq!(place, Place::Unix { socket, name });
+        assert_eq!(place.to_string(), "my:rows");
     }
 
     #[test]

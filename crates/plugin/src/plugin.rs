@@ -347,7 +347,7 @@ fn open(
 
 #[cfg(unix)]
 fn connect(place: &Place) -> Result<(Running, Wire), PluginFault> {
-    let Place::Unix(path) = place else {
+    let Place::Unix { socket: path, .. } = place else {
         return Err(PluginFault::NoSockets);
     };
     let connected = || {

@@ -42,7 +42,7 @@ class PluginSocket:
         """Listen, and answer in threads."""
         self._folder = _private_folder()
         path = os.path.join(self._folder, f"{self._role}.sock")
-        self.address = f"unix:{path}"
+        self.address = f"unix:{path}:{self._name}"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.bind(path)

@@ -61,7 +61,14 @@ fn served(
         }
         asked
     });
-    (folder, Place::Unix(path), serving)
+    (
+        folder,
+        Place::Unix {
+            socket: path,
+            name: None,
+        },
+        serving,
+    )
 }
 
 fn start(place: &Place, role: Role) -> Result<Plugin, PluginError> {
@@ -199,7 +206,7 @@ fn recorded_refusals_are_told() {
 
 #[test]
 fn nobody_behind_a_socket_is_told() {
-    let place = Place::Unix("/no/such/socket".into());
+    let place = Place::parse("unix:/no/such/socket").unwrap().unwrap();
     let error = told(&start(&place, Role::Api).unwrap_err());
     insta::assert_snapshot!(error, @"the plugin `unix:/no/such/socket` failed in `start`: no connection to the socket: No such file or directory (os error 2)");
 }
