@@ -1,0 +1,376 @@
+//! Owns the tables a person reads: text of a given width, from reports.
+//!
+//! It must not know the terminal: whoever prints says how wide it is and
+//! whether it shows colour. Everything is readable without.
+
+mod layout;
+mod sweep;
+
+use evalscope_core::metrics::{Metric, PERCENTILE_ROWS, Verdict};
+use unicode_width::UnicodeWidthStr;
+
+use crate::names::{self, Figure, PERCENTILE_COLUMNS, Value};
+use crate::report::RunReport;
+
+use layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
+
+pub use sweep::sweep;
+
+/// Width of the tables in `performance_summary.txt`.
+const FILE_WIDTH: u16 = 100;
+
+/// Columns at the end of the percentile table that only wide screens show.
+const DERIVED_COLUMNS: usize = 2;
+
+/// Characters shown of what a server said.
+const EXAMPLE_CHARS: usize = 240;
+
+/// Whether text may carry escape codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Plain text.
+    Plain,
+    /// ANSI colours.
+    Color,
+}
+
+/// What text is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns.
+    pub width: u16,
+    /// Colours.
+    pub ink: Ink,
+}
+
+#[derive(Clone, Copy)]
+enum Paint {
+    Bold,
+    Red,
+    Yellow,
+    Green,
+}
+
+impl Screen {
+    fn paint(self, paint: Paint, text: &str) -> String {
+        let code = match paint {
+            Paint::Bold => 1,
+            Paint::Red => 31,
+            Paint::Green => 32,
+            Paint::Yellow => 33,
+        };
+        match self.ink {
+            Ink::Plain => text.to_owned(),
+            Ink::Color => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// The figures of a run.
+#[must_use]
+pub fn summary(report: &RunReport, screen: Screen) -> String {
+    let mut rows = vec![vec!["Model".to_owned(), tame(&report.meta.model)]];
+    for figure in Figure::all() {
+        if shown(figure, report) {
+            rows.push(vec![figure.label().to_owned(), cell(figure, report)]);
+        }
+    }
+    let database = report.database.display().to_string();
+    let label = rows.iter().map(|row| row[0].width()).max().unwrap_or(0);
+    // a path broken over lines cannot be copied
+    let below = label + 7 + database.width() > usize::from(screen.width);
+    if !below {
+        rows.push(vec![names::DATABASE.to_owned(), database.clone()]);
+    }
+    let grid = Grid {
+        header: vec!["Key".to_owned(), "Value".to_owned()],
+        rows,
+        keys: 2,
+        words: 2,
+    };
+    let mut text = screen.paint(Paint::Bold, "Benchmarking summary:");
+    text.push('\n');
+    text.push_str(&grid.render(screen.width, plain));
+    if below {
+        text.push_str(names::DATABASE);
+        text.push_str(": ");
+        text.push_str(&database);
+        text.push('\n');
+    }
+    text
+}
+
+/// Whether a figure has a row: some only say something in some runs.
+fn shown(figure: Figure, report: &RunReport) -> bool {
+    match figure {
+        Figure::Streamed | Figure::Whole => {
+            (1..report.totals.succeeded).contains(&report.totals.streamed)
+        }
+        Figure::InputThroughput => false,
+        Figure::CacheHits => figure.value(report) != Value::Missing,
+        Figure::Mean(Metric::Ttfat) => {
+            let answer = report.metric(Metric::Ttfat);
+            answer.count > 0 && answer != report.metric(Metric::Ttft)
+        }
+        _ => true,
+    }
+}
+
+fn cell(figure: Figure, report: &RunReport) -> String {
+    match (figure, figure.value(report)) {
+        (Figure::Rate, Value::Missing) => "unpaced".to_owned(),
+        // as it was given
+        (Figure::Rate, Value::Number(rate)) => rate.to_string(),
+        (_, Value::Missing) => MISSING.to_owned(),
+        (_, Value::Count(n)) => number(n as f64),
+        // a gap is no answer: their numbers do not compare
+        (_, Value::Number(x))
+        | (Figure::Mean(Metric::Itl | Metric::EventGap), Value::Mean(x, _)) => number(x),
+        (_, Value::Mean(x, n)) if n == report.totals.succeeded => number(x),
+        (_, Value::Mean(x, n)) => format!("{} ({} samples)", number(x), number(n as f64)),
+    }
+}
+
+/// The percentiles of a run.
+#[must_use]
+pub fn percentiles(report: &RunReport, screen: Screen) -> String {
+    let has_samples = |metric: Metric| report.metric(metric).count > 0;
+    let mut text = screen.paint(Paint::Bold, "Percentile results:");
+    text.push('\n');
+    if !PERCENTILE_COLUMNS
+        .iter()
+        .any(|(_, _, metric)| has_samples(*metric))
+    {
+        text.push_str("none: no request succeeded\n");
+        return text;
+    }
+    let header = [names::PERCENTILES]
+        .into_iter()
+        .chain(PERCENTILE_COLUMNS.iter().map(|(_, label, _)| *label))
+        .map(str::to_owned)
+        .collect();
+    let rows = PERCENTILE_ROWS
+        .iter()
+        .map(|(label, at)| {
+            [(*label).to_owned()]
+                .into_iter()
+                .chain(
+                    PERCENTILE_COLUMNS
+                        .iter()
+                        .map(|(_, _, metric)| optional(at(report.metric(*metric)))),
+                )
+                .collect()
+        })
+        .collect();
+    let mut grid = Grid {
+        header,
+        rows,
+        keys: 1,
+        words: 1,
+    };
+    // the last columns follow from others: a second table is not worth them
+    if grid.parts(screen.width).len() > 1 {
+        grid.keep_columns(1 + PERCENTILE_COLUMNS.len() - DERIVED_COLUMNS);
+    }
+    text.push_str(&grid.render(screen.width, plain));
+    text
+}
+
+/// The failures of a run by kind and message; empty without any.
+#[must_use]
+pub fn errors(report: &RunReport, screen: Screen) -> String {
+    if report.errors.is_empty() {
+        return String::new();
+    }
+    let mut text = screen.paint(Paint::Red, "Errors:");
+    text.push('\n');
+    let rows = report
+        .errors
+        .iter()
+        .map(|group| {
+            let mut message = tame(&group.message);
+            if let Some(example) = &group.example {
+                let example = tame(example);
+                let mut shown: String = example.chars().take(EXAMPLE_CHARS).collect();
+                if shown.len() < example.len() {
+                    shown.push('…');
+                }
+                message.push_str("\ne.g. ");
+                message.push_str(&shown);
+            }
+            vec![group.kind.to_string(), message, number(group.count as f64)]
+        })
+        .collect();
+    let grid = Grid {
+        header: ["Kind", "Message", "Count"].map(str::to_owned).into(),
+        rows,
+        keys: 3,
+        words: 2,
+    };
+    text.push_str(&grid.render(screen.width, plain));
+    if report.errors_not_shown > 0 {
+        text.push_str(&wrapped(
+            "",
+            &format!(
+                "and {} failures with other messages: see column `error_text` of the database",
+                number(report.errors_not_shown as f64)
+            ),
+            screen.width,
+        ));
+    }
+    text
+}
+
+/// The judgement on the client, with its reasons; empty where it is `ok`.
+#[must_use]
+pub fn verdict(report: &RunReport, screen: Screen) -> String {
+    if report.client.verdict == Verdict::Ok {
+        return String::new();
+    }
+    let mut text = screen.paint(
+        Paint::Yellow,
+        "Client verdict: client-limited. Figures may show this client, not the server:",
+    );
+    text.push('\n');
+    for reason in &report.client.reasons {
+        text.push_str(&wrapped("  - ", reason, screen.width));
+    }
+    text
+}
+
+/// What a reader of the figures must know; empty where that is nothing.
+#[must_use]
+pub fn warnings(report: &RunReport, screen: Screen) -> String {
+    if report.warnings.is_empty() {
+        return String::new();
+    }
+    let mut text = screen.paint(Paint::Yellow, "Warnings:");
+    text.push('\n');
+    for warning in &report.warnings {
+        text.push_str(&wrapped("  - ", warning, screen.width));
+    }
+    text
+}
+
+/// Output speed by length of the prompt; empty unless that was measured.
+#[must_use]
+pub fn speeds(report: &RunReport, screen: Screen) -> String {
+    if report.speeds.is_empty() {
+        return String::new();
+    }
+    let rows = report
+        .speeds
+        .iter()
+        .map(|row| {
+            vec![
+                optional(row.prompt_tokens.map(|n| n as f64)),
+                optional(row.tokens_per_s),
+                number(row.requests as f64),
+            ]
+        })
+        .collect();
+    let grid = Grid {
+        header: ["Prompt tokens", "Speed (tok/s)", "Requests"]
+            .map(str::to_owned)
+            .into(),
+        rows,
+        keys: 1,
+        words: 0,
+    };
+    let mut text = screen.paint(Paint::Bold, "Speed benchmark results:");
+    text.push('\n');
+    text.push_str(&grid.render(screen.width, plain));
+    if let Some(memory) = report.gpu_memory_gb {
+        let line = format!("Most GPU memory taken: {} GB", number(memory));
+        text.push_str(&wrapped("", &line, screen.width));
+    }
+    text
+}
+
+/// How token counts of ours compare with the server's; empty where there are none.
+#[must_use]
+pub fn token_checks(report: &RunReport, screen: Screen) -> String {
+    let totals = &report.totals;
+    let mut text = String::new();
+    if let Some((asked, seen)) = totals.prompt_lengths.means() {
+        let lengths = &totals.prompt_lengths;
+        let line = format!(
+            "Prompt lengths: {} tokens asked, {} seen by the server on average; {} of {} exact, {} \
+             at most apart",
+            number(asked),
+            number(seen),
+            number(lengths.equal as f64),
+            number(lengths.requests as f64),
+            number(lengths.max_difference as f64)
+        );
+        text.push_str(&wrapped("", &line, screen.width));
+    }
+    if let Some((ours, theirs)) = totals.counted_output.means() {
+        let output = &totals.counted_output;
+        let line = format!(
+            "Output tokens: {} counted here, {} told by the server on average; {} of {} differ",
+            number(ours),
+            number(theirs),
+            number((output.requests - output.equal) as f64),
+            number(output.requests as f64)
+        );
+        text.push_str(&wrapped("", &line, screen.width));
+    }
+    text
+}
+
+/// Everything of one run: summary, verdict, percentiles, errors, warnings.
+#[must_use]
+pub fn run(report: &RunReport, screen: Screen) -> String {
+    [
+        format!("{}{}", summary(report, screen), verdict(report, screen)),
+        percentiles(report, screen),
+        speeds(report, screen),
+        token_checks(report, screen),
+        errors(report, screen),
+        warnings(report, screen),
+    ]
+    .into_iter()
+    .filter(|part| !part.is_empty())
+    .map(|part| part + "\n")
+    .collect()
+}
+
+/// The text of `performance_summary.txt`: all tables of all runs.
+#[must_use]
+pub fn performance_summary(runs: &[RunReport]) -> String {
+    let screen = Screen {
+        width: FILE_WIDTH,
+        ink: Ink::Plain,
+    };
+    let mut text = String::new();
+    if let Some(first) = runs.first() {
+        let meta = &first.meta;
+        let tool = format!("{} {}", meta.tool.name, meta.tool.version);
+        for (label, value) in [
+            ("Model:   ", &meta.model),
+            ("API:     ", &meta.api),
+            ("URL:     ", &meta.url),
+            ("Data set:", &meta.dataset),
+            ("Started: ", &meta.started_at),
+            ("Tool:    ", &tool),
+        ] {
+            text.push_str(&wrapped(&format!("{label} "), value, screen.width));
+        }
+    }
+    if runs.len() > 1 {
+        text.push('\n');
+        text.push_str(&sweep(runs, screen));
+    }
+    for report in runs {
+        let heading = format!("=== {} ({}) ===", report.meta.name, report.state.as_str());
+        for part in ["\n", &screen.paint(Paint::Bold, &heading), "\n\n"] {
+            text.push_str(part);
+        }
+        text.push_str(&run(report, screen));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
