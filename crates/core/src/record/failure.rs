@@ -1,0 +1,123 @@
+//! Owns why a request failed: the classes of failures and their names.
+//!
+//! It must not know which layer found a failure.
+
+use std::fmt;
+
+/// The class of a failure, from the socket to the column in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// The run was stopped while the request was under way.
+    Cancelled,
+    /// No connection could be made.
+    Connect,
+    /// No connection within `--connect-timeout`.
+    ConnectTimeout,
+    /// The host's name has no address.
+    Dns,
+    /// The answer ended without any generated token though some were asked for.
+    EmptyOutput,
+    /// A fault of this program.
+    Internal,
+    /// Bytes that are not HTTP, not an event stream, or not the API's JSON.
+    Malformed,
+    /// The proxy refused the tunnel.
+    Proxy,
+    /// Nothing arrived for `--read-timeout`.
+    ReadTimeout,
+    /// The connection was reset or broke.
+    Reset,
+    /// The server reported an error in an answer of status 200.
+    ServerError,
+    /// An HTTP status other than 200.
+    Status(u16),
+    /// No TLS session, or a broken one.
+    Tls,
+    /// The request was not finished within `--total-timeout`.
+    TotalTimeout,
+    /// The answer ended before its end.
+    Truncated,
+}
+
+impl FailureKind {
+    const NAMED: [(Self, &'static str); 14] = [
+        (Self::Cancelled, "cancelled"),
+        (Self::Connect, "connect"),
+        (Self::ConnectTimeout, "connect_timeout"),
+        (Self::Dns, "dns"),
+        (Self::EmptyOutput, "empty_output"),
+        (Self::Internal, "internal"),
+        (Self::Malformed, "malformed"),
+        (Self::Proxy, "proxy"),
+        (Self::ReadTimeout, "read_timeout"),
+        (Self::Reset, "reset"),
+        (Self::ServerError, "server_error"),
+        (Self::Tls, "tls"),
+        (Self::TotalTimeout, "total_timeout"),
+        (Self::Truncated, "truncated"),
+    ];
+
+    /// Read a name as written by [`fmt::Display`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        if let Some(status) = name.strip_prefix("http_") {
+            return status.parse().ok().map(Self::Status);
+        }
+        Self::NAMED
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(kind, _)| *kind)
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "http_{status}"),
+            kind => f.write_str(
+                Self::NAMED
+                    .iter()
+                    .find(|(k, _)| k == kind)
+                    .map_or("internal", |(_, name)| name),
+            ),
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its class.
+    pub kind: FailureKind,
+    /// What happened, for a person: one line.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of a class.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_kinds_keep_their_names() {
+        for (kind, name) in FailureKind::NAMED {
+            assert_eq!(kind.to_string(), name);
+            assert_eq!(FailureKind::from_name(name), Some(kind));
+        }
+        assert_eq!(FailureKind::Status(429).to_string(), "http_429");
+        assert_eq!(
+            FailureKind::from_name("http_429"),
+            Some(FailureKind::Status(429))
+        );
+        assert_eq!(FailureKind::from_name("nonsense"), None);
+    }
+}

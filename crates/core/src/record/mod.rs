@@ -1,0 +1,304 @@
+//! Owns the raw truth of one request: [`RequestRecord`] (times, outcome,
+//! usage) and the [`Bodies`] that went over the wire.
+//!
+//! It must not know how records are summed, stored or shown. Derived numbers
+//! live in [`crate::metrics`] and never replace what stands here.
+
+mod event_log;
+mod failure;
+mod masking;
+mod texts;
+mod varint;
+
+pub use event_log::{EventLog, EventStamp};
+pub use failure::{Failure, FailureKind};
+pub use masking::masked;
+pub use texts::Texts;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// Whether a request counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Sent before the measurement; left out of every figure.
+    Warmup,
+    /// Part of the measurement.
+    Measured,
+}
+
+impl Phase {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warmup => "warmup",
+            Self::Measured => "measured",
+        }
+    }
+}
+
+/// Whose clock stamped the arrivals of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalClock {
+    /// The kernel's receive time of the bytes, for every read.
+    Kernel,
+    /// The monotonic clock right after the read, for at least one read.
+    #[default]
+    User,
+}
+
+impl ArrivalClock {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
+/// When things happened to one request. `None`: it never came so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestTimes {
+    /// When the schedule wanted it sent. Without pacing: when its slot was free.
+    pub scheduled: Timestamp,
+    /// When the slot that sent it had become free.
+    pub slot_free: Timestamp,
+    /// When the slot took it up; connecting comes after.
+    pub dispatched: Timestamp,
+    /// When a connection was ready for it.
+    pub connected: Option<Timestamp>,
+    /// Just before the first byte was handed to the kernel. Latencies start here.
+    pub write_begun: Option<Timestamp>,
+    /// Just after the last byte was. The gap is the uncertainty of the send.
+    pub write_done: Option<Timestamp>,
+    /// Arrival of the answer's first byte.
+    pub first_byte: Option<Timestamp>,
+    /// Arrival of the end of the answer's head.
+    pub headers: Option<Timestamp>,
+    /// Arrival of the last data event (streamed) or of the body's end.
+    pub last_data: Option<Timestamp>,
+    /// When the slot was done with it.
+    pub ended: Timestamp,
+}
+
+/// What a connection cost. All 0 on a reused one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectCost {
+    /// An earlier request of the slot left it open.
+    pub reused: bool,
+    /// Looking up the name, nanoseconds.
+    pub dns_ns: u64,
+    /// TCP handshake and proxy tunnel, nanoseconds.
+    pub tcp_ns: u64,
+    /// TLS handshake, nanoseconds.
+    pub tls_ns: u64,
+}
+
+/// No prompt and no answer has more tokens: a count above this is none.
+pub const MOST_TOKENS: u64 = 1_000_000_000_000;
+
+/// Token counts as the server told them; `None`: it did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens generated.
+    pub completion_tokens: Option<u64>,
+    /// Tokens of the prompt that came from the server's cache.
+    pub cached_tokens: Option<u64>,
+    /// Tokens generated that were reasoning.
+    pub reasoning_tokens: Option<u64>,
+}
+
+/// Token counts of our own, made with a tokenizer after the request had ended;
+/// `None`: not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedTokens {
+    /// Tokens of the prompt, with the chat template and an estimate of its
+    /// images.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of the whole generated text, without special tokens.
+    pub completion_tokens: Option<u64>,
+}
+
+/// Token counts that an API's plugin read out of an answer, after it had ended;
+/// `None`: it did not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginTokens {
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens generated.
+    pub completion_tokens: Option<u64>,
+}
+
+/// Where a token count comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    /// The server's `usage`.
+    ServerUsage,
+    /// The plugin of the API, which read the whole answer.
+    Plugin,
+    /// A tokenizer on our side: what the server should have counted.
+    LocalTokenizer,
+    /// One token for each token-bearing event: an estimate.
+    EventCount,
+    /// Nothing is known.
+    Unknown,
+}
+
+impl TokenSource {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerUsage => "server_usage",
+            Self::Plugin => "plugin",
+            Self::LocalTokenizer => "local_tokenizer",
+            Self::EventCount => "event_count",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Everything measured of one request, except its bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// Position in the run, from 0, in the order of the data set. Warm-up
+    /// requests count for themselves.
+    pub index: u64,
+    /// Whether it counts.
+    pub phase: Phase,
+    /// `None`: it succeeded.
+    pub failure: Option<Failure>,
+    /// The answer was an event stream (before an answer: one was asked for).
+    pub streamed: bool,
+    /// When things happened.
+    pub times: RequestTimes,
+    /// What its connection cost.
+    pub connect: ConnectCost,
+    /// Whose clock stamped the arrivals.
+    pub clock: ArrivalClock,
+    /// The data events.
+    pub events: EventLog,
+    /// Status of the answer's head.
+    pub http_status: Option<u16>,
+    /// Token counts of the server.
+    pub usage: Usage,
+    /// Token counts of the API's plugin.
+    pub plugin: PluginTokens,
+    /// Tokens that the prompt was to have, where a length was asked for.
+    pub asked_prompt_tokens: Option<u64>,
+    /// Token counts of our own.
+    pub counted: CountedTokens,
+    /// Why generation ended, in the server's words.
+    pub finish_reason: Option<String>,
+    /// The answer's `id`, to find it in the server's log.
+    pub response_id: Option<String>,
+}
+
+impl RequestRecord {
+    /// It succeeded.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// Tokens of the prompt, and who says so.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {
+        let sources = [
+            (self.plugin.prompt_tokens, TokenSource::Plugin),
+            (self.usage.prompt_tokens, TokenSource::ServerUsage),
+            (self.counted.prompt_tokens, TokenSource::LocalTokenizer),
+        ];
+        first_known(sources).unwrap_or((None, TokenSource::Unknown))
+    }
+
+    /// Tokens of the prompt in the server's own words, as its usage or the
+    /// API's plugin has them.
+    #[must_use]
+    pub fn told_prompt_tokens(&self) -> Option<u64> {
+        self.plugin.prompt_tokens.or(self.usage.prompt_tokens)
+    }
+
+    /// Output tokens, likewise.
+    #[must_use]
+    pub fn told_output_tokens(&self) -> Option<u64> {
+        self.plugin
+            .completion_tokens
+            .or(self.usage.completion_tokens)
+    }
+
+    /// Output tokens, and who says so.
+    #[must_use]
+    pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
+        let sources = [
+            (self.plugin.completion_tokens, TokenSource::Plugin),
+            (self.usage.completion_tokens, TokenSource::ServerUsage),
+            (self.counted.completion_tokens, TokenSource::LocalTokenizer),
+        ];
+        if let Some(known) = first_known(sources) {
+            return known;
+        }
+        if self.streamed {
+            return (
+                Some(self.events.tokens().count() as u64),
+                TokenSource::EventCount,
+            );
+        }
+        (None, TokenSource::Unknown)
+    }
+}
+
+fn first_known<const N: usize>(
+    sources: [(Option<u64>, TokenSource); N],
+) -> Option<(Option<u64>, TokenSource)> {
+    sources.into_iter().find(|(count, _)| count.is_some())
+}
+
+/// What went over the wire for one request, as far as it was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bodies {
+    /// The request's body.
+    pub request: Vec<u8>,
+    /// JSON text of each token-bearing event; the body of a whole answer.
+    pub responses: Texts,
+    /// JSON text of the stream's last data event other than `[DONE]`.
+    pub final_event: Vec<u8>,
+    /// The first [`EXCERPT_BYTES`] of what the server said when it failed.
+    pub error_excerpt: Vec<u8>,
+    /// Where the answer, a redirect, points to.
+    pub location: Option<String>,
+}
+
+/// Which bodies are kept (`--record-bodies`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordBodies {
+    /// Those of every request.
+    #[default]
+    All,
+    /// Those of requests that failed.
+    Failed,
+    /// None.
+    None,
+}
+
+/// How much of a failing answer is kept.
+pub const EXCERPT_BYTES: usize = 4096;
+
+/// A finished request: the record, and the bodies that were kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The measured truth.
+    pub record: RequestRecord,
+    /// The wire's contents.
+    pub bodies: Bodies,
+}
