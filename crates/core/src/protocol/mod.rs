@@ -10,6 +10,7 @@ pub mod declared;
 mod opaque;
 pub mod openai;
 mod text;
+mod usage;
 pub mod zhipu;
 
 pub use dashscope::Dashscope;

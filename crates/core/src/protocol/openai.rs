@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::usage::{Told, merge};
 use super::{AnswerReader, AnswerState, AnswerText, Api, EventMeaning};
-use crate::record::{Failure, FailureKind, MOST_TOKENS};
+use crate::record::{Failure, FailureKind, Usage};
 
 /// Longest message of a failure, in characters.
 const MESSAGE_CHARS: usize = 300;
@@ -110,7 +111,7 @@ impl OpenAiReader {
             self.fail(FailureKind::ServerError, text);
         }
         if let Some(usage) = chunk.usage {
-            merge_usage(usage.get(), &mut self.state.usage);
+            merge(usage, &mut self.state.usage, usage_of);
         }
         if self.state.response_id.is_none()
             && let Some(id) = chunk.id
@@ -221,61 +222,24 @@ struct HasText(EventMeaning);
 #[derive(Debug, Default)]
 struct Reason(Option<String>);
 
-/// Take token counts in: the last value that says something wins, field by
-/// field. Gateways send several spellings at once, the foreign ones as 0, so
-/// OpenAI's own goes first; what is no count is taken for missing.
-fn merge_usage(raw: &str, usage: &mut crate::record::Usage) {
-    let Ok(fields) = serde_json::from_str::<serde_json::Value>(raw) else {
-        return;
-    };
-    let first = |paths: &[&str]| {
-        let count = |path: &&str| fields.pointer(path).and_then(count_of);
-        paths.iter().find_map(count)
-    };
-    let merge = |to: &mut Option<u64>, paths: &[&str]| {
-        if let Some(count) = first(paths) {
-            *to = Some(count);
-        }
-    };
-    merge(
-        &mut usage.prompt_tokens,
-        &["/prompt_tokens", "/input_tokens"],
-    );
-    merge(
-        &mut usage.completion_tokens,
-        &["/completion_tokens", "/output_tokens"],
-    );
-    merge(
-        &mut usage.cached_tokens,
-        &[
-            "/prompt_tokens_details/cached_tokens",
-            "/input_tokens_details/cached_tokens",
-            "/prompt_cache_hit_tokens",
-            "/cached_tokens",
-        ],
-    );
-    merge(
-        &mut usage.reasoning_tokens,
-        &[
-            "/completion_tokens_details/reasoning_tokens",
-            "/output_tokens_details/reasoning_tokens",
-            "/reasoning_tokens",
-        ],
-    );
-}
-
-/// A count as servers write it: a whole number, also as `2.0`.
-pub(super) fn count_of(value: &serde_json::Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be a whole number that fits"
-    )]
-    let count = value.as_u64().or_else(|| {
-        let n = value.as_f64()?;
-        (n >= 0.0 && n.fract() == 0.0 && n < 1e15).then_some(n as u64)
-    });
-    count.filter(|count| *count <= MOST_TOKENS)
+/// Which name of a token count goes first. Gateways send several spellings at
+/// once, the foreign ones as 0, so OpenAI's own does.
+fn usage_of(told: &Told) -> Usage {
+    Usage {
+        prompt_tokens: told.prompt_tokens.or(told.input_tokens),
+        completion_tokens: told.completion_tokens.or(told.output_tokens),
+        cached_tokens: told
+            .prompt_details
+            .cached_tokens
+            .or(told.input_details.cached_tokens)
+            .or(told.prompt_cache_hit_tokens)
+            .or(told.cached_tokens),
+        reasoning_tokens: told
+            .completion_details
+            .reasoning_tokens
+            .or(told.output_details.reasoning_tokens)
+            .or(told.reasoning_tokens),
+    }
 }
 
 /// A visitor method that takes a scalar and gives a fixed value.
@@ -571,7 +535,6 @@ impl<'de> Visitor<'de> for IsErrorVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Usage;
 
     fn meaning(data: &str) -> (bool, bool) {
         let mut reader = OpenAiReader::default();

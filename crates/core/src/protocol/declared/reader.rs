@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::openai::{clip, count_of, error_text};
+use super::super::openai::{clip, error_text};
 use super::super::text::push;
+use super::super::usage::count_of;
 use super::super::{AnswerReader, AnswerState, AnswerText, EventMeaning};
 use super::{AnswerShape, Declaration, Pointers};
 use crate::record::{Failure, FailureKind};
