@@ -3,6 +3,8 @@
 //!
 //! It must not know how answers are read by a declaration.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -10,6 +12,9 @@ use evalscope_core::protocol::declared::Declaration;
 
 use crate::choices::ApiChoice;
 use crate::failure::hinted;
+
+/// No declaration is longer: 1 MiB. The one of OpenAI's API has two thousand bytes.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The declaration that `--api` names, if it names one; `stream`: streams are
 /// asked for.
@@ -22,8 +27,7 @@ pub(crate) fn of(api: &ApiChoice, stream: bool) -> anyhow::Result<Option<Declara
 
 fn read(path: &Path, stream: bool) -> anyhow::Result<Declaration> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the API that `--api {shown}` declares"))?;
+    let text = text_of(path)?;
     let hint = "docs/custom-api.md has every key, and docs/examples/openai.toml is an example";
     let mut declaration: Declaration = toml::from_str(&text).map_err(|error| {
         let indented = error.to_string().trim_end().replace('\n', "\n  ");
@@ -36,7 +40,39 @@ fn read(path: &Path, stream: bool) -> anyhow::Result<Declaration> {
         let stem = path.file_stem().unwrap_or_default();
         declaration.name = stem.to_string_lossy().into_owned();
     }
+    // said here, so that a note tells where requests go
+    declaration.path.get_or_insert_with(|| "/".to_owned());
     Ok(declaration)
+}
+
+/// The text of a declaration. A pipe would be waited for without end.
+fn text_of(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display();
+    let unread = || format!("cannot read the API that `--api {shown}` declares");
+    let found = std::fs::metadata(path).with_context(unread)?;
+    if !found.is_file() {
+        let kind = if found.is_dir() {
+            "a directory"
+        } else {
+            "a pipe or a device"
+        };
+        return Err(hinted(
+            format!("`--api {shown}` is {kind}, and declares no API"),
+            "give a file in TOML, as docs/examples/openai.toml is",
+        ));
+    }
+    let mut text = String::new();
+    let file = File::open(path).with_context(unread)?;
+    // its length is not known beforehand everywhere, as in /proc
+    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
+    if found.len().max(text.len() as u64) > MOST_BYTES {
+        return Err(hinted(
+            format!("{shown} declares no API: it is longer than {MOST_BYTES} bytes"),
+            "give a file in TOML, as docs/examples/openai.toml is",
+        ));
+    }
+    read.with_context(unread)?;
+    Ok(text)
 }
 
 /// The headers of a declaration.

@@ -212,7 +212,14 @@ impl PromptPlan {
                  prompts to a URL that ends in /v1/completions, or ids with `--tokenize-prompt`",
             ));
         }
-        let words = Words::find(Arc::clone(tokenizer), frame)?;
+        let words = Words::find(Arc::clone(tokenizer), frame).map_err(|error| match error {
+            TokenizerError::Unfaithful { .. } => hinted(
+                error.to_string(),
+                "send plain prompts to a URL that ends in /v1/completions, or ids with \
+                 `--tokenize-prompt`",
+            ),
+            error => error.into(),
+        })?;
         if !words.is_exact() {
             say(format!(
                 "the vocabulary of {} has too few words: random prompts are made slowly, and some may be \
@@ -366,7 +373,8 @@ fn with_pictures(
 /// A tokenizer here, or on the hub.
 fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenizer> {
     let path = Path::new(place);
-    if path.exists() || !looks_like_id(place) {
+    // a link that leads nowhere is not a hub's id
+    if path.symlink_metadata().is_ok() || !looks_like_id(place) {
         let files = TokenizerFiles::at(path).map_err(|error| {
             hinted(
                 error.to_string(),

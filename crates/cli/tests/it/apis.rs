@@ -1,7 +1,8 @@
 //! `--api dashscope` and `--api zhipu`: what is sent, how answers and errors are understood, and
-//! that a key that signs shows nowhere.
+//! that a key that signs shows nowhere. Of APIs that a file declares, which files and paths are.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::symlink;
 
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 use serde_json::{Value, json};
@@ -525,4 +526,85 @@ fn a_token_that_comes_back_is_masked() {
             nothing_secret(&context, &outcome);
         }
     }
+}
+
+/// The smallest declaration, without a path.
+const DECLARED: &str = "[request]\ntemplate = { inputs = \"%p\" }\n[stream]\ntext = \"/token\"\nends_with_body = true\n";
+
+/// A path that cannot be one is found when the file is read, not by a server that knows no such
+/// address.
+#[test]
+fn a_declared_path_that_is_none_is_refused() {
+    let context = Context::new();
+    let told = |path: &str| {
+        context.write("mine.toml", &format!("path = \"{path}\"\n{DECLARED}"));
+        let outcome = context.perf(&["--url", "h:1", "--model", "m", "--api", "mine.toml"]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        outcome.stderr
+    };
+    let all = [
+        told("generate"),
+        told("http://example.org/generate"),
+        told("/generate?version=2"),
+    ];
+    insta::assert_snapshot!("declared_paths", all.join("---\n"));
+}
+
+/// Without a path in the file or in the URL it is the root, and that is said.
+#[test]
+fn a_declaration_without_a_path_goes_where_the_note_says() {
+    let server =
+        Recorder::start(|_, _| reply("200 OK", "text/event-stream", "data: {\"token\":\"a\"}\n\n"));
+    for (path, line, noted) in [
+        ("", "POST / HTTP/1.1", true),
+        ("/ask", "POST /ask HTTP/1.1", false),
+    ] {
+        let context = Context::new();
+        context.write("mine.toml", DECLARED);
+        let url = format!("http://{}{path}", server.address());
+        let outcome = context.measure(&[
+            "--url",
+            &url,
+            "--model",
+            "m",
+            "--api",
+            "mine.toml",
+            "--prompt",
+            "p",
+            "--number",
+            "1",
+        ]);
+        assert_eq!(server.requests().last().unwrap().line, line);
+        let note = format!("the URL was completed to {url}/\n");
+        assert_eq!(outcome.stderr.contains(&note), noted, "{}", outcome.stderr);
+    }
+}
+
+/// A pipe that nobody writes to would be waited for without end.
+#[test]
+fn only_a_file_of_bounded_length_declares_an_api() {
+    let context = Context::new();
+    let folder = context.path();
+    let pipe = folder.join("fifo.toml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    symlink("/dev/zero", folder.join("device.toml")).unwrap();
+    symlink("loop.toml", folder.join("loop.toml")).unwrap();
+    std::fs::create_dir(folder.join("folder.toml")).unwrap();
+    std::fs::write(folder.join("latin.toml"), b"name = \"\xe9\"").unwrap();
+    let comment = "#".repeat((1 << 20) - DECLARED.len());
+    let longest = format!("{DECLARED}{comment}");
+    context.write("long.toml", &format!("{longest}#"));
+    context.write("longest.toml", &longest);
+    symlink("longest.toml", folder.join("link.toml")).unwrap();
+    let told = |name: &str| {
+        let outcome = context.perf(&["--url", "h:1", "--model", "m", "--api", name]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        outcome.stderr
+    };
+    let names = ["fifo", "device", "loop", "folder", "latin", "long"];
+    let all = names.map(|name| told(&format!("{name}.toml")));
+    insta::assert_snapshot!("declared_files", all.join("---\n"));
+    // as long as may be, and by way of a link: it is another thing that does not work
+    let outcome = told("link.toml");
+    assert!(!outcome.contains("declare"), "{outcome}");
 }

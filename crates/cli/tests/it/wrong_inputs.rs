@@ -1,6 +1,8 @@
 //! What is said to a command whose tokenizer, data set or mixture of flags cannot work: before
 //! anything is sent, and with what can be done.
 
+use std::os::unix::fs::symlink;
+
 use crate::command_line::told;
 use crate::context::{Context, FILTERS};
 use crate::datasets::{PNG, bytes, put, tar};
@@ -100,6 +102,26 @@ fn tokenizers_that_are_none() {
     tokenizer::write(&folder.join("raising"), Some(raising));
     tokenizer::write(&folder.join("wrong_config"), Some(CHATML));
     put(folder, "wrong_config/tokenizer_config.json", b"{]");
+    tokenizer::write(&folder.join("listed_config"), Some(CHATML));
+    put(folder, "listed_config/tokenizer_config.json", b"[1]");
+    tokenizer::write(&folder.join("number_template"), None);
+    let five = br#"{"chat_template": 5}"#;
+    put(folder, "number_template/tokenizer_config.json", five);
+    tokenizer::write(&folder.join("looped"), Some(CHATML));
+    std::fs::remove_file(folder.join("looped/tokenizer.json")).unwrap();
+    symlink("tokenizer.json", folder.join("looped/tokenizer.json")).unwrap();
+    tokenizer::write(&folder.join("dangling"), None);
+    symlink("../gone", folder.join("dangling/chat_template.jinja")).unwrap();
+    for (name, template) in [
+        ("deaf", "[INST] hello [/INST]"),
+        (
+            "twice",
+            "{{ messages[0].content }} / {{ messages[0].content }}",
+        ),
+        ("cutting", "{{ messages[0].content[:2000] }}"),
+    ] {
+        tokenizer::write(&folder.join(name), Some(template));
+    }
     let turn = br#"{"conversation": [{"human": "hi", "assistant": "ho"}]}"#;
     put(folder, "talk.jsonl", turn);
     let with = |dataset: &[&'static str], tokenizer: &'static str, more: &[&'static str]| {
@@ -121,6 +143,10 @@ fn tokenizers_that_are_none() {
             with(&sample, "talk.jsonl", &[]),
             with(&sample, "wrong_template", &[]),
             with(&sample, "wrong_config", &[]),
+            with(&sample, "listed_config", &[]),
+            with(&sample, "number_template", &[]),
+            with(&sample, "looped", &[]),
+            with(&sample, "dangling", &[]),
             // no template
             with(&random, "no_template", &[]),
             with(&["--dataset", "random_vl"], "no_template", &[]),
@@ -130,6 +156,10 @@ fn tokenizers_that_are_none() {
             with(&sample, "raising", &["--tokenize-prompt"]),
             with(&sample, "raising", &["--min-prompt-length", "2"]),
             with(&talk, "raising", &["--max-prompt-length", "100"]),
+            // ones that lose what they are given
+            with(&random, "deaf", &[]),
+            with(&["--dataset", "random_vl"], "twice", &[]),
+            with(&random, "cutting", &[]),
         ]
     );
 }
@@ -209,6 +239,7 @@ fn files_that_hold_something_else() {
     put(folder, "fake/1.txt", b"text");
     put(folder, "silent/1.png", &bytes(PNG));
     put(folder, "none/readme.md", b"x");
+    std::fs::create_dir(folder.join("vacant")).unwrap();
     put(
         folder,
         "listed/metadata.jsonl",
@@ -243,6 +274,8 @@ fn files_that_hold_something_else() {
             with("longalpaca", "zstd.parquet"),
             with("longalpaca", "broken.parquet"),
             with("longalpaca", "silent"),
+            with("share_gpt_en", "vacant"),
+            with("longalpaca", "vacant"),
             with("openqa", "zstd.parquet"),
             with("flickr8k", "text.png"),
             with("flickr8k", "fake"),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirEntry};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::DatasetError;
@@ -18,11 +19,40 @@ const DEPTH: usize = 3;
 /// more is read once more for each further so many.
 const NAMES_AT_ONCE: usize = 65_536;
 
-pub(super) fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> DatasetError + '_ {
+pub(super) fn read_error(path: &Path) -> impl FnOnce(Error) -> DatasetError + '_ {
     |source| DatasetError::Read {
         path: path.to_owned(),
         source,
     }
+}
+
+/// A file itself, or in a directory the one with this name.
+pub(super) fn file_or_named(path: &Path, name: &str) -> Result<PathBuf, DatasetError> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let file = path.join(name);
+    if holds(path, name) {
+        Ok(file)
+    } else {
+        Err(holds_no(path, &format!("`{name}`")))
+    }
+}
+
+/// Whether a directory has an entry of this name, also one that cannot be read:
+/// whoever opens it says why.
+pub(super) fn holds(folder: &Path, name: &str) -> bool {
+    match fs::symlink_metadata(folder.join(name)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+/// None of the files that were looked for is in a directory.
+pub(super) fn holds_no(folder: &Path, files: &str) -> DatasetError {
+    let reason =
+        format!("the folder holds no {files}; give a file of another name itself, not its folder");
+    read_error(folder)(Error::new(ErrorKind::NotFound, reason))
 }
 
 /// All files under `root` whose name ends with `ending`, sorted. Where some of

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::file_list::{files_of_split, read_error};
+use super::file_list::{files_of_split, holds, holds_no, read_error};
 use super::json_list::JsonList;
 use super::line_by_line::Lines;
 use super::parquet_rows::{Column, ParquetRows, is_parquet};
@@ -49,6 +49,10 @@ impl LongAlpaca {
         if path.is_dir() {
             let files = files_of_split(path, ".parquet", "train")?;
             if files.is_empty() {
+                if !holds(path, FILE_NAME) {
+                    let files = format!("`{FILE_NAME}` or Parquet file");
+                    return Err(holds_no(path, &files));
+                }
                 return Self::open(&path.join(FILE_NAME));
             }
             let form = Form::Parquet(ParquetRows::open(files, &COLUMNS)?);
@@ -195,5 +199,16 @@ mod tests {
             &[&[Some(b"x")]],
         );
         insta::assert_snapshot!(error(), @"DIR/f, footer: no column `instruction`; there are `prompt`");
+    }
+
+    #[test]
+    fn a_folder_without_the_file_says_what_was_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("items.json"), "[]").unwrap();
+        let error = LongAlpaca::open(folder.path()).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        let text = format!("{error}: {source}");
+        let text = text.replace(&folder.path().display().to_string(), "DIR");
+        insta::assert_snapshot!(text, @"cannot read the data set DIR: the folder holds no `LongAlpaca-12k.json` or Parquet file; give a file of another name itself, not its folder");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::file_list::file_or_named;
 use super::line_by_line::Lines;
 use super::{DatasetError, Item, Prompt, PromptSource};
 
@@ -20,11 +21,7 @@ impl OpenQa {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
-        let path = if path.is_dir() {
-            path.join("open_qa.jsonl")
-        } else {
-            path.to_owned()
-        };
+        let path = file_or_named(path, "open_qa.jsonl")?;
         Ok(Self {
             lines: Lines::open(&path)?,
         })

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::file_list::file_or_named;
 use super::line_by_line::Lines;
 use super::{DatasetError, Item, Prompt, PromptSource};
 
@@ -41,11 +42,7 @@ impl ShareGpt {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path, language: ShareGptLanguage) -> Result<Self, DatasetError> {
-        let path = if path.is_dir() {
-            path.join(language.file_name())
-        } else {
-            path.to_owned()
-        };
+        let path = file_or_named(path, language.file_name())?;
         Ok(Self {
             lines: Lines::open(&path)?,
         })
@@ -177,6 +174,26 @@ mod tests {
         let folder = written("");
         let error = ShareGpt::open(folder.path(), ShareGptLanguage::Chinese).unwrap_err();
         let error = error.to_string();
-        insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"cannot read the data set DIR/common_zh_70k.jsonl");
+        insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"cannot read the data set DIR");
+    }
+
+    #[test]
+    fn a_folder_without_the_file_says_what_was_looked_for() {
+        let folder = written("");
+        let error = || {
+            let error = ShareGpt::open(folder.path(), ShareGptLanguage::Chinese).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap();
+            format!("{error}: {source}").replace(&folder.path().display().to_string(), "DIR")
+        };
+        insta::assert_snapshot!(error(), @"cannot read the data set DIR: the folder holds no `common_zh_70k.jsonl`; give a file of another name itself, not its folder");
+        // what is there, but cannot be opened, is not called missing
+        let link = folder.path().join("common_zh_70k.jsonl");
+        std::os::unix::fs::symlink("common_zh_70k.jsonl", &link).unwrap();
+        assert!(
+            error()
+                .starts_with("cannot read the data set DIR/common_zh_70k.jsonl: Too many levels"),
+            "{}",
+            error()
+        );
     }
 }

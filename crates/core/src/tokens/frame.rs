@@ -1,7 +1,7 @@
 //! Owns what stands around a prompt when a server counts its tokens.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Tokenizer, TokenizerError};
 
@@ -17,14 +17,52 @@ pub enum Frame {
     Ids,
 }
 
+/// What is put through a chat template to see what it does with a prompt. No
+/// template says this itself; small and great letters tell what is rewritten.
+const MARKER: &str = "Quokka zephyr WOMBAT";
+
+/// Characters of a prompt that shows where a template cuts: as many as the
+/// contexts of most models hold. Rendering it takes milliseconds.
+const LONG_CHARS: usize = 1 << 20;
+
 impl Frame {
+    /// See that what stands around a prompt leaves it as it is: without that no
+    /// prompt can be made to a length.
+    ///
+    /// # Errors
+    /// When the chat template is missing, refuses the message, or does not hold
+    /// a prompt exactly once and whole.
+    pub fn check(self, tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
+        let (Self::Chat, Some(placed)) = (self, &tokenizer.template) else {
+            return Ok(());
+        };
+        let times = |text: &str| {
+            let rendered = tokenizer.render_chat(&[user(text)])?;
+            Ok::<_, TokenizerError>(rendered.matches(text).count())
+        };
+        let what = match times(MARKER)? {
+            1 => {
+                let long = vec![MARKER; LONG_CHARS / MARKER.len()].join(" ");
+                if times(&long)? == 1 {
+                    return Ok(());
+                }
+                format!("changes or cuts a prompt of {} characters", long.len())
+            }
+            n => format!("does not contain the prompt exactly once ({n} times)"),
+        };
+        Err(TokenizerError::Unfaithful {
+            path: placed.path.clone(),
+            what,
+        })
+    }
+
     /// The ids of a prompt with all that stands around it.
     ///
     /// # Errors
     /// When the chat template is missing or refuses the message.
     pub fn encode(self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
         match self {
-            Self::Chat => tokenizer.encode_chat(&[json!({"role": "user", "content": text})]),
+            Self::Chat => tokenizer.encode_chat(&[user(text)]),
             Self::Plain => Ok(tokenizer.encode_prompt(text)),
             Self::Ids => Ok(tokenizer.encode(text)),
         }
@@ -37,4 +75,8 @@ impl Frame {
     pub fn count(self, tokenizer: &Tokenizer, text: &str) -> Result<u64, TokenizerError> {
         Ok(self.encode(tokenizer, text)?.len() as u64)
     }
+}
+
+fn user(text: &str) -> Value {
+    json!({"role": "user", "content": text})
 }

@@ -6,16 +6,21 @@
 //! are stamped: prompts are made ahead of the clock, answers are counted after
 //! they have ended.
 
+mod config;
+mod files;
 mod frame;
 mod template;
 mod words;
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use config::Config;
+use files::read;
+
+pub use files::TokenizerFiles;
 pub use frame::Frame;
 pub use template::{ChatTemplate, TemplateError};
 pub use words::{Prefix, Words};
@@ -31,7 +36,13 @@ pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// template if there is one.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Option<Placed>,
+    path: PathBuf,
+}
+
+/// A chat template and the file it stands in.
+struct Placed {
+    template: ChatTemplate,
     path: PathBuf,
 }
 
@@ -57,30 +68,43 @@ pub enum TokenizerError {
         what: String,
     },
     /// A file cannot be read.
-    #[error("cannot read {path}", path = path.display())]
+    #[error("cannot read {path}: {reason}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: std::io::Error,
+        reason: String,
     },
     /// A file is not what it must be.
-    #[error("{path} is no tokenizer: {reason}", path = path.display())]
+    #[error("{path} is no {what}: {reason}", path = path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
+        /// What it must be.
+        what: &'static str,
         /// What is wrong.
         reason: String,
     },
     /// The chat template cannot be used.
     #[error("the chat template of {path}", path = path.display())]
     Template {
-        /// The tokenizer.
+        /// The file it stands in; the tokenizer, where there is none.
         path: PathBuf,
         /// What is wrong.
         #[source]
         source: TemplateError,
+    },
+    /// The length of what the chat template makes is not that of the prompt and
+    /// of what stands around it.
+    #[error(
+        "the chat template of {path} {what}, so only plain prompts and ids can be given an exact length",
+        path = path.display()
+    )]
+    Unfaithful {
+        /// The file it stands in.
+        path: PathBuf,
+        /// What it does with a prompt.
+        what: String,
     },
     /// No prompt can be as short as is asked for.
     #[error("prompts of at most {max} tokens cannot be made: {}", takes(*overhead))]
@@ -96,41 +120,6 @@ pub enum TokenizerError {
         /// The tokenizer.
         path: PathBuf,
     },
-}
-
-/// The files of a tokenizer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenizerFiles {
-    /// `tokenizer.json`.
-    pub tokenizer: PathBuf,
-    /// `tokenizer_config.json`.
-    pub config: Option<PathBuf>,
-    /// `chat_template.jinja`; goes before the configuration's template.
-    pub template: Option<PathBuf>,
-}
-
-impl TokenizerFiles {
-    /// The files in a directory, or beside a `tokenizer.json`.
-    ///
-    /// # Errors
-    /// When there is no `tokenizer.json`.
-    pub fn at(path: &Path) -> Result<Self, TokenizerError> {
-        let tokenizer = if path.is_dir() {
-            path.join(TOKENIZER_FILE)
-        } else {
-            path.to_owned()
-        };
-        if !tokenizer.exists() {
-            return Err(missing(path));
-        }
-        let folder = tokenizer.parent().unwrap_or(Path::new("."));
-        let there = |name| Some(folder.join(name)).filter(|file| file.exists());
-        Ok(Self {
-            config: there(CONFIG_FILE),
-            template: there(TEMPLATE_FILE),
-            tokenizer,
-        })
-    }
 }
 
 impl Tokenizer {
@@ -153,6 +142,7 @@ impl Tokenizer {
         let mut inner =
             tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| TokenizerError::Invalid {
                 path: files.tokenizer.clone(),
+                what: "tokenizer",
                 reason: error.to_string(),
             })?;
         // a count is a count of everything
@@ -174,7 +164,7 @@ impl Tokenizer {
     /// The chat template.
     #[must_use]
     pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        self.template.as_ref().map(|placed| &placed.template)
     }
 
     /// The ids of a text, without special tokens around it.
@@ -196,15 +186,19 @@ impl Tokenizer {
     /// # Errors
     /// When there is no template, or it refuses the messages.
     pub fn encode_chat(&self, messages: &[Value]) -> Result<Vec<u32>, TokenizerError> {
-        let template = self.template.as_ref().ok_or(TemplateError::None);
-        let rendered = template.and_then(|template| template.render(messages));
-        match rendered {
-            Ok(text) => Ok(self.encode(&text)),
-            Err(source) => Err(TokenizerError::Template {
-                path: self.path.clone(),
-                source,
-            }),
-        }
+        Ok(self.encode(&self.render_chat(messages)?))
+    }
+
+    /// The text of a conversation as a server reads it.
+    fn render_chat(&self, messages: &[Value]) -> Result<String, TokenizerError> {
+        let (path, rendered) = match &self.template {
+            Some(placed) => (&placed.path, placed.template.render(messages)),
+            None => (&self.path, Err(TemplateError::None)),
+        };
+        rendered.map_err(|source| TokenizerError::Template {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// The text of ids, special tokens left out.
@@ -251,65 +245,37 @@ fn is_byte(token: &str) -> bool {
     token.len() == 6 && token.starts_with("<0x") && token.ends_with('>')
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    fs::read(path).map_err(|source| TokenizerError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn missing(path: &Path) -> TokenizerError {
-    let what = if !path.exists() {
-        "there is no such file or directory".to_owned()
-    } else if path.join("tokenizer.model").exists() {
-        format!("it holds a SentencePiece `tokenizer.model`, but no `{TOKENIZER_FILE}`")
-    } else if path.join("vocab.json").exists() {
-        format!("it holds a `vocab.json`, but no `{TOKENIZER_FILE}`")
-    } else {
-        format!("it holds no `{TOKENIZER_FILE}`")
+/// The template and the file it stands in.
+fn load_template(files: &TokenizerFiles) -> Result<Option<Placed>, TokenizerError> {
+    let config = match &files.config {
+        Some(file) => Config::parse(file, &read(file)?)?,
+        None => Config::default(),
     };
-    TokenizerError::Missing {
-        path: path.to_owned(),
-        what,
-    }
-}
-
-fn load_template(files: &TokenizerFiles) -> Result<Option<ChatTemplate>, TokenizerError> {
-    let config: Value = match &files.config {
-        Some(file) => {
-            serde_json::from_slice(&read(file)?).map_err(|error| TokenizerError::Invalid {
-                path: file.clone(),
-                reason: error.to_string(),
-            })?
-        }
-        None => Value::Null,
+    let (source, path) = match (&files.template, &files.config) {
+        (Some(file), _) => (Some(text_of(file)?), file),
+        (None, Some(file)) => (config.chat_template(file)?, file),
+        (None, None) => return Ok(None),
     };
-    let source = match &files.template {
-        Some(file) => Some(String::from_utf8_lossy(&read(file)?).into_owned()),
-        None => template_of(&config),
+    let Some(source) = source else {
+        return Ok(None);
     };
-    source
-        .map(|source| ChatTemplate::new(&source, &config))
-        .transpose()
-        .map_err(|source| TokenizerError::Template {
-            path: files.tokenizer.clone(),
+    match ChatTemplate::new(&source, config.fields()) {
+        Ok(template) => Ok(Some(Placed {
+            template,
+            path: path.clone(),
+        })),
+        Err(source) => Err(TokenizerError::Template {
+            path: path.clone(),
             source,
-        })
+        }),
+    }
 }
 
-/// The template of a configuration: a text, or a list of named ones.
-fn template_of(config: &Value) -> Option<String> {
-    match config.get("chat_template")? {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(named) => named
-            .iter()
-            .find(|item| item.get("name").and_then(Value::as_str) == Some("default"))
-            .or(named.first())?
-            .get("template")?
-            .as_str()
-            .map(str::to_owned),
-        _ => None,
-    }
+fn text_of(file: &Path) -> Result<String, TokenizerError> {
+    String::from_utf8(read(file)?).map_err(|error| TokenizerError::Template {
+        path: file.to_owned(),
+        source: TemplateError::Syntax(format!("it is not UTF-8: {}", error.utf8_error())),
+    })
 }
 
 #[cfg(test)]

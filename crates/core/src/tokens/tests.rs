@@ -1,5 +1,6 @@
 //! Small tokenizers of every family, trained here, and what holds for all.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -245,7 +246,7 @@ fn broken_tokenizers_say_what_is_wrong() {
     fs::write(path.join(TOKENIZER_FILE), "{}").unwrap();
     insta::assert_snapshot!(error(path), @"DIR/tokenizer.json is no tokenizer: Model missing. at line 1 column 2");
     train(Family::WordPiece, Some("{% if %}"), path);
-    insta::assert_snapshot!(error(path), @"the chat template of DIR/tokenizer.json: cannot be read: unexpected end of block (line 1)");
+    insta::assert_snapshot!(error(path), @"the chat template of DIR/tokenizer_config.json: cannot be read: unexpected end of block (line 1)");
     train(Family::WordPiece, None, path);
     let tokenizer = Tokenizer::load(path).unwrap();
     let none = tokenizer.encode_chat(&[]).unwrap_err();
@@ -262,6 +263,79 @@ fn broken_tokenizers_say_what_is_wrong() {
         tokenizer.encode_chat(&[]).is_err(),
         "a file of its own goes first"
     );
+}
+
+/// What `Tokenizer::load` says of the folder that `change` has been at.
+fn refused(change: impl FnOnce(&Path)) -> String {
+    let folder = TempDir::new().unwrap();
+    train(Family::WordPiece, None, folder.path());
+    change(folder.path());
+    let error = Tokenizer::load(folder.path()).unwrap_err();
+    let cause = std::error::Error::source(&error).map(|e| format!(": {e}"));
+    format!("{error}{}", cause.unwrap_or_default())
+        .replace(&folder.path().display().to_string(), "DIR")
+}
+
+#[test]
+fn files_that_cannot_be_read_are_not_called_missing() {
+    use std::os::unix::fs::symlink;
+
+    let with = |name: &'static str, put: fn(&Path)| {
+        refused(|folder| {
+            let _ = fs::remove_file(folder.join(name));
+            put(&folder.join(name));
+        })
+    };
+    let to_itself = |path: &Path| symlink(path, path).unwrap();
+    let to_nothing = |path: &Path| symlink("blobs/gone", path).unwrap();
+    let folder = |path: &Path| fs::create_dir(path).unwrap();
+    insta::assert_snapshot!(with(TOKENIZER_FILE, to_itself), @"cannot read DIR/tokenizer.json: Too many levels of symbolic links (os error 40)");
+    insta::assert_snapshot!(with(TOKENIZER_FILE, to_nothing), @"cannot read DIR/tokenizer.json: it is a link to blobs/gone, which is not there");
+    insta::assert_snapshot!(with(TOKENIZER_FILE, folder), @"cannot read DIR/tokenizer.json: it is a directory, and must be a file");
+    insta::assert_snapshot!(with(CONFIG_FILE, to_itself), @"cannot read DIR/tokenizer_config.json: Too many levels of symbolic links (os error 40)");
+    insta::assert_snapshot!(with(CONFIG_FILE, folder), @"cannot read DIR/tokenizer_config.json: it is a directory, and must be a file");
+    insta::assert_snapshot!(with(TEMPLATE_FILE, to_nothing), @"cannot read DIR/chat_template.jinja: it is a link to blobs/gone, which is not there");
+    insta::assert_snapshot!(with(TEMPLATE_FILE, folder), @"cannot read DIR/chat_template.jinja: it is a directory, and must be a file");
+    insta::assert_snapshot!(with(TEMPLATE_FILE, |path| fs::write(path, b"a\xff").unwrap()), @"the chat template of DIR/chat_template.jinja: cannot be read: it is not UTF-8: invalid utf-8 sequence of 1 bytes from index 1");
+    let device = |path: &Path| symlink("/dev/null", path).unwrap();
+    insta::assert_snapshot!(with(TOKENIZER_FILE, device), @"cannot read DIR/tokenizer.json: it is a pipe or a device, and must be a file");
+}
+
+#[test]
+fn a_configuration_of_another_form_is_refused_where_it_is_needed() {
+    let config = |text: &'static str| {
+        move |folder: &Path| fs::write(folder.join(CONFIG_FILE), text).unwrap()
+    };
+    insta::assert_snapshot!(refused(config("[1]")), @r#"DIR/tokenizer_config.json is no tokenizer configuration: it is a list, and must be an object, as {"chat_template": "…"} is"#);
+    insta::assert_snapshot!(refused(config(r#"{"chat_template": 5}"#)), @"DIR/tokenizer_config.json is no tokenizer configuration: `chat_template` is a number, and must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
+    insta::assert_snapshot!(refused(config(r#"{"chat_template": "{% if %}"}"#)), @"the chat template of DIR/tokenizer_config.json: cannot be read: unexpected end of block (line 1)");
+    // a template with a file of its own is the one that counts
+    let folder = TempDir::new().unwrap();
+    train(Family::WordPiece, None, folder.path());
+    config(r#"{"chat_template": 5}"#)(folder.path());
+    fs::write(folder.path().join(TEMPLATE_FILE), CHATML).unwrap();
+    assert!(Tokenizer::load(folder.path()).unwrap().template().is_some());
+}
+
+#[test]
+fn a_template_that_does_not_hold_the_prompt_once_makes_no_lengths() {
+    let told = |template: &str| {
+        let tokenizer = trained(Family::ByteLevel, Some(template));
+        let path = tokenizer.path().parent().unwrap().display().to_string();
+        let error = Words::find(Arc::clone(&tokenizer), Frame::Chat).unwrap_err();
+        // other frames do not go through it
+        Words::find(tokenizer, Frame::Plain).unwrap();
+        error.to_string().replace(&path, "DIR")
+    };
+    insta::assert_snapshot!(told("[INST] hello [/INST]"), @"the chat template of DIR/tokenizer_config.json does not contain the prompt exactly once (0 times), so only plain prompts and ids can be given an exact length");
+    insta::assert_snapshot!(told("{{ messages[0].content }} again: {{ messages[0].content }}"), @"the chat template of DIR/tokenizer_config.json does not contain the prompt exactly once (2 times), so only plain prompts and ids can be given an exact length");
+    insta::assert_snapshot!(told("{{ messages[0].content | upper }}"), @"the chat template of DIR/tokenizer_config.json does not contain the prompt exactly once (0 times), so only plain prompts and ids can be given an exact length");
+    insta::assert_snapshot!(told("{{ messages[0].content[:5] }}"), @"the chat template of DIR/tokenizer_config.json does not contain the prompt exactly once (0 times), so only plain prompts and ids can be given an exact length");
+    insta::assert_snapshot!(told("{{ messages[0].content[:4000] }}"), @"the chat template of DIR/tokenizer_config.json changes or cuts a prompt of 1100987 characters, so only plain prompts and ids can be given an exact length");
+    for whole in [CHATML, LLAMA2, "{{ messages | tojson }}"] {
+        let tokenizer = trained(Family::ByteLevel, Some(whole));
+        Frame::Chat.check(&tokenizer).unwrap();
+    }
 }
 
 proptest! {

@@ -75,7 +75,8 @@ impl Words {
     /// Look through a vocabulary. Takes up to a second for a large one.
     ///
     /// # Errors
-    /// When there is no ordinary token, or the frame cannot be made.
+    /// When there is no ordinary token, the frame cannot be made, or it does not
+    /// hold a prompt as it is.
     pub fn find(tokenizer: Arc<Tokenizer>, frame: Frame) -> Result<Self, TokenizerError> {
         let ordinary = tokenizer.ordinary_ids();
         if ordinary.is_empty() {
@@ -94,6 +95,7 @@ impl Words {
         if frame == Frame::Ids {
             return Ok(words);
         }
+        frame.check(&words.tokenizer)?;
         words.overhead = frame.count(&words.tokenizer, "")?;
         let mut spelled = words.spell();
         if spelled.ids.len() >= FEWEST_WORDS

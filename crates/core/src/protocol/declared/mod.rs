@@ -12,6 +12,7 @@ mod tests;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
 use super::{AnswerReader, AnswerText, Api};
@@ -26,7 +27,7 @@ pub struct Declaration {
     #[serde(default)]
     pub name: String,
     /// Path of the endpoint, for URLs that have none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "endpoint_path")]
     pub path: Option<String>,
     /// Headers of every request; `%{api_key}` in them becomes the key.
     #[serde(default)]
@@ -139,6 +140,26 @@ struct StreamKeys {
     response_id: Pointers,
     #[serde(default)]
     error: Pointers,
+}
+
+/// A path alone: anything else would be asked for under another name than it
+/// was written.
+fn endpoint_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    let reason = if path.contains("://") {
+        "is a whole URL: host and port belong to `--url`, and `path` is what follows them"
+    } else if !path.starts_with('/') {
+        "does not begin with `/`"
+    } else if path.contains(['?', '#']) {
+        "is more than a path: what follows it belongs to `--url`"
+    } else if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        "holds white space"
+    } else {
+        return Ok(Some(path));
+    };
+    Err(D::Error::custom(format!(
+        "`{path}` {reason}; a path is written as \"/v1/generate\""
+    )))
 }
 
 fn error_event() -> String {

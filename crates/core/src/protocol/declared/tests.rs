@@ -105,3 +105,22 @@ fn a_declaration_that_cannot_be_read_by_is_refused() {
     insta::assert_snapshot!(check(&endless, true), @r#"`[stream]` does not say how a stream ends: give `end` (its last data, such as "[DONE]"), `end_event`, `finish_reason`, or ends_with_body = true"#);
     insta::assert_snapshot!(check(&|shape| shape["headers"] = json!({"x": 1}), true), @"`[headers]`: the value of `x` is no string");
 }
+
+#[test]
+fn a_path_is_a_path_and_nothing_else() {
+    let read = |path: Value| {
+        let mut shape = small();
+        shape["path"] = path;
+        serde_json::from_value::<Declaration>(shape).map_err(|error| error.to_string())
+    };
+    for path in ["/", "/generate", "/v1/models/a:generate", "/a%20b/"] {
+        assert_eq!(read(json!(path)).unwrap().path.as_deref(), Some(path));
+    }
+    let error = |path: Value| read(path).unwrap_err();
+    insta::assert_snapshot!(error(json!("generate")), @r#"`generate` does not begin with `/`; a path is written as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("")), @r#"`` does not begin with `/`; a path is written as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("https://example.org/generate")), @r#"`https://example.org/generate` is a whole URL: host and port belong to `--url`, and `path` is what follows them; a path is written as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("/generate?stream=1")), @r#"`/generate?stream=1` is more than a path: what follows it belongs to `--url`; a path is written as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("/generate ")), @r#"`/generate ` holds white space; a path is written as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!(5)), @"invalid type: integer `5`, expected a string");
+}
