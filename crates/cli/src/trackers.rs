@@ -103,7 +103,7 @@ impl TrackerPlan {
         let tracker = Tracker::start(&place, python, &hello, patience, listener, &begin)
             .map_err(|error| refused(kind, &error, &self.secrets))?;
         if let Some(url) = tracker.url() {
-            log.info(&format!("follow it at {url}"));
+            log.info(&format!("follow it at {}", masked(url, &self.secrets)));
         }
         let (words, heard) = sync_channel(WAITING);
         let (log, kind, hidden) = (log.clone(), kind.clone(), self.secrets.clone());

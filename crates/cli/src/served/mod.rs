@@ -4,6 +4,7 @@
 //! It must not know flags beyond [`plan`], nor what is measured. How the program and all that it
 //! started come to an end is `supervise`'s, what its arguments are is `program`'s.
 
+mod family;
 mod gpu;
 mod program;
 mod supervise;
@@ -25,9 +26,11 @@ use evalscope_core::time::{RunClock, Timestamp};
 
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
+use self::tail::Tail;
 use crate::args::{Api, ServerArgs};
 use crate::failure::hinted;
 use crate::log::Log;
+use crate::secrets::is_secret_name;
 
 pub(crate) use program::HOST;
 pub(crate) use supervise::{SuperviseArgs, run as supervise};
@@ -50,6 +53,18 @@ const NEWS: Duration = Duration::from_millis(500);
 /// When the person hears that the end of the server is waited for.
 const WORD_OF_END: Duration = Duration::from_secs(1);
 
+/// Variables with keys and tokens: the server inherits them, and may repeat them when one is refused.
+const KEYS: [&str; 8] = [
+    "EVALSCOPE_API_KEY",
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MODELSCOPE_API_TOKEN",
+    "OPENAI_API_KEY",
+    "SWANLAB_API_KEY",
+    "VLLM_API_KEY",
+    "WANDB_API_KEY",
+];
+
 /// What is to be served, and how.
 #[derive(Debug)]
 pub(crate) struct ServePlan {
@@ -63,6 +78,8 @@ pub(crate) struct ServePlan {
     visible_gpus: Option<String>,
     /// What tells of GPUs, where it is installed.
     gpu_tool: Option<PathBuf>,
+    /// What the server may know and nobody may see.
+    secrets: Vec<String>,
 }
 
 /// What the flags ask to be served; `None` where the server is another's.
@@ -110,7 +127,30 @@ pub(crate) fn plan(
         patience: Duration::from_secs_f64(server.server_start_timeout),
         visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
         gpu_tool: program::find(gpu::TOOL, None, path.as_deref()),
+        secrets: secrets_of(server, variable),
     }))
+}
+
+/// What the server may have from our environment or from requests.
+fn secrets_of(server: &ServerArgs, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let headers = server
+        .headers
+        .iter()
+        .filter_map(|pair| pair.split_once('='));
+    let headers = headers.filter(|(name, _)| is_secret_name(name));
+    let words = headers.flat_map(|(_, value)| value.split_whitespace().map(str::to_owned));
+    let mut secrets: Vec<String> = KEYS
+        .into_iter()
+        .filter_map(variable)
+        .chain(server.api_key.clone())
+        .map(|secret| secret.trim().to_owned())
+        .chain(words)
+        // a value of a few letters would mask half of every text, and so would a header's `Bearer`
+        .filter(|secret| secret.len() >= 4 && !secret.eq_ignore_ascii_case("bearer"))
+        .collect();
+    // one may begin with another
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
 }
 
 impl ServePlan {
@@ -144,7 +184,8 @@ pub(crate) struct Served {
     listener: Option<JoinHandle<()>>,
     /// How it ended.
     ended: Arc<OnceLock<String>>,
-    log_path: PathBuf,
+    /// What it said.
+    said: Tail,
     log: Log,
     memory: Option<MemoryWatch>,
 }
@@ -157,20 +198,34 @@ impl Served {
         control: &RunControl,
         log: &Log,
     ) -> anyhow::Result<Self> {
-        let mut served = Self::spawn(plan, folder, log)?;
+        let mut served = Self::spawn(plan, folder, control, log)?;
         let group = served.listen(control)?;
         if let (Some(tool), Some(group)) = (&plan.gpu_tool, group) {
-            served.memory = Some(MemoryWatch::start(tool.clone(), group));
+            served.memory = Some(MemoryWatch::start(
+                tool.clone(),
+                served.supervisor.id(),
+                group,
+            ));
         }
         served.await_readiness(plan, control)?;
         Ok(served)
     }
 
-    fn spawn(plan: &ServePlan, folder: &Path, log: &Log) -> anyhow::Result<Self> {
+    fn spawn(
+        plan: &ServePlan,
+        folder: &Path,
+        control: &RunControl,
+        log: &Log,
+    ) -> anyhow::Result<Self> {
         let log_path = folder.join(LOG);
         let output = File::create(&log_path)
             .with_context(|| format!("cannot write {}", log_path.display()))?;
-        let gpus = gpu::count(plan.visible_gpus.as_deref(), plan.gpu_tool.as_deref());
+        let stopped = || control.stop.is_cancelled();
+        let gpus = gpu::count(
+            plan.visible_gpus.as_deref(),
+            plan.gpu_tool.as_deref(),
+            &stopped,
+        );
         let arguments = plan.program.arguments(plan.port, gpus);
         log.info(&format!(
             "starting `{} {}`; what it says goes to {}",
@@ -203,7 +258,7 @@ impl Served {
             supervisor,
             listener: None,
             ended: Arc::default(),
-            log_path,
+            said: Tail::new(log_path, plan.secrets.clone()),
             log: log.clone(),
             memory: None,
         })
@@ -249,9 +304,9 @@ impl Served {
                     format!(
                         "`{}` ended before it was ready: {how}{}",
                         self.name,
-                        tail::shown(&self.log_path)
+                        self.said.shown()
                     ),
-                    tail::advice(&self.log_path),
+                    self.said.advice(),
                 ));
             }
             if control.stop.is_cancelled() {
@@ -272,14 +327,14 @@ impl Served {
                         "`{}` is not ready after {} s{}",
                         self.name,
                         plan.patience.as_secs_f64(),
-                        tail::shown(&self.log_path)
+                        self.said.shown()
                     ),
                     "`--server-start-timeout SECONDS` gives it more time",
                 ));
             }
             if waited >= next_word {
                 next_word += WORD;
-                let last = tail::last_line(&self.log_path);
+                let last = self.said.last_line();
                 let last = last.map_or_else(String::new, |line| format!("; it said: {line}"));
                 self.log.info(&format!(
                     "`{}` is starting: {} s of at most {}{last}",
@@ -310,7 +365,7 @@ impl Served {
         Some(anyhow::anyhow!(
             "`{}`: {how}{}",
             self.name,
-            tail::shown(&self.log_path)
+            self.said.shown()
         ))
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::context::{Context, wait_for};
+use crate::context::{Context, no_secret_like, wait_for};
 use crate::supervise::{is_alive, wait_for_pid};
 
 /// What finds the port among the arguments.
@@ -128,11 +128,7 @@ fn a_model_is_served_for_the_length_of_the_command() {
 #[test]
 fn vllm_gets_the_reference_tools_settings() {
     let stage = Stage::new("vllm", &format!("env > environment\n{SERVE}"));
-    let smi = "#!/bin/sh\nif [ \"$1\" = --list-gpus ]; then\n\
-               echo 'GPU 0: A (UUID: GPU-1)'; echo 'GPU 1: A (UUID: GPU-2)'\n\
-               else while [ ! -s pid ]; do sleep 0.01; done; read pid < pid\n\
-               echo \"$pid, 2048\"; echo \"$pid, 1536\"; echo '1, 99999'; fi\n";
-    stage.install("bin", "nvidia-smi", smi);
+    stage.install("bin", "nvidia-smi", &gpu_tool(""));
     let args = stage.args(
         "local_vllm",
         &[
@@ -166,10 +162,78 @@ fn vllm_gets_the_reference_tools_settings() {
     );
     let url = format!("http://127.0.0.1:{}/v1/completions\n", stage.port);
     assert!(outcome.stderr.contains(&url), "{}", outcome.stderr);
+    stage.assert_gone();
+}
+
+/// Tells of two GPUs, and runs a piece of a script when it is asked for the memory of processes. `$n`
+/// is the number of the question, and `$pid` that of the server.
+fn gpu_tool(memory: &str) -> String {
+    format!(
+        "#!/bin/sh\nif [ \"$1\" = --list-gpus ]; then\n\
+         echo 'GPU 0: A (UUID: GPU-1)'; echo 'GPU 1: A (UUID: GPU-2)'; exit\nfi\n\
+         while [ ! -s pid ]; do sleep 0.01; done; read pid < pid\n\
+         echo asked >> asked; n=$(wc -l < asked)\n{memory}\n"
+    )
+}
+
+/// A server that is not ready before the tool has been asked so many times.
+fn ready_after(questions: u32) -> String {
+    format!(
+        "while ! [ -e asked ] || [ $(wc -l < asked) -lt {questions} ]; do sleep 0.01; done\n{SERVE}"
+    )
+}
+
+#[test]
+fn memory_of_gpus_is_the_most_that_the_server_and_its_workers_had() {
+    let worker = if cfg!(target_os = "linux") {
+        // as worker processes do: nobody's child, in a session of its own
+        "(setsid sh -c 'echo $$ > worker; exec sleep 1000' &)"
+    } else {
+        "sleep 1000 & echo $! > worker"
+    };
+    let script = format!(
+        "{worker}\nwhile [ ! -s worker ]; do sleep 0.01; done\n{}",
+        ready_after(2)
+    );
+    let stage = Stage::new("vllm", &script);
+    // two GPUs have memory of the server; the load generator and the first process have some, too
+    let smi = gpu_tool(
+        "while [ ! -s worker ]; do sleep 0.01; done; read worker < worker\n\
+         if [ $n -gt 1 ]; then echo \"$pid, 16\"; exit; fi\n\
+         echo \"$pid, 1024\"; echo \"$pid, 1024\"; echo \"$worker, 512\"\n\
+         echo \"$PPID, 4096\"; echo '1, 99999'\n\
+         echo \"$pid, [N/A]\"; echo \"$worker, [Insufficient Permissions]\"",
+    );
+    stage.install("bin", "nvidia-smi", &smi);
+    let more = ["--dataset", "speed_benchmark", "--number", "2"];
+    let base = ["--api", "local_vllm", "--port", &stage.port];
+    let model = ["--model", "models/tiny", "--max-tokens", "8"];
+    let outcome = stage.context.measure(&[&base[..], &model, &more].concat());
     let memory = stage
         .context
         .column::<f64>("SELECT DISTINCT max_gpu_memory_cost FROM result");
-    assert_eq!(memory, [3.5], "the sum of the group's processes, GB");
+    assert_eq!(memory, [2.5]);
+    let speeds = stage.context.run_folder().join("speed_benchmark.json");
+    let speeds = crate::context::json(&speeds);
+    assert_eq!(speeds[0]["GPU Memory(GB)"], 2.5, "{speeds}");
+    let line = "Most GPU memory taken: 2.5";
+    assert!(outcome.stdout.contains(line), "{}", outcome.stdout);
+    stage.assert_gone();
+}
+
+#[test]
+fn a_gpu_tool_that_hangs_costs_the_memory_and_nothing_else() {
+    let stage = Stage::new("vllm", &ready_after(1));
+    let smi = gpu_tool("echo $$ > tool; exec sleep 1000");
+    stage.install("bin", "nvidia-smi", &smi);
+    let args = stage.args("local_vllm", &["--number", "4"]);
+    stage.context.measure(&args);
+    let memory = stage
+        .context
+        .column::<Option<f64>>("SELECT DISTINCT max_gpu_memory_cost FROM result");
+    assert_eq!(memory, [None]);
+    let tool = wait_for_pid(&stage.context.path().join("tool"));
+    assert!(!is_alive(tool), "the tool is still there");
     stage.assert_gone();
 }
 
@@ -274,6 +338,40 @@ fn a_server_that_fails_to_start() {
 }
 
 #[test]
+fn what_a_server_says_is_shown_without_keys_and_escapes() {
+    let keys = [
+        ("HF_TOKEN", "hf_AbCdEfGhIjKlMnOp"),
+        ("HUGGING_FACE_HUB_TOKEN", "hf_ZyXwVuTsRqPoNmLk"),
+        ("MODELSCOPE_API_TOKEN", "ms-0123456789abcdef"),
+    ];
+    let script = "echo \"first $HF_TOKEN and $HUGGING_FACE_HUB_TOKEN\"\n\
+                  printf '\\033]0;title\\007\\033[31mred\\033[0m\\b\\n'\n\
+                  echo \"then $MODELSCOPE_API_TOKEN, sk-given-on-the-line\"\n\
+                  echo 'and secret-of-a-header'\nexit 3";
+    let Stage { mut context, port } = Stage::new("transformers", script);
+    for (name, key) in keys {
+        context = context.with_env(name, key);
+    }
+    let stage = Stage { context, port };
+    let more = [
+        "--api-key",
+        "sk-given-on-the-line",
+        "--headers",
+        "X-Token=secret-of-a-header",
+    ];
+    let outcome = stage.context.perf(&stage.args("local", &more));
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    let want = "    first *** and ***\n    red\n    then ***, ***\n    and ***\n";
+    assert!(outcome.stderr.contains(want), "{}", outcome.stderr);
+    // the log itself is the server's, as it wrote it
+    std::fs::remove_file(stage.context.top().join("server.log")).unwrap();
+    std::fs::remove_dir_all(stage.context.path().join("bin")).unwrap();
+    let mut hidden: Vec<&str> = keys.iter().map(|(_, key)| *key).collect();
+    hidden.extend(["sk-given-on-the-line", "secret-of-a-header", "\u{1b}"]);
+    no_secret_like(&stage.context, &outcome, &hidden);
+}
+
+#[test]
 fn a_server_that_is_never_ready() {
     let script = "echo still thinking\nsleep 1000 & echo $! > grandchild\nwait";
     let stage = Stage::new("transformers", script);
@@ -370,9 +468,16 @@ fn however_the_command_is_ended_the_server_goes_too() {
         (&[Signal::SIGINT, Signal::SIGINT], Some(130)),
         (&[Signal::SIGKILL], None),
     ] {
-        let script = "sleep 1000 & echo $! > grandchild\n\
-                      \"$SIM\" sim --port $port --ttft-ms 1 --itl-ms 20 & wait";
-        let stage = Stage::new("transformers", script);
+        let leaver = if cfg!(target_os = "linux") {
+            "(setsid sh -c 'echo $$ > leaver; exec sleep 1000' &)"
+        } else {
+            "sleep 1000 & echo $! > leaver"
+        };
+        let script = format!(
+            "sleep 1000 & echo $! > grandchild\n{leaver}\n\
+             \"$SIM\" sim --port $port --ttft-ms 1 --itl-ms 20 & wait"
+        );
+        let stage = Stage::new("transformers", &script);
         let args = stage.args("local", &["--number", "100000"]);
         let mut running = stage.context.start(&args);
         running.wait_for_stderr("100000 requests, 1 in flight");
@@ -384,10 +489,10 @@ fn however_the_command_is_ended_the_server_goes_too() {
         }
         let outcome = running.finish();
         assert_eq!(outcome.code, code, "{outcome:#?}");
-        let grandchild = wait_for_pid(&stage.context.path().join("grandchild"));
-        let server = wait_for_pid(&stage.context.path().join("pid"));
+        let all = ["grandchild", "leaver", "pid"];
+        let all = all.map(|file| wait_for_pid(&stage.context.path().join(file)));
         wait_for("the end of all that was started", || {
-            (!is_alive(grandchild) && !is_alive(server)).then_some(())
+            (!all.into_iter().any(is_alive)).then_some(())
         });
     }
 }

@@ -457,3 +457,90 @@ fn the_simulator_command_counts_with_the_tokenizer() {
         1.0
     );
 }
+
+/// What no model reads and no memory holds is refused in its own words, before a byte is sent.
+#[test]
+fn absurd_lengths_and_counts_are_refused_before_any_load() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}{CHAT}", listener.local_addr().unwrap());
+    let tokens = "is more than random prompts may have: 16777216 tokens";
+    for (dataset, flag, value, want) in [
+        ("random", "--prefix-length", "16777217", tokens),
+        (
+            "random_vl",
+            "--prefix-length",
+            "18446744073709551615",
+            tokens,
+        ),
+        ("random", "--max-prompt-length", "16777217", tokens),
+        (
+            "random_vl",
+            "--max-prompt-length",
+            "9223372036854775807",
+            tokens,
+        ),
+        (
+            "random_vl",
+            "--image-num",
+            "1025",
+            "1025 is not in 0..=1024",
+        ),
+        (
+            "random_vl",
+            "--image-num",
+            "4294967295",
+            "4294967295 is not in 0..=1024",
+        ),
+        ("random", "--prefix-length", "-1", "invalid value"),
+        (
+            "random",
+            "--prefix-length",
+            "18446744073709551616",
+            "invalid value",
+        ),
+    ] {
+        let context = Context::new();
+        let folder = tokenizer::in_folder(&context);
+        let typed = format!("{flag}={value}");
+        let outcome = context.perf(&[
+            "--url",
+            &url,
+            "--model",
+            "sim",
+            "--tokenizer-path",
+            &folder,
+            "--dataset",
+            dataset,
+            &typed,
+        ]);
+        assert_eq!(outcome.code, Some(2), "{typed}: {outcome:#?}");
+        assert!(outcome.stderr.contains(want), "{typed}: {}", outcome.stderr);
+        for part in [flag, value] {
+            assert!(outcome.stderr.contains(part), "{typed}: {}", outcome.stderr);
+        }
+        assert!(!context.top().exists(), "{typed}: nothing was made");
+    }
+    listener.set_nonblocking(true).unwrap();
+    let nobody = listener.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// The limits are for what is made at random; a file's prompts are as long as they are.
+#[test]
+fn limits_of_random_prompts_concern_no_other() {
+    let server = Simulator::start(SimConfig::default()).unwrap();
+    let url = format!("http://{}{CHAT}", server.addr());
+    let context = Context::new();
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--dataset",
+        "sample",
+        "--number",
+        "1",
+        "--max-prompt-length",
+        "9223372036854775807",
+    ]);
+}

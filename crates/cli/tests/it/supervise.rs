@@ -146,3 +146,116 @@ fn a_signal_to_the_supervisor_ends_the_program() {
         drop(open);
     }
 }
+
+/// What leaves the group of the program: Linux tells whose children they are all the same.
+#[cfg(target_os = "linux")]
+mod leavers {
+    use super::*;
+
+    /// In a session of its own, its parent alive.
+    const IN_A_SESSION: &str = "setsid sh -c 'echo $$ > pid; exec sleep 1000' &";
+    /// The same, twice forked: its parent is gone.
+    const DAEMON: &str = "(setsid sh -c 'echo $$ > pid; exec sleep 1000' &)";
+
+    #[test]
+    fn they_end_with_the_program() {
+        for leaver in [IN_A_SESSION, DAEMON] {
+            let supervisor = Supervisor::start(&format!(
+                "{leaver}\necho $$ > leader; wait; exec sleep 1000"
+            ));
+            let process = supervisor.wait_for_pid("pid");
+            let leader = supervisor.wait_for_pid("leader");
+            assert!(is_alive(process), "{leaver}");
+            assert_eq!(supervisor.leave(), "ended signal: 15 (SIGTERM)");
+            assert!(!is_alive(process) && !is_alive(leader), "{leaver}");
+        }
+    }
+
+    #[test]
+    fn they_end_when_the_program_has_ended_by_itself() {
+        for leaver in [IN_A_SESSION, DAEMON] {
+            let script = format!("{leaver}\nwhile [ ! -s pid ]; do sleep 0.01; done; exit 4");
+            let mut supervisor = Supervisor::start(&script);
+            let open = supervisor.child.stdin.take();
+            let process = supervisor.wait_for_pid("pid");
+            assert_eq!(supervisor.end(), "ended exit status: 4", "{leaver}");
+            assert!(!is_alive(process), "{leaver}");
+            drop(open);
+        }
+    }
+
+    /// The second is a child of the first in yet another session, so that it becomes an orphan only
+    /// when the first is killed.
+    #[test]
+    fn they_end_though_they_ignore_sigterm() {
+        let supervisor = Supervisor::start(
+            "trap '' TERM\n(setsid sh -c 'setsid sh -c \"echo \\$\\$ > second; exec sleep 1000\" & \
+             echo $$ > first; while :; do wait; done' &)\nwait; exec sleep 1000",
+        );
+        let [first, second] = ["first", "second"].map(|file| supervisor.wait_for_pid(file));
+        assert!(is_alive(first) && is_alive(second));
+        assert_eq!(supervisor.leave(), "ended signal: 9 (SIGKILL)");
+        assert!(!is_alive(first) && !is_alive(second));
+    }
+
+    /// It starts another in yet another session when it is told to end.
+    #[test]
+    fn they_end_though_others_take_their_place() {
+        let supervisor = Supervisor::start(
+            "setsid sh -c 'next() { setsid sh -c \"echo \\$\\$ > second; exec sleep 1000\" & exit 0; }\n\
+             trap next TERM; echo $$ > first; while :; do sleep 0.02; done' & exec sleep 1000",
+        );
+        let first = supervisor.wait_for_pid("first");
+        let folder = supervisor.context.path().to_owned();
+        let told = std::thread::spawn(move || wait_for_pid(&folder.join("second")));
+        let Supervisor { context, mut child } = supervisor;
+        drop(child.stdin.take());
+        let second = told.join().unwrap();
+        child.wait().unwrap();
+        assert!(!is_alive(first) && !is_alive(second));
+        drop(context);
+    }
+
+    #[test]
+    fn each_is_told_once_and_may_tidy_up() {
+        let supervisor = Supervisor::start(
+            "setsid sh -c 'trap \"echo told >> told; sleep 0.3; echo tidy >> told; exit 0\" TERM\n\
+             echo $$ > pid; while :; do sleep 0.02; done' & exec sleep 1000",
+        );
+        let process = supervisor.wait_for_pid("pid");
+        let Supervisor { context, mut child } = supervisor;
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!is_alive(process));
+        let told = std::fs::read_to_string(context.path().join("told")).unwrap();
+        assert_eq!(told, "told\ntidy\n");
+    }
+
+    #[test]
+    fn who_is_no_descendant_is_spared() {
+        let mut stranger = std::process::Command::new("setsid")
+            .args(["sleep", "1000"])
+            .spawn()
+            .unwrap();
+        let supervisor = Supervisor::start(&format!("{DAEMON}\nexec sleep 1000"));
+        supervisor.wait_for_pid("pid");
+        supervisor.leave();
+        assert_eq!(stranger.try_wait().unwrap(), None);
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+
+    /// Who asks whether its daemon still lives must not see a process that only nobody has waited for.
+    #[test]
+    fn orphans_that_end_are_waited_for_meanwhile() {
+        let supervisor = Supervisor::start(
+            "(sh -c 'echo $$ > pid; while [ ! -e end ]; do sleep 0.01; done' &)\nexec sleep 1000",
+        );
+        let orphan = supervisor.wait_for_pid("pid");
+        supervisor.context.write("end", "");
+        wait_for("the end of the orphan", || {
+            (!is_alive(orphan)).then_some(())
+        });
+        assert_eq!(supervisor.leave(), "ended signal: 15 (SIGTERM)");
+    }
+}

@@ -11,13 +11,17 @@ use crate::context::{Context, Outcome, no_secret_like};
 /// Stands for the interpreter: it is started as `… -m evalscope.perf.serve --role tracker --kind KIND`
 /// and keeps what it was told, its arguments and its keys.
 const STANDIN: &str = r#"#!/usr/bin/env python3
-import json, os, sys
+import json, os, sys, time
 how = os.environ["HOW"]
 told = open("told.jsonl", "w")
 def keep(word):
     told.write(json.dumps(word) + "\n")
     told.flush()
+# a library may repeat its key wherever it likes
+key = os.environ.get("WANDB_API_KEY") if how.startswith("tells") else None
 keep({"argv": sys.argv[1:], "wandb": os.environ.get("WANDB_API_KEY"), "swanlab": os.environ.get("SWANLAB_API_KEY")})
+if key:
+    print("found the key " + key, file=sys.stderr, flush=True)
 for line in sys.stdin:
     request = json.loads(line)
     method = request["method"]
@@ -29,47 +33,64 @@ for line in sys.stdin:
             del answer["result"]
             answer["error"] = {"message": "`--visualizer wandb` needs its client library: pip install wandb", "traceback": None}
     elif method == "start":
-        answer["result"] = {"url": "https://board.example/run/1"}
-        if how == "login":
+        answer["result"] = {"url": "https://board.example/run/1" + ("?apiKey=" + key if key else "")}
+        if how in ("login", "login_and_hangs"):
             del answer["result"]
             answer["error"] = {"message": "no API key configured", "traceback": "Traceback:\n  in login"}
+        elif how == "tells_at_login":
+            del answer["result"]
+            answer["error"] = {"message": "401 for " + key, "traceback": "Traceback:\n  login(" + repr(key) + ")"}
+    elif method == "metrics" and how == "tells_later":
+        del answer["result"]
+        answer["error"] = {"message": "403 for " + key, "traceback": "Traceback:\n  send(" + repr(key) + ")"}
     elif method == "metrics" and how == "dies":
         print("killed by a cosmic ray", file=sys.stderr, flush=True)
         os._exit(3)
+    elif method == "bye" and how == "uploads":
+        # more than who has not logged in is given
+        time.sleep(3)
+        keep({"method": "uploaded", "params": {}})
+    elif method == "bye" and how == "login_and_hangs":
+        time.sleep(1000)
     print(json.dumps(answer), flush=True)
     if method == "bye":
         break
 "#;
 
 fn follow(how: &str, flags: &[&str]) -> (Context, Outcome) {
+    let context = standing_in(how);
+    let outcome = context.perf(&[&LOAD[..], flags].concat());
+    (context, outcome)
+}
+
+/// A folder with the stand-in.
+fn standing_in(how: &str) -> Context {
     let context = Context::new();
     let python = context.write("python", STANDIN);
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let context = context
+    context
         .with_env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .with_env("HOW", how)
-        .with_env("EVALSCOPE_PYTHON", &python.display().to_string());
-    let load = [
-        "--api",
-        "local_sim",
-        "--dataset",
-        "sample",
-        "--parallel",
-        "2",
-        "4",
-        "--number",
-        "20",
-        "30",
-        "--max-tokens",
-        "4",
-        "--sleep-interval",
-        "0",
-        "--log-every-n-query",
-        "10",
-    ];
-    let outcome = context.perf(&[&load[..], flags].concat());
-    (context, outcome)
+        .with_env("EVALSCOPE_PYTHON", &python.display().to_string())
 }
+
+const LOAD: [&str; 15] = [
+    "--api",
+    "local_sim",
+    "--dataset",
+    "sample",
+    "--parallel",
+    "2",
+    "4",
+    "--number",
+    "20",
+    "30",
+    "--max-tokens",
+    "4",
+    "--sleep-interval",
+    "0",
+    "--log-every-n-query=10",
+];
 
 fn told(context: &Context) -> Vec<Value> {
     std::fs::read_to_string(context.path().join("told.jsonl"))
@@ -182,4 +203,65 @@ fn the_key_of_swanlab_may_be_local() {
     );
     // a word that short is no secret: it must not be masked out of every text
     assert!(outcome.stderr.contains("local_sim"), "{outcome:#?}");
+}
+
+/// On stderr, as an error of the login and as one of a figure.
+#[test]
+fn a_key_that_a_library_repeats_is_masked() {
+    let key = "wandb-secret-0123456789";
+    for (how, code, said) in [
+        (
+            "tells_at_login",
+            2,
+            &["found the key ***", "401 for ***", "login('***')"][..],
+        ),
+        (
+            "tells_later",
+            0,
+            &[
+                "found the key ***",
+                "run/1?apiKey=***",
+                "403 for ***",
+                "send('***')",
+            ],
+        ),
+    ] {
+        for from_environment in [false, true] {
+            let context = standing_in(how);
+            let (context, flags) = if from_environment {
+                (
+                    context.with_env("WANDB_API_KEY", key),
+                    ["--visualizer", "wandb"],
+                )
+            } else {
+                (context, ["--wandb-api-key", key])
+            };
+            let outcome = context.perf(&[&LOAD[..], &flags].concat());
+            assert_eq!(outcome.code, Some(code), "{how}: {outcome:#?}");
+            for text in said {
+                assert!(outcome.stderr.contains(text), "{text}: {}", outcome.stderr);
+            }
+            std::fs::remove_file(context.path().join("told.jsonl")).unwrap();
+            no_secret_like(&context, &outcome, &[key]);
+        }
+    }
+}
+
+/// What is uploaded at the end may take its time; where nobody has logged in, there is nothing to
+/// upload, and a library that hangs is not waited for. (That would take minutes.)
+#[test]
+fn only_a_tracker_that_has_logged_in_may_take_its_leave_slowly() {
+    let (context, outcome) = follow("uploads", &["--visualizer", "wandb"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_eq!(told(&context).last().unwrap()["method"], "uploaded");
+
+    let context = standing_in("login_and_hangs");
+    let running = context.start(&[&LOAD[..], &["--visualizer", "wandb"]].concat());
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert_eq!(told(&context).last().unwrap()["method"], "bye");
+    assert!(
+        outcome.stderr.contains("no API key configured"),
+        "{outcome:#?}"
+    );
 }

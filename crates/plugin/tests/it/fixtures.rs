@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,7 +12,7 @@ use evalscope_core::dataset::{Item, Prompt, PromptSource};
 use evalscope_core::protocol::BuildBodies;
 use evalscope_core::record::Exchange;
 use evalscope_plugin::{
-    Place, Plugin, PluginBodies, PluginCounts, PluginDataset, PluginError, Role,
+    Begin, Place, Plugin, PluginBodies, PluginCounts, PluginDataset, PluginError, Role, Tracker,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -75,11 +76,10 @@ fn start(place: &Place, role: Role) -> Result<Plugin, PluginError> {
     Plugin::start(place, role, None, &hello(), patience(), Box::new(|_| ()))
 }
 
-/// A plugin that gives the recorded answers in their order.
-fn replayed(pairs: &[(Value, Value)]) -> (TempDir, Plugin, JoinHandle<Vec<Value>>) {
+/// A socket that gives the recorded answers in their order.
+fn replayed(pairs: &[(Value, Value)]) -> (TempDir, Place, JoinHandle<Vec<Value>>) {
     let mut answers: VecDeque<Value> = pairs.iter().map(|(_, answer)| answer.clone()).collect();
-    let (folder, place, serving) = served(move |_| answers.pop_front().unwrap());
-    (folder, start(&place, Role::Api).unwrap(), serving)
+    served(move |_| answers.pop_front().unwrap())
 }
 
 #[test]
@@ -127,7 +127,8 @@ fn the_recorded_prompts_are_understood() {
 #[test]
 fn the_recorded_questions_are_asked_and_their_answers_understood() {
     let pairs = recorded("api.jsonl");
-    let (_folder, plugin, serving) = replayed(&pairs);
+    let (_folder, place, serving) = replayed(&pairs);
+    let plugin = start(&place, Role::Api).unwrap();
     assert_eq!(plugin.name(), "tagged");
     let plugin = Arc::new(plugin);
     let mut bodies = PluginBodies::new(Arc::clone(&plugin), false);
@@ -187,6 +188,67 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
         assert_eq!(asked["method"], recorded["method"]);
         assert_eq!(asked["params"], recorded["params"]);
         assert_eq!(asked["id"], recorded["id"]);
+    }
+    assert_eq!(asked.len(), pairs.len());
+}
+
+/// The tool never tells a tracker figures before `start`: that part of the recording is asked for
+/// by the call beneath, and the rest as a command does it.
+#[test]
+fn the_recorded_tracker_is_told_what_a_tracker_is_told() {
+    let mut pairs = recorded("tracker.jsonl");
+    let early = pairs.remove(1);
+    let (_folder, place, serving) =
+        replayed(&[&pairs[..1], from_ref(&early), &pairs[5..]].concat());
+    let plugin = start(&place, Role::Tracker).unwrap();
+    assert_eq!(plugin.name(), "wandb");
+    let params = &early.0["params"];
+    let pending = plugin.ask("metrics", params).unwrap();
+    let error = told(&plugin.wait::<Value>(&pending).unwrap_err());
+    assert!(
+        error.ends_with("failed in `metrics`: `start` comes before `metrics`"),
+        "{error}"
+    );
+    drop((plugin, place));
+    assert_eq!(serving.join().unwrap()[1], early.0);
+
+    let (_folder, place, serving) = replayed(&pairs);
+    let recorded = |at: usize, key: &str| pairs[at].0["params"][key].clone();
+    let text = |at: usize, key: &str| recorded(at, key).as_str().unwrap().to_owned();
+    let (settings, output_dir) = (recorded(1, "settings"), text(1, "output_dir"));
+    let begin = Begin {
+        settings: &settings,
+        name: &text(1, "name"),
+        output_dir: Path::new(&output_dir),
+    };
+    let listener = Box::new(|_: &str| ());
+    let tracker = Tracker::start(&place, None, &hello(), patience(), listener, &begin).unwrap();
+    assert_eq!(tracker.url(), pairs[1].1["result"]["url"].as_str());
+    let step = recorded(2, "step").as_u64().unwrap();
+    let values = recorded(2, "values");
+    tracker
+        .metrics(&text(2, "run"), step, values.as_object().unwrap())
+        .unwrap();
+    tracker
+        .summary(
+            &text(3, "run"),
+            &recorded(3, "metrics"),
+            &recorded(3, "percentiles"),
+        )
+        .unwrap();
+    let paths = recorded(4, "paths");
+    let paths = paths.as_array().unwrap().iter();
+    let paths: Vec<&Path> = paths
+        .map(|path| Path::new(path.as_str().unwrap()))
+        .collect();
+    tracker.files(&paths).unwrap();
+    tracker.end();
+
+    let asked = serving.join().unwrap();
+    assert_eq!(asked[0]["params"]["role"], "tracker");
+    for (asked, (recorded, _)) in asked.iter().zip(&pairs).skip(1) {
+        assert_eq!(asked["method"], recorded["method"]);
+        assert_eq!(asked["params"], recorded["params"]);
     }
     assert_eq!(asked.len(), pairs.len());
 }
