@@ -241,7 +241,10 @@ impl Invocation<'_> {
         // a server of ours that has died is the reason, whatever the test request says
         match self.served.and_then(|served| served.error(tested.is_err())) {
             Some(error) => Err(error.context("the server ended during the test request")),
-            None => tested,
+            None => tested.map_err(|error| match self.served {
+                Some(served) => served.blamed(error),
+                None => error,
+            }),
         }
     }
 

@@ -369,6 +369,15 @@ impl Served {
         ))
     }
 
+    /// An error of a request that it has answered itself: what is behind it stands in its log.
+    pub(crate) fn blamed(&self, error: anyhow::Error) -> anyhow::Error {
+        error.context(format!(
+            "`{}` runs, but cannot be used ({})",
+            self.name,
+            self.said.advice()
+        ))
+    }
+
     /// The most memory of GPUs that it was seen to have, MiB; 0 for nothing.
     pub(crate) fn peak_gpu_mib(&self) -> Option<Arc<AtomicU64>> {
         let memory = self.memory.as_ref()?;

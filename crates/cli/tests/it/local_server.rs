@@ -462,6 +462,22 @@ fn a_server_that_dies_of_the_test_request() {
 }
 
 #[test]
+fn a_server_that_refuses_the_test_request_points_to_its_log() {
+    let script = "echo 'the worker failed'\nexec \"$SIM\" sim --port $port --fault http-500\n";
+    let stage = Stage::new("vllm", script);
+    let outcome = stage.context.perf(&stage.args("local_vllm", &[]));
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    for want in [
+        "error: `vllm` runs, but cannot be used (all that it said is in outputs/run/server.log)\n",
+        "  caused by: the test request failed: ",
+        "(500)",
+    ] {
+        assert!(outcome.stderr.contains(want), "{want}: {}", outcome.stderr);
+    }
+    stage.assert_gone();
+}
+
+#[test]
 fn however_the_command_is_ended_the_server_goes_too() {
     for (signals, code) in [
         (&[Signal::SIGTERM][..], Some(130)),
