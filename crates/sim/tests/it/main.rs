@@ -1,0 +1,8 @@
+//! Talks to the simulated server over plain sockets and looks at the raw bytes.
+
+mod answers;
+mod client;
+mod faults;
+mod oddities;
+mod slots;
+mod truth;
