@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign import Array, Floating, Indexed, Items, Scalar
 
 from evalscope import EvalscopeError
 from evalscope.errors import UnknownOption
@@ -72,12 +73,131 @@ def test_a_dict_becomes_flags() -> None:
         ({"stream": "yes"}, "`stream` is True or False, not 'yes'"),
         ({"parallel": []}, "`parallel` is an empty list"),
         ({"stop": ["a", "-b"]}, "extra_args"),
-        ({"extra_args": {"x": float("nan")}}, "cannot be written as JSON"),
+        ({"extra_args": {"x": float("nan")}}, 'extra_args["x"] is nan, which is no JSON'),
+        (
+            {"extra_args": {"a": {"b": {1, 2}}}},
+            '`extra_args` cannot be written as JSON: extra_args["a"]["b"] is a set; JSON has texts',
+        ),
+        ({"dataset_args": {"a": [1, b"x"]}}, 'dataset_args["a"][1] is a bytes'),
+        ({"extra_args": {(1, 2): 3}}, "extra_args has a tuple as a key, (1, 2)"),
     ],
 )
 def test_values_that_cannot_be_passed_on_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(EvalscopeError, match=re.escape(said)):
         Arguments.from_dict(options).to_argv()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("parallel", True, "a whole number or a list of them, not True"),
+        ("parallel", 2.5, "a whole number or a list of them, not 2.5"),
+        ("parallel", "8 16", "a whole number or a list of them, not '8 16'"),
+        ("parallel", b"8", "a whole number or a list of them, not a bytes"),
+        ("parallel", {"a": 8}, "a whole number or a list of them, not a dict"),
+        ("parallel", [1, True], "a whole number or a list of them; element 2 of it is True"),
+        ("number", "x", "a whole number or a list of them, not 'x'"),
+        ("max_tokens", [None], "a whole number or a list of them; element 1 of it is None"),
+        ("stop_token_ids", ["<eos>"], "a whole number or a list of them; element 1 of it is '<eos"),
+        ("rate", [1, "fast"], "a number or a list of them; element 2 of it is 'fast'"),
+        ("seed", 1.5, "a whole number, not 1.5"),
+        ("top_k", [5], "a whole number, not a list"),
+        ("temperature", "hot", "a number, not 'hot'"),
+        ("duration", "60s", "a number, not '60s'"),
+        ("duration", False, "a number, not False"),
+        ("max_error_rate", "few%", "a number, or a text such as \"1%\", not 'few%'"),
+        ("model", ["m"], "a text, not a list"),
+        ("model", True, "a text, not True"),
+        ("stop", [b"x"], "a text or a list of them; element 1 of it is a bytes"),
+        ("outputs_dir", ("a",), "a path, not a tuple"),
+        ("extra_args", 5, "a dict, or JSON text, not 5"),
+        ("extra_args", [{"api_key": "sk"}], "a dict, or JSON text, not a list"),
+        ("trust_remote_code", 1, "True or False, not 1"),
+        ("headers", 5, "a dict, or a list of `NAME=VALUE`, not 5"),
+        ("api_key", ["sk-1"], "a text, not a list"),
+    ],
+)
+def test_values_of_another_kind_are_refused(option: str, value: Any, said: str) -> None:
+    with pytest.raises(EvalscopeError, match=f"^{re.escape(f'`{option}` is {said}')}"):
+        Arguments(**{option: value}).to_argv()
+    assert "sk" not in repr(Arguments(**{option: value}))
+
+
+def test_what_argparse_reads_as_text_is_taken() -> None:
+    texts = Arguments(
+        parallel=["8", "16"],  # type: ignore[list-item]
+        number="+80",  # type: ignore[arg-type]
+        rate="1.5",  # type: ignore[arg-type]
+        duration="1e2",  # type: ignore[arg-type]
+        max_error_rate="1 %",
+        stop_token_ids="7",
+        name=2024,  # type: ignore[arg-type]
+        trust_remote_code=True,
+        top_k=-1,
+    )
+    assert texts.to_argv() == [
+        "--trust-remote-code",
+        "--parallel",
+        "8",
+        "16",
+        "--number=+80",
+        "--rate=1.5",
+        "--duration=1e2",
+        "--max-error-rate=1 %",
+        "--top-k=-1",
+        "--stop-token-ids=7",
+        "--name=2024",
+    ]
+
+
+def test_arrays_and_their_numbers_are_lists_and_numbers() -> None:
+    arguments = Arguments(
+        parallel=Array([1, 2]),  # type: ignore[arg-type]
+        number=[Scalar(4), Indexed(8)],  # type: ignore[list-item]
+        rate=Items([1.5, 2]),  # type: ignore[arg-type]
+        temperature=Floating(0.5),  # type: ignore[arg-type]
+        seed=Scalar(7),  # type: ignore[arg-type]
+        stream=Scalar(False),  # type: ignore[arg-type]
+        max_tokens=range(5, 7),
+        extra_args={"a": Scalar(1), "b": {"c": Array([Indexed(2), 3])}, "d": [Floating(0.5)]},
+    )
+    assert Arguments(parallel=Array([1, 2])) == Arguments(parallel=[1, 2])  # type: ignore[arg-type]
+    assert arguments.to_argv() == [
+        "--parallel",
+        "1",
+        "2",
+        "--number",
+        "4",
+        "8",
+        "--rate",
+        "1.5",
+        "2",
+        "--max-tokens",
+        "5",
+        "6",
+        "--temperature=0.5",
+        "--seed=7",
+        "--no-stream",
+        '--extra-args={"a": 1, "b": {"c": [2, 3]}, "d": [0.5]}',
+    ]
+    # set later, it is none of what the object was made with
+    arguments = Arguments()
+    arguments.number = Array([3])  # type: ignore[assignment]
+    assert arguments.to_argv() == ["--number=3"]
+    with pytest.raises(EvalscopeError, match="`parallel` is an empty list"):
+        Arguments(parallel=Array([])).to_argv()  # type: ignore[arg-type]
+
+
+def test_what_has_itself_in_it_is_no_json() -> None:
+    loop: list[Any] = [1]
+    loop.append({"again": loop})
+    with pytest.raises(EvalscopeError, match=re.escape('sla_params[1]["again"] has itself in it')):
+        Arguments(sla_params=loop).to_argv()
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(EvalscopeError, match="is nested too deeply"):
+        Arguments(sla_params=deep).to_argv()
 
 
 def test_unknown_names_are_refused_with_the_nearest_one() -> None:
@@ -90,7 +210,7 @@ def test_unknown_names_are_refused_with_the_nearest_one() -> None:
     with pytest.raises(AttributeError, match="did you mean `temperature`"):
         _ = Arguments().temprature
     assert not hasattr(Arguments(), "zzz")
-    with pytest.raises(EvalscopeError, match="not list"):
+    with pytest.raises(EvalscopeError, match="not a list"):
         Arguments.of([])  # type: ignore[arg-type]
 
 

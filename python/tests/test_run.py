@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -286,8 +287,9 @@ def test_how_the_tool_is_called(stand_in: StandIn) -> None:
     assert given["EVALSCOPE_API_KEY"] == "sk-1"
     assert given["WANDB_API_KEY"] == "sk-2"
     assert given["EVALSCOPE_EXIT_WITH_PARENT"] == "1"
-    # nothing is left behind
-    assert not os.path.exists(os.path.dirname(given["EVALSCOPE_ERROR_FILE"]))
+    # nothing can be left behind
+    assert given["EVALSCOPE_ERROR_FILE"].startswith("/dev/fd/")
+    assert given["EVALSCOPE_RESULT_PATH_FILE"].startswith("/dev/fd/")
     # a session of its own, so that the terminal's Ctrl-C is not delivered twice
     assert report["session"] == report["pid"]
 
@@ -327,6 +329,111 @@ def test_without_words_the_figures_speak(stand_in: StandIn) -> None:
     with pytest.raises(EvalscopeError, match=r"^1 of 2 requests failed; results are in ") as raised:
         run_perf_benchmark({})
     assert raised.value.results is not None
+
+
+def test_without_dev_fd_there_is_a_folder(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(
+        os.path, "exists", lambda path: not str(path).startswith("/dev/fd") and exists(path)
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stand_in.told(exit_code=2, error="no")
+    with pytest.raises(EvalscopeError, match=r"^no$") as raised:
+        run_perf_benchmark({})
+    assert raised.value.results is not None
+    folder = Path(stand_in.report()["environment"]["EVALSCOPE_ERROR_FILE"]).parent
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("evalscope-run-")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_caller_that_is_killed_leaves_nothing(
+    stand_in: StandIn, tmp_path: Path, number: signal.Signals
+) -> None:
+    stand_in.told(wait_stdin=True)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code = (
+        "from evalscope.perf import main;"
+        f"main.find_evalscope_bin = lambda: {stand_in.path!r};"
+        "main.run_perf_benchmark({})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**environment(""), "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"progress on stderr\n"
+    process.send_signal(number)
+    process.communicate()
+    wait_for((tmp_path / "report.json").exists)
+    assert list(temporary.iterdir()) == []
+
+
+# What a daemon has: numbers 0 to 2 closed before Python starts, or by it.
+CLOSED = """
+    import json, os, sys
+    options, said = json.loads(sys.argv[1]), open(sys.argv[2], "w", buffering=1)
+    if sys.argv[3] == "later":
+        os.closerange(0, 3)
+    elif sys.argv[3] == "objects":
+        sys.stdout.close()
+        sys.stderr.close()
+    from evalscope.perf.main import run_perf_benchmark
+    from evalscope.perf.plugin import DatasetPluginBase, register_dataset
+    @register_dataset("mine")
+    class Mine(DatasetPluginBase):
+        def build_messages(self):
+            print("made here")
+            yield "prompt"
+    try:
+        print(list(run_perf_benchmark(options)), file=said)
+        run_perf_benchmark({**options, "parallel": 0})
+    except BaseException as error:
+        print(repr(error), file=said)
+    """
+
+
+@pytest.mark.parametrize("when", ["before", "later", "objects"])
+def test_a_daemon_without_standard_streams(
+    options: dict[str, Any], binary: str, tmp_path: Path, when: str
+) -> None:
+    said = tmp_path / "said"
+    options["dataset"] = "sample" if when == "objects" else "mine"
+    command = [sys.executable, "-c", textwrap.dedent(CLOSED), json.dumps(options), str(said), when]
+    if when == "before":
+        command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+    process = subprocess.run(
+        command, env=environment(binary), stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    )
+    assert process.stdout == process.stderr == b""
+    first, second = said.read_text().splitlines()
+    assert first == "['parallel_2_number_6']"
+    assert second.startswith("EvalscopeError(")
+    assert "--parallel" in second
+
+
+def test_standard_input_stays_the_callers(options: dict[str, Any], binary: str) -> None:
+    code = """
+        import json, sys
+        from evalscope.perf.main import run_perf_benchmark
+        first = sys.stdin.buffer.raw.read(6)
+        run_perf_benchmark(json.loads(sys.argv[1]))
+        sys.exit(0 if [first, sys.stdin.buffer.raw.read(6)] == [b"line1\\n", b"line2\\n"] else 9)
+        """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), json.dumps(options)],
+        env=environment(binary),
+        input=b"line1\nline2\n",
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+    )
+    assert process.returncode == 0
 
 
 def test_an_exit_code_of_130_is_an_interrupt(stand_in: StandIn) -> None:
@@ -374,6 +481,12 @@ def test_a_tool_that_cannot_be_found() -> None:
         patch.setenv("EVALSCOPE_BIN", "/nowhere")
         with pytest.raises(EvalscopeError, match="EVALSCOPE_BIN"):
             run_perf_benchmark({})
+
+
+def test_a_wrong_kind_of_value_starts_nothing(stand_in: StandIn, tmp_path: Path) -> None:
+    with pytest.raises(EvalscopeError, match="`api` is a text, not a list"):
+        run_perf_benchmark({"api": ["openai"]})
+    assert not (tmp_path / "report.json").exists()
 
 
 # --- classes of this process ---
@@ -451,3 +564,41 @@ def test_registered_classes_with_the_binary(options: dict[str, Any], help_text: 
     assert (metrics["Avg Input Tokens"], metrics["Avg Output Tokens"]) == (7, 5)
     settings = results.result["settings"]
     assert (settings["dataset"], settings["api"]) == ("counted", "counted")
+
+
+def test_an_unknown_name_is_told_with_those_registered_here(options: dict[str, Any]) -> None:
+    with pytest.raises(EvalscopeError) as raised:
+        run_perf_benchmark({**options, "dataset": "of_the_rpl"})
+    said = str(raised.value)
+    assert "unknown data set `of_the_rpl`" in said
+    assert "\n  hint: registered here for `dataset`: of_the_repl" in said
+    assert said.endswith("; did you mean `of_the_repl`?")
+    with pytest.raises(EvalscopeError, match=r"hint: registered here for `api`: of_the_repl"):
+        run_perf_benchmark({**options, "api": "zzz"})
+    with pytest.raises(EvalscopeError) as raised:
+        run_perf_benchmark({**options, "number": 0})
+    assert "registered here" not in str(raised.value)
+
+
+def test_a_folder_called_evalscope_is_not_taken_for_the_package(
+    options: dict[str, Any],
+    plugin_file: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = tmp_path / "checkout of something else"
+    (work / "evalscope").mkdir(parents=True)
+    (work / "evalscope" / "__init__.py").write_text("raise ImportError('another evalscope')\n")
+    (work / "beside.py").write_text("PROMPT = 'from a module where the command runs'\n")
+    plugin = plugin_file(
+        "from evalscope.perf.plugin import DatasetPluginBase, register_dataset\n"
+        "import beside\n"
+        "@register_dataset('mine')\n"
+        "class Mine(DatasetPluginBase):\n"
+        "    def build_messages(self):\n"
+        "        while True:\n"
+        "            yield beside.PROMPT\n"
+    )
+    monkeypatch.chdir(work)
+    results = run_perf_benchmark({**options, "dataset": plugin})
+    assert results["parallel_2_number_6"].metrics["Success Requests"] == 6

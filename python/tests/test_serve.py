@@ -219,12 +219,26 @@ def test_modules_beside_the_file_can_be_imported(plugin_file: Write, tmp_path: P
         assert plugin.hello("dataset") == {"protocol": 1, "name": "numbers"}
 
 
+WANTED = "build_messages must yield a str, a list of dicts, a dict or a list of ints; got "
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("42", "must yield a list of messages, a str, a dict or a list of token ids, not int"),
-        ("{'x': float('nan')}", "cannot be written as JSON"),
-        ("{'x': object()}", "cannot be written as JSON"),
+        ("42", WANTED + "an int"),
+        ("None", WANTED + "None"),
+        ("('prompt', 10)", WANTED + "a tuple whose first element is a str"),
+        ("['hello']", WANTED + "a list whose first element is a str"),
+        ("[True]", WANTED + "a list whose first element is a bool"),
+        ("[1, 2, 3.5]", WANTED + "a list whose element 3 is a float"),
+        ("[{'role': 'user'}, 5]", WANTED + "a list whose element 2 is an int"),
+        ("[]", WANTED + "an empty list"),
+        ("()", WANTED + "an empty tuple"),
+        ("{'x': float('nan')}", 'cannot be written as JSON: prompt["x"] is nan'),
+        (
+            "[{'content': [{'text': {'a'}}]}]",
+            'cannot be written as JSON: prompt[0]["content"][0]["text"] is a set',
+        ),
         ("'\\ud83d'", "half a surrogate pair"),
     ],
 )
@@ -241,13 +255,229 @@ def test_prompts_that_cannot_be_sent(plugin_file: Write, value: str, said: str) 
         assert said in plugin.fail("next", max=1)["message"]
 
 
+def test_prompts_bodies_and_counts_of_other_libraries(plugin_file: Write) -> None:
+    shutil.copy(Path(__file__).with_name("foreign.py"), Path(plugin_file("")).parent)
+    path = plugin_file(
+        """
+        from foreign import *
+        @register_dataset("foreign")
+        class Data(DatasetPluginBase):
+            def build_messages(self):
+                yield Array([1, 2])
+                yield [Scalar(3), Indexed(4)]
+                yield {"n": Scalar(5), "x": Array([Floating(0.5)])}
+                yield ({"role": "user", "content": "hi", "rank": Indexed(1)},)
+        @register_api("foreign")
+        class Api(ApiPluginBase):
+            def build_request(self, messages, param): return {"seed": Scalar(7)}
+            def parse_responses(self, responses, request=None, **kwargs):
+                return Array([Scalar(3), Floating(4.0)])
+        """
+    )
+    with PluginProcess(path, "--role", "dataset") as plugin:
+        plugin.hello("dataset")
+        assert plugin.ask("next", max=9)["items"] == [
+            {"token_ids": [1, 2]},
+            {"token_ids": [3, 4]},
+            {"body": {"n": 5, "x": [0.5]}},
+            {"messages": [{"role": "user", "content": "hi", "rank": 1}]},
+        ]
+    with PluginProcess(path, "--role", "api") as plugin:
+        plugin.hello("api")
+        assert plugin.ask("build", prompts=[{"text": "x"}]) == {"bodies": [{"seed": 7}]}
+        answer = {"request": {}, "responses": ["{}"]}
+        assert plugin.ask("parse", answers=[answer])["counts"] == [
+            {"prompt_tokens": 3, "completion_tokens": 4}
+        ]
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("return None", "or return a list of them; it returned None"),
+        ("return 'hello'", "or return a list of them; it returned a str"),
+        ("return {'a': 1}", "or return a list of them; it returned a dict"),
+        ("return wait()", "must be a plain generator, not async"),
+        ("return waited()", "must be a plain generator, not async"),
+        ("raise ValueError('x')", "build_messages raised ValueError: x"),
+    ],
+)
+def test_what_is_no_generator(plugin_file: Write, method: str, said: str) -> None:
+    path = plugin_file(
+        f"""
+        async def wait(): pass
+        async def waited(): yield "x"
+        @register_dataset("odd")
+        class Odd(DatasetPluginBase):
+            def build_messages(self): {method}
+        """
+    )
+    with PluginProcess(path, "--role", "dataset") as plugin:
+        error = plugin.fail("hello", **hello("dataset"))
+        assert said in error["message"]
+        assert "evalscope/perf" not in str(error["traceback"])
+        assert ("raise ValueError" in str(error["traceback"])) == ("raised" in said)
+        assert plugin.finish() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("async def build_messages(self): return []", "plain generator"),
+        ("async def build_messages(self): yield 'x'", "plain generator"),
+        ("async def build_request(self, messages, param): return {}", "plain method"),
+        ("async def parse_responses(self, responses, request=None): return 1, 1", "plain method"),
+    ],
+)
+def test_async_methods(plugin_file: Write, method: str, said: str) -> None:
+    path = plugin_file(
+        f"""
+        @register_dataset("odd")
+        @register_api("odd")
+        class Odd:
+            def build_messages(self): yield "x"
+            def build_request(self, messages, param): return {{}}
+            def parse_responses(self, responses, request=None, **kwargs): return 1, 1
+            {method}
+        """
+    )
+    role = "dataset" if "messages(" in method else "api"
+    with PluginProcess(path, "--role", role) as plugin:
+        error = plugin.fail("hello", **hello(role))
+        name = method.split()[2].partition("(")[0]
+        assert f"{name} must be a plain {said.split()[1]}, not async" in error["message"]
+        assert plugin.finish() == (0, "")
+
+
+def test_what_would_have_to_be_awaited(plugin_file: Write) -> None:
+    path = plugin_file(
+        """
+        async def wait(value): return value
+        @register_api("odd")
+        class Odd(ApiPluginBase):
+            def build_request(self, messages, param): return wait({})
+            def parse_responses(self, responses, request=None, **kwargs): return wait((1, 1))
+        """
+    )
+    with PluginProcess(path, "--role", "api") as plugin:
+        plugin.hello("api")
+        said = plugin.fail("build", prompts=[{"text": "x"}])["message"]
+        assert said.startswith("build_request must be a plain method, not async")
+        answer = {"request": {}, "responses": ["{}"]}
+        (count,) = plugin.ask("parse", answers=[answer])["counts"]
+        assert count["error"].startswith("parse_responses must be a plain method, not async")
+        # no warning that something was never awaited
+        assert plugin.finish() == (0, "")
+
+
+def test_a_syntax_error_is_told_once(plugin_file: Write) -> None:
+    path = plugin_file("def broken(:")
+    beside = plugin_file("import plugin", "beside.py")
+    for file, frames in ((path, []), (beside, ["import plugin"])):
+        with PluginProcess(file, "--role", "dataset") as plugin:
+            error = plugin.fail("hello", **hello("dataset"))
+        assert error["message"] == f"{file} raised SyntaxError: invalid syntax (plugin.py, line 3)"
+        trace = error["traceback"]
+        assert f'  File "{path}", line 3\n    def broken(:\n' in trace
+        assert "SyntaxError" not in trace
+        assert "importlib" not in trace
+        assert "evalscope/perf" not in trace
+        assert all(frame in trace for frame in frames)
+        assert trace.startswith("Traceback") == bool(frames)
+
+
+def test_our_frames_are_in_no_traceback(plugin_file: Write) -> None:
+    path = plugin_file(
+        """
+        @register_dataset("lines")
+        class Lines(DatasetPluginBase):
+            def build_messages(self):
+                for line in self.dataset_line_by_line(self.query_parameters.dataset_path):
+                    yield line
+        @register_dataset("list")
+        class List(DatasetPluginBase):
+            def build_messages(self):
+                yield from self.dataset_json_list(None)
+        @register_dataset("wrapped")
+        class Wrapped(DatasetPluginBase):
+            def build_messages(self):
+                try:
+                    yield next(self.dataset_json_list(None))
+                except ValueError as error:
+                    raise KeyError("no row") from error
+        @register_dataset("parameters")
+        class Parameters(DatasetPluginBase):
+            def build_messages(self, more):
+                yield "x"
+        """
+    )
+    for name in ("lines", "list", "wrapped"):
+        with PluginProcess(path, "--role", "dataset") as plugin:
+            plugin.hello("dataset", name)
+            error = plugin.fail("next", max=1)
+        assert "ValueError: `dataset_path` is not given" in str(error)
+        assert "in build_messages" in error["traceback"]
+        assert "evalscope/perf" not in error["traceback"]
+        assert ("KeyError: 'no row'" in error["message"]) == (name == "wrapped")
+    with PluginProcess(path, "--role", "dataset") as plugin:
+        error = plugin.fail("hello", **hello("dataset", "parameters"))
+    assert "missing 1 required positional argument: 'more'" in error["message"]
+    assert error["traceback"] is None
+
+
+def test_what_is_meant_for_the_tool_is_not_for_what_a_plugin_starts(plugin_file: Write) -> None:
+    path = plugin_file(
+        """
+        @register_dataset("environment")
+        class Environment(DatasetPluginBase):
+            def build_messages(self):
+                yield str(sorted(name for name in os.environ if name.startswith("EVALSCOPE_")))
+        """
+    )
+    given = {
+        "EVALSCOPE_ERROR_FILE": "/dev/fd/5",
+        "EVALSCOPE_RESULT_PATH_FILE": "/dev/fd/6",
+        "EVALSCOPE_EXIT_WITH_PARENT": "1",
+        "EVALSCOPE_BIN": "",
+        "EVALSCOPE_API_KEY": "kept",
+    }
+    with PluginProcess(path, "--role", "dataset", **given) as plugin:
+        plugin.hello("dataset")
+        (item,) = plugin.ask("next", max=1)["items"]
+    assert "EVALSCOPE_API_KEY" in item["text"]
+    assert "_FILE" not in item["text"]
+    assert "PARENT" not in item["text"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_classes_of_one_name_are_warned_of(plugin_file: Write, same: bool) -> None:
+    second = "Mine" if same else "Other"
+    path = plugin_file(
+        f"""
+        @register_dataset("mine")
+        class Mine(DatasetPluginBase):
+            def build_messages(self): yield "1"
+        @register_dataset("mine")
+        class {second}(DatasetPluginBase):
+            def build_messages(self): yield "2"
+        """
+    )
+    with PluginProcess(path, "--role", "dataset") as plugin:
+        plugin.hello("dataset")
+        assert plugin.ask("next", max=1)["items"] == [{"text": "2"}]
+        _, stderr = plugin.finish()
+    said = "warning: dataset `mine` was evalscope_plugin_plugin.Mine and is now "
+    assert stderr == "" if same else stderr.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return None", "build_request must return a dict, not NoneType"),
+        ("return None", "build_request must return a dict, not None"),
+        ("return [1]", "build_request must return a dict, not a list"),
         ("raise KeyError('x')", "build_request raised KeyError: 'x'"),
         ("sys.exit('enough')", "build_request raised SystemExit: enough"),
-        ("return {'x': {1, 2}}", "cannot be written as JSON"),
+        ("return {'x': {1, 2}}", 'cannot be written as JSON: body["x"] is a set'),
     ],
 )
 def test_bodies_that_cannot_be_sent(plugin_file: Write, body: str, said: str) -> None:
@@ -275,6 +505,10 @@ def test_bodies_that_cannot_be_sent(plugin_file: Write, body: str, said: str) ->
         ("(1, 2, 3)", "not (1, 2, 3)"),
         ("(1, -2)", "-2, which is no number of tokens"),
         ("(1, 'x')", "'x', which is no number of tokens"),
+        ("(1, True)", "returned True, which is no number of tokens"),
+        ("(10**12, 10**12 + 1)", "1000000000001, which is no number of tokens"),
+        ("(1, 10**30)", "which is no number of tokens"),
+        ("(1, float('nan'))", "nan, which is no number of tokens"),
     ],
 )
 def test_counts(plugin_file: Write, counts: str, expected: Any) -> None:

@@ -8,6 +8,7 @@ mod console;
 mod declared;
 mod failure;
 mod fetch;
+mod folder;
 mod habits;
 mod log;
 mod perf;

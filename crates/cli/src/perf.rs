@@ -43,7 +43,7 @@ use crate::simulator::Simulator;
 use crate::sources::{Prompts, Set};
 use crate::taps::{Counting, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
-use crate::{console, secrets, signals};
+use crate::{console, folder, secrets, signals};
 use url::Url;
 
 /// How long what is prepared may go on after a stop: files and templates of
@@ -73,7 +73,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
 
     let simulator = start_simulator(&mut resolved, prompts.tokenizer.as_deref())?;
     let target = Arc::new(target(&resolved, &resolved.url)?);
-    let top = output_folder(&resolved)?;
+    let top = folder::make(&resolved)?;
     let log = Log::create(&top)?;
     voice.set_log(&log);
     announce(&resolved, &target, &log);
@@ -170,6 +170,9 @@ fn prepare(
         Set::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
         _ => None,
     };
+    if let Some(plugin) = &api {
+        resolved.bodies.api = Arc::new(plugin.api()?);
+    }
     let fetcher = Fetcher {
         source: resolved.hub,
         variable: resolve::variable,
@@ -387,6 +390,7 @@ impl Invocation<'_> {
             ..
         } = self;
         let prompts = self.prompts.open(spec.dataset_offset, resolved.threads)?;
+        let passed_rounds = prompts.rounds();
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
@@ -435,20 +439,19 @@ impl Invocation<'_> {
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
         if let Ok(outcome) = &outcome
-            && outcome.rounds > 0
             && self.prompts.name != "prompt"
+            && let Some(how) = repeats(spec, passed_rounds, outcome.rounds)
         {
             let text = format!(
-                "the data set `{}` is shorter than the run: it began again {}, so the server's \
-             prefix cache may be warm",
-                self.prompts.name,
-                match outcome.rounds {
-                    1 => "once".to_owned(),
-                    rounds => format!("{rounds} times"),
-                }
+                "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
+                self.prompts.name
             );
             log.warn(&text);
             let _ = sink.send_blocking(SinkMessage::Warning(text));
+        }
+        if let Some(doubt) = self.maker.rules.api.doubt() {
+            log.warn(&doubt.to_string());
+            let _ = sink.send_blocking(SinkMessage::Warning(doubt.to_string()));
         }
         drop(sink);
         for tap in taps.into_iter().rev() {
@@ -560,7 +563,8 @@ impl Invocation<'_> {
         }
         if let Some(plugin) = &self.maker.plugin {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
-            let counts = PluginCounts::new(Arc::clone(plugin));
+            let secrets = self.resolved.secrets.clone();
+            let counts = PluginCounts::new(Arc::clone(plugin), secrets);
             taps.push(plugin_tap(
                 seen,
                 sink,
@@ -632,32 +636,6 @@ fn start_simulator(
     Ok(Some(simulator))
 }
 
-/// Make the invocation's folder, which must not hold another's results.
-fn output_folder(resolved: &Resolved) -> anyhow::Result<PathBuf> {
-    let mut top = resolved.outputs_dir.clone();
-    if resolved.timestamp {
-        top.push(jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string());
-    }
-    top.push(&resolved.name);
-    for spec in resolved.plan.runs() {
-        let path = top.join(&spec.name).join(sqlite::FILE_NAME);
-        if path.exists() {
-            return Err(hinted(
-                format!("{} already holds a run", path.display()),
-                "choose another `--name` or `--outputs-dir`, or leave out `--no-timestamp`",
-            ));
-        }
-    }
-    std::fs::create_dir_all(&top)
-        .with_context(|| format!("cannot make the folder {}", top.display()))?;
-    if let Some(file) = &resolved.result_path_file {
-        let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
-        std::fs::write(file, path.display().to_string())
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(top)
-}
-
 /// Say in brief what will be done.
 fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     for note in &resolved.notes {
@@ -709,6 +687,23 @@ fn announce_run(spec: &RunSpec, log: &Log) {
                 format!(", Poisson arrivals at {rate_per_s}/s"),
         }
     ));
+}
+
+/// Than what a data set is shorter where prompts come again, and how often it began
+/// again. `passed` is how often it had done so before the run, over prompts of
+/// earlier ones, and `rounds` how often at the run's end.
+fn repeats(spec: &RunSpec, passed: u64, rounds: u64) -> Option<String> {
+    let own = match rounds.saturating_sub(passed) {
+        0 if passed == 0 => return None,
+        0 => return Some("the runs before this one: its prompts were theirs".to_owned()),
+        1 => "once".to_owned(),
+        own => format!("{own} times"),
+    };
+    Some(if spec.dataset_offset == 0 {
+        format!("the run: it began again {own}")
+    } else {
+        format!("the runs so far: in this one it began again {own}")
+    })
 }
 
 /// Sleep between two runs. Says whether to go on.

@@ -1,13 +1,16 @@
 //! Owns the test request before the load: it finds a wrong URL, key or model in
-//! seconds, waits a little for a server that is still starting, and learns
-//! whether the server takes `stream_options`.
+//! seconds, or a declaration that finds no text, waits a little for a server that is
+//! still starting, and learns whether the server takes `stream_options`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evalscope_core::engine::{HttpTransport, Probe, RunControl, probe};
-use evalscope_core::record::{Exchange, FailureKind};
+use evalscope_core::protocol::Doubt;
+use evalscope_core::protocol::openai::clip;
+use evalscope_core::record::{Bodies, Exchange, FailureKind, RecordBodies, masked};
 use evalscope_core::transport::Reuse;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::bodies::Maker;
@@ -53,17 +56,13 @@ pub(crate) fn check(
     let mut next_word = Duration::ZERO;
     let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
     loop {
-        let Probe { exchange, reuse } = send(maker, transport, control, log)?;
+        let tested = send(maker, transport, control, log)?;
+        let exchange = &tested.exchange;
         if control.stop.is_cancelled() {
             return Ok(Checked::Stopped);
         }
         let Some(failure) = &exchange.record.failure else {
-            if reuse == Reuse::Never {
-                log.info(
-                    "the server closes each connection after its answer: every request opens its own",
-                );
-            }
-            return Ok(Checked::Ready(reuse));
+            return tested.ready(log);
         };
         if matches!(failure.kind, FailureKind::Status(400 | 422))
             && let Some(without) = maker.without_usage()
@@ -76,7 +75,7 @@ pub(crate) fn check(
                      counted from events",
                 );
                 *maker = without;
-                return Ok(Checked::Ready(retried.reuse));
+                return retried.ready(log);
             }
         }
         if let Some(moved) = moved(failure.kind, url, exchange.bodies.location.as_deref()) {
@@ -84,7 +83,7 @@ pub(crate) fn check(
         }
         let waited = clock.now().since(started);
         if !is_passing(failure.kind) || waited >= patience {
-            return Err(refusal(&exchange, waited));
+            return Err(refusal(&tested, waited));
         }
         let left = patience.saturating_sub(waited);
         if waited >= next_word {
@@ -105,17 +104,80 @@ pub(crate) fn check(
     }
 }
 
+/// The test request and what came of it.
+struct Tested {
+    exchange: Exchange,
+    reuse: Reuse,
+    /// The first line of the answer, where a stream was asked for and came as JSON
+    /// lines.
+    json_lines: Option<String>,
+    /// What is doubtful about how it was read.
+    doubt: Option<Doubt>,
+}
+
+impl Tested {
+    /// The server answers; whether anything can be made of it.
+    fn ready(&self, log: &Log) -> anyhow::Result<Checked> {
+        if let Some(error) = self.no_text() {
+            return Err(error);
+        }
+        if self.reuse == Reuse::Never {
+            log.info(
+                "the server closes each connection after its answer: every request opens its own",
+            );
+        }
+        if self.json_lines.is_some() {
+            log.warn(&format!("{JSON_LINES}: answers have no TTFT, TPOT and ITL"));
+        }
+        Ok(Checked::Ready(self.reuse))
+    }
+
+    /// Text was generated, and nothing stands where it is said to. An empty text there
+    /// is enough: the answer is short, and its tokens may have none.
+    fn no_text(&self) -> Option<anyhow::Error> {
+        let usage = &self.exchange.record.usage;
+        let hidden = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
+        let Some(Doubt::TextNowhere {
+            section, instead, ..
+        }) = &self.doubt
+        else {
+            return None;
+        };
+        if hidden || usage.completion_tokens == Some(0) {
+            return None;
+        }
+        Some(hinted(
+            format!(
+                "the test request failed: {}\n  the server sent: {}",
+                self.doubt.as_ref()?,
+                instead.join("\n                   ")
+            ),
+            format!(
+                "`text` and `reasoning` in `[{section}]` say where it stands (docs/custom-api.md); \
+                 `--no-test-connection` starts without this test"
+            ),
+        ))
+    }
+}
+
+/// What is said of such an answer.
+const JSON_LINES: &str = "the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only \
+     server-sent events (text/event-stream) are";
+
 fn send(
     maker: &Maker,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
-) -> anyhow::Result<Probe> {
+) -> anyhow::Result<Tested> {
     let request = maker.test_request()?;
+    let stream = request.stream;
     // a server that is silent must not hold the command for hours
     let mut transport = transport.clone();
     let read = transport.timeouts.read.unwrap_or(ANSWER_LIMIT);
     transport.timeouts.read = Some(read.min(ANSWER_LIMIT));
+    // it is looked at here, whatever is kept of the others
+    transport.record_bodies = RecordBodies::All;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let word = scope.spawn(|| {
@@ -129,8 +191,37 @@ fn send(
         let probed = probe(request, &transport, &control.stop);
         done.store(true, Ordering::Release);
         word.thread().unpark();
-        Ok(probed?)
+        let Probe { exchange, reuse } = probed?;
+        let json_lines = (stream && !exchange.record.streamed)
+            .then(|| first_of_json_lines(&exchange.bodies))
+            .flatten();
+        let mut doubt = transport.api.doubt();
+        if let Some(Doubt::TextNowhere { instead, .. }) = &mut doubt {
+            for said in instead {
+                *said = masked(said, &transport.secrets);
+            }
+        }
+        Ok(Tested {
+            exchange,
+            reuse,
+            json_lines,
+            doubt,
+        })
     })
+}
+
+/// The first line of a whole answer, if it and the next are objects of their own.
+/// Servers name such streams in several ways, and some not at all.
+fn first_of_json_lines(bodies: &Bodies) -> Option<String> {
+    let mut body = Vec::new();
+    bodies
+        .responses
+        .for_each(|text| body.extend_from_slice(text));
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut lines = lines.filter(|line| !line.is_empty());
+    let (first, second) = (lines.next()?, lines.next()?);
+    let is_object = |line| serde_json::from_slice::<Map<String, Value>>(line).is_ok();
+    (is_object(first) && is_object(second)).then(|| clip(first))
 }
 
 /// Where a redirect leads, if that is the same host: another one may not be
@@ -157,12 +248,22 @@ fn is_passing(kind: FailureKind) -> bool {
     )
 }
 
-fn refusal(exchange: &Exchange, waited: Duration) -> anyhow::Error {
+fn refusal(tested: &Tested, waited: Duration) -> anyhow::Error {
+    let exchange = &tested.exchange;
     let failure = exchange
         .record
         .failure
         .as_ref()
         .expect("only a failed test is refused");
+    if failure.kind == FailureKind::Malformed
+        && let Some(first) = &tested.json_lines
+    {
+        return hinted(
+            format!("the test request failed: {JSON_LINES}\n  its first line: {first}"),
+            "give the address of an endpoint that sends those, such as /v1/chat/completions of Ollama; \
+             `--no-stream` asks for whole answers",
+        );
+    }
     let hint = match failure.kind {
         FailureKind::Status(401 | 403) => "check `--api-key` or `--headers`",
         FailureKind::Status(404) => "check the path of `--url` and the name in `--model`",

@@ -145,8 +145,9 @@ pub(crate) fn log_exchange(
             format!("Request sent: {}", lossy(&exchange.bodies.request)),
         );
     }
-    // the texts of the token-bearing events, or of a whole answer, which has none
-    let mut arrivals = record.events.tokens();
+    // the texts of all events, or of the token-bearing ones, or of a whole answer, which has none
+    let all = exchange.bodies.responses.len() == record.events.len();
+    let mut arrivals = record.events.iter().filter(|event| all || event.token);
     exchange
         .bodies
         .responses

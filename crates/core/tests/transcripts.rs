@@ -207,9 +207,7 @@ fn the_declared_api_reads_as_the_built_in_one() {
 
 #[test]
 fn a_plugin_api_reads_openais_events_as_the_built_in_one() {
-    let opaque = Opaque {
-        name: "x.py".to_owned(),
-    };
+    let opaque = Opaque::untold("x.py".to_owned());
     for (name, body) in in_openais_form() {
         let built_in = understood(&name, &body, usize::MAX);
         let mut seen = understood_by(&opaque, &body, usize::MAX);

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use evalscope_core::dataset::{Item, Prompt};
+use evalscope_core::protocol::openai::clip;
 use evalscope_core::protocol::{BodyError, BuildBodies, PreparedRequest};
-use evalscope_core::record::{Exchange, MOST_TOKENS, PluginTokens};
+use evalscope_core::record::{Exchange, Failure, FailureKind, MOST_TOKENS, PluginTokens, masked};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -124,6 +125,7 @@ impl BuildBodies for PluginBodies {
 #[derive(Debug)]
 pub struct PluginCounts {
     plugin: Arc<Plugin>,
+    secrets: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -144,10 +146,14 @@ struct Counts {
 
 #[derive(Deserialize)]
 struct Count {
+    // what is no count must not cost those of other answers
     #[serde(default)]
-    prompt_tokens: Option<u64>,
+    prompt_tokens: Value,
     #[serde(default)]
-    completion_tokens: Option<u64>,
+    completion_tokens: Value,
+    /// The answer is none, for this reason.
+    #[serde(default)]
+    failed: Option<String>,
     #[serde(default)]
     error: Option<String>,
     #[serde(default)]
@@ -155,15 +161,16 @@ struct Count {
 }
 
 impl PluginCounts {
-    /// Token counts out of a plugin.
+    /// Token counts out of a plugin; `secrets` must not be seen in what it says.
     #[must_use]
-    pub fn new(plugin: Arc<Plugin>) -> Self {
-        Self { plugin }
+    pub fn new(plugin: Arc<Plugin>, secrets: Vec<String>) -> Self {
+        Self { plugin, secrets }
     }
 
     /// Have the tokens of answers counted, those of successes. Their bodies must
     /// have been kept. Gives the first complaint about a single answer, whose
-    /// counts then stay unknown.
+    /// counts then stay unknown. An answer that the plugin says has failed is a
+    /// failure from then on.
     ///
     /// # Errors
     /// When the plugin counts no more.
@@ -219,16 +226,41 @@ impl PluginCounts {
             return Err(self.plugin.rubbish("parse", text));
         }
         for (exchange, count) in batch.drain(..).zip(counts) {
+            if let Some(reason) = count.failed {
+                let reason = masked(&clip(reason.as_bytes()), &self.secrets);
+                let failure = Failure::new(FailureKind::ServerError, reason);
+                exchange.record.failure = Some(failure);
+                continue;
+            }
             if let Some(error) = count.error {
                 complaint.get_or_insert_with(|| with_traceback(error, count.traceback));
                 continue;
             }
-            exchange.record.plugin = PluginTokens {
-                prompt_tokens: count.prompt_tokens.filter(|n| *n <= MOST_TOKENS),
-                completion_tokens: count.completion_tokens.filter(|n| *n <= MOST_TOKENS),
-            };
+            match count.tokens() {
+                Ok(tokens) => exchange.record.plugin = tokens,
+                Err(reason) => {
+                    complaint.get_or_insert(reason);
+                }
+            }
         }
         Ok(())
+    }
+}
+
+impl Count {
+    fn tokens(&self) -> Result<PluginTokens, String> {
+        let count = |name, value: &Value| match value.as_u64() {
+            _ if value.is_null() => Ok(None),
+            Some(n) if n <= MOST_TOKENS => Ok(Some(n)),
+            _ => Err(format!(
+                "`{name}` is {}, and must be a whole number up to {MOST_TOKENS}, or null",
+                clip(value.to_string().as_bytes())
+            )),
+        };
+        Ok(PluginTokens {
+            prompt_tokens: count("prompt_tokens", &self.prompt_tokens)?,
+            completion_tokens: count("completion_tokens", &self.completion_tokens)?,
+        })
     }
 }
 

@@ -12,6 +12,14 @@ use std::time::Duration;
 
 use evalscope_core::time::RunClock;
 
+/// By these, a program that calls the tool asks for things. Nothing that the tool starts is
+/// given them: it might take them for its own, as another run of the tool would.
+pub const CALLER_VARIABLES: [&str; 3] = [
+    "EVALSCOPE_ERROR_FILE",
+    "EVALSCOPE_RESULT_PATH_FILE",
+    "EVALSCOPE_EXIT_WITH_PARENT",
+];
+
 /// Lines of stderr that are kept.
 const KEPT_LINES: usize = 20;
 /// Longest piece of a line of stderr: a plugin may print without an end.
@@ -67,6 +75,9 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        for name in CALLER_VARIABLES {
+            command.env_remove(name);
+        }
         // Ctrl-C in a terminal goes to the whole group, and requests drain after
         // it; what the plugin starts itself is ended with it
         #[cfg(unix)]

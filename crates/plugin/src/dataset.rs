@@ -122,7 +122,7 @@ impl PluginDataset {
         let Batch { items, end } = self.plugin.wait(&pending)?;
         if items.len() > max || items.is_empty() && !end {
             let text = format!(
-                "it gave {} items where 1 to {max} were asked for",
+                "it gave {} items where at least 1 and at most {max} were asked for",
                 items.len()
             );
             return Err(self.plugin.rubbish("next", text));

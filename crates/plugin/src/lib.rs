@@ -20,7 +20,7 @@ mod tracker;
 mod wire;
 
 pub use api::{PluginBodies, PluginCounts};
-pub use child::Listener;
+pub use child::{CALLER_VARIABLES, Listener};
 pub use dataset::PluginDataset;
 pub use error::{PluginError, PluginFault};
 pub use place::{Place, PlaceError, TrackerPlace};

@@ -167,10 +167,19 @@ fn path_and_name(text: &str, ending: &str) -> (String, Option<String>) {
     }
 }
 
-/// The beginning of a command that serves something in Python.
+/// Serves something in Python. With `-m`, a file or folder called `evalscope` where
+/// the command runs (a checkout of something else) would be taken for the package; a
+/// plugin may import what lies there all the same.
+const SERVE: &str = "import sys; \
+    here = [] if getattr(sys.flags, 'safe_path', False) else [sys.path.pop(0)]; \
+    from evalscope.perf.serve import main; \
+    sys.path[:0] = here; \
+    sys.exit(main())";
+
+/// The beginning of a command that does.
 fn serving(python: Option<&str>) -> Vec<String> {
     let python = python.map_or_else(default_python, str::to_owned);
-    vec![python, "-m".to_owned(), "evalscope.perf.serve".to_owned()]
+    vec![python, "-c".to_owned(), SERVE.to_owned()]
 }
 
 /// The interpreter beside this program, where a wheel has put both; else the
@@ -254,10 +263,8 @@ mod tests {
     fn python_is_started_with_file_name_and_role() {
         let place = Place::parse("my.py:rows").unwrap().unwrap();
         let words = place.command(Role::Dataset, Some("py")).unwrap();
-        assert_eq!(
-            words.join(" "),
-            "py -m evalscope.perf.serve my.py rows --role dataset"
-        );
+        assert_eq!(words[..3], ["py", "-c", SERVE]);
+        assert_eq!(words[3..].join(" "), "my.py rows --role dataset");
         assert!(place.command(Role::Api, None).unwrap()[0].ends_with("python3"));
     }
 }

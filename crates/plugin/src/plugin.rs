@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use evalscope_core::protocol::{Opaque, ToldAnswers};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,6 +98,8 @@ pub struct Plugin {
     pub(crate) uploads: std::sync::atomic::AtomicBool,
     /// As it calls itself.
     name: String,
+    /// How answers read, where it tells.
+    answers: Option<ToldAnswers>,
     patience: Patience,
     wire: Wire,
     running: Mutex<Running>,
@@ -122,6 +125,8 @@ pub struct Pending {
 struct Greeting {
     protocol: u64,
     name: String,
+    #[serde(default)]
+    answers: Option<ToldAnswers>,
 }
 
 impl Plugin {
@@ -147,17 +152,20 @@ impl Plugin {
         })?;
         let mut plugin = Self {
             name: String::new(),
+            answers: None,
             given,
             uploads: false.into(),
             patience,
             wire,
             running: Mutex::new(running),
         };
-        plugin.name = plugin.greet(place, role, hello)?;
+        let greeting = plugin.greet(place, role, hello)?;
+        plugin.name = greeting.name;
+        plugin.answers = greeting.answers;
         Ok(plugin)
     }
 
-    fn greet(&self, place: &Place, role: Role, hello: &Hello) -> Result<String, PluginError> {
+    fn greet(&self, place: &Place, role: Role, hello: &Hello) -> Result<Greeting, PluginError> {
         let params = json!({
             "protocol": PROTOCOL,
             "tool": hello.tool,
@@ -177,13 +185,22 @@ impl Plugin {
                 ),
             ));
         }
-        Ok(greeting.name)
+        Ok(greeting)
     }
 
     /// What it calls itself.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The API that it speaks, under the name it was given by.
+    ///
+    /// # Errors
+    /// When what it tells of answers is of no use.
+    pub fn api(&self) -> Result<Opaque, PluginError> {
+        Opaque::new(self.given.clone(), self.answers.clone())
+            .map_err(|error| self.rubbish("hello", format!("in `answers`, {error}")))
     }
 
     /// Ask for something, and go on.

@@ -80,6 +80,10 @@ pub struct Evidence<'a> {
     /// Median of TTFT over latency, and of how many answers, over streamed
     /// successes of at least [`TTFT_SHARE_MIN_EVENTS`] events.
     pub ttft_share: Option<(f64, u64)>,
+    /// Event streams were asked for.
+    pub stream: bool,
+    /// Successful streams that told of output tokens though no event bore one.
+    pub unseen_tokens: u64,
 }
 
 /// All findings, the gravest first.
@@ -91,6 +95,8 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<String> {
         few_samples,
         load_not_delivered,
         slow_feed,
+        no_streams,
+        unseen_tokens,
         buffering,
         coalesced,
         estimated_tokens,
@@ -202,6 +208,28 @@ fn slow_feed(e: &Evidence<'_>) -> Option<String> {
             "the data set cannot keep up: free slots waited {waited_s:.2} s for requests to send, {} of \
              the time of all slots; latencies are the server's, the load was lower than asked for",
             percent(share)
+        )
+    })
+}
+
+fn no_streams(e: &Evidence<'_>) -> Option<String> {
+    let whole = e.totals.succeeded.saturating_sub(e.totals.streamed);
+    (e.stream && whole > 0).then(|| {
+        format!(
+            "{whole} of {} successful answers were no event stream, though `--no-stream` was not given: \
+             they have no TTFT, TPOT and ITL; give it if whole answers are meant, or else the URL of an \
+             endpoint that sends server-sent events",
+            e.totals.succeeded
+        )
+    })
+}
+
+fn unseen_tokens(e: &Evidence<'_>) -> Option<String> {
+    (e.unseen_tokens > 0).then(|| {
+        format!(
+            "{} of {} successful streams told of tokens that no event held: they have no TTFT, TPOT \
+             and ITL",
+            e.unseen_tokens, e.totals.streamed
         )
     })
 }
@@ -344,6 +372,8 @@ mod tests {
         client: ClientReport,
         spacing: Spacing,
         ttft_share: Option<(f64, u64)>,
+        stream: bool,
+        unseen_tokens: u64,
     }
 
     /// A run nothing can be said against.
@@ -351,6 +381,7 @@ mod tests {
         let totals = RunTotals {
             total: 1000,
             succeeded: 1000,
+            streamed: 1000,
             input_known: 1000,
             token_events: 100_000,
             kernel_clock: 1000,
@@ -374,6 +405,8 @@ mod tests {
             totals,
             spacing: Spacing::default(),
             ttft_share: Some((0.3, 1000)),
+            stream: true,
+            unseen_tokens: 0,
         }
     }
 
@@ -387,6 +420,8 @@ mod tests {
             client: &case.client,
             spacing: case.spacing,
             ttft_share: case.ttft_share,
+            stream: case.stream,
+            unseen_tokens: case.unseen_tokens,
         })
     }
 
@@ -446,6 +481,7 @@ mod tests {
         one(
             |c| {
                 c.totals.succeeded = 15;
+                c.totals.streamed = 15;
                 c.totals.total = 15;
                 c.totals.input_known = 15;
             },
@@ -529,6 +565,22 @@ mod tests {
         one(
             |c| c.totals.counted_output = compared(90_000, 100_000),
             "counts 90.0 output tokens where the server tells 100.0",
+        );
+    }
+
+    #[test]
+    fn answers_without_times_are_named() {
+        one(
+            |c| c.totals.streamed = 992,
+            "8 of 1000 successful answers were no event stream, though `--no-stream` was not given",
+        );
+        assert_eq!(
+            findings(|c| (c.stream, c.totals.streamed) = (false, 0)),
+            Vec::<String>::new()
+        );
+        one(
+            |c| c.unseen_tokens = 7,
+            "7 of 1000 successful streams told of tokens that no event held",
         );
     }
 

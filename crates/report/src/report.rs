@@ -113,6 +113,8 @@ impl RunReport {
             client: &client,
             spacing: sums.spacing,
             ttft_share: ttft_share.p50.map(|median| (median, ttft_share.count)),
+            stream: meta.stream,
+            unseen_tokens: sums.unseen_tokens,
         }));
         let (errors, errors_not_shown) = sums.errors.finish();
         let speeds = sums.speeds.finish();
@@ -206,6 +208,8 @@ struct Sums {
     totals: RunTotals,
     spacing: Spacing,
     ttft_share: Samples,
+    /// Successful streams that told of output tokens though no event bore one.
+    unseen_tokens: u64,
     errors: Errors,
     /// Of data sets that are made for it.
     speeds: Speeds,
@@ -218,6 +222,7 @@ impl Default for Sums {
             totals: RunTotals::default(),
             spacing: Spacing::default(),
             ttft_share: Samples::exact(),
+            unseen_tokens: 0,
             errors: Errors::default(),
             speeds: Speeds::default(),
             with_speeds: false,
@@ -244,6 +249,9 @@ impl Sums {
         {
             self.ttft_share.push(ttft / latency);
         }
+        let told = record.told_output_tokens().unwrap_or(0) > 0;
+        let unseen = told && record.events.tokens().next().is_none();
+        self.unseen_tokens += u64::from(record.succeeded() && record.streamed && unseen);
         if self.with_speeds {
             self.speeds.push(record);
         }

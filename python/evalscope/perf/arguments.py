@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import reprlib
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Union
 
 from evalscope.errors import EvalscopeError, UnknownOption, did_you_mean
 from evalscope.perf import secrets
+from evalscope.perf.values import NotJson, json_text, kind, listed, plain
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -229,6 +232,15 @@ class Arguments:
         _refuse_unknown(options)
         return super().__new__(cls)
 
+    def __post_init__(self) -> None:
+        """Turn arrays into lists: they can be neither compared nor asked whether they are true."""
+        for name in _NAMES:
+            value = plain(self.__dict__[name])
+            if name in _LISTS and value is not None and not isinstance(value, (str, list, tuple)):
+                items = listed(value)
+                value = value if items is None else items
+            self.__dict__[name] = value
+
     @classmethod
     def of(cls, given: Arguments | Mapping[str, Any] | Namespace) -> Arguments:
         """Take options in any of the forms that `run_perf_benchmark` takes."""
@@ -241,7 +253,7 @@ class Arguments:
         if isinstance(given, Mapping):
             return cls.from_dict(given)
         raise EvalscopeError(
-            f"options are a dict, an `Arguments` or an argparse `Namespace`, not {_kind(given)}"
+            f"options are a dict, an `Arguments` or an argparse `Namespace`, not {kind(given)}"
         )
 
     @classmethod
@@ -306,31 +318,88 @@ class Arguments:
 
 
 _NAMES = tuple(field.name for field in fields(Arguments))
-_WHOLE_NUMBERS = {
-    field.name
-    for field in fields(Arguments)
-    if "int" in str(field.type) and "float" not in str(field.type)
-}
 
-# Flags without a value.
-_SWITCHES = {
-    "debug",
-    "enable_progress_tracker",
-    "insecure",
-    "logprobs",
-    "multi_turn",
-    "no_test_connection",
-    "no_timestamp",
-    "open_loop",
-    "repeat_prompts",
-    "sla_auto_tune",
-    "tokenize_prompt",
+
+def _whole_number(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value if re.fullmatch("[+-]?[0-9]+", value) else None
+    if isinstance(value, float) and value.is_integer():
+        # 100.0 out of a spreadsheet or a JSON file
+        return str(int(value))
+    return str(int(value)) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> str | None:
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return None
+        return value
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _share(value: Any) -> str | None:
+    if isinstance(value, str) and value.endswith("%"):
+        return value if _number(value[:-1]) is not None else None
+    return _number(value)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fsdecode(value)
+    # a number is a name too: `name=2024`
+    return _number(value)
+
+
+def _json(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _any_headers(value: Any) -> str | None:
+    # they have no word on the command line, see `to_environment`
+    return "" if isinstance(value, (str, Mapping)) or listed(value) is not None else None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the values of an option are. Which of them are in range, the binary knows."""
+
+    wanted: str
+    word: Callable[[Any], str | None]
+    """A value on the command line; `None` for one of another kind."""
+    is_list: bool = False
+    as_json: tuple[type, ...] = ()
+    """What is written as JSON."""
+
+
+_SWITCH = _Kind("True or False", lambda _: None)
+_WHOLE_NUMBERS = _Kind("a whole number or a list of them", _whole_number, is_list=True)
+# By the annotations of options, without their `None`.
+_KINDS = {
+    "bool": _SWITCH,
+    "int": _Kind("a whole number", _whole_number),
+    "int | Sequence[int]": _WHOLE_NUMBERS,
+    "int | Sequence[int] | Sequence[str]": _WHOLE_NUMBERS,
+    "float": _Kind("a number", _number),
+    "float | Sequence[float]": _Kind("a number or a list of them", _number, is_list=True),
+    "float | str": _Kind('a number, or a text such as "1%"', _share),
+    "str": _Kind("a text", _text),
+    "str | Sequence[str]": _Kind("a text or a list of them", _text, is_list=True),
+    "PathLike": _Kind("a path", _text),
+    "str | Mapping[str, Any]": _Kind("a dict, or JSON text", _json, as_json=(Mapping,)),
+    "str | Mapping[str, Any] | Sequence[Mapping[str, Any]]": _Kind(
+        "a dict, a list of them, or JSON text", _json, as_json=(Mapping, list, tuple)
+    ),
+    "Mapping[str, str] | Sequence[str]": _Kind("a dict, or a list of `NAME=VALUE`", _any_headers),
 }
-# Flags with an opposite, `--no-…`.
+_KIND_OF = {field.name: _KINDS[str(field.type)[: -len(" | None")]] for field in fields(Arguments)}
+
+# Switches with an opposite, `--no-…`.
 _PAIRS = {"apply_chat_template", "stream"}
-_LISTS = {"max_tokens", "number", "parallel", "rate", "stop", "stop_token_ids"}
+_LISTS = {name for name, of in _KIND_OF.items() if of.is_list}
 _MAY_BE_EMPTY = {"stop", "stop_token_ids"}
-_JSON = {"dataset_args", "extra_args", "multi_turn_args", "query_template", "sla_params"}
+_JSON = {name for name, of in _KIND_OF.items() if of.as_json}
 _SECRETS = {
     "api_key": "EVALSCOPE_API_KEY",
     "wandb_api_key": "WANDB_API_KEY",
@@ -354,41 +423,50 @@ def _single(name: str, value: Any) -> Any:
 
 def _flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
-    if name in _SECRETS or name == "headers":
-        return []
-    if name in _SWITCHES or name in _PAIRS:
+    value, of = plain(value), _KIND_OF[name]
+    if of is _SWITCH:
         if not isinstance(value, bool):
-            raise EvalscopeError(f"`{name}` is True or False, not {value!r}")
+            raise EvalscopeError(f"`{name}` is True or False, not {_brief(value)}")
         if value:
             return [flag]
         return [f"--no-{flag[2:]}"] if name in _PAIRS else []
-    if name in _JSON and not isinstance(value, str):
-        return [f"{flag}={_json(name, value)}"]
-    if name in _LISTS:
+    if isinstance(value, of.as_json):
+        return [f"{flag}={_as_json(name, value)}"]
+    if of.is_list:
         return _list_flag(name, flag, value)
+    word = of.word(value)
+    if word is None:
+        raise EvalscopeError(f"`{name}` is {of.wanted}, not {_brief(value)}")
     # `=` and not a word of its own: a prompt may begin with a dash
-    return [f"{flag}={_text(name, value)}"]
+    return [] if name in _SECRETS or name == "headers" else [f"{flag}={word}"]
 
 
 def _list_flag(name: str, flag: str, value: Any) -> list[str]:
-    items = [value] if isinstance(value, (str, bytes)) or not _is_iterable(value) else list(value)
-    texts = [_text(name, item) for item in items]
-    if not texts and name not in _MAY_BE_EMPTY:
+    items, of = listed(value), _KIND_OF[name]
+    words = []
+    for place, item in enumerate([value] if items is None else items, start=1):
+        word = of.word(item)
+        if word is None:
+            which = "" if items is None else f"; element {place} of it is {_brief(item)}"
+            raise EvalscopeError(f"`{name}` is {of.wanted}{which or f', not {_brief(item)}'}")
+        words.append(word)
+    if not words and name not in _MAY_BE_EMPTY:
         raise EvalscopeError(f"`{name}` is an empty list; leave it out to take the default")
-    if len(texts) == 1:
-        return [f"{flag}={texts[0]}"]
-    if name == "stop" and any(text.startswith("-") for text in texts):
+    if len(words) == 1:
+        return [f"{flag}={words[0]}"]
+    if name == "stop" and any(word.startswith("-") for word in words):
         raise EvalscopeError(
             "several texts in `stop`, one of which begins with `-`, cannot be told from flags; "
             'give them as `extra_args={"stop": […]}`'
         )
-    return [flag, *texts]
+    return [flag, *words]
 
 
 def _headers(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{name}={text}" for name, text in value.items()]
-    return [value] if isinstance(value, str) else [str(header) for header in value]
+    items = listed(value)
+    return [str(value)] if items is None else [str(header) for header in items]
 
 
 def _header_line(header: str) -> str:
@@ -398,20 +476,18 @@ def _header_line(header: str) -> str:
     return header
 
 
-def _json(name: str, value: Any) -> str:
+def _as_json(name: str, value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise EvalscopeError(f"`{name}` cannot be written as JSON: {error}") from error
+        return json_text(value, name)
+    except NotJson as error:
+        raise EvalscopeError(f"`{name}` cannot be written as JSON: {error}") from None
 
 
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
-    if isinstance(value, float) and value.is_integer() and name in _WHOLE_NUMBERS:
-        # 100.0 out of a spreadsheet or a JSON file
-        return str(int(value))
-    return str(value)
+def _brief(value: Any) -> str:
+    """A value in an error: itself, but of what may hold a key its kind alone."""
+    if value is None or isinstance(value, (str, int, float)):
+        return reprlib.repr(value)
+    return kind(value)
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -433,18 +509,6 @@ def _shown_json(value: Any) -> Any:
         return secrets.shown_fields(json.loads(value))
     except ValueError:
         return value
-
-
-def _is_iterable(value: Any) -> bool:
-    try:
-        iter(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
 
 
 QueryParameters = Arguments

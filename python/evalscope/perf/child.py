@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -52,15 +53,13 @@ def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
     reaches this process alone and is passed on exactly once; each further one is passed on too.
     In other threads no Ctrl-C ever arrives, and the tool stays in the terminal's group.
     """
-    with tempfile.TemporaryDirectory(prefix="evalscope-run-") as scratch:
-        path_file = os.path.join(scratch, "result-path")
-        error_file = os.path.join(scratch, "error")
+    with _reports() as (path_report, error_report):
         environment = {
             **os.environ,
             **extra_environment,
             "EVALSCOPE_PYTHON": sys.executable,
-            "EVALSCOPE_RESULT_PATH_FILE": path_file,
-            "EVALSCOPE_ERROR_FILE": error_file,
+            "EVALSCOPE_RESULT_PATH_FILE": path_report.path,
+            "EVALSCOPE_ERROR_FILE": error_report.path,
             # stdin is a pipe that this process holds: at its end, the tool drains and stops
             "EVALSCOPE_EXIT_WITH_PARENT": "1",
         }
@@ -70,7 +69,9 @@ def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
         err = _target(sys.stderr) if _is_terminal(sys.stderr) else None
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
-                stream.flush()
+                # one that is closed is no reason not to measure
+                with suppress(OSError, ValueError):
+                    stream.flush()
         process = subprocess.Popen(
             command,
             env=environment,
@@ -78,6 +79,7 @@ def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
             stdout=subprocess.PIPE if out is None else out,
             stderr=subprocess.PIPE if err is None else err,
             start_new_session=own_session,
+            pass_fds=[*path_report.passed, *error_report.passed],
         )
         interrupted = False
         try:
@@ -99,10 +101,60 @@ def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
         return Ended(
             exit_code=exit_code,
             interrupted=interrupted or exit_code in (130, -signal.SIGINT),
-            folder=_read(path_file) or _folder_said(said),
-            error=_bare(_read(error_file)) or _error_said(said),
+            folder=path_report.read() or _folder_said(said),
+            error=_bare(error_report.read()) or _error_said(said),
             stderr=said,
         )
+
+
+def open_missing_streams() -> None:
+    """Let nothing but `/dev/null` be descriptor 0, 1 or 2 where a daemon has closed them.
+
+    The next file or socket would get such a number, and then what is printed. They stay open: the
+    descriptors are the whole process's, and another thread may be in a run of its own.
+    """
+    if os.name != "posix":
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+class _Report:
+    """A file that the tool writes a text into."""
+
+    def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
+        self.path = path
+        self._file = file
+        self.passed = [] if file is None else [file.fileno()]
+        """The descriptors that the tool needs for it."""
+
+    def read(self) -> str | None:
+        """What it wrote, if anything."""
+        try:
+            with open(self.path, "rb") if self._file is None else self._file as file:
+                file.seek(0)
+                return file.read().decode(errors="replace").strip() or None
+        except FileNotFoundError:
+            return None
+
+
+@contextmanager
+def _reports() -> Iterator[tuple[_Report, _Report]]:
+    """Two of them, which are gone in the end: without a name where possible.
+
+    Then nothing is left behind, however this process ends.
+    """
+    with ExitStack() as open_ones:
+        if os.name == "posix":
+            files = [open_ones.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+            one, other = (_Report(f"/dev/fd/{file.fileno()}", file) for file in files)
+            # a chroot or a container may lack it
+            if os.path.exists(one.path) and os.path.exists(other.path):
+                yield one, other
+                return
+        folder = open_ones.enter_context(tempfile.TemporaryDirectory(prefix="evalscope-run-"))
+        yield _Report(os.path.join(folder, "result-path")), _Report(os.path.join(folder, "error"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -176,14 +228,6 @@ class _Pump:
     def text(self) -> str:
         """What was kept."""
         return self._kept
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip() or None
-    except FileNotFoundError:
-        return None
 
 
 def _folder_said(stderr: str) -> str | None:

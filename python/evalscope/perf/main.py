@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from evalscope.binary import find_evalscope_bin
-from evalscope.errors import EvalscopeError
+from evalscope.errors import EvalscopeError, did_you_mean
 from evalscope.perf import child
 from evalscope.perf.arguments import Arguments
 from evalscope.perf.plugin.registry import ApiRegistry, DatasetRegistry, PluginRegistry
@@ -47,25 +47,29 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> Resul
         BenchmarkInterrupted: see above.
     """
     arguments = Arguments.of(args)
+    argv, environment = arguments.to_argv(), arguments.to_environment()
     binary = find_evalscope_bin()
+    child.open_missing_streams()
     with ExitStack() as sockets:
         replaced = {
             "--api": _served(sockets, "api", arguments.api, ApiRegistry),
             "--dataset": _served(sockets, "dataset", arguments.dataset, DatasetRegistry),
         }
-        argv = arguments.to_argv()
         for flag, address in replaced.items():
             if address is not None:
                 argv = [word for word in argv if not word.startswith(f"{flag}=")]
                 argv.append(f"{flag}={address}")
-        ended = child.run([binary, "perf", *argv], arguments.to_environment())
+        ended = child.run([binary, "perf", *argv], environment)
     results = _results(ended)
     if ended.interrupted:
         where = f"what was measured is in {results.folder}" if results else "nothing was measured"
         raise BenchmarkInterrupted(f"the benchmark was interrupted; {where}", results)
     if ended.exit_code != 0:
         raise EvalscopeError(
-            _why(ended, results), exit_code=ended.exit_code, stderr=ended.stderr, results=results
+            _why(ended, results) + _registered_here(arguments, ended),
+            exit_code=ended.exit_code,
+            stderr=ended.stderr,
+            results=results,
         )
     if results is None:
         raise EvalscopeError(
@@ -79,7 +83,7 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> Resul
 def _served(
     sockets: ExitStack, role: str, name: str | None, registry: PluginRegistry
 ) -> str | None:
-    if name is None or name not in registry:
+    if not isinstance(name, str) or name not in registry:
         return None
     return sockets.enter_context(PluginSocket(role, name, registry.get_class(name))).address
 
@@ -93,6 +97,17 @@ def _results(ended: child.Ended) -> Results | None:
         if ended.exit_code == 0:
             raise
         return None
+
+
+def _registered_here(arguments: Arguments, ended: child.Ended) -> str:
+    """A hint after "unknown": the tool does not know which classes there are in this process."""
+    complaint = ended.error.partition("\n")[0]
+    for name, registry in ((arguments.dataset, DatasetRegistry), (arguments.api, ApiRegistry)):
+        known = registry.all_classes()
+        if known and complaint.startswith("unknown ") and f"`{name}`" in complaint:
+            near = did_you_mean(str(name), known)
+            return f"\n  hint: registered here for `{registry.role}`: {', '.join(known)}{near}"
+    return ""
 
 
 def _why(ended: child.Ended, results: Results | None) -> str:

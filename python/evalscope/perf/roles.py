@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import operator
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalscope.perf.arguments import Arguments
+from evalscope.perf.plugin.api.base import AnswerFailed
 from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
-from evalscope.perf.plugin.loading import made
+from evalscope.perf.plugin.loading import made, not_async
+from evalscope.perf.values import NotJson, kind, plain
 from evalscope.perf.wire import Method, Raised, Refusal, Session, dumps, traceback_text
 
 # A batch ends early when it has this many characters: long prompts must not make a line too long.
 _BATCH_CHARS = 4 * 1024 * 1024
+
+# More are a mistake, such as a time in nanoseconds.
+_MOST_TOKENS = 10**12
 
 Find = Callable[["str | None"], "tuple[str, type]"]
 """Finds the class for the name that the tool asks for, and tells its name."""
@@ -55,7 +60,15 @@ class DatasetSession(PluginSession):
         # what was raised behind prompts that were still good; it is told at the next request
         self._raised: BaseException | None = None
         with _plugin_code("build_messages"):
-            self._prompts = iter(self._plugin.build_messages())
+            prompts = self._plugin.build_messages()
+        _refuse_async("build_messages", prompts)
+        if isinstance(prompts, (str, bytes, Mapping)) or not hasattr(prompts, "__iter__"):
+            raise Refusal(
+                "build_messages must be a generator that yields prompts, or return a list of them; "
+                f"it returned {kind(prompts)}"
+            )
+        with _plugin_code("build_messages"):
+            self._prompts = iter(prompts)
 
     def _rewind(self, _params: Mapping[str, Any]) -> str:
         self._begin()
@@ -95,6 +108,14 @@ class ApiSession(PluginSession):
         self._plugin = made(cls, options, ("build_request", "parse_responses"))
         self._parsed = isinstance(self._plugin, DefaultApiPlugin)
 
+    def more(self) -> Mapping[str, Any]:
+        """How answers read, where the class tells."""
+        answers = getattr(self._plugin, "answers", None)
+        if answers is None:
+            return {}
+        _written("answers", "answers", answers)
+        return {"answers": answers}
+
     def methods(self) -> Mapping[str, Method]:
         """`build` and `parse`."""
         return {"build": self._build, "parse": self._parse}
@@ -104,9 +125,10 @@ class ApiSession(PluginSession):
         for prompt in params["prompts"]:
             with _plugin_code("build_request"):
                 body = self._plugin.build_request(_prompt(prompt), self._options)
+            _refuse_async("build_request", body)
             if not isinstance(body, Mapping):
-                raise Refusal(f"build_request must return a dict, not {_kind(body)}")
-            bodies.append(_written("build_request", body))
+                raise Refusal(f"build_request must return a dict, not {kind(body)}")
+            bodies.append(_written("build_request", "body", body))
         return f'{{"bodies":[{",".join(bodies)}]}}'
 
     def _parse(self, params: Mapping[str, Any]) -> str:
@@ -120,8 +142,11 @@ class ApiSession(PluginSession):
         try:
             with _plugin_code("parse_responses"):
                 counts = self._plugin.parse_responses(responses, request=answer["request"])
+            _refuse_async("parse_responses", counts)
             prompt, completion = _counts(counts)
         except Raised as error:
+            if isinstance(error.__cause__, AnswerFailed):
+                return {"failed": str(error.__cause__)}
             trace = traceback_text(error.__cause__) if error.__cause__ else ""
             return {"error": str(error), "traceback": trace}
         except Refusal as error:
@@ -148,32 +173,63 @@ class _plugin_code:
             raise Raised(self._method, error) from error
 
 
+def _refuse_async(method: str, returned: Any) -> None:
+    """What a plain method gives may be async all the same."""
+    if inspect.iscoroutine(returned):
+        # else Python complains that it was never awaited
+        returned.close()
+    if inspect.isawaitable(returned) or inspect.isasyncgen(returned):
+        raise Refusal(not_async(method))
+
+
 def _item(prompt: Any) -> str:
+    prompt = plain(prompt)
     if isinstance(prompt, str):
-        kind = "text"
+        form = "text"
     elif isinstance(prompt, Mapping):
-        kind = "body"
+        form = "body"
     elif isinstance(prompt, (list, tuple)):
-        kind = "token_ids" if prompt and isinstance(prompt[0], int) else "messages"
+        form = _form_of_list(prompt)
     else:
-        raise Refusal(
-            "build_messages must yield a list of messages, a str, a dict or a list of token ids, "
-            f"not {_kind(prompt)}"
-        )
-    return f'{{"{kind}":{_written("build_messages", prompt)}}}'
+        raise Refusal(f"{_WANTED}; got {kind(prompt)}")
+    return f'{{"{form}":{_written("build_messages", "prompt", prompt)}}}'
 
 
-def _written(where: str, value: Any) -> str:
+_WANTED = "build_messages must yield a str, a list of dicts, a dict or a list of ints"
+
+
+def _form_of_list(prompt: Sequence[Any]) -> str:
+    # first the case of very many elements
+    if set(map(type, prompt)) == {int}:
+        return "token_ids"
+    if not prompt:
+        raise Refusal(f"{_WANTED}; got an empty {type(prompt).__name__}")
+    forms = [_form_of_element(element) for element in prompt]
+    for number, (form, element) in enumerate(zip(forms, prompt), start=1):
+        if form is None or form != forms[0]:
+            which = "first element" if number == 1 else f"element {number}"
+            raise Refusal(f"{_WANTED}; got {kind(prompt)} whose {which} is {kind(element)}")
+    return forms[0] or ""
+
+
+def _form_of_element(element: Any) -> str | None:
+    element = plain(element)
+    if isinstance(element, Mapping):
+        return "messages"
+    return "token_ids" if isinstance(element, int) and not isinstance(element, bool) else None
+
+
+def _written(method: str, name: str, value: Any) -> str:
     try:
-        return dumps(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Refusal(f"what {where} made cannot be written as JSON: {error}") from None
+        return dumps(value, name)
+    except NotJson as error:
+        raise Refusal(f"what {method} made cannot be written as JSON: {error}") from None
 
 
 def _prompt(item: Mapping[str, Any]) -> Any:
-    for kind in ("messages", "text", "body", "token_ids"):
-        if kind in item:
-            return item[kind]
+    for form in ("messages", "text", "body", "token_ids"):
+        if form in item:
+            return item[form]
     raise Refusal("a prompt has none of `text`, `messages`, `body` and `token_ids`")
 
 
@@ -186,6 +242,7 @@ def _loaded(text: str) -> Any:
 
 
 def _counts(counts: Any) -> tuple[int | None, int | None]:
+    counts = plain(counts)
     if not isinstance(counts, (tuple, list)) or len(counts) != 2:
         raise Refusal(
             "parse_responses must return the tokens of the prompt and of the answer, "
@@ -196,18 +253,11 @@ def _counts(counts: Any) -> tuple[int | None, int | None]:
 
 
 def _tokens(count: Any) -> int | None:
-    if count is None:
+    told = plain(count)
+    if told is None:
         return None
-    if isinstance(count, float) and count.is_integer():
-        count = int(count)
-    try:
-        tokens = operator.index(count)
-    except TypeError:
-        tokens = -1
-    if tokens < 0:
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= _MOST_TOKENS:
         raise Refusal(f"parse_responses returned {count!r}, which is no number of tokens")
-    return tokens
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
+    return told

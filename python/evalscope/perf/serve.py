@@ -25,6 +25,13 @@ from evalscope.perf.roles import ApiSession, DatasetSession
 from evalscope.perf.trackers import KINDS, TrackerSession
 from evalscope.perf.wire import Session, serve
 
+# What the caller of the tool asks of the tool alone. A tool that a plugin starts would take it for
+# its own, and a path below /dev/fd is another file there.
+_OF_THE_TOOL = (
+    "EVALSCOPE_ERROR_FILE",
+    "EVALSCOPE_EXIT_WITH_PARENT",
+    "EVALSCOPE_RESULT_PATH_FILE",
+)
 # A tool that is killed leaves a plugin that hangs; one that works ends by itself.
 _SECONDS_AFTER_THE_TOOL = 10.0
 
@@ -32,6 +39,8 @@ _SECONDS_AFTER_THE_TOOL = 10.0
 def main(argv: list[str] | None = None) -> int:
     """Serve until the input ends."""
     session = _session(argv)
+    for variable in _OF_THE_TOOL:
+        os.environ.pop(variable, None)
     # A Ctrl-C of the terminal reaches this process too, but the tool goes on to drain.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reader, write = _take_stdio()

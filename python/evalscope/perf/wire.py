@@ -12,14 +12,16 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
+
+from evalscope.perf.values import json_text
 
 VERSIONS = (1,)
 """The versions of the protocol that this plugin speaks."""
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line, its end included."""
 
+_HEADING = "Traceback (most recent call last):\n"
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 Method = Callable[[Mapping[str, Any]], str]
@@ -53,6 +55,10 @@ class Session(ABC):
     @abstractmethod
     def hello(self, name: str | None, options: Mapping[str, Any]) -> str:
         """Get ready; the name of what serves is the answer."""
+
+    def more(self) -> Mapping[str, Any]:
+        """What else the answer to `hello` tells."""
+        return {}
 
     @abstractmethod
     def methods(self) -> Mapping[str, Method]:
@@ -109,26 +115,42 @@ def serve(reader: Lines, write: Callable[[bytes], object], session: Session) -> 
             session.close(False)
 
 
-def dumps(value: Any) -> str:
-    """JSON text of one line. NaN and infinity are refused: they are no JSON."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def dumps(value: Any, name: str = "value") -> str:
+    """JSON text of one line; errors call the value `name`."""
+    return json_text(value, name, compact=True)
 
 
 def described(error: BaseException) -> str:
     """An exception in a line, as the last line of a traceback has it."""
+    if isinstance(error, SyntaxError):
+        # its lines of the source are in the traceback
+        return f"{type(error).__name__}: {error}"
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an exception, from where the plugin's own code begins."""
-    trace = error.__traceback__
-    while trace is not None and _is_ours(trace) and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
+    """The traceback of an exception, without the frames of this package.
+
+    Empty where there are no others: `described` says it all.
+    """
+    told = traceback.TracebackException.from_exception(error)
+    frames = _leave_theirs(told)
+    if not isinstance(error, SyntaxError):
+        return "".join(told.format()) if frames else ""
+    # the file, the line and the place in it; `described` says the rest
+    lines = [*told.stack.format(), *list(told.format_exception_only())[:-1]]
+    return "".join([_HEADING, *lines] if told.stack else lines)
 
 
-def _is_ours(trace: TracebackType) -> bool:
-    filename = trace.tb_frame.f_code.co_filename
+def _leave_theirs(told: traceback.TracebackException) -> int:
+    """Take our frames out of an exception and those behind it; how many frames are left."""
+    theirs = [frame for frame in told.stack if not _is_ours(frame.filename)]
+    told.stack = traceback.StackSummary.from_list(theirs)
+    behind = [told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or [])]
+    return len(theirs) + sum(_leave_theirs(other) for other in behind if other is not None)
+
+
+def _is_ours(filename: str) -> bool:
     return filename.startswith((_PACKAGE, "<frozen importlib"))
 
 
@@ -151,7 +173,7 @@ def _hello(session: Session, params: Mapping[str, Any]) -> str:
     if role != session.role:
         raise Refusal(f"this plugin was started for role {session.role}, not {role}")
     name = session.hello(params.get("name"), params.get("options") or {})
-    return dumps({"protocol": version, "name": name})
+    return dumps({"protocol": version, "name": name, **session.more()})
 
 
 def _method(session: Session, name: str) -> Method:
@@ -182,8 +204,10 @@ def _failed(number: Any, error: BaseException) -> bytes:
     if isinstance(error, Refusal):
         return _error(number, str(error), None)
     if isinstance(error, Raised) and error.__cause__ is not None:
-        return _error(number, str(error), traceback_text(error.__cause__))
-    return _error(number, described(error), traceback_text(error))
+        return _error(number, str(error), traceback_text(error.__cause__) or None)
+    # a fault of this package
+    trace = traceback.format_exception(type(error), error, error.__traceback__)
+    return _error(number, described(error), "".join(trace))
 
 
 def _error(number: Any, message: str, trace: str | None) -> bytes:

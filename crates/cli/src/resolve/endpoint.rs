@@ -200,8 +200,8 @@ pub(super) fn api_of(
     }
     let path = url.path();
     let Some(named) = api.named() else {
-        let name = api.to_string();
-        return Arc::new(Opaque { name });
+        // until its plugin has said more
+        return Arc::new(Opaque::untold(api.to_string()));
     };
     match named {
         Api::Dashscope if is_native(path) => {

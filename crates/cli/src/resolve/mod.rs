@@ -291,6 +291,18 @@ fn look_at_places(
             "the declared API has no place for `{field}`: it is not sent"
         ));
     }
+    // a `null` leaves out, and %p takes its text from what is a prompt
+    let lost = bodies.extra.iter().filter(|(field, value)| {
+        !value.is_null()
+            && !matches!(field.as_str(), "messages" | "prompt")
+            && !declaration.takes(field)
+    });
+    for (field, _) in lost {
+        notes.push(format!(
+            "the declared API has no place for `{field}` of `--extra-args`: it is not sent \
+             (`other_fields = true` in `[request]` sends it)"
+        ));
+    }
     Ok(())
 }
 

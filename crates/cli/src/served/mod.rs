@@ -23,6 +23,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
 use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_plugin::CALLER_VARIABLES;
 
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
@@ -245,6 +246,9 @@ impl Served {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(output);
+        for name in CALLER_VARIABLES {
+            command.env_remove(name);
+        }
         // Ctrl-C in a terminal goes to the whole process group; the server must
         // outlive it while requests drain
         #[cfg(unix)]

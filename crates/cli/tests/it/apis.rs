@@ -580,6 +580,145 @@ fn a_declaration_without_a_path_goes_where_the_note_says() {
     }
 }
 
+/// What a declaration has no place for is not lost without a word, from wherever it comes.
+#[test]
+fn extra_fields_without_a_place_are_named() {
+    let server =
+        Recorder::start(|_, _| reply("200 OK", "text/event-stream", "data: {\"token\":\"a\"}\n\n"));
+    let told = |other_fields: &str| {
+        let context = Context::new();
+        let request = "[request]\n";
+        let declared = DECLARED.replace(request, &format!("{request}{other_fields}"));
+        context.write("mine.toml", &declared);
+        let outcome = context.measure(&[
+            "--url",
+            &format!("http://{}/ask", server.address()),
+            "--model",
+            "m",
+            "--api",
+            "mine.toml",
+            "--prompt",
+            "p",
+            "--number",
+            "1",
+            "--top-k",
+            "5",
+            "--extra-args",
+            r#"{"a": 1, "top_p": 0.5, "temperature": null, "messages": []}"#,
+        ]);
+        let notes = outcome.stderr.lines().filter_map(|line| {
+            let at = line.find("the declared API")?;
+            Some(line[at..].to_owned())
+        });
+        (notes.collect::<Vec<_>>(), server.requests().pop().unwrap())
+    };
+    let (notes, request) = told("");
+    assert_eq!(request.json(), json!({"inputs": ""}));
+    insta::assert_snapshot!(notes.join("\n"), @r"
+    the declared API has no place for `top_k`: it is not sent
+    the declared API has no place for `a` of `--extra-args`: it is not sent (`other_fields = true` in `[request]` sends it)
+    the declared API has no place for `top_p` of `--extra-args`: it is not sent (`other_fields = true` in `[request]` sends it)
+    ");
+    let (notes, request) = told("other_fields = true\n");
+    assert_eq!(request.json()["a"], 1);
+    assert_eq!(notes, Vec::<String>::new());
+}
+
+/// The declaration, and an event stream to each request of one command.
+fn answered(declaration: &str, body: &str, more: &[&str]) -> (Context, Outcome) {
+    let kind = if body.starts_with('{') {
+        "application/json"
+    } else {
+        "text/event-stream"
+    };
+    let body = body.to_owned();
+    let server = Recorder::start(move |_, _| reply("200 OK", kind, &body));
+    let context = Context::new();
+    context.write("mine.toml", declaration);
+    let url = format!("http://{}/ask", server.address());
+    let base = ["--url", &url, "--model", "m", "--api", "mine.toml"];
+    let load = ["--prompt", "p", "--number", "2"];
+    let outcome = context.perf(&[base.as_slice(), &load, more].concat());
+    (context, outcome)
+}
+
+/// One that says where text stands, and how many tokens there were.
+fn pointing(text: &str) -> String {
+    format!(
+        "[request]\ntemplate = {{ inputs = \"%p\" }}\n\
+         [stream]\n{text}completion_tokens = \"/count\"\nreasoning_tokens = \"/thought\"\nends_with_body = true\n\
+         [whole]\n{text}completion_tokens = \"/count\"\n"
+    )
+}
+
+/// Two tokens: what every server of a made-up API says.
+const TWO: &str = "data: {\"tok\":\"a\"}\n\ndata: {\"tok\":\"b\"}\n\ndata: {\"count\":2}\n\n";
+
+/// A pointer with a slip in it finds no text; token counts alone would make a success of it.
+#[test]
+fn text_that_stands_elsewhere_is_found_by_the_test_request() {
+    let lists = "text = [\"/tokk\", \"/a/0\"]\nreasoning = \"/thought/text\"\n";
+    let long = format!(
+        "data: {{\"tok\":\"{}\"}}\n\ndata: {{\"count\":4}}\n\n",
+        "x".repeat(500)
+    );
+    let whole = "{\"tok\":\"ab\",\"count\":2}";
+    let mut told = String::new();
+    for (text, body, more) in [
+        ("text = \"/tokk\"\n", TWO, &[][..]),
+        (lists, &long, &[]),
+        ("text = \"/tokk\"\n", whole, &["--no-stream"]),
+        (
+            "text = \"/tokk\"\n",
+            "data: {\"tok\":\"sk-1234\",\"count\":1}\n\n",
+            &["--api-key", "sk-1234"],
+        ),
+    ] {
+        let (_, outcome) = answered(&pointing(text), body, more);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        let error = outcome.stderr.find("error: ");
+        writeln!(told, "{}", &outcome.stderr[error.unwrap()..]).unwrap();
+    }
+    insta::assert_snapshot!("text_elsewhere", told);
+}
+
+/// What four tokens can leave empty: the place is there, or nothing was to stand in it.
+#[test]
+fn an_answer_that_is_short_of_text_is_no_slip() {
+    for (text, body) in [
+        (
+            "text = \"/tok\"\n",
+            "data: {\"tok\":\"\"}\n\ndata: {\"count\":1}\n\n",
+        ),
+        ("text = \"/tok\"\n", "data: {\"tok\":null,\"count\":4}\n\n"),
+        (
+            "text = \"/tok\"\nreasoning = \"/why\"\n",
+            "data: {\"why\":\"a\",\"count\":4}\n\n",
+        ),
+        // all of it was reasoning, which the server keeps to itself
+        ("text = \"/tok\"\n", "data: {\"thought\":4,\"count\":4}\n\n"),
+        ("text = \"/tok\"\n", "data: {\"count\":0}\n\n"),
+        ("text = \"/tok\"\n", ": nothing at all\n\n"),
+    ] {
+        let (_, outcome) = answered(&pointing(text), body, &[]);
+        // the load may fail for it
+        assert_ne!(outcome.code, Some(2), "{body}: {outcome:#?}");
+    }
+}
+
+/// Without the test, a report without times says why.
+#[test]
+fn tokens_that_no_event_held_are_told_in_the_report() {
+    let declaration = pointing("text = \"/tokk\"\n");
+    let (context, _) = answered(&declaration, TWO, &["--no-test-connection"]);
+    let warnings = context.result()["runs"][0]["warnings"].to_string();
+    let said = "2 of 2 successful streams told of tokens that no event held: they have no TTFT, TPOT and ITL";
+    assert!(warnings.contains(said), "{warnings}");
+    let (context, _) = answered(&pointing("text = \"/tok\"\n"), TWO, &[]);
+    let warnings = context.result()["runs"][0]["warnings"].to_string();
+    assert!(!warnings.contains("no event held"), "{warnings}");
+}
+
 /// A pipe that nobody writes to would be waited for without end.
 #[test]
 fn only_a_file_of_bounded_length_declares_an_api() {

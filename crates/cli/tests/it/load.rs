@@ -9,7 +9,7 @@ use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 use serde_json::{Value, json};
 
 use crate::context::{Context, perf_snapshot};
-use crate::server::{Recorder, good};
+use crate::server::{Recorder, good, reply};
 
 fn simulator(profile: Profile) -> Simulator {
     Simulator::start(SimConfig {
@@ -72,6 +72,83 @@ fn a_short_data_set_begins_again_and_says_so() {
             .any(|w| w.as_str().unwrap().contains(said))
     );
     assert!(context.column::<String>("SELECT text FROM warning")[0].contains(said));
+}
+
+/// Three prompts from a program, which begins anew when it is asked to.
+const THREE_PROMPTS: &str = r#"
+import json, sys
+at = 0
+for line in sys.stdin:
+    request = json.loads(line)
+    method, result = request["method"], {}
+    if method == "hello":
+        result = {"protocol": 1, "name": "three"}
+    elif method == "rewind":
+        at = 0
+    elif method == "next":
+        to = min(3, at + request["params"]["max"])
+        result = {"items": [{"text": ["one", "two", "three"][i]} for i in range(at, to)], "end": to == 3}
+        at = to
+    print(json.dumps({"id": request["id"], "result": result}), flush=True)
+"#;
+
+/// What each run of a sweep over three prompts says of prompts that were sent before.
+fn repeated(dataset: &[&str], numbers: &[&str]) -> Vec<String> {
+    let server = Recorder::start(|request, _| good(request));
+    let context = Context::new().with_env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    context.write("lines.txt", "one\ntwo\nthree\n");
+    context.write("three.py", THREE_PROMPTS);
+    let url = server.url();
+    let base = ["--url", &url, "--model", "m", "--sleep-interval", "0"];
+    let parallel = ["1"].repeat(numbers.len());
+    let outcome = context.measure(
+        &[
+            base.as_slice(),
+            dataset,
+            &["--parallel"],
+            &parallel,
+            &["--number"],
+            numbers,
+        ]
+        .concat(),
+    );
+    let result = context.result();
+    let said = |number: &&str| {
+        let name = format!("parallel_1_number_{number}");
+        let runs = result["runs"].as_array().unwrap();
+        let run = runs.iter().find(|run| run["name"] == name).unwrap();
+        let warnings = run["warnings"].as_array().unwrap().iter();
+        let mut said = warnings.filter_map(|warning| {
+            let text = warning.as_str().unwrap();
+            text.contains("the data set").then_some(text)
+        });
+        let text = said.next().unwrap_or("nothing").to_owned();
+        assert_eq!(said.next(), None);
+        assert!(text == "nothing" || outcome.stderr.contains(&text));
+        text.replace(&format!("`{}`", dataset[1]), "[SET]")
+    };
+    numbers.iter().map(said).collect()
+}
+
+/// A run tells of itself: what the runs before it have sent is passed over.
+#[test]
+fn each_run_of_a_sweep_says_how_often_it_began_again_itself() {
+    let lines = ["--dataset", "line_by_line", "--dataset-path", "lines.txt"];
+    let plugin = ["--dataset", "exec:python3 three.py"];
+    for dataset in [lines.as_slice(), &plugin] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(repeated(dataset, &["5", "6", "1"]).join("\n"), @r"
+            the data set [SET] is shorter than the run: it began again once, so the server's prefix cache may be warm
+            the data set [SET] is shorter than the runs so far: in this one it began again 2 times, so the server's prefix cache may be warm
+            the data set [SET] is shorter than the runs before this one: its prompts were theirs, so the server's prefix cache may be warm
+            ");
+            insta::assert_snapshot!(repeated(dataset, &["2", "1", "3"]).join("\n"), @r"
+            nothing
+            nothing
+            the data set [SET] is shorter than the runs so far: in this one it began again once, so the server's prefix cache may be warm
+            ");
+        }
+    }
 }
 
 #[test]
@@ -393,6 +470,31 @@ fn an_answer_that_is_no_stream_has_no_ttft() {
     let summary = crate::context::json(&context.run_folder().join("benchmark_summary.json"));
     assert_eq!(summary["Avg TTFT (ms)"], Value::Null);
     assert_eq!(summary["Non-Stream Requests"], 5);
+}
+
+/// A server that does not stream, though it is asked to: every second answer is whole.
+#[test]
+fn whole_answers_in_place_of_streams_are_told() {
+    let server = Recorder::start(|request, number| {
+        if number % 2 == 0 {
+            return good(request);
+        }
+        let choice = json!({"message": {"content": "ab"}, "finish_reason": "stop"});
+        let whole = json!({"choices": [choice], "usage": {"completion_tokens": 2}});
+        reply("200 OK", "application/json", &whole.to_string())
+    });
+    let url = server.url();
+    let warnings = |more: &[&str]| {
+        let context = Context::new();
+        let base = ["--url", &url, "--model", "m", "--prompt", "p"];
+        let load = ["--number", "6", "--no-test-connection"];
+        context.measure(&[base.as_slice(), &load, more].concat());
+        context.result()["runs"][0]["warnings"].to_string()
+    };
+    let said = "3 of 6 successful answers were no event stream, though `--no-stream` was not given";
+    assert!(warnings(&[]).contains(said), "{}", warnings(&[]));
+    let meant = warnings(&["--no-stream"]);
+    assert!(!meant.contains("no event stream"), "{meant}");
 }
 
 #[test]

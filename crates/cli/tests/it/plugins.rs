@@ -14,6 +14,8 @@ import json, os, sys, time
 how = sys.argv[1]
 at = calls = 0
 print("loaded", file=sys.stderr)
+if how == "tells_environment":
+    print([name for name in os.environ if name.startswith("EVALSCOPE_")], file=sys.stderr)
 for line in sys.stdin:
     request = json.loads(line)
     method, params = request["method"], request["params"]
@@ -29,6 +31,8 @@ for line in sys.stdin:
         if how == "refuses":
             error = {"message": "this needs a GPU", "traceback": None}
         result = {"protocol": 1, "name": "stand-in"}
+        if how.startswith("tells"):
+            result["answers"] = {"stream": {"text": "/t", "error": "/oops"}}
     elif method == "rewind":
         at = 0
     elif method == "next":
@@ -53,7 +57,9 @@ for line in sys.stdin:
             os._exit(5)
         counts = []
         for answer in params["answers"]:
-            if how == "bad_counts":
+            if how == "tells_failures":
+                counts.append({"failed": f"too short: {len(answer['responses'])} events"})
+            elif how == "bad_counts":
                 counts.append({"error": "KeyError: 'usage'", "traceback": "in line 3"})
             else:
                 counts.append({"prompt_tokens": 1000, "completion_tokens": len(answer["responses"])})
@@ -248,11 +254,84 @@ fn events_of_any_form_are_tokens_for_a_plugin() {
         [2]
     );
 
+    // and that is said
+    let told = warnings(&context);
+    assert!(
+        told.iter()
+            .any(|text| text.contains("which events of a stream bear tokens")),
+        "{told:?}"
+    );
+
     let context = self::context();
     let failing = Recorder::start(|_, _| foreign("data: a\n\ndata: {\"error\":\"no memory\"}\n\n"));
     let outcome = perf(&context, &failing, &["--api", &exec("fine")]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("no memory"), "{}", outcome.stderr);
+}
+
+/// A made-up protocol: a start without a token, one event for each, and an end.
+const MADE_UP: &str =
+    "data: {\"start\":1}\n\ndata: {\"t\":\"a\"}\n\ndata: {\"t\":\"b\"}\n\ndata: {\"fin\":2}\n\n";
+
+#[test]
+fn a_plugin_tells_which_events_bear_tokens_and_which_are_errors() {
+    let context = context();
+    let server = Recorder::start(|_, _| foreign(MADE_UP));
+    let outcome = perf(&context, &server, &["--api", &exec("tells")]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let told = warnings(&context);
+    assert!(
+        !told.iter().any(|text| text.contains("bear tokens")),
+        "{told:?}"
+    );
+    let gaps = &context.result()["runs"][0]["metrics"]["itl_ms"]["count"];
+    assert_eq!(*gaps, 20, "one gap of two tokens in each");
+    // it is given the others too, to count by
+    let counted = "SELECT DISTINCT completion_tokens FROM result";
+    assert_eq!(context.column::<i64>(counted), [4]);
+
+    let context = self::context();
+    let failing = Recorder::start(|_, n| {
+        foreign(if n == 0 {
+            MADE_UP
+        } else {
+            "data: {\"oops\":\"I exploded\"}\n\n"
+        })
+    });
+    let outcome = perf(&context, &failing, &["--api", &exec("tells")]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(outcome.stdout.contains("I exploded"), "{}", outcome.stdout);
+}
+
+#[test]
+fn what_the_caller_of_the_tool_wants_is_not_passed_on() {
+    let context = context();
+    let files = ["EVALSCOPE_ERROR_FILE", "EVALSCOPE_RESULT_PATH_FILE"];
+    let [error, path] = files.map(|name| context.path().join(name).display().to_string());
+    let context = context.with_env(files[0], &error).with_env(files[1], &path);
+    let server = Recorder::start(|_, _| foreign(MADE_UP));
+    let outcome = perf(&context, &server, &["--api", &exec("tells_environment")]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("[plugin] ['EVALSCOPE_CACHE']"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_plugin_may_call_an_answer_a_failure() {
+    let context = context();
+    let server = Recorder::start(|_, _| foreign(MADE_UP));
+    let outcome = perf(&context, &server, &["--api", &exec("tells_failures")]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    let counts = &context.result()["runs"][0]["counts"];
+    assert_eq!(counts["failed"], 20);
+    assert!(
+        outcome.stdout.contains("too short: 4 events"),
+        "{}",
+        outcome.stdout
+    );
 }
 
 #[test]
@@ -668,6 +747,18 @@ fn the_path_of_the_results_is_written_where_it_is_wanted() {
         Path::new(&path).canonicalize().unwrap(),
         context.top().canonicalize().unwrap()
     );
+}
+
+#[test]
+fn the_documents_example_is_a_data_set() {
+    let context = context();
+    let server = Recorder::start(|request, _| good(request));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/numbers.py");
+    let dataset = format!("exec:python3 '{}'", example.display());
+    let outcome = perf(&context, &server, &["--dataset", &dataset]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let last = &sent(&server)[19]["messages"][0]["content"];
+    assert!(last.as_str().unwrap().starts_with("Write 1"), "{last}");
 }
 
 #[test]

@@ -260,6 +260,71 @@ fn the_test_request_is_small_and_can_be_left_out() {
     assert_eq!(server.requests().len(), 3);
 }
 
+/// What Ollama's own API sends: an object a line, and no event.
+const JSON_LINES: &str = "{\"message\":{\"content\":\"a\"},\"done\":false}\n{\"message\":{\"content\":\"\"},\"done\":true}\n";
+
+/// Streams of another kind are known for what they are, by whatever name they go.
+#[test]
+fn a_stream_of_json_lines_is_told_from_a_broken_answer() {
+    let mut told = String::new();
+    for kind in ["application/x-ndjson", "application/json"] {
+        let server = Recorder::start(move |_, _| reply("200 OK", kind, JSON_LINES));
+        let url = server.url();
+        let outcome = Context::new().perf(&args(&url));
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        let error = outcome.stderr.find("error: ");
+        writeln!(told, "{}", &outcome.stderr[error.unwrap()..]).unwrap();
+    }
+    insta::assert_snapshot!(told, @r#"
+    error: the test request failed: the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only server-sent events (text/event-stream) are
+      its first line: {"message":{"content":"a"},"done":false}
+      hint: give the address of an endpoint that sends those, such as /v1/chat/completions of Ollama; `--no-stream` asks for whole answers
+
+    error: the test request failed: the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only server-sent events (text/event-stream) are
+      its first line: {"message":{"content":"a"},"done":false}
+      hint: give the address of an endpoint that sends those, such as /v1/chat/completions of Ollama; `--no-stream` asks for whole answers
+    "#);
+}
+
+/// A plugin that asks for a stream, and counts nothing.
+const ASKS_FOR_STREAMS: &str = r#"
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    method, params = request["method"], request["params"]
+    result = {}
+    if method == "hello":
+        result = {"protocol": 1, "name": "asks"}
+    elif method == "build":
+        result = {"bodies": [{"stream": True} for _ in params["prompts"]]}
+    elif method == "parse":
+        result = {"counts": [{} for _ in params["answers"]]}
+    print(json.dumps({"id": request["id"], "result": result}), flush=True)
+"#;
+
+/// Answers to a plugin may be of any form: they are measured as whole ones, and that is said.
+#[test]
+fn a_plugin_is_told_that_json_lines_are_no_stream() {
+    let server = Recorder::start(|_, _| reply("200 OK", "application/x-ndjson", JSON_LINES));
+    let url = server.url();
+    let context = Context::new().with_env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    context.write("asks.py", ASKS_FOR_STREAMS);
+    let api = ["--api", "exec:python3 asks.py"];
+    let outcome = context.measure(&[args(&url), api.to_vec()].concat());
+    let said = "are: answers have no TTFT, TPOT and ITL";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+}
+
+/// Where whole answers were asked for, they are answers that cannot be read, and no more.
+#[test]
+fn json_lines_are_no_stream_where_none_was_asked_for() {
+    let server = Recorder::start(|_, _| reply("200 OK", "application/x-ndjson", JSON_LINES));
+    let url = server.url();
+    let outcome = Context::new().perf(&[args(&url), vec!["--no-stream"]].concat());
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(!outcome.stderr.contains("NDJSON"), "{}", outcome.stderr);
+}
+
 const SECRETS: [&str; 4] = [
     "sk-secret-of-flag",
     "secret-of-header",

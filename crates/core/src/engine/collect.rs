@@ -67,6 +67,7 @@ impl Collector {
             keep,
             splitter: Splitter::default(),
             answer: Answer {
+                keeps_all: reader.keeps_all(),
                 reader,
                 // most answers fit; a longer one grows
                 events: EventLog::with_capacity(64),
@@ -340,6 +341,8 @@ struct Answer {
     /// The read that brought the last token-bearing event; reads count from 1.
     token_read: u64,
     keeps_texts: bool,
+    /// Texts of events without a token too.
+    keeps_all: bool,
     responses: Texts,
     final_event: Vec<u8>,
 }
@@ -363,7 +366,7 @@ impl Answer {
             return;
         }
         self.final_event.clear();
-        if meaning.token {
+        if meaning.token || self.keeps_all {
             self.responses.push(event.data);
         } else {
             self.final_event.extend_from_slice(event.data);

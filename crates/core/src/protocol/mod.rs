@@ -15,7 +15,7 @@ pub mod zhipu;
 
 pub use dashscope::Dashscope;
 pub use declared::Declared;
-pub use opaque::Opaque;
+pub use opaque::{Opaque, ToldAnswers};
 pub use openai::OpenAi;
 pub use zhipu::{Zhipu, ZhipuKey};
 
@@ -61,6 +61,11 @@ pub trait Api: fmt::Debug + Send + Sync {
 
     /// A reader for one answer.
     fn reader(&self) -> Box<dyn AnswerReader>;
+
+    /// What is doubtful about the answers that have been read.
+    fn doubt(&self) -> Option<Doubt> {
+        None
+    }
 
     /// Add what an event of a stream, or a whole answer, holds of generated
     /// text. Only used after an answer has ended, to count its tokens.
@@ -113,6 +118,38 @@ impl AnswerText {
     }
 }
 
+/// What is doubtful about the answers of an API that was told by a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// Events of a form that nobody has told were taken for token-bearing ones.
+    #[error(
+        "`{api}` does not say which events of a stream bear tokens: each was taken for one that does, \
+         so TTFT, ITL and TPOT may be those of events without any (the plugin can tell by `answers`)"
+    )]
+    Guessed {
+        /// The API.
+        api: String,
+    },
+    /// Nothing stood where generated text is said to stand, in any answer so far.
+    #[error(
+        "no answer has anything at {}, where its text is said to stand",
+        quoted(places)
+    )]
+    TextNowhere {
+        /// `stream` or `whole`.
+        section: &'static str,
+        /// JSON pointers.
+        places: Vec<String>,
+        /// What the first such answer began with.
+        instead: Vec<String>,
+    },
+}
+
+fn quoted(places: &[String]) -> String {
+    let places: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
+    places.join(" or ")
+}
+
 /// What one data event of a stream carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventMeaning {
@@ -150,6 +187,12 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// The body of a stream has ended as it should: for an API without an end
     /// marker that is the end of the answer.
     fn body_ended(&mut self) {}
+
+    /// Whether the text of every data event is to be kept, and not only of those
+    /// that bear tokens.
+    fn keeps_all(&self) -> bool {
+        false
+    }
 
     /// What the answer has said so far.
     fn state(&self) -> &AnswerState;

@@ -1,19 +1,97 @@
-//! Owns the reading of answers whose API only a plugin knows: what looks like
-//! OpenAI's is read as such, and of all else only that something was generated.
+//! Owns the reading of answers whose API only a plugin knows. Where the plugin
+//! says how they read, it is done as it says; else what looks like OpenAI's is read
+//! as such, and of all else only that something was generated.
 //!
 //! It must not know the plugin, nor how bodies are made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::declared::{
+    AnswerShape, AnswerShapes, DeclarationError, DeclaredReader, StreamShape, read_text,
+};
 use super::openai::OpenAiReader;
-use super::{AnswerReader, AnswerState, AnswerText, Api, EventMeaning};
+use super::{AnswerReader, AnswerState, AnswerText, Api, Doubt, EventMeaning};
 
-/// An API of which only the name is known here.
+/// An API of which the name is known here, and maybe how its answers read.
 #[derive(Clone, Debug)]
 pub struct Opaque {
-    /// What people call it.
-    pub name: String,
+    name: String,
+    told: Option<Told>,
+    /// Some event was taken for one that bears a token, for want of better knowledge.
+    guessed: Arc<AtomicBool>,
+}
+
+/// What was told of answers.
+#[derive(Clone, Debug)]
+struct Told {
+    shapes: Arc<AnswerShapes>,
+    stream: bool,
+    whole: bool,
+}
+
+/// How the answers of an API read, as its plugin tells it: `[stream]` and `[whole]`
+/// of a declared API. What it does not tell is guessed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ToldAnswers {
+    /// Streams. `[DONE]` ends one where no other end is told.
+    pub stream: Option<StreamShape>,
+    /// Answers that are no streams.
+    pub whole: Option<AnswerShape>,
+}
+
+impl Opaque {
+    /// An API of this name, of which nothing was told.
+    #[must_use]
+    pub fn untold(name: String) -> Self {
+        Self {
+            name,
+            told: None,
+            guessed: Arc::default(),
+        }
+    }
+
+    /// An API of this name.
+    ///
+    /// # Errors
+    /// When what is told of answers does not say where generated text stands.
+    pub fn new(name: String, answers: Option<ToldAnswers>) -> Result<Self, DeclarationError> {
+        let told = answers.map(Told::new).transpose()?;
+        Ok(Self {
+            told,
+            ..Self::untold(name)
+        })
+    }
+}
+
+impl Told {
+    fn new(answers: ToldAnswers) -> Result<Self, DeclarationError> {
+        let ToldAnswers { stream, whole } = answers;
+        for (name, shape) in [
+            ("stream", stream.as_ref().map(|stream| &stream.answer)),
+            ("whole", whole.as_ref()),
+        ] {
+            if shape.is_some_and(|shape| !shape.tells_text()) {
+                return Err(DeclarationError::NoText(name));
+            }
+        }
+        let (told_stream, told_whole) = (stream.is_some(), whole.is_some());
+        let mut stream = stream.unwrap_or_default();
+        if !stream.tells_end() {
+            stream.ends_with_body = true;
+        }
+        stream.end.get_or_insert_with(|| "[DONE]".to_owned());
+        let whole = whole.unwrap_or_default();
+        Ok(Self {
+            shapes: Arc::new(AnswerShapes::new(stream, whole)),
+            stream: told_stream,
+            whole: told_whole,
+        })
+    }
 }
 
 impl Api for Opaque {
@@ -22,11 +100,32 @@ impl Api for Opaque {
     }
 
     fn reader(&self) -> Box<dyn AnswerReader> {
-        Box::<OpaqueReader>::default()
+        let told = |wanted: bool| {
+            let told = self.told.as_ref().filter(|_| wanted)?;
+            Some(DeclaredReader::new(Arc::clone(&told.shapes)))
+        };
+        Box::new(OpaqueReader {
+            inner: OpenAiReader::default(),
+            stream: told(self.told.as_ref().is_some_and(|told| told.stream)),
+            whole: told(self.told.as_ref().is_some_and(|told| told.whole)),
+            by: By::Guess,
+            guessed: Arc::clone(&self.guessed),
+        })
     }
 
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
-        super::text::read_choices(answer, text);
+        match &self.told {
+            Some(told) => read_text(&told.shapes, answer, text),
+            None => super::text::read_choices(answer, text),
+        }
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        if self.guessed.load(Ordering::Relaxed) {
+            let api = self.name.clone();
+            return Some(Doubt::Guessed { api });
+        }
+        self.told.as_ref()?.shapes.doubt()
     }
 }
 
@@ -38,10 +137,25 @@ struct Look {
 }
 
 /// Reads one answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpaqueReader {
     inner: OpenAiReader,
+    stream: Option<DeclaredReader>,
+    whole: Option<DeclaredReader>,
+    by: By,
+    guessed: Arc<AtomicBool>,
 }
+
+/// What an answer is read by.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Guess,
+    Stream,
+    Whole,
+}
+
+/// It is in no form that is known here.
+struct UnknownForm;
 
 /// Something was generated, and nobody says that it is reasoning.
 const GENERATED: EventMeaning = EventMeaning {
@@ -50,16 +164,30 @@ const GENERATED: EventMeaning = EventMeaning {
 };
 
 impl OpaqueReader {
-    /// What an event, or a whole answer, of any form carried. `read` reads one
-    /// in OpenAI's form.
+    fn current(&self) -> &dyn AnswerReader {
+        match (self.by, &self.stream, &self.whole) {
+            (By::Stream, Some(reader), _) | (By::Whole, _, Some(reader)) => reader,
+            _ => &self.inner,
+        }
+    }
+
+    fn current_mut(&mut self) -> &mut dyn AnswerReader {
+        match (self.by, &mut self.stream, &mut self.whole) {
+            (By::Stream, Some(reader), _) | (By::Whole, _, Some(reader)) => reader,
+            _ => &mut self.inner,
+        }
+    }
+
+    /// What an event, or a whole answer, carried, if it has a form that is known
+    /// here. `read` reads one in OpenAI's form.
     fn meaning(
         &mut self,
         data: &[u8],
         read: impl FnOnce(&mut OpenAiReader) -> Option<EventMeaning>,
-    ) -> Option<EventMeaning> {
+    ) -> Result<Option<EventMeaning>, UnknownForm> {
         let data = data.trim_ascii();
         if data.is_empty() {
-            return Some(EventMeaning::default());
+            return Ok(Some(EventMeaning::default()));
         }
         let look = if data.first() == Some(&b'{') {
             serde_json::from_slice::<Look>(data).ok()
@@ -67,53 +195,86 @@ impl OpaqueReader {
             None
         };
         let Some(look) = look else {
-            return Some(GENERATED);
+            return Err(UnknownForm);
         };
         // errors, usage and ids are looked for in any object
         let failed_before = self.inner.state().failure.is_some();
         let meaning = read(&mut self.inner);
         let failed = !failed_before && self.inner.state().failure.is_some();
         if look.choices.is_some() || failed {
-            return meaning;
+            return Ok(meaning);
         }
-        Some(GENERATED)
+        Err(UnknownForm)
     }
 }
 
 impl AnswerReader for OpaqueReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
+        if let Some(told) = &mut self.stream {
+            self.by = By::Stream;
+            return told.event(name, data);
+        }
         let ends = self.inner.state().done || data.trim_ascii_start().starts_with(b"[DONE]");
         if ends || name == b"error" {
             return self.inner.event(name, data);
         }
-        self.meaning(data, |inner| inner.event(name, data))
+        let meaning = self.meaning(data, |inner| inner.event(name, data));
+        meaning.unwrap_or_else(|UnknownForm| {
+            self.guessed.store(true, Ordering::Relaxed);
+            Some(GENERATED)
+        })
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
+        if let Some(told) = &mut self.whole {
+            self.by = By::Whole;
+            return told.whole(body);
+        }
         let meaning = self.meaning(body, |inner| Some(inner.whole(body)));
         self.inner.end();
-        meaning.unwrap_or_default()
+        match meaning {
+            Ok(meaning) => meaning.unwrap_or_default(),
+            Err(UnknownForm) => GENERATED,
+        }
     }
 
     fn body_ended(&mut self) {
-        self.inner.end();
+        match (self.by, &mut self.stream) {
+            (By::Stream, Some(told)) => told.body_ended(),
+            _ => self.inner.end(),
+        }
+    }
+
+    /// What its plugin is given to count.
+    fn keeps_all(&self) -> bool {
+        true
     }
 
     fn state(&self) -> &AnswerState {
-        self.inner.state()
+        self.current().state()
     }
 
     fn take(&mut self) -> AnswerState {
-        self.inner.take()
+        self.current_mut().take()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    fn untold() -> Opaque {
+        Opaque::untold("x".to_owned())
+    }
+
     fn tokens(events: &[&str]) -> (Vec<bool>, AnswerState) {
-        let mut reader = OpaqueReader::default();
+        tokens_of(&untold(), events)
+    }
+
+    fn tokens_of(api: &Opaque, events: &[&str]) -> (Vec<bool>, AnswerState) {
+        let mut reader = api.reader();
         let seen = events
             .iter()
             .filter_map(|data| reader.event(b"", data.as_bytes()))
@@ -150,15 +311,92 @@ mod tests {
         let (seen, state) = tokens(&["a", r#"{"error":{"message":"out of memory"}}"#]);
         assert_eq!(seen, [true, false]);
         assert_eq!(state.failure.unwrap().message, "out of memory");
-        let mut reader = OpaqueReader::default();
+        let mut reader = untold().reader();
         reader.event(b"error", b"gone");
         assert_eq!(reader.take().failure.unwrap().message, "gone");
+    }
+
+    fn told(answers: serde_json::Value) -> Opaque {
+        let answers = serde_json::from_value(answers).unwrap();
+        Opaque::new("x".to_owned(), Some(answers)).unwrap()
+    }
+
+    #[test]
+    fn what_the_plugin_tells_is_read_as_it_says() {
+        let api = told(json!({"stream": {"text": "/tok", "error": "/oops"}}));
+        let (seen, state) = tokens_of(
+            &api,
+            &[
+                r#"{"start":{"tokens":9}}"#,
+                r#"{"tok":"a"}"#,
+                r#"{"fin":1}"#,
+                "[DONE]",
+                "x",
+            ],
+        );
+        assert_eq!(seen, [false, true, false]);
+        assert!(state.done && state.failure.is_none(), "{state:?}");
+        // the end of the body is one too, where no other is told
+        assert!(tokens_of(&api, &[r#"{"tok":"a"}"#]).1.done);
+        let (seen, state) = tokens_of(&api, &[r#"{"oops":"I exploded"}"#]);
+        assert_eq!(seen, [false]);
+        assert_eq!(state.failure.unwrap().message, "I exploded");
+        assert_eq!(api.doubt(), None);
+        assert!(
+            api.reader().keeps_all(),
+            "the plugin counts by events without a token too"
+        );
+        let cut = told(json!({"stream": {"text": "/tok", "finish_reason": "/why"}}));
+        assert!(!tokens_of(&cut, &[r#"{"tok":"a"}"#]).1.done);
+    }
+
+    #[test]
+    fn what_it_does_not_tell_is_guessed_and_doubted() {
+        let body = br#"{"tok":"a"}"#;
+        let streams = told(json!({"stream": {"text": "/tok"}}));
+        assert!(streams.reader().whole(body).token);
+        assert_eq!(streams.doubt(), None, "a whole answer has no TTFT");
+        let wholes = told(json!({"whole": {"text": "/tok", "error": "/oops"}}));
+        let mut reader = wholes.reader();
+        assert!(reader.whole(body).token && reader.take().done);
+        let mut reader = wholes.reader();
+        assert!(!reader.whole(br#"{"oops":"no"}"#).token);
+        assert_eq!(reader.take().failure.unwrap().message, "no");
+        assert_eq!(wholes.doubt(), None);
+        assert_eq!(tokens_of(&wholes, &[r#"{"fin":1}"#]).0, [true]);
+        insta::assert_snapshot!(wholes.doubt().unwrap().to_string(), @"`x` does not say which events of a stream bear tokens: each was taken for one that does, so TTFT, ITL and TPOT may be those of events without any (the plugin can tell by `answers`)");
+        // OpenAI's own are not guessed
+        let api = untold();
+        tokens_of(
+            &api,
+            &[r#"{"choices":[{"delta":{"content":"a"}}]}"#, "[DONE]"],
+        );
+        assert_eq!(api.doubt(), None);
+    }
+
+    #[test]
+    fn what_tells_nothing_is_refused() {
+        let error = |answers| {
+            let answers = serde_json::from_value(answers).unwrap();
+            Opaque::new("x".to_owned(), Some(answers))
+                .unwrap_err()
+                .to_string()
+        };
+        insta::assert_snapshot!(error(json!({"stream": {"error": "/oops"}})), @"`[stream]` has no `text`: it says where generated text stands, for example text = \"/text\"");
+        assert!(error(json!({"whole": {}})).starts_with("`[whole]` has no `text`"));
+        let unknown = serde_json::from_value::<ToldAnswers>(json!({"streams": {}}));
+        assert!(
+            unknown
+                .unwrap_err()
+                .to_string()
+                .contains("`stream` or `whole`")
+        );
     }
 
     #[test]
     fn whole_answers_likewise() {
         let whole = |body: &[u8]| {
-            let mut reader = OpaqueReader::default();
+            let mut reader = untold().reader();
             let token = reader.whole(body).token;
             (token, reader.take())
         };

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use evalscope_core::dataset::{Item, Prompt};
-use evalscope_core::protocol::BuildBodies;
+use evalscope_core::protocol::{Api, BuildBodies};
 use evalscope_core::record::{
-    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, Phase, PluginTokens,
-    RequestRecord, RequestTimes, Usage,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, FailureKind, Phase,
+    PluginTokens, RequestRecord, RequestTimes, Usage,
 };
 use evalscope_plugin::{PluginBodies, PluginCounts};
 
@@ -82,7 +82,7 @@ fn bodies_that_are_none_end_the_run() {
 
 #[test]
 fn tokens_are_counted_after_the_answer() {
-    let counts = PluginCounts::new(plugin("fine"));
+    let counts = PluginCounts::new(plugin("fine"), vec!["sk-12345".to_owned()]);
     let mut good = exchange("{}", &["a", "b", "c"]);
     let mut bad = exchange("{}", &["bad"]);
     let mut also_good = exchange("{}", &["a"]);
@@ -97,8 +97,49 @@ fn tokens_are_counted_after_the_answer() {
 }
 
 #[test]
+fn what_is_no_count_costs_no_other() {
+    let counts = PluginCounts::new(plugin("fine"), Vec::new());
+    let mut huge = exchange("{}", &["huge"]);
+    let mut good = exchange("{}", &["a"]);
+    let complaint = counts.count(&mut [&mut huge, &mut good]).unwrap();
+    assert_eq!(huge.record.plugin, PluginTokens::default());
+    assert_eq!(good.record.plugin.completion_tokens, Some(1));
+    insta::assert_snapshot!(complaint.unwrap(), @"`prompt_tokens` is 1e+30, and must be a whole number up to 1000000000000, or null");
+}
+
+#[test]
+fn an_answer_may_be_called_a_failure() {
+    let counts = PluginCounts::new(plugin("fine"), vec!["sk-12345".to_owned()]);
+    let mut failed = exchange("{}", &["failed"]);
+    let mut good = exchange("{}", &["a"]);
+    let complaint = counts.count(&mut [&mut failed, &mut good]).unwrap();
+    assert_eq!(complaint, None);
+    let failure = failed.record.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::ServerError);
+    assert_eq!(failure.message, "no, said *** [31m");
+    assert!(good.record.succeeded());
+}
+
+#[test]
+fn what_it_tells_of_answers_is_how_they_are_read() {
+    let api = |answers: &str| plugin(&format!("tells '{answers}'")).api();
+    let api_fine = api(r#"{"stream":{"text":["/t","/u"]}}"#).unwrap();
+    let mut reader = api_fine.reader();
+    assert!(!reader.event(b"", br#"{"start":1}"#).unwrap().token);
+    assert!(reader.event(b"", br#"{"u":"a"}"#).unwrap().token);
+    let error = told(&api(r#"{"stream":{"error":"/e"}}"#).unwrap_err());
+    assert!(
+        error.ends_with(
+            "failed in `hello`: in `answers`, `[stream]` has no `text`: it says where generated text \
+             stands, for example text = \"/text\""
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_plugin_that_counts_no_more_says_why() {
-    let counts = PluginCounts::new(plugin("dies"));
+    let counts = PluginCounts::new(plugin("dies"), Vec::new());
     let errors = (0..9).find_map(|_| counts.count(&mut [&mut exchange("{}", &["a"])]).err());
     assert!(told(&errors.unwrap()).contains("failed in `parse`: it ended"));
 }
@@ -107,7 +148,7 @@ fn a_plugin_that_counts_no_more_says_why() {
 fn bodies_and_counts_are_asked_for_side_by_side() {
     let plugin = plugin("fine");
     let mut bodies = PluginBodies::new(Arc::clone(&plugin), true);
-    let counts = PluginCounts::new(plugin);
+    let counts = PluginCounts::new(plugin, Vec::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for n in 0..200 {

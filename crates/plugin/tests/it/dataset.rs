@@ -49,7 +49,7 @@ fn what_is_no_answer_names_plugin_call_and_line() {
     insta::assert_snapshot!(end_of(dataset("wrong_id")), @r#"the plugin `exec:python3 -u standin.py wrong_id` failed in `next`: it answered out of turn, not to id 4: {"id":77,"result":{}}"#);
     insta::assert_snapshot!(end_of(dataset("neither")), @r#"the plugin `exec:python3 -u standin.py neither` failed in `next`: its answer has neither `result` nor `error`: {"id": 4}"#);
     insta::assert_snapshot!(end_of(dataset("wrong_types")), @r#"the plugin `exec:python3 -u standin.py wrong_types` failed in `next`: its result is not what `next` gives (invalid type: integer `5`, expected a sequence at line 1 column 11): {"items": 5, "bodies": "x", "counts": null}"#);
-    insta::assert_snapshot!(end_of(dataset("wrong_length")), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `next`: it gave 0 items where 1 to 4 were asked for");
+    insta::assert_snapshot!(end_of(dataset("wrong_length")), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `next`: it gave 0 items where at least 1 and at most 4 were asked for");
     insta::assert_snapshot!(end_of(dataset("wrong_item")), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `next`: an item has not exactly one of `text`, `messages`, `body`, `token_ids`");
     insta::assert_snapshot!(end_of(dataset("long_line")), @"the plugin `exec:python3 -u standin.py long_line` failed in `next`: its answer is longer than 64 MiB");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use evalscope_core::dataset::{Item, Prompt, PromptSource};
-use evalscope_core::protocol::BuildBodies;
+use evalscope_core::protocol::{Api, BuildBodies};
 use evalscope_core::record::Exchange;
 use evalscope_plugin::{
     Begin, Place, Plugin, PluginBodies, PluginCounts, PluginDataset, PluginError, Role, Tracker,
@@ -171,7 +171,7 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
             exchange(&answer["request"].to_string(), &responses)
         })
         .collect();
-    let counts = PluginCounts::new(Arc::clone(&plugin));
+    let counts = PluginCounts::new(Arc::clone(&plugin), Vec::new());
     let mut parts: Vec<&mut Exchange> = exchanges.iter_mut().collect();
     let complaint = counts.count(&mut parts).unwrap().unwrap();
     assert!(complaint.starts_with("parse_responses raised KeyError: 'usage'\n  | Traceback"));
@@ -180,7 +180,14 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
         (plugin.prompt_tokens, plugin.completion_tokens)
     });
     let tokens: Vec<_> = tokens.collect();
-    assert_eq!(tokens, [(Some(9), Some(2)), (None, None), (None, Some(3))]);
+    let none = (None, None);
+    assert_eq!(tokens, [(Some(9), Some(2)), none, (None, Some(3)), none]);
+    let failure = exchanges[3].record.failure.as_ref().unwrap();
+    assert_eq!(failure.message, "the model is being loaded");
+    // what it told of answers in its greeting
+    let mut reader = plugin.api().unwrap().reader();
+    let event = reader.event(b"", br#"{"oops":"no"}"#).unwrap();
+    assert!(!event.token && reader.state().failure.is_some());
     plugin.end();
 
     let asked = serving.join().unwrap();

@@ -31,7 +31,7 @@ def body(prompt):
 
 def main():
     how = sys.argv[1]
-    total = int(sys.argv[2]) if len(sys.argv) > 2 and how != "gives" else 10**9
+    total = int(sys.argv[2]) if len(sys.argv) > 2 and how not in ("gives", "tells") else 10**9
     if how == "ignores_sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if how == "has_a_child":
@@ -60,7 +60,8 @@ def main():
             elif how == "hangs_in_hello":
                 time.sleep(1000)
             else:
-                answer(request, {"protocol": 1, "name": "stand-in"})
+                more = {"answers": json.loads(sys.argv[2])} if how == "tells" else {}
+                answer(request, {"protocol": 1, "name": "stand-in", **more})
             continue
         if method == "bye":
             answer(request, {})
@@ -107,7 +108,11 @@ def main():
         elif method == "parse":
             counts = []
             for one in params["answers"]:
-                if "bad" in one["responses"]:
+                if "huge" in one["responses"]:
+                    counts.append({"prompt_tokens": 10**30, "completion_tokens": 1})
+                elif "failed" in one["responses"]:
+                    counts.append({"failed": "no, said sk-12345\x1b[31m"})
+                elif "bad" in one["responses"]:
                     counts.append({"error": "KeyError: 'usage'", "traceback": "in line 3"})
                 else:
                     n = len(one["responses"])

@@ -1,6 +1,6 @@
 """Owns what a plugin is written with: base classes and the decorators that register them."""
 
-from evalscope.perf.plugin.api.base import ApiPluginBase
+from evalscope.perf.plugin.api.base import AnswerFailed, ApiPluginBase
 from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
 from evalscope.perf.plugin.datasets.base import DatasetPluginBase
 from evalscope.perf.plugin.registry import (
@@ -12,6 +12,7 @@ from evalscope.perf.plugin.registry import (
 )
 
 __all__ = [
+    "AnswerFailed",
     "ApiPluginBase",
     "ApiRegistry",
     "DatasetPluginBase",

@@ -48,8 +48,11 @@ def class_in_file(path: str, name: str | None, registry: PluginRegistry) -> tupl
 def made(cls: type, options: Arguments, needed: tuple[str, ...]) -> Any:
     """Make an object of a plugin's class, which need not have a base class of this package."""
     for method in needed:
-        if not callable(getattr(cls, method, None)):
+        found = getattr(cls, method, None)
+        if not callable(found):
             raise Refusal(f"class {cls.__name__} has no method `{method}`")
+        if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
+            raise Refusal(not_async(method))
     if hasattr(cls, "process_request"):
         print(
             f"warning: `process_request` of {cls.__name__} is not called: "
@@ -60,6 +63,12 @@ def made(cls: type, options: Arguments, needed: tuple[str, ...]) -> Any:
         return cls(*_arguments_of(cls, options))
     except (Exception, SystemExit) as error:
         raise Raised(cls.__name__, error) from error
+
+
+def not_async(method: str) -> str:
+    """What to say of a method that would have to be awaited."""
+    form = "generator" if method == "build_messages" else "method"
+    return f"{method} must be a plain {form}, not async: it may block, the load is made elsewhere"
 
 
 class _LeavesNothing(SourceFileLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -20,6 +21,14 @@ class PluginRegistry:
 
     def register(self, name: str, cls: T) -> T:
         """Let `name` stand for `cls`."""
+        before = self._classes.get(name)
+        # a cell or a module that is run again makes its classes again
+        if before is not None and _place(before) != _place(cls):
+            print(
+                f"warning: {self.role} `{name}` was {_place(before)} and is now {_place(cls)}: "
+                "give one of them another name",
+                file=sys.stderr,
+            )
         self._classes[name] = cls
         return cls
 
@@ -80,6 +89,10 @@ def _register(registry: PluginRegistry, names: Iterable[str | list[str]]) -> Cal
         return cls
 
     return decorate
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -9,14 +9,16 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use super::{AnswerReader, AnswerText, Api};
+use super::{AnswerReader, AnswerText, Api, Doubt};
 pub use pointer::Pointers;
+pub(super) use reader::{DeclaredReader, read_text};
 pub use template::Template;
 
 /// An API as it is declared.
@@ -78,6 +80,23 @@ impl Default for StreamShape {
             error_event: error_event(),
             answer: AnswerShape::default(),
         }
+    }
+}
+
+impl StreamShape {
+    /// Whether the end of a stream can be told from a cut.
+    pub(super) fn tells_end(&self) -> bool {
+        self.end.is_some()
+            || self.end_event.is_some()
+            || self.ends_with_body
+            || !self.answer.finish_reason.is_empty()
+    }
+}
+
+impl AnswerShape {
+    /// Whether it says where generated text stands.
+    pub(super) fn tells_text(&self) -> bool {
+        !self.text.is_empty() || !self.reasoning.is_empty()
     }
 }
 
@@ -225,14 +244,10 @@ impl Declaration {
             };
         }
         let shape = &self.stream;
-        if shape.answer.text.is_empty() && shape.answer.reasoning.is_empty() {
+        if !shape.answer.tells_text() {
             return Err(DeclarationError::NoText("stream"));
         }
-        let ends = shape.end.is_some()
-            || shape.end_event.is_some()
-            || shape.ends_with_body
-            || !shape.answer.finish_reason.is_empty();
-        if ends {
+        if shape.tells_end() {
             Ok(())
         } else {
             Err(DeclarationError::NoEnd)
@@ -252,37 +267,92 @@ impl Declaration {
     }
 }
 
+/// How answers read, streams and others, and whether they did.
+#[derive(Debug)]
+pub(super) struct AnswerShapes {
+    stream: StreamShape,
+    whole: AnswerShape,
+    seen_in_streams: Seen,
+    seen_in_wholes: Seen,
+}
+
+/// Whether text has been found where it is said to stand.
+#[derive(Debug, Default)]
+struct Seen {
+    found: AtomicBool,
+    /// What the first answer without any began with.
+    instead: OnceLock<Vec<String>>,
+}
+
+impl AnswerShapes {
+    pub(super) fn new(stream: StreamShape, whole: AnswerShape) -> Self {
+        Self {
+            stream,
+            whole,
+            seen_in_streams: Seen::default(),
+            seen_in_wholes: Seen::default(),
+        }
+    }
+
+    /// Answers have been read, and never has anything stood where text is said to.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        let each = [
+            ("stream", &self.stream.answer, &self.seen_in_streams),
+            ("whole", &self.whole, &self.seen_in_wholes),
+        ];
+        each.into_iter().find_map(|(section, shape, seen)| {
+            let instead = seen.instead.get()?;
+            (!seen.found.load(Ordering::Relaxed)).then(|| Doubt::TextNowhere {
+                section,
+                places: shape.text.shown().chain(shape.reasoning.shown()).collect(),
+                instead: instead.clone(),
+            })
+        })
+    }
+}
+
 /// The API of a declaration.
 #[derive(Clone, Debug)]
-pub struct Declared(Arc<Declaration>);
+pub struct Declared {
+    declaration: Arc<Declaration>,
+    shapes: Arc<AnswerShapes>,
+}
 
 impl Declared {
     /// An API that is spoken as declared.
     #[must_use]
     pub fn new(declaration: Declaration) -> Self {
-        Self(Arc::new(declaration))
+        let shapes = AnswerShapes::new(declaration.stream.clone(), declaration.whole.clone());
+        Self {
+            declaration: Arc::new(declaration),
+            shapes: Arc::new(shapes),
+        }
     }
 }
 
 impl Api for Declared {
     fn name(&self) -> &str {
-        &self.0.name
+        &self.declaration.name
     }
 
     fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
-        let request = &self.0.request;
+        let request = &self.declaration.request;
         request.template.fill(fields, request.other_fields)
     }
 
     fn takes_stream_options(&self) -> bool {
-        self.0.takes("stream_options")
+        self.declaration.takes("stream_options")
     }
 
     fn reader(&self) -> Box<dyn AnswerReader> {
-        Box::new(reader::DeclaredReader::new(Arc::clone(&self.0)))
+        Box::new(DeclaredReader::new(Arc::clone(&self.shapes)))
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        self.shapes.doubt()
     }
 
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
-        reader::read_text(&self.0, answer, text);
+        read_text(&self.shapes, answer, text);
     }
 }

@@ -27,6 +27,18 @@ impl Pointers {
         self.0.iter().filter_map(move |steps| follow(value, steps))
     }
 
+    /// The places as they are written.
+    pub(super) fn shown(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|steps| {
+            let mut text = String::new();
+            for step in steps {
+                text.push('/');
+                text.push_str(&step.key.replace('~', "~0").replace('/', "~1"));
+            }
+            text
+        })
+    }
+
     fn parse(texts: &[String]) -> Result<Self, String> {
         texts.iter().map(|text| parse(text)).collect()
     }
@@ -116,6 +128,7 @@ mod tests {
             let pointers: Pointers = serde_json::from_value(json!(text)).unwrap();
             assert_eq!(pointers.all(&value).next().cloned(), want, "{text}");
             assert_eq!(value.pointer(text).cloned(), want, "{text}");
+            assert_eq!(pointers.shown().collect::<Vec<_>>(), [text]);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Owns the reading of answers by the pointers of a declaration.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
@@ -8,29 +9,56 @@ use super::super::openai::{clip, error_text};
 use super::super::text::push;
 use super::super::usage::count_of;
 use super::super::{AnswerReader, AnswerState, AnswerText, EventMeaning};
-use super::{AnswerShape, Declaration, Pointers};
+use super::{AnswerShape, AnswerShapes, Pointers, Seen};
 use crate::record::{Failure, FailureKind};
 
 /// Reads one answer.
 #[derive(Debug)]
-pub(super) struct DeclaredReader {
-    declaration: Arc<Declaration>,
+pub(in super::super) struct DeclaredReader {
+    shapes: Arc<AnswerShapes>,
     state: AnswerState,
+    /// Something stood where text is said to stand, be it empty.
+    found: bool,
+    /// How the answer began, as long as nothing has been found in any.
+    began: Vec<String>,
+    is_whole: bool,
 }
 
+/// Events that are kept of an answer without text: the first may be a preamble.
+const SHOWN_EVENTS: usize = 2;
+
 impl DeclaredReader {
-    pub(super) fn new(declaration: Arc<Declaration>) -> Self {
+    pub(in super::super) fn new(shapes: Arc<AnswerShapes>) -> Self {
         Self {
-            declaration,
+            shapes,
             state: AnswerState::default(),
+            found: false,
+            began: Vec::new(),
+            is_whole: false,
+        }
+    }
+
+    fn read(&mut self, shape: &AnswerShape, data: &[u8], what: &str) -> EventMeaning {
+        let before = self.began.len();
+        if !self.found && before < SHOWN_EVENTS && !self.seen().found.load(Ordering::Relaxed) {
+            self.began.push(clip(data));
+        }
+        read(&mut self.state, &mut self.found, shape, data, what)
+    }
+
+    fn seen(&self) -> &Seen {
+        if self.is_whole {
+            &self.shapes.seen_in_wholes
+        } else {
+            &self.shapes.seen_in_streams
         }
     }
 }
 
 impl AnswerReader for DeclaredReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        let declaration = Arc::clone(&self.declaration);
-        let stream = &declaration.stream;
+        let shapes = Arc::clone(&self.shapes);
+        let stream = &shapes.stream;
         let begins = |end: &String| data.trim_ascii_start().starts_with(end.as_bytes());
         let named = |event: &String| name == event.as_bytes();
         // what follows the end is not part of the answer
@@ -45,18 +73,19 @@ impl AnswerReader for DeclaredReader {
             fail(&mut self.state, FailureKind::ServerError, error_text(data));
             return Some(EventMeaning::default());
         }
-        Some(read(&mut self.state, &stream.answer, data, "an event"))
+        Some(self.read(&stream.answer, data, "an event"))
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        let declaration = Arc::clone(&self.declaration);
-        let meaning = read(&mut self.state, &declaration.whole, body, "the answer");
+        let shapes = Arc::clone(&self.shapes);
+        self.is_whole = true;
+        let meaning = self.read(&shapes.whole, body, "the answer");
         self.state.done = true;
         meaning
     }
 
     fn body_ended(&mut self) {
-        self.state.done |= self.declaration.stream.ends_with_body;
+        self.state.done |= self.shapes.stream.ends_with_body;
     }
 
     fn state(&self) -> &AnswerState {
@@ -64,6 +93,13 @@ impl AnswerReader for DeclaredReader {
     }
 
     fn take(&mut self) -> AnswerState {
+        let began = std::mem::take(&mut self.began);
+        if std::mem::take(&mut self.found) {
+            self.seen().found.store(true, Ordering::Relaxed);
+        } else if self.state.failure.is_none() && !began.is_empty() {
+            // only the first counts
+            let _ = self.seen().instead.set(began);
+        }
         std::mem::take(&mut self.state)
     }
 }
@@ -75,7 +111,13 @@ fn fail(state: &mut AnswerState, kind: FailureKind, message: String) {
         .get_or_insert_with(|| Failure::new(kind, message));
 }
 
-fn read(state: &mut AnswerState, shape: &AnswerShape, data: &[u8], what: &str) -> EventMeaning {
+fn read(
+    state: &mut AnswerState,
+    found: &mut bool,
+    shape: &AnswerShape,
+    data: &[u8],
+    what: &str,
+) -> EventMeaning {
     let value = match parsed(data) {
         Ok(value) => value,
         Err(error) => {
@@ -107,9 +149,13 @@ fn read(state: &mut AnswerState, shape: &AnswerShape, data: &[u8], what: &str) -
         }
         state.finish_reason = Some(reason);
     }
-    let answer = shape.text.all(&value).any(holds_text);
+    let mut holds = |value: &Value| {
+        *found = true;
+        holds_text(value)
+    };
+    let answer = shape.text.all(&value).any(&mut holds);
     EventMeaning {
-        token: answer || shape.reasoning.all(&value).any(holds_text),
+        token: answer || shape.reasoning.all(&value).any(holds),
         answer,
     }
 }
@@ -154,11 +200,11 @@ fn text_at(pointers: &Pointers, value: &Value) -> Option<String> {
 }
 
 /// Add the text of an event, or of a whole answer, whichever it is.
-pub(super) fn read_text(declaration: &Declaration, answer: &[u8], text: &mut AnswerText) {
+pub(in super::super) fn read_text(shapes: &AnswerShapes, answer: &[u8], text: &mut AnswerText) {
     let Ok(value) = parsed(answer) else {
         return;
     };
-    for shape in [&declaration.stream.answer, &declaration.whole] {
+    for shape in [&shapes.stream.answer, &shapes.whole] {
         let first = |from: &'_ Pointers| from.all(&value).find(|value| holds_text(value)).cloned();
         let (reasoning, content) = (first(&shape.reasoning), first(&shape.text));
         if reasoning.is_some() || content.is_some() {

@@ -1,6 +1,6 @@
 """Owns the base classes of plugins that build bodies and read answers."""
 
-from evalscope.perf.plugin.api.base import ApiPluginBase
+from evalscope.perf.plugin.api.base import AnswerFailed, ApiPluginBase
 from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
 
-__all__ = ["ApiPluginBase", "DefaultApiPlugin"]
+__all__ = ["AnswerFailed", "ApiPluginBase", "DefaultApiPlugin"]

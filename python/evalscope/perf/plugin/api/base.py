@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+Answers = Mapping[str, Mapping[str, Any]]
+
+
+class AnswerFailed(Exception):
+    """Raised by `parse_responses`: what the server sent is no answer, for the reason given.
+
+    The request then counts as a failure. An error that stands in an event is better told by
+    `answers`, as it is then seen when it comes.
+    """
 
 
 class ApiPluginBase:
@@ -11,6 +22,15 @@ class ApiPluginBase:
 
     The tool does everything between: it sends, receives and takes times. `process_request` of
     the earlier tool is not called.
+    """
+
+    answers: ClassVar[Answers | None] = None
+    """How answers read, as in a declared API (docs/custom-api.md): `stream` and `whole`, each with
+    JSON pointers. For a server that is not OpenAI's, the tool cannot know otherwise which events
+    of a stream bear tokens: without this every event counts, and TTFT, ITL and TPOT may be those
+    of events without any.
+
+        answers = {"stream": {"text": "/delta/text", "error": "/error"}, "whole": {"text": "/text"}}
     """
 
     def __init__(self, param: Any = None, model_path: Any = None) -> None:

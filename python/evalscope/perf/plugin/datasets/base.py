@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 
 class DatasetPluginBase:
@@ -38,12 +38,12 @@ class DatasetPluginBase:
 
     def dataset_line_by_line(self, dataset: Any) -> Iterator[str]:
         """The lines of a file, with their ends."""
-        with open(dataset, encoding="utf-8") as file:
+        with _opened(dataset) as file:
             yield from file
 
     def dataset_json_list(self, dataset: Any) -> Iterator[dict[str, Any]]:
         """The items of a file that is one JSON list."""
-        with open(dataset, encoding="utf-8") as file:
+        with _opened(dataset) as file:
             yield from json.load(file)
 
     def create_message(
@@ -66,3 +66,9 @@ class DatasetPluginBase:
         longest = self.query_parameters.max_prompt_length
         length = len(prompt)
         return shortest <= length and (longest is None or length <= longest), length
+
+
+def _opened(dataset: Any) -> TextIO:
+    if dataset is None:
+        raise ValueError("`dataset_path` is not given: this data set reads a file, give its path")
+    return open(dataset, encoding="utf-8")

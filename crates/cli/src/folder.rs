@@ -1,0 +1,82 @@
+//! Owns the folder of a command's results: where it is, and that it holds nobody else's.
+//!
+//! It must not know what is put there.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use evalscope_report::sqlite;
+
+use crate::failure::hinted;
+use crate::resolve::Resolved;
+
+/// Make the invocation's folder, which must not hold another's results.
+pub(crate) fn make(resolved: &Resolved) -> anyhow::Result<PathBuf> {
+    let top = if resolved.timestamp {
+        let second = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
+        folder_of_its_own(&resolved.outputs_dir, &second, &resolved.name)?
+    } else {
+        let top = resolved.outputs_dir.join(&resolved.name);
+        for spec in resolved.plan.runs() {
+            let path = top.join(&spec.name).join(sqlite::FILE_NAME);
+            if path.exists() {
+                return Err(hinted(
+                    format!("{} already holds a run", path.display()),
+                    "choose another `--name` or `--outputs-dir`, or leave out `--no-timestamp`",
+                ));
+            }
+        }
+        std::fs::create_dir_all(&top).with_context(|| unmade(&top))?;
+        top
+    };
+    if let Some(file) = &resolved.result_path_file {
+        let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
+        std::fs::write(file, path.display().to_string())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(top)
+}
+
+/// `outputs/20260101_120000/name`, or `20260101_120000_2` where another command of the same
+/// second has that.
+fn folder_of_its_own(outputs: &Path, second: &str, name: &str) -> anyhow::Result<PathBuf> {
+    for number in 1_u64.. {
+        let folder = match number {
+            1 => outputs.join(second),
+            _ => outputs.join(format!("{second}_{number}")),
+        };
+        std::fs::create_dir_all(&folder).with_context(|| unmade(&folder))?;
+        let top = folder.join(name);
+        match std::fs::create_dir(&top) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| top.clone()).with_context(|| unmade(&top)),
+        }
+    }
+    anyhow::bail!("no folder below {} is free", outputs.display())
+}
+
+fn unmade(folder: &Path) -> String {
+    format!("cannot make the folder {}", folder.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_the_same_second_have_folders_of_their_own() {
+        let outputs = tempfile::tempdir().unwrap();
+        let make = |name| {
+            let top = folder_of_its_own(outputs.path(), "20260101_120000", name).unwrap();
+            let below = top.strip_prefix(outputs.path()).unwrap().to_owned();
+            below.display().to_string()
+        };
+        assert_eq!(make("m"), "20260101_120000/m");
+        assert_eq!(make("m"), "20260101_120000_2/m");
+        assert_eq!(make("other"), "20260101_120000/other");
+        assert_eq!(make("m"), "20260101_120000_3/m");
+        std::fs::write(outputs.path().join("file"), "").unwrap();
+        let error = folder_of_its_own(&outputs.path().join("file"), "x", "m").unwrap_err();
+        assert!(error.to_string().starts_with("cannot make the folder "));
+    }
+}
