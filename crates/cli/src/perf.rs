@@ -18,7 +18,7 @@ use evalscope_core::engine::{
     self, Feed, FeedError, HttpTransport, Progress, RunControl, RunSetup, SinkMessage,
 };
 use evalscope_core::plan::RunSpec;
-use evalscope_core::record::RecordBodies;
+use evalscope_core::record::{RecordBodies, masked};
 use evalscope_core::time::{RunClock, wall_ns};
 use evalscope_core::tokens::{TOKENIZER_FILE, Tokenizer};
 use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
@@ -448,6 +448,15 @@ impl Invocation<'_> {
             );
             log.warn(&text);
             let _ = sink.send_blocking(SinkMessage::Warning(text));
+        }
+        if let Ok(outcome) = &outcome
+            && let Some(error) = &outcome.feed_error
+        {
+            // the error that ends the command says more, and is not in the results
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let text = format!("no more requests could be made: {first}");
+            let _ = sink.send_blocking(SinkMessage::Warning(masked(&text, &resolved.secrets)));
         }
         if let Some(doubt) = self.maker.rules.api.doubt() {
             log.warn(&doubt.to_string());

@@ -372,6 +372,13 @@ fn a_plugin_that_fails_in_the_run_ends_it_and_keeps_what_was_measured() {
                 .contains("the data set failed: the run was stopped")
         );
         assert_eq!(context.result()["runs"][0]["state"], "interrupted");
+        // whoever reads the results alone learns it too
+        let told = warnings(&context);
+        let reason = format!("no more requests could be made: the plugin `{}`", exec(how));
+        assert!(
+            told.iter().any(|text| text.starts_with(&reason)),
+            "{told:?}"
+        );
     }
 }
 
