@@ -438,29 +438,10 @@ impl Invocation<'_> {
             let text = format!("the server ended during the run: {how}");
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
-        if let Ok(outcome) = &outcome
-            && self.prompts.name != "prompt"
-            && let Some(how) = repeats(spec, passed_rounds, outcome.rounds)
-        {
-            let text = format!(
-                "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
-                self.prompts.name
-            );
-            log.warn(&text);
-            let _ = sink.send_blocking(SinkMessage::Warning(text));
-        }
-        if let Ok(outcome) = &outcome
-            && let Some(error) = &outcome.feed_error
-        {
-            // the error that ends the command says more, and is not in the results
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            let text = format!("no more requests could be made: {first}");
-            let _ = sink.send_blocking(SinkMessage::Warning(masked(&text, &resolved.secrets)));
-        }
-        if let Some(doubt) = self.maker.rules.api.doubt() {
-            log.warn(&doubt.to_string());
-            let _ = sink.send_blocking(SinkMessage::Warning(doubt.to_string()));
+        if let Ok(outcome) = &outcome {
+            for text in self.doubts(spec, passed_rounds, outcome) {
+                let _ = sink.send_blocking(SinkMessage::Warning(text));
+            }
         }
         drop(sink);
         for tap in taps.into_iter().rev() {
@@ -494,6 +475,36 @@ impl Invocation<'_> {
         Ok(Ended {
             error: error.or(stated.err().map(unstated)),
         })
+    }
+
+    /// What a run has to be warned of that is not seen in its records. All but the error
+    /// that ends the command is said at once.
+    fn doubts(
+        &self,
+        spec: &RunSpec,
+        passed_rounds: u64,
+        outcome: &engine::RunOutcome,
+    ) -> Vec<String> {
+        let mut texts = Vec::new();
+        if self.prompts.name != "prompt"
+            && let Some(how) = repeats(spec, passed_rounds, outcome.rounds)
+        {
+            texts.push(format!(
+                "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
+                self.prompts.name
+            ));
+        }
+        texts.extend(self.maker.rules.api.doubt().map(|doubt| doubt.to_string()));
+        for text in &texts {
+            self.log.warn(text);
+        }
+        if let Some(error) = &outcome.feed_error {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let text = format!("no more requests could be made: {first}");
+            texts.push(masked(&text, &self.resolved.secrets));
+        }
+        texts
     }
 
     fn transport(&self, clock: RunClock, threads: usize) -> HttpTransport {
