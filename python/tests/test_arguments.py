@@ -10,6 +10,7 @@ import pickle
 import re
 import textwrap
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,17 @@ def test_every_flag_of_the_binary_is_an_option(help_text: str) -> None:
     names = {flag.replace("-", "_") for flag in flags} - {"help", "no_stream"}
     missing = names - {field.name for field in fields(Arguments)}
     assert not missing, f"add to Arguments: {missing}"
+
+
+@pytest.mark.parametrize("value", [None, b"sk-1", ["sk-1"]])
+def test_a_header_is_a_text(value: Any) -> None:
+    with pytest.raises(EvalscopeError, match="the header 'X-Key' is a ") as raised:
+        Arguments(headers={"X-Key": value}).to_environment()
+    assert "sk-1" not in str(raised.value)
+
+
+def test_a_text_may_be_an_enum() -> None:
+    class Kept(str, Enum):
+        FAILED = "failed"
+
+    assert Arguments(record_bodies=Kept.FAILED).to_argv() == ["--record-bodies=failed"]

@@ -678,3 +678,32 @@ def test_it_runs_without_writing_beside_the_plugin(plugin_file: Write, tmp_path:
     with PluginProcess(plugin_file(DATASET), "--role", "dataset") as plugin:
         plugin.hello("dataset")
     assert [path.name for path in tmp_path.iterdir()] == ["plugin.py"]
+
+
+def test_a_failure_that_cannot_be_told_costs_no_other(plugin_file: Write) -> None:
+    text = """
+        class Unspeakable(AnswerFailed):
+            def __str__(self):
+                raise RuntimeError("no words")
+
+        @register_api("mine")
+        class Mine(ApiPluginBase):
+            def build_request(self, messages, param): return {}
+            def parse_responses(self, responses, request=None, **kwargs):
+                kind = responses[0]
+                if kind == b"cut": raise AnswerFailed("half an emoji: \\ud83d")
+                if kind == b"error": raise ValueError("half an emoji: \\ud83d")
+                if kind == b"wordless": raise AnswerFailed()
+                if kind == b"unspeakable": raise Unspeakable()
+                return 1, 2
+    """
+    kinds = ["cut", "error", "wordless", "unspeakable", "fine"]
+    answers = [{"request": {}, "responses": [kind]} for kind in kinds]
+    with PluginProcess(plugin_file(text), "--role", "api") as plugin:
+        plugin.hello("api")
+        counts = plugin.ask("parse", answers=answers)["counts"]
+    assert counts[0] == {"failed": "half an emoji: ?"}
+    assert counts[1]["error"] == "parse_responses raised ValueError: half an emoji: ?"
+    assert counts[2] == {"failed": "parse_responses raised AnswerFailed"}
+    assert counts[3] == {"failed": "Unspeakable, which cannot be shown"}
+    assert counts[4] == {"prompt_tokens": 1, "completion_tokens": 2}

@@ -584,11 +584,11 @@ impl Invocation<'_> {
         if let Some(plugin) = &self.maker.plugin {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
             let secrets = self.resolved.secrets.clone();
-            let counts = PluginCounts::new(Arc::clone(plugin), secrets);
+            let counts = PluginCounts::new(Arc::clone(plugin), secrets.clone());
             taps.push(plugin_tap(
                 seen,
                 sink,
-                Counting::new(counts, self.log.clone()),
+                Counting::new(counts, secrets, self.log.clone()),
             )?);
             sink = before;
         }

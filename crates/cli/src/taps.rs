@@ -67,12 +67,14 @@ pub(crate) fn plugin_tap(
 pub(crate) struct Counting {
     counts: Option<PluginCounts>,
     complained: bool,
+    secrets: Vec<String>,
     log: Log,
 }
 
 impl Counting {
-    pub(crate) fn new(counts: PluginCounts, log: Log) -> Self {
+    pub(crate) fn new(counts: PluginCounts, secrets: Vec<String>, log: Log) -> Self {
         Self {
+            secrets,
             counts: Some(counts),
             complained: false,
             log,
@@ -104,7 +106,11 @@ impl Counting {
                 if matches!(error.fault, PluginFault::Stopped) {
                     return None;
                 }
-                format!("the plugin counts no more tokens: {error}")
+                format!(
+                    "the plugin counts no more tokens, and what it would call a failure counts as a \
+                     success: {}",
+                    masked(&error.to_string(), &self.secrets)
+                )
             }
         };
         self.log.warn(&told);

@@ -141,23 +141,17 @@ struct Answer<'a> {
 
 #[derive(Deserialize)]
 struct Counts {
-    counts: Vec<Count>,
+    // one that is odd must not cost those of other answers
+    counts: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Count {
-    // what is no count must not cost those of other answers
-    #[serde(default)]
-    prompt_tokens: Value,
-    #[serde(default)]
-    completion_tokens: Value,
+/// What a plugin says of one answer.
+enum Count {
+    Tokens(PluginTokens),
     /// The answer is none, for this reason.
-    #[serde(default)]
-    failed: Option<String>,
-    #[serde(default)]
-    error: Option<String>,
-    #[serde(default)]
-    traceback: Option<String>,
+    Failed(String),
+    /// There are no counts, for this reason.
+    Unknown(String),
 }
 
 impl PluginCounts {
@@ -226,20 +220,15 @@ impl PluginCounts {
             return Err(self.plugin.rubbish("parse", text));
         }
         for (exchange, count) in batch.drain(..).zip(counts) {
-            if let Some(reason) = count.failed {
-                let reason = masked(&clip(reason.as_bytes()), &self.secrets);
-                let failure = Failure::new(FailureKind::ServerError, reason);
-                exchange.record.failure = Some(failure);
-                continue;
-            }
-            if let Some(error) = count.error {
-                complaint.get_or_insert_with(|| with_traceback(error, count.traceback));
-                continue;
-            }
-            match count.tokens() {
-                Ok(tokens) => exchange.record.plugin = tokens,
-                Err(reason) => {
-                    complaint.get_or_insert(reason);
+            match Count::of(&count) {
+                Count::Tokens(tokens) => exchange.record.plugin = tokens,
+                Count::Failed(reason) => {
+                    let reason = masked(&clip(reason.as_bytes()), &self.secrets);
+                    let failure = Failure::new(FailureKind::ServerError, reason);
+                    exchange.record.failure = Some(failure);
+                }
+                Count::Unknown(reason) => {
+                    complaint.get_or_insert(masked(&reason, &self.secrets));
                 }
             }
         }
@@ -248,28 +237,46 @@ impl PluginCounts {
 }
 
 impl Count {
-    fn tokens(&self) -> Result<PluginTokens, String> {
-        let count = |name, value: &Value| match value.as_u64() {
-            _ if value.is_null() => Ok(None),
-            Some(n) if n <= MOST_TOKENS => Ok(Some(n)),
-            _ => Err(format!(
-                "`{name}` is {}, and must be a whole number up to {MOST_TOKENS}, or null",
+    fn of(value: &Value) -> Self {
+        let Some(count) = value.as_object() else {
+            return Self::Unknown(format!(
+                "what it gave for an answer is {}, and must be an object",
                 clip(value.to_string().as_bytes())
-            )),
+            ));
         };
-        Ok(PluginTokens {
-            prompt_tokens: count("prompt_tokens", &self.prompt_tokens)?,
-            completion_tokens: count("completion_tokens", &self.completion_tokens)?,
-        })
+        let said = |key| match count.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(other) => Some(other.to_string()),
+        };
+        if let Some(reason) = said("failed") {
+            return Self::Failed(reason);
+        }
+        if let Some(mut error) = said("error") {
+            for line in said("traceback").unwrap_or_default().trim_end().lines() {
+                error.push_str("\n  | ");
+                error.push_str(line);
+            }
+            return Self::Unknown(error);
+        }
+        let tokens = |name| match count.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(n) if n <= MOST_TOKENS => Ok(Some(n)),
+                _ => Err(format!(
+                    "`{name}` is {}, and must be a whole number up to {MOST_TOKENS}, or null",
+                    clip(value.to_string().as_bytes())
+                )),
+            },
+        };
+        match (tokens("prompt_tokens"), tokens("completion_tokens")) {
+            (Ok(prompt_tokens), Ok(completion_tokens)) => Self::Tokens(PluginTokens {
+                prompt_tokens,
+                completion_tokens,
+            }),
+            (Err(reason), _) | (_, Err(reason)) => Self::Unknown(reason),
+        }
     }
-}
-
-fn with_traceback(mut error: String, traceback: Option<String>) -> String {
-    for line in traceback.unwrap_or_default().trim_end().lines() {
-        error.push_str("\n  | ");
-        error.push_str(line);
-    }
-    error
 }
 
 fn request(exchange: &Exchange) -> Option<&RawValue> {

@@ -126,7 +126,21 @@ struct Greeting {
     protocol: u64,
     name: String,
     #[serde(default)]
-    answers: Option<ToldAnswers>,
+    answers: Value,
+}
+
+/// How answers read. Objects by their keys alone: lists in their order would do for serde.
+fn told_answers(answers: Value) -> Result<Option<ToldAnswers>, String> {
+    if answers.is_null() {
+        return Ok(None);
+    }
+    let parts = answers.as_object().ok_or("an object is wanted")?;
+    if let Some((name, _)) = parts.iter().find(|(_, part)| !part.is_object()) {
+        return Err(format!("`{name}` must be an object"));
+    }
+    serde_json::from_value(answers)
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 impl Plugin {
@@ -161,7 +175,8 @@ impl Plugin {
         };
         let greeting = plugin.greet(place, role, hello)?;
         plugin.name = greeting.name;
-        plugin.answers = greeting.answers;
+        plugin.answers = told_answers(greeting.answers)
+            .map_err(|reason| plugin.rubbish("hello", format!("in `answers`, {reason}")))?;
         Ok(plugin)
     }
 

@@ -13,6 +13,7 @@ import reprlib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import Enum
 from typing import Any, Union
 
 from evalscope.errors import EvalscopeError, UnknownOption, did_you_mean
@@ -346,6 +347,8 @@ def _share(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, (str, os.PathLike)):
         return os.fsdecode(value)
     # a number is a name too: `name=2024`
@@ -464,9 +467,18 @@ def _list_flag(name: str, flag: str, value: Any) -> list[str]:
 
 def _headers(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        return [f"{name}={text}" for name, text in value.items()]
+        return [f"{name}={_header_text(name, text)}" for name, text in value.items()]
     items = listed(value)
-    return [str(value)] if items is None else [str(header) for header in items]
+    items = [value] if items is None else items
+    return [_header_text(number, item) for number, item in enumerate(items, 1)]
+
+
+def _header_text(which: object, value: Any) -> str:
+    text = _text(value)
+    if text is None or isinstance(value, bytes):
+        # its text may be a key
+        raise EvalscopeError(f"the header {which!r} is a {type(value).__name__}, not a text")
+    return text
 
 
 def _header_line(header: str) -> str:

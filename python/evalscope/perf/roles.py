@@ -146,12 +146,25 @@ class ApiSession(PluginSession):
             prompt, completion = _counts(counts)
         except Raised as error:
             if isinstance(error.__cause__, AnswerFailed):
-                return {"failed": str(error.__cause__)}
+                return {"failed": _said(error.__cause__) or "parse_responses raised AnswerFailed"}
             trace = traceback_text(error.__cause__) if error.__cause__ else ""
-            return {"error": str(error), "traceback": trace}
+            return {"error": _said(error), "traceback": _encodable(trace or "")}
         except Refusal as error:
-            return {"error": str(error), "traceback": ""}
+            return {"error": _said(error), "traceback": ""}
         return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, whatever it is: one that cannot be told must not cost others."""
+    try:
+        return _encodable(str(error))
+    except Exception:
+        return f"{type(error).__name__}, which cannot be shown"
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, of a text that was cut, is no Unicode."""
+    return text.encode("utf-8", "replace").decode()
 
 
 _END = object()

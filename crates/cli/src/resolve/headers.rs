@@ -28,6 +28,27 @@ pub(super) fn add_lines(given: &mut Vec<String>, lines: &str) {
     given.extend(added.map(str::to_owned));
 }
 
+/// Whether a text can be the name of a header (RFC 9110, 5.1).
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(is_token_char)
+}
+
+fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
+/// What can be shown of a header that is none: its value may be a key, and a key may
+/// stand alone.
+fn shown_start(pair: &str, number: usize) -> String {
+    let name = pair.split(|c| !is_token_char(c)).next().unwrap_or("");
+    let rest = &pair[name.len()..];
+    if !name.is_empty() && rest.starts_with([':', ' ']) {
+        format!("the header `{name}`")
+    } else {
+        format!("header {number}")
+    }
+}
+
 /// Headers, with those that come from the key and from the URL's user; and the
 /// values among them that are secret.
 pub(super) fn headers_of(
@@ -39,13 +60,11 @@ pub(super) fn headers_of(
     let declared = declaration.map(|declaration| declared::headers(declaration, key));
     let declared = declared.unwrap_or_default();
     let mut headers: Vec<(String, String)> = Vec::new();
-    for pair in &server.headers {
-        let Some((name, value)) = pair.split_once('=') else {
+    for (pair, number) in server.headers.iter().zip(1..) {
+        let split = pair.split_once('=');
+        let Some((name, value)) = split.filter(|(name, _)| is_token(name.trim())) else {
             return Err(hinted(
-                format!(
-                    "the header `{}` is not KEY=VALUE",
-                    pair.split(':').next().unwrap_or("")
-                ),
+                format!("{} is not KEY=VALUE", shown_start(pair, number)),
                 "write --headers name=value other=value",
             ));
         };
@@ -113,6 +132,20 @@ pub(super) fn headers_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_a_key_is_not_shown() {
+        for (pair, shown) in [
+            ("X-Api-Key: sk-abcdef==", "the header `X-Api-Key`"),
+            ("X-Api-Key sk-abcdef", "the header `X-Api-Key`"),
+            ("sk-abcdef", "header 2"),
+            ("=sk-abcdef", "header 2"),
+            ("s\u{e9}cret", "header 2"),
+            ("", "header 2"),
+        ] {
+            assert_eq!(shown_start(pair, 2), shown, "{pair}");
+        }
+    }
 
     #[test]
     fn flags_win_over_lines() {

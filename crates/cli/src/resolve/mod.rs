@@ -94,8 +94,10 @@ pub(crate) struct Resolved {
 /// Work out what the flags mean.
 pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    args.server.api_key = args.server.api_key.or_else(|| set("EVALSCOPE_API_KEY"));
-    if let Some(lines) = set("EVALSCOPE_HEADERS") {
+    if args.server.api_key.is_none() {
+        args.server.api_key = needed_variable("EVALSCOPE_API_KEY")?;
+    }
+    if let Some(lines) = needed_variable("EVALSCOPE_HEADERS")? {
         headers::add_lines(&mut args.server.headers, &lines);
     }
     let settings = settings::of(&args);
@@ -496,6 +498,21 @@ fn file_name(name: &str) -> String {
 )]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// A variable without which requests would be others than were asked for.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the reader of the environment"
+)]
+fn needed_variable(name: &str) -> anyhow::Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            anyhow::bail!("the environment variable {name} is not UTF-8")
+        }
+    }
 }
 
 fn proxies() -> ProxyEnv {

@@ -246,7 +246,11 @@ impl Served {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(output);
-        for name in CALLER_VARIABLES {
+        // keys of requests are not the server's either: it may print its environment
+        for name in CALLER_VARIABLES
+            .into_iter()
+            .chain(["EVALSCOPE_API_KEY", "EVALSCOPE_HEADERS"])
+        {
             command.env_remove(name);
         }
         // Ctrl-C in a terminal goes to the whole process group; the server must

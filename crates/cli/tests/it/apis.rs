@@ -669,6 +669,11 @@ fn text_that_stands_elsewhere_is_found_by_the_test_request() {
         (lists, &long, &[]),
         ("text = \"/tokk\"\n", whole, &["--no-stream"]),
         (
+            "text = \"/delta\"\n",
+            "data: {\"delta\":{\"tok\":\"a\"},\"count\":1}\n\n",
+            &[],
+        ),
+        (
             "text = \"/tokk\"\n",
             "data: {\"tok\":\"sk-1234\",\"count\":1}\n\n",
             &["--api-key", "sk-1234"],

@@ -393,3 +393,30 @@ fn headers_of_the_environment_are_sent_and_flags_win() {
         json!({"x-team": "blue", "Authorization": "***"})
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_key_that_cannot_be_read_is_not_left_out() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let context = Context::new();
+    let server = Recorder::start(|request, _| good(request));
+    for name in ["EVALSCOPE_API_KEY", "EVALSCOPE_HEADERS"] {
+        let value = std::ffi::OsStr::from_bytes(b"X-Key=sk-\xff");
+        let args = [
+            "perf",
+            "--url",
+            &server.url(),
+            "--model",
+            "m",
+            "--prompt",
+            "p",
+        ];
+        let output = context.command(&args).env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let want = format!("error: the environment variable {name} is not UTF-8\n");
+        assert_eq!(stderr, want);
+    }
+    assert!(server.requests().is_empty());
+}

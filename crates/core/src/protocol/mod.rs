@@ -132,7 +132,7 @@ pub enum Doubt {
     },
     /// Nothing stood where generated text is said to stand, in any answer so far.
     #[error(
-        "no answer has anything at {}, where its text is said to stand",
+        "no answer has a text at {}, where it is said to stand",
         quoted(places)
     )]
     TextNowhere {

@@ -10,7 +10,7 @@ use evalscope_core::record::{
 };
 use evalscope_plugin::{PluginBodies, PluginCounts};
 
-use crate::scene::{plugin, told};
+use crate::scene::{patience, plugin, started, told};
 
 fn items(n: usize) -> Vec<Item> {
     (0..n)
@@ -108,6 +108,32 @@ fn what_is_no_count_costs_no_other() {
 }
 
 #[test]
+fn what_is_odd_about_one_answer_costs_no_other() {
+    let told = |count: &str| {
+        let counts = PluginCounts::new(plugin("fine"), vec!["sk-12345".to_owned()]);
+        let mut odd = exchange("{}", &[&format!("odd {count}")]);
+        let mut failed = exchange("{}", &["failed"]);
+        let complaint = counts.count(&mut [&mut odd, &mut failed]).unwrap();
+        assert!(!failed.record.succeeded(), "{count}: it is still heard");
+        let failure = odd.record.failure.map(|failure| failure.message);
+        (complaint, failure)
+    };
+    let failed = |text: &str| (None, Some(text.to_owned()));
+    assert_eq!(told(r#"{"failed":false}"#), (None, None));
+    assert_eq!(told(r#"{"failed":{"code":5}}"#), failed(r#"{"code":5}"#));
+    let complaint = |count| told(count).0.unwrap();
+    assert_eq!(complaint(r#"{"error":["sk-12345"]}"#), r#"["***"]"#);
+    assert_eq!(
+        complaint(r#"{"error":"no","traceback":["a"]}"#),
+        "no\n  | [\"a\"]"
+    );
+    assert_eq!(
+        complaint("[7,5]"),
+        "what it gave for an answer is [7,5], and must be an object"
+    );
+}
+
+#[test]
 fn an_answer_may_be_called_a_failure() {
     let counts = PluginCounts::new(plugin("fine"), vec!["sk-12345".to_owned()]);
     let mut failed = exchange("{}", &["failed"]);
@@ -128,6 +154,21 @@ fn what_it_tells_of_answers_is_how_they_are_read() {
     assert!(!reader.event(b"", br#"{"start":1}"#).unwrap().token);
     assert!(reader.event(b"", br#"{"u":"a"}"#).unwrap().token);
     let error = told(&api(r#"{"stream":{"error":"/e"}}"#).unwrap_err());
+    for (answers, words) in [
+        (r#"[{"text":"/t"}]"#, "in `answers`, an object is wanted"),
+        (
+            r#"{"stream":["[DONE]"]}"#,
+            "in `answers`, `stream` must be an object",
+        ),
+        (
+            r#"{"stream":{"text":"t"}}"#,
+            "in `answers`, `t` is no JSON pointer",
+        ),
+    ] {
+        let place = format!("tells '{answers}'");
+        let error = told(&started(&place, patience()).0.unwrap_err());
+        assert!(error.contains(words), "{error}");
+    }
     assert!(
         error.ends_with(
             "failed in `hello`: in `answers`, `[stream]` has no `text`: it says where generated text \

@@ -110,6 +110,8 @@ def main():
             for one in params["answers"]:
                 if "huge" in one["responses"]:
                     counts.append({"prompt_tokens": 10**30, "completion_tokens": 1})
+                elif one["responses"][0].startswith("odd "):
+                    counts.append(json.loads(one["responses"][0][4:]))
                 elif "failed" in one["responses"]:
                     counts.append({"failed": "no, said sk-12345\x1b[31m"})
                 elif "bad" in one["responses"]:
