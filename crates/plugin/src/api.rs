@@ -8,7 +8,9 @@ use std::sync::Arc;
 use evalscope_core::dataset::{Item, Prompt};
 use evalscope_core::protocol::openai::clip;
 use evalscope_core::protocol::{BodyError, BuildBodies, PreparedRequest};
-use evalscope_core::record::{Exchange, Failure, FailureKind, MOST_TOKENS, PluginTokens, masked};
+use evalscope_core::record::{
+    EXCERPT_BYTES, Exchange, Failure, FailureKind, MOST_TOKENS, PluginTokens, masked,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -226,6 +228,10 @@ impl PluginCounts {
                     let reason = masked(&clip(reason.as_bytes()), &self.secrets);
                     let failure = Failure::new(FailureKind::ServerError, reason);
                     exchange.record.failure = Some(failure);
+                    // what the server said, as of any other failure
+                    let said = masked(&responses(exchange).join("\n"), &self.secrets);
+                    let excerpt = &said.as_bytes()[..said.len().min(EXCERPT_BYTES)];
+                    exchange.bodies.error_excerpt = excerpt.into();
                 }
                 Count::Unknown(reason) => {
                     complaint.get_or_insert(masked(&reason, &self.secrets));

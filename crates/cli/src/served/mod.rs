@@ -45,6 +45,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often the person hears that it is still starting.
 const WORD: Duration = Duration::from_secs(10);
 
+/// How long the rest of an answer about readiness may be silent, and how long it may be.
+const REST_LIMIT: Duration = Duration::from_millis(200);
+const HEALTH_BYTES: u64 = 64 * 1024;
+
 /// How long a look may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -429,6 +433,9 @@ fn is_ready(port: u16) -> bool {
         stream.write_all(request.as_bytes())?;
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;
+        // to its end: some servers fill their log with a traceback where nobody listens any more
+        stream.set_read_timeout(Some(REST_LIMIT))?;
+        let _ = std::io::copy(&mut stream.take(HEALTH_BYTES), &mut std::io::sink());
         Ok(head.starts_with(b"HTTP/1.") && head.ends_with(b" 200"))
     };
     ask().unwrap_or(false)

@@ -100,14 +100,12 @@ impl Api for Opaque {
     }
 
     fn reader(&self) -> Box<dyn AnswerReader> {
-        let told = |wanted: bool| {
-            let told = self.told.as_ref().filter(|_| wanted)?;
-            Some(DeclaredReader::new(Arc::clone(&told.shapes)))
-        };
+        let told = self.told.as_ref();
+        let reader = |told: &Told| DeclaredReader::new(Arc::clone(&told.shapes));
         Box::new(OpaqueReader {
             inner: OpenAiReader::default(),
-            stream: told(self.told.as_ref().is_some_and(|told| told.stream)),
-            whole: told(self.told.as_ref().is_some_and(|told| told.whole)),
+            stream: told.filter(|told| told.stream).map(reader),
+            whole: told.filter(|told| told.whole).map(reader),
             by: By::Guess,
             guessed: Arc::clone(&self.guessed),
         })

@@ -136,13 +136,14 @@ fn what_is_odd_about_one_answer_costs_no_other() {
 #[test]
 fn an_answer_may_be_called_a_failure() {
     let counts = PluginCounts::new(plugin("fine"), vec!["sk-12345".to_owned()]);
-    let mut failed = exchange("{}", &["failed"]);
+    let mut failed = exchange("{}", &["failed sk-12345"]);
     let mut good = exchange("{}", &["a"]);
     let complaint = counts.count(&mut [&mut failed, &mut good]).unwrap();
     assert_eq!(complaint, None);
     let failure = failed.record.failure.unwrap();
     assert_eq!(failure.kind, FailureKind::ServerError);
     assert_eq!(failure.message, "no, said *** [31m");
+    assert_eq!(failed.bodies.error_excerpt, b"failed ***");
     assert!(good.record.succeeded());
 }
 

@@ -112,7 +112,7 @@ def main():
                     counts.append({"prompt_tokens": 10**30, "completion_tokens": 1})
                 elif one["responses"][0].startswith("odd "):
                     counts.append(json.loads(one["responses"][0][4:]))
-                elif "failed" in one["responses"]:
+                elif one["responses"][0].startswith("failed"):
                     counts.append({"failed": "no, said sk-12345\x1b[31m"})
                 elif "bad" in one["responses"]:
                     counts.append({"error": "KeyError: 'usage'", "traceback": "in line 3"})
