@@ -179,6 +179,30 @@ class SwanLab(Tracker):
             self._run.finish("crashed", error="evalscope perf ended without a word")
 
 
+# All by name: a name that is missing counts as wanted. The detection of the repository runs git
+# where the command was called, and `close` waits for it, for minutes where that is slow.
+_CLEARML_COLLECTS_NOTHING = dict.fromkeys(
+    (
+        "catboost",
+        "detect_repository",
+        "fastai",
+        "gradio",
+        "hydra",
+        "joblib",
+        "lightgbm",
+        "matplotlib",
+        "megengine",
+        "pytorch",
+        "scikit",
+        "tensorboard",
+        "tensorflow",
+        "tfdefines",
+        "xgboost",
+    ),
+    False,
+)
+
+
 class ClearML(Tracker):
     """ClearML. Address and keys come from `clearml-init` or its environment variables."""
 
@@ -194,7 +218,7 @@ class ClearML(Tracker):
             task_type=task.TaskTypes.testing,
             reuse_last_task_id=False,
             auto_connect_arg_parser=False,
-            auto_connect_frameworks=False,
+            auto_connect_frameworks=_CLEARML_COLLECTS_NOTHING,
             auto_resource_monitoring=False,
             auto_connect_streams=False,
         )
