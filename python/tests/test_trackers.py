@@ -146,6 +146,8 @@ def test_clearml(plugin: Start, tmp_path: Path) -> None:
         assert a_run(peer, tmp_path) == {"url": None}
     made = calls(tmp_path)
     assert made[0][0] == "clearml.Task.init"
+    # its end would wait for git, which has nothing to do with a measurement
+    assert made[0][2]["auto_connect_frameworks"]["detect_repository"] is False
     assert (made[0][2]["project_name"], made[0][2]["task_name"]) == ("mine", "nightly")
     logger = "clearml.Task.init().get_logger()"
     assert [f"{logger}.report_scalar", ["succeeded", RUN, 2], {"iteration": 2}] in made
