@@ -100,6 +100,7 @@ impl AnswerReader for DeclaredReader {
             // only the first counts
             let _ = self.seen().instead.set(began);
         }
+        self.is_whole = false;
         std::mem::take(&mut self.state)
     }
 }
