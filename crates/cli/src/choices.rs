@@ -56,7 +56,7 @@ impl fmt::Display for ApiChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(api) => f.write_str(&name_of(api)),
-            Self::Plugin(place) => place.fmt(f),
+            Self::Plugin(place) => f.write_str(&shown_plugin::<Api>(place)),
             Self::Declared(path) => path.display().fmt(f),
         }
     }
@@ -66,8 +66,19 @@ impl fmt::Display for DatasetChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(dataset) => f.write_str(&name_of(dataset)),
-            Self::Plugin(place) => place.fmt(f),
+            Self::Plugin(place) => f.write_str(&shown_plugin::<Dataset>(place)),
         }
+    }
+}
+
+/// A plugin as it is shown. A class of the calling process may have the name of what is
+/// built in; results must not say that this was measured.
+pub(crate) fn shown_plugin<T: ValueEnum>(place: &Place) -> String {
+    let text = place.to_string();
+    if T::from_str(&text, false).is_ok() {
+        format!("{text} (plugin)")
+    } else {
+        text
     }
 }
 
@@ -167,5 +178,26 @@ fn place<T: ValueEnum>(
                 "unknown {what} `{text}`: there are {list}{nearest}\n  hint: {also}\n"
             )))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_with_a_built_in_name_is_told_from_it() {
+        for (text, shown) in [
+            ("unix:/tmp/x/dataset.sock:openqa", "openqa (plugin)"),
+            ("unix:/tmp/x/dataset.sock:mine", "mine"),
+            ("my.py:openqa", "my.py:openqa"),
+        ] {
+            let place = Place::parse(text).unwrap().unwrap();
+            assert_eq!(DatasetChoice::Plugin(place).to_string(), shown);
+        }
+        let place = Place::parse("unix:/tmp/x/api.sock:openai")
+            .unwrap()
+            .unwrap();
+        assert_eq!(ApiChoice::Plugin(place).to_string(), "openai (plugin)");
     }
 }

@@ -20,6 +20,8 @@ use evalscope_core::tokens::{Frame, Tokenizer, TokenizerError, TokenizerFiles, W
 
 use evalscope_plugin::{Place, Plugin, PluginDataset};
 
+use crate::args::Dataset;
+use crate::choices::shown_plugin;
 use crate::failure::hinted;
 use crate::fetch::{self, Fetcher};
 
@@ -107,7 +109,7 @@ impl Set {
             Self::SpeedBenchmarkLong => "speed_benchmark_long",
             Self::Random => "random",
             Self::RandomVl(_) => "random_vl",
-            Self::Plugin(place) => return place.to_string().into(),
+            Self::Plugin(place) => return shown_plugin::<Dataset>(place).into(),
         })
     }
 
