@@ -9,7 +9,7 @@ use anyhow::Context;
 use async_channel::{Receiver, Sender};
 use evalscope_core::engine::SinkMessage;
 use evalscope_core::record::{Exchange, masked};
-use evalscope_core::time::RunClock;
+use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_plugin::{PluginCounts, PluginFault};
 
 use crate::log::Log;
@@ -153,15 +153,16 @@ pub(crate) fn log_exchange(
     }
     // the texts of all events, or of the token-bearing ones, or of a whole answer, which has none
     let all = exchange.bodies.responses.len() == record.events.len();
-    let mut arrivals = record.events.iter().filter(|event| all || event.token);
+    let mut arrivals: Box<dyn Iterator<Item = Timestamp>> = if all {
+        Box::new(record.events.arrivals())
+    } else {
+        Box::new(record.events.token_events())
+    };
     exchange
         .bodies
         .responses
         .for_each(|text| match arrivals.next() {
-            Some(event) => say(
-                event.at,
-                format!("Response received: data: {}", lossy(text)),
-            ),
+            Some(at) => say(at, format!("Response received: data: {}", lossy(text))),
             None => say(
                 record.times.ended,
                 format!("Response received: {}", lossy(text)),

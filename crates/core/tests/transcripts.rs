@@ -50,10 +50,10 @@ fn understood_by(api: &dyn Api, body: &[u8], bytes_at_a_time: usize) -> Understo
             let Some(meaning) = reader.event(name, data) else {
                 return;
             };
-            if meaning.token {
+            if meaning.has_token() {
                 seen.tokens.push(seen.events);
             }
-            if meaning.answer {
+            if meaning.has_answer() {
                 seen.answer.get_or_insert(seen.events);
             }
             seen.events += 1;

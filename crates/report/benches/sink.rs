@@ -8,8 +8,8 @@ use divan::counter::ItemsCount;
 use evalscope_core::engine::SinkMessage;
 use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{
-    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Phase,
-    PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
+    Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_report::model::FORMAT_VERSION;
@@ -31,7 +31,10 @@ fn exchange(index: u64) -> Exchange {
             at: at(10_000 * (i + 1)),
             token: true,
             answer: true,
+            finish: false,
             coalesced: false,
+            choice: 0,
+            continued: false,
         });
         let text = format!(
             "{{\"id\":\"chatcmpl-{index:032}\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\
@@ -74,6 +77,11 @@ fn exchange(index: u64) -> Exchange {
             counted: CountedTokens::default(),
             finish_reason: Some("length".to_owned()),
             response_id: Some(format!("chatcmpl-{index:032}")),
+            model: None,
+            ending: Ending::Marked,
+            skipped_events: 0,
+            compressed: false,
+            peer: None,
         },
         bodies: Bodies {
             request: format!(

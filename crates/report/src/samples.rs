@@ -7,8 +7,8 @@ use evalscope_core::engine::SinkMessage;
 use evalscope_core::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
 use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{
-    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Failure,
-    FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
+    Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 
@@ -74,7 +74,10 @@ pub(crate) fn success(index: u64) -> Exchange {
             at: us(at),
             token,
             answer,
+            finish: false,
             coalesced: false,
+            choice: 0,
+            continued: false,
         });
     };
     push(first - 5_000, false, false);
@@ -117,12 +120,18 @@ pub(crate) fn success(index: u64) -> Exchange {
                 completion_tokens: Some(20),
                 cached_tokens: Some(16),
                 reasoning_tokens: None,
+                reasoning_from_total: false,
             },
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             counted: CountedTokens::default(),
             finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
             response_id: Some(format!("chatcmpl-{index}")),
+            model: None,
+            ending: Ending::Marked,
+            skipped_events: 0,
+            compressed: false,
+            peer: None,
         },
         bodies: Bodies {
             request: format!(

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
-use evalscope_core::record::EventLog;
+use evalscope_core::record::{EventLog, EventLogFormat};
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 
 use crate::context::Context;
@@ -177,7 +177,8 @@ fn no_oddity_is_an_error() {
                 ))
                 .unwrap();
             let rows = statement.query_map([], |row| {
-                let log = EventLog::from_bytes(&row.get::<_, Vec<u8>>(4)?).unwrap();
+                let log =
+                    EventLog::from_bytes(&row.get::<_, Vec<u8>>(4)?, EventLogFormat::V2).unwrap();
                 let answer = log.tokens().position(|event| event.answer);
                 Ok(format!(
                     "{:<12}  {:<13} {:>6} {:>4}  {:>6} {:>6}  {:>12}",

@@ -8,8 +8,8 @@ use evalscope_core::metrics::{Accumulator, Metric};
 use evalscope_core::protocol::AnswerReader;
 use evalscope_core::protocol::openai::OpenAiReader;
 use evalscope_core::record::{
-    ArrivalClock, ConnectCost, CountedTokens, EventLog, EventStamp, Phase, PluginTokens,
-    RequestRecord, RequestTimes, Texts, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, EventStamp, Phase,
+    PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_core::sse::Splitter;
 use evalscope_core::time::Timestamp;
@@ -71,7 +71,10 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
         "event log to bytes and back" => {
             let record = record();
             Box::new(move || {
-                black_box(EventLog::from_bytes(&record.events.to_bytes()));
+                black_box(EventLog::from_bytes(
+                    &record.events.to_bytes(),
+                    EventLogFormat::V2,
+                ));
             })
         }
         "metrics of a record" => {
@@ -140,7 +143,10 @@ fn record() -> RequestRecord {
             at: Timestamp::from_nanos(50_000_000 + i * 10_000_000),
             token: true,
             answer: true,
+            finish: false,
             coalesced: false,
+            choice: 0,
+            continued: false,
         });
     }
     RequestRecord {
@@ -163,5 +169,10 @@ fn record() -> RequestRecord {
         counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,
+        model: None,
+        ending: Ending::Marked,
+        skipped_events: 0,
+        compressed: false,
+        peer: None,
     }
 }

@@ -1,15 +1,21 @@
 //! Owns turning one answer into a record: it puts the arrivals that the
 //! transport reports beside what the protocol says the bytes mean.
 
+use std::time::Duration;
+
 use crate::http1::Head;
-use crate::protocol::AnswerReader;
+use crate::protocol::{AnswerReader, Choices, EventMeaning};
 use crate::record::{
-    ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, EventLog, EventStamp, Exchange, Failure,
-    FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
+    ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, Ending, EventLog, EventStamp, Exchange,
+    Failure, FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
 };
 use crate::sse::{Event, Splitter};
 use crate::time::Timestamp;
 use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
+
+/// After its last event a stream should end at once. A server that keeps it
+/// open gets this long before the connection is given up.
+const END_GRACE: Duration = Duration::from_millis(250);
 
 /// A whole answer may not be larger than this.
 const MAX_WHOLE_BYTES: usize = 64 << 20;
@@ -72,7 +78,7 @@ impl Collector {
                 // most answers fit; a longer one grows
                 events: EventLog::with_capacity(64),
                 last_data: None,
-                token_read: 0,
+                token_reads: Vec::new(),
                 keeps_texts: keep != RecordBodies::None,
                 responses: Texts::default(),
                 final_event: Vec::new(),
@@ -181,6 +187,14 @@ impl Collector {
             counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
             response_id: state.response_id,
+            model: state.model,
+            ending: Ending::Marked,
+            skipped_events: state.skipped_events,
+            compressed: self
+                .head
+                .as_ref()
+                .is_some_and(|head| !head.content_encoding.is_empty()),
+            peer: sent.peer,
         };
         Exchange { record, bodies }
     }
@@ -230,7 +244,7 @@ impl Collector {
             if let Some(lost) = self.lost.take() {
                 return Some(lost);
             }
-            output = self.answer.reader.whole(&self.whole).token;
+            output = self.answer.reader.whole(&self.whole).has_token();
             if self.answer.keeps_texts {
                 self.answer.responses.push(&self.whole);
             }
@@ -321,6 +335,11 @@ impl ResponseHandler for Collector {
         refused || self.answer.reader.state().done
     }
 
+    fn ends_at(&self) -> Option<Timestamp> {
+        self.is_satisfied()
+            .then(|| self.last_byte.unwrap_or_default().after(END_GRACE))
+    }
+
     fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
@@ -338,8 +357,9 @@ struct Answer {
     reader: Box<dyn AnswerReader>,
     events: EventLog,
     last_data: Option<Timestamp>,
-    /// The read that brought the last token-bearing event; reads count from 1.
-    token_read: u64,
+    /// The read that brought the last token-bearing event of each choice; reads
+    /// count from 1.
+    token_reads: Vec<u64>,
     keeps_texts: bool,
     /// Texts of events without a token too.
     keeps_all: bool,
@@ -348,25 +368,49 @@ struct Answer {
 }
 
 impl Answer {
+    /// Note an event: a stamp for each choice that it speaks of.
+    fn stamp(&mut self, meaning: &EventMeaning, at: Timestamp, read: u64) {
+        let choices = meaning.choices();
+        if choices.is_empty() {
+            self.events.push(EventStamp::empty(at));
+            return;
+        }
+        let mut continued = false;
+        for choice in choices.iter() {
+            let own = Choices::one(usize::from(choice));
+            let token = meaning.tokens.contains(own);
+            let last = self.token_reads.get(usize::from(choice)).copied();
+            self.events.push(EventStamp {
+                at,
+                token,
+                answer: meaning.answers.contains(own),
+                finish: meaning.finished.contains(own),
+                coalesced: last == Some(read),
+                choice,
+                continued,
+            });
+            continued = true;
+            if token {
+                let reads = usize::from(choice) + 1;
+                if self.token_reads.len() < reads {
+                    self.token_reads.resize(reads, 0);
+                }
+                self.token_reads[usize::from(choice)] = read;
+            }
+        }
+    }
+
     fn take(&mut self, event: Event<'_>, at: Timestamp, read: u64) {
         let Some(meaning) = self.reader.event(event.name, event.data) else {
             return;
         };
-        self.events.push(EventStamp {
-            at,
-            token: meaning.token,
-            answer: meaning.answer,
-            coalesced: read == self.token_read,
-        });
-        if meaning.token {
-            self.token_read = read;
-        }
+        self.stamp(&meaning, at, read);
         self.last_data = Some(at);
         if !self.keeps_texts {
             return;
         }
         self.final_event.clear();
-        if meaning.token || self.keeps_all {
+        if meaning.has_token() || self.keeps_all {
             self.responses.push(event.data);
         } else {
             self.final_event.extend_from_slice(event.data);

@@ -13,8 +13,8 @@ use super::run::{PhaseRun, SharedRun};
 use super::{Progress, SinkMessage};
 use crate::protocol::{Api, PreparedRequest};
 use crate::record::{
-    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, Failure, FailureKind,
-    PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
+    FailureKind, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
 };
 use crate::time::Timestamp;
 use crate::transport::{Line, ReadContext, Reuse, SendTimes, Target, Timeouts};
@@ -250,6 +250,11 @@ pub(super) fn fallen(dispatch: Dispatch, now: Timestamp, progress: &Progress) ->
         counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,
+        model: None,
+        ending: Ending::Marked,
+        skipped_events: 0,
+        compressed: false,
+        peer: None,
     };
     count(progress, &record);
     Exchange {

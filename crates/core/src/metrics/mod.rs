@@ -4,6 +4,7 @@
 //! Pure: it knows no tokio, no files, and no unit of display beyond the one in
 //! a metric's key.
 
+mod choices;
 mod client;
 mod distribution;
 mod histogram;
@@ -163,8 +164,8 @@ impl Metric {
             return;
         }
         match self {
-            Self::Itl => gaps(record.events.tokens().map(|e| e.at), sink),
-            Self::EventGap => gaps(record.events.iter().map(|e| e.at), sink),
+            Self::Itl => choices::token_gaps(&record.events, sink),
+            Self::EventGap => gaps(record.events.arrivals(), sink),
             _ => {
                 if let Some(value) = self.of_request(record) {
                     sink(value);
@@ -192,13 +193,7 @@ impl Metric {
                 record.events.tokens().find(|e| e.answer).map(|e| e.at),
                 times.write_begun,
             )),
-            Self::Tpot => {
-                let first = record.events.tokens().next()?.at;
-                let last = record.events.tokens().next_back()?.at;
-                let output = output()?;
-                (output >= 2.0 && last > first)
-                    .then(|| last.nanos_since(first) as f64 / (output - 1.0))
-            }
+            Self::Tpot => choices::time_per_token(&record.events, output()?),
             Self::DecodeTokPerS => Some(1e9 / Self::Tpot.of_request(record)?),
             Self::Latency => latency(),
             Self::LatencyFromSchedule => span(times.last_data, Some(times.scheduled)),
@@ -319,6 +314,8 @@ pub struct RunTotals {
     pub reasoning_tokens: Option<u64>,
     /// Token-bearing events of failed requests: output that was paid for and lost.
     pub failed_token_events: u64,
+    /// The most choices that a success has had.
+    pub most_choices: u64,
     /// Successes by finish reason.
     pub finish_reasons: BTreeMap<String, u64>,
     /// Token-bearing events of all requests.
@@ -403,6 +400,7 @@ impl RunTotals {
         }
         self.succeeded += 1;
         self.streamed += u64::from(record.streamed);
+        self.most_choices = self.most_choices.max(choices::count(&record.events));
         let (output, source) = record.output_tokens();
         self.output_tokens = self.output_tokens.saturating_add(output.unwrap_or(0));
         *self.token_sources.entry(source.as_str()).or_insert(0) += 1;

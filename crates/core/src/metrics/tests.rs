@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{
-    ConnectCost, CountedTokens, EventLog, EventStamp, Failure, Phase, PluginTokens, RequestTimes,
-    Usage,
+    ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Failure, Phase, PluginTokens,
+    RequestTimes, Usage,
 };
 
 fn ms(n: u64) -> Timestamp {
@@ -20,7 +20,10 @@ pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
             at: ms(*at),
             token: *token,
             answer: *answer,
+            finish: false,
             coalesced: false,
+            choice: 0,
+            continued: false,
         });
     }
     let last = events.last().map(|(at, ..)| ms(*at));
@@ -55,6 +58,11 @@ pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
         counted: CountedTokens::default(),
         finish_reason: Some("stop".to_owned()),
         response_id: None,
+        model: None,
+        ending: Ending::Marked,
+        skipped_events: 0,
+        compressed: false,
+        peer: None,
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::openai::{clip, error_text};
 use super::text::push;
 use super::usage::{Told, merge};
-use super::{AnswerReader, AnswerState, AnswerText, Api, ChoiceText, EventMeaning};
+use super::{AnswerReader, AnswerState, AnswerText, Api, ChoiceText, Choices, EventMeaning};
 use crate::record::{Failure, FailureKind, Usage};
 
 /// Where text generation is, in Beijing.
@@ -364,16 +364,22 @@ impl DashscopeReader {
             merge(usage, &mut self.state.usage, usage_of);
         }
         self.note_id(event.request_id);
+        let mut meaning = EventMeaning {
+            finished: event.output.finished,
+            ..EventMeaning::default()
+        };
         if event.output.finish_reason.is_some() {
             self.state.finish_reason = event.output.finish_reason;
         }
-        let mut meaning = EventMeaning::default();
-        for (now, before) in event.output.said.into_iter().zip(&mut self.before) {
+        let said = event.output.said.into_iter().zip(&mut self.before);
+        for (index, (now, before)) in said.enumerate() {
             if self.incremental {
                 *before = Lengths::default();
             }
-            meaning.answer |= now.answer > before.answer;
-            meaning.token |= now.answer > before.answer || now.reasoning > before.reasoning;
+            let own = Choices::one(index);
+            let answer = now.answer > before.answer;
+            meaning.answers |= own.when(answer);
+            meaning.tokens |= own.when(answer || now.reasoning > before.reasoning);
             // the last event of some models has no text at all
             before.answer = before.answer.max(now.answer);
             before.reasoning = before.reasoning.max(now.reasoning);
@@ -442,6 +448,7 @@ struct Output {
     present: bool,
     said: [Lengths; MOST_CHOICES],
     finish_reason: Option<String>,
+    finished: Choices,
 }
 
 impl Output {
@@ -450,6 +457,7 @@ impl Output {
         self.said[index].answer += choice.said.answer;
         self.said[index].reasoning += choice.said.reasoning;
         if choice.finish_reason.is_some() {
+            self.finished |= Choices::one(index);
             self.finish_reason = choice.finish_reason;
         }
     }
@@ -457,7 +465,7 @@ impl Output {
 
 /// A list of choices, folded.
 #[derive(Default)]
-struct Choices(Output);
+struct ChoiceList(Output);
 
 /// A choice, or its message.
 #[derive(Default)]
@@ -480,6 +488,7 @@ fn usage_of(told: &Told) -> Usage {
         completion_tokens: told.output_tokens,
         cached_tokens: details.iter().find_map(|details| details.cached_tokens),
         reasoning_tokens: details.iter().find_map(|details| details.reasoning_tokens),
+        reasoning_from_total: false,
     }
 }
 
@@ -562,8 +571,9 @@ reads_any_value!(Output, OutputVisitor, {
             output.present = true;
             match key {
                 OutputKey::Choices => {
-                    let Choices(choices) = map.next_value()?;
+                    let ChoiceList(choices) = map.next_value()?;
                     output.said = choices.said;
+                    output.finished = choices.finished;
                     own.finish_reason = choices.finish_reason.or(own.finish_reason);
                 }
                 OutputKey::Text => own.said.answer += map.next_value::<Length>()?.0,
@@ -584,24 +594,24 @@ reads_any_value!(Output, OutputVisitor, {
     }
 });
 
-reads_any_value!(Choices, ChoicesVisitor, {
-    fn visit_str<E>(self, _: &str) -> Result<Choices, E> {
-        Ok(Choices::default())
+reads_any_value!(ChoiceList, ChoicesVisitor, {
+    fn visit_str<E>(self, _: &str) -> Result<ChoiceList, E> {
+        Ok(ChoiceList::default())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choices, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ChoiceList, A::Error> {
         let mut all = Output::default();
         let mut position = 0;
         while let Some(choice) = seq.next_element()? {
             all.add(choice, position);
             position += 1;
         }
-        Ok(Choices(all))
+        Ok(ChoiceList(all))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choices, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChoiceList, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Choices::default())
+        Ok(ChoiceList::default())
     }
 });
 

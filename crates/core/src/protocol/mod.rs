@@ -26,7 +26,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::dataset::Item;
-use crate::record::{Failure, Usage};
+use crate::record::{Failure, MAX_CHOICE, Usage};
 
 /// One API: how a request of it looks, and how its answers read.
 ///
@@ -150,13 +150,118 @@ fn quoted(places: &[String]) -> String {
     places.join(" or ")
 }
 
-/// What one data event of a stream carried.
+/// A set of choices of an answer, by index; what is beyond [`MAX_CHOICE`] counts as that.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choices(u64);
+
+impl Choices {
+    /// No choice.
+    pub const NONE: Self = Self(0);
+    /// The first choice alone: what an answer has that knows no choices.
+    pub const FIRST: Self = Self(1);
+
+    /// One choice.
+    #[must_use]
+    pub fn one(index: usize) -> Self {
+        Self(1 << index.min(usize::from(MAX_CHOICE)))
+    }
+
+    /// These where `holds` is true, else none.
+    #[must_use]
+    pub const fn when(self, holds: bool) -> Self {
+        if holds { self } else { Self::NONE }
+    }
+
+    /// It is empty.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// It holds all of `others`.
+    #[must_use]
+    pub const fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// The choices, the lowest first.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            #[expect(clippy::cast_possible_truncation, reason = "below 64")]
+            let lowest = (rest != 0).then(|| rest.trailing_zeros() as u8)?;
+            rest &= rest - 1;
+            Some(lowest)
+        })
+    }
+}
+
+impl fmt::Debug for Choices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl std::ops::BitOr for Choices {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitOrAssign for Choices {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// What one data event of a stream carried, for each choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventMeaning {
     /// Generated payload of any channel: content, reasoning, tool calls, refusal.
-    pub token: bool,
+    pub tokens: Choices,
     /// Generated payload that belongs to the answer rather than to reasoning.
-    pub answer: bool,
+    pub answers: Choices,
+    /// A `finish_reason`: generation had ended by then.
+    pub finished: Choices,
+}
+
+impl EventMeaning {
+    /// What an event carried that knows no choices.
+    #[must_use]
+    pub const fn single(token: bool, answer: bool) -> Self {
+        Self {
+            tokens: Choices::FIRST.when(token),
+            answers: Choices::FIRST.when(answer),
+            finished: Choices::NONE,
+        }
+    }
+
+    /// It carried generated payload.
+    #[must_use]
+    pub const fn has_token(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// It carried a part of the answer.
+    #[must_use]
+    pub const fn has_answer(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// The choices that the event speaks of.
+    #[must_use]
+    pub fn choices(&self) -> Choices {
+        self.tokens | self.answers | self.finished
+    }
+}
+
+impl std::ops::BitOrAssign for EventMeaning {
+    fn bitor_assign(&mut self, other: Self) {
+        self.tokens |= other.tokens;
+        self.answers |= other.answers;
+        self.finished |= other.finished;
+    }
 }
 
 /// What an answer has said of itself so far.
@@ -168,6 +273,10 @@ pub struct AnswerState {
     pub finish_reason: Option<String>,
     /// The answer's `id`.
     pub response_id: Option<String>,
+    /// The model that the answer names.
+    pub model: Option<String>,
+    /// Events that were no data of the API and were passed over.
+    pub skipped_events: u64,
     /// The end marker has come: nothing is missing.
     pub done: bool,
     /// The first thing that makes the answer a failure.

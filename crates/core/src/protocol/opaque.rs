@@ -156,10 +156,7 @@ enum By {
 struct UnknownForm;
 
 /// Something was generated, and nobody says that it is reasoning.
-const GENERATED: EventMeaning = EventMeaning {
-    token: true,
-    answer: true,
-};
+const GENERATED: EventMeaning = EventMeaning::single(true, true);
 
 impl OpaqueReader {
     fn current(&self) -> &dyn AnswerReader {
@@ -276,7 +273,7 @@ mod tests {
         let seen = events
             .iter()
             .filter_map(|data| reader.event(b"", data.as_bytes()))
-            .map(|meaning| meaning.token)
+            .map(|meaning| meaning.has_token())
             .collect();
         reader.body_ended();
         (seen, reader.take())
@@ -352,13 +349,13 @@ mod tests {
     fn what_it_does_not_tell_is_guessed_and_doubted() {
         let body = br#"{"tok":"a"}"#;
         let streams = told(json!({"stream": {"text": "/tok"}}));
-        assert!(streams.reader().whole(body).token);
+        assert!(streams.reader().whole(body).has_token());
         assert_eq!(streams.doubt(), None, "a whole answer has no TTFT");
         let wholes = told(json!({"whole": {"text": "/tok", "error": "/oops"}}));
         let mut reader = wholes.reader();
-        assert!(reader.whole(body).token && reader.take().done);
+        assert!(reader.whole(body).has_token() && reader.take().done);
         let mut reader = wholes.reader();
-        assert!(!reader.whole(br#"{"oops":"no"}"#).token);
+        assert!(!reader.whole(br#"{"oops":"no"}"#).has_token());
         assert_eq!(reader.take().failure.unwrap().message, "no");
         assert_eq!(wholes.doubt(), None);
         assert_eq!(tokens_of(&wholes, &[r#"{"fin":1}"#]).0, [true]);
@@ -395,7 +392,7 @@ mod tests {
     fn whole_answers_likewise() {
         let whole = |body: &[u8]| {
             let mut reader = untold().reader();
-            let token = reader.whole(body).token;
+            let token = reader.whole(body).has_token();
             (token, reader.take())
         };
         assert!(whole(br#"{"generated_text":"a"}"#).0);

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::usage::{Told, merge};
-use super::{AnswerReader, AnswerState, AnswerText, Api, EventMeaning};
+use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
 use crate::record::{Failure, FailureKind, Usage};
 
 /// Longest message of a failure, in characters.
@@ -196,18 +196,25 @@ struct Chunk<'a> {
     #[serde(default)]
     object: IsError,
     #[serde(default)]
-    choices: Choices,
+    choices: ChoiceList,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
 
-/// All choices of an event, folded into one.
+/// All choices of an event.
 #[derive(Debug, Default)]
-struct Choices {
+struct ChoiceList {
     meaning: EventMeaning,
     finish_reason: Option<String>,
+}
+
+/// Whether something holds generated text, and whether that is more than thinking.
+#[derive(Clone, Copy, Debug, Default)]
+struct Payload {
+    token: bool,
+    answer: bool,
 }
 
 /// `"object": "error"`: vLLM's older form.
@@ -217,7 +224,7 @@ struct IsError(bool);
 /// Whether a value holds text, at any depth that matters, and whether any of it is more than
 /// thinking.
 #[derive(Clone, Copy, Debug, Default)]
-struct HasText(EventMeaning);
+struct HasText(Payload);
 
 #[derive(Debug, Default)]
 struct Reason(Option<String>);
@@ -239,6 +246,7 @@ fn usage_of(told: &Told) -> Usage {
             .reasoning_tokens
             .or(told.output_details.reasoning_tokens)
             .or(told.reasoning_tokens),
+        reasoning_from_total: false,
     }
 }
 
@@ -275,38 +283,43 @@ macro_rules! deserialize_any_with {
 }
 
 struct ChoicesVisitor;
-deserialize_any_with!(Choices, ChoicesVisitor);
+deserialize_any_with!(ChoiceList, ChoicesVisitor);
 
 impl<'de> Visitor<'de> for ChoicesVisitor {
-    type Value = Choices;
+    type Value = ChoiceList;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of choices")
     }
 
-    scalars!(Choices::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    scalars!(ChoiceList::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choices, A::Error> {
-        let mut all = Choices::default();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ChoiceList, A::Error> {
+        let mut all = ChoiceList::default();
+        let mut position = 0;
         while let Some(choice) = seq.next_element::<Choice>()? {
-            all.meaning.token |= choice.meaning.token;
-            all.meaning.answer |= choice.meaning.answer;
+            let own = Choices::one(choice.index.unwrap_or(position));
+            position += 1;
+            all.meaning.tokens |= own.when(choice.payload.token);
+            all.meaning.answers |= own.when(choice.payload.answer);
             if choice.finish_reason.is_some() {
+                all.meaning.finished |= own;
                 all.finish_reason = choice.finish_reason;
             }
         }
         Ok(all)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choices, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChoiceList, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Choices::default())
+        Ok(ChoiceList::default())
     }
 }
 
 #[derive(Default)]
 struct Choice {
-    meaning: EventMeaning,
+    index: Option<usize>,
+    payload: Payload,
     finish_reason: Option<String>,
 }
 
@@ -317,6 +330,7 @@ enum ChoiceKey {
     Message,
     Text,
     FinishReason,
+    Index,
     #[serde(other)]
     Other,
 }
@@ -338,18 +352,22 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
         while let Some(key) = map.next_key()? {
             match key {
                 ChoiceKey::Delta | ChoiceKey::Message => {
-                    let Delta(meaning) = map.next_value()?;
-                    choice.meaning.token |= meaning.token;
-                    choice.meaning.answer |= meaning.answer;
+                    let Delta(payload) = map.next_value()?;
+                    choice.payload.token |= payload.token;
+                    choice.payload.answer |= payload.answer;
                 }
                 ChoiceKey::Text => {
                     let HasText(text) = map.next_value()?;
-                    choice.meaning.token |= text.token;
-                    choice.meaning.answer |= text.answer;
+                    choice.payload.token |= text.token;
+                    choice.payload.answer |= text.answer;
                 }
                 ChoiceKey::FinishReason => {
                     let Reason(reason) = map.next_value()?;
                     choice.finish_reason = reason;
+                }
+                ChoiceKey::Index => {
+                    let index: &RawValue = map.next_value()?;
+                    choice.index = index.get().parse().ok();
                 }
                 ChoiceKey::Other => {
                     map.next_value::<IgnoredAny>()?;
@@ -367,7 +385,7 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
 
 /// A `delta` or a `message`.
 #[derive(Default)]
-struct Delta(EventMeaning);
+struct Delta(Payload);
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
@@ -398,7 +416,7 @@ impl<'de> Visitor<'de> for DeltaVisitor {
     scalars!(Delta::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Delta, A::Error> {
-        let mut meaning = EventMeaning::default();
+        let mut meaning = Payload::default();
         while let Some(key) = map.next_key()? {
             match key {
                 DeltaKey::Content
@@ -462,14 +480,14 @@ impl<'de> Visitor<'de> for TextVisitor {
 
     fn visit_str<E>(self, text: &str) -> Result<HasText, E> {
         let some = !text.is_empty();
-        Ok(HasText(EventMeaning {
+        Ok(HasText(Payload {
             token: some,
             answer: some,
         }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<HasText, A::Error> {
-        let mut any = EventMeaning::default();
+        let mut any = Payload::default();
         while let Some(HasText(text)) = seq.next_element()? {
             any.token |= text.token;
             any.answer |= text.answer;
@@ -478,7 +496,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HasText, A::Error> {
-        let mut any = EventMeaning::default();
+        let mut any = Payload::default();
         while let Some(key) = map.next_key()? {
             if let TextKey::Other = key {
                 map.next_value::<IgnoredAny>()?;
@@ -540,7 +558,7 @@ mod tests {
         let mut reader = OpenAiReader::default();
         let meaning = reader.event(b"", data.as_bytes()).unwrap();
         assert_eq!(reader.state.failure, None, "{data}");
-        (meaning.token, meaning.answer)
+        (meaning.has_token(), meaning.has_answer())
     }
 
     fn delta(delta: &str) -> (bool, bool) {
@@ -624,6 +642,7 @@ mod tests {
                 completion_tokens: Some(2),
                 cached_tokens: Some(4),
                 reasoning_tokens: Some(1),
+                reasoning_from_total: false,
             }
         );
     }
@@ -715,7 +734,7 @@ mod tests {
     fn spoilt_characters_and_late_events_cost_no_answer() {
         let mut reader = OpenAiReader::default();
         let spoilt = b"{\"choices\":[{\"delta\":{\"content\":\"\xff\xe4\"}}]}";
-        assert!(reader.event(b"", spoilt).unwrap().token);
+        assert!(reader.event(b"", spoilt).unwrap().has_token());
         assert_eq!(reader.event(b"", b" [DONE] "), None);
         assert_eq!(reader.event(b"", b"{broken"), None);
         assert_eq!(reader.state.failure, None);
@@ -742,7 +761,7 @@ mod tests {
         let meaning = reader.whole(
             br#"{"id":"cmpl-1","object":"text_completion","choices":[{"index":0,"text":"hi","finish_reason":"length"}],"usage":{"prompt_tokens":1,"total_tokens":17,"completion_tokens":16}}"#,
         );
-        assert!(meaning.token);
+        assert!(meaning.has_token());
         let state = reader.take();
         assert_eq!(state.finish_reason.as_deref(), Some("length"));
         assert_eq!(state.response_id.as_deref(), Some("cmpl-1"));

@@ -21,6 +21,8 @@ pub enum FailureKind {
     Internal,
     /// Bytes that are not HTTP, not an event stream, or not the API's JSON.
     Malformed,
+    /// The run ended before the request, which was due, could be sent.
+    NotSent,
     /// The proxy refused the tunnel.
     Proxy,
     /// Nothing arrived for `--read-timeout`.
@@ -33,6 +35,8 @@ pub enum FailureKind {
     Status(u16),
     /// No TLS session, or a broken one.
     Tls,
+    /// The answer is larger than what is kept of one.
+    TooLarge,
     /// The request was not finished within `--total-timeout`.
     TotalTimeout,
     /// The answer ended before its end.
@@ -40,7 +44,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    const NAMED: [(Self, &'static str); 14] = [
+    const NAMED: [(Self, &'static str); 16] = [
         (Self::Cancelled, "cancelled"),
         (Self::Connect, "connect"),
         (Self::ConnectTimeout, "connect_timeout"),
@@ -48,11 +52,13 @@ impl FailureKind {
         (Self::EmptyOutput, "empty_output"),
         (Self::Internal, "internal"),
         (Self::Malformed, "malformed"),
+        (Self::NotSent, "not_sent"),
         (Self::Proxy, "proxy"),
         (Self::ReadTimeout, "read_timeout"),
         (Self::Reset, "reset"),
         (Self::ServerError, "server_error"),
         (Self::Tls, "tls"),
+        (Self::TooLarge, "too_large"),
         (Self::TotalTimeout, "total_timeout"),
         (Self::Truncated, "truncated"),
     ];

@@ -10,10 +10,12 @@ mod masking;
 mod texts;
 mod varint;
 
-pub use event_log::{EventLog, EventStamp};
+pub use event_log::{EventLog, EventLogFormat, EventStamp, MAX_CHOICE};
 pub use failure::{Failure, FailureKind};
 pub use masking::masked;
 pub use texts::Texts;
+
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +116,32 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Tokens generated that were reasoning.
     pub reasoning_tokens: Option<u64>,
+    /// The reasoning tokens stood in the total alone, and were added to the
+    /// tokens generated.
+    pub reasoning_from_total: bool,
+}
+
+/// How the end of an answer was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// By its end marker, the end of its body, or a failure.
+    #[default]
+    Marked,
+    /// By silence: after its `finish_reason` no data event came any more,
+    /// though the connection stayed open.
+    Grace,
+}
+
+impl Ending {
+    /// The name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Marked => "marked",
+            Self::Grace => "grace",
+        }
+    }
 }
 
 /// Token counts of our own, made with a tokenizer after the request had ended;
@@ -201,6 +229,17 @@ pub struct RequestRecord {
     pub finish_reason: Option<String>,
     /// The answer's `id`, to find it in the server's log.
     pub response_id: Option<String>,
+    /// The model that the answer names.
+    pub model: Option<String>,
+    /// How its end was seen.
+    pub ending: Ending,
+    /// Events of the stream that were no data of the API and were passed over.
+    pub skipped_events: u64,
+    /// The answer was compressed, though that was not asked for: bytes may have
+    /// waited for others on their way.
+    pub compressed: bool,
+    /// The address that the connection went to.
+    pub peer: Option<SocketAddr>,
 }
 
 impl RequestRecord {

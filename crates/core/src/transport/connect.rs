@@ -23,6 +23,8 @@ pub(super) struct Connected {
     pub(super) socket: Socket,
     pub(super) tls: Option<TlsSession>,
     pub(super) cost: ConnectCost,
+    /// The other end: the server, or the proxy.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 /// Connect to a target.
@@ -44,6 +46,7 @@ pub(super) async fn connect(
             format!("cannot connect to {host}:{port}: {}", plain(&error)),
         )
     })?;
+    let peer = stream.peer_addr().ok();
     let socket = Socket::new(stream, context).map_err(|error| {
         TransportError::new(FailureKind::Connect, format!("socket of {host}: {error}"))
     })?;
@@ -70,6 +73,7 @@ pub(super) async fn connect(
             tcp_ns: connected.nanos_since(resolved),
             tls_ns: ready.nanos_since(connected),
         },
+        peer,
     })
 }
 

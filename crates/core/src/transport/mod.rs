@@ -13,6 +13,7 @@ mod tls;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,10 +31,6 @@ use crate::record::{ConnectCost, Failure, FailureKind};
 use crate::time::{Timestamp, wall_ns};
 use connect::{Connected, connect, plain};
 use tls::PeerState;
-
-/// After its last event a stream should end at once. A server that keeps it
-/// open gets this long before the connection is given up.
-const END_GRACE: Duration = Duration::from_millis(250);
 
 /// A failure of the transport: the same words as in a record.
 pub type TransportError = Failure;
@@ -307,8 +304,11 @@ pub trait ResponseHandler {
     /// Bytes of the body have arrived. All calls of one read carry one arrival,
     /// and `read` tells reads apart.
     fn body(&mut self, bytes: &[u8], at: Arrival, read: u64);
-    /// Nothing more is needed: the end may be left to come.
+    /// Nothing more is needed: how the answer ends does not matter.
     fn is_satisfied(&self) -> bool;
+    /// From when on nothing more is waited for, as things stand; `None` while
+    /// something is missing. Data that comes before may move it.
+    fn ends_at(&self) -> Option<Timestamp>;
     /// Nothing more can be understood: reading on is useless.
     fn is_lost(&self) -> bool;
 }
@@ -326,6 +326,8 @@ pub struct SendTimes {
     pub first_byte: Option<Timestamp>,
     /// What the connection cost.
     pub cost: ConnectCost,
+    /// Where the connection goes to.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Whether a connection carries more than one request.
@@ -389,6 +391,7 @@ impl Line {
         let connection = self.take_connection().await?;
         times.connected = Some(self.context.clock().now());
         times.cost = connection.cost;
+        times.peer = connection.peer;
         let mut exchange = Exchanging {
             connection,
             context: &self.context,
@@ -498,8 +501,8 @@ impl Exchanging<'_> {
         let mut reader = ResponseReader::default();
         let mut keep_alive = false;
         let mut last_read = self.context.clock().now();
-        let mut satisfied_at: Option<Timestamp> = None;
-        let idle = tokio::time::sleep(self.wait(last_read, satisfied_at));
+        let mut ends_at: Option<Timestamp> = None;
+        let idle = tokio::time::sleep(self.wait(last_read, ends_at));
         tokio::pin!(idle);
         loop {
             let step = {
@@ -530,13 +533,16 @@ impl Exchanging<'_> {
             if handler.is_lost() {
                 return Ok(false);
             }
-            if satisfied_at.is_none() && handler.is_satisfied() {
-                satisfied_at = Some(now);
+            let ends = handler.ends_at();
+            // a later end is seen when the timer has run out
+            if ends.is_some_and(|new| ends_at.is_none_or(|old| new < old)) {
+                ends_at = ends;
                 idle.as_mut()
-                    .reset(tokio::time::Instant::now() + self.wait(last_read, satisfied_at));
+                    .reset(tokio::time::Instant::now() + self.wait(last_read, ends_at));
             }
             if idle.is_elapsed() {
-                if satisfied_at.is_some_and(|at| now.since(at) >= END_GRACE) {
+                ends_at = ends;
+                if ends_at.is_some_and(|at| now >= at) {
                     return Ok(false);
                 }
                 if let Some(error) = self.timed_out(now, last_read) {
@@ -545,13 +551,13 @@ impl Exchanging<'_> {
                 // the timer was set before the last read: set it anew. Once for
                 // each period, not for each read.
                 idle.as_mut()
-                    .reset(tokio::time::Instant::now() + self.wait(last_read, satisfied_at));
+                    .reset(tokio::time::Instant::now() + self.wait(last_read, ends_at));
             }
         }
     }
 
     /// How long to wait before looking at the limits again.
-    fn wait(&self, last_read: Timestamp, satisfied_at: Option<Timestamp>) -> Duration {
+    fn wait(&self, last_read: Timestamp, ends_at: Option<Timestamp>) -> Duration {
         let now = self.context.clock().now();
         let far = Duration::from_hours(24);
         let mut wait = far;
@@ -561,8 +567,8 @@ impl Exchanging<'_> {
         if let Some(total) = self.total {
             wait = wait.min(total.since(now));
         }
-        if let Some(at) = satisfied_at {
-            wait = wait.min(at.after(END_GRACE).since(now));
+        if let Some(at) = ends_at {
+            wait = wait.min(at.since(now));
         }
         // the runtime's timers have a resolution of a millisecond
         wait + Duration::from_millis(1)

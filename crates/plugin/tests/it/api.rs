@@ -5,8 +5,8 @@ use std::sync::Arc;
 use evalscope_core::dataset::{Item, Prompt};
 use evalscope_core::protocol::{Api, BuildBodies};
 use evalscope_core::record::{
-    ArrivalClock, Bodies, ConnectCost, CountedTokens, EventLog, Exchange, FailureKind, Phase,
-    PluginTokens, RequestRecord, RequestTimes, Usage,
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, FailureKind,
+    Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
 };
 use evalscope_plugin::{PluginBodies, PluginCounts};
 
@@ -35,6 +35,11 @@ fn success() -> RequestRecord {
         counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,
+        model: None,
+        ending: Ending::Marked,
+        skipped_events: 0,
+        compressed: false,
+        peer: None,
     }
 }
 
@@ -152,8 +157,8 @@ fn what_it_tells_of_answers_is_how_they_are_read() {
     let api = |answers: &str| plugin(&format!("tells '{answers}'")).api();
     let api_fine = api(r#"{"stream":{"text":["/t","/u"]}}"#).unwrap();
     let mut reader = api_fine.reader();
-    assert!(!reader.event(b"", br#"{"start":1}"#).unwrap().token);
-    assert!(reader.event(b"", br#"{"u":"a"}"#).unwrap().token);
+    assert!(!reader.event(b"", br#"{"start":1}"#).unwrap().has_token());
+    assert!(reader.event(b"", br#"{"u":"a"}"#).unwrap().has_token());
     let error = told(&api(r#"{"stream":{"error":"/e"}}"#).unwrap_err());
     for (answers, words) in [
         (r#"[{"text":"/t"}]"#, "in `answers`, an object is wanted"),

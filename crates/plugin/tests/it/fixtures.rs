@@ -187,7 +187,7 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
     // what it told of answers in its greeting
     let mut reader = plugin.api().unwrap().reader();
     let event = reader.event(b"", br#"{"oops":"no"}"#).unwrap();
-    assert!(!event.token && reader.state().failure.is_some());
+    assert!(!event.has_token() && reader.state().failure.is_some());
     plugin.end();
 
     let asked = serving.join().unwrap();

@@ -97,11 +97,11 @@ impl Encoder {
         self.text.clear();
         self.text.push(b'[');
         let mut seconds = SecondsText::default();
-        for event in events.tokens() {
+        for at in events.token_events() {
             if self.text.len() > 1 {
                 self.text.extend_from_slice(b", ");
             }
-            seconds.push(&mut self.text, clock.unix_ns(event.at));
+            seconds.push(&mut self.text, clock.unix_ns(at));
         }
         self.text.push(b']');
         &self.text
@@ -152,7 +152,10 @@ mod tests {
                 at: Timestamp::from_nanos(at),
                 token,
                 answer: token,
+                finish: false,
                 coalesced: false,
+                choice: 0,
+                continued: false,
             });
         }
         let mut encoder = Encoder::new();

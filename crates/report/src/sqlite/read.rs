@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use evalscope_core::metrics::ClientSnapshot;
-use evalscope_core::record::{Phase, RequestRecord};
+use evalscope_core::record::{EventLogFormat, Phase, RequestRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::{StoreError, refused, row, schema};
@@ -17,6 +17,7 @@ use crate::model::{RunMeta, RunState};
 pub struct Reader {
     path: PathBuf,
     connection: Connection,
+    version: i64,
     meta: RunMeta,
     state: RunState,
 }
@@ -39,7 +40,7 @@ impl Reader {
                 path: path.to_owned(),
             });
         }
-        let connection = connect(path)?;
+        let (connection, version) = connect(path)?;
         let meta = value(&connection, path, "meta")?;
         let meta = serde_json::from_str(&meta).map_err(|e| StoreError::Damaged {
             path: path.to_owned(),
@@ -53,6 +54,7 @@ impl Reader {
         Ok(Self {
             path: path.to_owned(),
             connection,
+            version,
             meta,
             state,
         })
@@ -143,12 +145,17 @@ impl Reader {
         let doing = refused(&self.path, "read the requests");
         let mut statement = self
             .connection
-            .prepare(&schema::select(table(phase)))
+            .prepare(&schema::select(table(phase), self.version))
             .map_err(&doing)?;
         let mut rows = statement.query([]).map_err(&doing)?;
+        let format = if self.version < 3 {
+            EventLogFormat::V1
+        } else {
+            EventLogFormat::V2
+        };
         while let Some(row) = rows.next().map_err(&doing)? {
             let rowid = row.get(0).map_err(&doing)?;
-            let record = row::read(row).map_err(|(column, why)| StoreError::Damaged {
+            let record = row::read(row, format).map_err(|(column, why)| StoreError::Damaged {
                 path: self.path.clone(),
                 what: format!(
                     "row {rowid} of `{}`, column `{}`: {why}",
@@ -177,7 +184,7 @@ impl Reader {
 }
 
 /// Open and check that the file is one of ours.
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut opened = Connection::open_with_flags(path, flags).and_then(checked_by);
     if matches!(&opened, Err(error) if cannot_share(error)) {
@@ -215,7 +222,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
             known: schema::VERSION,
         });
     }
-    Ok(connection)
+    Ok((connection, version))
 }
 
 fn checked_by(connection: Connection) -> rusqlite::Result<(Connection, i64, i64)> {

@@ -5,8 +5,8 @@
 
 use evalscope_core::metrics::Metric;
 use evalscope_core::record::{
-    ArrivalClock, ConnectCost, CountedTokens, EventLog, Exchange, Failure, FailureKind, Phase,
-    PluginTokens, RequestRecord, RequestTimes, TokenSource, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, Exchange, Failure,
+    FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, TokenSource, Usage,
 };
 use evalscope_core::time::{RunClock, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -79,8 +79,8 @@ impl Binder<'_, '_> {
 
 /// Mean gap between the data events, seconds.
 fn mean_gap_s(events: &EventLog) -> Option<f64> {
-    let first = events.iter().next()?.at;
-    let last = events.iter().next_back()?.at;
+    let first = events.arrivals().next()?;
+    let last = events.arrivals().next_back()?;
     let gaps = events.len() - 1;
     (gaps > 0).then(|| last.nanos_since(first) as f64 / gaps as f64 / 1e9)
 }
@@ -171,6 +171,12 @@ fn insert_record(
     row.put(record.http_status)?;
     row.put(record.finish_reason.as_deref())?;
     row.put(record.response_id.as_deref())?;
+    row.put(record.model.as_deref())?;
+    row.text(record.ending.as_str().as_bytes())?;
+    row.count(Some(record.skipped_events))?;
+    row.put(record.compressed)?;
+    row.put(record.peer.map(|peer| peer.to_string()))?;
+    row.put(record.usage.reasoning_from_total)?;
     row.put(record.failure.as_ref().map(|f| f.kind.to_string()))?;
     row.put(record.failure.as_ref().map(|f| f.message.as_str()))?;
     row.text(record.clock.as_str().as_bytes())?;
@@ -238,7 +244,7 @@ impl Cells<'_, '_> {
 }
 
 /// Read a record from a row of `schema::select`.
-pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
+pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecord, BadCell> {
     // the row's number comes first
     let mut cells = Cells { row, next: 1 };
     let index = cells.required(Cells::count)?;
@@ -268,17 +274,29 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
         prompt_tokens: cells.count()?,
         completion_tokens: cells.count()?,
     };
-    let usage = Usage {
+    let mut usage = Usage {
         prompt_tokens: server.prompt_tokens,
         completion_tokens: server.completion_tokens,
         cached_tokens: cells.count()?,
         reasoning_tokens: cells.count()?,
+        reasoning_from_total: false,
     };
     cells.skip(1);
     let streamed = cells.take()?;
     let http_status = cells.take()?;
     let finish_reason = cells.take()?;
     let response_id = cells.take()?;
+    let model = cells.take()?;
+    // what follows is null in files of earlier versions
+    let ending = match cells.take::<Option<String>>()?.as_deref() {
+        Some(name) if name == Ending::Grace.as_str() => Ending::Grace,
+        _ => Ending::Marked,
+    };
+    let skipped_events = cells.count()?.unwrap_or(0);
+    let compressed = cells.take::<Option<bool>>()?.unwrap_or(false);
+    let peer: Option<String> = cells.take()?;
+    let peer = peer.and_then(|peer| peer.parse().ok());
+    usage.reasoning_from_total = cells.take::<Option<bool>>()?.unwrap_or(false);
     let kind_at = cells.next;
     let kind: Option<String> = cells.take()?;
     let message: Option<String> = cells.take()?;
@@ -318,7 +336,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
         .map_err(|e| (events_at, e.to_string()))?
         .as_blob()
         .ok()
-        .and_then(EventLog::from_bytes)
+        .and_then(|bytes| EventLog::from_bytes(bytes, format))
         .ok_or_else(|| (events_at, "it is no log of events".to_owned()))?;
     Ok(RequestRecord {
         index,
@@ -336,5 +354,10 @@ pub(super) fn read(row: &Row<'_>) -> Result<RequestRecord, BadCell> {
         counted,
         finish_reason,
         response_id,
+        model,
+        ending,
+        skipped_events,
+        compressed,
+        peer,
     })
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -20,7 +20,7 @@ pub(super) const WARMUP: &str = "warmup";
 /// The first [`RECORD_COLUMNS`] hold the record, the wide ones come after:
 /// SQLite keeps the head of a row in the table's own pages and chains the rest
 /// behind it, so whoever reads only the head never follows a chain.
-pub(super) const COLUMNS: [(&str, &str); 47] = [
+pub(super) const COLUMNS: [(&str, &str); 53] = [
     ("idx", "INTEGER NOT NULL"),
     ("phase", "TEXT NOT NULL"),
     ("success", "TEXT NOT NULL"),
@@ -45,6 +45,12 @@ pub(super) const COLUMNS: [(&str, &str); 47] = [
     ("http_status", "INTEGER"),
     ("finish_reason", "TEXT"),
     ("request_id", "TEXT"),
+    ("answer_model", "TEXT"),
+    ("ending", "TEXT"),
+    ("skipped_events", "INTEGER"),
+    ("compressed", "INTEGER"),
+    ("peer", "TEXT"),
+    ("reasoning_from_total", "INTEGER"),
     ("error_kind", "TEXT"),
     ("error_text", "TEXT"),
     ("clock", "TEXT"),
@@ -71,7 +77,17 @@ pub(super) const COLUMNS: [(&str, &str); 47] = [
 ];
 
 /// How many of [`COLUMNS`] are the record: up to and with `events`.
-pub(super) const RECORD_COLUMNS: usize = 42;
+pub(super) const RECORD_COLUMNS: usize = 48;
+
+/// Columns that came with format 3.
+const SINCE_3: [&str; 6] = [
+    "answer_model",
+    "ending",
+    "skipped_events",
+    "compressed",
+    "peer",
+    "reasoning_from_total",
+];
 
 /// The requests with plain names, each with its unit.
 const VIEW: &str = "
@@ -113,7 +129,12 @@ CREATE VIEW requests AS SELECT
   start_time AS sent_at_unix_s,
   completed_time AS completed_at_unix_s,
   clock AS arrival_clock,
-  request_id AS response_id
+  request_id AS response_id,
+  answer_model,
+  ending,
+  skipped_events,
+  compressed,
+  peer
 FROM result;
 ";
 
@@ -145,11 +166,15 @@ pub(super) fn insert(table: &str) -> String {
     format!("INSERT INTO {table} ({names}) VALUES ({marks})")
 }
 
-/// The query of all records of a table, each after its row's number.
-pub(super) fn select(table: &str) -> String {
+/// The query of all records of a table of a file of some version, each after its row's number.
+/// What the file has no column for is null.
+pub(super) fn select(table: &str, version: i64) -> String {
     let names: Vec<&str> = COLUMNS[..RECORD_COLUMNS]
         .iter()
-        .map(|(name, _)| *name)
+        .map(|(name, _)| match version {
+            ..3 if SINCE_3.contains(name) => "NULL",
+            _ => name,
+        })
         .collect();
     format!(
         "SELECT rowid, {} FROM {table} INDEXED BY {table}_by_idx ORDER BY idx, rowid",

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use evalscope_core::engine::SinkMessage;
 use evalscope_core::record::{
-    ArrivalClock, ConnectCost, CountedTokens, EventLog, EventStamp, Exchange, Failure, FailureKind,
-    Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange, Failure,
+    FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
 };
 use evalscope_core::time::Timestamp;
 use proptest::prelude::*;
@@ -59,13 +59,14 @@ prop_compose! {
 
 prop_compose! {
     fn events()(
-        gaps in prop::collection::vec((0u64..1 << 40, any::<[bool; 3]>()), 0..20)
+        gaps in prop::collection::vec((0u64..1 << 40, any::<[bool; 5]>(), 0u8..4), 0..20)
     ) -> EventLog {
         let mut log = EventLog::default();
         let mut at = 0;
-        for (gap, [token, answer, coalesced]) in gaps {
+        for (gap, [token, answer, finish, coalesced, continued], choice) in gaps {
             at += gap;
-            log.push(EventStamp { at: Timestamp::from_nanos(at), token, answer, coalesced });
+            let at = Timestamp::from_nanos(at);
+            log.push(EventStamp { at, token, answer, finish, coalesced, choice, continued });
         }
         log
     }
@@ -89,9 +90,11 @@ prop_compose! {
         connect in any::<(bool, u64, u64, u64)>(),
         http_status in any::<Option<u16>>(),
         usage in any::<[Option<u64>; 4]>(),
-        texts in any::<[Option<String>; 2]>(),
+        texts in any::<[Option<String>; 3]>(),
+        (grace, compressed, from_total, skipped) in any::<(bool, bool, bool, u64)>(),
+        peer in prop::option::of(any::<std::net::SocketAddrV4>()),
     ) -> RequestRecord {
-        let [finish_reason, response_id] = texts;
+        let [finish_reason, response_id, model] = texts;
         RequestRecord {
             index,
             phase: if warmup { Phase::Warmup } else { Phase::Measured },
@@ -112,12 +115,18 @@ prop_compose! {
                 completion_tokens: usage[1],
                 cached_tokens: usage[2],
                 reasoning_tokens: usage[3],
+                reasoning_from_total: from_total,
             },
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             counted: CountedTokens::default(),
             finish_reason,
             response_id,
+            model,
+            ending: if grace { Ending::Grace } else { Ending::Marked },
+            skipped_events: skipped,
+            compressed,
+            peer: peer.map(Into::into),
         }
     }
 }

@@ -251,7 +251,7 @@ proptest! {
             for body in [json!({"output": body}), json!({"output": {"choices": [body]}}), json!(body)] {
                 let body = serde_json::to_vec(&body).unwrap();
                 let meaning = reader.whole(&body);
-                prop_assert!(meaning.token || !meaning.answer);
+                prop_assert!(meaning.has_token() || !meaning.has_answer());
                 let mut text = AnswerText::default();
                 Dashscope { incremental, form: Form::Text }.read_text(&body, &mut text);
             }
@@ -264,7 +264,7 @@ fn meaning(output: &str) -> (bool, bool) {
     let event = format!(r#"{{"output":{output},"request_id":"r"}}"#);
     let meaning = reader.event(b"result", event.as_bytes()).unwrap();
     assert_eq!(reader.state.failure, None, "{output}");
-    (meaning.token, meaning.answer)
+    (meaning.has_token(), meaning.has_answer())
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn only_what_is_new_is_a_token_where_events_repeat_themselves() {
         let meaning = reader
             .event(b"result", format!(r#"{{"output":{output}}}"#).as_bytes())
             .unwrap();
-        (meaning.token, meaning.answer)
+        (meaning.has_token(), meaning.has_answer())
     };
     let thinking = |thought: &str, content: &str| {
         format!(
@@ -336,7 +336,10 @@ fn choices_that_take_turns_repeat_only_their_own_text() {
         let event = format!(
             r#"{{"output":{{"choices":[{{"index":{index},"message":{{"content":"{content}"}}}}]}}}}"#
         );
-        reader.event(b"result", event.as_bytes()).unwrap().token
+        reader
+            .event(b"result", event.as_bytes())
+            .unwrap()
+            .has_token()
     };
     assert!(token(0, "long enough"));
     assert!(token(1, "a"));
@@ -465,6 +468,7 @@ fn the_last_usage_that_says_something_wins() {
             completion_tokens: Some(3),
             cached_tokens: Some(4),
             reasoning_tokens: Some(2),
+            reasoning_from_total: false,
         }
     );
 }
@@ -473,7 +477,7 @@ fn the_last_usage_that_says_something_wins() {
 fn ends_and_spoilt_characters() {
     let mut reader = DashscopeReader::new(true);
     let spoilt = b"{\"output\":{\"text\":\"\xff\xe4\"}}";
-    assert!(reader.event(b"", spoilt).unwrap().token);
+    assert!(reader.event(b"", spoilt).unwrap().has_token());
     assert_eq!(reader.event(b"", b" [DONE] "), None);
     assert_eq!(reader.event(b"", b"{broken"), None);
     assert_eq!(reader.state.failure, None);
@@ -486,10 +490,10 @@ fn ends_and_spoilt_characters() {
 fn a_reader_is_new_after_its_state_was_taken() {
     let mut reader = DashscopeReader::new(false);
     let event = br#"{"output":{"text":"abc"}}"#;
-    assert!(reader.event(b"", event).unwrap().token);
-    assert!(!reader.event(b"", event).unwrap().token);
+    assert!(reader.event(b"", event).unwrap().has_token());
+    assert!(!reader.event(b"", event).unwrap().has_token());
     reader.take();
-    assert!(reader.event(b"", event).unwrap().token);
+    assert!(reader.event(b"", event).unwrap().has_token());
 }
 
 #[test]
@@ -497,7 +501,7 @@ fn a_whole_answer() {
     let answer = br#"{"status_code":200,"request_id":"r","code":"","message":"","output":{"text":null,"finish_reason":null,"choices":[{"finish_reason":"stop","message":{"role":"assistant","content":"hi","reasoning_content":"so"}}]},"usage":{"input_tokens":3,"output_tokens":16,"total_tokens":19}}"#;
     let mut reader = DashscopeReader::new(true);
     let meaning = reader.whole(answer);
-    assert!(meaning.token && meaning.answer);
+    assert!(meaning.has_token() && meaning.has_answer());
     let state = reader.take();
     assert_eq!(state.failure, None);
     assert_eq!(state.finish_reason.as_deref(), Some("stop"));

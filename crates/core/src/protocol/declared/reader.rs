@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::openai::{clip, error_text};
 use super::super::text::push;
 use super::super::usage::count_of;
-use super::super::{AnswerReader, AnswerState, AnswerText, EventMeaning};
+use super::super::{AnswerReader, AnswerState, AnswerText, Choices, EventMeaning};
 use super::{AnswerShape, AnswerShapes, Pointers, Seen};
 use crate::record::{Failure, FailureKind};
 
@@ -143,7 +143,9 @@ fn read(
     if state.response_id.is_none() {
         state.response_id = text_at(&shape.response_id, &value);
     }
-    if let Some(reason) = text_at(&shape.finish_reason, &value) {
+    let reason = text_at(&shape.finish_reason, &value);
+    let finished = reason.is_some();
+    if let Some(reason) = reason {
         if shape.failed_finish_reasons.contains(&reason) {
             let text = format!("the server ended generation with finish_reason `{reason}`");
             fail(state, FailureKind::ServerError, text);
@@ -156,10 +158,10 @@ fn read(
         holds_text(value)
     };
     let answer = shape.text.all(&value).any(&mut holds);
-    EventMeaning {
-        token: answer || shape.reasoning.all(&value).any(holds),
-        answer,
-    }
+    let mut meaning =
+        EventMeaning::single(answer || shape.reasoning.all(&value).any(holds), answer);
+    meaning.finished = Choices::FIRST.when(finished);
+    meaning
 }
 
 fn parsed(data: &[u8]) -> Result<Value, serde_json::Error> {

@@ -21,9 +21,9 @@ fn small() -> Value {
 fn a_stream_that_ends_with_its_body() {
     let mut reader = declared(small()).reader();
     let mut event = |data: &str| reader.event(b"", data.as_bytes()).unwrap();
-    assert!(event(r#"{"token":{"text":"a"},"error":null}"#).answer);
-    assert!(!event(r#"{"token":{"text":""}}"#).token);
-    assert!(!event(r#"{"details":{"count":2.0,"reason":"length"}}"#).token);
+    assert!(event(r#"{"token":{"text":"a"},"error":null}"#).has_answer());
+    assert!(!event(r#"{"token":{"text":""}}"#).has_token());
+    assert!(!event(r#"{"details":{"count":2.0,"reason":"length"}}"#).has_token());
     assert!(!reader.state().done);
     reader.body_ended();
     let state = reader.take();
@@ -71,7 +71,7 @@ fn ends_are_markers_or_names_of_events() {
 fn whole_answers_and_text_for_a_tokenizer() {
     let api = declared(small());
     let mut reader = api.reader();
-    assert!(reader.whole(br#"{"generated_text":"a"}"#).answer);
+    assert!(reader.whole(br#"{"generated_text":"a"}"#).has_answer());
     assert!(reader.state().done);
     let mut text = AnswerText::default();
     api.read_text(br#"{"token":{"text":"a"}}"#, &mut text);

@@ -1,0 +1,177 @@
+//! Owns figures that each choice of an answer has for itself: with `n` above 1
+//! the events of all choices come interleaved, and only those of one choice
+//! follow each other.
+//!
+//! It must not know which requests count, nor units.
+
+use crate::record::{EventLog, EventStamp, MAX_CHOICE};
+use crate::time::Timestamp;
+
+/// Where the generation of one choice began and ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    /// Its first token-bearing event.
+    first: Timestamp,
+    /// The later of its last token-bearing event and the one with its
+    /// `finish_reason`: tokens without text (the end-of-sequence token, parts of
+    /// a character) are counted by the server and come after the last text.
+    end: Timestamp,
+    /// Its token-bearing events.
+    events: u64,
+}
+
+impl Span {
+    fn take(span: &mut Option<Self>, stamp: &EventStamp) {
+        match span {
+            None if stamp.token => {
+                *span = Some(Self {
+                    first: stamp.at,
+                    end: stamp.at,
+                    events: 1,
+                });
+            }
+            Some(span) if stamp.token || stamp.finish => {
+                span.end = span.end.max(stamp.at);
+                span.events += u64::from(stamp.token);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nanoseconds for each of `tokens` after the first.
+    fn per_token(&self, tokens: f64) -> Option<f64> {
+        (tokens >= 2.0 && self.end > self.first)
+            .then(|| self.end.nanos_since(self.first) as f64 / (tokens - 1.0))
+    }
+}
+
+/// All stamps are of one choice, which is by far the most common.
+fn is_single(events: &EventLog) -> bool {
+    events.stamps().all(|stamp| stamp.choice == 0)
+}
+
+const MOST: usize = MAX_CHOICE as usize + 1;
+
+/// Choices of which a token has come.
+pub(super) fn count(events: &EventLog) -> u64 {
+    let seen = events
+        .tokens()
+        .fold(0u64, |seen, stamp| seen | 1 << stamp.choice);
+    u64::from(seen.count_ones())
+}
+
+/// Time per output token after the first, nanoseconds: the mean over the choices.
+/// `output` is the number of tokens of all choices together; a choice has its
+/// share of the token-bearing events.
+pub(super) fn time_per_token(events: &EventLog, output: f64) -> Option<f64> {
+    if is_single(events) {
+        let mut span = None;
+        events.stamps().for_each(|s| Span::take(&mut span, &s));
+        return span?.per_token(output);
+    }
+    let mut spans = [None; MOST];
+    for stamp in events.stamps() {
+        Span::take(&mut spans[usize::from(stamp.choice)], &stamp);
+    }
+    let all: u64 = spans.iter().flatten().map(|span| span.events).sum();
+    let times = spans.iter().flatten().filter_map(|span| {
+        let tokens = output * span.events as f64 / all as f64;
+        span.per_token(tokens)
+    });
+    let (sum, n) = times.fold((0.0, 0u32), |(sum, n), time| (sum + time, n + 1));
+    (n > 0).then(|| sum / f64::from(n))
+}
+
+/// Gaps between the token-bearing events of each choice, nanoseconds, in the
+/// order in which they end.
+pub(super) fn token_gaps(events: &EventLog, mut sink: impl FnMut(f64)) {
+    let mut step = |last: &mut Option<Timestamp>, at: Timestamp| {
+        if let Some(last) = last.replace(at) {
+            sink(at.nanos_since(last) as f64);
+        }
+    };
+    if is_single(events) {
+        let mut last = None;
+        events.tokens().for_each(|stamp| step(&mut last, stamp.at));
+        return;
+    }
+    let mut last = [None; MOST];
+    for stamp in events.tokens() {
+        step(&mut last[usize::from(stamp.choice)], stamp.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(stamps: &[(u64, u8, bool, bool)]) -> EventLog {
+        let mut log = EventLog::default();
+        for (at, choice, token, finish) in stamps {
+            log.push(EventStamp {
+                token: *token,
+                finish: *finish,
+                choice: *choice,
+                ..EventStamp::empty(Timestamp::from_nanos(*at))
+            });
+        }
+        log
+    }
+
+    fn gaps(log: &EventLog) -> Vec<f64> {
+        let mut gaps = Vec::new();
+        token_gaps(log, |gap| gaps.push(gap));
+        gaps
+    }
+
+    #[test]
+    fn generation_ends_with_the_finish_reason() {
+        // three tokens with text, then one without, which the server counts
+        let stopped = log(&[
+            (10, 0, true, false),
+            (20, 0, true, false),
+            (30, 0, true, false),
+            (40, 0, false, true),
+            (90, 0, false, false),
+        ]);
+        assert_eq!(time_per_token(&stopped, 4.0), Some(10.0));
+        // text after it, as of servers that send it with each event
+        let late = log(&[
+            (10, 0, true, true),
+            (20, 0, true, true),
+            (30, 0, true, false),
+        ]);
+        assert_eq!(time_per_token(&late, 3.0), Some(10.0));
+        assert_eq!(time_per_token(&late, 1.0), None);
+        assert_eq!(time_per_token(&EventLog::default(), 9.0), None);
+        // no text, hence no first token
+        assert_eq!(time_per_token(&log(&[(10, 0, false, true)]), 9.0), None);
+    }
+
+    #[test]
+    fn interleaved_choices_are_told_apart() {
+        let mut stamps = Vec::new();
+        for round in 1..=5u64 {
+            for choice in 0..4u8 {
+                stamps.push((round * 100 + u64::from(choice), choice, true, false));
+            }
+        }
+        let log = log(&stamps);
+        assert_eq!(count(&log), 4);
+        assert_eq!(gaps(&log), [100.0; 16]);
+        assert_eq!(time_per_token(&log, 20.0), Some(100.0));
+        // twice as many tokens as events: 10 for each choice
+        assert_eq!(time_per_token(&log, 40.0), Some(400.0 / 9.0));
+    }
+
+    #[test]
+    fn a_choice_of_one_token_has_no_time_per_token() {
+        let log = log(&[
+            (10, 0, true, false),
+            (10, 1, true, false),
+            (30, 1, true, false),
+        ]);
+        assert_eq!(time_per_token(&log, 3.0), Some(20.0));
+        assert_eq!(gaps(&log), [20.0]);
+    }
+}
