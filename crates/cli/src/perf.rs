@@ -15,7 +15,7 @@ use async_channel::{Receiver, Sender};
 use evalscope_core::counting::TokenCounter;
 use evalscope_core::credential::Credential;
 use evalscope_core::engine::{
-    self, Feed, FeedError, HttpTransport, Progress, RunControl, RunSetup, SinkMessage,
+    self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup, SinkMessage,
 };
 use evalscope_core::plan::RunSpec;
 use evalscope_core::record::{RecordBodies, masked};
@@ -41,7 +41,7 @@ use crate::resolve::{self, Resolved};
 use crate::served::Served;
 use crate::simulator::Simulator;
 use crate::sources::{Prompts, Set};
-use crate::taps::{Counting, log_exchange, plugin_tap, tap};
+use crate::taps::{Counting, TapFault, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
 use crate::{console, folder, secrets, signals};
 use url::Url;
@@ -96,6 +96,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         url: resolved.url.clone(),
         target,
         reuse: Reuse::WhileOpen,
+        most_slots: most_slots(),
         control: &control,
         top,
         log: log.clone(),
@@ -228,6 +229,8 @@ struct Invocation<'a> {
     /// What the server does with connections, as learned likewise.
     reuse: Reuse,
     control: &'a RunControl,
+    /// The most connections that this process may hold open.
+    most_slots: usize,
     /// The folder of all results.
     top: PathBuf,
     log: Log,
@@ -301,7 +304,15 @@ impl Invocation<'_> {
                 break;
             }
             let folder = top.join(&spec.name);
-            let ended = self.one_run(spec, &folder)?;
+            let ended = match self.one_run(spec, &folder) {
+                Ok(ended) => ended,
+                // what earlier runs have measured stays, and is told
+                Err(error) if !reports.is_empty() => {
+                    broken = Some(("a run could not begin", error));
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
                 Ok(report) => report,
                 Err(error) => {
@@ -364,8 +375,18 @@ impl Invocation<'_> {
         }
         let total: u64 = reports.iter().map(|r| r.totals.total).sum();
         let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
-        if total == failed {
-            log.warn("no request succeeded");
+        // a point without a success has no figures, whatever the others have
+        let empty: Vec<&str> = reports
+            .iter()
+            .filter(|report| report.totals.succeeded == 0)
+            .map(|report| report.meta.name.as_str())
+            .collect();
+        if !empty.is_empty() {
+            log.warn(&match (total, reports.len() == empty.len()) {
+                (0, _) => "no request was due in the time of the run".to_owned(),
+                (_, true) => "no request succeeded".to_owned(),
+                (_, false) => format!("no request succeeded in {}", empty.join(", ")),
+            });
             return ExitCode::from(failure::FAILED);
         }
         if let Some(limit) = resolved.max_error_rate {
@@ -395,25 +416,33 @@ impl Invocation<'_> {
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
         let clock = RunClock::start();
-        let threads = resolved.threads.min(spec.concurrency);
+        let slots = slots_of(spec, self.most_slots);
+        let threads = resolved.threads.min(slots);
         let database = Database::create(&path, &self.meta(spec, clock))?
             .with_gpu_memory(self.served.and_then(Served::peak_gpu_mib));
-        announce_run(spec, log);
+        announce_run(spec, slots, log);
         let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
         let writer = std::thread::Builder::new()
             .name("evalscope-sqlite".to_owned())
             .spawn(move || database.run(records))
             .context("cannot start the thread that writes the database")?;
-        let (sink, taps) = self.taps(spec, to_database, clock)?;
+        // the stop of this run must not be the stop of the next one
+        let own = RunControl {
+            stop: control.stop.child_token(),
+            abort: control.abort.child_token(),
+        };
+        let fault = TapFault::new(own.stop.clone());
+        let (sink, taps) = self.taps(spec, to_database, clock, &fault)?;
 
         let setup = RunSetup {
             spec: spec.clone(),
+            slots,
             feed: Feed {
                 prompts,
                 bodies: self.maker.builder(),
             },
-            threads,
             clock,
+            give_up_after: Some(Duration::from_mins(1)),
         };
         let transport = self.transport(clock, threads.get());
         let progress = Arc::new(Progress::default());
@@ -424,11 +453,6 @@ impl Invocation<'_> {
             log.clone(),
             resolved.log_every,
         );
-        // the stop of this run must not be the stop of the next one
-        let own = RunControl {
-            stop: control.stop.child_token(),
-            abort: control.abort.child_token(),
-        };
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
         drop(display);
 
@@ -438,37 +462,41 @@ impl Invocation<'_> {
             let text = format!("the server ended during the run: {how}");
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
-        if let Ok(outcome) = &outcome {
-            for text in self.doubts(spec, passed_rounds, outcome) {
-                let _ = sink.send_blocking(SinkMessage::Warning(text));
-            }
+        let slots_note = slots_note(spec, slots);
+        for text in self
+            .doubts(spec, passed_rounds, &outcome)
+            .into_iter()
+            .chain(slots_note)
+        {
+            let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
         drop(sink);
         for tap in taps.into_iter().rev() {
             let _ = tap.join();
         }
-        let written = writer
-            .join()
-            .map_err(|_| anyhow::anyhow!("the thread that writes the database fell over"))?;
-        let outcome = outcome?;
-        let error = match (written, outcome.feed_error) {
+        let written = match writer.join() {
+            Ok(written) => written.map_err(anyhow::Error::new),
+            Err(_) => Err(anyhow::anyhow!(
+                "the thread that writes the database panicked; please report it"
+            )),
+        };
+        let state = match &outcome.end {
+            RunEnd::GaveUp(_) => RunState::GaveUp,
+            RunEnd::Complete if died.is_none() && fault.said().is_none() && written.is_ok() => {
+                RunState::Finished
+            }
+            _ => RunState::Interrupted,
+        };
+        let error = match (written, fault.said()) {
             (Err(error), _) => Some((
                 "the database could not be written: the run was stopped",
-                error.into(),
+                error,
             )),
-            (Ok(()), Some(FeedError::Dataset(error))) => {
-                Some(("the data set failed: the run was stopped", error.into()))
-            }
-            (Ok(()), Some(FeedError::Bodies(error))) => Some((
-                "no request could be built: the run was stopped",
-                error.into(),
+            (Ok(()), Some(said)) => Some((
+                "a part of this program failed: the run was stopped",
+                anyhow::anyhow!("{said}"),
             )),
-            (Ok(()), None) => None,
-        };
-        let state = if outcome.interrupted || died.is_some() || error.is_some() {
-            RunState::Interrupted
-        } else {
-            RunState::Finished
+            (Ok(()), None) => what_ended(outcome.end),
         };
         let stated = sqlite::set_state(&path, state);
         let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
@@ -498,11 +526,15 @@ impl Invocation<'_> {
         for text in &texts {
             self.log.warn(text);
         }
-        if let Some(error) = &outcome.feed_error {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            let text = format!("no more requests could be made: {first}");
-            texts.push(masked(&text, &self.resolved.secrets));
+        let end = match &outcome.end {
+            RunEnd::Feed(error) => Some(("no more requests could be made", error.to_string())),
+            RunEnd::Fault(fault) => Some(("a part of this program failed", fault.to_string())),
+            RunEnd::GaveUp(why) => Some(("the run gave up", why.to_string())),
+            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => None,
+        };
+        if let Some((what, why)) = end {
+            let first = why.lines().next().unwrap_or_default();
+            texts.push(masked(&format!("{what}: {first}"), &self.resolved.secrets));
         }
         texts
     }
@@ -560,23 +592,26 @@ impl Invocation<'_> {
         spec: &RunSpec,
         to_database: Sender<SinkMessage>,
         clock: RunClock,
+        fault: &TapFault,
     ) -> anyhow::Result<(Sender<SinkMessage>, Vec<std::thread::JoinHandle<()>>)> {
         let mut taps = Vec::new();
         let mut sink = to_database;
         if self.resolved.debug {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
-            taps.push(self.debug_tap(seen, sink, clock)?);
+            taps.push(self.debug_tap(seen, sink, clock, fault)?);
             sink = before;
         }
         if let Some(following) = self.following {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
             let live = following.live(&spec.name, self.resolved.log_every);
-            taps.push(tap("evalscope-live", seen, sink, live)?);
+            let name = ("evalscope-live", "the thread that tells the tracker");
+            taps.push(tap(name, seen, sink, fault.clone(), live)?);
             sink = before;
         }
         if let Some(counter) = self.counter() {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
-            taps.push(tap("evalscope-count", seen, sink, move |exchange| {
+            let name = ("evalscope-count", "the thread that counts tokens");
+            taps.push(tap(name, seen, sink, fault.clone(), move |exchange| {
                 counter.count(exchange);
             })?);
             sink = before;
@@ -588,6 +623,7 @@ impl Invocation<'_> {
             taps.push(plugin_tap(
                 seen,
                 sink,
+                fault.clone(),
                 Counting::new(counts, secrets, self.log.clone()),
             )?);
             sink = before;
@@ -601,6 +637,7 @@ impl Invocation<'_> {
         seen: Receiver<SinkMessage>,
         to_database: Sender<SinkMessage>,
         clock: RunClock,
+        fault: &TapFault,
     ) -> anyhow::Result<std::thread::JoinHandle<()>> {
         let (resolved, log) = (self.resolved, self.log.clone());
         let url = secrets::shown_url(&self.url);
@@ -611,7 +648,8 @@ impl Invocation<'_> {
             .collect();
         let headers = headers.join(", ");
         let hidden = resolved.secrets.clone();
-        tap("evalscope-debug", seen, to_database, move |exchange| {
+        let name = ("evalscope-debug", "the thread that logs requests");
+        tap(name, seen, to_database, fault.clone(), move |exchange| {
             log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
         })
     }
@@ -656,6 +694,18 @@ fn start_simulator(
     Ok(Some(simulator))
 }
 
+/// Files beside connections: the database, logs, event loops, plugins, a margin.
+const SPARE_FILES: u64 = 64;
+
+/// The most connections that this process may hold open, after it has raised its limit.
+fn most_slots() -> usize {
+    raise_open_files_limit().map_or(usize::MAX, |limit| {
+        // of a limit that is tiny, half is left for connections
+        let spare = SPARE_FILES.min(limit / 2);
+        usize::try_from(limit - spare).unwrap_or(usize::MAX)
+    })
+}
+
 /// Say in brief what will be done.
 fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     for note in &resolved.notes {
@@ -685,28 +735,82 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
         resolved.threads,
         if resolved.threads.get() == 1 { "" } else { "s" }
     ));
-    let wanted = resolved.files_wanted();
-    if let Some(limit) = raise_open_files_limit().filter(|limit| *limit < wanted) {
-        log.warn(&format!(
-            "this process may open {limit} files, but `--parallel` needs about {wanted}: requests \
-             beyond that will fail to connect; raise the hard limit (`ulimit -Hn`)"
-        ));
-    }
+}
+
+/// Slots that are worth making: no more than requests, and no more than the machine can open
+/// connections for.
+fn slots_of(spec: &RunSpec, most: usize) -> NonZeroUsize {
+    let requests = usize::try_from(spec.requests.max(spec.warmup_requests)).unwrap_or(usize::MAX);
+    let slots = spec.concurrency.get().min(requests).min(most);
+    NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// What is to be known where there are fewer slots than were asked for.
+fn slots_note(spec: &RunSpec, slots: NonZeroUsize) -> Option<String> {
+    (slots < spec.concurrency).then(|| {
+        let requests = spec.requests.max(spec.warmup_requests);
+        let why = if slots.get() as u64 == requests {
+            format!("there are only {requests} requests")
+        } else {
+            "this process may not open more files (raise the hard limit, `ulimit -Hn`)".to_owned()
+        };
+        format!(
+            "`--parallel {}` comes to {slots} in flight: {why}",
+            spec.concurrency
+        )
+    })
+}
+
+/// What went wrong where a run ended before its time.
+fn what_ended(end: RunEnd) -> Option<(&'static str, anyhow::Error)> {
+    Some(match end {
+        RunEnd::Complete | RunEnd::Stopped => return None,
+        RunEnd::Feed(FeedError::Dataset(error)) => {
+            ("the data set failed: the run was stopped", error.into())
+        }
+        RunEnd::Feed(FeedError::Bodies(error)) => (
+            "no request could be built: the run was stopped",
+            error.into(),
+        ),
+        RunEnd::GaveUp(why) => (
+            "the run gave up (`--give-up-after`)",
+            anyhow::anyhow!("{why}"),
+        ),
+        RunEnd::SinkGone => (
+            "a part of this program failed: the run was stopped",
+            anyhow::anyhow!("the records of requests were no longer taken"),
+        ),
+        RunEnd::Fault(fault) => (
+            "a part of this program failed: the run was stopped",
+            fault.into(),
+        ),
+    })
 }
 
 /// Say in brief what a run will do.
-fn announce_run(spec: &RunSpec, log: &Log) {
+fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
+    if let Some(note) = slots_note(spec, slots) {
+        log.warn(&note);
+    }
     log.info(&format!(
-        "{}: {} requests, {} in flight{}",
+        "{}: {}{}",
         spec.name,
-        spec.requests,
-        spec.concurrency,
+        counted(spec.requests, "request"),
         match spec.pacing {
-            evalscope_core::plan::Pacing::Unpaced => String::new(),
+            evalscope_core::plan::Pacing::Unpaced => format!(", {slots} in flight"),
             evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
-                format!(", Poisson arrivals at {rate_per_s}/s"),
+                format!(", Poisson arrivals at {rate_per_s}/s, at most {slots} in flight"),
         }
     ));
+}
+
+/// A number with its noun.
+fn counted(n: u64, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
 }
 
 /// Than what a data set is shorter where prompts come again, and how often it began

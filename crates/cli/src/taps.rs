@@ -3,6 +3,8 @@
 //!
 //! It must not know which taps a command has.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
@@ -11,23 +13,69 @@ use evalscope_core::engine::SinkMessage;
 use evalscope_core::record::{Exchange, masked};
 use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_plugin::{PluginCounts, PluginFault};
+use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
 
 /// Answers that are handed to a plugin at a time, where so many wait.
 const BATCH: usize = 32;
 
-/// A thread that does something with each exchange.
+/// What a tap does when it panics: it does its work no more, hands on all that comes, and the
+/// run is stopped, so that nothing measured is lost.
+#[derive(Clone, Debug)]
+pub(crate) struct TapFault {
+    stop: CancellationToken,
+    said: Arc<OnceLock<String>>,
+}
+
+impl TapFault {
+    /// Taps of a run that is stopped by `stop`.
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            said: Arc::default(),
+        }
+    }
+
+    /// Which tap panicked first, and what it said.
+    pub(crate) fn said(&self) -> Option<&str> {
+        self.said.get().map(String::as_str)
+    }
+
+    /// Do some work of a tap. `None`: it panicked, and is not to be done again.
+    fn guarded<T>(&self, what: &str, work: impl FnOnce() -> T) -> Option<T> {
+        let payload = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(done) => return Some(done),
+            Err(payload) => payload,
+        };
+        let said = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        let _first_counts = self
+            .said
+            .set(format!("{what} panicked: {said}; please report it"));
+        self.stop.cancel();
+        None
+    }
+}
+
+/// A thread that does something with each exchange; `what` it is to a person.
 pub(crate) fn tap(
-    name: &str,
+    (name, what): (&str, &'static str),
     seen: Receiver<SinkMessage>,
     next: Sender<SinkMessage>,
-    mut work: impl FnMut(&mut Exchange) + Send + 'static,
+    fault: TapFault,
+    work: impl FnMut(&mut Exchange) + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
+    let mut work = Some(work);
     spawn(name, move || {
         while let Ok(mut message) = seen.recv_blocking() {
-            if let SinkMessage::Exchange(exchange) = &mut message {
-                work(exchange);
+            if let (SinkMessage::Exchange(exchange), Some(do_work)) = (&mut message, &mut work)
+                && fault.guarded(what, || do_work(exchange)).is_none()
+            {
+                work = None;
             }
             if next.send_blocking(message).is_err() {
                 break;
@@ -41,8 +89,10 @@ pub(crate) fn tap(
 pub(crate) fn plugin_tap(
     seen: Receiver<SinkMessage>,
     next: Sender<SinkMessage>,
-    mut counting: Counting,
+    fault: TapFault,
+    counting: Counting,
 ) -> anyhow::Result<JoinHandle<()>> {
+    let mut counting = Some(counting);
     spawn("evalscope-parse", move || {
         while let Ok(first) = seen.recv_blocking() {
             let mut batch = vec![first];
@@ -51,8 +101,13 @@ pub(crate) fn plugin_tap(
             {
                 batch.push(message);
             }
-            let warning = counting.count(&mut batch);
-            batch.extend(warning.map(SinkMessage::Warning));
+            if let Some(own) = &mut counting {
+                let what = "the thread that has a plugin count tokens";
+                match fault.guarded(what, || own.count(&mut batch)) {
+                    Some(warning) => batch.extend(warning.map(SinkMessage::Warning)),
+                    None => counting = None,
+                }
+            }
             for message in batch {
                 if next.send_blocking(message).is_err() {
                     return;

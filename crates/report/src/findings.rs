@@ -3,9 +3,11 @@
 //!
 //! It must not know where the figures come from, nor how sentences are shown.
 
+use std::collections::BTreeMap;
+
 use evalscope_core::metrics::{ClientReport, RunTotals};
 use evalscope_core::plan::{Pacing, RunSpec};
-use evalscope_core::record::TokenSource;
+use evalscope_core::record::{FailureKind, TokenSource};
 use evalscope_core::time::Timestamp;
 
 use crate::model::RunState;
@@ -17,10 +19,13 @@ const FAILED_SHARE: f64 = 0.01;
 /// Events that shared a read with one before them, above this share, were
 /// bundled on their way.
 const COALESCED_SHARE: f64 = 0.10;
-/// From this share of the latency on, the first token came with the last.
-const TTFT_SHARE: f64 = 0.95;
-/// Fewer events say little about when they were sent.
-pub const TTFT_SHARE_MIN_EVENTS: usize = 8;
+/// Streams whose second token came with the first, above this share, were held back on
+/// their way.
+const BUNDLED_FIRST_SHARE: f64 = 0.10;
+/// Above this many tokens in an event, times between events are no longer those between tokens.
+const TOKENS_PER_EVENT: f64 = 1.1;
+/// Models named in a sentence.
+const SHOWN_MODELS: usize = 5;
 /// New connections above this share cost latency that is not the server's.
 const NEW_CONNECTION_SHARE: f64 = 0.10;
 /// More prompts than this off their length are worth a word.
@@ -64,6 +69,15 @@ impl Spacing {
     }
 }
 
+/// What became of warm-up requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warmup {
+    /// Requests sent.
+    pub total: u64,
+    /// Those that failed, by kind.
+    pub failed: BTreeMap<FailureKind, u64>,
+}
+
 /// Everything findings are drawn from.
 #[derive(Debug)]
 pub struct Evidence<'a> {
@@ -77,9 +91,11 @@ pub struct Evidence<'a> {
     pub client: &'a ClientReport,
     /// When requests were due and when they left.
     pub spacing: Spacing,
-    /// Median of TTFT over latency, and of how many answers, over streamed
-    /// successes of at least [`TTFT_SHARE_MIN_EVENTS`] events.
-    pub ttft_share: Option<(f64, u64)>,
+    /// What became of the requests before the measurement.
+    pub warmup: &'a Warmup,
+    /// Mean output tokens for each token-bearing event; and the mean over answers that have
+    /// more than one token an event, if there are any.
+    pub tokens_per_event: (Option<f64>, Option<f64>),
     /// Event streams were asked for.
     pub stream: bool,
     /// Successful streams that told of output tokens though no event bore one.
@@ -92,16 +108,24 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<String> {
     [
         unfinished,
         failures,
+        failed_warmup,
         few_samples,
         load_not_delivered,
+        not_sent,
         slow_feed,
         no_streams,
         unseen_tokens,
         buffering,
         coalesced,
+        several_tokens_per_event,
+        compressed,
+        several_models,
+        ended_by_grace,
+        skipped_events,
         estimated_tokens,
         unknown_tokens,
         unknown_prompt_tokens,
+        reasoning_from_total,
         prompt_lengths,
         counted_otherwise,
         new_connections,
@@ -135,6 +159,13 @@ fn requests(n: u64) -> String {
     }
 }
 
+fn answers(n: u64) -> String {
+    match n {
+        1 => "1 answer".to_owned(),
+        n => format!("{n} answers"),
+    }
+}
+
 fn unfinished(e: &Evidence<'_>) -> Option<String> {
     let sent = format!(
         "{} of {} were sent",
@@ -144,6 +175,7 @@ fn unfinished(e: &Evidence<'_>) -> Option<String> {
     match e.state {
         RunState::Finished => None,
         RunState::Interrupted => Some(format!("the run was interrupted: {sent}")),
+        RunState::GaveUp => Some(format!("the run gave up before its end: {sent}")),
         RunState::Running => Some(format!(
             "the run has no end on record, it was killed or is still under way: {sent} and stored"
         )),
@@ -160,6 +192,24 @@ fn failures(e: &Evidence<'_>) -> Option<String> {
             "{} of the requests failed ({failed} of {}): latencies and throughput are those of the rest",
             percent(share),
             e.totals.total
+        )
+    })
+}
+
+fn failed_warmup(e: &Evidence<'_>) -> Option<String> {
+    let failed: u64 = e.warmup.failed.values().sum();
+    (failed > 0).then(|| {
+        let kinds: Vec<String> = e
+            .warmup
+            .failed
+            .iter()
+            .map(|(kind, n)| format!("{kind} {n}"))
+            .collect();
+        format!(
+            "{failed} of {} warm-up requests failed ({}): the measurement may have begun with a cold \
+             server; see table `warmup` of the database",
+            e.warmup.total,
+            kinds.join(", ")
         )
     })
 }
@@ -199,6 +249,20 @@ fn load_not_delivered(e: &Evidence<'_>) -> Option<String> {
     ))
 }
 
+fn not_sent(e: &Evidence<'_>) -> Option<String> {
+    let unsent = e.totals.not_sent;
+    (unsent > 0).then(|| {
+        format!(
+            "{} due but never sent, because no slot was free before the end of the run: latency and \
+             TTFT from schedule count the time they had waited, so the true ones are longer",
+            match unsent {
+                1 => "1 request was".to_owned(),
+                n => format!("{n} requests were"),
+            }
+        )
+    })
+}
+
 fn slow_feed(e: &Evidence<'_>) -> Option<String> {
     let waited_s = e.client.feed_wait_s?;
     let slots_s = e.totals.duration_s() * e.load.concurrency.get() as f64;
@@ -235,15 +299,14 @@ fn unseen_tokens(e: &Evidence<'_>) -> Option<String> {
 }
 
 fn buffering(e: &Evidence<'_>) -> Option<String> {
-    let (median, answers) = e.ttft_share?;
-    (median >= TTFT_SHARE).then(|| {
-        format!(
-            "the first token came at {} of the latency in the median of {answers} answers: \
-             something on the way (a proxy, a gateway) seems to hold streams back, \
-             so TTFT, TPOT and ITL are not the model's",
-            percent(median)
-        )
-    })
+    let (bundled, all) = (e.totals.bundled_first_reads, e.totals.first_reads);
+    let share = share(bundled, all).filter(|share| *share > BUNDLED_FIRST_SHARE)?;
+    Some(format!(
+        "in {} of the streams the second token arrived together with the first: the server, or \
+         something on the way (a proxy, a gateway), sends tokens in bundles, so TTFT is too long, and \
+         TPOT and ITL are not the model's",
+        percent(share)
+    ))
 }
 
 fn coalesced(e: &Evidence<'_>) -> Option<String> {
@@ -256,6 +319,89 @@ fn coalesced(e: &Evidence<'_>) -> Option<String> {
          gaps between events are bundled on the way, ITL is coarse",
         percent(share)
     ))
+}
+
+fn several_tokens_per_event(e: &Evidence<'_>) -> Option<String> {
+    let (mean, decoded) = e.tokens_per_event;
+    let mean = mean.filter(|mean| *mean > TOKENS_PER_EVENT && decoded.is_some())?;
+    Some(format!(
+        "events held {mean:.2} tokens on average: the server decodes several at a time (speculative \
+         decoding), or bundles them; ITL is the time between events, and TPOT leaves out the tokens \
+         that came with the first one, so it is too short for short answers"
+    ))
+}
+
+fn compressed(e: &Evidence<'_>) -> Option<String> {
+    let n = e.totals.compressed;
+    (n > 0).then(|| {
+        format!(
+            "{n} of {} came compressed, though `Accept-Encoding: identity` was sent: what compresses \
+             them on the way may hold tokens back",
+            answers(e.totals.total)
+        )
+    })
+}
+
+fn several_models(e: &Evidence<'_>) -> Option<String> {
+    let models = &e.totals.models;
+    (models.len() > 1).then(|| {
+        let mut named: Vec<(&String, &u64)> = models.iter().collect();
+        named.sort_by_key(|(name, n)| (std::cmp::Reverse(**n), (*name).clone()));
+        let shown: Vec<String> = named
+            .iter()
+            .take(SHOWN_MODELS)
+            .map(|(name, n)| format!("`{name}` {n}"))
+            .collect();
+        let more = named.len().saturating_sub(SHOWN_MODELS);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!(
+            "answers name {} models ({}{more}): the figures are a mix of theirs",
+            named.len(),
+            shown.join(", ")
+        )
+    })
+}
+
+fn ended_by_grace(e: &Evidence<'_>) -> Option<String> {
+    let n = e.totals.ended_by_grace;
+    (n > 0).then(|| {
+        format!(
+            "{n} of {} had no end marker: after their finish_reason the connection stayed open and \
+             silent, and they were taken as complete after 2 s, which is in no latency; token counts \
+             that come after that time are missing",
+            answers(e.totals.succeeded)
+        )
+    })
+}
+
+fn skipped_events(e: &Evidence<'_>) -> Option<String> {
+    let n = e.totals.skipped_events;
+    (n > 0).then(|| {
+        format!(
+            "{} that were no JSON were passed over, in {} of {}",
+            match n {
+                1 => "1 event".to_owned(),
+                n => format!("{n} events"),
+            },
+            e.totals.skipping,
+            answers(e.totals.succeeded)
+        )
+    })
+}
+
+fn reasoning_from_total(e: &Evidence<'_>) -> Option<String> {
+    let n = e.totals.reasoning_from_total;
+    (n > 0).then(|| {
+        format!(
+            "in {n} of {} the server counts reasoning tokens in the total only: what the total has \
+             beyond prompt and completion is counted as generated",
+            answers(e.totals.succeeded)
+        )
+    })
 }
 
 fn from_source(e: &Evidence<'_>, source: TokenSource) -> Option<f64> {
@@ -319,14 +465,14 @@ fn counted_otherwise(e: &Evidence<'_>) -> Option<String> {
 }
 
 fn new_connections(e: &Evidence<'_>) -> Option<String> {
-    // each slot has to open one
-    let slots = e.load.concurrency.get() as u64;
-    let extra = e.totals.new_connections.saturating_sub(slots);
-    let share = share(extra, e.totals.total.saturating_sub(slots))
+    // each slot has to open one, and one more after a failure, which drops its own
+    let expected = (e.load.concurrency.get() as u64).saturating_add(e.totals.failed());
+    let extra = e.totals.new_connections.saturating_sub(expected);
+    let share = share(extra, e.totals.total.saturating_sub(expected))
         .filter(|share| *share > NEW_CONNECTION_SHARE)?;
     Some(format!(
-        "{} of the requests beyond the first {slots} opened a new connection: \
-         the server or a proxy closes connections, and TCP and TLS handshakes load it",
+        "{} of the requests that could have used an open connection made a new one: the server or a \
+         proxy closes connections, and TCP and TLS handshakes load it",
         percent(share)
     ))
 }
@@ -371,7 +517,8 @@ mod tests {
         totals: RunTotals,
         client: ClientReport,
         spacing: Spacing,
-        ttft_share: Option<(f64, u64)>,
+        warmup: Warmup,
+        tokens_per_event: (Option<f64>, Option<f64>),
         stream: bool,
         unseen_tokens: u64,
     }
@@ -404,7 +551,11 @@ mod tests {
             client: ClientReport::judge(None, &totals, &Distribution::default()),
             totals,
             spacing: Spacing::default(),
-            ttft_share: Some((0.3, 1000)),
+            warmup: Warmup {
+                total: 4,
+                ..Warmup::default()
+            },
+            tokens_per_event: (Some(1.0), None),
             stream: true,
             unseen_tokens: 0,
         }
@@ -419,7 +570,8 @@ mod tests {
             totals: &case.totals,
             client: &case.client,
             spacing: case.spacing,
-            ttft_share: case.ttft_share,
+            warmup: &case.warmup,
+            tokens_per_event: case.tokens_per_event,
             stream: case.stream,
             unseen_tokens: case.unseen_tokens,
         })
@@ -447,6 +599,10 @@ mod tests {
         one(
             cut(RunState::Interrupted),
             "interrupted: 1000 of 2000 requests were sent",
+        );
+        one(
+            cut(RunState::GaveUp),
+            "gave up before its end: 1000 of 2000 requests were sent",
         );
         one(
             cut(RunState::Running),
@@ -525,10 +681,63 @@ mod tests {
     }
 
     #[test]
-    fn a_first_token_with_the_last_is_a_proxy() {
+    fn a_second_token_with_the_first_is_a_proxy() {
+        let bundled = |n: u64| {
+            move |c: &mut Case| (c.totals.first_reads, c.totals.bundled_first_reads) = (1000, n)
+        };
+        assert_eq!(findings(bundled(100)), Vec::<String>::new());
         one(
-            |c| c.ttft_share = Some((0.97, 40)),
-            "at 97 % of the latency in the median of 40 answers",
+            bundled(970),
+            "in 97 % of the streams the second token arrived together with the first",
+        );
+    }
+
+    #[test]
+    fn a_failed_warm_up_is_named() {
+        one(
+            |c| c.warmup.failed = [(FailureKind::Status(503), 3)].into(),
+            "3 of 4 warm-up requests failed (http_503 3)",
+        );
+    }
+
+    #[test]
+    fn requests_that_were_never_sent_are_named() {
+        one(
+            |c| c.totals.not_sent = 242,
+            "242 requests were due but never sent",
+        );
+    }
+
+    #[test]
+    fn several_tokens_in_an_event_are_named() {
+        let tokens = |mean, decoded| move |c: &mut Case| c.tokens_per_event = (Some(mean), decoded);
+        assert_eq!(findings(tokens(1.1, Some(1.1))), Vec::<String>::new());
+        // a token without text at the end of short answers
+        assert_eq!(findings(tokens(1.3, None)), Vec::<String>::new());
+        one(tokens(2.5, Some(2.6)), "events held 2.50 tokens on average");
+    }
+
+    #[test]
+    fn what_servers_do_unasked_is_named() {
+        one(
+            |c| c.totals.compressed = 7,
+            "7 of 1000 answers came compressed",
+        );
+        one(
+            |c| c.totals.models = [("a".to_owned(), 3), ("b".to_owned(), 997)].into(),
+            "answers name 2 models (`b` 997, `a` 3)",
+        );
+        one(
+            |c| c.totals.ended_by_grace = 2,
+            "2 of 1000 answers had no end marker",
+        );
+        one(
+            |c| (c.totals.skipping, c.totals.skipped_events) = (3, 9),
+            "9 events that were no JSON were passed over, in 3 of 1000 answers",
+        );
+        one(
+            |c| c.totals.reasoning_from_total = 5,
+            "in 5 of 1000 answers the server counts reasoning tokens in the total only",
         );
     }
 
@@ -592,7 +801,17 @@ mod tests {
         );
         one(
             |c| c.totals.new_connections = 505,
-            "50 % of the requests beyond the first 10",
+            "50 % of the requests that could have used an open connection made a new one",
+        );
+        // each failure drops its connection
+        one(
+            |c| {
+                c.totals.new_connections = 510;
+                c.totals.succeeded -= 500;
+                c.totals.streamed -= 500;
+                c.totals.input_known -= 500;
+            },
+            "50 % of the requests failed",
         );
     }
 

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::model::{FORMAT_VERSION, RunState, Tool};
-use crate::names::{self, Figure, PERCENTILE_COLUMNS, SUMMARY_KEYS};
+use crate::names::{self, Figure, SUMMARY_KEYS};
 use crate::report::RunReport;
 
 /// `benchmark_summary.json`: the reference tool's keys, in its order; our
@@ -24,9 +24,13 @@ use crate::report::RunReport;
 pub fn summary(report: &RunReport) -> Value {
     let mut object = Map::new();
     for figure in SUMMARY_KEYS {
+        if figure.is_left_out(report) {
+            continue;
+        }
         let key = figure.key().expect("a test holds that these have keys");
         let value = match (figure, figure.value(report)) {
-            (Figure::CacheHits, names::Value::Missing) => continue,
+            // the reference tool's is a share
+            (Figure::Acceptance, names::Value::Number(percent)) => Value::from(percent / 100.0),
             (Figure::Rate, names::Value::Missing) => Value::from(-1),
             (_, names::Value::Missing) => Value::Null,
             (_, names::Value::Count(n)) => Value::from(n),
@@ -45,7 +49,7 @@ pub fn percentiles(report: &RunReport) -> Value {
         .map(|(label, at)| {
             let mut row = Map::new();
             row.insert(names::PERCENTILES.to_owned(), Value::from(*label));
-            for (key, _, metric) in PERCENTILE_COLUMNS {
+            for (key, _, metric) in names::percentile_columns(report) {
                 row.insert(key.to_owned(), Value::from(at(report.metric(metric))));
             }
             Value::Object(row)
@@ -105,6 +109,12 @@ pub struct RunResult<'a> {
     pub tokens: Tokens,
     /// Successes by why generation ended, in the server's words; `none` where it gave none.
     pub finish_reasons: &'a BTreeMap<String, u64>,
+    /// Successes by the model that the answer names.
+    pub models: &'a BTreeMap<String, u64>,
+    /// The most choices that an answer has had.
+    pub most_choices: u64,
+    /// Connections and where they went.
+    pub connections: Connections,
     /// Failures by kind and message, the most frequent first, 50 at most.
     pub errors: Vec<ErrorResult<'a>>,
     /// Failures in none of these groups.
@@ -145,6 +155,8 @@ pub struct Counts {
     pub succeeded: u64,
     /// Failed.
     pub failed: u64,
+    /// Were due and never sent, since the run ended before; not in `total`.
+    pub not_sent: u64,
     /// Failed, by kind.
     pub by_kind: BTreeMap<String, u64>,
 }
@@ -228,6 +240,26 @@ pub struct Sources {
     pub event_count: u64,
     /// Nothing is known.
     pub unknown: u64,
+}
+
+/// Connections of the measured requests.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Connections {
+    /// Connections made.
+    pub opened: u64,
+    /// By the address they went to, 64 at most: that of the server, or of the proxy.
+    pub addresses: BTreeMap<String, AddressTotals>,
+}
+
+/// What went to one address.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct AddressTotals {
+    /// Requests sent.
+    pub requests: u64,
+    /// Connections made.
+    pub connections: u64,
 }
 
 /// Failures of one kind with one message.
@@ -330,6 +362,7 @@ impl<'a> RunResult<'a> {
                 total: totals.total,
                 succeeded: totals.succeeded,
                 failed: totals.failed(),
+                not_sent: totals.not_sent,
                 by_kind: totals
                     .failed_by_kind
                     .iter()
@@ -361,6 +394,22 @@ impl<'a> RunResult<'a> {
                 counted_output: Compared::of(&totals.counted_output),
             },
             finish_reasons: &totals.finish_reasons,
+            models: &totals.models,
+            most_choices: totals.most_choices,
+            connections: Connections {
+                opened: totals.new_connections,
+                addresses: totals
+                    .peers
+                    .iter()
+                    .map(|(address, peer)| {
+                        let address_totals = AddressTotals {
+                            requests: peer.requests,
+                            connections: peer.connections,
+                        };
+                        (address.to_string(), address_totals)
+                    })
+                    .collect(),
+            },
             errors: report
                 .errors
                 .iter()
@@ -475,6 +524,9 @@ mod tests {
                 "Avg Output Tokens",
                 "Input Throughput (tok/s)",
                 "KV Cache Hit Rate (%)",
+                // the samples have two tokens in an event
+                "Avg Decoded Tok/Iter",
+                "Spec. Accept Rate",
             ]
         );
         assert_eq!(summary["Request Rate (req/s)"], -1);

@@ -39,8 +39,10 @@ pub enum RunState {
     Running,
     /// Everything was sent and answered, or given up on.
     Finished,
-    /// Stopped from outside before its end.
+    /// Stopped before its end, from outside or because something failed.
     Interrupted,
+    /// Ended early because the server was not there, or refused everything.
+    GaveUp,
 }
 
 impl RunState {
@@ -51,15 +53,21 @@ impl RunState {
             Self::Running => "running",
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
+            Self::GaveUp => "gave_up",
         }
     }
 
     /// Read a name as written by [`RunState::as_str`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Running, Self::Finished, Self::Interrupted]
-            .into_iter()
-            .find(|state| state.as_str() == name)
+        [
+            Self::Running,
+            Self::Finished,
+            Self::Interrupted,
+            Self::GaveUp,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == name)
     }
 }
 
@@ -124,7 +132,12 @@ mod tests {
 
     #[test]
     fn states_keep_their_names() {
-        for state in [RunState::Running, RunState::Finished, RunState::Interrupted] {
+        for state in [
+            RunState::Running,
+            RunState::Finished,
+            RunState::Interrupted,
+            RunState::GaveUp,
+        ] {
             assert_eq!(RunState::from_name(state.as_str()), Some(state));
         }
         assert_eq!(RunState::from_name("no"), None);

@@ -53,6 +53,10 @@ pub enum Figure {
     Succeeded,
     /// Those that failed.
     Failed,
+    /// Requests that were due and never sent.
+    NotSent,
+    /// Choices of an answer, at most.
+    Choices,
     /// Successes that came as streams.
     Streamed,
     /// Successes that came whole.
@@ -67,6 +71,9 @@ pub enum Figure {
     TotalThroughput,
     /// Share of prompt tokens that came from the server's cache.
     CacheHits,
+    /// Share of drafted tokens that were accepted, if several tokens in an event come from
+    /// speculative decoding.
+    Acceptance,
     /// The mean of a metric.
     Mean(Metric),
 }
@@ -97,7 +104,7 @@ const fn names(
 }
 
 /// In the order of our summary table.
-const TABLE: [Names; 23] = [
+const TABLE: [Names; 30] = [
     names(
         Figure::Duration,
         Some("Test Duration (s)"),
@@ -140,6 +147,8 @@ const TABLE: [Names; 23] = [
         Some("Failed requests"),
         "Failed requests",
     ),
+    names(Figure::NotSent, None, None, "Requests due but never sent"),
+    names(Figure::Choices, None, None, "Choices per request"),
     names(
         Figure::Streamed,
         Some("Stream Requests"),
@@ -175,6 +184,18 @@ const TABLE: [Names; 23] = [
         Some("Input Throughput (tok/s)"),
         None,
         "Input token throughput (tok/s)",
+    ),
+    names(
+        Figure::Mean(Metric::LatencyFromSchedule),
+        Some("Avg Latency From Schedule (s)"),
+        None,
+        "Average latency from schedule (s)",
+    ),
+    names(
+        Figure::Mean(Metric::TtftFromSchedule),
+        Some("Avg TTFT From Schedule (ms)"),
+        None,
+        "Average time to first token from schedule (ms)",
     ),
     names(
         Figure::Mean(Metric::Latency),
@@ -231,6 +252,24 @@ const TABLE: [Names; 23] = [
         "Average output tokens per request",
     ),
     names(
+        Figure::Mean(Metric::TokensPerEvent),
+        None,
+        None,
+        "Average tokens per event",
+    ),
+    names(
+        Figure::Mean(Metric::DecodedTokensPerEvent),
+        Some("Avg Decoded Tok/Iter"),
+        None,
+        "Average tokens decoded per event",
+    ),
+    names(
+        Figure::Acceptance,
+        Some("Spec. Accept Rate"),
+        None,
+        "Speculative acceptance, estimated (%)",
+    ),
+    names(
         Figure::CacheHits,
         Some("KV Cache Hit Rate (%)"),
         None,
@@ -241,9 +280,8 @@ const TABLE: [Names; 23] = [
 /// Last row of the first summary tables and of ours: no figure, but a place.
 pub const DATABASE: &str = "Result DB path";
 
-/// The figures of `benchmark_summary.json`, in the reference tool's order; the
-/// last is left out where it is missing.
-pub const SUMMARY_KEYS: [Figure; 19] = [
+/// The figures of `benchmark_summary.json`, in the reference tool's order.
+pub const SUMMARY_KEYS: [Figure; 23] = [
     Figure::Duration,
     Figure::Concurrency,
     Figure::Rate,
@@ -253,6 +291,8 @@ pub const SUMMARY_KEYS: [Figure; 19] = [
     Figure::Streamed,
     Figure::Whole,
     Figure::RequestThroughput,
+    Figure::Mean(Metric::LatencyFromSchedule),
+    Figure::Mean(Metric::TtftFromSchedule),
     Figure::Mean(Metric::Latency),
     Figure::Mean(Metric::InputTokens),
     Figure::OutputThroughput,
@@ -263,14 +303,41 @@ pub const SUMMARY_KEYS: [Figure; 19] = [
     Figure::Mean(Metric::OutputTokens),
     Figure::InputThroughput,
     Figure::CacheHits,
+    Figure::Mean(Metric::DecodedTokensPerEvent),
+    Figure::Acceptance,
 ];
 
 /// First column of a percentile table, in files and on screen.
 pub const PERCENTILES: &str = "Percentiles";
 
-/// The other columns: key in the reference tool's `benchmark_percentile.json`,
+/// A column of a percentile table: key in the reference tool's `benchmark_percentile.json`,
 /// column of our table (a line break where it may be broken), metric.
-pub const PERCENTILE_COLUMNS: [(&str, &str, Metric); 9] = [
+pub type PercentileColumn = (&'static str, &'static str, Metric);
+
+/// Columns that only a run with a schedule has, before the others: where requests wait for a
+/// slot, the plain ones hide it.
+const SCHEDULE_COLUMNS: [PercentileColumn; 2] = [
+    (
+        "Latency From Schedule (s)",
+        "Latency\nfrom\nsched. (s)",
+        Metric::LatencyFromSchedule,
+    ),
+    (
+        "TTFT From Schedule (ms)",
+        "TTFT\nfrom\nsched. (ms)",
+        Metric::TtftFromSchedule,
+    ),
+];
+
+/// The columns of a report's percentile table, but the first.
+#[must_use]
+pub fn percentile_columns(report: &RunReport) -> Vec<PercentileColumn> {
+    let schedule = SCHEDULE_COLUMNS.iter().filter(|_| report.is_paced());
+    schedule.chain(&PERCENTILE_COLUMNS).copied().collect()
+}
+
+/// The columns of any run.
+pub const PERCENTILE_COLUMNS: [PercentileColumn; 9] = [
     ("Latency (s)", "Latency\n(s)", Metric::Latency),
     ("TTFT (ms)", "TTFT\n(ms)", Metric::Ttft),
     ("ITL (ms)", "ITL\n(ms)", Metric::Itl),
@@ -313,6 +380,26 @@ impl Figure {
         self.names().first
     }
 
+    /// Whether a figure only says something in some runs: elsewhere it is in no table and in no
+    /// file.
+    #[must_use]
+    pub fn is_left_out(self, report: &RunReport) -> bool {
+        match self {
+            Self::Mean(Metric::LatencyFromSchedule | Metric::TtftFromSchedule) => {
+                !report.is_paced()
+            }
+            Self::NotSent => report.totals.not_sent == 0,
+            Self::Choices => report.totals.most_choices < 2,
+            Self::Mean(Metric::TokensPerEvent) => {
+                report.metric(Metric::DecodedTokensPerEvent).mean.is_none()
+            }
+            Self::CacheHits | Self::Acceptance | Self::Mean(Metric::DecodedTokensPerEvent) => {
+                self.value(report) == Value::Missing
+            }
+            _ => false,
+        }
+    }
+
     /// The value in a report.
     #[must_use]
     pub fn value(self, report: &RunReport) -> Value {
@@ -330,6 +417,13 @@ impl Figure {
             Self::Total => Value::Count(totals.total),
             Self::Succeeded => Value::Count(totals.succeeded),
             Self::Failed => Value::Count(totals.failed()),
+            Self::NotSent => Value::Count(totals.not_sent),
+            Self::Choices => Value::Count(totals.most_choices),
+            Self::Acceptance => report
+                .metric(Metric::DecodedTokensPerEvent)
+                .mean
+                .map(|tokens| 100.0 * (1.0 - 1.0 / tokens).clamp(0.0, 1.0))
+                .into(),
             Self::Streamed => Value::Count(totals.streamed),
             Self::Whole => Value::Count(totals.succeeded - totals.streamed),
             Self::RequestThroughput => report.requests_per_s().into(),

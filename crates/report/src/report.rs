@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use evalscope_core::metrics::{
-    Accumulator, ClientReport, Distribution, EXACT_LIMIT, Metric, RunTotals, Samples,
+    Accumulator, ClientReport, Distribution, EXACT_LIMIT, Metric, RunTotals,
 };
+use evalscope_core::plan::Pacing;
 use evalscope_core::record::{FailureKind, Phase, RequestRecord};
 
-use crate::findings::{self, Evidence, Spacing, TTFT_SHARE_MIN_EVENTS};
+use crate::findings::{self, Evidence, Spacing};
 use crate::model::{RunMeta, RunState};
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
@@ -103,7 +104,14 @@ impl RunReport {
             &totals,
             &metrics[&Metric::ClientLag],
         );
-        let ttft_share = sums.ttft_share.distribution(1.0);
+        let mut warmup = findings::Warmup::default();
+        reader.for_each(Phase::Warmup, |_, record| {
+            if let Some(failure) = &record.failure {
+                *warmup.failed.entry(failure.kind).or_insert(0) += 1;
+            }
+            warmup.total += 1;
+            Ok(())
+        })?;
         let meta = reader.meta().clone();
         let mut warnings = reader.warnings()?;
         warnings.extend(findings::all(&Evidence {
@@ -112,7 +120,11 @@ impl RunReport {
             totals: &totals,
             client: &client,
             spacing: sums.spacing,
-            ttft_share: ttft_share.p50.map(|median| (median, ttft_share.count)),
+            warmup: &warmup,
+            tokens_per_event: (
+                metrics[&Metric::TokensPerEvent].mean,
+                metrics[&Metric::DecodedTokensPerEvent].mean,
+            ),
             stream: meta.stream,
             unseen_tokens: sums.unseen_tokens,
         }));
@@ -131,6 +143,12 @@ impl RunReport {
             speeds,
             warnings,
         })
+    }
+
+    /// Requests had a schedule.
+    #[must_use]
+    pub fn is_paced(&self) -> bool {
+        self.meta.load.pacing != Pacing::Unpaced
     }
 
     /// The distribution of a metric.
@@ -185,8 +203,7 @@ fn passes(rows: u64, samples_at_a_time: u64) -> Vec<Vec<Metric>> {
         Metric::Itl | Metric::EventGap => EXACT_LIMIT as u64,
         _ => rows,
     };
-    // the first pass also collects a ratio for each request
-    let mut held = rows;
+    let mut held = 0;
     let mut passes = vec![Vec::new()];
     for metric in Metric::ALL {
         let last = passes
@@ -204,30 +221,16 @@ fn passes(rows: u64, samples_at_a_time: u64) -> Vec<Vec<Metric>> {
 }
 
 /// What one pass sums up besides distributions.
+#[derive(Default)]
 struct Sums {
     totals: RunTotals,
     spacing: Spacing,
-    ttft_share: Samples,
     /// Successful streams that told of output tokens though no event bore one.
     unseen_tokens: u64,
     errors: Errors,
     /// Of data sets that are made for it.
     speeds: Speeds,
     with_speeds: bool,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self {
-            totals: RunTotals::default(),
-            spacing: Spacing::default(),
-            ttft_share: Samples::exact(),
-            unseen_tokens: 0,
-            errors: Errors::default(),
-            speeds: Speeds::default(),
-            with_speeds: false,
-        }
-    }
 }
 
 impl Sums {
@@ -237,17 +240,9 @@ impl Sums {
         excerpt: impl FnOnce() -> Result<Option<String>, StoreError>,
     ) -> Result<(), StoreError> {
         self.totals.push(record);
-        self.spacing
-            .push(record.times.scheduled, record.times.dispatched);
-        if record.succeeded()
-            && record.events.len() >= TTFT_SHARE_MIN_EVENTS
-            && let (Some(ttft), Some(latency)) = (
-                Metric::Ttft.of_request(record),
-                Metric::Latency.of_request(record),
-            )
-            && latency > 0.0
-        {
-            self.ttft_share.push(ttft / latency);
+        if record.dispatched() {
+            self.spacing
+                .push(record.times.scheduled, record.times.dispatched);
         }
         let told = record.told_output_tokens().unwrap_or(0) > 0;
         let unseen = told && record.events.tokens().next().is_none();
@@ -255,7 +250,9 @@ impl Sums {
         if self.with_speeds {
             self.speeds.push(record);
         }
-        if let Some(failure) = &record.failure {
+        if let Some(failure) = &record.failure
+            && record.dispatched()
+        {
             self.errors.push(failure.kind, &failure.message, excerpt)?;
         }
         Ok(())

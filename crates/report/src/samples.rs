@@ -216,6 +216,7 @@ fn client(delay_ns: u64) -> ClientSnapshot {
         handling.record(delay_ns + i * 100);
     }
     ClientSnapshot {
+        receive_cpu_s: vec![0.1, 0.08],
         handling: handling.snapshot(),
         kernel_reads: 100,
         user_reads: 0,

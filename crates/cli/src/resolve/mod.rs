@@ -44,8 +44,6 @@ pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions"
 const SIM_MODEL: &str = "sim";
 /// Tokens of an answer when nobody says how many.
 pub(crate) const DEFAULT_MAX_TOKENS: u64 = 2048;
-/// Requests in flight beside which the process needs some files of its own.
-const SPARE_FILES: u64 = 64;
 
 /// Everything one invocation will do. Nothing of it changes any more.
 #[derive(Debug)]
@@ -193,13 +191,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     })
 }
 
-impl Resolved {
-    /// Files that a run needs open at most.
-    pub(crate) fn files_wanted(&self) -> u64 {
-        let slots = self.plan.runs().iter().map(|run| run.concurrency.get());
-        slots.max().unwrap_or(1) as u64 + SPARE_FILES
-    }
-}
+impl Resolved {}
 
 /// What is served here, if anything, and the model as requests have to name it.
 fn served_of(

@@ -43,7 +43,7 @@ fn no_success_is_1_and_everything_is_written() {
     let run = &context.result()["runs"][0];
     assert_eq!(
         run["counts"],
-        json!({"total": 8, "succeeded": 0, "failed": 8, "by_kind": {"http_500": 8}})
+        json!({"total": 8, "succeeded": 0, "failed": 8, "not_sent": 0, "by_kind": {"http_500": 8}})
     );
     assert_eq!(
         run["metrics"]["ttft_ms"]["mean"],
@@ -87,7 +87,7 @@ fn the_error_rate_decides() {
 }
 
 #[test]
-fn a_sweep_with_one_good_request_is_0() {
+fn a_sweep_with_a_point_without_a_success_is_1() {
     let simulator = Simulator::start(SimConfig {
         faults: vec![FaultRule::always(Fault::Http503)],
         fault_after: 2,
@@ -112,7 +112,20 @@ fn a_sweep_with_one_good_request_is_0() {
         "--sleep-interval",
         "0",
     ]);
-    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("no request succeeded in parallel_2_number_4"),
+        "{}",
+        outcome.stderr
+    );
+    // a point without figures is no ground for advice
+    assert!(
+        !outcome.stdout.contains("lower the load"),
+        "{}",
+        outcome.stdout
+    );
     let result = context.result();
     let succeeded: Vec<_> = (0..2)
         .map(|i| result["runs"][i]["counts"]["succeeded"].as_i64().unwrap())

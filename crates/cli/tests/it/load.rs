@@ -211,7 +211,14 @@ fn a_warm_up_is_in_no_figure() {
         "--no-test-connection",
     ]);
     assert_eq!(server.requests().len(), 17);
-    assert!(!outcome.stdout.contains("cold"), "{}", outcome.stdout);
+    assert!(
+        outcome
+            .stdout
+            .contains("5 of 5 warm-up requests failed (http_500 5)"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(!outcome.stdout.contains("500: cold"), "{}", outcome.stdout);
     let run = &context.result()["runs"][0];
     assert_eq!(run["counts"]["total"], 12);
     assert_eq!(run["counts"]["failed"], 0);

@@ -8,8 +8,12 @@
 //!
 //! It must not know which sinks or screens exist, nor the command line.
 
+mod budget;
 mod collect;
+mod feed;
+mod health;
 mod pace;
+mod phase;
 mod run;
 mod slot;
 
@@ -17,8 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use collect::{Collector, Dispatch};
+pub use feed::{Feed, FeedError};
+pub use health::GaveUp;
 pub use pace::{Clock, SystemClock};
-pub use run::{EngineError, Feed, FeedError, Probe, RunControl, RunOutcome, RunSetup, probe, run};
+pub use run::{Fault, Probe, RunControl, RunEnd, RunOutcome, RunSetup, probe, run};
 pub use slot::{HttpSlot, HttpTransport, Slot, Transport};
 
 use crate::metrics::ClientSnapshot;

@@ -1,37 +1,41 @@
-//! Owns a run from its first body to its last record: threads, phases, and the
-//! ways a run ends.
+//! Owns a run from its first body to its last record: its threads, its phases, and the
+//! ways it ends.
+//!
+//! Whatever happens to one of its threads, a run ends in good order: nothing more is
+//! sent, what is under way may end, and what was measured has reached the sink.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use tokio::sync::Barrier;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::{AHEAD_BYTES, Budget};
 use super::collect::Dispatch;
+use super::feed::{Feed, FeedError, Feeding, feed_jobs, panic_text};
+use super::health::{GaveUp, Health};
 use super::pace::{Clock, SystemClock, pace};
-use super::slot::{HttpTransport, Slot, Transport, fallen, serve};
+use super::phase::{Job, PhaseRun, SharedRun};
+use super::slot::{HttpTransport, Slot, Transport, panicked, serve};
 use super::{Progress, SinkMessage};
-use crate::dataset::{DatasetError, PromptStream};
 use crate::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
 use crate::plan::{Pacing, RunSpec, sub_seed};
-use crate::protocol::{BodyError, BuildBodies, PreparedRequest};
+use crate::protocol::PreparedRequest;
 use crate::record::{Exchange, Phase};
 use crate::schedule::Arrivals;
 use crate::time::{RunClock, Timestamp};
-use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage};
+use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
 
 /// How often the client looks at itself.
 const TICK: Duration = Duration::from_millis(500);
-
-/// How long a phase waits at most for bodies to be ready ahead of it: a data set that
-/// takes longer over so many will not keep them ready either.
-const GATE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The ways to end a run early.
 #[derive(Clone, Debug, Default)]
@@ -42,241 +46,253 @@ pub struct RunControl {
     pub abort: CancellationToken,
 }
 
-/// Where bodies come from.
-#[derive(Debug)]
-pub struct Feed {
-    /// The prompts.
-    pub prompts: PromptStream,
-    /// What makes bodies of them.
-    pub bodies: Box<dyn BuildBodies>,
-}
-
 /// Everything a run needs besides its transport.
 #[derive(Debug)]
 pub struct RunSetup {
     /// The load.
     pub spec: RunSpec,
+    /// Slots that are made: the load's concurrency, or fewer where it has fewer requests or the
+    /// machine cannot open so many connections.
+    pub slots: NonZeroUsize,
     /// Where bodies come from.
     pub feed: Feed,
-    /// Receiving threads at most.
-    pub threads: NonZeroUsize,
     /// The run's clock.
     pub clock: RunClock,
+    /// After how long without a server the run gives up; `None` for never, and then it does not
+    /// give up a server that refuses everything either.
+    pub give_up_after: Option<Duration>,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunOutcome {
-    /// It was stopped before its end.
-    pub interrupted: bool,
-    /// There were no more requests: the run ended early for that.
-    pub feed_error: Option<FeedError>,
-    /// How often the data set began again.
+    /// Why nothing more was sent.
+    pub end: RunEnd,
+    /// How often the data set had begun again before the last prompt sent.
     pub rounds: u64,
 }
 
-/// Why there are no more requests to send.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedError {
-    /// The data set failed.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// A body could not be made.
-    #[error(transparent)]
-    Bodies(#[from] BodyError),
+/// Why a run sent nothing more.
+#[derive(Debug)]
+pub enum RunEnd {
+    /// Everything was sent, or the time was up.
+    Complete,
+    /// It was stopped from outside.
+    Stopped,
+    /// There were no more requests.
+    Feed(FeedError),
+    /// The server was not there, or refused everything.
+    GaveUp(GaveUp),
+    /// The sink took no more records; why is known there.
+    SinkGone,
+    /// Something of this program failed.
+    Fault(Fault),
 }
 
-/// Why a run could not begin.
+/// What of this program failed.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub enum Fault {
     /// The system refused something that a run cannot do without.
     #[error("cannot start {what}")]
-    System {
+    Start {
         /// What was wanted.
         what: &'static str,
         /// Why not.
         #[source]
         source: std::io::Error,
     },
-    /// The data set gives no prompt.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    /// A thread panicked.
+    #[error("{what} panicked: {message}; please report it")]
+    Panic {
+        /// Which.
+        what: &'static str,
+        /// What it said.
+        message: String,
+    },
 }
 
-/// A request on its way to a slot.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) request: PreparedRequest,
-    /// Its moment, once it has one.
-    pub(super) scheduled: Option<Timestamp>,
+/// Names of the threads, and what they are to a person.
+const FEED: (&str, &str) = ("evalscope-feed", "the thread that builds bodies");
+const PACE: (&str, &str) = ("evalscope-pace", "the thread that keeps the schedule");
+const RECEIVE: (&str, &str) = ("evalscope-recv", "a receiving thread");
+
+/// Starts the threads of a run. Tests have one that refuses.
+pub(super) trait Threads {
+    /// Start a thread; `name` is the system's name for it.
+    fn start<'scope>(
+        &self,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        name: &str,
+        work: Box<dyn FnOnce() + Send + 'scope>,
+    ) -> std::io::Result<()>;
 }
 
-/// One phase of a run: what its slots take from, and until when.
-#[derive(Debug)]
-pub(super) struct PhaseRun {
-    pub(super) phase: Phase,
-    pub(super) jobs: Receiver<Job>,
-    /// Bodies that wait for the pacer; equal to `jobs` without pacing.
-    pub(super) ready: Receiver<Job>,
-    /// Closed until enough bodies are ready.
-    gate: CancellationToken,
-    pub(super) duration: Option<Duration>,
-    /// First dispatch in nanoseconds plus one; 0 before.
-    started: AtomicU64,
-    /// How long free slots, or a pacer whose moment had come, waited for bodies.
-    starved_ns: Arc<AtomicU64>,
-}
+/// Threads of the system.
+struct SystemThreads;
 
-impl PhaseRun {
-    /// Something waited for a body, from one moment to the other.
-    pub(super) fn starved(&self, since: Timestamp, until: Timestamp) {
-        self.starved_ns
-            .fetch_add(until.nanos_since(since), Ordering::Relaxed);
-    }
-
-    /// Whether whoever asks for a job now waits for the feed, not for the pacer.
-    pub(super) fn is_dry(&self) -> bool {
-        self.jobs.same_channel(&self.ready) && self.ready.is_empty()
-    }
-
-    /// Whether a request dispatched now would come after the deadline. The
-    /// first to ask starts the phase.
-    pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        let now_ns = now.as_nanos() + 1;
-        let started =
-            match self
-                .started
-                .compare_exchange(0, now_ns, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => now_ns,
-                Err(started) => started,
-            };
-        self.duration.is_some_and(|duration| {
-            u128::from(now_ns.saturating_sub(started)) >= duration.as_nanos()
-        })
+impl Threads for SystemThreads {
+    fn start<'scope>(
+        &self,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        name: &str,
+        work: Box<dyn FnOnce() + Send + 'scope>,
+    ) -> std::io::Result<()> {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn_scoped(scope, work)
+            .map(drop)
     }
 }
 
-/// What all slots share. Nothing here is touched on the receiving path.
-#[derive(Debug, Clone)]
-pub(super) struct SharedRun {
-    pub(super) stop: CancellationToken,
-    pub(super) abort: CancellationToken,
-    pub(super) progress: Arc<Progress>,
-    pub(super) sink: Sender<SinkMessage>,
-    phases: Arc<Vec<PhaseRun>>,
-    barrier: Arc<Barrier>,
-}
-
-/// Carry out a run. Blocks until its last record has been handed to the sink.
-///
-/// # Errors
-/// When it cannot begin. Whatever happens after that is in the outcome and in
-/// the records.
-pub fn run(
+/// Carry out a run. Blocks until its last record has been handed to the sink. Whatever goes
+/// wrong is in the outcome and in the records.
+pub fn run<T: Transport>(
     setup: RunSetup,
-    transport: &HttpTransport,
+    transport: &T,
     control: &RunControl,
     progress: &Arc<Progress>,
     sink: &Sender<SinkMessage>,
-) -> Result<RunOutcome, EngineError> {
+) -> RunOutcome {
+    run_on(&SystemThreads, setup, transport, control, progress, sink)
+}
+
+pub(super) fn run_on<T: Transport>(
+    starter: &(impl Threads + Sync),
+    setup: RunSetup,
+    transport: &T,
+    control: &RunControl,
+    progress: &Arc<Progress>,
+    sink: &Sender<SinkMessage>,
+) -> RunOutcome {
     // before the first connection, so that its first read has a kernel time
     let _beacon = TimestampBeacon::light();
     let usage_before = process_usage();
     let clock = setup.clock;
-    let stats = Arc::clone(&transport.stats);
-    let threads = stats.len();
+    let threads = transport.stats().len();
+    let slots = setup.slots.get();
+    let spec = setup.spec.clone();
     let prepared = Prepared::new(&setup, control, progress, sink);
     let starved_ns = Arc::clone(&prepared.starved_ns);
-    let look = move || {
-        let mut snapshot = snapshot(&stats, &clock, usage_before, threads);
+    let look = || {
+        let mut snapshot = snapshot(transport.stats(), &clock, usage_before);
         snapshot.feed_wait_s = starved_ns.load(Ordering::Relaxed) as f64 / 1e9;
         snapshot
     };
-    let spec = setup.spec.clone();
-    let done = AtomicU64::new(0);
-    let feeding = prepared.feeding;
     let shared = prepared.shared;
-    let fed: Mutex<Option<Fed>> = Mutex::new(None);
+    // made before any thread: what the system refuses is known before anything waits
+    let paced = matches!(spec.pacing, Pacing::Poisson { .. });
+    let runtimes = (0..threads + usize::from(paced))
+        .map(|_| runtime())
+        .collect::<Result<Vec<_>, Fault>>();
+    let mut runtimes = match runtimes {
+        Ok(runtimes) => runtimes.into_iter(),
+        Err(fault) => {
+            shared.end(RunEnd::Fault(fault));
+            Vec::new().into_iter()
+        }
+    };
 
-    std::thread::scope(|scope| -> Result<(), EngineError> {
-        let source = setup.feed;
-        let feed_stop = control.stop.clone();
-        let fed = &fed;
-        spawn(
-            scope,
-            "evalscope-feed",
-            "the thread that builds bodies",
-            move || {
-                // what was prepared before an error is still sent
-                let result = feed_jobs(source, feeding, &feed_stop, &clock);
-                *fed.lock().expect("the feeding thread alone holds it") = Some(result);
-            },
-        )?;
-        if let Pacing::Poisson { .. } = spec.pacing {
-            let (shared, spec) = (shared.clone(), spec.clone());
+    let running = AtomicU64::new(0);
+    let feed_error: Mutex<Option<FeedError>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        let (shared, running, feed_error) = (&shared, &running, &feed_error);
+        let start = |thread, work| start(starter, scope, running, shared, thread, work);
+        if paced && let Some(pacer) = runtimes.next() {
             let due = prepared.due;
-            let runtime = runtime()?;
-            spawn(
-                scope,
-                "evalscope-pace",
-                "the thread that keeps the schedule",
-                move || {
-                    runtime.block_on(pace_phases(&SystemClock(clock), &spec, &shared, due));
-                },
-            )?;
+            let spec = &spec;
+            start(
+                PACE,
+                Box::new(move || {
+                    pacer.block_on(pace_phases(&SystemClock(clock), spec, shared, due));
+                }),
+            );
         } else {
             drop(prepared.due);
         }
-        for thread in 0..threads {
-            let (shared, transport) = (shared.clone(), transport.clone());
-            let slots = share(spec.concurrency.get(), threads, thread);
-            let runtime = runtime()?;
-            let done = &done;
-            spawn(scope, "evalscope-recv", "a receiving thread", move || {
-                let context = transport.thread(thread);
-                let local = LocalSet::new();
-                let clock = SystemClock(clock);
-                local.block_on(
-                    &runtime,
-                    slots_of_thread(slots, &transport, &context, &clock, &shared),
-                );
-                done.fetch_add(1, Ordering::Release);
-            })?;
+        for (thread, runtime) in runtimes.enumerate() {
+            let n = share(slots, threads, thread);
+            start(
+                RECEIVE,
+                Box::new(move || receive(thread, n, &runtime, transport, clock, shared)),
+            );
         }
-        watch(&done, threads, &shared, control, &look, &clock);
-        Ok(())
-    })?;
+        let (source, feeding, budget) = (setup.feed, prepared.feeding, prepared.budget);
+        start(
+            FEED,
+            Box::new(move || {
+                // what was prepared before an error is still sent
+                let error = feed_jobs(source, feeding, &budget, &shared.stop, &clock);
+                *feed_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+            }),
+        );
+        watch(running, shared, &look, &clock);
+    });
 
-    let _ = shared
-        .sink
-        .send_blocking(SinkMessage::Client(Box::new(look())));
-    let fed = fed.into_inner().ok().flatten().unwrap_or_default();
-    Ok(RunOutcome {
-        interrupted: control.stop.is_cancelled() && fed.error.is_none(),
-        feed_error: fed.error,
-        rounds: fed.rounds,
-    })
+    for exchange in shared.left_over(clock.now()) {
+        if sink
+            .send_blocking(SinkMessage::Exchange(Box::new(exchange)))
+            .is_err()
+        {
+            shared.end(RunEnd::SinkGone);
+            break;
+        }
+    }
+    let _ = sink.send_blocking(SinkMessage::Client(Box::new(look())));
+    let ended = shared
+        .ended
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let feed_error = feed_error
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let stopped = control.stop.is_cancelled().then_some(RunEnd::Stopped);
+    RunOutcome {
+        end: ended
+            .or(feed_error.map(RunEnd::Feed))
+            .or(stopped)
+            .unwrap_or(RunEnd::Complete),
+        rounds: shared.rounds.load(Ordering::Relaxed),
+    }
 }
 
-fn spawn<'scope, 'env>(
-    scope: &'scope std::thread::Scope<'scope, 'env>,
-    name: &str,
-    what: &'static str,
-    work: impl FnOnce() + Send + 'scope,
-) -> Result<(), EngineError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn_scoped(scope, work)
-        .map(drop)
-        .map_err(|source| EngineError::System { what, source })
+/// Start a thread of a run. That it cannot start, or panics, ends the run.
+fn start<'scope>(
+    starter: &impl Threads,
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    running: &'scope AtomicU64,
+    shared: &'scope SharedRun,
+    (name, what): (&'static str, &'static str),
+    work: Box<dyn FnOnce() + Send + 'scope>,
+) {
+    running.fetch_add(1, Ordering::AcqRel);
+    let guarded = move || {
+        let _done = Done(running);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            let message = panic_text(payload.as_ref());
+            shared.end(RunEnd::Fault(Fault::Panic { what, message }));
+        }
+    };
+    if let Err(source) = starter.start(scope, name, Box::new(guarded)) {
+        running.fetch_sub(1, Ordering::AcqRel);
+        shared.end(RunEnd::Fault(Fault::Start { what, source }));
+    }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
+/// Counts a thread out, whatever becomes of it.
+struct Done<'a>(&'a AtomicU64);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| EngineError::System {
+        .map_err(|source| Fault::Start {
             what: "an event loop",
             source,
         })
@@ -287,18 +303,61 @@ fn share(slots: usize, threads: usize, thread: usize) -> usize {
     slots / threads + usize::from(thread < slots % threads)
 }
 
-/// Look at the client twice a second until its threads are done.
-fn watch(
-    done: &AtomicU64,
-    threads: usize,
+/// A receiving thread, from its first request to its last. A panic outside of a
+/// slot costs the requests that are under way on this thread, not their records.
+fn receive<T: Transport>(
+    thread: usize,
+    slots: usize,
+    runtime: &tokio::runtime::Runtime,
+    transport: &T,
+    clock: RunClock,
     shared: &SharedRun,
-    control: &RunControl,
+) {
+    let currents = Currents::default();
+    let worked = catch_unwind(AssertUnwindSafe(|| {
+        let context = transport.thread(thread);
+        let stats = &transport.stats()[thread];
+        let busy = || stats.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+        LocalSet::new().block_on(runtime, async {
+            let looking = async {
+                loop {
+                    busy();
+                    tokio::time::sleep(TICK / 2).await;
+                }
+            };
+            let clock = SystemClock(clock);
+            tokio::select! {
+                () = slots_of_thread(slots, transport, &context, &clock, shared, &currents) => {}
+                () = looking => {}
+            }
+        });
+        busy();
+    }));
+    let Err(payload) = worked else { return };
+    let message = panic_text(payload.as_ref());
+    for (current, _) in currents.borrow().values() {
+        if let Some(dispatch) = Cell::take(current) {
+            let exchange = panicked(dispatch, clock.now(), &message, &shared.progress);
+            // a sink that is gone ends the run anyway
+            let _ = shared
+                .sink
+                .send_blocking(SinkMessage::Exchange(Box::new(exchange)));
+        }
+    }
+    std::panic::resume_unwind(payload);
+}
+
+/// Look at the client twice a second until the threads are done; end the drain
+/// after its time.
+fn watch(
+    running: &AtomicU64,
+    shared: &SharedRun,
     look: &impl Fn() -> ClientSnapshot,
     clock: &RunClock,
 ) {
     let mut stopped_at: Option<Timestamp> = None;
     let mut next_tick = clock.now().after(TICK);
-    while done.load(Ordering::Acquire) < threads as u64 {
+    while running.load(Ordering::Acquire) > 0 {
         std::thread::park_timeout(Duration::from_millis(5));
         let now = clock.now();
         if now >= next_tick {
@@ -306,10 +365,13 @@ fn watch(
             // a sink that is busy has no need of a tick
             let _ = shared.sink.try_send(SinkMessage::Client(Box::new(look())));
         }
-        if control.stop.is_cancelled() {
+        if shared.stop.is_cancelled() {
+            // also where no slot is left to do so: nobody may wait to hand over a body
+            shared.close();
+            shared.note_stop(now);
             let since = *stopped_at.get_or_insert(now);
             if now.since(since) >= super::DRAIN_GRACE {
-                control.abort.cancel();
+                shared.abort.cancel();
             }
         }
     }
@@ -319,7 +381,6 @@ fn snapshot(
     stats: &[Arc<ReadStats>],
     clock: &RunClock,
     before: Option<(f64, u64)>,
-    threads: usize,
 ) -> ClientSnapshot {
     let sum = |counter: fn(&ReadStats) -> &AtomicU64| {
         stats
@@ -340,9 +401,13 @@ fn snapshot(
             .max()
             .unwrap_or(0),
         cpu_s: usage.0 - before.unwrap_or_default().0,
+        receive_cpu_s: stats
+            .iter()
+            .map(|s| s.cpu_ns.load(Ordering::Relaxed) as f64 / 1e9)
+            .collect(),
         elapsed_s: clock.now().as_nanos() as f64 / 1e9,
         max_rss_bytes: usage.1,
-        client_threads: threads as u64,
+        client_threads: stats.len() as u64,
         feed_wait_s: 0.0,
     }
 }
@@ -350,8 +415,8 @@ fn snapshot(
 /// The channels of a run, made before its threads.
 struct Prepared {
     shared: SharedRun,
-    /// For each phase: how many bodies, where they go, and what opens then.
-    feeding: Vec<(u64, Sender<Job>, CancellationToken)>,
+    feeding: Vec<Feeding>,
+    budget: Arc<Budget>,
     /// For each phase: where the pacer's jobs go.
     due: Vec<Sender<Job>>,
     /// How long the measured phase waited for bodies.
@@ -366,21 +431,22 @@ impl Prepared {
         sink: &Sender<SinkMessage>,
     ) -> Self {
         let spec = &setup.spec;
-        let slots = spec.concurrency.get();
-        // enough for every slot to refill at once
-        let capacity = slots.max(64);
+        let slots = setup.slots.get();
         let paced = spec.pacing != Pacing::Unpaced;
         let mut phases = Vec::new();
         let mut feeding = Vec::new();
         let mut due = Vec::new();
         let starved_ns: Arc<AtomicU64> = Arc::default();
-        for (phase, n, duration) in [
-            (Phase::Warmup, spec.warmup_requests, None),
-            (Phase::Measured, spec.requests, spec.duration()),
+        for (phase, requests) in [
+            (Phase::Warmup, spec.warmup_requests),
+            (Phase::Measured, spec.requests),
         ] {
-            if n == 0 {
+            if requests == 0 {
                 continue;
             }
+            // enough for every slot to refill at once
+            let most = usize::try_from(requests).unwrap_or(usize::MAX);
+            let capacity = slots.max(64).min(most);
             let (ready_in, ready) = async_channel::bounded(capacity);
             let (due_in, jobs) = if paced {
                 async_channel::bounded(capacity)
@@ -388,14 +454,19 @@ impl Prepared {
                 (ready_in.clone(), ready.clone())
             };
             let gate = CancellationToken::new();
-            feeding.push((n, ready_in, gate.clone()));
+            feeding.push(Feeding {
+                requests,
+                ready: ready_in,
+                gate: gate.clone(),
+            });
             due.push(due_in);
             phases.push(PhaseRun {
                 phase,
+                requests,
                 jobs,
                 ready,
                 gate,
-                duration,
+                duration: spec.duration(),
                 started: AtomicU64::new(0),
                 starved_ns: match phase {
                     Phase::Warmup => Arc::default(),
@@ -412,94 +483,17 @@ impl Prepared {
                 sink: sink.clone(),
                 phases: Arc::new(phases),
                 barrier: Arc::new(Barrier::new(parties)),
+                health: Arc::new(Health::new(setup.give_up_after)),
+                rounds: Arc::default(),
+                stopped_ns: Arc::default(),
+                ended: Arc::default(),
             },
             feeding,
+            budget: Budget::new(AHEAD_BYTES),
             due,
             starved_ns,
         }
     }
-}
-
-/// What the feeding thread has to say in the end.
-#[derive(Debug, Default)]
-struct Fed {
-    error: Option<FeedError>,
-    rounds: u64,
-}
-
-/// Build bodies ahead of their use, phase after phase.
-fn feed_jobs(
-    mut feed: Feed,
-    phases: Vec<(u64, Sender<Job>, CancellationToken)>,
-    stop: &CancellationToken,
-    clock: &RunClock,
-) -> Fed {
-    let mut error = None;
-    // the first request is wanted at once, however dear a batch is
-    let mut batch = 1;
-    for (n, ready, gate) in phases {
-        let begun = clock.now();
-        let mut index = 0;
-        while index < n && !stop.is_cancelled() && error.is_none() {
-            let left = usize::try_from(n - index).unwrap_or(usize::MAX);
-            let (requests, failed) = feed.next_requests(index, batch.min(left));
-            // who is asked to stop need not say why there is no more
-            error = failed.filter(|_| !stop.is_cancelled());
-            index += requests.len() as u64;
-            batch = feed.bodies.batch().clamp(1, 2 * batch);
-            if !hand_over(requests, &ready, &gate) {
-                break;
-            }
-            if clock.now().since(begun) >= GATE_PATIENCE {
-                gate.cancel();
-            }
-        }
-        gate.cancel();
-    }
-    Fed {
-        error,
-        rounds: feed.prompts.rounds(),
-    }
-}
-
-impl Feed {
-    /// The next `n` requests; fewer, and why, where something fails.
-    fn next_requests(&mut self, first: u64, n: usize) -> (Vec<PreparedRequest>, Option<FeedError>) {
-        let mut items = Vec::with_capacity(n);
-        let mut failed = None;
-        while items.len() < n && failed.is_none() {
-            match self.prompts.next_item() {
-                Ok(item) => items.push(item),
-                Err(error) => failed = Some(error.into()),
-            }
-        }
-        if items.is_empty() {
-            return (Vec::new(), failed);
-        }
-        match self.bodies.build(first, items) {
-            Ok(requests) => (requests, failed),
-            Err(error) => (Vec::new(), failed.or(Some(error.into()))),
-        }
-    }
-}
-
-/// Put requests where slots or the pacer take them. Says whether any are taken
-/// still: a phase may be over early.
-fn hand_over(
-    requests: Vec<PreparedRequest>,
-    ready: &Sender<Job>,
-    gate: &CancellationToken,
-) -> bool {
-    requests.into_iter().all(|request| {
-        if ready.is_full() {
-            gate.cancel();
-        }
-        let job = Job {
-            request,
-            scheduled: None,
-        };
-        ready.send_blocking(job).is_ok()
-    })
 }
 
 async fn pace_phases(
@@ -509,19 +503,25 @@ async fn pace_phases(
     due: Vec<Sender<Job>>,
 ) {
     for (phase, due) in shared.phases.iter().zip(due) {
-        shared.barrier.wait().await;
-        phase.gate.cancelled().await;
+        if !shared.enter(phase).await {
+            return;
+        }
         // the schedule of the measurement must not depend on a warm-up
         let seed = match phase.phase {
             Phase::Warmup => sub_seed(spec.seed, "warm-up"),
             Phase::Measured => spec.seed,
         };
         let arrivals = Arrivals::new(spec.pacing, seed);
-        pace(clock, arrivals, phase, due, shared.stop.clone()).await;
+        pace(clock, arrivals, phase, due, shared).await;
         // a feeder that waits for room must not wait for ever
         phase.ready.close();
     }
 }
+
+/// What is under way on one thread, by the slot's task: the request, and the phase
+/// it serves, past its start.
+type Currents =
+    std::cell::RefCell<HashMap<tokio::task::Id, (Rc<Cell<Option<Dispatch>>>, Rc<Cell<usize>>)>>;
 
 /// Run `n` slots on this thread, through all phases.
 async fn slots_of_thread<T: Transport, C: Clock + 'static>(
@@ -530,9 +530,9 @@ async fn slots_of_thread<T: Transport, C: Clock + 'static>(
     thread: &T::Thread,
     clock: &C,
     shared: &SharedRun,
+    currents: &Currents,
 ) {
     let mut slots = JoinSet::new();
-    let mut currents = std::collections::HashMap::new();
     let spawn = |slots: &mut JoinSet<()>, first_phase: usize| {
         let current = Rc::new(Cell::new(None));
         let at_phase = Rc::new(Cell::new(first_phase));
@@ -540,28 +540,26 @@ async fn slots_of_thread<T: Transport, C: Clock + 'static>(
         let slot = transport.slot(thread);
         let task = slot_life(slot, clock.clone(), shared.clone(), current, at_phase);
         let id = slots.spawn_local(task).id();
-        (id, state)
+        currents.borrow_mut().insert(id, state);
     };
     for _ in 0..n {
-        let (id, state) = spawn(&mut slots, 0);
-        currents.insert(id, state);
+        spawn(&mut slots, 0);
     }
     while let Some(joined) = slots.join_next_with_id().await {
         let Err(fault) = joined else { continue };
-        // a slot fell over: its request is a record all the same, and another
+        // a slot panicked: its request is a record all the same, and another
         // slot takes its place
-        let Some((current, at_phase)) = currents.remove(&fault.id()) else {
+        let Some((current, at_phase)) = currents.borrow_mut().remove(&fault.id()) else {
             continue;
         };
         if let Some(dispatch) = Cell::take(&current) {
-            let exchange = fallen(dispatch, clock.now(), &shared.progress);
-            let message = SinkMessage::Exchange(Box::new(exchange));
-            if shared.sink.send(message).await.is_err() {
-                shared.stop.cancel();
-            }
+            let message = fault
+                .try_into_panic()
+                .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
+            let exchange = panicked(dispatch, clock.now(), &message, &shared.progress);
+            shared.hand_on(exchange).await;
         }
-        let (id, state) = spawn(&mut slots, at_phase.get());
-        currents.insert(id, state);
+        spawn(&mut slots, at_phase.get());
     }
 }
 
@@ -580,15 +578,9 @@ async fn slot_life<S: Slot, C: Clock>(
             continue;
         }
         if i + 1 != first {
-            if shared.barrier.wait().await.is_leader() {
-                shared.progress.reset();
-                let measuring = u64::from(phase.phase == Phase::Measured);
-                shared
-                    .progress
-                    .measuring
-                    .store(measuring, Ordering::Relaxed);
+            if !shared.enter(phase).await {
+                break;
             }
-            phase.gate.cancelled().await;
             at_phase.set(i + 1);
         }
         serve(&mut slot, &clock, &shared, phase, &current).await;
@@ -612,12 +604,12 @@ pub struct Probe {
 /// Send a single request, outside any run: a test of the connection.
 ///
 /// # Errors
-/// When no event loop can be made.
+/// When the system refuses an event loop.
 pub fn probe(
     request: PreparedRequest,
     transport: &HttpTransport,
     abort: &CancellationToken,
-) -> Result<Probe, EngineError> {
+) -> Result<Probe, Fault> {
     let _beacon = TimestampBeacon::light();
     let clock = transport.clock;
     let dispatch = Dispatch {

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Progress;
 use super::collect::{Collector, Dispatch};
+use super::health::{Backoff, reached_none};
 use super::pace::Clock;
-use super::run::{PhaseRun, SharedRun};
-use super::{Progress, SinkMessage};
+use super::phase::{Job, PhaseRun, SharedRun};
+use super::run::RunEnd;
 use crate::protocol::{Api, PreparedRequest};
 use crate::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
-    FailureKind, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
+    FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage,
+    masked,
 };
 use crate::time::Timestamp;
-use crate::transport::{Line, ReadContext, Reuse, SendTimes, Target, Timeouts};
+use crate::transport::{Line, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
 
 /// One place for a request in flight.
 pub trait Slot {
@@ -32,7 +35,9 @@ pub trait Slot {
 }
 
 /// Makes slots on the thread that will run them.
-pub trait Transport: Clone + Send + 'static {
+pub trait Transport: Sync {
+    /// Counters, one for each receiving thread: there are as many threads.
+    fn stats(&self) -> &[Arc<ReadStats>];
     /// Its slots.
     type Slot: Slot + 'static;
     /// What the slots of one thread share.
@@ -59,7 +64,7 @@ pub struct HttpTransport {
     /// The run's clock.
     pub clock: crate::time::RunClock,
     /// Counters, one for each receiving thread.
-    pub stats: Arc<Vec<Arc<crate::transport::ReadStats>>>,
+    pub stats: Arc<Vec<Arc<ReadStats>>>,
     /// Do not ask the kernel for times.
     pub user_clock_only: bool,
     /// What a server may have repeated and nobody may see.
@@ -69,6 +74,10 @@ pub struct HttpTransport {
 impl Transport for HttpTransport {
     type Slot = HttpSlot;
     type Thread = ReadContext;
+
+    fn stats(&self) -> &[Arc<ReadStats>] {
+        &self.stats
+    }
 
     fn thread(&self, thread: usize) -> ReadContext {
         let stats = Arc::clone(&self.stats[thread]);
@@ -166,6 +175,7 @@ pub(super) async fn serve<S: Slot, C: Clock>(
     current: &Rc<Cell<Option<Dispatch>>>,
 ) {
     let mut slot_free = clock.now();
+    let mut backoff = Backoff::default();
     loop {
         let dry = phase.is_dry();
         let job = tokio::select! {
@@ -176,40 +186,61 @@ pub(super) async fn serve<S: Slot, C: Clock>(
         let Ok(job) = job else { break };
         let dispatched = clock.now();
         if phase.is_over(dispatched) {
+            // without a moment of its own it is not due
+            if let Some(at) = job.scheduled {
+                let end = shared.end_of_sending(phase, dispatched);
+                shared
+                    .hand_on(unsent(&job.request, phase.phase, at, end))
+                    .await;
+            }
             break;
         }
+        let Job {
+            request,
+            scheduled,
+            round,
+            held,
+        } = job;
+        drop(held);
         if dry {
             phase.starved(slot_free, dispatched);
         }
         let dispatch = Dispatch {
-            index: job.request.index,
+            index: request.index,
             phase: phase.phase,
             // without pacing a request is wanted as soon as a slot is free
-            scheduled: job.scheduled.unwrap_or(slot_free),
+            scheduled: scheduled.unwrap_or(slot_free),
             slot_free,
             dispatched,
-            stream: job.request.stream,
-            output_asked: job.request.output_asked,
-            asked_tokens: job.request.asked_tokens,
+            stream: request.stream,
+            output_asked: request.output_asked,
+            asked_tokens: request.asked_tokens,
         };
+        shared.rounds.fetch_max(round, Ordering::Relaxed);
         current.set(Some(dispatch));
         shared.progress.dispatched.fetch_add(1, Ordering::Relaxed);
-        let exchange = slot
-            .send(job.request, dispatch, shared.abort.cancelled())
-            .await;
+        let exchange = slot.send(request, dispatch, shared.abort.cancelled()).await;
         current.set(None);
         slot_free = exchange.record.times.ended;
         count(&shared.progress, &exchange.record);
-        // a sink that cannot keep up holds the slot back, and that shows as lag
-        if shared
-            .sink
-            .send(SinkMessage::Exchange(Box::new(exchange)))
-            .await
-            .is_err()
-        {
-            shared.stop.cancel();
+        if let Some(why) = shared.health.note(&exchange.record) {
+            shared.end(RunEnd::GaveUp(why));
+        }
+        let away = reached_none(&exchange.record);
+        if !shared.hand_on(exchange).await {
             break;
         }
+        if !away {
+            backoff.reset();
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => break,
+            () = tokio::time::sleep(backoff.next()) => {}
+        }
+        // it was not free meanwhile, on purpose
+        slot_free = clock.now();
     }
 }
 
@@ -223,21 +254,65 @@ fn count(progress: &Progress, record: &RequestRecord) {
     }
 }
 
-/// The record of a request whose slot fell over: a fault of ours, not lost.
-pub(super) fn fallen(dispatch: Dispatch, now: Timestamp, progress: &Progress) -> Exchange {
-    let record = RequestRecord {
+/// The record of a request whose task panicked: a fault of this program, and not lost.
+pub(super) fn panicked(
+    dispatch: Dispatch,
+    now: Timestamp,
+    message: &str,
+    progress: &Progress,
+) -> Exchange {
+    let mut record = without_answer(dispatch, now);
+    record.failure = Some(Failure::new(
+        FailureKind::Internal,
+        format!("this program panicked while handling the request: {message}; please report it"),
+    ));
+    count(progress, &record);
+    Exchange {
+        record,
+        bodies: Bodies::default(),
+    }
+}
+
+/// The record of a request that was due and that nobody sent before the phase's `end`.
+pub(super) fn unsent(
+    request: &PreparedRequest,
+    phase: Phase,
+    scheduled: Timestamp,
+    end: Timestamp,
+) -> Exchange {
+    let dispatch = Dispatch {
+        index: request.index,
+        phase,
+        scheduled,
+        slot_free: scheduled,
+        dispatched: end.max(scheduled),
+        stream: request.stream,
+        output_asked: request.output_asked,
+        asked_tokens: request.asked_tokens,
+    };
+    let mut record = without_answer(dispatch, dispatch.dispatched);
+    record.failure = Some(Failure::new(
+        FailureKind::NotSent,
+        "it was due, but the run ended before a slot was free for it",
+    ));
+    Exchange {
+        record,
+        bodies: Bodies::default(),
+    }
+}
+
+/// A record of which nothing is known but its dispatch.
+pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRecord {
+    RequestRecord {
         index: dispatch.index,
         phase: dispatch.phase,
-        failure: Some(Failure::new(
-            FailureKind::Internal,
-            "this program failed while handling the request; please report it",
-        )),
+        failure: None,
         streamed: dispatch.stream,
         times: RequestTimes {
             scheduled: dispatch.scheduled,
             slot_free: dispatch.slot_free,
             dispatched: dispatch.dispatched,
-            ended: now,
+            ended,
             ..RequestTimes::default()
         },
         connect: ConnectCost::default(),
@@ -255,10 +330,5 @@ pub(super) fn fallen(dispatch: Dispatch, now: Timestamp, progress: &Progress) ->
         skipped_events: 0,
         compressed: false,
         peer: None,
-    };
-    count(progress, &record);
-    Exchange {
-        record,
-        bodies: Bodies::default(),
     }
 }

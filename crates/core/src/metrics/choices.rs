@@ -82,6 +82,23 @@ pub(super) fn time_per_token(events: &EventLog, output: f64) -> Option<f64> {
     (n > 0).then(|| sum / f64::from(n))
 }
 
+/// Tokens after the first for each event after the first, up to the end of generation; events
+/// without text count too. `None` unless it is above 1, and with several choices.
+pub(super) fn decoded_per_event(events: &EventLog, output: f64) -> Option<f64> {
+    if !is_single(events) {
+        return None;
+    }
+    let (mut n, mut until_last) = (0u64, 0u64);
+    for stamp in events.stamps() {
+        n += u64::from(n > 0 || stamp.token);
+        if stamp.token || stamp.finish {
+            until_last = n;
+        }
+    }
+    let per_event = (until_last > 1).then(|| (output - 1.0) / (until_last - 1) as f64);
+    per_event.filter(|tokens| *tokens > 1.0)
+}
+
 /// Gaps between the token-bearing events of each choice, nanoseconds, in the
 /// order in which they end.
 pub(super) fn token_gaps(events: &EventLog, mut sink: impl FnMut(f64)) {
@@ -162,6 +179,22 @@ mod tests {
         assert_eq!(time_per_token(&log, 20.0), Some(100.0));
         // twice as many tokens as events: 10 for each choice
         assert_eq!(time_per_token(&log, 40.0), Some(400.0 / 9.0));
+    }
+
+    #[test]
+    fn tokens_that_share_an_event_are_counted() {
+        let bundled = log(&[
+            (5, 0, false, false),
+            (10, 0, true, false),
+            (20, 0, true, false),
+            (30, 0, false, true),
+            (31, 0, false, false),
+        ]);
+        assert_eq!(decoded_per_event(&bundled, 9.0), Some(4.0));
+        // the end-of-sequence token came with the finish_reason
+        assert_eq!(decoded_per_event(&bundled, 3.0), None);
+        assert_eq!(decoded_per_event(&EventLog::default(), 3.0), None);
+        assert_eq!(decoded_per_event(&log(&[(1, 0, true, false)]), 3.0), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod client;
 mod distribution;
 mod histogram;
 
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 pub use client::{ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
@@ -17,7 +18,7 @@ pub use distribution::{
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 
-use crate::record::{ArrivalClock, FailureKind, RequestRecord, TokenSource};
+use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};
 use crate::time::Timestamp;
 
 /// A figure that requests have: one sample for each request, or for each gap.
@@ -33,8 +34,11 @@ pub enum Metric {
     Itl,
     /// Time from the send to the last data event.
     Latency,
-    /// Time from the scheduled moment to the last data event.
+    /// Time from the scheduled moment to the last data event. A request that was due and
+    /// never sent counts with the time that it had waited: its latency is longer than that.
     LatencyFromSchedule,
+    /// Time from the scheduled moment to the first token of any channel, likewise.
+    TtftFromSchedule,
     /// Prompt tokens.
     InputTokens,
     /// Generated tokens.
@@ -45,6 +49,10 @@ pub enum Metric {
     EventGap,
     /// Output tokens for each token-bearing event.
     TokensPerEvent,
+    /// Output tokens after the first over the events after the first, up to the
+    /// `finish_reason`, where that is above 1: of servers that decode several tokens
+    /// at a time, or bundle them.
+    DecodedTokensPerEvent,
     /// Output tokens over latency.
     OutputTokPerS,
     /// Prompt and output tokens over latency.
@@ -72,22 +80,26 @@ enum Population {
     Succeeded,
     /// Requests that were dispatched, however they ended.
     Dispatched,
+    /// Requests that succeeded, and those that were due and never sent.
+    Due,
 }
 
 impl Metric {
     /// All metrics, in the order of files.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Ttft,
         Self::Ttfat,
         Self::Tpot,
         Self::Itl,
         Self::Latency,
         Self::LatencyFromSchedule,
+        Self::TtftFromSchedule,
         Self::InputTokens,
         Self::OutputTokens,
         Self::EventsPerRequest,
         Self::EventGap,
         Self::TokensPerEvent,
+        Self::DecodedTokensPerEvent,
         Self::OutputTokPerS,
         Self::TotalTokPerS,
         Self::DecodeTokPerS,
@@ -109,11 +121,13 @@ impl Metric {
             Self::Itl => "itl_ms",
             Self::Latency => "latency_s",
             Self::LatencyFromSchedule => "latency_from_schedule_s",
+            Self::TtftFromSchedule => "ttft_from_schedule_ms",
             Self::InputTokens => "input_tokens",
             Self::OutputTokens => "output_tokens",
             Self::EventsPerRequest => "events_per_request",
             Self::EventGap => "event_gap_ms",
             Self::TokensPerEvent => "tokens_per_event",
+            Self::DecodedTokensPerEvent => "decoded_tokens_per_event",
             Self::OutputTokPerS => "output_tok_per_s",
             Self::TotalTokPerS => "total_tok_per_s",
             Self::DecodeTokPerS => "decode_tok_per_s",
@@ -135,6 +149,7 @@ impl Metric {
             | Self::OutputTokens
             | Self::EventsPerRequest
             | Self::TokensPerEvent
+            | Self::DecodedTokensPerEvent
             | Self::OutputTokPerS
             | Self::TotalTokPerS
             | Self::DecodeTokPerS => 1.0,
@@ -149,6 +164,7 @@ impl Metric {
             | Self::Connect
             | Self::ConnectionWait
             | Self::Send => Population::Dispatched,
+            Self::LatencyFromSchedule | Self::TtftFromSchedule => Population::Due,
             _ => Population::Succeeded,
         }
     }
@@ -160,7 +176,12 @@ impl Metric {
 
     /// Hand every sample of a record to `sink`: nanoseconds for times.
     pub fn samples(self, record: &RequestRecord, mut sink: impl FnMut(f64)) {
-        if self.population() == Population::Succeeded && !record.succeeded() {
+        let counts = match self.population() {
+            Population::Succeeded => record.succeeded(),
+            Population::Dispatched => record.dispatched(),
+            Population::Due => record.succeeded() || !record.dispatched(),
+        };
+        if !counts {
             return;
         }
         match self {
@@ -196,13 +217,23 @@ impl Metric {
             Self::Tpot => choices::time_per_token(&record.events, output()?),
             Self::DecodeTokPerS => Some(1e9 / Self::Tpot.of_request(record)?),
             Self::Latency => latency(),
+            Self::LatencyFromSchedule | Self::TtftFromSchedule if !record.dispatched() => {
+                span(Some(times.ended), Some(times.scheduled))
+            }
             Self::LatencyFromSchedule => span(times.last_data, Some(times.scheduled)),
+            Self::TtftFromSchedule => streamed(span(
+                record.events.tokens().next().map(|e| e.at),
+                Some(times.scheduled),
+            )),
             Self::InputTokens => record.prompt_tokens().0.map(|n| n as f64),
             Self::OutputTokens => output(),
             Self::EventsPerRequest => streamed(Some(record.events.len() as f64)),
             Self::TokensPerEvent => {
                 let events = record.events.tokens().count();
                 (events > 0).then_some(output()? / events as f64)
+            }
+            Self::DecodedTokensPerEvent => {
+                streamed(choices::decoded_per_event(&record.events, output()?))
             }
             Self::OutputTokPerS => per_second(output()?, latency()?),
             Self::TotalTokPerS => {
@@ -284,6 +315,8 @@ impl Accumulator {
 pub struct RunTotals {
     /// Requests dispatched.
     pub total: u64,
+    /// Requests that were due and never dispatched, beside the total.
+    pub not_sent: u64,
     /// Requests that succeeded.
     pub succeeded: u64,
     /// Failed requests by kind.
@@ -328,8 +361,53 @@ pub struct RunTotals {
     pub kernel_clock: u64,
     /// Requests that opened a connection.
     pub new_connections: u64,
+    /// Connections to each address, and requests sent there; the first [`MOST_NAMES`] addresses.
+    pub peers: BTreeMap<SocketAddr, PeerTotals>,
+    /// Successes by the model that they name; the first [`MOST_NAMES`] models.
+    pub models: BTreeMap<String, u64>,
+    /// Answers that came compressed.
+    pub compressed: u64,
+    /// Successes whose end was only seen by silence.
+    pub ended_by_grace: u64,
+    /// Successes of which events were passed over, and these events.
+    pub skipping: u64,
+    /// See `skipping`.
+    pub skipped_events: u64,
+    /// Successes whose reasoning tokens stood in the total alone.
+    pub reasoning_from_total: u64,
+    /// Successful streams of two token-bearing events or more.
+    pub first_reads: u64,
+    /// Those whose second token came with the first.
+    pub bundled_first_reads: u64,
     /// Requests that were due while every slot was busy.
     pub waited_for_slot: u64,
+}
+
+/// Different names of models, reasons and addresses that are told apart: a server that
+/// makes up a new one for each answer must not fill the memory.
+pub const MOST_NAMES: usize = 64;
+
+/// What went to one address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerTotals {
+    /// Requests sent.
+    pub requests: u64,
+    /// Connections made.
+    pub connections: u64,
+}
+
+/// Count one more under a name; what is one too many counts as `other`.
+fn count_name(counts: &mut BTreeMap<String, u64>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count += 1;
+        return;
+    }
+    let name = if counts.len() < MOST_NAMES {
+        name
+    } else {
+        "other"
+    };
+    *counts.entry(name.to_owned()).or_insert(0) += 1;
 }
 
 /// Two counts of the same tokens, side by side, over the successes that have both.
@@ -377,13 +455,26 @@ impl RunTotals {
     /// Take a record in.
     pub fn push(&mut self, record: &RequestRecord) {
         let times = &record.times;
+        if !record.dispatched() {
+            self.not_sent += 1;
+            return;
+        }
         self.total += 1;
         self.first_dispatch = Some(
             self.first_dispatch
                 .map_or(times.dispatched, |t| t.min(times.dispatched)),
         );
         self.last_end = Some(self.last_end.map_or(times.ended, |t| t.max(times.ended)));
-        self.new_connections += u64::from(!record.connect.reused);
+        let connected = times.connected.is_some() && !record.connect.reused;
+        self.new_connections += u64::from(connected);
+        self.compressed += u64::from(record.compressed);
+        if let Some(peer) = record.peer
+            && (self.peers.len() < MOST_NAMES || self.peers.contains_key(&peer))
+        {
+            let peer = self.peers.entry(peer).or_default();
+            peer.requests += 1;
+            peer.connections += u64::from(connected);
+        }
         self.waited_for_slot += u64::from(times.slot_free > times.scheduled);
         self.token_events += record.events.tokens().count() as u64;
         self.coalesced_events += record.events.tokens().filter(|e| e.coalesced).count() as u64;
@@ -425,11 +516,23 @@ impl RunTotals {
             *sum = sum.saturating_add(reasoning);
         }
         let reason = record.finish_reason.as_deref().unwrap_or("none");
-        match self.finish_reasons.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => {
-                self.finish_reasons.insert(reason.to_owned(), 1);
-            }
+        count_name(&mut self.finish_reasons, reason);
+        if let Some(model) = &record.model {
+            count_name(&mut self.models, model);
+        }
+        self.ended_by_grace += u64::from(record.ending == Ending::Grace);
+        self.skipping += u64::from(record.skipped_events > 0);
+        self.skipped_events = self.skipped_events.saturating_add(record.skipped_events);
+        self.reasoning_from_total += u64::from(record.usage.reasoning_from_total);
+        let first = record.events.tokens().next();
+        if let Some(second) = first.and_then(|first| {
+            record
+                .events
+                .tokens()
+                .find(|stamp| stamp.choice == first.choice && *stamp != first)
+        }) {
+            self.first_reads += 1;
+            self.bundled_first_reads += u64::from(second.coalesced);
         }
     }
 

@@ -15,7 +15,7 @@ pub use failure::{Failure, FailureKind};
 pub use masking::masked;
 pub use texts::Texts;
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -247,6 +247,14 @@ impl RequestRecord {
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.failure.is_none()
+    }
+
+    /// It was dispatched: not so, if the run ended before.
+    #[must_use]
+    pub fn dispatched(&self) -> bool {
+        self.failure
+            .as_ref()
+            .is_none_or(|failure| failure.kind != FailureKind::NotSent)
     }
 
     /// Tokens of the prompt, and who says so.

@@ -22,7 +22,7 @@ use url::Url;
 pub use kernel_clock::Arrival;
 pub use proxy::{Proxy, ProxyEnv, ProxyError};
 pub use socket::{ReadContext, ReadStats, Socket, TimestampBeacon};
-pub use system::{process_usage, raise_open_files_limit, sleep_until};
+pub use system::{process_usage, raise_open_files_limit, sleep_until, thread_cpu_ns};
 pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 
 use crate::credential::Credential;

@@ -31,6 +31,8 @@ pub struct ReadStats {
     pub user_reads: AtomicU64,
     /// Steps of the wall clock.
     pub clock_steps: AtomicU64,
+    /// Processor time of the thread, nanoseconds.
+    pub cpu_ns: AtomicU64,
 }
 
 impl Default for ReadStats {
@@ -40,6 +42,7 @@ impl Default for ReadStats {
             kernel_reads: AtomicU64::new(0),
             user_reads: AtomicU64::new(0),
             clock_steps: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
         }
     }
 }

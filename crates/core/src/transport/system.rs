@@ -26,6 +26,39 @@ pub fn raise_open_files_limit() -> Option<u64> {
     None
 }
 
+/// Processor time of the calling thread, nanoseconds; 0 where the system does not say.
+#[cfg(unix)]
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(0, |at| crate::time::timespec_ns(at.tv_sec(), at.tv_nsec()))
+}
+
+/// Processor time of the calling thread, nanoseconds; 0 where the system does not say.
+#[cfg(not(unix))]
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    0
+}
+
+/// Peak resident memory of this program, bytes. Unlike what `getrusage` says it does not hold
+/// what ran in this process before it became this program.
+#[cfg(target_os = "linux")]
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn peak_memory() -> Option<u64> {
+    None
+}
+
 /// Processor time (user and system, seconds) and peak resident memory (bytes)
 /// of this process; `None` where the system does not say.
 #[cfg(unix)]
@@ -37,6 +70,7 @@ pub fn process_usage() -> Option<(f64, u64)> {
     // macOS counts bytes, everybody else KiB
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     let peak = u64::try_from(usage.max_rss()).unwrap_or(0) * unit;
+    let peak = peak_memory().unwrap_or(peak);
     Some((
         seconds(usage.user_time()) + seconds(usage.system_time()),
         peak,

@@ -9,7 +9,7 @@ mod sweep;
 use evalscope_core::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use unicode_width::UnicodeWidthStr;
 
-use crate::names::{self, Figure, PERCENTILE_COLUMNS, Value};
+use crate::names::{self, Figure, Value};
 use crate::report::RunReport;
 
 use layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
@@ -75,6 +75,15 @@ pub fn summary(report: &RunReport, screen: Screen) -> String {
             rows.push(vec![figure.label().to_owned(), cell(figure, report)]);
         }
     }
+    if !report.totals.finish_reasons.is_empty() {
+        let mut reasons: Vec<(&String, &u64)> = report.totals.finish_reasons.iter().collect();
+        reasons.sort_by_key(|(reason, n)| (std::cmp::Reverse(**n), (*reason).clone()));
+        let shown: Vec<String> = reasons
+            .iter()
+            .map(|(reason, n)| format!("{} {}", tame(reason), number(**n as f64)))
+            .collect();
+        rows.push(vec!["Finish reasons".to_owned(), shown.join(", ")]);
+    }
     let database = report.database.display().to_string();
     let label = rows.iter().map(|row| row[0].width()).max().unwrap_or(0);
     // a path broken over lines cannot be copied
@@ -107,12 +116,11 @@ fn shown(figure: Figure, report: &RunReport) -> bool {
             (1..report.totals.succeeded).contains(&report.totals.streamed)
         }
         Figure::InputThroughput => false,
-        Figure::CacheHits => figure.value(report) != Value::Missing,
         Figure::Mean(Metric::Ttfat) => {
             let answer = report.metric(Metric::Ttfat);
             answer.count > 0 && answer != report.metric(Metric::Ttft)
         }
-        _ => true,
+        figure => !figure.is_left_out(report),
     }
 }
 
@@ -137,16 +145,14 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     let has_samples = |metric: Metric| report.metric(metric).count > 0;
     let mut text = screen.paint(Paint::Bold, "Percentile results:");
     text.push('\n');
-    if !PERCENTILE_COLUMNS
-        .iter()
-        .any(|(_, _, metric)| has_samples(*metric))
-    {
+    let columns = names::percentile_columns(report);
+    if !columns.iter().any(|(_, _, metric)| has_samples(*metric)) {
         text.push_str("none: no request succeeded\n");
         return text;
     }
     let header = [names::PERCENTILES]
         .into_iter()
-        .chain(PERCENTILE_COLUMNS.iter().map(|(_, label, _)| *label))
+        .chain(columns.iter().map(|(_, label, _)| *label))
         .map(str::to_owned)
         .collect();
     let rows = PERCENTILE_ROWS
@@ -155,7 +161,7 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
             [(*label).to_owned()]
                 .into_iter()
                 .chain(
-                    PERCENTILE_COLUMNS
+                    columns
                         .iter()
                         .map(|(_, _, metric)| optional(at(report.metric(*metric)))),
                 )
@@ -170,7 +176,7 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     };
     // the last columns follow from others: a second table is not worth them
     if grid.parts(screen.width).len() > 1 {
-        grid.keep_columns(1 + PERCENTILE_COLUMNS.len() - DERIVED_COLUMNS);
+        grid.keep_columns(1 + columns.len() - DERIVED_COLUMNS);
     }
     text.push_str(&grid.render(screen.width, plain));
     text

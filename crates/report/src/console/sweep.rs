@@ -1,6 +1,6 @@
 //! Owns the table of a sweep: its runs beside each other, the best of them, and advice.
 
-use evalscope_core::metrics::Metric;
+use evalscope_core::metrics::{Distribution, Metric};
 use evalscope_core::plan::Pacing;
 
 use super::layout::{Grid, MISSING, number, optional, percent, wrapped};
@@ -11,6 +11,8 @@ use crate::report::RunReport;
 const GOOD_SHARE: f64 = 0.95;
 /// Successes below this share are bad.
 const BAD_SHARE: f64 = 0.80;
+/// Mean prompt lengths that differ by no more than this share are the same load.
+const SAME_LENGTH: f64 = 0.02;
 /// Latency that grew by more than this factor over a sweep is worth a sentence.
 const LATENCY_GROWTH: f64 = 3.0;
 /// A step of a sweep that brings less throughput than this is near the limit.
@@ -45,6 +47,7 @@ fn load(report: &RunReport) -> String {
 /// The runs of a sweep beside each other, the best of them, and advice.
 #[must_use]
 pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
+    let paced = runs.iter().any(RunReport::is_paced);
     let header = [
         "Conc.",
         "Rate\n(req/s)",
@@ -52,6 +55,14 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
         "Success",
         "RPS\n(req/s)",
         "Output\n(tok/s)",
+    ];
+    let from_schedule = [
+        "Lat. from\nsched.\navg (s)",
+        "Lat. from\nsched.\np99 (s)",
+        "TTFT from\nsched.\navg (ms)",
+        "TTFT from\nsched.\np99 (ms)",
+    ];
+    let plain = [
         "Latency\navg\n(s)",
         "Latency\np99\n(s)",
         "TTFT\navg\n(ms)",
@@ -62,7 +73,7 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
         .iter()
         .map(|run| {
             let metric = |m: Metric| run.metric(m);
-            vec![
+            let mut row = vec![
                 run.meta.load.concurrency.to_string(),
                 rate(run).map_or_else(|| MISSING.to_owned(), |rate| rate.to_string()),
                 number(run.totals.total as f64),
@@ -70,16 +81,32 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
                     .map_or_else(|| MISSING.to_owned(), percent),
                 optional(run.requests_per_s()),
                 optional(run.output_tokens_per_s()),
+            ];
+            if paced {
+                for metric in [
+                    metric(Metric::LatencyFromSchedule),
+                    metric(Metric::TtftFromSchedule),
+                ] {
+                    row.extend([optional(metric.mean), optional(metric.p99)]);
+                }
+            }
+            row.extend([
                 optional(metric(Metric::Latency).mean),
                 optional(metric(Metric::Latency).p99),
                 optional(metric(Metric::Ttft).mean),
                 optional(metric(Metric::Ttft).p99),
                 optional(metric(Metric::Tpot).mean),
-            ]
+            ]);
+            row
         })
         .collect();
     let grid = Grid {
-        header: header.map(str::to_owned).into(),
+        header: header
+            .iter()
+            .chain(from_schedule.iter().filter(|_| paced))
+            .chain(&plain)
+            .map(|label| (*label).to_owned())
+            .collect(),
         rows,
         keys: 2,
         words: 0,
@@ -100,13 +127,18 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
     text
 }
 
-/// The run with the largest of a figure; the first of equals.
+/// Enough of a run succeeded for its figures to be compared with others.
+fn is_usable(run: &RunReport) -> bool {
+    run.success_share().is_some_and(|share| share >= BAD_SHARE)
+}
+
+/// The usable run with the largest of a figure; the first of equals.
 fn most(
     runs: &[RunReport],
     figure: impl Fn(&RunReport) -> Option<f64>,
 ) -> Option<(&RunReport, f64)> {
     let mut best: Option<(&RunReport, f64)> = None;
-    for run in runs {
+    for run in runs.iter().filter(|run| is_usable(run)) {
         if let Some(value) = figure(run)
             && best.is_none_or(|(_, most)| value > most)
         {
@@ -118,21 +150,69 @@ fn most(
 
 fn best(runs: &[RunReport]) -> Vec<String> {
     let throughput = most(runs, RunReport::requests_per_s);
-    let latency = most(runs, |run| {
+    let throughput =
+        throughput.map(|(run, rps)| format!("Highest RPS: {} ({} req/s)", load(run), number(rps)));
+    throughput.into_iter().chain(lowest_latency(runs)).collect()
+}
+
+/// The run of the lowest latency, or why none can be named.
+fn lowest_latency(runs: &[RunReport]) -> Option<String> {
+    let usable: Vec<&RunReport> = runs.iter().filter(|run| is_usable(run)).collect();
+    let (best, less) = most(runs, |run| {
         run.metric(Metric::Latency).mean.map(|mean| -mean)
-    });
-    [
-        throughput.map(|(run, rps)| format!("Highest RPS: {} ({} req/s)", load(run), number(rps))),
-        latency.map(|(run, less)| format!("Lowest latency: {} ({} s)", load(run), number(-less))),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    })?;
+    if usable.len() < 2 {
+        return Some(format!(
+            "Lowest latency: {} ({} s)",
+            load(best),
+            number(-less)
+        ));
+    }
+    let lengths: Vec<f64> = usable
+        .iter()
+        .filter_map(|run| run.metric(Metric::InputTokens).mean)
+        .collect();
+    let shortest = lengths.iter().copied().fold(f64::INFINITY, f64::min);
+    let longest = lengths.iter().copied().fold(0.0, f64::max);
+    if longest > shortest * (1.0 + SAME_LENGTH) {
+        return Some(format!(
+            "Lowest latency: cannot be told, because the prompts of the points differ in length ({} to \
+             {} tokens on average); `--repeat-prompts` gives each point the same ones",
+            number(shortest),
+            number(longest)
+        ));
+    }
+    let mut rivals = usable.iter().filter(|run| !std::ptr::eq(**run, best));
+    let equal =
+        rivals.find(|run| !differs(best.metric(Metric::Latency), run.metric(Metric::Latency)));
+    Some(match equal {
+        Some(rival) => format!(
+            "Lowest latency: cannot be told, because the samples show no difference between {} ({} s) \
+             and {} ({} s)",
+            load(best),
+            number(-less),
+            load(rival),
+            optional(rival.metric(Metric::Latency).mean)
+        ),
+        None => format!("Lowest latency: {} ({} s)", load(best), number(-less)),
+    })
+}
+
+/// Whether two means are further apart than their samples' scatter explains: Welch's test, with
+/// the normal distribution's 5 % point, since a few samples are no ground for a verdict anyway.
+fn differs(a: &Distribution, b: &Distribution) -> bool {
+    let of = |d: &Distribution| Some((d.mean?, d.std?, d.count as f64));
+    let (Some((mean_a, std_a, n_a)), Some((mean_b, std_b, n_b))) = (of(a), of(b)) else {
+        return false;
+    };
+    let error = (std_a * std_a / n_a + std_b * std_b / n_b).sqrt();
+    (mean_a - mean_b).abs() > 1.96 * error
 }
 
 /// What a sweep suggests to do next.
 fn advice(runs: &[RunReport]) -> Vec<String> {
-    let mut by_load: Vec<&RunReport> = runs.iter().collect();
+    let (mut by_load, poor): (Vec<&RunReport>, Vec<&RunReport>) =
+        runs.iter().partition(|run| is_usable(run));
     by_load.sort_by(|a, b| {
         let key = |run: &RunReport| {
             (
@@ -144,6 +224,19 @@ fn advice(runs: &[RunReport]) -> Vec<String> {
         rate_a.total_cmp(&rate_b).then(slots_a.cmp(&slots_b))
     });
     let mut advice = Vec::new();
+    for run in by_load.iter().chain(&poor) {
+        if let Some(share) = run.success_share().filter(|share| *share < GOOD_SHARE) {
+            advice.push(if run.totals.succeeded == 0 {
+                format!("Advice: no request succeeded at {}: see its errors.", load(run))
+            } else {
+                format!(
+                    "Advice: only {} of the requests succeeded at {}: see its errors before using its figures.",
+                    percent(share),
+                    load(run)
+                )
+            });
+        }
+    }
     let [lowest, .., highest] = by_load.as_slice() else {
         return advice;
     };
@@ -164,15 +257,6 @@ fn advice(runs: &[RunReport]) -> Vec<String> {
             advice.push(format!(
                 "Advice: throughput was highest at the lowest load ({}): lower the load, the server is past its limit.",
                 load(lowest)
-            ));
-        }
-    }
-    for run in &by_load {
-        if let Some(share) = run.success_share().filter(|share| *share < GOOD_SHARE) {
-            advice.push(format!(
-                "Advice: only {} of the requests succeeded at {}: see its errors before using its figures.",
-                percent(share),
-                load(run)
             ));
         }
     }

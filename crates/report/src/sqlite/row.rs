@@ -243,18 +243,10 @@ impl Cells<'_, '_> {
     }
 }
 
-/// Read a record from a row of `schema::select`.
-pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecord, BadCell> {
-    // the row's number comes first
-    let mut cells = Cells { row, next: 1 };
-    let index = cells.required(Cells::count)?;
-    let phase = cells.named(|name| {
-        [Phase::Warmup, Phase::Measured]
-            .into_iter()
-            .find(|phase| phase.as_str() == name)
-    })?;
-    // whether it succeeded is read from its error; what follows is derived
-    cells.skip(8);
+/// Token counts, wherever they come from.
+type Counts = (Usage, PluginTokens, Option<u64>, CountedTokens);
+
+fn counts(cells: &mut Cells<'_, '_>) -> Result<Counts, BadCell> {
     let prompt_tokens = cells.count()?;
     let completion_tokens = cells.count()?;
     // the counts of a tokenizer here have columns of their own
@@ -274,13 +266,29 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
         prompt_tokens: cells.count()?,
         completion_tokens: cells.count()?,
     };
-    let mut usage = Usage {
+    let usage = Usage {
         prompt_tokens: server.prompt_tokens,
         completion_tokens: server.completion_tokens,
         cached_tokens: cells.count()?,
         reasoning_tokens: cells.count()?,
         reasoning_from_total: false,
     };
+    Ok((usage, plugin, asked_prompt_tokens, counted))
+}
+
+/// Read a record from a row of `schema::select`.
+pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecord, BadCell> {
+    // the row's number comes first
+    let mut cells = Cells { row, next: 1 };
+    let index = cells.required(Cells::count)?;
+    let phase = cells.named(|name| {
+        [Phase::Warmup, Phase::Measured]
+            .into_iter()
+            .find(|phase| phase.as_str() == name)
+    })?;
+    // whether it succeeded is read from its error; what follows is derived
+    cells.skip(8);
+    let (mut usage, plugin, asked_prompt_tokens, counted) = counts(&mut cells)?;
     cells.skip(1);
     let streamed = cells.take()?;
     let http_status = cells.take()?;

@@ -80,7 +80,7 @@ pub(super) const COLUMNS: [(&str, &str); 53] = [
 pub(super) const RECORD_COLUMNS: usize = 48;
 
 /// Columns that came with format 3.
-const SINCE_3: [&str; 6] = [
+pub(super) const SINCE_3: [&str; 6] = [
     "answer_model",
     "ending",
     "skipped_events",
@@ -114,7 +114,8 @@ CREATE VIEW requests AS SELECT
   time_per_output_token * 1e3 AS tpot_ms,
   chunk_time * 1e3 AS event_gap_mean_ms,
   CASE WHEN latency > 0 THEN completion_tokens / latency END AS output_tok_per_s,
-  CASE WHEN success = 'True' THEN (last_data_ns - scheduled_ns) / 1e6 END AS latency_from_schedule_ms,
+  CASE WHEN success = 'True' THEN (last_data_ns - scheduled_ns) / 1e6
+       WHEN error_kind = 'not_sent' THEN (ended_ns - scheduled_ns) / 1e6 END AS latency_from_schedule_ms,
   (dispatched_ns - scheduled_ns) / 1e6 AS dispatch_lag_ms,
   (dispatched_ns - max(scheduled_ns, slot_free_ns)) / 1e6 AS client_lag_ms,
   slot_free_ns > scheduled_ns AS waited_for_slot,

@@ -380,7 +380,7 @@ fn other_files_are_told_from_ours() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
@@ -451,4 +451,50 @@ fn every_column_is_documented() {
             assert!(text.contains(&format!("`{column}`")), "{table}.{column}");
         }
     }
+}
+
+/// The events of a log as format 2 had them: times 8, three flags.
+fn events_of_format_2(log: &EventLog) -> Vec<u8> {
+    let (mut bytes, mut last) = (Vec::new(), 0);
+    for stamp in log.stamps() {
+        let at = stamp.at.as_nanos();
+        let flags = u64::from(stamp.token) + 2 * u64::from(stamp.answer);
+        let mut value = ((at - last) << 3) + flags + 4 * u64::from(stamp.coalesced);
+        last = at;
+        while value >= 0x80 {
+            bytes.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(u8::try_from(value).unwrap());
+    }
+    bytes
+}
+
+#[test]
+fn a_database_of_the_format_before_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let exchanges = samples::mixed(12);
+    write(&path, &samples::meta("m"), &exchanges);
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("DROP VIEW requests").unwrap();
+    for exchange in &exchanges {
+        let events = events_of_format_2(&exchange.record.events);
+        old.execute(
+            "UPDATE result SET events = ? WHERE idx = ?",
+            rusqlite::params![events, exchange.record.index.cast_signed()],
+        )
+        .unwrap();
+    }
+    for column in schema::SINCE_3 {
+        for table in ["result", "warmup"] {
+            old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
+                .unwrap();
+        }
+    }
+    old.pragma_update(None, "user_version", 2).unwrap();
+    drop(old);
+    let mut wanted: Vec<RequestRecord> = exchanges.into_iter().map(|e| e.record).collect();
+    wanted.sort_by_key(|record| record.index);
+    assert_eq!(read(&path, Phase::Measured), wanted);
 }

@@ -9,9 +9,12 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
-use crate::dataset::{Chars, LengthFilter, Sample};
-use crate::protocol::{BodyBuilder, BodyRules, Endpoint, MaxTokens, OpenAi};
-use crate::record::{FailureKind, RequestRecord};
+use crate::dataset::{Chars, LengthFilter, PromptStream, Sample};
+use crate::engine::slot::without_answer;
+use crate::protocol::{
+    BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi,
+};
+use crate::record::{Bodies, FailureKind, RequestRecord};
 
 #[derive(Clone, Copy)]
 struct PausedClock(tokio::time::Instant);
@@ -30,13 +33,18 @@ impl Clock for PausedClock {
 #[derive(Clone)]
 struct Waiting {
     service: Arc<dyn Fn(u64) -> Duration + Send + Sync>,
-    falls_over_at: Option<u64>,
+    panics_at: Option<u64>,
     clock: PausedClock,
+    stats: Arc<[Arc<ReadStats>]>,
 }
 
 impl Transport for Waiting {
     type Slot = Self;
     type Thread = ();
+
+    fn stats(&self) -> &[Arc<ReadStats>] {
+        &self.stats
+    }
 
     fn thread(&self, _: usize) {}
 
@@ -53,24 +61,25 @@ impl Slot for Waiting {
         abort: impl Future<Output = ()>,
     ) -> Exchange {
         assert!(
-            self.falls_over_at != Some(dispatch.index),
-            "the test's slot falls over"
+            self.panics_at != Some(dispatch.index),
+            "the test's slot panics"
         );
         tokio::select! {
             () = tokio::time::sleep((self.service)(dispatch.index)) => {}
             () = abort => {}
         }
         let now = self.clock.now();
-        let mut exchange = fallen(dispatch, now, &Progress::default());
-        exchange.record.failure = None;
-        exchange
+        Exchange {
+            record: without_answer(dispatch, now),
+            bodies: Bodies::default(),
+        }
     }
 }
 
 struct Case {
     spec: RunSpec,
     service: Arc<dyn Fn(u64) -> Duration + Send + Sync>,
-    falls_over_at: Option<u64>,
+    panics_at: Option<u64>,
     stop_after: Option<Duration>,
     abort_after: Option<Duration>,
 }
@@ -93,7 +102,7 @@ impl Case {
                 dataset_offset: 0,
             },
             service: Arc::new(service),
-            falls_over_at: None,
+            panics_at: None,
             stop_after: None,
             abort_after: None,
         }
@@ -103,17 +112,18 @@ impl Case {
     fn run(self) -> Vec<RequestRecord> {
         // every body of a phase fits its channel, so that feeding never waits
         assert!(self.spec.requests <= 64 && self.spec.warmup_requests <= 64);
-        let setup = RunSetup {
-            spec: self.spec.clone(),
-            feed: feed(),
-            threads: NonZeroUsize::MIN,
-            clock: RunClock::start(),
-        };
+        let setup = setup(self.spec.clone(), feed());
         let control = RunControl::default();
         let (sink, records) = async_channel::bounded(256);
         let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
-        let (shared, due) = (prepared.shared, prepared.due);
-        feed_jobs(setup.feed, prepared.feeding, &control.stop, &setup.clock);
+        let (shared, due) = (prepared.shared.clone(), prepared.due);
+        feed_jobs(
+            setup.feed,
+            prepared.feeding,
+            &prepared.budget,
+            &control.stop,
+            &setup.clock,
+        );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -123,8 +133,9 @@ impl Case {
             let clock = PausedClock(tokio::time::Instant::now());
             let transport = Waiting {
                 service: self.service,
-                falls_over_at: self.falls_over_at,
+                panics_at: self.panics_at,
                 clock,
+                stats: Arc::default(),
             };
             let pacing = async {
                 if self.spec.pacing == Pacing::Unpaced {
@@ -144,19 +155,25 @@ impl Case {
                 }
                 std::future::pending::<()>().await;
             };
+            let currents = Currents::default();
             let slots = slots_of_thread(
                 self.spec.concurrency.get(),
                 &transport,
                 &(),
                 &clock,
                 &shared,
+                &currents,
             );
             tokio::select! {
                 _ = async { tokio::join!(slots, pacing) } => {}
                 () = ending => {}
             }
         });
-        drop((sink, shared));
+        for exchange in shared.left_over(Timestamp::ZERO.after(Duration::from_hours(1))) {
+            sink.try_send(SinkMessage::Exchange(Box::new(exchange)))
+                .unwrap();
+        }
+        drop((sink, shared, prepared.shared));
         let mut seen = Vec::new();
         while let Ok(message) = records.try_recv() {
             if let SinkMessage::Exchange(exchange) = message {
@@ -164,6 +181,16 @@ impl Case {
             }
         }
         seen
+    }
+}
+
+fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
+    RunSetup {
+        slots: spec.concurrency,
+        spec,
+        feed,
+        clock: RunClock::start(),
+        give_up_after: None,
     }
 }
 
@@ -286,7 +313,8 @@ fn the_duration_stops_dispatch_and_lets_requests_end() {
         let mut case = Case::new(2, 60, |_| Duration::from_millis(300));
         case.spec.duration_s = Some(1.0);
         case.spec.pacing = pacing;
-        let records = case.run();
+        let mut records = case.run();
+        records.retain(RequestRecord::succeeded);
         assert!(
             records.len() >= 6 && records.len() <= 8,
             "{}",
@@ -335,16 +363,21 @@ fn an_abort_gives_up_requests_in_flight() {
 }
 
 #[test]
-fn a_slot_that_falls_over_costs_one_request() {
+fn a_slot_that_panics_costs_one_request() {
     let mut case = Case::new(2, 20, |_| Duration::from_millis(10));
     case.spec.warmup_requests = 3;
-    case.falls_over_at = Some(2);
+    case.panics_at = Some(2);
     let records = case.run();
     assert_eq!(records.len(), 23);
-    let fallen: Vec<_> = records.iter().filter(|r| !r.succeeded()).collect();
-    assert_eq!(fallen.len(), 2, "one in each phase");
-    for record in fallen {
-        assert_eq!(record.failure.as_ref().unwrap().kind, FailureKind::Internal);
+    let failed: Vec<_> = records.iter().filter(|r| !r.succeeded()).collect();
+    assert_eq!(failed.len(), 2, "one in each phase");
+    for record in failed {
+        let failure = record.failure.as_ref().unwrap();
+        assert_eq!(failure.kind, FailureKind::Internal);
+        assert!(
+            failure.message.contains("the test's slot panics"),
+            "{failure:?}"
+        );
         assert_eq!(record.index, 2);
     }
 }
@@ -352,17 +385,18 @@ fn a_slot_that_falls_over_costs_one_request() {
 #[test]
 fn a_sink_that_is_gone_ends_the_run() {
     let case = Case::new(2, 60, |_| Duration::from_millis(10));
-    let setup = RunSetup {
-        spec: case.spec.clone(),
-        feed: feed(),
-        threads: NonZeroUsize::MIN,
-        clock: RunClock::start(),
-    };
+    let setup = setup(case.spec.clone(), feed());
     let control = RunControl::default();
     let (sink, records) = async_channel::bounded(1);
     drop(records);
     let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
-    feed_jobs(setup.feed, prepared.feeding, &control.stop, &setup.clock);
+    feed_jobs(
+        setup.feed,
+        prepared.feeding,
+        &prepared.budget,
+        &control.stop,
+        &setup.clock,
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -372,12 +406,246 @@ fn a_sink_that_is_gone_ends_the_run() {
         let clock = PausedClock(tokio::time::Instant::now());
         let transport = Waiting {
             service: case.service,
-            falls_over_at: None,
+            panics_at: None,
             clock,
+            stats: Arc::default(),
         };
-        slots_of_thread(2, &transport, &(), &clock, &prepared.shared).await;
+        let currents = Currents::default();
+        slots_of_thread(2, &transport, &(), &clock, &prepared.shared, &currents).await;
     });
     assert!(control.stop.is_cancelled());
+}
+
+/// Arrivals of a schedule that are due by a moment.
+fn due_by(spec: &RunSpec, end: Duration) -> Vec<Timestamp> {
+    let mut arrivals = Arrivals::new(spec.pacing, spec.seed);
+    std::iter::from_fn(|| arrivals.next_offset())
+        .take_while(|offset| *offset < end)
+        .take(usize::try_from(spec.requests).unwrap())
+        .map(|offset| Timestamp::ZERO.after(offset))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Every arrival that was due is a record, sent or not, however few slots there were and
+    /// however the run ended.
+    #[test]
+    fn no_arrival_goes_missing(
+        slots in 1usize..4,
+        rate in 1.0f64..200.0,
+        service_ms in 1u64..3000,
+        end_ms in 50u64..3000,
+        stopped in any::<bool>(),
+    ) {
+        let mut case = Case::new(slots, 60, move |_| Duration::from_millis(service_ms));
+        case.spec.pacing = Pacing::Poisson { rate_per_s: rate };
+        let end = Duration::from_millis(end_ms);
+        if stopped {
+            case.stop_after = Some(end);
+        } else {
+            case.spec.duration_s = Some(end.as_secs_f64());
+        }
+        let spec = case.spec.clone();
+        let mut got = case.run();
+        got.sort_by_key(|r| r.index);
+        let due = due_by(&spec, end);
+        // the runtime's timer wakes on whole milliseconds
+        let surely = due_by(&spec, end.saturating_sub(Duration::from_millis(2)));
+        let perhaps = due_by(&spec, end + Duration::from_millis(2));
+        prop_assert!(
+            (surely.len()..=perhaps.len()).contains(&got.len()),
+            "{} of {}", got.len(), due.len()
+        );
+        for (i, (record, scheduled)) in got.iter().zip(&perhaps).enumerate() {
+            prop_assert_eq!(record.index, i as u64);
+            prop_assert_eq!(record.times.scheduled, *scheduled);
+            if let Some(failure) = &record.failure {
+                prop_assert_eq!(failure.kind, FailureKind::NotSent);
+                prop_assert!(record.times.ended >= *scheduled);
+                prop_assert!(!stopped || millis(record.times.ended) >= end_ms);
+            }
+        }
+    }
+}
+
+/// Answers at once.
+struct Instantly {
+    stats: Arc<[Arc<ReadStats>]>,
+    /// The receiving thread that panics.
+    panics: Option<usize>,
+}
+
+struct InstantSlot(RunClock);
+
+impl Slot for InstantSlot {
+    async fn send(
+        &mut self,
+        _: PreparedRequest,
+        dispatch: Dispatch,
+        _: impl Future<Output = ()>,
+    ) -> Exchange {
+        tokio::task::yield_now().await;
+        Exchange {
+            record: without_answer(dispatch, self.0.now()),
+            bodies: Bodies::default(),
+        }
+    }
+}
+
+impl Transport for Instantly {
+    type Slot = InstantSlot;
+    type Thread = ();
+
+    fn stats(&self) -> &[Arc<ReadStats>] {
+        &self.stats
+    }
+
+    fn thread(&self, thread: usize) {
+        assert_ne!(self.panics, Some(thread), "the test's thread panics");
+    }
+
+    fn slot(&self, (): &()) -> InstantSlot {
+        InstantSlot(RunClock::start())
+    }
+}
+
+/// Starts so many threads and no more.
+struct Refusing(std::sync::atomic::AtomicUsize);
+
+impl Threads for Refusing {
+    fn start<'scope>(
+        &self,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        name: &str,
+        work: Box<dyn FnOnce() + Send + 'scope>,
+    ) -> std::io::Result<()> {
+        let left = |n: usize| n.checked_sub(1);
+        if self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .is_err()
+        {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        SystemThreads.start(scope, name, work)
+    }
+}
+
+/// A run of 3 receiving threads in which something of this program fails: how it ends, and how
+/// many records it leaves.
+fn failing(
+    paced: bool,
+    threads: usize,
+    panics: Option<usize>,
+    bodies: Option<Box<dyn BuildBodies>>,
+    records_taken: usize,
+) -> (String, usize) {
+    let mut spec = Case::new(8, 200, |_| Duration::ZERO).spec;
+    spec.warmup_requests = 20;
+    if paced {
+        spec.pacing = Pacing::Poisson { rate_per_s: 1e5 };
+    }
+    let mut feed = feed();
+    feed.bodies = bodies.unwrap_or(feed.bodies);
+    let transport = Instantly {
+        stats: (0..3).map(|_| Arc::default()).collect(),
+        panics,
+    };
+    let (sink, records) = async_channel::bounded(4);
+    let taking = std::thread::spawn(move || {
+        let mut taken = 0;
+        while taken < records_taken
+            && let Ok(message) = records.recv_blocking()
+        {
+            taken += usize::from(matches!(message, SinkMessage::Exchange(_)));
+        }
+        taken
+    });
+    let outcome = run_on(
+        &Refusing(threads.into()),
+        setup(spec, feed),
+        &transport,
+        &RunControl::default(),
+        &Arc::default(),
+        &sink,
+    );
+    drop(sink);
+    let end = match outcome.end {
+        RunEnd::Fault(fault) => fault.to_string(),
+        end => format!("{end:?}"),
+    };
+    (end, taking.join().unwrap())
+}
+
+#[test]
+fn a_thread_that_cannot_start_ends_the_run() {
+    for paced in [false, true] {
+        // the pacer, three receiving threads, the feed
+        let wanted = 4 + usize::from(paced);
+        assert_eq!(
+            failing(paced, wanted, None, None, 999),
+            ("Complete".to_owned(), 220)
+        );
+        for started in 0..wanted {
+            let (end, _) = failing(paced, started, None, None, 999);
+            assert!(end.starts_with("cannot start "), "{started}: {end}");
+        }
+    }
+}
+
+#[test]
+fn a_receiving_thread_that_panics_ends_the_run() {
+    for thread in 0..3 {
+        let (end, _) = failing(false, 9, Some(thread), None, 999);
+        assert!(end.starts_with("a receiving thread panicked: "), "{end}");
+        assert!(end.contains("the test's thread panics"), "{end}");
+    }
+}
+
+/// Panics at an index of a phase.
+#[derive(Debug)]
+struct Panics(u64);
+
+impl BuildBodies for Panics {
+    fn build(
+        &mut self,
+        first: u64,
+        _: Vec<crate::dataset::Item>,
+    ) -> Result<Vec<PreparedRequest>, BodyError> {
+        assert!(first < self.0, "the test's builder panics");
+        Ok(vec![PreparedRequest {
+            index: first,
+            body: Vec::new(),
+            stream: true,
+            output_asked: true,
+            asked_tokens: None,
+        }])
+    }
+}
+
+#[test]
+fn a_feed_that_panics_ends_the_run_and_keeps_what_came_before() {
+    // before the first request, in the warm-up, and in the measurement
+    for (at, at_least) in [(0, 0), (10, 0), (30, 20)] {
+        for paced in [false, true] {
+            let (end, records) = failing(paced, 9, None, Some(Box::new(Panics(at))), 999);
+            assert!(
+                end.starts_with("the thread that builds bodies panicked: the test's builder"),
+                "{end}"
+            );
+            assert!(records >= at_least, "{records}");
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_goes_away_ends_the_run() {
+    for taken in [0, 5, 100] {
+        let (end, records) = failing(false, 9, None, None, taken);
+        assert_eq!((end.as_str(), records), ("SinkGone", taken));
+    }
 }
 
 #[test]
@@ -433,15 +701,11 @@ fn batches_grow_and_a_failure_keeps_what_was_built() {
         let mut case = Case::new(1, 20, |_| Duration::ZERO);
         case.spec.warmup_requests = 5;
         let (sizes, seen) = std::sync::mpsc::channel();
-        let setup = RunSetup {
-            spec: case.spec,
-            feed: Feed {
-                bodies: Box::new(Batches { sizes, fails_at }),
-                ..feed()
-            },
-            threads: NonZeroUsize::MIN,
-            clock: RunClock::start(),
+        let feed = Feed {
+            bodies: Box::new(Batches { sizes, fails_at }),
+            ..feed()
         };
+        let setup = setup(case.spec, feed);
         let control = RunControl::default();
         let (sink, _records) = async_channel::bounded(1);
         let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
@@ -451,12 +715,18 @@ fn batches_grow_and_a_failure_keeps_what_was_built() {
             .iter()
             .map(|p| p.jobs.clone())
             .collect();
-        let fed = feed_jobs(setup.feed, prepared.feeding, &control.stop, &setup.clock);
-        let ready: Vec<usize> = jobs.iter().map(Receiver::len).collect();
+        let error = feed_jobs(
+            setup.feed,
+            prepared.feeding,
+            &prepared.budget,
+            &control.stop,
+            &setup.clock,
+        );
+        let ready: Vec<usize> = jobs.iter().map(async_channel::Receiver::len).collect();
         (
             seen.try_iter().collect::<Vec<_>>(),
             ready,
-            fed.error.map(|e| e.to_string()),
+            error.map(|e| e.to_string()),
         )
     };
     // 5 of the warm-up, then 20
