@@ -350,11 +350,15 @@ pub(crate) fn shown(outcome: &Outcome) -> String {
 }
 
 /// What takes ports, folders, versions and measured numbers out of a text.
-pub(crate) const FILTERS: [(&str, &str); 10] = [
+pub(crate) const FILTERS: [(&str, &str); 11] = [
     // what a busy machine adds
     (r"(?m)^Client verdict: .*\n(  .*\n)+", ""),
     (
         r"  - [\d.]+ % of the [^:]*arrived\s+together[^:]*:[^:]*ITL\s+is\s+coarse\n",
+        "",
+    ),
+    (
+        r"  - in [\d.]+ % of\s+the\s+streams[^:]*:[^:]*not\s+the\s+model's\n",
         "",
     ),
     (
