@@ -9,8 +9,8 @@ use evalscope_core::engine::{Collector, Dispatch};
 use evalscope_core::http1::{Head, Progress, Receiver, ResponseReader};
 use evalscope_core::protocol::{Api, Dashscope, Opaque, OpenAi, Zhipu};
 use evalscope_core::record::{
-    ArrivalClock, EXCERPT_BYTES, EventLog, Exchange, Failure, FailureKind, MOST_TOKENS, Phase,
-    RecordBodies,
+    ArrivalClock, EXCERPT_BYTES, EventLog, EventLogFormat, Exchange, Failure, FailureKind,
+    MOST_TOKENS, Phase, RecordBodies,
 };
 use evalscope_core::time::Timestamp;
 use evalscope_core::transport::{Arrival, ResponseHandler, SendTimes};
@@ -112,20 +112,24 @@ fn collected(api: u8, known: u8, bytes: &[u8], lengths: [usize; 2]) -> Exchange 
 fn check(exchange: &Exchange) {
     let Exchange { record, bodies } = exchange;
     let times = &record.times;
-    let stamps: Vec<_> = record.events.iter().map(|event| event.at).collect();
+    let stamps: Vec<_> = record.events.stamps().map(|stamp| stamp.at).collect();
     assert!(stamps.is_sorted(), "{stamps:?}");
     let ordered = [times.headers, times.last_data, Some(times.ended)];
     assert!(ordered.iter().flatten().is_sorted(), "{times:?}");
     assert!(stamps.last().is_none_or(|last| *last <= times.ended));
     let bytes = record.events.to_bytes();
     assert_eq!(
-        EventLog::from_bytes(&bytes).as_ref(),
+        EventLog::from_bytes(&bytes, EventLogFormat::V2).as_ref(),
         Some(&record.events)
     );
 
     let tokens = record.events.tokens().count();
+    assert!(record.events.token_events().count() <= tokens);
     let (output, source) = record.output_tokens();
-    assert!(tokens == 0 || output != Some(0), "{tokens} events: {source:?}");
+    assert!(
+        tokens == 0 || output != Some(0),
+        "{tokens} events: {source:?}"
+    );
     for count in [record.usage.prompt_tokens, record.usage.completion_tokens] {
         assert!(count.is_none_or(|n| n <= MOST_TOKENS), "{count:?}");
     }
@@ -154,7 +158,12 @@ fuzz_target!(|data: &[u8]| {
     if both.iter().all(|record| record.succeeded()) && !bytes.contains(&0xef) {
         let said = both.map(|record| {
             let tokens = record.events.tokens().count();
-            (tokens, record.usage, &record.finish_reason, record.events.len())
+            (
+                tokens,
+                record.usage,
+                &record.finish_reason,
+                record.events.len(),
+            )
         });
         assert_eq!(said[0], said[1]);
     }

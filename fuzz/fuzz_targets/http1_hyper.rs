@@ -6,9 +6,10 @@
 //!
 //! Where the two differ by design, and what is left out here for it:
 //! * 101: hyper gives the connection away, ours knows no other protocol.
-//! * Ours takes what hyper refuses: a line feed alone in the chunked coding, `+5` as a length,
-//!   HTTP/1.0 with a chunked body, trailers that are no header fields. Nothing is asserted then.
-//! * More than 100 headers: hyper's limit, ours is 128.
+//! * hyper does not look at a transfer coding or a length that has a byte above 127 in its header.
+//! * Ours refuses a length that is no number where the body is framed in another way (204, chunks).
+//! * Ours takes what hyper refuses: a line feed alone in the chunked coding, HTTP/1.0 with a chunked
+//!   body, trailers that are no header fields, more than 100 headers. Nothing is asserted then.
 #![no_main]
 
 use std::cell::RefCell;
@@ -72,6 +73,12 @@ async fn hypers(bytes: Vec<u8>) -> Option<(u16, Vec<u8>)> {
     answer
 }
 
+/// A head of it names the chunked coding.
+fn is_chunked(bytes: &[u8]) -> bool {
+    let text = bytes.to_ascii_lowercase();
+    text.windows(7).any(|word| word == b"chunked")
+}
+
 const HEADS: [&[u8]; 4] = [
     b"",
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -89,6 +96,9 @@ fuzz_target!(|data: &[u8]| {
     let Some((head, rest)) = data.split_first() else {
         return;
     };
+    if !data.is_ascii() {
+        return;
+    }
     let bytes = [HEADS[usize::from(*head) % HEADS.len()], rest].concat();
     let theirs = RUNTIME.with_borrow(|runtime| runtime.block_on(hypers(bytes.clone())));
     let Some((status, body)) = theirs.filter(|(status, _)| *status != 101) else {
@@ -96,7 +106,10 @@ fuzz_target!(|data: &[u8]| {
     };
     match ours(&bytes) {
         Ok(Some(ours)) => assert_eq!(ours, (status, body)),
-        Err(HttpError::Length(_)) => {}
-        other => panic!("hyper reads {status} with {} bytes, we {other:?}", body.len()),
+        Err(HttpError::Length(_)) if status == 204 || status == 304 || is_chunked(&bytes) => {}
+        other => panic!(
+            "hyper reads {status} with {} bytes, we {other:?}",
+            body.len()
+        ),
     }
 });

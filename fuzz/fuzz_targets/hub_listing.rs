@@ -17,7 +17,9 @@ fuzz_target!(|data: &[u8]| {
         for file in &files {
             let hash = file.sha256.as_deref().unwrap_or("");
             let is_hash = hash.len() == 64
-                && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                && hash
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
             assert!(is_hash || file.sha256.is_none(), "{hash}");
         }
         // the list is kept as JSON
