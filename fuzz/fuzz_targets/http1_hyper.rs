@@ -7,7 +7,9 @@
 //! Where the two differ by design, and what is left out here for it:
 //! * 101: hyper gives the connection away, ours knows no other protocol.
 //! * hyper does not look at a transfer coding or a length that has a byte above 127 in its header.
-//! * Ours refuses a length that is no number where the body is framed in another way (204, chunks).
+//! * Ours refuses transfer codings other than `chunked`; hyper hands out the coded bytes.
+//! * Ours refuses a length that is no number where the body is framed in another way (204, a transfer
+//!   coding).
 //! * Ours takes what hyper refuses: a line feed alone in the chunked coding, HTTP/1.0 with a chunked
 //!   body, trailers that are no header fields, more than 100 headers. Nothing is asserted then.
 #![no_main]
@@ -73,10 +75,10 @@ async fn hypers(bytes: Vec<u8>) -> Option<(u16, Vec<u8>)> {
     answer
 }
 
-/// A head of it names the chunked coding.
-fn is_chunked(bytes: &[u8]) -> bool {
+/// Some head of it names a transfer coding.
+fn is_coded(bytes: &[u8]) -> bool {
     let text = bytes.to_ascii_lowercase();
-    text.windows(7).any(|word| word == b"chunked")
+    text.windows(18).any(|word| word == b"transfer-encoding:")
 }
 
 const HEADS: [&[u8]; 4] = [
@@ -106,7 +108,9 @@ fuzz_target!(|data: &[u8]| {
     };
     match ours(&bytes) {
         Ok(Some(ours)) => assert_eq!(ours, (status, body)),
-        Err(HttpError::Length(_)) if status == 204 || status == 304 || is_chunked(&bytes) => {}
+        Err(HttpError::Length(_)) if is_coded(&bytes) || matches!(status, 204 | 304) => {}
+        // by its words, as the variant is newer than this target
+        Err(error) if error.to_string().starts_with("`transfer-encoding: ") => {}
         other => panic!(
             "hyper reads {status} with {} bytes, we {other:?}",
             body.len()
