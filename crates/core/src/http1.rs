@@ -198,6 +198,7 @@ impl ResponseReader {
             self.head.extend_from_slice(bytes);
             &self.head
         };
+        crate::steps::add(text.len());
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let parsed = response.parse(text).map_err(|error| HttpError::Head {

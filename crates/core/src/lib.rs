@@ -9,6 +9,9 @@
 //! This crate must not know the command line, the screen, SQLite or files of
 //! results: it hands out [`record::Exchange`]s and leaves the rest to others.
 
+#[doc(hidden)] // for tests, which hold what reading costs by it
+pub mod steps;
+
 pub mod time;
 
 pub mod credential;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules in reading order; each may use those above it. `transport` counts
 /// its bytes with a histogram of `metrics`, hence stands below it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
+    "steps",
     "time",
     "credential",
     "plan",

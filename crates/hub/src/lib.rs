@@ -54,6 +54,9 @@ pub use config::{HubConfig, Network, Patience};
 pub use error::{HubError, Missing, TokenUse, Wanted};
 pub use hub::Hub;
 pub use listing::RemoteFile;
+// for the fuzz target `hub_listing` alone: a listing has no other face without a server behind it
+#[doc(hidden)]
+pub use listing::{listed, next_link};
 pub use proxies::Proxies;
 pub use repo::{Repo, RepoKind, Source};
 pub use secret::Secret;

@@ -133,11 +133,8 @@ fn fetch_page(
                     host: answer.host.clone(),
                     reason,
                 };
-                let (files, entries) = match config.source {
-                    Source::HuggingFace => hugging_face(&body),
-                    Source::ModelScope => model_scope(&body),
-                }
-                .map_err(|reason| malformed(client.masked(&reason)))?;
+                let (files, entries) = listed(config.source, &body)
+                    .map_err(|reason| malformed(client.masked(&reason)))?;
                 let next = next_page(&answer, url).map_err(malformed)?;
                 return Ok(Page {
                     files,
@@ -173,6 +170,18 @@ fn attempt(
         .read_to_end(&mut body)
         .map_err(|error| tries.failed(broken(error, &answer.host)))?;
     Ok((answer, body))
+}
+
+/// The files in the body of a page, and how many entries it has. For the fuzz target, which has no
+/// use for a server.
+///
+/// # Errors
+/// What is wrong with the body.
+pub fn listed(source: Source, body: &[u8]) -> Result<(Vec<RemoteFile>, usize), String> {
+    match source {
+        Source::HuggingFace => hugging_face(body),
+        Source::ModelScope => model_scope(body),
+    }
 }
 
 #[derive(Deserialize)]
@@ -249,11 +258,15 @@ fn model_scope(body: &[u8]) -> Result<(Vec<RemoteFile>, usize), String> {
     Ok((files, count))
 }
 
-/// The next page, if a header names one: `Link: <url>; rel="next"`. It must be on the same server.
 fn next_page(answer: &Answer, url: &Url) -> Result<Option<Url>, String> {
-    let Some(links) = text(&answer.headers, "link") else {
-        return Ok(None);
-    };
+    text(&answer.headers, "link").map_or(Ok(None), |links| next_link(links, url))
+}
+
+/// The next page, if a header names one: `Link: <url>; rel="next"`. It must be on the same server.
+///
+/// # Errors
+/// When it is not.
+pub fn next_link(links: &str, url: &Url) -> Result<Option<Url>, String> {
     let next = links.split(',').find_map(|link| {
         let (target, parameters) = link.split_once('>')?;
         let is_next = parameters

@@ -26,3 +26,6 @@ pub use error::{PluginError, PluginFault};
 pub use place::{Place, PlaceError, TrackerPlace};
 pub use plugin::{Hello, Patience, Pending, Plugin, Role};
 pub use tracker::{Begin, Tracker};
+// for the fuzz target `plugin_wire` alone: the wire has no other face without a process behind it
+#[doc(hidden)]
+pub use wire::{Conversation, conversation};

@@ -279,6 +279,51 @@ fn write_lines(mut to_plugin: impl Write, lines: &Receiver<Vec<u8>>) {
     }
 }
 
+/// What a plugin's output was taken for.
+#[derive(Debug)]
+pub struct Conversation {
+    /// For each request the JSON text of its result or what was refused; `None`: no answer came.
+    pub answers: Vec<Option<Result<String, String>>>,
+    /// The conversation ended because of the output, for this reason, and not with it.
+    pub rubbish: Option<String>,
+}
+
+/// Read a plugin's whole output, in answer to so many requests. For the fuzz target, which has no
+/// use for a process and threads.
+#[must_use]
+pub fn conversation(output: &[u8], requests: u8) -> Conversation {
+    let (waiting, expected): (VecDeque<_>, Vec<_>) = (1..=u64::from(requests))
+        .map(|id| {
+            let (to_asker, answer) = sync_channel(1);
+            ((id, to_asker), answer)
+        })
+        .unzip();
+    let shared = Shared {
+        state: Mutex::new(State {
+            next_id: u64::from(requests) + 1,
+            out: None,
+            waiting,
+            broken: None,
+        }),
+        answered_ns: AtomicU64::new(0),
+    };
+    shared.read_lines(output, &RunClock::start());
+    let answers = expected.iter().map(|answer| {
+        let answer = answer.try_recv().ok()?;
+        Some(match answer {
+            Ok(result) => Ok(result.get().to_owned()),
+            Err(refused) => Err(refused.message),
+        })
+    });
+    Conversation {
+        answers: answers.collect(),
+        rubbish: match &shared.state().broken {
+            Some(Broken::Rubbish(why)) => Some(why.clone()),
+            _ => None,
+        },
+    }
+}
+
 /// The beginning of a line, for people.
 pub(crate) fn shown(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(&line[..line.len().min(4 * SHOWN_CHARS)]);

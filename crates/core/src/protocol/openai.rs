@@ -144,6 +144,7 @@ impl OpenAiReader {
 /// The message in an error of any of the usual forms.
 #[must_use]
 pub fn error_text(error: &[u8]) -> String {
+    crate::steps::add(error.len());
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(error) else {
         // some gateways frame an error as an event, whatever they call it
         let mut lines = error.split(|byte| *byte == b'\n');

@@ -28,6 +28,7 @@ const TELLING_BYTES: usize = 4;
 pub fn masked(text: &str, secrets: &[String]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        crate::steps::add(text.len());
         if text.contains(secret.as_str()) {
             text = if secret.ends_with('.') {
                 without_tokens(&text, secret)
@@ -42,6 +43,7 @@ pub fn masked(text: &str, secrets: &[String]) -> String {
             if let Some(rest) = text.strip_suffix(part) {
                 text = format!("{rest}***");
             }
+            crate::steps::add(text.len());
             if text.contains('…') {
                 text = text.replace(&format!("{part}…"), "***…");
             }

@@ -1,0 +1,156 @@
+//! What reading costs: a server must not be able to make few bytes dear. Held by counting the bytes
+//! that are gone over (`evalscope_core::steps`), and not by time.
+
+use evalscope_core::http1::{Head, Receiver, ResponseReader};
+use evalscope_core::protocol::openai::error_text;
+use evalscope_core::record::masked;
+use evalscope_core::sse::Splitter;
+use evalscope_core::steps::counted;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::grammar::{self, spoils, spoilt};
+
+struct Nobody;
+
+impl Receiver for Nobody {
+    fn head(&mut self, _: Head) {}
+    fn body(&mut self, _: &[u8]) {}
+}
+
+/// Run this, which gets so many bytes, and hold it to `most` times as many.
+fn hold(what: &str, bytes: usize, most: u64, work: impl FnOnce()) -> Result<(), TestCaseError> {
+    let ((), steps) = counted(work);
+    let Some(steps) = steps else {
+        return Ok(());
+    };
+    // what is small may cost what it costs to begin
+    let allowed = most * bytes as u64 + 1024;
+    prop_assert!(
+        steps <= allowed,
+        "{what}: {steps} steps for {bytes} bytes, {allowed} allowed"
+    );
+    Ok(())
+}
+
+fn push_response(bytes: &[u8], at_a_time: usize) {
+    let mut reader = ResponseReader::default();
+    for part in bytes.chunks(at_a_time) {
+        if reader.push(part, &mut Nobody).is_err() {
+            return;
+        }
+    }
+}
+
+fn push_stream(bytes: &[u8], at_a_time: usize) {
+    let mut splitter = Splitter::default();
+    for part in bytes.chunks(at_a_time) {
+        splitter.push(part, |_| {}).unwrap();
+    }
+    splitter.finish(|_| {});
+}
+
+/// Heads of many fields or of long ones, whole or without an end.
+fn long_head() -> impl Strategy<Value = Vec<u8>> {
+    let field = (select(vec!["x", "Set-Cookie", "via"]), 1usize..2000);
+    (prop::collection::vec(field, 1..60), any::<bool>()).prop_map(|(fields, ends)| {
+        let mut head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n".to_vec();
+        for (name, length) in fields {
+            head.extend_from_slice(format!("{name}: {}\r\n", "v".repeat(length)).as_bytes());
+        }
+        if ends {
+            head.extend_from_slice(b"\r\n");
+        }
+        head
+    })
+}
+
+/// Streams of long events, of many lines, and of none at all.
+fn long_stream() -> impl Strategy<Value = Vec<u8>> {
+    let piece = select(vec![
+        "data: a\n",
+        ": ping\n",
+        "data: {\"a\":1}\n\n",
+        "\r",
+        "x",
+        "\n",
+        "event: e\r\n",
+        "data:",
+    ]);
+    prop::collection::vec((piece, 1usize..600), 1..12).prop_map(|pieces| {
+        pieces
+            .iter()
+            .map(|(piece, n)| piece.repeat(*n))
+            .collect::<String>()
+            .into_bytes()
+    })
+}
+
+/// Errors inside of errors.
+fn deep_error() -> impl Strategy<Value = Vec<u8>> {
+    let layer = select(vec![
+        "data:",
+        "data: ",
+        "x\ndata: ",
+        "\n",
+        "{\"error\":",
+        "[",
+        "data:{",
+    ]);
+    (
+        prop::collection::vec((layer, 1usize..200), 1..8),
+        "[ -~]{0,40}",
+    )
+        .prop_map(|(layers, end)| {
+            let mut error: String = layers.iter().map(|(layer, n)| layer.repeat(*n)).collect();
+            error.push_str(&end);
+            error.into_bytes()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_head_costs_its_bytes_in_reads_of_any_size(
+        head in long_head(),
+        at_a_time in prop_oneof![Just(1usize), 1usize..2000],
+    ) {
+        hold("http1", head.len(), 8, || push_response(&head, at_a_time))?;
+    }
+
+    #[test]
+    fn a_stream_costs_its_bytes_in_reads_of_any_size(
+        stream in long_stream(),
+        at_a_time in prop_oneof![Just(1usize), 1usize..2000],
+    ) {
+        hold("sse", stream.len(), 8, || push_stream(&stream, at_a_time))?;
+    }
+
+    #[test]
+    fn what_servers_send_costs_its_bytes_too(
+        response in grammar::response(grammar::stream()),
+        spoils in spoils(),
+        at_a_time in 1usize..50,
+    ) {
+        let body = spoilt(response.body, &spoils);
+        hold("sse", body.len(), 8, || push_stream(&body, at_a_time))?;
+        let bytes = spoilt(response.bytes, &spoils);
+        hold("http1", bytes.len(), 8, || push_response(&bytes, at_a_time))?;
+    }
+
+    #[test]
+    fn an_error_costs_its_bytes_however_deep_it_is(error in deep_error()) {
+        hold("error_text", error.len(), 8, || drop(error_text(&error)))?;
+    }
+
+    #[test]
+    fn masking_costs_its_bytes_for_each_secret(
+        secrets in prop::collection::vec("[a-f]{1,400}", 0..4),
+        pieces in prop::collection::vec((select(vec!["ab", "…", " x", "abcdef", "\n"]), 1usize..300), 1..8),
+    ) {
+        let text: String = pieces.iter().map(|(piece, n)| piece.repeat(*n)).collect();
+        let bytes = (text.len() + secrets.iter().map(String::len).sum::<usize>()) * (secrets.len() + 1);
+        hold("masked", bytes, 8, || drop(masked(&text, &secrets)))?;
+    }
+}
