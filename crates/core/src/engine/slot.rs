@@ -193,7 +193,7 @@ pub(super) async fn serve<S: Slot, C: Clock>(
             asked_tokens: job.request.asked_tokens,
         };
         current.set(Some(dispatch));
-        shared.progress.dispatched.fetch_add(1, Ordering::Relaxed);
+        shared.progress.taken_up(dispatched);
         let exchange = slot
             .send(job.request, dispatch, shared.abort.cancelled())
             .await;
