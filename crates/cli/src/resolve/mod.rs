@@ -325,16 +325,30 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
     let Some(kind) = output.visualizer.or(implied) else {
         return (None, Vec::new());
     };
-    let given = keys.iter().filter_map(|(_, variable, key)| {
-        let key = key.as_ref().filter(|key| !key.is_empty())?;
+    // of what is in the environment a child gets nothing by itself
+    let inherited = match kind {
+        Visualizer::Wandb => &["WANDB_API_KEY"][..],
+        Visualizer::Swanlab => &["SWANLAB_API_KEY"],
+        Visualizer::Clearml => &[
+            "CLEARML_API_ACCESS_KEY",
+            "CLEARML_API_SECRET_KEY",
+            "CLEARML_AUTH_TOKEN",
+        ],
+    };
+    let inherited = inherited
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), variable(name)?)));
+    // the last of a name counts
+    let given = keys.iter().filter_map(|(of, variable, key)| {
+        let key = key.as_ref().filter(|key| *of == kind && !key.is_empty())?;
         Some(((*variable).to_owned(), key.clone()))
     });
-    let environment: Vec<(String, String)> = given.collect();
-    let of_child = keys.iter().filter_map(|(_, name, _)| variable(name));
+    let environment: Vec<(String, String)> = inherited.chain(given).collect();
+    let keys_of_others = keys.iter().filter_map(|(_, _, key)| (*key).clone());
     let secrets: Vec<String> = environment
         .iter()
         .map(|(_, key)| key.clone())
-        .chain(of_child)
+        .chain(keys_of_others)
         // `local` stands for no key at all
         .filter(|key| key.len() > 8)
         .collect();
