@@ -35,7 +35,7 @@ use crate::failure::{self, Unfinished, hinted};
 use crate::fetch::Fetcher;
 use crate::log::Log;
 use crate::plugins::{Starter, Voice};
-use crate::preflight::{self, Checked};
+use crate::preflight::{self, Checked, Way};
 use crate::progress::Display;
 use crate::resolve::{self, Resolved};
 use crate::served::Served;
@@ -253,11 +253,18 @@ impl Invocation<'_> {
 
     /// Send the test request, and follow where it leads.
     fn follow(&mut self) -> anyhow::Result<bool> {
+        let mut seen = Vec::new();
         for _ in 0..MAX_REDIRECTS {
             let transport = self.transport(RunClock::start(), 1);
+            let proxy = self.target.proxy();
+            let way = Way {
+                proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
+                known_api: self.resolved.api.named().is_some(),
+            };
             let checked = preflight::check(
                 &mut self.maker,
                 &self.url,
+                &way,
                 &transport,
                 self.control,
                 &self.log,
@@ -269,9 +276,19 @@ impl Invocation<'_> {
                 }
                 Checked::Stopped => return Ok(false),
                 Checked::Moved(to) => {
+                    let shown = masked(&secrets::shown_url(&to), &self.resolved.secrets);
+                    seen.push(self.url.clone());
+                    if seen.contains(&to) {
+                        return Err(hinted(
+                            format!(
+                                "the test request failed: the server redirects in a circle, back to \
+                                 {shown}"
+                            ),
+                            "give the URL of the endpoint itself",
+                        ));
+                    }
                     self.log.info(&format!(
-                        "the server redirects to {}: requests go there",
-                        secrets::shown_url(&to)
+                        "the server redirects to {shown}: requests go there"
                     ));
                     self.target = Arc::new(target(self.resolved, &to)?);
                     self.url = to;

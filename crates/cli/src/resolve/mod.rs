@@ -540,6 +540,23 @@ fn proxies() -> ProxyEnv {
     }
 }
 
+/// The variable that names the proxy for a URL, where there is one.
+pub(crate) fn proxy_variable(url: &Url) -> &'static str {
+    let own = if url.scheme() == "https" {
+        ["https_proxy", "HTTPS_PROXY"]
+    } else {
+        ["http_proxy", "HTTP_PROXY"]
+    };
+    let named = |names: [&'static str; 2]| {
+        let set = names
+            .into_iter()
+            .find_map(|name| Some((name, variable(name)?)));
+        set.filter(|(_, value)| !value.is_empty())
+    };
+    let named = named(own).or_else(|| named(["all_proxy", "ALL_PROXY"]));
+    named.map_or("http_proxy", |(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
