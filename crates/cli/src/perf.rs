@@ -43,7 +43,8 @@ use crate::simulator::Simulator;
 use crate::sources::{Prompts, Set};
 use crate::taps::{Counting, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
-use crate::{console, folder, secrets, signals};
+use crate::{console, folder, secrets, settings, signals};
+use serde_json::Value;
 use url::Url;
 
 /// How long what is prepared may go on after a stop: files and templates of
@@ -80,12 +81,8 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let start = |plan| Served::start(plan, &top, &control, &log);
     let served = resolved.served.as_ref().map(start).transpose()?;
 
-    let following = match &resolved.tracker {
-        Some(plan) => Some(plan.start(&resolved.settings, &top, &control, &log)?),
-        None => None,
-    };
     let mut invocation = Invocation {
-        following: following.as_ref(),
+        following: None,
         served: served.as_ref(),
         maker: Maker {
             rules: resolved.bodies.clone(),
@@ -104,6 +101,15 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         log.info("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
+    // only now it is known where requests go
+    let following = match &resolved.tracker {
+        Some(plan) => {
+            let (settings, top) = (invocation.settings(), &invocation.top);
+            Some(plan.start(&settings, top, &control, &log)?)
+        }
+        None => None,
+    };
+    invocation.following = following.as_ref();
     let code = invocation.sweep()?;
     drop((simulator, served));
     Ok(code)
@@ -551,6 +557,11 @@ impl Invocation<'_> {
         }
     }
 
+    /// The settings, with the URL that requests go to.
+    fn settings(&self) -> Value {
+        settings::with_url(&self.resolved.settings, &self.url)
+    }
+
     fn meta(&self, spec: &RunSpec, clock: RunClock) -> RunMeta {
         let resolved = self.resolved;
         RunMeta {
@@ -562,7 +573,7 @@ impl Invocation<'_> {
             url: secrets::shown_url(&self.url),
             dataset: self.prompts.name.clone(),
             load: spec.clone(),
-            settings: resolved.settings.clone(),
+            settings: self.settings(),
             started_at: rfc3339_local(&clock),
             clock,
             record_bodies: resolved.record_bodies,

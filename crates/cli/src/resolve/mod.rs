@@ -28,11 +28,12 @@ use crate::args::{
     Api, Bodies, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs, Visualizer,
 };
 use crate::choices::ApiChoice;
+use crate::declared;
 use crate::failure::hinted;
 use crate::served::{self, ServePlan};
+use crate::settings::{self, Used};
 use crate::sources::PromptPlan;
 use crate::trackers::TrackerPlan;
-use crate::{declared, settings};
 
 use endpoint::{api_of, for_pictures, for_plain_prompts, is_native, url_of};
 use headers::{Headers, headers_of};
@@ -74,6 +75,9 @@ pub(crate) struct Resolved {
     pub(crate) threads: NonZeroUsize,
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
+    /// How long all requests may fail before the command is given up.
+    #[expect(dead_code, reason = "nothing watches over failures yet")]
+    pub(crate) give_up_after: Option<Duration>,
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) outputs_dir: PathBuf,
@@ -94,13 +98,7 @@ pub(crate) struct Resolved {
 /// Work out what the flags mean.
 pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    if args.server.api_key.is_none() {
-        args.server.api_key = needed_variable("EVALSCOPE_API_KEY")?;
-    }
-    if let Some(lines) = needed_variable("EVALSCOPE_HEADERS")? {
-        headers::add_lines(&mut args.server.headers, &lines);
-    }
-    let settings = settings::of(&args);
+    add_environment(&mut args.server)?;
     let PerfArgs {
         server,
         load,
@@ -149,6 +147,20 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     }
     let (tracker, keys) = tracker_of(&output, &base_name(&model));
     secrets.extend(keys);
+    let hub = hub_of(&prompts);
+    let threads = load.client_threads.unwrap_or(cores);
+    let used = Used {
+        model: &model,
+        // a simulated server has an address of its own once it is started
+        url: (server.api.named() != Some(Api::LocalSim)).then_some(&url),
+        plan: &plan,
+        bodies: &bodies,
+        hub,
+        client_threads: threads.get(),
+        tracker: tracker.as_ref().map(|plan| plan.place.kind.as_str()),
+    };
+    let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
+    let timeouts = timeouts_of(&server);
     Ok(Resolved {
         tracker,
         plan,
@@ -162,25 +174,19 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
             insecure: server.insecure,
             ca_cert: server.ca_cert,
         },
-        timeouts: Timeouts {
-            connect: server.connect_timeout.map(Duration::from_secs_f64),
-            read: server.read_timeout.map(Duration::from_secs_f64),
-            total: Some(Duration::from_secs_f64(server.total_timeout)),
-        },
+        timeouts,
         test_connection: !server.no_test_connection,
         bodies,
         served,
-        hub: hub_of(&prompts),
+        hub,
         image_patch: prompts.image_patch_size.get(),
         prompts: prompt_plan,
         signing_key,
-        threads: load.client_threads.unwrap_or(cores),
-        record_bodies: match output.record_bodies {
-            Bodies::All => RecordBodies::All,
-            Bodies::Failed => RecordBodies::Failed,
-            Bodies::None => RecordBodies::None,
-        },
+        threads,
+        record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        give_up_after: (load.give_up_after > 0.0)
+            .then(|| Duration::from_secs_f64(load.give_up_after)),
         log_every: output.log_every_n_query,
         debug: output.debug,
         outputs_dir: output.outputs_dir,
@@ -191,6 +197,17 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
         notes,
         settings,
     })
+}
+
+/// Take what stands in the environment and not on the command line.
+fn add_environment(server: &mut ServerArgs) -> anyhow::Result<()> {
+    if server.api_key.is_none() {
+        server.api_key = needed_variable("EVALSCOPE_API_KEY")?;
+    }
+    if let Some(lines) = needed_variable("EVALSCOPE_HEADERS")? {
+        headers::add_lines(&mut server.headers, &lines);
+    }
+    Ok(())
 }
 
 impl Resolved {
@@ -213,6 +230,22 @@ fn served_of(
         .as_ref()
         .map_or_else(|| model.to_owned(), ServePlan::model);
     Ok((plan, sent_model))
+}
+
+fn timeouts_of(server: &ServerArgs) -> Timeouts {
+    Timeouts {
+        connect: server.connect_timeout.map(Duration::from_secs_f64),
+        read: server.read_timeout.map(Duration::from_secs_f64),
+        total: Some(Duration::from_secs_f64(server.total_timeout)),
+    }
+}
+
+fn record_bodies_of(typed: Bodies) -> RecordBodies {
+    match typed {
+        Bodies::All => RecordBodies::All,
+        Bodies::Failed => RecordBodies::Failed,
+        Bodies::None => RecordBodies::None,
+    }
 }
 
 /// The load that was asked for. `whole`: requests of a set that is meant to be
@@ -369,6 +402,8 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         host: output.swanlab_host.clone(),
         python: variable("EVALSCOPE_PYTHON"),
         name,
+        files: output.tracker_files,
+        debug: output.debug,
         secrets: secrets.clone(),
     };
     (Some(plan), secrets)
@@ -666,5 +701,27 @@ mod tests {
                 .contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into()))
         );
         assert_eq!(headers.secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
+    }
+
+    #[test]
+    fn a_user_and_a_password_are_decoded() {
+        use base64::Engine as _;
+        for (typed, meant) in [
+            ("user:p%40ss", "user:p@ss"),
+            ("user:p@ss", "user:p@ss"),
+            ("a%40b.org:c%3Ad%2Fe%23f%25g", "a@b.org:c:d/e#f%g"),
+            ("user:100%", "user:100%"),
+            ("user:%zz%+1", "user:%zz%+1"),
+            ("user:p\u{e4}ss", "user:p\u{e4}ss"),
+            ("key%2Balone", "key+alone:"),
+        ] {
+            let args = server(&format!("http://{typed}@h/v1"));
+            let (url, _) = url_of(&args, None, None, &mut Vec::new()).unwrap();
+            let headers = headers_of(&args, None, url).unwrap();
+            let encoded = base64::engine::general_purpose::STANDARD.encode(meant);
+            let wanted = ("Authorization".to_owned(), format!("Basic {encoded}"));
+            assert_eq!(headers.fields, [wanted], "{typed}");
+            assert_eq!(headers.url.as_str(), "http://h/v1/chat/completions");
+        }
     }
 }
