@@ -725,9 +725,10 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
 /// Say in brief what a run will do.
 fn announce_run(spec: &RunSpec, log: &Log) {
     log.info(&format!(
-        "{}: {} requests, {} in flight{}",
+        "{}: {} request{}, {} in flight{}",
         spec.name,
         spec.requests,
+        if spec.requests == 1 { "" } else { "s" },
         spec.concurrency,
         match spec.pacing {
             evalscope_core::plan::Pacing::Unpaced => String::new(),
