@@ -197,9 +197,9 @@ pub(crate) enum Visualizer {
 pub(crate) enum TrackerFiles {
     /// No file: figures only.
     None,
-    /// Files of figures, and the log; nothing that holds prompts or answers.
+    /// Files of figures, and the log.
     Reports,
-    /// These, the databases with every prompt and answer, and the logs of --debug and of a server.
+    /// Also the databases, with every prompt and answer, and the logs of --debug and of a server.
     Db,
 }
 

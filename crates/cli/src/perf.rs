@@ -66,13 +66,15 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         plan.check_port()?;
     }
     let voice = Voice::default();
-    let Some((mut resolved, prepared)) = prepare_apart(resolved, &control, &voice)? else {
+    let Some((resolved, prepared)) = prepare_apart(resolved, &control, &voice)? else {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     };
-    let (prompts, api_plugin) = prepared?;
-
-    let simulator = start_simulator(&mut resolved, prompts.tokenizer.as_deref())?;
+    let Prepared {
+        prompts,
+        api_plugin,
+        simulator,
+    } = prepared?;
     let target = Arc::new(target(&resolved, &resolved.url)?);
     let top = folder::make(&resolved)?;
     let log = Log::create(&top)?;
@@ -115,8 +117,15 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// What the preparation makes, with the settings it was made from.
-type PreparedApart = (Resolved, anyhow::Result<(Prompts, Option<Arc<Plugin>>)>);
+/// What the preparation makes.
+struct Prepared {
+    prompts: Prompts,
+    api_plugin: Option<Arc<Plugin>>,
+    simulator: Option<Simulator>,
+}
+
+/// The same, with the settings it was made from.
+type PreparedApart = (Resolved, anyhow::Result<Prepared>);
 
 /// [`prepare`] on a thread of its own, which is left behind when the person has
 /// stopped it and it does not end: nothing has been measured yet. `None`: stopped.
@@ -161,7 +170,16 @@ fn prepare(
     resolved: &mut Resolved,
     control: &RunControl,
     voice: &Voice,
-) -> anyhow::Result<(Prompts, Option<Arc<Plugin>>)> {
+) -> anyhow::Result<Prepared> {
+    let fetcher = Fetcher {
+        source: resolved.hub,
+        variable: resolve::variable,
+        control,
+    };
+    let plan = resolved.prompts.clone();
+    let tokenizer = plan.tokenizer(&fetcher)?;
+    // before plugins, which are told its address
+    let simulator = start_simulator(resolved, tokenizer.as_deref())?;
     let starter = Starter {
         python: resolved.python.as_deref(),
         settings: &resolved.settings,
@@ -179,18 +197,17 @@ fn prepare(
     if let Some(plugin) = &api {
         resolved.bodies.api = Arc::new(plugin.api()?);
     }
-    let fetcher = Fetcher {
-        source: resolved.hub,
-        variable: resolve::variable,
-        control,
-    };
     let mut notes = Vec::new();
-    let plan = resolved.prompts.clone();
-    let prompts = plan.prepare(&fetcher, dataset, &mut |note| notes.push(note))?;
+    let say = &mut |note| notes.push(note);
+    let prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
     let offset = resolved.plan.runs()[0].dataset_offset;
     prompts.open(offset, NonZeroUsize::MIN)?.next_item()?;
     resolved.notes.extend(notes);
-    Ok((prompts, api))
+    Ok(Prepared {
+        prompts,
+        api_plugin: api,
+        simulator,
+    })
 }
 
 fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
@@ -681,6 +698,7 @@ fn start_simulator(
     let path = resolved.url.path().to_owned();
     resolved.url = base;
     resolved.url.set_path(&path);
+    resolved.settings = settings::with_url(&resolved.settings, &resolved.url);
     Ok(Some(simulator))
 }
 

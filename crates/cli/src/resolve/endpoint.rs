@@ -64,8 +64,15 @@ pub(super) fn url_of(
     } else {
         format!("http://{text}")
     };
-    let mut url = Url::parse(&with_scheme)
-        .map_err(|error| anyhow::anyhow!("`--url {shown}` is not a URL: {error}"))?;
+    let mut url = Url::parse(&with_scheme).map_err(|error| {
+        let said = format!("`--url {shown}` is not a URL: {error}");
+        if text.contains('@') {
+            let hint = "in a user or a password, `/` is written as %2F, `?` as %3F and `#` as %23";
+            hinted(said, hint)
+        } else {
+            anyhow::Error::msg(said)
+        }
+    })?;
     if !matches!(url.scheme(), "http" | "https") {
         anyhow::bail!("`--url {shown}` is not an http:// or https:// URL");
     }

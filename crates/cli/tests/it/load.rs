@@ -606,13 +606,50 @@ fn settings_are_those_that_were_used() {
     let context = Context::new();
     let (settings, url) = settings_of(
         &context,
-        &["--api", "local_sim", "--prompt", "p", "--number", "2"],
+        &[
+            "--api",
+            "local_sim",
+            "--prompt",
+            "p",
+            "--number",
+            "2",
+            "--max-tokens",
+            "4",
+        ],
     );
     assert_eq!(settings["url"], url.as_str());
     assert_eq!(settings["model"], "sim");
     assert_eq!(settings["number"], json!([2]));
     let port = url.split([':', '/']).nth(4).unwrap();
     assert_ne!(port, "8877", "it has a port of its own");
+
+    // a plugin is told the same
+    let context = Context::new().with_env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    context.write(
+        "tells.py",
+        r#"
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["method"] == "hello":
+        json.dump(request["params"]["options"], open("options.json", "w"))
+    results = {"hello": {"protocol": 1, "name": "tells"}, "next": {"items": [{"text": "p"}], "end": True}}
+    answer = {"id": request["id"], "result": results.get(request["method"], {})}
+    print(json.dumps(answer), flush=True)
+"#,
+    );
+    let set = [
+        "--dataset",
+        "exec:python3 tells.py",
+        "--number",
+        "1",
+        "--max-tokens",
+        "4",
+    ];
+    let (settings, url) = settings_of(&context, &[&["--api", "local_sim"][..], &set].concat());
+    let options = crate::context::json(&context.path().join("options.json"));
+    assert_eq!(options["url"], url.as_str());
+    assert_eq!(options, settings);
 
     let server = Recorder::start(|request, _| good(request));
     let template = json!({"stream": false, "temperature": 0.7, "max_tokens": 7}).to_string();

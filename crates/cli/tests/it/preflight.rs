@@ -623,7 +623,7 @@ fn a_key_at_the_end_of_a_shortened_message() {
 fn keys_show_nowhere_in_notes_and_errors() {
     let server = Recorder::start(|request, _| refusal("401 Unauthorized", &echo(request)));
     let url = format!("http://me:secret-of-url@{}/v1", server.address());
-    let lines: [&[&str]; 5] = [
+    let lines: [&[&str]; 6] = [
         &["--model", "m", "--prompt", "p", "--url", &url],
         &[
             "--model",
@@ -632,6 +632,14 @@ fn keys_show_nowhere_in_notes_and_errors() {
             "p",
             "--url",
             "http://me:secret-of-url@host:99999/",
+        ],
+        &[
+            "--model",
+            "m",
+            "--prompt",
+            "p",
+            "--url",
+            "http://me:secret-of-url/1@host/",
         ],
         &[
             "--model",
