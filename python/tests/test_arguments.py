@@ -226,13 +226,13 @@ def test_keys_are_neither_shown_nor_on_the_command_line() -> None:
         api_key="sk-api",
         wandb_api_key="sk-wandb",
         swanlab_api_key="sk-swanlab",
-        headers=["Authorization=Bearer sk-header", "X-Team=blue"],
+        headers=["Authorization=Bearer sk-header", "X-My-Pass=sk-pass", "User-Agent=blue"],
         extra_args='{"user": {"token": "sk-extra"}, "top_k": 5}',
         query_template={"password": "sk-template", "max_tokens": 5},
     )
     for shown in (repr(arguments), str(arguments), f"{[arguments]}"):
         assert "sk-" not in shown
-        assert "X-Team=blue" in shown
+        assert "User-Agent=blue" in shown
         assert "'max_tokens': 5" in shown
     argv = " ".join(arguments.to_argv())
     assert "--visualizer=wandb" in argv
@@ -240,7 +240,7 @@ def test_keys_are_neither_shown_nor_on_the_command_line() -> None:
         assert secret not in argv
     assert arguments.to_environment() == {
         "EVALSCOPE_API_KEY": "sk-api",
-        "EVALSCOPE_HEADERS": "Authorization=Bearer sk-header\nX-Team=blue",
+        "EVALSCOPE_HEADERS": "Authorization=Bearer sk-header\nX-My-Pass=sk-pass\nUser-Agent=blue",
         "WANDB_API_KEY": "sk-wandb",
         "SWANLAB_API_KEY": "sk-swanlab",
     }
@@ -301,7 +301,7 @@ def test_every_option_has_a_type_and_a_description() -> None:
 
 def test_every_flag_of_the_binary_is_an_option(help_text: str) -> None:
     flags = set(re.findall(r"^\s+(?:-\w, )?--([a-z][a-z-]*)", help_text, re.MULTILINE))
-    names = {flag.replace("-", "_") for flag in flags} - {"help", "no_stream"}
+    names = {flag.replace("-", "_") for flag in flags} - {"help", "no_stream", "version"}
     missing = names - {field.name for field in fields(Arguments)}
     assert not missing, f"add to Arguments: {missing}"
 

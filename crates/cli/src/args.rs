@@ -18,6 +18,7 @@ use crate::{caller, console, failure, habits, perf, report, served, sim};
 #[command(
     name = "evalscope",
     version,
+    propagate_version = true,
     args_override_self = true,
     infer_long_args = true
 )]
@@ -191,6 +192,17 @@ pub(crate) enum Visualizer {
     Clearml,
 }
 
+/// What a tracker is given at the end.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrackerFiles {
+    /// No file: figures only.
+    None,
+    /// Files of figures, and the log.
+    Reports,
+    /// Also the databases, with every prompt and answer, and the logs of --debug and of a server.
+    Db,
+}
+
 /// Which bodies the database keeps.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bodies {
@@ -313,6 +325,11 @@ pub(crate) struct LoadArgs {
     /// Give exit code 1 when more than this share of the requests fails: 0.01 or 1%.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) max_error_rate: Option<f64>,
+
+    /// Give up when every request has failed for this long, seconds; 0 for never. A server that is
+    /// gone then does not use up the requests.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "60")]
+    pub(crate) give_up_after: f64,
 
     /// Threads that receive. [default: one for each core]
     #[arg(long, value_name = "N")]
@@ -495,6 +512,10 @@ pub(crate) struct OutputArgs {
     /// A `SwanLab` server of your own. Also `SWANLAB_HOST`.
     #[arg(long, value_name = "URL")]
     pub(crate) swanlab_host: Option<String>,
+
+    /// Files that --visualizer uploads.
+    #[arg(long, value_enum, default_value = "reports")]
+    pub(crate) tracker_files: TrackerFiles,
 
     /// Name of this invocation's folder, and of the experiment elsewhere. [default: the model's]
     #[arg(long)]

@@ -17,6 +17,7 @@ mod preflight;
 mod progress;
 mod report;
 mod resolve;
+mod scheme;
 mod secrets;
 mod served;
 mod settings;

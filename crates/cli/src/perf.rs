@@ -35,7 +35,7 @@ use crate::failure::{self, Unfinished, hinted};
 use crate::fetch::Fetcher;
 use crate::log::Log;
 use crate::plugins::{Starter, Voice};
-use crate::preflight::{self, Checked};
+use crate::preflight::{self, Checked, Way};
 use crate::progress::Display;
 use crate::resolve::{self, Resolved};
 use crate::served::Served;
@@ -43,7 +43,8 @@ use crate::simulator::Simulator;
 use crate::sources::{Prompts, Set};
 use crate::taps::{Counting, TapFault, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
-use crate::{console, folder, secrets, signals};
+use crate::{console, folder, secrets, settings, signals};
+use serde_json::Value;
 use url::Url;
 
 /// How long what is prepared may go on after a stop: files and templates of
@@ -65,13 +66,15 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         plan.check_port()?;
     }
     let voice = Voice::default();
-    let Some((mut resolved, prepared)) = prepare_apart(resolved, &control, &voice)? else {
+    let Some((resolved, prepared)) = prepare_apart(resolved, &control, &voice)? else {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     };
-    let (prompts, api_plugin) = prepared?;
-
-    let simulator = start_simulator(&mut resolved, prompts.tokenizer.as_deref())?;
+    let Prepared {
+        prompts,
+        api_plugin,
+        simulator,
+    } = prepared?;
     let target = Arc::new(target(&resolved, &resolved.url)?);
     let top = folder::make(&resolved)?;
     let log = Log::create(&top)?;
@@ -80,12 +83,8 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let start = |plan| Served::start(plan, &top, &control, &log);
     let served = resolved.served.as_ref().map(start).transpose()?;
 
-    let following = match &resolved.tracker {
-        Some(plan) => Some(plan.start(&resolved.settings, &top, &control, &log)?),
-        None => None,
-    };
     let mut invocation = Invocation {
-        following: following.as_ref(),
+        following: None,
         served: served.as_ref(),
         maker: Maker {
             rules: resolved.bodies.clone(),
@@ -105,13 +104,29 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         log.info("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
+    // only now it is known where requests go
+    let following = match &resolved.tracker {
+        Some(plan) => {
+            let (settings, top) = (invocation.settings(), &invocation.top);
+            Some(plan.start(&settings, top, &control, &log)?)
+        }
+        None => None,
+    };
+    invocation.following = following.as_ref();
     let code = invocation.sweep()?;
     drop((simulator, served));
     Ok(code)
 }
 
-/// What the preparation makes, with the settings it was made from.
-type PreparedApart = (Resolved, anyhow::Result<(Prompts, Option<Arc<Plugin>>)>);
+/// What the preparation makes.
+struct Prepared {
+    prompts: Prompts,
+    api_plugin: Option<Arc<Plugin>>,
+    simulator: Option<Simulator>,
+}
+
+/// The same, with the settings it was made from.
+type PreparedApart = (Resolved, anyhow::Result<Prepared>);
 
 /// [`prepare`] on a thread of its own, which is left behind when the person has
 /// stopped it and it does not end: nothing has been measured yet. `None`: stopped.
@@ -156,7 +171,16 @@ fn prepare(
     resolved: &mut Resolved,
     control: &RunControl,
     voice: &Voice,
-) -> anyhow::Result<(Prompts, Option<Arc<Plugin>>)> {
+) -> anyhow::Result<Prepared> {
+    let fetcher = Fetcher {
+        source: resolved.hub,
+        variable: resolve::variable,
+        control,
+    };
+    let plan = resolved.prompts.clone();
+    let tokenizer = plan.tokenizer(&fetcher)?;
+    // before plugins, which are told its address
+    let simulator = start_simulator(resolved, tokenizer.as_deref())?;
     let starter = Starter {
         python: resolved.python.as_deref(),
         settings: &resolved.settings,
@@ -174,18 +198,17 @@ fn prepare(
     if let Some(plugin) = &api {
         resolved.bodies.api = Arc::new(plugin.api()?);
     }
-    let fetcher = Fetcher {
-        source: resolved.hub,
-        variable: resolve::variable,
-        control,
-    };
     let mut notes = Vec::new();
-    let plan = resolved.prompts.clone();
-    let prompts = plan.prepare(&fetcher, dataset, &mut |note| notes.push(note))?;
+    let say = &mut |note| notes.push(note);
+    let prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
     let offset = resolved.plan.runs()[0].dataset_offset;
     prompts.open(offset, NonZeroUsize::MIN)?.next_item()?;
     resolved.notes.extend(notes);
-    Ok((prompts, api))
+    Ok(Prepared {
+        prompts,
+        api_plugin: api,
+        simulator,
+    })
 }
 
 fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
@@ -256,11 +279,18 @@ impl Invocation<'_> {
 
     /// Send the test request, and follow where it leads.
     fn follow(&mut self) -> anyhow::Result<bool> {
+        let mut seen = Vec::new();
         for _ in 0..MAX_REDIRECTS {
             let transport = self.transport(RunClock::start(), 1);
+            let proxy = self.target.proxy();
+            let way = Way {
+                proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
+                known_api: self.resolved.api.named().is_some(),
+            };
             let checked = preflight::check(
                 &mut self.maker,
                 &self.url,
+                &way,
                 &transport,
                 self.control,
                 &self.log,
@@ -272,9 +302,19 @@ impl Invocation<'_> {
                 }
                 Checked::Stopped => return Ok(false),
                 Checked::Moved(to) => {
+                    let shown = masked(&secrets::shown_url(&to), &self.resolved.secrets);
+                    seen.push(self.url.clone());
+                    if seen.contains(&to) {
+                        return Err(hinted(
+                            format!(
+                                "the test request failed: the server redirects in a circle, back to \
+                                 {shown}"
+                            ),
+                            "give the URL of the endpoint itself",
+                        ));
+                    }
                     self.log.info(&format!(
-                        "the server redirects to {}: requests go there",
-                        secrets::shown_url(&to)
+                        "the server redirects to {shown}: requests go there"
                     ));
                     self.target = Arc::new(target(self.resolved, &to)?);
                     self.url = to;
@@ -442,7 +482,7 @@ impl Invocation<'_> {
                 bodies: self.maker.builder(),
             },
             clock,
-            give_up_after: Some(Duration::from_mins(1)),
+            give_up_after: resolved.give_up_after,
         };
         let transport = self.transport(clock, threads.get());
         let progress = Arc::new(Progress::default());
@@ -566,6 +606,11 @@ impl Invocation<'_> {
         }
     }
 
+    /// The settings, with the URL that requests go to.
+    fn settings(&self) -> Value {
+        settings::with_url(&self.resolved.settings, &self.url)
+    }
+
     fn meta(&self, spec: &RunSpec, clock: RunClock) -> RunMeta {
         let resolved = self.resolved;
         RunMeta {
@@ -577,7 +622,7 @@ impl Invocation<'_> {
             url: secrets::shown_url(&self.url),
             dataset: self.prompts.name.clone(),
             load: spec.clone(),
-            settings: resolved.settings.clone(),
+            settings: self.settings(),
             started_at: rfc3339_local(&clock),
             clock,
             record_bodies: resolved.record_bodies,
@@ -691,6 +736,7 @@ fn start_simulator(
     let path = resolved.url.path().to_owned();
     resolved.url = base;
     resolved.url.set_path(&path);
+    resolved.settings = settings::with_url(&resolved.settings, &resolved.url);
     Ok(Some(simulator))
 }
 

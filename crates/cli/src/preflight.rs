@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evalscope_core::engine::{HttpTransport, Probe, RunControl, probe};
-use evalscope_core::protocol::Doubt;
 use evalscope_core::protocol::openai::clip;
+use evalscope_core::protocol::{Api, Doubt};
 use evalscope_core::record::{Bodies, Exchange, FailureKind, RecordBodies, masked};
 use evalscope_core::transport::Reuse;
+use evalscope_report::console::telling_excerpt;
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::bodies::Maker;
 use crate::failure::hinted;
 use crate::log::Log;
+use crate::scheme;
+use crate::secrets::shown_url;
 
 /// How long a server may take to come up.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -32,11 +35,21 @@ const WORD_AFTER: Duration = Duration::from_secs(3);
 /// How often the person hears how long it will be tried.
 const COUNTDOWN: Duration = Duration::from_secs(3);
 
+/// What the test request goes through, and who answers.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// The proxy that stands between, and the variable that names it.
+    pub(crate) proxy: Option<(String, &'static str)>,
+    /// The API is one whose answers are known here, and not one that a person declares or a plugin
+    /// reads.
+    pub(crate) known_api: bool,
+}
+
 /// What the test request led to.
 pub(crate) enum Checked {
     /// The server answers, and treats connections like this.
     Ready(Reuse),
-    /// The server sends us to another URL of the same host.
+    /// The server sends us to another URL of the same origin.
     Moved(Url),
     /// The person stopped it.
     Stopped,
@@ -47,6 +60,7 @@ pub(crate) enum Checked {
 pub(crate) fn check(
     maker: &mut Maker,
     url: &Url,
+    way: &Way,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
@@ -55,8 +69,9 @@ pub(crate) fn check(
     let started = clock.now();
     let mut next_word = Duration::ZERO;
     let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
+    let mut scheme_asked = false;
     loop {
-        let tested = send(maker, transport, control, log)?;
+        let tested = send(maker, way, transport, control, log)?;
         let exchange = &tested.exchange;
         if control.stop.is_cancelled() {
             return Ok(Checked::Stopped);
@@ -64,11 +79,19 @@ pub(crate) fn check(
         let Some(failure) = &exchange.record.failure else {
             return tested.ready(log);
         };
+        // a proxy answers for the server, and has been told the scheme
+        let may_ask = way.proxy.is_none() && failure.kind != FailureKind::Connect;
+        let meant = (may_ask && !scheme_asked)
+            .then(|| scheme::meant(url, &exchange.record, &exchange.bodies.error_excerpt));
+        scheme_asked |= may_ask;
+        if let Some(meant) = meant.flatten() {
+            return Err(wrong_scheme(&failure.message, &meant));
+        }
         if matches!(failure.kind, FailureKind::Status(400 | 422))
             && let Some(without) = maker.without_usage()
             && maker.test_request()?.stream
         {
-            let retried = send(&without, transport, control, log)?;
+            let retried = send(&without, way, transport, control, log)?;
             if retried.exchange.record.succeeded() {
                 log.warn(
                     "the server refuses `stream_options`: it is left out, so output tokens may be \
@@ -78,12 +101,16 @@ pub(crate) fn check(
                 return retried.ready(log);
             }
         }
-        if let Some(moved) = moved(failure.kind, url, exchange.bodies.location.as_deref()) {
-            return Ok(Checked::Moved(moved));
+        if let Some(to) = redirected(failure.kind, url, exchange.bodies.location.as_deref()) {
+            return if to.origin() == url.origin() {
+                Ok(Checked::Moved(to))
+            } else {
+                Err(sent_elsewhere(failure.kind, url, &to, &transport.secrets))
+            };
         }
         let waited = clock.now().since(started);
         if !is_passing(failure.kind) || waited >= patience {
-            return Err(refusal(&tested, waited));
+            return Err(refusal(&tested, way, waited));
         }
         let left = patience.saturating_sub(waited);
         if waited >= next_word {
@@ -113,12 +140,15 @@ struct Tested {
     json_lines: Option<String>,
     /// What is doubtful about how it was read.
     doubt: Option<Doubt>,
+    /// What the answer says, where nothing was generated and nothing tells that anything should
+    /// have been.
+    empty: Option<String>,
 }
 
 impl Tested {
     /// The server answers; whether anything can be made of it.
     fn ready(&self, log: &Log) -> anyhow::Result<Checked> {
-        if let Some(error) = self.no_text() {
+        if let Some(error) = self.no_text().or_else(|| self.no_output()) {
             return Err(error);
         }
         if self.reuse == Reuse::Never {
@@ -130,6 +160,25 @@ impl Tested {
             log.warn(&format!("{JSON_LINES}: answers have no TTFT, TPOT and ITL"));
         }
         Ok(Checked::Ready(self.reuse))
+    }
+
+    /// The server has answered, but not as one that generates does: so do gateways that have
+    /// refused a key.
+    fn no_output(&self) -> Option<anyhow::Error> {
+        let said = self.empty.as_ref()?;
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!("\n  the server said: {said}")
+        };
+        Some(hinted(
+            format!(
+                "the test request failed: the answer has no text, no token counts and no \
+                 finish_reason{said}"
+            ),
+            "see what the server says, and whether this is an endpoint of the API in `--api`; \
+             `--no-test-connection` starts without this test",
+        ))
     }
 
     /// Text was generated, and nothing stands where it is said to. An empty text there
@@ -164,8 +213,36 @@ impl Tested {
 const JSON_LINES: &str = "the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only \
      server-sent events (text/event-stream) are";
 
+/// What an answer of a known API says, if nothing was generated, counted or ended in it.
+fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
+    let Exchange { record, bodies } = exchange;
+    let usage = &record.usage;
+    let counts = [
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
+    ];
+    let told = counts.iter().flatten().any(|count| *count > 0)
+        || record
+            .finish_reason
+            .as_ref()
+            .is_some_and(|reason| !reason.is_empty());
+    if !record.succeeded() || told || record.events.tokens().next().is_some() {
+        return None;
+    }
+    if record.streamed {
+        return Some(clip(&bodies.final_event));
+    }
+    let mut body = Vec::new();
+    bodies
+        .responses
+        .for_each(|text| body.extend_from_slice(text));
+    (!api.reader().whole(&body).has_token()).then(|| clip(&body))
+}
+
 fn send(
     maker: &Maker,
+    way: &Way,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
@@ -201,7 +278,12 @@ fn send(
                 *said = masked(said, &transport.secrets);
             }
         }
+        let empty = way
+            .known_api
+            .then(|| empty_answer(&exchange, &*transport.api))
+            .flatten();
         Ok(Tested {
+            empty: empty.map(|said| masked(&said, &transport.secrets)),
             exchange,
             reuse,
             json_lines,
@@ -224,17 +306,47 @@ fn first_of_json_lines(bodies: &Bodies) -> Option<String> {
     (is_object(first) && is_object(second)).then(|| clip(first))
 }
 
-/// Where a redirect leads, if that is the same host: another one may not be
-/// given the key and the load.
-fn moved(kind: FailureKind, url: &Url, location: Option<&str>) -> Option<Url> {
+/// Where a redirect leads that keeps the method.
+fn redirected(kind: FailureKind, url: &Url, location: Option<&str>) -> Option<Url> {
     let FailureKind::Status(301 | 302 | 307 | 308) = kind else {
         return None;
     };
-    let to = url.join(location?).ok()?;
-    // never from https to http: the key would travel in clear
-    let safe = to.scheme() == url.scheme() || to.scheme() == "https";
-    let same_host = to.host() == url.host() && safe;
-    (same_host && to != *url).then_some(to)
+    let mut to = url.join(location?).ok()?;
+    // who is sent there is said here, and not by the server
+    let _ = to.set_username("");
+    let _ = to.set_password(None);
+    to.set_fragment(None);
+    matches!(to.scheme(), "http" | "https").then_some(to)
+}
+
+/// Another scheme, host or port may be somebody else's, who is given neither the key nor the load.
+fn sent_elsewhere(kind: FailureKind, from: &Url, to: &Url, secrets: &[String]) -> anyhow::Error {
+    let status = match kind {
+        FailureKind::Status(status) => status.to_string(),
+        other => other.to_string(),
+    };
+    let shown = masked(&shown_url(to), secrets);
+    hinted(
+        format!(
+            "the test request failed: status {status}: {} redirects to another origin, {shown}: \
+             nothing was sent there, since whoever it is would get the key and the load",
+            from.origin().ascii_serialization(),
+        ),
+        format!("if that is what you mean, give `--url {shown}`"),
+    )
+}
+
+fn wrong_scheme(message: &str, meant: &Url) -> anyhow::Error {
+    let (is, shown) = (meant.scheme(), shown_url(meant));
+    let does = if is == "https" {
+        "speaks TLS"
+    } else {
+        "does not speak TLS"
+    };
+    hinted(
+        format!("the test request failed: {message}"),
+        format!("this port {does}: try `--url {shown}`"),
+    )
 }
 
 /// Whether trying again a little later makes sense.
@@ -248,7 +360,85 @@ fn is_passing(kind: FailureKind) -> bool {
     )
 }
 
-fn refusal(tested: &Tested, waited: Duration) -> anyhow::Error {
+/// Whether a failure may be a proxy's doing.
+fn is_of_proxy(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Connect
+            | FailureKind::ConnectTimeout
+            | FailureKind::Dns
+            | FailureKind::Malformed
+            | FailureKind::Proxy
+            | FailureKind::ReadTimeout
+            | FailureKind::Reset
+            | FailureKind::Tls
+            | FailureKind::Truncated
+            | FailureKind::Status(403 | 407 | 502..=504)
+    )
+}
+
+/// Whether an error of status 400 or 422 is about the model, in the server's words: surely, or
+/// perhaps.
+fn is_about_model(said: &str) -> Option<bool> {
+    let said = said.to_ascii_lowercase();
+    if !said.contains("model") {
+        return None;
+    }
+    let surely = [
+        "model_not_found",
+        "model not found",
+        "model not exist",
+        "invalid model",
+        "unknown model",
+        "no such model",
+        "unsupported model",
+        "invalidmodel",
+        "modelnotfound",
+        "\"param\":\"model\"",
+        "\"param\": \"model\"",
+    ];
+    let gone = ["does not exist", "not found", "doesn't exist", "not exist"];
+    Some(surely.iter().chain(&gone).any(|words| said.contains(words)))
+}
+
+fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
+    const FIELD: &str =
+        "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out";
+    if let Some((proxy, variable)) = way.proxy.as_ref().filter(|_| is_of_proxy(kind)) {
+        let through = format!(
+            "requests go through the proxy {proxy}, which `{variable}` of the environment names: \
+             check that; `no_proxy=HOST` goes past it"
+        );
+        return match kind {
+            FailureKind::Status(403) => format!("check `--api-key` or `--headers`; {through}"),
+            FailureKind::Status(407) => format!(
+                "the proxy {proxy} of `{variable}` wants a user and a password: \
+                 {variable}=http://user:password@host:port"
+            ),
+            _ => through,
+        };
+    }
+    let hint = match kind {
+        FailureKind::Status(401 | 403) => "check `--api-key` or `--headers`",
+        FailureKind::Status(404) => "check the path of `--url` and the name in `--model`",
+        FailureKind::Status(400 | 422) => match is_about_model(said) {
+            Some(true) => "check the name in `--model`: the server lists its own under /v1/models",
+            Some(false) => return format!("check the name in `--model`; if {FIELD}"),
+            None => FIELD,
+        },
+        FailureKind::Status(429) => "the server limits the rate: wait, or use another key",
+        FailureKind::Status(300..=399) => "give the URL that the server redirects to",
+        FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Dns => {
+            "check host and port of `--url`, and that the server runs"
+        }
+        FailureKind::Tls => "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any",
+        FailureKind::Malformed => "is this an endpoint of the API in `--api`?",
+        _ => "`--no-test-connection` starts without this test",
+    };
+    hint.to_owned()
+}
+
+fn refusal(tested: &Tested, way: &Way, waited: Duration) -> anyhow::Error {
     let exchange = &tested.exchange;
     let failure = exchange
         .record
@@ -264,29 +454,15 @@ fn refusal(tested: &Tested, waited: Duration) -> anyhow::Error {
              `--no-stream` asks for whole answers",
         );
     }
-    let hint = match failure.kind {
-        FailureKind::Status(401 | 403) => "check `--api-key` or `--headers`",
-        FailureKind::Status(404) => "check the path of `--url` and the name in `--model`",
-        FailureKind::Status(400 | 422) => {
-            "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out"
-        }
-        FailureKind::Status(429) => "the server limits the rate: wait, or use another key",
-        FailureKind::Status(300..=399) => "give the URL that the server redirects to",
-        FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Dns => {
-            "check host and port of `--url`, and that the server runs"
-        }
-        FailureKind::Tls => "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any",
-        FailureKind::Malformed => "is this an endpoint of the API in `--api`?",
-        _ => "`--no-test-connection` starts without this test",
-    };
     let mut message = format!("the test request failed: {}", failure.message);
     if waited >= PAUSE {
         message = format!("{message} (tried for {} s)", waited.as_secs());
     }
-    let body = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
-    let body = body.trim();
-    if !body.is_empty() && !message.contains(body) {
-        message = format!("{message}\n  the server said: {body}");
+    let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
+    let hint = hint_of(failure.kind, &said, way);
+    let telling = telling_excerpt(failure.kind, &said);
+    if let Some(said) = telling.filter(|said| !message.contains(said)) {
+        message = format!("{message}\n  the server said: {said}");
     }
     hinted(message, hint)
 }

@@ -4,7 +4,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evalscope_core::engine::Progress;
@@ -16,6 +16,8 @@ use crate::log::Log;
 
 const REDRAW: Duration = Duration::from_millis(200);
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Steps of the bar.
+const BAR: u64 = 10_000;
 
 /// Shows a run while it lives.
 #[derive(Debug)]
@@ -53,36 +55,133 @@ impl Drop for Display {
 }
 
 /// What a line of progress says.
+#[derive(Debug, PartialEq)]
 struct Look {
+    /// Whether these are the measured requests, or those of the warm-up.
+    measuring: bool,
     ended: u64,
+    /// How many there are to be.
+    total: u64,
     failed: u64,
     in_flight: u64,
-    requests_per_s: f64,
-    tokens_per_s: f64,
-    measuring: bool,
+    output_tokens: u64,
+    /// Since the first of them was taken up.
+    elapsed: Duration,
+    /// When nothing more is sent.
+    limit: Option<Duration>,
 }
 
 impl Look {
-    fn at(progress: &Progress, since: Timestamp, now: Timestamp) -> Self {
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    fn at(progress: &Progress, spec: &RunSpec, now: Timestamp) -> Self {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let failed = read(&progress.failed);
-        let ended = read(&progress.succeeded) + failed;
-        let seconds = now.since(since).as_secs_f64().max(1e-3);
+        let measuring = spec.warmup_requests == 0 || read(&progress.measuring) == 1;
         Self {
-            ended,
+            measuring,
+            ended: read(&progress.succeeded) + failed,
+            total: if measuring {
+                spec.requests
+            } else {
+                spec.warmup_requests
+            },
             failed,
             in_flight: progress.in_flight(),
-            requests_per_s: ended as f64 / seconds,
-            tokens_per_s: read(&progress.output_tokens) as f64 / seconds,
-            measuring: read(&progress.measuring) == 1,
+            output_tokens: read(&progress.output_tokens),
+            elapsed: match read(&progress.begun_ns) {
+                0 => Duration::ZERO,
+                begun => now.since(Timestamp::from_nanos(begun)),
+            },
+            limit: spec.duration().filter(|_| measuring),
         }
     }
 
-    fn text(&self) -> String {
+    /// The share of requests that have ended.
+    fn counted(&self) -> f64 {
+        self.ended as f64 / self.total.max(1) as f64
+    }
+
+    /// The share of the time that has passed, where it leads: the run is going to end by it.
+    fn timed(&self) -> Option<f64> {
+        let limit = self.limit?.as_secs_f64();
+        let share = self.elapsed.as_secs_f64() / limit.max(f64::MIN_POSITIVE);
+        (share >= self.counted()).then_some(share.min(1.0))
+    }
+
+    /// How much is done, 0 to 1.
+    fn done(&self) -> f64 {
+        self.timed().unwrap_or_else(|| self.counted())
+    }
+
+    /// How long it may still take, where that can be told.
+    fn left(&self) -> Option<Duration> {
+        if let (Some(_), Some(limit)) = (self.timed(), self.limit) {
+            return Some(limit.saturating_sub(self.elapsed));
+        }
+        let done = self.counted();
+        let seconds = self.elapsed.as_secs_f64() * (1.0 - done) / done;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    fn phase(&self) -> &'static str {
+        if self.measuring {
+            "measuring"
+        } else {
+            "warm-up"
+        }
+    }
+
+    /// What is done of what there is to do.
+    fn count(&self) -> String {
+        match self.limit.filter(|_| self.timed().is_some()) {
+            Some(limit) => format!(
+                "{} in {} of {}",
+                self.ended,
+                brief(self.elapsed.min(limit)),
+                brief(limit)
+            ),
+            None => format!("{}/{}", self.ended, self.total),
+        }
+    }
+
+    fn rates(&self) -> String {
+        let seconds = self.elapsed.as_secs_f64().max(1e-3);
         format!(
             "{:.1} req/s, {:.0} tok/s, {} in flight, {} failed",
-            self.requests_per_s, self.tokens_per_s, self.in_flight, self.failed
+            self.ended as f64 / seconds,
+            self.output_tokens as f64 / seconds,
+            self.in_flight,
+            self.failed
         )
+    }
+
+    /// For the log.
+    fn line(&self) -> String {
+        let warmup = if self.measuring { "" } else { "warm-up: " };
+        let count = match self.timed() {
+            Some(_) => format!("requests: {}", self.count()),
+            None => format!("{} requests", self.count()),
+        };
+        format!("{warmup}{count}: {}", self.rates())
+    }
+
+    /// For what stands beside a bar.
+    fn beside(&self) -> String {
+        format!(
+            "{} [{} < {}] {}",
+            self.count(),
+            brief(self.elapsed),
+            self.left().map_or_else(|| "?".to_owned(), brief),
+            self.rates()
+        )
+    }
+}
+
+/// A time in two units at most.
+fn brief(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        s => format!("{}h{:02}m", s / 3600, s / 60 % 60),
     }
 }
 
@@ -95,49 +194,43 @@ fn show(
     done: &AtomicBool,
 ) {
     let bar = std::io::stderr().is_terminal().then(|| {
-        let bar = ProgressBar::with_draw_target(Some(spec.requests), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template(
-            "{prefix} {wide_bar} {pos}/{len} [{elapsed} < {eta}] {msg}",
-        );
+        let bar = ProgressBar::with_draw_target(Some(BAR), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}");
         if let Ok(style) = style {
             bar.set_style(style);
         }
         bar
     });
     log.set_bar(bar.clone());
-    let mut since = clock.now();
-    let mut was_measuring = false;
+    let mut was_measuring = spec.warmup_requests == 0;
     let mut next_heartbeat = clock.now().after(HEARTBEAT);
     let mut next_log = log_every;
     while !done.load(Ordering::Acquire) {
         std::thread::park_timeout(REDRAW);
         let now = clock.now();
-        let look = Look::at(progress, since, now);
+        let look = Look::at(progress, spec, now);
         if look.measuring && !was_measuring {
             was_measuring = true;
-            since = now;
             next_log = log_every;
         }
         if let Some(bar) = &bar {
-            let (name, total) = if look.measuring {
-                ("measuring", spec.requests)
-            } else {
-                ("warm-up", spec.warmup_requests)
-            };
-            bar.set_prefix(name);
-            bar.set_length(total);
-            bar.set_position(look.ended);
-            bar.set_message(look.text());
+            bar.set_prefix(look.phase());
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a share from 0 to 1"
+            )]
+            bar.set_position((look.done() * BAR as f64) as u64);
+            bar.set_message(look.beside());
         }
-        let line = || format!("{}/{} requests: {}", look.ended, spec.requests, look.text());
-        if look.measuring && look.ended >= next_log {
+        if look.ended >= next_log {
             next_log = (look.ended / log_every + 1) * log_every;
-            log.keep("INFO", clock.unix_ns(now), &line());
+            log.keep("INFO", clock.unix_ns(now), &look.line());
         }
         if now >= next_heartbeat {
             next_heartbeat = now.after(HEARTBEAT);
             if bar.is_none() {
-                log.info(&line());
+                log.info(&look.line());
             }
         }
     }
@@ -145,4 +238,58 @@ fn show(
         bar.finish_and_clear();
     }
     log.set_bar(None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(ended: u64, total: u64, elapsed_s: f64, limit_s: Option<f64>) -> Look {
+        Look {
+            measuring: true,
+            ended,
+            total,
+            failed: 0,
+            in_flight: 3,
+            output_tokens: 10 * ended,
+            elapsed: Duration::from_secs_f64(elapsed_s),
+            limit: limit_s.map(Duration::from_secs_f64),
+        }
+    }
+
+    #[test]
+    fn what_ends_first_is_followed() {
+        let texts: Vec<String> = [
+            look(0, 1000, 0.0, None),
+            look(250, 1000, 5.0, None),
+            // the time will end it
+            look(24, 1000, 6.0, Some(8.0)),
+            look(30, 1000, 9.5, Some(8.0)),
+            // the number will
+            look(500, 1000, 2.0, Some(80.0)),
+            look(10, 20_000, 7.0, None),
+        ]
+        .iter()
+        .map(|look| format!("{:.2} {}", look.done(), look.beside()))
+        .collect();
+        insta::assert_snapshot!(texts.join("\n"), @r"
+        0.00 0/1000 [0s < ?] 0.0 req/s, 0 tok/s, 3 in flight, 0 failed
+        0.25 250/1000 [5s < 15s] 50.0 req/s, 500 tok/s, 3 in flight, 0 failed
+        0.75 24 in 6s of 8s [6s < 2s] 4.0 req/s, 40 tok/s, 3 in flight, 0 failed
+        1.00 30 in 8s of 8s [9s < 0s] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
+        0.50 500/1000 [2s < 2s] 250.0 req/s, 2500 tok/s, 3 in flight, 0 failed
+        0.00 10/20000 [7s < 3h53m] 1.4 req/s, 14 tok/s, 3 in flight, 0 failed
+        ");
+    }
+
+    #[test]
+    fn a_warm_up_is_named() {
+        let warmup = Look {
+            measuring: false,
+            ..look(152, 200, 76.0, None)
+        };
+        insta::assert_snapshot!(warmup.line(), @"warm-up: 152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
+        insta::assert_snapshot!(look(152, 200, 76.0, None).line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
+        insta::assert_snapshot!(look(24, 1000, 6.0, Some(8.0)).line(), @"requests: 24 in 6s of 8s: 4.0 req/s, 40 tok/s, 3 in flight, 0 failed");
+    }
 }

@@ -6,27 +6,113 @@ use url::Url;
 /// What stands in a secret's place.
 pub(crate) const MASK: &str = "***";
 
-/// Whether a header's or a parameter's value is to be masked.
+/// Parts of names of fields and parameters whose values are secret. The Python package has the
+/// same ones.
+const WORDS: [&str; 13] = [
+    "auth",
+    "bearer",
+    "cookie",
+    "credential",
+    "jwt",
+    "key",
+    "passphrase",
+    "passw",
+    "pwd",
+    "secret",
+    "session",
+    "signature",
+    "token",
+];
+
+/// Headers whose values are no secrets. A list of names that give a secret away would never be
+/// complete: gateways call their keys as they like. The Python package has the same list.
+const PLAIN_HEADERS: [&str; 21] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "anthropic-beta",
+    "anthropic-version",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "openai-beta",
+    "traceparent",
+    "user-agent",
+    "x-correlation-id",
+    "x-dashscope-sse",
+    "x-request-id",
+    "x-trace-id",
+];
+
+/// The least length of a secret that is taken out of texts wherever it stands: one of a few
+/// letters would mask half of every text.
+const LEAST_BYTES: usize = 4;
+
+/// The same for the value of a header that may be no secret at all, as `true` or `blue`.
+const LEAST_DOUBTFUL_BYTES: usize = 8;
+
+/// Whether the value of a parameter or a field is to be masked.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    [
-        "auth",
-        "bearer",
-        "cookie",
-        "credential",
-        "key",
-        "passw",
-        "secret",
-        "session",
-        "signature",
-        "token",
-    ]
-    .iter()
-    .any(|word| name.contains(word))
+    WORDS.iter().any(|word| name.contains(word))
 }
 
-/// A header for people to see.
+/// Whether the value of a header may be seen.
+fn is_plain_header(name: &str) -> bool {
+    let name = name.trim().to_ascii_lowercase();
+    PLAIN_HEADERS.contains(&name.as_str())
+}
+
+/// A header's value for people to see.
 pub(crate) fn shown_header(name: &str, value: &str) -> String {
+    if is_plain_header(name) {
+        value.to_owned()
+    } else {
+        MASK.to_owned()
+    }
+}
+
+/// What of a header must not be seen wherever it turns up: its value, and without the scheme
+/// that may stand before it.
+pub(crate) fn of_header(name: &str, value: &str) -> Vec<String> {
+    if is_plain_header(name) {
+        return Vec::new();
+    }
+    let surely = is_secret_name(name)
+        || ["access", "pass"]
+            .iter()
+            .any(|word| name.to_ascii_lowercase().contains(word));
+    let least = if surely {
+        LEAST_BYTES
+    } else {
+        LEAST_DOUBTFUL_BYTES
+    };
+    let value = value.trim();
+    let bare = value
+        .split_once(' ')
+        .map(|(_, credential)| credential.trim());
+    [Some(value), bare]
+        .into_iter()
+        .flatten()
+        .filter(|secret| secret.len() >= least)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Those that are long enough to be taken out of texts.
+pub(crate) fn telling(mut secrets: Vec<String>) -> Vec<String> {
+    secrets.retain(|secret| secret.len() >= LEAST_BYTES);
+    secrets
+}
+
+/// The value of a parameter of a URL for people to see.
+fn shown_parameter(name: &str, value: &str) -> String {
     if is_secret_name(name) {
         MASK.to_owned()
     } else {
@@ -43,7 +129,7 @@ pub(crate) fn shown_url(url: &Url) -> String {
         let pairs: Vec<(String, String)> = url
             .query_pairs()
             .map(|(name, value)| {
-                let value = shown_header(&name, &value);
+                let value = shown_parameter(&name, &value);
                 (name.into_owned(), value)
             })
             .collect();
@@ -76,7 +162,7 @@ pub(crate) fn shown_typed_url(text: &str) -> String {
         let pairs: Vec<String> = query
             .split('&')
             .map(|pair| match pair.split_once('=') {
-                Some((name, value)) => format!("{name}={}", shown_header(name, value)),
+                Some((name, value)) => format!("{name}={}", shown_parameter(name, value)),
                 None => pair.to_owned(),
             })
             .collect();
@@ -102,6 +188,21 @@ pub(crate) fn shown_fields(value: &Value) -> Value {
             .collect(),
         Value::Array(items) => items.iter().map(shown_fields).collect(),
         other => other.clone(),
+    }
+}
+
+/// The body of a request for people to see, by the same rule. One without secrets stays as it is,
+/// byte for byte.
+pub(crate) fn shown_body(body: &[u8]) -> String {
+    let plain = || String::from_utf8_lossy(body).into_owned();
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return plain();
+    };
+    let shown = shown_fields(&value);
+    if shown == value {
+        plain()
+    } else {
+        shown.to_string()
     }
 }
 
@@ -139,5 +240,34 @@ mod tests {
         let want = json!({"user_token": "***", "max_tokens": 5, "stop_token_ids": [1],
             "nested": [{"api_key": "***", "password": "***"}]});
         assert_eq!(shown_fields(&fields), want);
+        let body = br#"{ "max_tokens": 5, "user_token": "t" }"#;
+        assert_eq!(shown_body(body), r#"{"max_tokens":5,"user_token":"***"}"#);
+        let body = br#"{ "max_tokens": 5 }"#;
+        assert_eq!(shown_body(body).as_bytes(), body);
+    }
+
+    #[test]
+    fn a_header_is_shown_only_if_it_is_known_to_be_plain() {
+        for name in [
+            "X-My-Pass",
+            "X-Pwd",
+            "x-jwt",
+            "X-Access",
+            "X-Team",
+            "Authorization",
+        ] {
+            assert_eq!(shown_header(name, "value"), MASK, "{name}");
+        }
+        for name in ["Content-Type", "accept", "User-Agent", "X-Request-Id"] {
+            assert_eq!(shown_header(name, "value"), "value", "{name}");
+        }
+        assert_eq!(
+            of_header("Authorization", "Bearer sk-1234"),
+            ["Bearer sk-1234", "sk-1234"]
+        );
+        assert_eq!(of_header("X-My-Pass", "hunter2"), ["hunter2"]);
+        assert_eq!(of_header("X-Team", "blue"), [""; 0]);
+        assert_eq!(of_header("X-Tenant", "deep-blue-sea"), ["deep-blue-sea"]);
+        assert_eq!(of_header("User-Agent", "a long one"), [""; 0]);
     }
 }

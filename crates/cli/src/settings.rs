@@ -1,40 +1,63 @@
 //! Owns the record of what was asked: every setting by the name of its flag,
 //! with defaults filled in and secrets masked.
 
-use evalscope_core::plan::DEFAULT_REQUESTS;
+use evalscope_core::plan::RunPlan;
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_hub::Source;
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::args::{
-    Api, Attention, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs,
+    Attention, DataSource, GenerationArgs, LoadArgs, OutputArgs, PromptArgs, ServerArgs,
 };
 use crate::choices::name_of;
-use crate::resolve::{DEFAULT_MAX_TOKENS, DEFAULT_URL, chat_template_choice};
 use crate::secrets;
 
+/// What the flags have come to, where that is not what was typed.
+pub(crate) struct Used<'a> {
+    /// The model asked for.
+    pub(crate) model: &'a str,
+    /// Where requests go, as far as that is known; see [`with_url`].
+    pub(crate) url: Option<&'a Url>,
+    pub(crate) plan: &'a RunPlan,
+    pub(crate) bodies: &'a BodyRules,
+    pub(crate) hub: Option<Source>,
+    pub(crate) client_threads: usize,
+    /// The tracker, by its name.
+    pub(crate) tracker: Option<&'a str>,
+}
+
 /// All settings.
-pub(crate) fn of(args: &PerfArgs) -> Value {
+pub(crate) fn of(
+    server: &ServerArgs,
+    load: &LoadArgs,
+    prompts: &PromptArgs,
+    generation: &GenerationArgs,
+    output: &OutputArgs,
+    used: &Used<'_>,
+) -> Value {
     let mut all = Map::new();
-    server(&args.server, &mut all);
-    load(&args.load, &mut all);
-    prompts(&args.prompts, &mut all);
-    generation(&args.generation, &mut all);
-    output(&args.output, &mut all);
+    of_server(server, used, &mut all);
+    of_load(load, used, &mut all);
+    of_prompts(prompts, used, &mut all);
+    of_generation(generation, used.bodies, &mut all);
+    of_output(output, used, &mut all);
     all.into()
+}
+
+/// The settings of a command whose requests go there: to a server that was started for it, or
+/// where the test request was sent on to.
+pub(crate) fn with_url(settings: &Value, url: &Url) -> Value {
+    let mut settings = settings.clone();
+    settings["url"] = secrets::shown_url(url).into();
+    settings
 }
 
 fn put<const N: usize>(all: &mut Map<String, Value>, settings: [(&str, Value); N]) {
     all.extend(settings.map(|(name, value)| (name.to_owned(), value)));
 }
 
-fn server(args: &ServerArgs, all: &mut Map<String, Value>) {
-    let url = args.url.as_ref().or(args.positional_url.as_ref());
-    let url = url.map_or(DEFAULT_URL, String::as_str);
-    let parsed = Url::parse(url).or_else(|_| Url::parse(&format!("http://{url}")));
-    let url = parsed.map_or_else(|_| secrets::MASK.to_owned(), |url| secrets::shown_url(&url));
-    // what is served here has its own
-    let served = matches!(args.api.named(), Some(Api::Local | Api::LocalVllm));
-    let url = (!served).then_some(url);
+fn of_server(args: &ServerArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
     let headers: Map<String, Value> = args
         .headers
         .iter()
@@ -45,9 +68,12 @@ fn server(args: &ServerArgs, all: &mut Map<String, Value>) {
     put(
         all,
         [
-            ("model", json!(args.model)),
+            (
+                "model",
+                sent(used.bodies, "model").unwrap_or_else(|| json!(used.model)),
+            ),
             ("api", json!(args.api.to_string())),
-            ("url", json!(url)),
+            ("url", json!(used.url.map(secrets::shown_url))),
             ("api_key", json!(key)),
             ("headers", json!(headers)),
             ("connect_timeout", json!(args.connect_timeout)),
@@ -67,9 +93,8 @@ fn server(args: &ServerArgs, all: &mut Map<String, Value>) {
     );
 }
 
-fn load(args: &LoadArgs, all: &mut Map<String, Value>) {
-    let number = args.number.clone();
-    let number = number.unwrap_or_else(|| vec![DEFAULT_REQUESTS; args.parallel.len()]);
+fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let number: Vec<u64> = used.plan.runs().iter().map(|run| run.requests).collect();
     put(
         all,
         [
@@ -80,12 +105,18 @@ fn load(args: &LoadArgs, all: &mut Map<String, Value>) {
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
             ("max_error_rate", json!(args.max_error_rate)),
-            ("client_threads", json!(args.client_threads)),
+            ("give_up_after", json!(args.give_up_after)),
+            ("client_threads", json!(used.client_threads)),
         ],
     );
 }
 
-fn prompts(args: &PromptArgs, all: &mut Map<String, Value>) {
+fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let hub = match used.hub {
+        Some(Source::ModelScope) => DataSource::Modelscope,
+        Some(Source::HuggingFace) => DataSource::Huggingface,
+        None => DataSource::Local,
+    };
     let template = args.query_template.as_deref().map(|text| {
         serde_json::from_str::<Value>(text)
             .map_or_else(|_| text.into(), |value| secrets::shown_fields(&value))
@@ -95,10 +126,7 @@ fn prompts(args: &PromptArgs, all: &mut Map<String, Value>) {
         [
             ("dataset", json!(args.dataset.to_string())),
             ("dataset_path", json!(args.dataset_path)),
-            (
-                "data_source",
-                json!(args.data_source.map(|at| name_of(&at))),
-            ),
+            ("data_source", json!(name_of(&hub))),
             ("tokenizer_path", json!(args.tokenizer_path)),
             ("tokenize_prompt", json!(args.tokenize_prompt)),
             ("prefix_length", json!(args.prefix_length)),
@@ -112,46 +140,81 @@ fn prompts(args: &PromptArgs, all: &mut Map<String, Value>) {
             ("query_template", json!(template)),
             ("min_prompt_length", json!(args.min_prompt_length)),
             ("max_prompt_length", json!(args.max_prompt_length)),
-            ("apply_chat_template", json!(chat_template_choice(args))),
+            (
+                "apply_chat_template",
+                json!(used.bodies.endpoint == Endpoint::Chat),
+            ),
         ],
     );
 }
 
-fn generation(args: &GenerationArgs, all: &mut Map<String, Value>) {
-    let max_tokens = args.max_tokens.clone();
+fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String, Value>) {
     let extra = args.extra_args.as_deref().map(|text| {
         serde_json::from_str(text).map_or(Value::Null, |value| secrets::shown_fields(&value))
     });
+    let limit = ["max_tokens", "max_completion_tokens"];
+    let limit = limit.iter().find_map(|name| match sent(bodies, name) {
+        Some(Value::Null) | None => None,
+        Some(limit) => Some(json!([limit])),
+    });
+    let field = |name| sent(bodies, name).unwrap_or(Value::Null);
     put(
         all,
         [
             (
                 "max_tokens",
-                json!(max_tokens.unwrap_or_else(|| vec![DEFAULT_MAX_TOKENS])),
+                match (limit, bodies.max_tokens) {
+                    (Some(limit), _) => limit,
+                    (None, MaxTokens::Fixed(n)) => json!([n]),
+                    (None, MaxTokens::Uniform(low, high)) => json!([low, high]),
+                },
             ),
-            ("min_tokens", json!(args.min_tokens)),
-            ("temperature", json!(args.temperature.unwrap_or(0.0))),
-            ("top_p", json!(args.top_p)),
-            ("top_k", json!(args.top_k)),
-            ("frequency_penalty", json!(args.frequency_penalty)),
-            ("repetition_penalty", json!(args.repetition_penalty)),
-            ("logprobs", json!(args.logprobs)),
-            ("n_choices", json!(args.n_choices)),
-            ("seed", json!(args.seed)),
-            ("stop", json!(args.stop)),
-            ("stop_token_ids", json!(args.stop_token_ids)),
-            ("stream", json!(!args.no_stream)),
+            ("min_tokens", field("min_tokens")),
+            ("temperature", field("temperature")),
+            ("top_p", field("top_p")),
+            ("top_k", field("top_k")),
+            ("frequency_penalty", field("frequency_penalty")),
+            ("repetition_penalty", field("repetition_penalty")),
+            (
+                "logprobs",
+                sent(bodies, "logprobs").unwrap_or_else(|| json!(args.logprobs)),
+            ),
+            ("n_choices", field("n")),
+            ("seed", field("seed")),
+            ("stop", field("stop")),
+            ("stop_token_ids", field("stop_token_ids")),
+            ("stream", json!(field("stream") == true)),
             ("extra_args", json!(extra)),
         ],
     );
 }
 
-fn output(args: &OutputArgs, all: &mut Map<String, Value>) {
+/// A field of the bodies, whoever gives it; `None` where nobody does. A field of a prompt that is
+/// itself a body is not known here.
+fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
+    let extra = bodies.api.fields(bodies.extra.clone());
+    if let Some(value) = extra.get(name) {
+        return Some(value.clone());
+    }
+    let is_limit = matches!(name, "max_tokens" | "max_completion_tokens");
+    if is_limit && bodies.max_tokens_typed {
+        // what was typed takes the place of the template's
+        return None;
+    }
+    let template = bodies.template.clone().unwrap_or_default();
+    let template = bodies.api.fields(template);
+    [&bodies.typed, &template, &bodies.defaults]
+        .iter()
+        .find_map(|fields| fields.get(name).cloned())
+}
+
+fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
     put(
         all,
         [
             ("outputs_dir", json!(args.outputs_dir)),
-            ("visualizer", json!(args.visualizer.map(|at| name_of(&at)))),
+            ("visualizer", json!(used.tracker)),
+            ("tracker_files", json!(name_of(&args.tracker_files))),
             (
                 "wandb_api_key",
                 json!(args.wandb_api_key.as_ref().map(|_| secrets::MASK)),

@@ -1,4 +1,5 @@
-//! Owns what Ctrl-C, SIGTERM and the end of the caller mean: a stop, then an end.
+//! Owns what Ctrl-C, SIGTERM, the end of the terminal and that of the caller mean: a stop, then
+//! an end.
 //!
 //! It must not know what is under way.
 
@@ -11,7 +12,7 @@ use evalscope_core::engine::{self, RunControl};
 use crate::{caller, console};
 
 /// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
-/// the second gives them up.
+/// the second gives them up. SIGHUP, which comes when the terminal is closed, is one of them.
 pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -29,7 +30,7 @@ pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
             engine::DRAIN_GRACE.as_secs()
         ));
         control.stop.cancel();
-        signals.next().await;
+        signals.second().await;
         console::err("stopping now");
         control.abort.cancel();
     };
@@ -47,6 +48,26 @@ pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
 struct Signals {
     interrupt: Option<tokio::signal::unix::Signal>,
     terminate: Option<tokio::signal::unix::Signal>,
+    hangup: Option<tokio::signal::unix::Signal>,
+    /// The last one was a hangup.
+    hung_up: bool,
+}
+
+/// A terminal that is closed can tell it twice: the kernel does, and the shell passes it on. What
+/// comes within this time of the first is the same event.
+#[cfg(unix)]
+const SAME_HANGUP: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Whether whoever started this wants it to outlive the terminal, as `nohup` does.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    // the mask of ignored signals, in hexadecimal; SIGHUP is signal 1
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(unix)]
@@ -56,22 +77,48 @@ impl Signals {
         Self {
             interrupt: signal(SignalKind::interrupt()).ok(),
             terminate: signal(SignalKind::terminate()).ok(),
+            // before anything listens to it: that would end the ignoring
+            hangup: (!ignores_hangup())
+                .then(|| signal(SignalKind::hangup()).ok())
+                .flatten(),
+            hung_up: false,
         }
     }
 
     async fn next(&mut self) {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            match signal {
-                Some(signal) => {
-                    signal.recv().await;
+        self.hung_up = tokio::select! {
+            () = one(&mut self.interrupt) => false,
+            () = one(&mut self.terminate) => false,
+            () = one(&mut self.hangup) => true,
+        };
+    }
+
+    /// The next one that is another event than the last.
+    async fn second(&mut self) {
+        if self.hung_up {
+            let again = async {
+                loop {
+                    one(&mut self.hangup).await;
                 }
-                None => std::future::pending().await,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(SAME_HANGUP) => {}
+                () = one(&mut self.interrupt) => return,
+                () = one(&mut self.terminate) => return,
+                () = again => {}
             }
         }
-        tokio::select! {
-            () = one(&mut self.interrupt) => {}
-            () = one(&mut self.terminate) => {}
+        self.next().await;
+    }
+}
+
+#[cfg(unix)]
+async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
         }
+        None => std::future::pending().await,
     }
 }
 
@@ -88,5 +135,9 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    async fn second(&mut self) {
+        self.next().await;
     }
 }

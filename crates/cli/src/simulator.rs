@@ -22,6 +22,7 @@ impl Simulator {
     pub(crate) fn start(model: &str, seed: u64, tokenizer: Option<&Path>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
+        evalscope_plugin::withhold(&mut command, &[]);
         command
             .args(["sim", "--port", "0", "--exit-with-parent", "--model", model])
             .args(["--seed", &seed.to_string()])

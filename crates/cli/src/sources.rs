@@ -142,18 +142,24 @@ impl Set {
 }
 
 impl PromptPlan {
-    /// Fetch and load what the data set needs. `plugin` is the one of
+    /// Fetch and load the tokenizer, if one is wanted.
+    pub(crate) fn tokenizer(
+        &self,
+        fetcher: &Fetcher<'_>,
+    ) -> anyhow::Result<Option<Arc<Tokenizer>>> {
+        let load = |place| load_tokenizer(place, fetcher).map(Arc::new);
+        self.tokenizer.as_deref().map(load).transpose()
+    }
+
+    /// Fetch and load what else the data set needs. `plugin` is the one of
     /// [`Set::Plugin`], which runs.
     pub(crate) fn prepare(
         self,
+        tokenizer: Option<Arc<Tokenizer>>,
         fetcher: &Fetcher<'_>,
         plugin: Option<Arc<Plugin>>,
         say: &mut dyn FnMut(String),
     ) -> anyhow::Result<Prompts> {
-        let tokenizer = match &self.tokenizer {
-            Some(place) => Some(Arc::new(load_tokenizer(place, fetcher)?)),
-            None => None,
-        };
         let frame = match (self.as_ids, self.chat) {
             (true, _) => Frame::Ids,
             (false, true) => Frame::Chat,

@@ -16,6 +16,7 @@ use evalscope_plugin::{PluginCounts, PluginFault};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
+use crate::secrets::shown_body;
 
 /// Answers that are handed to a plugin at a time, where so many wait.
 const BATCH: usize = 32;
@@ -203,7 +204,7 @@ pub(crate) fn log_exchange(
     if let Some(at) = record.times.write_begun {
         say(
             at,
-            format!("Request sent: {}", lossy(&exchange.bodies.request)),
+            format!("Request sent: {}", shown_body(&exchange.bodies.request)),
         );
     }
     // the texts of all events, or of the token-bearing ones, or of a whole answer, which has none

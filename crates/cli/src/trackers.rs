@@ -4,6 +4,7 @@
 //! A tracker that fails before the load is an error; one that fails later costs
 //! a warning and never the run. It must not know their libraries.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -19,8 +20,9 @@ use evalscope_report::live::LiveFigures;
 use evalscope_report::{RunReport, json};
 use serde_json::{Map, Value, json};
 
+use crate::args::TrackerFiles;
 use crate::failure::hinted;
-use crate::log::Log;
+use crate::log::{self, Log};
 
 /// What may wait for a slow tracker; live figures beyond it are left out.
 const WAITING: usize = 64;
@@ -39,6 +41,10 @@ pub(crate) struct TrackerPlan {
     pub(crate) python: Option<String>,
     /// What the experiment is called.
     pub(crate) name: String,
+    /// What it is given in the end.
+    pub(crate) files: TrackerFiles,
+    /// The log holds bodies.
+    pub(crate) debug: bool,
     /// Keys that a library may repeat and nobody may see.
     pub(crate) secrets: Vec<String>,
 }
@@ -46,6 +52,8 @@ pub(crate) struct TrackerPlan {
 /// A tracker that follows a command.
 #[derive(Debug)]
 pub(crate) struct Following {
+    /// What of a file's name says that it may be handed over.
+    wanted: Wanted,
     words: Option<SyncSender<Word>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -112,6 +120,10 @@ impl TrackerPlan {
             .spawn(move || tell(&tracker, &heard, &kind, &hidden, &log))
             .context("cannot start the thread of the tracker")?;
         Ok(Following {
+            wanted: Wanted {
+                files: self.files,
+                debug: self.debug,
+            },
             words: Some(words),
             thread: Some(thread),
         })
@@ -154,7 +166,10 @@ impl Following {
     /// Hand over the files below a folder.
     pub(crate) fn files(&self, folder: &Path) {
         let mut found = Vec::new();
-        collect(folder, &mut found);
+        self.wanted.collect(folder, &mut found);
+        if found.is_empty() {
+            return;
+        }
         found.sort();
         self.say(Word::Files(found));
     }
@@ -205,28 +220,47 @@ fn tell(tracker: &Tracker, words: &Receiver<Word>, kind: &str, hidden: &[String]
     tracker.end();
 }
 
-/// Files worth keeping elsewhere.
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(about) = entry.metadata() else {
-            continue;
+/// Which files are handed over.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    files: TrackerFiles,
+    debug: bool,
+}
+
+impl Wanted {
+    fn takes(self, path: &Path) -> bool {
+        let ending = path.extension().and_then(OsStr::to_str);
+        match (self.files, ending) {
+            (TrackerFiles::Db, Some("json" | "txt" | "log" | "db"))
+            | (TrackerFiles::Reports, Some("json" | "txt")) => true,
+            // of the logs, only ours, and that without bodies
+            (TrackerFiles::Reports, Some("log")) => !self.debug && path.ends_with(log::LOG),
+            _ => false,
+        }
+    }
+
+    /// Files worth keeping elsewhere.
+    fn collect(self, folder: &Path, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return;
         };
-        let named = |ending: &str| path.extension().is_some_and(|end| end == ending);
-        if about.is_dir() {
-            // what a library has written itself it need not get back
-            let own = ["wandb", "swanlog"];
-            if !own.iter().any(|name| path.ends_with(name)) {
-                collect(&path, found);
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Ok(about) = entry.metadata() else {
+                continue;
+            };
+            if about.is_dir() {
+                // what a library has written itself it need not get back
+                let own = ["wandb", "swanlog"];
+                if !own.iter().any(|name| path.ends_with(name)) {
+                    self.collect(&path, found);
+                }
+            } else if about.len() <= LARGEST_FILE_BYTES
+                && self.takes(&path)
+                && let Ok(path) = std::path::absolute(&path)
+            {
+                found.push(path);
             }
-        } else if about.len() <= LARGEST_FILE_BYTES
-            && ["json", "txt", "log", "db"].into_iter().any(named)
-            && let Ok(path) = std::path::absolute(&path)
-        {
-            found.push(path);
         }
     }
 }

@@ -136,8 +136,8 @@ pub const DEFAULT_REQUESTS: u64 = 1000;
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum PlanError {
     /// Two lists that go together have different lengths.
-    #[error("`{left_flag}` has {left_len} values ({left}) but `{right_flag}` has {right_len} ({right})",
-        left_len = left.split(' ').count(), right_len = right.split(' ').count())]
+    #[error("`{left_flag}` has {left_len} ({left}) but `{right_flag}` has {right_len} ({right})",
+        left_len = counted(left), right_len = right.split(' ').count())]
     Lengths {
         /// The first flag.
         left_flag: &'static str,
@@ -258,6 +258,14 @@ pub fn sub_seed(seed: u64, purpose: &str) -> u64 {
     hash ^ (hash >> 31)
 }
 
+/// How many values stand in a list.
+fn counted(list: &str) -> String {
+    match list.split(' ').count() {
+        1 => "1 value".to_owned(),
+        n => format!("{n} values"),
+    }
+}
+
 fn spaced<T: ToString>(values: &[T]) -> String {
     values
         .iter()
@@ -306,6 +314,8 @@ mod tests {
     fn lists_of_different_lengths_show_both() {
         let error = sweep(&[1, 10, 50], Some(&[10, 20])).expand().unwrap_err();
         insta::assert_snapshot!(error, @"`--parallel` has 3 values (1 10 50) but `--number` has 2 (10 20)");
+        let error = sweep(&[1], Some(&[10, 20])).expand().unwrap_err();
+        insta::assert_snapshot!(error, @"`--parallel` has 1 value (1) but `--number` has 2 (10 20)");
     }
 
     #[test]

@@ -14,11 +14,65 @@ use evalscope_core::time::RunClock;
 
 /// By these, a program that calls the tool asks for things. Nothing that the tool starts is
 /// given them: it might take them for its own, as another run of the tool would.
-pub const CALLER_VARIABLES: [&str; 3] = [
+const CALLER_VARIABLES: [&str; 3] = [
     "EVALSCOPE_ERROR_FILE",
     "EVALSCOPE_RESULT_PATH_FILE",
     "EVALSCOPE_EXIT_WITH_PARENT",
 ];
+
+/// Variables with keys and tokens: those that this program, its trackers and the servers it starts
+/// read, and those in which keys of well-known providers stand. Nothing that the tool starts is
+/// given them, but for what it cannot do without: a plugin, a tracker's library or a server is the
+/// code of others, and may print its environment.
+pub const SECRET_VARIABLES: [&str; 36] = [
+    "ANTHROPIC_API_KEY",
+    "ARK_API_KEY",
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "CLEARML_API_ACCESS_KEY",
+    "CLEARML_API_SECRET_KEY",
+    "CLEARML_AUTH_TOKEN",
+    "COHERE_API_KEY",
+    "DASHSCOPE_API_KEY",
+    "DEEPSEEK_API_KEY",
+    "EVALSCOPE_API_KEY",
+    "EVALSCOPE_HEADERS",
+    "FIREWORKS_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "GROQ_API_KEY",
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MINIMAX_API_KEY",
+    "MISTRAL_API_KEY",
+    "MODELSCOPE_API_TOKEN",
+    "MODELSCOPE_SDK_TOKEN",
+    "MOONSHOT_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENROUTER_API_KEY",
+    "SWANLAB_API_KEY",
+    "TOGETHER_API_KEY",
+    "VLLM_API_KEY",
+    "WANDB_API_KEY",
+    "XAI_API_KEY",
+    "ZAI_API_KEY",
+    "ZHIPUAI_API_KEY",
+    "ZHIPU_API_KEY",
+];
+
+/// Keep from a program that is about to be started what is not its business: what the caller of
+/// this one asks for, and every secret but the `needed` ones.
+pub fn withhold(command: &mut Command, needed: &[&str]) {
+    let secrets = SECRET_VARIABLES
+        .into_iter()
+        .filter(|name| !needed.contains(name));
+    for name in CALLER_VARIABLES.into_iter().chain(secrets) {
+        command.env_remove(name);
+    }
+}
 
 /// Lines of stderr that are kept.
 const KEPT_LINES: usize = 20;
@@ -62,22 +116,20 @@ pub(crate) struct Pipes {
 
 impl Process {
     /// Start a program; `words` begin with it.
-    /// `environment` is added to this process's own.
+    /// `environment` is added to this process's own, of which secrets are left out.
     pub(crate) fn start(
         words: &[String],
         environment: &[(String, String)],
         listener: Listener,
     ) -> io::Result<(Self, Pipes)> {
         let mut command = Command::new(&words[0]);
+        withhold(&mut command, &[]);
         command
             .args(&words[1..])
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for name in CALLER_VARIABLES {
-            command.env_remove(name);
-        }
         // Ctrl-C in a terminal goes to the whole group, and requests drain after
         // it; what the plugin starts itself is ended with it
         #[cfg(unix)]

@@ -20,7 +20,7 @@ mod tracker;
 mod wire;
 
 pub use api::{PluginBodies, PluginCounts};
-pub use child::{CALLER_VARIABLES, Listener};
+pub use child::{Listener, SECRET_VARIABLES, withhold};
 pub use dataset::PluginDataset;
 pub use error::{PluginError, PluginFault};
 pub use place::{Place, PlaceError, TrackerPlace};

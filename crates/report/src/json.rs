@@ -93,6 +93,8 @@ pub struct RunResult<'a> {
     pub model: &'a str,
     /// The API spoken.
     pub api: &'a str,
+    /// Where its requests went, without user, password and secret parameters.
+    pub url: &'a str,
     /// The data set the prompts came from.
     pub dataset: &'a str,
     /// The load asked for.
@@ -345,6 +347,7 @@ impl<'a> RunResult<'a> {
             started_at: &meta.started_at,
             model: &meta.model,
             api: &meta.api,
+            url: &meta.url,
             dataset: &meta.dataset,
             load: Load {
                 concurrency: meta.load.concurrency.get() as u64,

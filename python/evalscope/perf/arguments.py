@@ -89,6 +89,8 @@ class Arguments:
     """Pause between the runs of a sweep, seconds."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
+    give_up_after: float | None = None
+    """Give up when every request has failed for this long, seconds; 0 for never."""
     client_threads: int | None = None
     """Threads that receive."""
     num_workers: int | None = None
@@ -226,6 +228,9 @@ class Arguments:
     the environment."""
     swanlab_host: str | None = None
     """Address of a SwanLab server of your own."""
+    tracker_files: str | None = None
+    """Files that a tracker is given: `reports`, `none`, or `db`, which holds all prompts and
+    answers."""
 
     # `__new__` is there for its error message: the one of a dataclass suggests nothing.
     def __new__(cls, *_args: object, **options: object) -> Arguments:

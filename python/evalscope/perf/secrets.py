@@ -14,17 +14,45 @@ _WORDS = (
     "bearer",
     "cookie",
     "credential",
+    "jwt",
     "key",
+    "passphrase",
     "passw",
+    "pwd",
     "secret",
     "session",
     "signature",
     "token",
 )
 
+_PLAIN_HEADERS = {
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "anthropic-beta",
+    "anthropic-version",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "openai-beta",
+    "traceparent",
+    "user-agent",
+    "x-correlation-id",
+    "x-dashscope-sse",
+    "x-request-id",
+    "x-trace-id",
+}
+"""Headers whose values are no secrets. Gateways call their keys as they like, so all others are."""
+
 
 def is_secret_name(name: str) -> bool:
-    """Whether the value of a header, a parameter or a field of this name is to be masked."""
+    """Whether the value of a parameter or a field of this name is to be masked."""
     lower = name.lower()
     return any(word in lower for word in _WORDS)
 
@@ -32,7 +60,13 @@ def is_secret_name(name: str) -> bool:
 def shown_header(header: str) -> str:
     """A header `NAME=VALUE` for people to see."""
     name, equals, _ = header.partition("=")
-    return f"{name}={MASK}" if equals and is_secret_name(name) else header
+    is_plain = name.strip().lower() in _PLAIN_HEADERS
+    return f"{name}={MASK}" if equals and not is_plain else header
+
+
+def _shown_parameter(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASK}" if equals and is_secret_name(name) else pair
 
 
 def shown_url(url: str) -> str:
@@ -41,7 +75,7 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return MASK
-    query = "&".join(shown_header(pair) for pair in parts.query.split("&"))
+    query = "&".join(_shown_parameter(pair) for pair in parts.query.split("&"))
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
 

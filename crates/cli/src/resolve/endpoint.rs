@@ -59,16 +59,7 @@ pub(super) fn url_of(
     };
     let text = text.trim();
     let shown = secrets::shown_typed_url(text);
-    let with_scheme = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    let mut url = Url::parse(&with_scheme)
-        .map_err(|error| anyhow::anyhow!("`--url {shown}` is not a URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        anyhow::bail!("`--url {shown}` is not an http:// or https:// URL");
-    }
+    let mut url = parsed(text, &shown)?;
     url.set_fragment(None);
     let path = url.path().trim_end_matches('/').to_owned();
     if let Some(shape) = own_url(declaration, api, &mut url, notes) {
@@ -128,6 +119,28 @@ pub(super) fn url_of(
         secrets::shown_url(&url)
     ));
     Ok((url, endpoint(chat)))
+}
+
+/// A URL as it was typed; `shown` is what can be shown of it.
+fn parsed(text: &str, shown: &str) -> anyhow::Result<Url> {
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let url = Url::parse(&with_scheme).map_err(|error| {
+        let said = format!("`--url {shown}` is not a URL: {error}");
+        if text.contains('@') {
+            let hint = "in a user or a password, `/` is written as %2F, `?` as %3F and `#` as %23";
+            hinted(said, hint)
+        } else {
+            anyhow::Error::msg(said)
+        }
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        anyhow::bail!("`--url {shown}` is not an http:// or https:// URL");
+    }
+    Ok(url)
 }
 
 /// The shape of bodies where the URL is not completed as OpenAI's: a declared

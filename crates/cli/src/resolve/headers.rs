@@ -81,14 +81,7 @@ pub(super) fn headers_of(
     }));
     let mut secrets: Vec<String> = headers
         .iter()
-        .filter(|(name, _)| secrets::is_secret_name(name))
-        .flat_map(|(_, value)| {
-            let bare = value
-                .split_once(' ')
-                .map(|(_, credential)| credential.to_owned());
-            [Some(value.clone()), bare]
-        })
-        .flatten()
+        .flat_map(|(name, value)| secrets::of_header(name, value))
         .collect();
     let mut set = |name: &str, value: String| {
         headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
@@ -96,10 +89,18 @@ pub(super) fn headers_of(
     };
     if !url.username().is_empty() || url.password().is_some() {
         use base64::Engine as _;
-        let user = format!("{}:{}", url.username(), url.password().unwrap_or_default());
-        let encoded = base64::engine::general_purpose::STANDARD.encode(user);
+        // a `:` in a password, or an `@`, can stand there in no other way
+        let (user, password) = (url.username(), url.password());
+        let pair = [&decoded(user), &b":"[..], &decoded(password.unwrap_or(""))].concat();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
         secrets.push(encoded.clone());
-        secrets.extend(url.password().map(str::to_owned));
+        // some keys are given as a user without a password
+        let typed = password.unwrap_or(user);
+        let meant = String::from_utf8_lossy(&decoded(typed)).into_owned();
+        if meant != typed {
+            secrets.push(typed.to_owned());
+        }
+        secrets.push(meant);
         set("Authorization", format!("Basic {encoded}"));
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -120,13 +121,32 @@ pub(super) fn headers_of(
             .filter(|(name, _)| secrets::is_secret_name(name))
             .map(|(_, value)| value.into_owned()),
     );
-    // a value of a few letters would mask half of every text
-    secrets.retain(|secret| secret.len() >= 4);
     Ok(Headers {
         url,
         fields: headers,
-        secrets,
+        secrets: secrets::telling(secrets),
     })
+}
+
+/// Undo the percent-encoding of a user or a password; a `%` that begins none stays.
+fn decoded(text: &str) -> Vec<u8> {
+    let digit = |at: &u8| char::from(*at).to_digit(16);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let byte = match (first, tail) {
+            (b'%', [high, low, ..]) => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        if let Some((high, low)) = byte {
+            bytes.push(u8::try_from(16 * high + low).expect("two digits are a byte"));
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]

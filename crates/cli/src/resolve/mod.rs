@@ -28,11 +28,12 @@ use crate::args::{
     Api, Bodies, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs, Visualizer,
 };
 use crate::choices::ApiChoice;
+use crate::declared;
 use crate::failure::hinted;
 use crate::served::{self, ServePlan};
+use crate::settings::{self, Used};
 use crate::sources::PromptPlan;
 use crate::trackers::TrackerPlan;
-use crate::{declared, settings};
 
 use endpoint::{api_of, for_pictures, for_plain_prompts, is_native, url_of};
 use headers::{Headers, headers_of};
@@ -72,6 +73,8 @@ pub(crate) struct Resolved {
     pub(crate) threads: NonZeroUsize,
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
+    /// How long a run goes on without a server.
+    pub(crate) give_up_after: Option<Duration>,
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) outputs_dir: PathBuf,
@@ -92,13 +95,7 @@ pub(crate) struct Resolved {
 /// Work out what the flags mean.
 pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    if args.server.api_key.is_none() {
-        args.server.api_key = needed_variable("EVALSCOPE_API_KEY")?;
-    }
-    if let Some(lines) = needed_variable("EVALSCOPE_HEADERS")? {
-        headers::add_lines(&mut args.server.headers, &lines);
-    }
-    let settings = settings::of(&args);
+    add_environment(&mut args.server)?;
     let PerfArgs {
         server,
         load,
@@ -147,6 +144,20 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     }
     let (tracker, keys) = tracker_of(&output, &base_name(&model));
     secrets.extend(keys);
+    let hub = hub_of(&prompts);
+    let threads = load.client_threads.unwrap_or(cores);
+    let used = Used {
+        model: &model,
+        // a simulated server has an address of its own once it is started
+        url: (server.api.named() != Some(Api::LocalSim)).then_some(&url),
+        plan: &plan,
+        bodies: &bodies,
+        hub,
+        client_threads: threads.get(),
+        tracker: tracker.as_ref().map(|plan| plan.place.kind.as_str()),
+    };
+    let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
+    let timeouts = timeouts_of(&server);
     Ok(Resolved {
         tracker,
         plan,
@@ -160,25 +171,19 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
             insecure: server.insecure,
             ca_cert: server.ca_cert,
         },
-        timeouts: Timeouts {
-            connect: server.connect_timeout.map(Duration::from_secs_f64),
-            read: server.read_timeout.map(Duration::from_secs_f64),
-            total: Some(Duration::from_secs_f64(server.total_timeout)),
-        },
+        timeouts,
         test_connection: !server.no_test_connection,
         bodies,
         served,
-        hub: hub_of(&prompts),
+        hub,
         image_patch: prompts.image_patch_size.get(),
         prompts: prompt_plan,
         signing_key,
-        threads: load.client_threads.unwrap_or(cores),
-        record_bodies: match output.record_bodies {
-            Bodies::All => RecordBodies::All,
-            Bodies::Failed => RecordBodies::Failed,
-            Bodies::None => RecordBodies::None,
-        },
+        threads,
+        record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        give_up_after: (load.give_up_after > 0.0)
+            .then(|| Duration::from_secs_f64(load.give_up_after)),
         log_every: output.log_every_n_query,
         debug: output.debug,
         outputs_dir: output.outputs_dir,
@@ -191,7 +196,16 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     })
 }
 
-impl Resolved {}
+/// Take what stands in the environment and not on the command line.
+fn add_environment(server: &mut ServerArgs) -> anyhow::Result<()> {
+    if server.api_key.is_none() {
+        server.api_key = needed_variable("EVALSCOPE_API_KEY")?;
+    }
+    if let Some(lines) = needed_variable("EVALSCOPE_HEADERS")? {
+        headers::add_lines(&mut server.headers, &lines);
+    }
+    Ok(())
+}
 
 /// What is served here, if anything, and the model as requests have to name it.
 fn served_of(
@@ -205,6 +219,22 @@ fn served_of(
         .as_ref()
         .map_or_else(|| model.to_owned(), ServePlan::model);
     Ok((plan, sent_model))
+}
+
+fn timeouts_of(server: &ServerArgs) -> Timeouts {
+    Timeouts {
+        connect: server.connect_timeout.map(Duration::from_secs_f64),
+        read: server.read_timeout.map(Duration::from_secs_f64),
+        total: Some(Duration::from_secs_f64(server.total_timeout)),
+    }
+}
+
+fn record_bodies_of(typed: Bodies) -> RecordBodies {
+    match typed {
+        Bodies::All => RecordBodies::All,
+        Bodies::Failed => RecordBodies::Failed,
+        Bodies::None => RecordBodies::None,
+    }
 }
 
 /// The load that was asked for. `whole`: requests of a set that is meant to be
@@ -317,16 +347,30 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
     let Some(kind) = output.visualizer.or(implied) else {
         return (None, Vec::new());
     };
-    let given = keys.iter().filter_map(|(_, variable, key)| {
-        let key = key.as_ref().filter(|key| !key.is_empty())?;
+    // of what is in the environment a child gets nothing by itself
+    let inherited = match kind {
+        Visualizer::Wandb => &["WANDB_API_KEY"][..],
+        Visualizer::Swanlab => &["SWANLAB_API_KEY"],
+        Visualizer::Clearml => &[
+            "CLEARML_API_ACCESS_KEY",
+            "CLEARML_API_SECRET_KEY",
+            "CLEARML_AUTH_TOKEN",
+        ],
+    };
+    let inherited = inherited
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), variable(name)?)));
+    // the last of a name counts
+    let given = keys.iter().filter_map(|(of, variable, key)| {
+        let key = key.as_ref().filter(|key| *of == kind && !key.is_empty())?;
         Some(((*variable).to_owned(), key.clone()))
     });
-    let environment: Vec<(String, String)> = given.collect();
-    let of_child = keys.iter().filter_map(|(_, name, _)| variable(name));
+    let environment: Vec<(String, String)> = inherited.chain(given).collect();
+    let keys_of_others = keys.iter().filter_map(|(_, _, key)| (*key).clone());
     let secrets: Vec<String> = environment
         .iter()
         .map(|(_, key)| key.clone())
-        .chain(of_child)
+        .chain(keys_of_others)
         // `local` stands for no key at all
         .filter(|key| key.len() > 8)
         .collect();
@@ -347,6 +391,8 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         host: output.swanlab_host.clone(),
         python: variable("EVALSCOPE_PYTHON"),
         name,
+        files: output.tracker_files,
+        debug: output.debug,
         secrets: secrets.clone(),
     };
     (Some(plan), secrets)
@@ -518,6 +564,23 @@ fn proxies() -> ProxyEnv {
     }
 }
 
+/// The variable that names the proxy for a URL, where there is one.
+pub(crate) fn proxy_variable(url: &Url) -> &'static str {
+    let own = if url.scheme() == "https" {
+        ["https_proxy", "HTTPS_PROXY"]
+    } else {
+        ["http_proxy", "HTTP_PROXY"]
+    };
+    let named = |names: [&'static str; 2]| {
+        let set = names
+            .into_iter()
+            .find_map(|name| Some((name, variable(name)?)));
+        set.filter(|(_, value)| !value.is_empty())
+    };
+    let named = named(own).or_else(|| named(["all_proxy", "ALL_PROXY"]));
+    named.map_or("http_proxy", |(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -627,5 +690,27 @@ mod tests {
                 .contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into()))
         );
         assert_eq!(headers.secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
+    }
+
+    #[test]
+    fn a_user_and_a_password_are_decoded() {
+        use base64::Engine as _;
+        for (typed, meant) in [
+            ("user:p%40ss", "user:p@ss"),
+            ("user:p@ss", "user:p@ss"),
+            ("a%40b.org:c%3Ad%2Fe%23f%25g", "a@b.org:c:d/e#f%g"),
+            ("user:100%", "user:100%"),
+            ("user:%zz%+1", "user:%zz%+1"),
+            ("user:p\u{e4}ss", "user:p\u{e4}ss"),
+            ("key%2Balone", "key+alone:"),
+        ] {
+            let args = server(&format!("http://{typed}@h/v1"));
+            let (url, _) = url_of(&args, None, None, &mut Vec::new()).unwrap();
+            let headers = headers_of(&args, None, url).unwrap();
+            let encoded = base64::engine::general_purpose::STANDARD.encode(meant);
+            let wanted = ("Authorization".to_owned(), format!("Basic {encoded}"));
+            assert_eq!(headers.fields, [wanted], "{typed}");
+            assert_eq!(headers.url.as_str(), "http://h/v1/chat/completions");
+        }
     }
 }

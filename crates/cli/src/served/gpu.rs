@@ -39,6 +39,7 @@ fn ask(
     unwanted: &dyn Fn() -> bool,
 ) -> Option<String> {
     let mut command = Command::new(tool);
+    evalscope_plugin::withhold(&mut command, &[]);
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
 use evalscope_core::time::{RunClock, Timestamp};
-use evalscope_plugin::CALLER_VARIABLES;
+use evalscope_plugin::{SECRET_VARIABLES, withhold};
 
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
@@ -31,7 +31,7 @@ use self::tail::Tail;
 use crate::args::{Api, ServerArgs};
 use crate::failure::hinted;
 use crate::log::Log;
-use crate::secrets::is_secret_name;
+use crate::secrets;
 
 pub(crate) use program::HOST;
 pub(crate) use supervise::{SuperviseArgs, run as supervise};
@@ -58,16 +58,13 @@ const NEWS: Duration = Duration::from_millis(500);
 /// When the person hears that the end of the server is waited for.
 const WORD_OF_END: Duration = Duration::from_secs(1);
 
-/// Variables with keys and tokens: the server inherits them, and may repeat them when one is refused.
-const KEYS: [&str; 8] = [
-    "EVALSCOPE_API_KEY",
+/// Keys that the server needs itself: to fetch its model, and to ask for in requests.
+const ITS_KEYS: [&str; 5] = [
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
     "MODELSCOPE_API_TOKEN",
-    "OPENAI_API_KEY",
-    "SWANLAB_API_KEY",
+    "MODELSCOPE_SDK_TOKEN",
     "VLLM_API_KEY",
-    "WANDB_API_KEY",
 ];
 
 /// What is to be served, and how.
@@ -142,17 +139,15 @@ fn secrets_of(server: &ServerArgs, variable: impl Fn(&str) -> Option<String>) ->
         .headers
         .iter()
         .filter_map(|pair| pair.split_once('='));
-    let headers = headers.filter(|(name, _)| is_secret_name(name));
-    let words = headers.flat_map(|(_, value)| value.split_whitespace().map(str::to_owned));
-    let mut secrets: Vec<String> = KEYS
+    let words = headers.flat_map(|(name, value)| secrets::of_header(name, value));
+    let secrets = SECRET_VARIABLES
         .into_iter()
         .filter_map(variable)
         .chain(server.api_key.clone())
         .map(|secret| secret.trim().to_owned())
         .chain(words)
-        // a value of a few letters would mask half of every text, and so would a header's `Bearer`
-        .filter(|secret| secret.len() >= 4 && !secret.eq_ignore_ascii_case("bearer"))
         .collect();
+    let mut secrets = secrets::telling(secrets);
     // one may begin with another
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
@@ -250,13 +245,8 @@ impl Served {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(output);
-        // keys of requests are not the server's either: it may print its environment
-        for name in CALLER_VARIABLES
-            .into_iter()
-            .chain(["EVALSCOPE_API_KEY", "EVALSCOPE_HEADERS"])
-        {
-            command.env_remove(name);
-        }
+        // it may print its environment
+        withhold(&mut command, &ITS_KEYS);
         // Ctrl-C in a terminal goes to the whole process group; the server must
         // outlive it while requests drain
         #[cfg(unix)]

@@ -38,6 +38,18 @@ macro_rules! told_snapshot {
     };
 }
 
+/// As that of the whole program.
+#[test]
+fn a_subcommand_has_a_version() {
+    for command in ["perf", "sim", "report"] {
+        let outcome = Context::new().run(&[command, "--version"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(outcome.stdout.trim().ends_with(version), "{outcome:#?}");
+        assert_eq!(outcome.stderr, "");
+    }
+}
+
 #[test]
 fn wrong_flags_are_explained() {
     // a data set that would have to be fetched ends at the place to put it

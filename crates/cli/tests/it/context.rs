@@ -114,6 +114,25 @@ impl Context {
         Running::new(self.command(&perf_args(args)))
     }
 
+    /// The same, started by another program that becomes it.
+    pub(crate) fn start_by(&self, words: &[&str], args: &[&str]) -> Running {
+        let own = env!("CARGO_BIN_EXE_evalscope");
+        let args = [&words[1..], &[own], &perf_args(args)].concat();
+        let mut command = self.command(&args);
+        let mut other = Command::new(words[0]);
+        other.args(command.get_args()).current_dir(self.path());
+        other.env_clear();
+        for (name, value) in command.get_envs() {
+            other.envs(value.map(|value| (name, value)));
+        }
+        other
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command = other;
+        Running::new(command)
+    }
+
     pub(crate) fn result(&self) -> Value {
         json(&self.top().join("result.json"))
     }

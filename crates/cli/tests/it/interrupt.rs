@@ -23,7 +23,7 @@ fn wait_for_rows(context: &Context, run: &str) {
 
 #[test]
 fn the_first_lets_requests_end_and_stops_the_simulator() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let context = Context::new();
         let running = context.start(&[
             "--api",
@@ -69,6 +69,56 @@ fn the_first_lets_requests_end_and_stops_the_simulator() {
         let address = address.split('/').next().unwrap();
         TcpStream::connect(address).expect_err("the simulated server is gone");
     }
+}
+
+/// A terminal that is closed can tell it twice, and `nohup` asks to ignore it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_counts_once_and_not_at_all_under_nohup() {
+    let profile = Profile {
+        ttft_ms: 400.0,
+        ..Profile::default()
+    };
+    let simulator = Simulator::start(SimConfig {
+        profile,
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let url = simulator.url();
+    let args = [
+        "--url",
+        &url,
+        "--model",
+        "m",
+        "--prompt",
+        "p",
+        "--number",
+        "4",
+        "--max-tokens",
+        "4",
+    ];
+    let context = Context::new();
+    let mut running = context.start(&args);
+    wait_for_rows(&context, "parallel_1_number_4");
+    running.signal(Signal::SIGHUP);
+    running.wait_for_stderr("stopping: nothing more is sent");
+    running.signal(Signal::SIGHUP);
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(130), "{outcome:#?}");
+    assert!(
+        !outcome.stderr.contains("stopping now"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(context.result()["runs"][0]["counts"]["failed"], 0);
+
+    let context = Context::new().with_env("PATH", "/usr/bin:/bin");
+    let running = context.start_by(&["nohup"], &args);
+    wait_for_rows(&context, "parallel_1_number_4");
+    running.signal(Signal::SIGHUP);
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_eq!(context.result()["runs"][0]["counts"]["succeeded"], 4);
 }
 
 #[test]

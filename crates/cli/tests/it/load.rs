@@ -569,14 +569,182 @@ fn settings_are_on_record() {
         "sk-secret",
         "--headers",
         "X-A=b",
+        "User-Agent=mine",
     ]);
     let settings = context.result()["settings"].clone();
     assert_eq!(settings["model"], "org/m");
     assert_eq!(settings["extra_args"], json!({"ignore_eos": true}));
     assert_eq!(settings["api_key"], "***");
-    assert_eq!(settings["headers"], json!({"X-A": "b"}));
+    assert_eq!(
+        settings["headers"],
+        json!({"X-A": "***", "User-Agent": "mine"})
+    );
     let args = crate::context::json(&context.run_folder().join("benchmark_args.json"));
     assert_eq!(args["model"], "org/m");
+}
+
+/// A command's settings, and the URL of its first run.
+fn settings_of(context: &Context, args: &[&str]) -> (Value, String) {
+    context.measure(args);
+    let result = context.result();
+    let args = crate::context::json(&context.run_folder().join("benchmark_args.json"));
+    assert_eq!(args["url"], result["settings"]["url"]);
+    let url = result["runs"][0]["url"].as_str().unwrap().to_owned();
+    (result["settings"].clone(), url)
+}
+
+/// What was used is on record, and not what was typed.
+#[test]
+fn settings_are_those_that_were_used() {
+    let server = Recorder::start(|request, _| {
+        if request.line.starts_with("POST /new/") {
+            good(request)
+        } else {
+            b"HTTP/1.1 308 Permanent Redirect\r\nlocation: /new/chat/completions\r\ncontent-length: 0\r\n\r\n"
+                .to_vec()
+        }
+    });
+    let address = server.address().to_string();
+    let base = ["--model", "m", "--prompt", "p", "--number", "1"];
+    let (settings, url) = settings_of(&Context::new(), &[&base[..], &["--url", &address]].concat());
+    assert_eq!(url, format!("http://{address}/new/chat/completions"));
+    assert_eq!(settings["url"], url.as_str());
+
+    let context = Context::new();
+    let (settings, url) = settings_of(
+        &context,
+        &[
+            "--api",
+            "local_sim",
+            "--prompt",
+            "p",
+            "--number",
+            "2",
+            "--max-tokens",
+            "4",
+        ],
+    );
+    assert_eq!(settings["url"], url.as_str());
+    assert_eq!(settings["model"], "sim");
+    assert_eq!(settings["number"], json!([2]));
+    let port = url.split([':', '/']).nth(4).unwrap();
+    assert_ne!(port, "8877", "it has a port of its own");
+
+    // a plugin is told the same
+    let context = Context::new().with_env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    context.write(
+        "tells.py",
+        r#"
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["method"] == "hello":
+        json.dump(request["params"]["options"], open("options.json", "w"))
+    results = {"hello": {"protocol": 1, "name": "tells"}, "next": {"items": [{"text": "p"}], "end": True}}
+    answer = {"id": request["id"], "result": results.get(request["method"], {})}
+    print(json.dumps(answer), flush=True)
+"#,
+    );
+    let set = [
+        "--dataset",
+        "exec:python3 tells.py",
+        "--number",
+        "1",
+        "--max-tokens",
+        "4",
+    ];
+    let (settings, url) = settings_of(&context, &[&["--api", "local_sim"][..], &set].concat());
+    let options = crate::context::json(&context.path().join("options.json"));
+    assert_eq!(options["url"], url.as_str());
+    assert_eq!(options, settings);
+
+    let server = Recorder::start(|request, _| good(request));
+    let template = json!({"stream": false, "temperature": 0.7, "max_tokens": 7}).to_string();
+    let context = Context::new();
+    let (settings, url) = settings_of(
+        &context,
+        &[
+            "--url",
+            &server.url(),
+            "--model",
+            "m",
+            "--dataset",
+            "speed_benchmark",
+            "--query-template",
+            &template,
+            "--extra-args",
+            r#"{"temperature": 0.5}"#,
+            "--top-p",
+            "0.9",
+        ],
+    );
+    assert_eq!(url, format!("http://{}/v1/completions", server.address()));
+    assert_eq!(settings["url"], url.as_str());
+    assert_eq!(settings["number"], json!([8]));
+    assert_eq!(settings["stream"], false);
+    assert_eq!(settings["temperature"], 0.5);
+    assert_eq!(settings["max_tokens"], json!([7]));
+    assert_eq!(settings["top_p"], 0.9);
+    let body = &context.bodies()[0];
+    for field in ["stream", "temperature", "top_p"] {
+        assert_eq!(body[field], settings[field], "{field}");
+    }
+    assert_eq!(body["max_tokens"], 7);
+}
+
+/// Rates count from the first request on, and a warm-up is told from the measurement.
+#[test]
+fn the_log_tells_true_rates_and_names_the_warm_up() {
+    let profile = Profile {
+        ttft_ms: 40.0,
+        itl_ms: 1.0,
+        ..Profile::default()
+    };
+    let simulator = Simulator::start(SimConfig {
+        profile,
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let context = Context::new();
+    context.measure(&[
+        "--url",
+        &simulator.url(),
+        "--model",
+        "m",
+        "--prompt",
+        "p",
+        "--max-tokens",
+        "4",
+        "--number",
+        "20",
+        "--warmup-num",
+        "15",
+        "--log-every-n-query",
+        "5",
+    ]);
+    let log = std::fs::read_to_string(context.top().join("benchmark.log")).unwrap();
+    let warmup = log.lines().filter(|line| line.contains("/15 requests: "));
+    assert!(warmup.clone().count() > 0, "{log}");
+    for line in warmup {
+        assert!(line.contains("INFO - warm-up: "), "{line}");
+    }
+    let lines = log.lines().filter(|line| line.contains("/20 requests: "));
+    let rates: Vec<f64> = lines
+        .map(|line| {
+            let rate = line.split("requests: ").nth(1).unwrap();
+            rate.split(' ').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert!(!rates.is_empty(), "{log}");
+    let run = &context.result()["runs"][0];
+    let rate = run["throughput"]["requests_per_s"].as_f64().unwrap();
+    // a line may come up to a request after the last that it counts, and never too early
+    for told in rates {
+        assert!(
+            told < 1.1 * rate && told > 0.5 * rate,
+            "{told}, not {rate}: {log}"
+        );
+    }
 }
 
 #[test]

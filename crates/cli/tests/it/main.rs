@@ -29,6 +29,8 @@ mod plugins;
 mod preflight;
 mod proxy;
 mod random;
+#[cfg(unix)]
+mod secrets;
 mod server;
 #[cfg(unix)]
 mod supervise;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 
 use evalscope_sim::{SimConfig, Simulator};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::{Context, Outcome, no_secret_like, perf_snapshot};
 use crate::server::{Recorder, Request, good, refusal, reply};
@@ -220,6 +220,180 @@ fn a_redirect_on_the_same_host_is_followed_before_the_load() {
         ["POST /new/chat/completions HTTP/1.1"; 4],
         "no request of the load is redirected"
     );
+}
+
+/// Another port, scheme or host may be somebody else's.
+#[test]
+fn a_redirect_to_another_origin_gets_neither_key_nor_load() {
+    let other = Recorder::start(|request, _| good(request));
+    let port = other.address().port();
+    for to in [
+        format!("http://127.0.0.1:{port}/v1/chat/completions"),
+        format!("http://localhost:{port}/v1/chat/completions"),
+        format!("https://127.0.0.1:{port}/v1/chat/completions"),
+        format!("//127.0.0.1:{port}/v1/chat/completions"),
+    ] {
+        let place = to.clone();
+        let server = Recorder::start(move |_, _| {
+            format!("HTTP/1.1 307 T\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n").into_bytes()
+        });
+        let url = server.url();
+        let context = Context::new();
+        let key = [
+            "--api-key",
+            "sk-secret-of-flag",
+            "--headers",
+            "X-Pin=secret-of-header",
+        ];
+        let outcome = context.perf(&[args(&url), key.to_vec()].concat());
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        let to = if to.starts_with("//") {
+            format!("http:{to}")
+        } else {
+            to
+        };
+        let hint = format!("hint: if that is what you mean, give `--url {to}`");
+        assert!(outcome.stderr.contains(&hint), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("another origin"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(other.requests().is_empty(), "{to}");
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn redirects_in_a_circle_are_called_so() {
+    for places in [
+        ["/v1/chat/completions", "/b"],
+        ["/a", "/v1/chat/completions"],
+    ] {
+        let server = Recorder::start(move |_, number| {
+            let place = places[number % 2];
+            format!("HTTP/1.1 307 T\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n").into_bytes()
+        });
+        let url = server.url();
+        let outcome = Context::new().perf(&args(&url));
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(
+            outcome.stderr.contains("redirects in a circle"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(server.requests().len() <= 2);
+    }
+}
+
+#[test]
+fn a_refused_model_is_told_from_a_refused_field() {
+    for (said, hint) in [
+        (
+            "Invalid model name passed in model=m",
+            "hint: check the name in `--model`",
+        ),
+        (
+            "The model `m` does not exist",
+            "hint: check the name in `--model`",
+        ),
+        ("Model Not Exist", "hint: check the name in `--model`"),
+        (
+            "top_k is not for this model",
+            "hint: check the name in `--model`; if the server refuses a field",
+        ),
+        ("top_k is unknown", "hint: the server refuses a field"),
+    ] {
+        let server = Recorder::start(move |_, _| refusal("400 Bad Request", said));
+        let url = server.url();
+        let outcome = Context::new().perf(&args(&url));
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains(hint), "{said}: {}", outcome.stderr);
+    }
+}
+
+/// The test request has to see that something is generated: gateways refuse keys by a status of
+/// 200 too.
+#[test]
+fn an_answer_without_any_output_is_refused() {
+    let whole = |body: Value| reply("200 OK", "application/json", &body.to_string());
+    let stream = |text: &str| reply("200 OK", "text/event-stream", text);
+    let login =
+        json!({"choices": null, "base_resp": {"status_code": 1004, "status_msg": "login fail"}});
+    for (answer, words) in [
+        (whole(json!({})), "{}"),
+        (
+            whole(json!({"object": "list", "data": []})),
+            "\"object\":\"list\"",
+        ),
+        (whole(json!({"choices": []})), "\"choices\":[]"),
+        (whole(login), "login fail"),
+        (
+            stream("data: {\"id\":\"x\",\"choices\":[]}\n\ndata: [DONE]\n\n"),
+            "\"id\":\"x\"",
+        ),
+        (
+            stream("data: [DONE]\n\n"),
+            "error: the test request failed: ",
+        ),
+    ] {
+        let server = Recorder::start(move |_, _| answer.clone());
+        let url = server.url();
+        let outcome = Context::new().perf(&args(&url));
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(
+            outcome.stderr.contains(words),
+            "{words}: {}",
+            outcome.stderr
+        );
+        assert_eq!(server.requests().len(), 1, "no load is sent");
+    }
+    // an answer may be empty, if it says that it has ended, or counts
+    let ended = json!({"choices": [{"message": {"content": ""}, "finish_reason": "length"}]});
+    let counted = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}});
+    for first in [whole(ended), whole(counted)] {
+        let server = Recorder::start(move |request, number| {
+            if number == 0 {
+                first.clone()
+            } else {
+                good(request)
+            }
+        });
+        let url = server.url();
+        Context::new().measure(&args(&url));
+    }
+}
+
+/// What a stream begins with is not what went wrong.
+#[test]
+fn an_error_after_tokens_shows_its_own_words() {
+    let server = Recorder::start(|_, _| {
+        let first = json!({"id": "noise", "choices": [{"index": 0, "delta": {"content": "a"}}]});
+        let error = json!({"error": {"message": "the engine is dead"}});
+        reply(
+            "200 OK",
+            "text/event-stream",
+            &format!("data: {first}\n\ndata: {error}\n\n"),
+        )
+    });
+    let url = server.url();
+    let outcome = Context::new().perf(&args(&url));
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("the engine is dead"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!outcome.stderr.contains("noise"), "{}", outcome.stderr);
+
+    let outcome = Context::new().perf(&[args(&url), vec!["--no-test-connection"]].concat());
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("the engine is dead"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(!outcome.stdout.contains("noise"), "{}", outcome.stdout);
 }
 
 #[test]
@@ -449,7 +623,7 @@ fn a_key_at_the_end_of_a_shortened_message() {
 fn keys_show_nowhere_in_notes_and_errors() {
     let server = Recorder::start(|request, _| refusal("401 Unauthorized", &echo(request)));
     let url = format!("http://me:secret-of-url@{}/v1", server.address());
-    let lines: [&[&str]; 5] = [
+    let lines: [&[&str]; 6] = [
         &["--model", "m", "--prompt", "p", "--url", &url],
         &[
             "--model",
@@ -458,6 +632,14 @@ fn keys_show_nowhere_in_notes_and_errors() {
             "p",
             "--url",
             "http://me:secret-of-url@host:99999/",
+        ],
+        &[
+            "--model",
+            "m",
+            "--prompt",
+            "p",
+            "--url",
+            "http://me:secret-of-url/1@host/",
         ],
         &[
             "--model",

@@ -86,6 +86,46 @@ fn https_goes_through_a_tunnel() {
     );
 }
 
+/// What may be the proxy's doing is not blamed on the URL alone.
+#[test]
+fn a_hint_names_the_variable_of_the_proxy() {
+    let refusing =
+        Recorder::start(|_, _| reply("407 Proxy Authentication Required", "text/plain", ""));
+    let asks = format!("http://{}", refusing.address());
+    let gone = "http://127.0.0.1:9";
+    for (name, proxy, url, hint) in [
+        (
+            "http_proxy",
+            gone,
+            "http://model.invalid/v1",
+            "the proxy http://127.0.0.1:9, which `http_proxy` of",
+        ),
+        (
+            "ALL_PROXY",
+            gone,
+            "http://model.invalid/v1",
+            "the proxy http://127.0.0.1:9, which `ALL_PROXY` of",
+        ),
+        (
+            "HTTPS_PROXY",
+            gone,
+            "https://model.invalid/v1",
+            "the proxy http://127.0.0.1:9, which `HTTPS_PROXY` of",
+        ),
+        (
+            "HTTP_PROXY",
+            &asks,
+            "http://model.invalid/v1",
+            "of `HTTP_PROXY` wants a user and a password",
+        ),
+    ] {
+        let context = Context::new().with_env(name, proxy);
+        let outcome = context.perf(&args(&["--url", url, "--total-timeout", "1"]));
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains(hint), "{name}: {}", outcome.stderr);
+    }
+}
+
 #[test]
 fn a_proxy_of_another_kind_is_an_error() {
     let context = Context::new().with_env("HTTP_PROXY", "socks5://me:secret-of-proxy@host:1080");

@@ -8,7 +8,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::context::{Context, perf_snapshot};
-use crate::server::{Recorder, good};
+use crate::server::{Recorder, good, refusal, reply};
 
 /// A server with a certificate of its own, which lies in `ca.pem` of the folder.
 fn server(context: &Context, address: &str) -> Recorder {
@@ -118,9 +118,76 @@ fn http_to_a_port_that_speaks_tls() {
     let context = Context::new();
     let server = server(&context, "127.0.0.1:0");
     let url = format!("http://{}/v1", server.address());
-    let outcome = context.perf(&args(&url, &["--total-timeout", "1"]));
+    let outcome = context.perf(&args(&url, &["--total-timeout", "10"]));
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    let hint = format!(
+        "hint: this port speaks TLS: try `--url https://{}/v1/chat/completions`",
+        server.address()
+    );
+    assert!(outcome.stderr.contains(&hint), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("may still be starting"));
     assert!(server.requests().is_empty());
+}
+
+/// In the words of nginx, which knows an unencrypted request when it sees one.
+#[test]
+fn http_to_a_port_that_asks_for_tls() {
+    let page = reply(
+        "400 Bad Request",
+        "text/html",
+        "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port",
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        for answer in [page, vec![0x15, 3, 1, 0, 2, 2, 40]] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _sent = stream.read(&mut vec![0; 1 << 16]).unwrap();
+            stream.write_all(&answer).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let outcome = Context::new().perf(&args(&url, &[]));
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("this port speaks TLS: try `--url https://"),
+        "{}",
+        outcome.stderr
+    );
+    server.join().unwrap();
+}
+
+/// One that does not say a word to what it does not understand.
+#[test]
+fn https_to_a_port_that_hangs_up_on_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/v1", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        loop {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut sent = vec![0; 1 << 16];
+            let n = stream.read(&mut sent).unwrap();
+            if sent[..n].starts_with(b"GET / HTTP/1.1\r\n") {
+                stream
+                    .write_all(&refusal("404 Not Found", "no such page"))
+                    .unwrap();
+                break;
+            }
+        }
+    });
+    let outcome = Context::new().perf(&args(&url, &[]));
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("this port does not speak TLS: try `--url http://"),
+        "{}",
+        outcome.stderr
+    );
+    server.join().unwrap();
 }
 
 #[test]

@@ -145,14 +145,59 @@ fn a_tracker_hears_settings_figures_percentiles_and_files() {
     assert_eq!(summaries[1]["metrics"]["Success Requests"], 30);
     assert_eq!(summaries[1]["percentiles"][0]["Percentiles"], "min");
     let files = of_method(&told, "files")[0]["paths"].as_array().unwrap();
-    for name in [
-        "result.json",
-        "performance_summary.txt",
-        "benchmark_data.db",
-    ] {
+    for name in ["result.json", "performance_summary.txt", "benchmark.log"] {
         let is = |path: &&Value| path.as_str().unwrap().ends_with(name);
         assert!(files.iter().any(|path| is(&path)), "{name}: {files:?}");
     }
+    // where requests went, and not where nobody was
+    let url = start["settings"]["url"].as_str().unwrap();
+    assert_eq!(url, context.result()["runs"][0]["url"]);
+}
+
+/// Endings of the files that a tracker was given.
+fn given(flags: &[&str]) -> Vec<String> {
+    let (context, outcome) = follow("well", &[&["--visualizer", "wandb"], flags].concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let told = told(&context);
+    let mut endings: Vec<String> = of_method(&told, "files")
+        .iter()
+        .flat_map(|params| params["paths"].as_array().unwrap())
+        .map(|path| {
+            path.as_str()
+                .unwrap()
+                .rsplit('.')
+                .next()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    endings.sort();
+    endings.dedup();
+    endings
+}
+
+/// Prompts and answers leave the machine only if that was asked for.
+#[test]
+fn a_tracker_is_given_bodies_only_if_that_was_asked_for() {
+    assert_eq!(given(&[]), ["json", "log", "txt"]);
+    assert_eq!(given(&["--debug"]), ["json", "txt"]);
+    let all = ["db", "json", "log", "txt"];
+    assert_eq!(given(&["--tracker-files", "db", "--debug"]), all);
+    assert_eq!(given(&["--tracker-files", "none"]), [""; 0]);
+}
+
+/// A tracker's library is the code of others: of all keys it gets its own.
+#[test]
+fn a_tracker_gets_its_own_key_alone() {
+    let key = "wandb-secret-0123456789";
+    let context = standing_in("well")
+        .with_env("WANDB_API_KEY", key)
+        .with_env("SWANLAB_API_KEY", "swanlab-secret-0123456789");
+    let outcome = context.perf(&[&LOAD[..], &["--visualizer", "wandb"]].concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let told = told(&context);
+    assert_eq!(told[0]["wandb"], key);
+    assert_eq!(told[0]["swanlab"], Value::Null);
 }
 
 #[test]

@@ -390,7 +390,7 @@ fn headers_of_the_environment_are_sent_and_flags_win() {
     let settings = context.result()["settings"].clone();
     assert_eq!(
         settings["headers"],
-        json!({"x-team": "blue", "Authorization": "***"})
+        json!({"x-team": "***", "Authorization": "***"})
     );
 }
 

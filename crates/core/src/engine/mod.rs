@@ -29,6 +29,7 @@ pub use slot::{HttpSlot, HttpTransport, Slot, Transport};
 
 use crate::metrics::ClientSnapshot;
 use crate::record::Exchange;
+use crate::time::Timestamp;
 
 /// What a run tells its sink, in order.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub struct Progress {
     pub output_tokens: AtomicU64,
     /// 0 before the measured phase, 1 in it.
     pub measuring: AtomicU64,
+    /// When the first of the phase was taken up, nanoseconds of the run's clock; 0: none was yet.
+    pub begun_ns: AtomicU64,
 }
 
 impl Progress {
@@ -75,8 +78,16 @@ impl Progress {
             &self.succeeded,
             &self.failed,
             &self.output_tokens,
+            &self.begun_ns,
         ] {
             counter.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A request is taken up.
+    fn taken_up(&self, at: Timestamp) {
+        if self.dispatched.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.begun_ns.store(at.as_nanos().max(1), Ordering::Relaxed);
         }
     }
 }

@@ -218,7 +218,7 @@ pub(super) async fn serve<S: Slot, C: Clock>(
         };
         shared.rounds.fetch_max(round, Ordering::Relaxed);
         current.set(Some(dispatch));
-        shared.progress.dispatched.fetch_add(1, Ordering::Relaxed);
+        shared.progress.taken_up(dispatched);
         let exchange = slot.send(request, dispatch, shared.abort.cancelled()).await;
         current.set(None);
         slot_free = exchange.record.times.ended;

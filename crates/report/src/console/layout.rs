@@ -18,16 +18,12 @@ pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {
         return MISSING.to_owned();
     }
-    let whole = value.fract() == 0.0;
-    let decimals = match size {
-        _ if whole => 0,
-        1000.0.. => 0,
-        100.0.. => 1,
-        10.0.. => 2,
-        1.0.. => 3,
-        0.1.. => 4,
-        0.01.. => 5,
-        _ => 6,
+    let decimals = if value.fract() == 0.0 {
+        0
+    } else {
+        // what is rounded up to the next power of ten has a digit more before the point
+        let rounded = format!("{size:.0$}", decimals(size));
+        decimals(rounded.parse().unwrap_or(size))
     };
     let text = format!("{value:.decimals$}");
     let (integer, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -42,6 +38,19 @@ pub(super) fn number(value: f64) -> String {
     }
     grouped.push_str(rest);
     grouped
+}
+
+/// Decimals of a number of this size that is not whole.
+fn decimals(size: f64) -> usize {
+    match size {
+        1000.0.. => 0,
+        100.0.. => 1,
+        10.0.. => 2,
+        1.0.. => 3,
+        0.1.. => 4,
+        0.01.. => 5,
+        _ => 6,
+    }
 }
 
 pub(super) fn optional(value: Option<f64>) -> String {

@@ -7,6 +7,7 @@ mod layout;
 mod sweep;
 
 use evalscope_core::metrics::{Metric, PERCENTILE_ROWS, Verdict};
+use evalscope_core::record::{EXCERPT_BYTES, FailureKind};
 use unicode_width::UnicodeWidthStr;
 
 use crate::names::{self, Figure, Value};
@@ -182,6 +183,33 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     text
 }
 
+/// What an excerpt of a failed answer tells beside the failure's message. Of a stream that is its
+/// end, where the excerpt reaches so far: a stream begins with what went well.
+#[must_use]
+pub fn telling_excerpt(kind: FailureKind, excerpt: &str) -> Option<&str> {
+    let is_cut = excerpt.len() >= EXCERPT_BYTES;
+    let excerpt = excerpt.trim();
+    let mut lines = excerpt.lines().map(str::trim);
+    let is_stream = lines.next().is_some_and(|line| {
+        [":", "data:", "event:", "id:", "retry:"]
+            .iter()
+            .any(|field| line.starts_with(field))
+    });
+    if !is_stream {
+        return Some(excerpt).filter(|text| !text.is_empty());
+    }
+    // its words are the message
+    let is_said = matches!(kind, FailureKind::ServerError | FailureKind::Cancelled);
+    if is_said || is_cut {
+        return None;
+    }
+    let last = excerpt.lines().map(str::trim);
+    let last = last
+        .filter_map(|line| line.strip_prefix("data:"))
+        .next_back()?;
+    Some(last.trim())
+}
+
 /// The failures of a run by kind and message; empty without any.
 #[must_use]
 pub fn errors(report: &RunReport, screen: Screen) -> String {
@@ -195,7 +223,8 @@ pub fn errors(report: &RunReport, screen: Screen) -> String {
         .iter()
         .map(|group| {
             let mut message = tame(&group.message);
-            if let Some(example) = &group.example {
+            let example = group.example.as_deref();
+            if let Some(example) = example.and_then(|said| telling_excerpt(group.kind, said)) {
                 let example = tame(example);
                 let mut shown: String = example.chars().take(EXAMPLE_CHARS).collect();
                 if shown.len() < example.len() {

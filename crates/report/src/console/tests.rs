@@ -30,6 +30,11 @@ fn numbers_keep_three_or_four_digits() {
         0.002_99,
         0.157_7,
         -1.5,
+        // rounded up to the next power of ten
+        9.999_7,
+        99.996,
+        999.97,
+        0.999_97,
     ]
     .map(number);
     assert_eq!(
@@ -44,7 +49,11 @@ fn numbers_keep_three_or_four_digits() {
             "1,234,567",
             "0.002990",
             "0.1577",
-            "-1.500"
+            "-1.500",
+            "10.00",
+            "100.0",
+            "1,000",
+            "1.000"
         ]
     );
     assert_eq!(
