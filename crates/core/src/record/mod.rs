@@ -325,6 +325,14 @@ pub struct Bodies {
     pub location: Option<String>,
 }
 
+impl Bodies {
+    /// Bytes of the request and of what came of the answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.request.len() + self.responses.bytes() + self.final_event.len()
+    }
+}
+
 /// Which bodies are kept (`--record-bodies`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,6 +14,7 @@ pub struct Texts {
     packed: Vec<u8>,
     last: Vec<u8>,
     len: usize,
+    bytes: usize,
 }
 
 impl Texts {
@@ -34,6 +35,7 @@ impl Texts {
         self.last.clear();
         self.last.extend_from_slice(text);
         self.len += 1;
+        self.bytes += text.len();
     }
 
     /// Hand every text to `sink`, in order.
@@ -64,6 +66,12 @@ impl Texts {
         self.len
     }
 
+    /// Bytes of all texts, as they were given.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// No text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -75,6 +83,7 @@ impl Texts {
         self.packed.clear();
         self.last.clear();
         self.len = 0;
+        self.bytes = 0;
     }
 }
 

@@ -498,3 +498,50 @@ fn a_database_of_the_format_before_is_read() {
     wanted.sort_by_key(|record| record.index);
     assert_eq!(read(&path, Phase::Measured), wanted);
 }
+
+#[test]
+fn bodies_that_cannot_be_stored_cost_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let mut exchanges = samples::mixed(6);
+    exchanges[2].bodies.request = vec![b'x'; 5000];
+    let mut edited = 0;
+    let database = Database::create(&path, &samples::meta("m"))
+        .unwrap()
+        .with_most_body_bytes(4000)
+        .with_edit(Box::new(move |exchange| {
+            edited += 1;
+            exchange.record.response_id = Some(format!("edited {edited}"));
+        }));
+    let (tx, rx) = async_channel::unbounded();
+    for exchange in &exchanges {
+        tx.try_send(SinkMessage::Exchange(Box::new(exchange.clone())))
+            .unwrap();
+    }
+    drop(tx);
+    database.run(rx).unwrap();
+    let index = exchanges[2].record.index;
+    let records = read(&path, Phase::Measured);
+    assert_eq!(records.len(), 6);
+    assert!(
+        records
+            .iter()
+            .all(|record| record.response_id.as_ref().unwrap().starts_with("edited "))
+    );
+    let reader = Reader::open(&path).unwrap();
+    let warnings = reader.warnings().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with(&format!("the bodies of request {index} could not be stored")),
+        "{warnings:?}"
+    );
+    let kept: Vec<i64> = Connection::open(&path)
+        .unwrap()
+        .prepare("SELECT idx FROM result WHERE request = ''")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(kept, [index.cast_signed()]);
+}

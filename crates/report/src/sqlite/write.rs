@@ -3,6 +3,7 @@
 //!
 //! It must not know who sends the records, nor how a row looks inside.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use evalscope_core::engine::SinkMessage;
-use evalscope_core::record::{Exchange, Phase};
+use evalscope_core::record::{Bodies, Exchange, Phase};
 use evalscope_core::time::monotonic_ns;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::encode::Encoder;
 use super::row::{self, RowError};
 use super::{StoreError, refused, schema};
-use crate::model::{RunMeta, RunState};
+use crate::model::{RecordBodies, RunMeta, RunState};
 
 /// Bytes of a page. Every page is two system calls on its way to the journal
 /// and one to the file. For rows of 45 KiB (128 recorded events) the system's
@@ -40,13 +41,29 @@ const COMMIT_EVERY_NS: u64 = 1_000_000_000;
 /// room used again, between two.
 const COMMIT_EVERY_ROWS: u32 = 256;
 
+/// Bodies of one request larger than this together are not stored: SQLite takes values of 10⁹
+/// bytes, and the stored form is longer by a third.
+const MOST_BODY_BYTES: usize = 512 << 20;
+
+/// What is done to an exchange before it is stored.
+pub type BeforeStoring = Box<dyn FnMut(&mut Exchange) + Send>;
+
 /// A run's database, being written.
-#[derive(Debug)]
 pub struct Database {
     path: PathBuf,
     connection: Connection,
     meta: RunMeta,
     gpu_peak_mib: Option<Arc<AtomicU64>>,
+    before_storing: Option<BeforeStoring>,
+    most_body_bytes: usize,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Database {
@@ -75,6 +92,7 @@ impl Database {
         connection
             .execute_batch(&format!(
                 "PRAGMA page_size = {PAGE_BYTES};\n\
+                 {}\
                  PRAGMA journal_mode = WAL;\n\
                  PRAGMA synchronous = NORMAL;\n\
                  PRAGMA wal_autocheckpoint = {JOURNAL_PAGES};\n\
@@ -83,6 +101,12 @@ impl Database {
                  PRAGMA application_id = {};\n\
                  PRAGMA user_version = {};\n\
                  BEGIN;\n{}COMMIT;",
+                if is_on_network(path) {
+                    // the file that readers share there does not work over a network
+                    "PRAGMA locking_mode = EXCLUSIVE;\n"
+                } else {
+                    ""
+                },
                 schema::APPLICATION_ID,
                 schema::VERSION,
                 schema::create()
@@ -106,7 +130,22 @@ impl Database {
             connection,
             meta: meta.clone(),
             gpu_peak_mib: None,
+            before_storing: None,
+            most_body_bytes: MOST_BODY_BYTES,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_most_body_bytes(mut self, bytes: usize) -> Self {
+        self.most_body_bytes = bytes;
+        self
+    }
+
+    /// Do something to each exchange before it is stored, on the thread that stores.
+    #[must_use]
+    pub fn with_edit(mut self, edit: BeforeStoring) -> Self {
+        self.before_storing = Some(edit);
+        self
     }
 
     /// Note with each request how much memory of GPUs the server has taken at most, MiB; 0 for not
@@ -137,14 +176,24 @@ impl Database {
         clippy::needless_pass_by_value,
         reason = "the receiver's end closes the channel, which tells the sender of a failure"
     )]
-    pub fn run(self, rx: async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
+    pub fn run(mut self, rx: async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
         let stored = self.store(&rx);
         rx.close();
         let closed = self.close();
         stored.and(closed)
     }
 
-    fn store(&self, rx: &async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
+    fn store(&mut self, rx: &async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
+        let mut edit = self.before_storing.take();
+        let this = &*self;
+        this.store_all(rx, edit.as_mut())
+    }
+
+    fn store_all(
+        &self,
+        rx: &async_channel::Receiver<SinkMessage>,
+        mut edit: Option<&mut BeforeStoring>,
+    ) -> Result<(), StoreError> {
         let connection = &self.connection;
         let prepare = |sql: &str| {
             connection
@@ -162,12 +211,19 @@ impl Database {
         while let Ok(message) = rx.recv_blocking() {
             transaction.begin()?;
             match message {
-                SinkMessage::Exchange(exchange) => {
+                SinkMessage::Exchange(mut exchange) => {
+                    if let Some(edit) = &mut edit {
+                        edit(&mut exchange);
+                    }
                     let statement = match exchange.record.phase {
                         Phase::Measured => &mut measured,
                         Phase::Warmup => &mut warmup,
                     };
-                    self.insert(statement, &exchange, &mut encoder)?;
+                    if let Some(why) = self.insert(statement, &mut exchange, &mut encoder)? {
+                        warning
+                            .execute([why])
+                            .map_err(refused(&self.path, "store a warning"))?;
+                    }
                     transaction.stored_row()?;
                 }
                 SinkMessage::Client(snapshot) => {
@@ -192,17 +248,61 @@ impl Database {
         transaction.commit()
     }
 
+    /// Store a request: without its bodies where these cannot be stored, and then says why. The
+    /// record is what must not be lost.
     fn insert(
         &self,
         statement: &mut rusqlite::Statement<'_>,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         encoder: &mut Encoder,
-    ) -> Result<(), StoreError> {
-        let RunMeta {
-            record_bodies,
-            clock,
-            ..
-        } = &self.meta;
+    ) -> Result<Option<String>, StoreError> {
+        let bytes = exchange.bodies.bytes();
+        let mut without = (bytes > self.most_body_bytes)
+            .then(|| format!("they have {bytes} bytes, at most {} are kept", self.most_body_bytes));
+        if without.is_none() {
+            match self.insert_row(statement, exchange, self.meta.record_bodies, encoder) {
+                Ok(()) => return Ok(None),
+                Err(RowError::Encode(what, why)) => without = Some(format!("{what}: {why}")),
+                Err(RowError::Sqlite(error))
+                    if error.sqlite_error_code() == Some(ErrorCode::TooBig) =>
+                {
+                    without = Some(error.to_string());
+                }
+                Err(RowError::Sqlite(error)) => {
+                    return Err(refused(&self.path, "store a request")(error));
+                }
+            }
+        }
+        exchange.bodies = Bodies::default();
+        match self.insert_row(statement, exchange, RecordBodies::None, encoder) {
+            Ok(()) => {}
+            Err(RowError::Sqlite(error)) => {
+                return Err(refused(&self.path, "store a request")(error));
+            }
+            Err(RowError::Encode(what, why)) => {
+                return Err(StoreError::Encode {
+                    path: self.path.clone(),
+                    what,
+                    why: why.to_string(),
+                });
+            }
+        }
+        Ok(without.map(|why| {
+            format!(
+                "the bodies of request {} could not be stored: {why}",
+                exchange.record.index
+            )
+        }))
+    }
+
+    fn insert_row(
+        &self,
+        statement: &mut rusqlite::Statement<'_>,
+        exchange: &Exchange,
+        bodies: RecordBodies,
+        encoder: &mut Encoder,
+    ) -> Result<(), RowError> {
+        let clock = &self.meta.clock;
         let peak_mib = self.gpu_peak_mib.as_ref();
         let peak_mib = peak_mib.map_or(0, |peak| peak.load(Ordering::Relaxed));
         // GiB, which the column's readers know as GB
@@ -210,19 +310,11 @@ impl Database {
         row::insert(
             statement,
             exchange,
-            *record_bodies,
+            bodies,
             gpu_memory,
             clock,
             encoder,
         )
-        .map_err(|error| match error {
-            RowError::Sqlite(source) => refused(&self.path, "store a request")(source),
-            RowError::Encode(what, why) => StoreError::Encode {
-                path: self.path.clone(),
-                what,
-                why: why.to_string(),
-            },
-        })
     }
 
     /// Leave one file that can be read anywhere, also in a read-only folder.
@@ -298,6 +390,24 @@ impl<'a> Transaction<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a file lies on another machine, as far as the system says so.
+#[cfg(target_os = "linux")]
+fn is_on_network(path: &Path) -> bool {
+    use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+    /// `CIFS_SUPER_MAGIC` and `SMB2_SUPER_MAGIC` of the kernel's `magic.h`.
+    const NEWER_SMB: [i64; 2] = [0xff53_4d42, 0xfe53_4d42];
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    statfs(folder.unwrap_or(Path::new("."))).is_ok_and(|system| {
+        let kind = system.filesystem_type();
+        kind == NFS_SUPER_MAGIC || kind == SMB_SUPER_MAGIC || NEWER_SMB.contains(&i64::from(kind.0))
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_on_network(_: &Path) -> bool {
+    false
 }
 
 fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
