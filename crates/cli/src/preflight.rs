@@ -381,7 +381,8 @@ fn is_of_proxy(kind: FailureKind) -> bool {
 /// perhaps.
 fn is_about_model(said: &str) -> Option<bool> {
     let said = said.to_ascii_lowercase();
-    if !said.contains("model") {
+    // Chinese providers say it in Chinese
+    if !said.contains("model") && !said.contains("模型") {
         return None;
     }
     let surely = [
@@ -397,11 +398,19 @@ fn is_about_model(said: &str) -> Option<bool> {
         "\"param\":\"model\"",
         "\"param\": \"model\"",
     ];
-    let gone = ["does not exist", "not found", "doesn't exist", "not exist"];
+    let gone = [
+        "does not exist",
+        "doesn't exist",
+        "not available",
+        "not exist",
+        "not found",
+        "不存在",
+    ];
     Some(surely.iter().chain(&gone).any(|words| said.contains(words)))
 }
 
 fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
+    const CERTIFICATE: &str = "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any";
     const FIELD: &str =
         "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out";
     if let Some((proxy, variable)) = way.proxy.as_ref().filter(|_| is_of_proxy(kind)) {
@@ -411,6 +420,7 @@ fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
         );
         return match kind {
             FailureKind::Status(403) => format!("check `--api-key` or `--headers`; {through}"),
+            FailureKind::Tls => format!("{CERTIFICATE}; {through}"),
             FailureKind::Status(407) => format!(
                 "the proxy {proxy} of `{variable}` wants a user and a password: \
                  {variable}=http://user:password@host:port"
@@ -431,7 +441,7 @@ fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
         FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Dns => {
             "check host and port of `--url`, and that the server runs"
         }
-        FailureKind::Tls => "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any",
+        FailureKind::Tls => CERTIFICATE,
         FailureKind::Malformed => "is this an endpoint of the API in `--api`?",
         _ => "`--no-test-connection` starts without this test",
     };

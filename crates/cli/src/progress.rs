@@ -130,19 +130,6 @@ impl Look {
         }
     }
 
-    /// What is done of what there is to do.
-    fn count(&self) -> String {
-        match self.limit.filter(|_| self.timed().is_some()) {
-            Some(limit) => format!(
-                "{} in {} of {}",
-                self.ended,
-                brief(self.elapsed.min(limit)),
-                brief(limit)
-            ),
-            None => format!("{}/{}", self.ended, self.total),
-        }
-    }
-
     fn rates(&self) -> String {
         let seconds = self.elapsed.as_secs_f64().max(1e-3);
         format!(
@@ -157,18 +144,25 @@ impl Look {
     /// For the log.
     fn line(&self) -> String {
         let warmup = if self.measuring { "" } else { "warm-up: " };
-        let count = match self.timed() {
-            Some(_) => format!("requests: {}", self.count()),
-            None => format!("{} requests", self.count()),
+        let of = match self.limit.filter(|_| self.timed().is_some()) {
+            Some(limit) => {
+                let passed = brief(self.elapsed.min(limit));
+                format!("{} requests in {passed} of {}", self.ended, brief(limit))
+            }
+            None => format!("{}/{} requests", self.ended, self.total),
         };
-        format!("{warmup}{count}: {}", self.rates())
+        format!("{warmup}{of}: {}", self.rates())
     }
 
     /// For what stands beside a bar.
     fn beside(&self) -> String {
+        let total = match self.timed() {
+            Some(_) => String::new(),
+            None => format!("/{}", self.total),
+        };
         format!(
-            "{} [{} < {}] {}",
-            self.count(),
+            "{}{total} [{} < {}] {}",
+            self.ended,
             brief(self.elapsed),
             self.left().map_or_else(|| "?".to_owned(), brief),
             self.rates()
@@ -176,9 +170,9 @@ impl Look {
     }
 }
 
-/// A time in two units at most.
+/// A time in two units at most, to the nearest second.
 fn brief(time: Duration) -> String {
-    match time.as_secs() {
+    match time.saturating_add(Duration::from_millis(500)).as_secs() {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3600 => format!("{}m{:02}s", s / 60, s % 60),
         s => format!("{}h{:02}m", s / 3600, s / 60 % 60),
@@ -275,8 +269,8 @@ mod tests {
         insta::assert_snapshot!(texts.join("\n"), @r"
         0.00 0/1000 [0s < ?] 0.0 req/s, 0 tok/s, 3 in flight, 0 failed
         0.25 250/1000 [5s < 15s] 50.0 req/s, 500 tok/s, 3 in flight, 0 failed
-        0.75 24 in 6s of 8s [6s < 2s] 4.0 req/s, 40 tok/s, 3 in flight, 0 failed
-        1.00 30 in 8s of 8s [9s < 0s] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
+        0.75 24 [6s < 2s] 4.0 req/s, 40 tok/s, 3 in flight, 0 failed
+        1.00 30 [10s < 0s] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
         0.50 500/1000 [2s < 2s] 250.0 req/s, 2500 tok/s, 3 in flight, 0 failed
         0.00 10/20000 [7s < 3h53m] 1.4 req/s, 14 tok/s, 3 in flight, 0 failed
         ");
@@ -290,6 +284,6 @@ mod tests {
         };
         insta::assert_snapshot!(warmup.line(), @"warm-up: 152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
         insta::assert_snapshot!(look(152, 200, 76.0, None).line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
-        insta::assert_snapshot!(look(24, 1000, 6.0, Some(8.0)).line(), @"requests: 24 in 6s of 8s: 4.0 req/s, 40 tok/s, 3 in flight, 0 failed");
+        insta::assert_snapshot!(look(24, 1000, 6.0, Some(8.0)).line(), @"24 requests in 6s of 8s: 4.0 req/s, 40 tok/s, 3 in flight, 0 failed");
     }
 }

@@ -54,8 +54,8 @@ const PLAIN_HEADERS: [&str; 21] = [
 /// letters would mask half of every text.
 const LEAST_BYTES: usize = 4;
 
-/// The same for the value of a header that may be no secret at all, as `true` or `blue`.
-const LEAST_DOUBTFUL_BYTES: usize = 8;
+/// The same for what may be no secret at all, as a header `blue` or a name `user`.
+pub(crate) const LEAST_DOUBTFUL_BYTES: usize = 8;
 
 /// Whether the value of a parameter or a field is to be masked.
 pub(crate) fn is_secret_name(name: &str) -> bool {

@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::args::{Api, ServerArgs};
 use crate::failure::hinted;
+use crate::secrets::LEAST_DOUBTFUL_BYTES;
 use crate::{declared, secrets};
 
 /// The headers of every request, and what was learned with them.
@@ -95,12 +96,14 @@ pub(super) fn headers_of(
         let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
         secrets.push(encoded.clone());
         // some keys are given as a user without a password
-        let typed = password.unwrap_or(user);
-        let meant = String::from_utf8_lossy(&decoded(typed)).into_owned();
-        if meant != typed {
-            secrets.push(typed.to_owned());
+        let typed = password.or((user.len() >= LEAST_DOUBTFUL_BYTES).then_some(user));
+        if let Some(typed) = typed {
+            let meant = String::from_utf8_lossy(&decoded(typed)).into_owned();
+            if meant != typed {
+                secrets.push(typed.to_owned());
+            }
+            secrets.push(meant);
         }
-        secrets.push(meant);
         set("Authorization", format!("Basic {encoded}"));
         let _ = url.set_username("");
         let _ = url.set_password(None);

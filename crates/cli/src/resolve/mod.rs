@@ -690,6 +690,11 @@ mod tests {
                 .contains(&("Authorization".into(), "Basic bWU6cGFzcw==".into()))
         );
         assert_eq!(headers.secrets, ["secret1", "bWU6cGFzcw==", "pass"]);
+        // which stands in every body
+        let args = server("http://user@h/v1");
+        let (url, _) = url_of(&args, None, None, &mut Vec::new()).unwrap();
+        let headers = headers_of(&args, None, url).unwrap();
+        assert_eq!(headers.secrets, ["dXNlcjo="]);
     }
 
     #[test]

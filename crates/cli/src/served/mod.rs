@@ -58,13 +58,12 @@ const NEWS: Duration = Duration::from_millis(500);
 /// When the person hears that the end of the server is waited for.
 const WORD_OF_END: Duration = Duration::from_secs(1);
 
-/// Keys that the server needs itself: to fetch its model, and to ask for in requests.
-const ITS_KEYS: [&str; 5] = [
+/// Keys that the server needs itself, to fetch its model. It asks for none in requests.
+const ITS_KEYS: [&str; 4] = [
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
     "MODELSCOPE_API_TOKEN",
     "MODELSCOPE_SDK_TOKEN",
-    "VLLM_API_KEY",
 ];
 
 /// What is to be served, and how.

@@ -299,6 +299,10 @@ fn a_refused_model_is_told_from_a_refused_field() {
         ),
         ("Model Not Exist", "hint: check the name in `--model`"),
         (
+            "模型不存在，请检查模型代码。",
+            "hint: check the name in `--model`",
+        ),
+        (
             "top_k is not for this model",
             "hint: check the name in `--model`; if the server refuses a field",
         ),
