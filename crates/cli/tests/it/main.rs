@@ -14,6 +14,7 @@ mod counts;
 mod crash;
 mod datasets;
 mod docs;
+mod endings;
 mod exit_codes;
 mod faults;
 mod hub;

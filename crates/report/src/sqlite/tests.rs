@@ -532,7 +532,9 @@ fn bodies_that_cannot_be_stored_cost_no_record() {
     let warnings = reader.warnings().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].starts_with(&format!("the bodies of request {index} could not be stored")),
+        warnings[0].starts_with(&format!(
+            "the bodies of request {index} could not be stored"
+        )),
         "{warnings:?}"
     );
     let kept: Vec<i64> = Connection::open(&path)

@@ -257,8 +257,12 @@ impl Database {
         encoder: &mut Encoder,
     ) -> Result<Option<String>, StoreError> {
         let bytes = exchange.bodies.bytes();
-        let mut without = (bytes > self.most_body_bytes)
-            .then(|| format!("they have {bytes} bytes, at most {} are kept", self.most_body_bytes));
+        let mut without = (bytes > self.most_body_bytes).then(|| {
+            format!(
+                "they have {bytes} bytes, at most {} are kept",
+                self.most_body_bytes
+            )
+        });
         if without.is_none() {
             match self.insert_row(statement, exchange, self.meta.record_bodies, encoder) {
                 Ok(()) => return Ok(None),
@@ -307,14 +311,7 @@ impl Database {
         let peak_mib = peak_mib.map_or(0, |peak| peak.load(Ordering::Relaxed));
         // GiB, which the column's readers know as GB
         let gpu_memory = (peak_mib > 0).then_some(peak_mib as f64 / 1024.0);
-        row::insert(
-            statement,
-            exchange,
-            bodies,
-            gpu_memory,
-            clock,
-            encoder,
-        )
+        row::insert(statement, exchange, bodies, gpu_memory, clock, encoder)
     }
 
     /// Leave one file that can be read anywhere, also in a read-only folder.
@@ -398,7 +395,9 @@ fn is_on_network(path: &Path) -> bool {
     use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
     /// `CIFS_SUPER_MAGIC` and `SMB2_SUPER_MAGIC` of the kernel's `magic.h`.
     const NEWER_SMB: [i64; 2] = [0xff53_4d42, 0xfe53_4d42];
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     statfs(folder.unwrap_or(Path::new("."))).is_ok_and(|system| {
         let kind = system.filesystem_type();
         kind == NFS_SUPER_MAGIC || kind == SMB_SUPER_MAGIC || NEWER_SMB.contains(&i64::from(kind.0))
