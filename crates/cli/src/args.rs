@@ -464,7 +464,8 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_name = "N")]
     pub(crate) n_choices: Option<u64>,
 
-    /// Seed of the server's sampling, and of every random draw here. [default: not sent; 0 here]
+    /// Seed of every random draw, and of the server's sampling. Two commands with the same seed send
+    /// the same random prompts. [default: drawn for each command, and not sent]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
 

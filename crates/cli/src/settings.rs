@@ -180,7 +180,7 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
                 sent(bodies, "logprobs").unwrap_or_else(|| json!(args.logprobs)),
             ),
             ("n_choices", field("n")),
-            ("seed", field("seed")),
+            ("seed", json!(bodies.seed)),
             ("stop", field("stop")),
             ("stop_token_ids", field("stop_token_ids")),
             ("stream", json!(field("stream") == true)),

@@ -9,7 +9,7 @@ use evalscope_core::time::RunClock;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`RunMeta`] and of the files made from it.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The program that measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

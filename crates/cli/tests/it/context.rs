@@ -369,7 +369,7 @@ pub(crate) fn shown(outcome: &Outcome) -> String {
 }
 
 /// What takes ports, folders, versions and measured numbers out of a text.
-pub(crate) const FILTERS: [(&str, &str); 11] = [
+pub(crate) const FILTERS: [(&str, &str); 12] = [
     // what a busy machine adds
     (r"(?m)^Client verdict: .*\n(  .*\n)+", ""),
     (
@@ -383,6 +383,10 @@ pub(crate) const FILTERS: [(&str, &str); 11] = [
     (
         r"Lowest latency: concurrency \d+",
         "Lowest latency: concurrency [N]",
+    ),
+    (
+        r"seed \d+ was drawn for this command: `--seed \d+`",
+        "seed [SEED] was drawn for this command: `--seed [SEED]`",
     ),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
     (r"(/private)?/[\w/.-]*/\.tmp\w+", "[FOLDER]"),

@@ -213,6 +213,8 @@ fn sweep(more: &[&str]) -> [Vec<String>; 2] {
     let args = [
         "--dataset",
         "random",
+        "--seed",
+        "7",
         "--parallel",
         "1",
         "2",
@@ -248,6 +250,41 @@ fn runs_of_a_sweep_share_nothing_unless_told_to() {
     let [again, same] = sweep(&["--repeat-prompts"]);
     assert_eq!(again, same);
     assert_eq!(again, first, "the first run is what it was");
+}
+
+/// Commands without a seed send prompts of their own, and say with which seed they can be had
+/// again; the server is not told a seed that nobody has typed.
+#[test]
+fn without_a_seed_each_command_has_its_own_prompts() {
+    let command = |more: &[&str]| {
+        let context = Context::new();
+        let args = [
+            "--dataset",
+            "random",
+            "--number",
+            "10",
+            "--max-prompt-length",
+            "50",
+        ];
+        let outcome = measure(&context, PLAIN, &[args.as_slice(), more].concat());
+        let seed = context.result()["runs"][0]["load"]["seed"]
+            .as_u64()
+            .unwrap();
+        let bodies = context.bodies();
+        assert_eq!(bodies[0].get("seed").is_some(), !more.is_empty());
+        (prompts(&bodies), seed, outcome.stderr)
+    };
+    let (first, seed, said) = command(&[]);
+    let (second, other, _) = command(&[]);
+    assert_ne!(first, second);
+    assert_ne!(seed, other);
+    assert!(
+        said.contains(&format!("`--seed {seed}` repeats its random draws")),
+        "{said}"
+    );
+    let (again, same, said) = command(&["--seed", &seed.to_string()]);
+    assert_eq!((again, same), (first, seed));
+    assert!(!said.contains("was drawn"), "{said}");
 }
 
 #[test]

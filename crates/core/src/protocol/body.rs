@@ -93,7 +93,8 @@ pub enum BodyError {
 pub struct BodyBuilder {
     rules: BodyRules,
     template_has_prompt: bool,
-    rng: ChaCha8Rng,
+    /// Of the draws of `max_tokens`.
+    seed: u64,
 }
 
 impl BodyRules {
@@ -120,15 +121,15 @@ impl BodyBuilder {
             .template
             .as_ref()
             .is_some_and(|map| map.values().any(mentions_prompt));
-        let rng = ChaCha8Rng::seed_from_u64(sub_seed(rules.seed, "max_tokens"));
         Self {
+            seed: sub_seed(rules.seed, "max_tokens"),
             rules,
             template_has_prompt,
-            rng,
         }
     }
 
-    /// The body for one item of a data set.
+    /// The body for one item of a data set. What is drawn for it depends on the seed and on
+    /// `index` alone, not on how many were built before.
     pub fn prepare(&mut self, index: u64, item: impl Into<Item>) -> PreparedRequest {
         let Item {
             prompt,
@@ -136,7 +137,11 @@ impl BodyBuilder {
         } = item.into();
         let max_tokens = match self.rules.max_tokens {
             MaxTokens::Fixed(n) => n,
-            MaxTokens::Uniform(low, high) => self.rng.random_range(low..=high),
+            MaxTokens::Uniform(low, high) => {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+                rng.set_stream(index);
+                rng.random_range(low..=high)
+            }
         };
         let own_body = matches!(prompt, Prompt::Body(_));
         let mut body = self.base(prompt);
@@ -422,7 +427,24 @@ mod tests {
         assert_eq!(drawn.iter().min(), Some(&10));
         assert_eq!(drawn.iter().max(), Some(&20));
         // a fingerprint: what a seed draws is part of every recorded run
-        assert_eq!(drawn[..6], [14, 19, 11, 20, 18, 10]);
+        assert_eq!(drawn[..6], [14, 17, 19, 13, 19, 14]);
+    }
+
+    #[test]
+    fn what_is_drawn_depends_on_the_index_alone() {
+        let mut rules = rules();
+        rules.max_tokens = MaxTokens::Uniform(1, 1 << 40);
+        let built = |index| {
+            BodyBuilder::new(rules.clone())
+                .prepare(index, Prompt::Text("x".into()))
+                .body
+        };
+        let mut one = BodyBuilder::new(rules.clone());
+        for index in [0, 7, 3, 1 << 33] {
+            let body = one.prepare(index, Prompt::Text("x".into())).body;
+            assert_eq!(body, built(index));
+        }
+        assert_ne!(built(0), built(1));
     }
 
     #[test]
