@@ -26,7 +26,7 @@ pub use system::{process_usage, raise_open_files_limit, sleep_until};
 pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 
 use crate::credential::Credential;
-use crate::http1::{Head, Progress, Receiver, ResponseReader};
+use crate::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
 use crate::record::{ConnectCost, Failure, FailureKind};
 use crate::time::{Timestamp, wall_ns};
 use connect::{Connected, connect, plain};
@@ -708,11 +708,17 @@ fn consume(
             reusable: used == bytes.len(),
         }),
         Ok((_, Progress::Incomplete)) => Ok(Step::Go),
-        Err(error) => Err(TransportError::new(
-            FailureKind::Malformed,
-            error.to_string(),
-        )),
+        Err(error) => Err(not_http(&error)),
     }
+}
+
+fn not_http(error: &HttpError) -> TransportError {
+    let kind = if error.is_too_large() {
+        FailureKind::TooLarge
+    } else {
+        FailureKind::Malformed
+    };
+    TransportError::new(kind, error.to_string())
 }
 
 struct Sink<'a, H> {
