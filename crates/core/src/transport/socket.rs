@@ -14,11 +14,53 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::kernel_clock::{Arrival, OffsetTracker};
 use crate::metrics::{HANDLING_BITS, SharedHistogram};
 use crate::record::ArrivalClock;
-use crate::time::RunClock;
+use crate::time::{RunClock, Timestamp};
 
 /// Bytes of one read at most. Larger than what a socket usually holds; shared
 /// by all streams of a thread.
 const READ_BYTES: usize = 128 << 10;
+
+/// A connection to read from and write to: a socket, or a script of a test.
+pub(super) trait Wire {
+    /// Read once and hand the bytes and their arrival to `sink`. `None` at the
+    /// orderly end. Cancel safe: nothing is read unless `sink` is called.
+    async fn read<R>(
+        &self,
+        context: &ReadContext,
+        sink: impl FnOnce(&[u8], Arrival) -> R,
+    ) -> io::Result<Option<R>>;
+
+    /// Write some bytes as soon as any are taken, and say how many were.
+    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// Write all bytes; `moved` is called when some were taken.
+pub(super) async fn write_all(
+    wire: &impl Wire,
+    mut bytes: &[u8],
+    moved: impl Fn(),
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = wire.write_some(bytes).await?;
+        bytes = &bytes[n..];
+        moved();
+    }
+    Ok(())
+}
+
+impl Wire for Socket {
+    async fn read<R>(
+        &self,
+        context: &ReadContext,
+        sink: impl FnOnce(&[u8], Arrival) -> R,
+    ) -> io::Result<Option<R>> {
+        Socket::read(self, context, sink).await
+    }
+
+    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        Socket::write_some(self, bytes).await
+    }
+}
 
 /// What a receiving thread counts of itself; others may look at any time.
 #[derive(Debug)]
@@ -54,6 +96,9 @@ pub struct ReadContext {
     stats: Arc<ReadStats>,
     /// Do not ask the kernel for times.
     user_clock_only: bool,
+    /// When a test whose time is the runtime's began.
+    #[cfg(test)]
+    runtime_time: Option<tokio::time::Instant>,
 }
 
 #[derive(Debug)]
@@ -72,11 +117,30 @@ impl ReadContext {
             scratch: Rc::new(RefCell::new(Scratch {
                 bytes: vec![0; READ_BYTES],
                 control: control_buffer(),
-                offset: OffsetTracker::default(),
+                offset: OffsetTracker::started(),
             })),
             stats,
             user_clock_only,
+            #[cfg(test)]
+            runtime_time: None,
         }
+    }
+
+    /// A context whose time is that of the runtime, which a test may pause.
+    #[cfg(test)]
+    pub(super) fn of_runtime() -> Self {
+        let mut context = Self::new(RunClock::start(), Arc::default(), true);
+        context.runtime_time = Some(tokio::time::Instant::now());
+        context
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Timestamp {
+        #[cfg(test)]
+        if let Some(began) = self.runtime_time {
+            return Timestamp::ZERO.after(began.elapsed());
+        }
+        self.clock.now()
     }
 
     /// The run's clock.
@@ -124,16 +188,22 @@ mod linux {
     use std::io::IoSliceMut;
     use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
+    use std::time::Duration;
 
     use nix::errno::Errno;
     use nix::sys::socket::{
-        ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
+        ControlMessageOwned, MsgFlags, recvmsg, send, setsockopt, sockopt::ReceiveTimestampns,
     };
     use tokio::io::Interest;
     use tokio::net::TcpStream;
 
     use super::{Arrival, ReadContext, Scratch, io};
     use crate::time::timespec_ns;
+
+    /// The kernel says that a socket is writable only when a third of its buffer
+    /// is free, though it takes bytes as soon as there is room for one: on a slow
+    /// line that is many seconds, in which an upload would seem to stand still.
+    const WRITE_AGAIN: Duration = Duration::from_millis(250);
 
     pub(super) fn control_buffer() -> Vec<u8> {
         nix::cmsg_space!(nix::sys::time::TimeSpec)
@@ -221,19 +291,29 @@ mod linux {
             }
         }
 
-        /// Write all bytes.
+        /// Write some bytes as soon as any are taken, and say how many were.
         ///
         /// # Errors
         /// As the system reports them.
-        pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-            while !bytes.is_empty() {
+        pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+            loop {
                 match self.stream.try_write(bytes) {
-                    Ok(n) => bytes = &bytes[n..],
-                    Err(error) if is_passing(&error) => self.stream.writable().await?,
+                    Ok(n) => return Ok(n),
+                    Err(error) if is_passing(&error) => {}
                     Err(error) => return Err(error),
                 }
+                let writable = tokio::time::timeout(WRITE_AGAIN, self.stream.writable());
+                if let Ok(ready) = writable.await {
+                    ready?;
+                    continue;
+                }
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                match send(self.stream.as_raw_fd(), bytes, flags) {
+                    Ok(n) => return Ok(n),
+                    Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
-            Ok(())
         }
 
         /// An idle connection on which anything is to be read, an end included,
@@ -342,20 +422,18 @@ mod portable {
             }
         }
 
-        /// Write all bytes.
+        /// Write some bytes as soon as any are taken, and say how many were.
         ///
         /// # Errors
         /// As the system reports them.
-        pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-            while !bytes.is_empty() {
+        pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+            loop {
                 self.stream.writable().await?;
                 match self.stream.try_write(bytes) {
-                    Ok(n) => bytes = &bytes[n..],
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+                    written => return written,
                 }
             }
-            Ok(())
         }
 
         /// An idle connection on which anything is to be read, an end included,
