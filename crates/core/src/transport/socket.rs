@@ -108,17 +108,23 @@ struct Scratch {
     offset: OffsetTracker,
 }
 
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            bytes: vec![0; READ_BYTES],
+            control: control_buffer(),
+            offset: OffsetTracker::started(),
+        }
+    }
+}
+
 impl ReadContext {
     /// A context for a thread.
     #[must_use]
     pub fn new(clock: RunClock, stats: Arc<ReadStats>, user_clock_only: bool) -> Self {
         Self {
             clock,
-            scratch: Rc::new(RefCell::new(Scratch {
-                bytes: vec![0; READ_BYTES],
-                control: control_buffer(),
-                offset: OffsetTracker::started(),
-            })),
+            scratch: Rc::new(RefCell::new(Scratch::new())),
             stats,
             user_clock_only,
             #[cfg(test)]
@@ -194,11 +200,18 @@ mod linux {
     use nix::sys::socket::{
         ControlMessageOwned, MsgFlags, recvmsg, send, setsockopt, sockopt::ReceiveTimestampns,
     };
+    use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
 
     use super::{Arrival, ReadContext, Scratch, io};
-    use crate::time::timespec_ns;
+    use crate::time::{timespec_ns, wall_ns};
+
+    /// How much of a request the kernel takes ahead of what it may send. It would
+    /// take megabytes, and on a slow line the silence of a server that is still
+    /// being told its request would begin many seconds too early. What is on its
+    /// way is not limited, so a fast line loses nothing.
+    const UNSENT_BYTES: u32 = 256 << 10;
 
     /// The kernel says that a socket is writable only when a third of its buffer
     /// is free, though it takes bytes as soon as there is room for one: on a slow
@@ -218,16 +231,39 @@ mod linux {
     }
 
     impl TimestampBeacon {
-        /// Light a beacon. Without one, the first reads may lack kernel times.
+        /// Light a beacon, and see it. Without one, the first reads may lack kernel times.
         #[must_use]
         pub fn light() -> Self {
             let socket = UdpSocket::bind(("127.0.0.1", 0)).ok();
             if let Some(socket) = &socket {
                 // a kernel that refuses gives no times: the reads will say so
                 let _ = setsockopt(socket, ReceiveTimestampns, &true);
+                let _ = wait_until_seen(socket);
             }
             Self { _socket: socket }
         }
+    }
+
+    /// How often a beacon is looked for; twenty milliseconds in all.
+    const LOOKS: usize = 20;
+
+    /// Send datagrams to ourselves until one is stamped as it comes: the time of
+    /// one that was not stamped is filled in when it is received.
+    fn wait_until_seen(socket: &UdpSocket) -> io::Result<()> {
+        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+        socket.connect(socket.local_addr()?)?;
+        let mut scratch = Scratch::new();
+        for _ in 0..LOOKS {
+            socket.send(&[1])?;
+            let sent_ns = wall_ns();
+            let received = receive(socket, &mut scratch, MsgFlags::empty());
+            if received.is_ok_and(|(_, at)| at.is_some_and(|at| at <= sent_ns)) {
+                return Ok(());
+            }
+            // nothing comes of its own accord: this waits
+            let _ = receive(socket, &mut scratch, MsgFlags::empty());
+        }
+        Ok(())
     }
 
     /// See the module.
@@ -243,6 +279,8 @@ mod linux {
         /// As the system reports them.
         pub fn new(stream: TcpStream, context: &ReadContext) -> io::Result<Self> {
             stream.set_nodelay(true)?;
+            // refused: an upload looks ahead of what the server has taken
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
             if !context.user_clock_only {
                 // refused: the reads carry no kernel time, and the record says so
                 let _ = setsockopt(&stream, ReceiveTimestampns, &true);
@@ -268,7 +306,8 @@ mod linux {
                 let scratch = &mut *context.scratch.borrow_mut();
                 let mut received = None;
                 let tried = self.stream.try_io(Interest::READABLE, || {
-                    let (n, kernel_wall_ns) = receive(&self.stream, scratch)?;
+                    let flags = MsgFlags::MSG_DONTWAIT;
+                    let (n, kernel_wall_ns) = receive(&self.stream, scratch, flags)?;
                     received = Some((n, kernel_wall_ns));
                     // a read that did not fill the buffer emptied the socket, and
                     // new bytes make a new edge: to say so now spares the read
@@ -336,13 +375,17 @@ mod linux {
         )
     }
 
-    fn receive(stream: &TcpStream, scratch: &mut Scratch) -> Result<(usize, Option<u64>), Errno> {
+    fn receive(
+        socket: &impl AsRawFd,
+        scratch: &mut Scratch,
+        flags: MsgFlags,
+    ) -> Result<(usize, Option<u64>), Errno> {
         let mut iov = [IoSliceMut::new(&mut scratch.bytes)];
         let message = recvmsg::<()>(
-            stream.as_raw_fd(),
+            socket.as_raw_fd(),
             &mut iov,
             Some(&mut scratch.control),
-            MsgFlags::MSG_DONTWAIT,
+            flags,
         )?;
         let kernel_wall_ns = message.cmsgs().ok().and_then(|mut messages| {
             messages.find_map(|message| match message {
@@ -353,6 +396,23 @@ mod linux {
             })
         });
         Ok((message.bytes, kernel_wall_ns))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The loopback stamps within the send, once stamping is on.
+    #[test]
+    fn a_beacon_is_seen_when_it_is_lit() {
+        let (done, waited) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _beacon = TimestampBeacon::light();
+            done.send(()).unwrap();
+        });
+        let limit = std::time::Duration::from_secs(5);
+        waited.recv_timeout(limit).expect("looking for it ends");
     }
 }
 

@@ -634,6 +634,45 @@ fn connected_to(target: Target, timeouts: Timeouts) -> TransportError {
     runtime.block_on(sending).unwrap_err()
 }
 
+/// The kernel would take all of this request at once, and the server's silence
+/// would seem to begin long before it has been told everything.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_reads_slowly_is_not_silent() {
+    use std::io::Read as _;
+    const BODY: usize = 3 << 20;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (pace, paced) = std::sync::mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut piece = vec![0; 64 << 10];
+        let mut read = 0;
+        while read < BODY {
+            read += stream.read(&mut piece).unwrap();
+            let _ = paced.recv_timeout(ms(60));
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).unwrap();
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let context = ReadContext::new(crate::time::RunClock::start(), Arc::default(), false);
+    let target = target(&format!("http://{address}/"), &ProxyEnv::default());
+    let limits = timeouts(None, Some(1000), Some(60_000));
+    let mut line = Line::new(Arc::new(target), limits, Reuse::WhileOpen, context);
+    let body = vec![b'x'; BODY];
+    let (mut times, mut noted) = (SendTimes::default(), Noted::default());
+    let sending = line.send(&body, true, &mut times, &mut noted);
+    assert_eq!(runtime.block_on(sending), Ok(()));
+    let took = times.first_byte.unwrap().since(times.write_begun.unwrap());
+    assert!(took > ms(2000), "{took:?}");
+    drop(pace);
+    server.join().unwrap();
+}
+
 /// A port of the loopback that nobody listens on.
 fn dead_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
