@@ -165,6 +165,8 @@ faults! {
     JsonInsteadOfStream = "json-instead-of-stream",
     /// A `103 Early Hints` head before the real one.
     EarlyHints = "1xx",
+    /// The stream is compressed with gzip, flushed with each write.
+    Gzip = "gzip",
 }
 
 impl Fault {

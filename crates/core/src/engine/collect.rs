@@ -212,8 +212,10 @@ impl Collector {
         };
         if head.status != 200 {
             let mut message = crate::protocol::openai::error_text(&joined(&self.excerpt));
-            if self.excerpt.is_empty() {
+            if self.excerpt.is_empty() && head.content_encoding.is_empty() {
                 "(no body)".clone_into(&mut message);
+            } else if self.excerpt.is_empty() {
+                message = format!("(a body encoded as {})", head.content_encoding);
             }
             if let Some(after) = &head.retry_after {
                 message = format!("{message} [retry-after: {after}]");
@@ -224,15 +226,6 @@ impl Collector {
             return Some(Failure::new(
                 FailureKind::Status(head.status),
                 format!("status {}: {}", head.status, message.trim()),
-            ));
-        }
-        if !head.content_encoding.is_empty() {
-            return Some(Failure::new(
-                FailureKind::Malformed,
-                format!(
-                    "the answer is encoded as {}, which was not asked for",
-                    head.content_encoding
-                ),
             ));
         }
         let whole = !self.is_stream();

@@ -220,9 +220,19 @@ pub(super) fn run_on<T: Transport>(
         start(
             FEED,
             Box::new(move || {
-                // what was prepared before an error is still sent
-                let error = feed_jobs(source, feeding, &budget, &shared.stop, &clock);
-                *feed_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+                let fed = catch_unwind(AssertUnwindSafe(|| {
+                    feed_jobs(source, feeding, &budget, &shared.stop, &clock)
+                }));
+                // what was prepared before an error or a panic is still sent
+                match fed {
+                    Ok(error) => {
+                        *feed_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+                    }
+                    Err(payload) => shared.note_end(RunEnd::Fault(Fault::Panic {
+                        what: FEED.1,
+                        message: panic_text(payload.as_ref()),
+                    })),
+                }
             }),
         );
         watch(running, shared, &look, &clock);

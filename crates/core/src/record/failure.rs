@@ -11,7 +11,7 @@ pub enum FailureKind {
     Cancelled,
     /// No connection could be made.
     Connect,
-    /// No connection within `--connect-timeout`.
+    /// No connection within `--connect-timeout`, or within two minutes.
     ConnectTimeout,
     /// The host's name has no address.
     Dns,
@@ -23,7 +23,7 @@ pub enum FailureKind {
     Malformed,
     /// The run ended before the request, which was due, could be sent.
     NotSent,
-    /// The proxy refused the tunnel.
+    /// The proxy cannot be reached, or refused the tunnel.
     Proxy,
     /// Nothing arrived for `--read-timeout`.
     ReadTimeout,
