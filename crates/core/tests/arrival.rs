@@ -79,6 +79,10 @@ impl ResponseHandler for Late {
         false
     }
 
+    fn ends_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     fn is_lost(&self) -> bool {
         false
     }

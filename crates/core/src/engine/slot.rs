@@ -14,7 +14,7 @@ use super::{Progress, SinkMessage};
 use crate::protocol::{Api, PreparedRequest};
 use crate::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
-    FailureKind, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage, masked,
+    FailureKind, Masker, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Usage,
 };
 use crate::time::Timestamp;
 use crate::transport::{Line, ReadContext, Reuse, SendTimes, Target, Timeouts};
@@ -115,7 +115,7 @@ impl Slot for HttpSlot {
         dispatch: Dispatch,
         abort: impl Future<Output = ()>,
     ) -> Exchange {
-        let mut collector = Collector::new(self.api.reader(), self.record_bodies);
+        let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
         let mut sent = SendTimes::default();
         let result = {
             let sending = self
@@ -132,29 +132,12 @@ impl Slot for HttpSlot {
         };
         let now = self.context.clock().now();
         let mut exchange = collector.finish(dispatch, &sent, result, request.body, now);
-        hide(&mut exchange, &self.secrets);
+        // a server that refuses a key may repeat it in its refusal
+        if !exchange.record.succeeded() {
+            Masker::new(&self.secrets).hide(&mut exchange);
+        }
         exchange
     }
-}
-
-/// A server that refuses a key may repeat it in its refusal.
-fn hide(exchange: &mut Exchange, secrets: &[String]) {
-    let Some(failure) = &mut exchange.record.failure else {
-        return;
-    };
-    if secrets.is_empty() {
-        return;
-    }
-    failure.message = masked(&failure.message, secrets);
-    let hidden = |bytes: &[u8]| masked(&String::from_utf8_lossy(bytes), secrets).into_bytes();
-    let bodies = &mut exchange.bodies;
-    bodies.error_excerpt = hidden(&bodies.error_excerpt);
-    bodies.final_event = hidden(&bodies.final_event);
-    let mut responses = Texts::default();
-    bodies
-        .responses
-        .for_each(|text| responses.push(&hidden(text)));
-    bodies.responses = responses;
 }
 
 /// Serve jobs of one phase until there are no more.
@@ -198,7 +181,11 @@ pub(super) async fn serve<S: Slot, C: Clock>(
             .send(job.request, dispatch, shared.abort.cancelled())
             .await;
         current.set(None);
-        slot_free = exchange.record.times.ended;
+        slot_free = match exchange.record.ending {
+            // the slot was held on purpose, by a server that did not say that it was done
+            Ending::Grace => clock.now(),
+            Ending::Marked => exchange.record.times.ended,
+        };
         count(&shared.progress, &exchange.record);
         // a sink that cannot keep up holds the slot back, and that shows as lag
         if shared
