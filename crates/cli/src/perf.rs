@@ -576,8 +576,14 @@ impl Invocation<'_> {
         }
         if let Some(counter) = self.counter() {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
+            let (log, next, mut doubted) = (self.log.clone(), sink.clone(), false);
             taps.push(tap("evalscope-count", seen, sink, move |exchange| {
-                counter.count(exchange);
+                let doubt = counter.count(exchange).filter(|_| !doubted);
+                if let Some(doubt) = doubt {
+                    doubted = true;
+                    log.warn(&doubt.to_string());
+                    let _ = next.send_blocking(SinkMessage::Warning(doubt.to_string()));
+                }
             })?);
             sink = before;
         }

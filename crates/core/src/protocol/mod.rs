@@ -106,6 +106,12 @@ pub enum Doubt {
         /// The API.
         api: String,
     },
+    /// Each event of a stream held the whole text before it.
+    #[error(
+        "the events of streams repeat the text so far: their text was counted once, and a token \
+         that is counted by its event may be more than one"
+    )]
+    Repeats,
     /// Nothing stood where generated text is said to stand, in any answer so far.
     #[error(
         "no answer has a text at {}, where it is said to stand",
