@@ -37,12 +37,14 @@ const COUNTDOWN: Duration = Duration::from_secs(3);
 
 /// What the test request goes through, and who answers.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct Way<'a> {
     /// The proxy that stands between, and the variable that names it.
     pub(crate) proxy: Option<(String, &'static str)>,
     /// The API is one whose answers are known here, and not one that a person declares or a plugin
     /// reads.
     pub(crate) known_api: bool,
+    /// What a server may repeat and nobody may see.
+    pub(crate) secrets: &'a [String],
 }
 
 /// What the test request led to.
@@ -60,7 +62,7 @@ pub(crate) enum Checked {
 pub(crate) fn check(
     maker: &mut Maker,
     url: &Url,
-    way: &Way,
+    way: &Way<'_>,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
@@ -105,7 +107,7 @@ pub(crate) fn check(
             return if to.origin() == url.origin() {
                 Ok(Checked::Moved(to))
             } else {
-                Err(sent_elsewhere(failure.kind, url, &to, &transport.secrets))
+                Err(sent_elsewhere(failure.kind, url, &to, way.secrets))
             };
         }
         let waited = clock.now().since(started);
@@ -242,7 +244,7 @@ fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
 
 fn send(
     maker: &Maker,
-    way: &Way,
+    way: &Way<'_>,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
@@ -265,7 +267,7 @@ fn send(
                 );
             }
         });
-        let probed = probe(request, &transport, &control.stop);
+        let probed = probe(request, &transport, way.secrets, &control.stop);
         done.store(true, Ordering::Release);
         word.thread().unpark();
         let Probe { exchange, reuse } = probed?;
@@ -275,7 +277,7 @@ fn send(
         let mut doubt = transport.api.doubt();
         if let Some(Doubt::TextNowhere { instead, .. }) = &mut doubt {
             for said in instead {
-                *said = masked(said, &transport.secrets);
+                *said = masked(said, way.secrets);
             }
         }
         let empty = way
@@ -283,7 +285,7 @@ fn send(
             .then(|| empty_answer(&exchange, &*transport.api))
             .flatten();
         Ok(Tested {
-            empty: empty.map(|said| masked(&said, &transport.secrets)),
+            empty: empty.map(|said| masked(&said, way.secrets)),
             exchange,
             reuse,
             json_lines,
@@ -409,7 +411,7 @@ fn is_about_model(said: &str) -> Option<bool> {
     Some(surely.iter().chain(&gone).any(|words| said.contains(words)))
 }
 
-fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
+fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
     const CERTIFICATE: &str = "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any";
     const FIELD: &str =
         "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out";
@@ -448,7 +450,7 @@ fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
     hint.to_owned()
 }
 
-fn refusal(tested: &Tested, way: &Way, waited: Duration) -> anyhow::Error {
+fn refusal(tested: &Tested, way: &Way<'_>, waited: Duration) -> anyhow::Error {
     let exchange = &tested.exchange;
     let failure = exchange
         .record

@@ -29,9 +29,9 @@ pub enum FailureKind {
     ReadTimeout,
     /// The connection was reset or broke.
     Reset,
-    /// The server reported an error in an answer of status 200.
+    /// The server reported an error in an answer whose status was a success.
     ServerError,
-    /// An HTTP status other than 200.
+    /// An HTTP status that is no success (2xx).
     Status(u16),
     /// No TLS session, or a broken one.
     Tls,

@@ -12,7 +12,7 @@ mod varint;
 
 pub use event_log::{EventLog, EventLogFormat, EventStamp, MAX_CHOICE};
 pub use failure::{Failure, FailureKind};
-pub use masking::masked;
+pub use masking::{Masker, masked};
 pub use texts::Texts;
 
 use core::net::SocketAddr;
@@ -257,7 +257,8 @@ impl RequestRecord {
             .is_none_or(|failure| failure.kind != FailureKind::NotSent)
     }
 
-    /// Tokens of the prompt, and who says so.
+    /// Tokens of the prompt, and who says so. No prompt has none: a count of 0 is
+    /// not told.
     #[must_use]
     pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {
         let sources = [
@@ -265,25 +266,28 @@ impl RequestRecord {
             (self.usage.prompt_tokens, TokenSource::ServerUsage),
             (self.counted.prompt_tokens, TokenSource::LocalTokenizer),
         ];
-        first_known(sources).unwrap_or((None, TokenSource::Unknown))
+        first_known(sources, false).unwrap_or((None, TokenSource::Unknown))
     }
 
     /// Tokens of the prompt in the server's own words, as its usage or the
     /// API's plugin has them.
     #[must_use]
     pub fn told_prompt_tokens(&self) -> Option<u64> {
-        self.plugin.prompt_tokens.or(self.usage.prompt_tokens)
+        let counts = [self.plugin.prompt_tokens, self.usage.prompt_tokens];
+        counts.into_iter().flatten().find(|count| *count > 0)
     }
 
     /// Output tokens, likewise.
     #[must_use]
     pub fn told_output_tokens(&self) -> Option<u64> {
-        self.plugin
-            .completion_tokens
-            .or(self.usage.completion_tokens)
+        let none_possible = !self.has_tokens();
+        let counts = [self.plugin.completion_tokens, self.usage.completion_tokens];
+        let mut counts = counts.into_iter().flatten();
+        counts.find(|count| *count > 0 || none_possible)
     }
 
-    /// Output tokens, and who says so.
+    /// Output tokens, and who says so. A count of 0 is not told where
+    /// token-bearing events came.
     #[must_use]
     pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
         let sources = [
@@ -291,7 +295,7 @@ impl RequestRecord {
             (self.usage.completion_tokens, TokenSource::ServerUsage),
             (self.counted.completion_tokens, TokenSource::LocalTokenizer),
         ];
-        if let Some(known) = first_known(sources) {
+        if let Some(known) = first_known(sources, !self.has_tokens()) {
             return known;
         }
         if self.streamed {
@@ -302,12 +306,19 @@ impl RequestRecord {
         }
         (None, TokenSource::Unknown)
     }
+
+    fn has_tokens(&self) -> bool {
+        self.events.tokens().next().is_some()
+    }
 }
 
 fn first_known<const N: usize>(
     sources: [(Option<u64>, TokenSource); N],
+    none_possible: bool,
 ) -> Option<(Option<u64>, TokenSource)> {
-    sources.into_iter().find(|(count, _)| count.is_some())
+    sources
+        .into_iter()
+        .find(|(count, _)| count.is_some_and(|count| count > 0 || none_possible))
 }
 
 /// What went over the wire for one request, as far as it was kept.
