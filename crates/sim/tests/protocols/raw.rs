@@ -84,10 +84,10 @@ pub(crate) fn post(
         None => (rest.to_vec(), true),
     };
     let body = if head.contains("content-encoding: gzip") {
-        let mut decoded = Vec::new();
-        let mut gzip = GzDecoder::new(body.as_slice());
-        gzip.read_to_end(&mut decoded).unwrap();
-        decoded
+        let mut plain = Vec::new();
+        let mut decoder = GzDecoder::new(body.as_slice());
+        decoder.read_to_end(&mut plain).unwrap();
+        plain
     } else {
         body
     };
