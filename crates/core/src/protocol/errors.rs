@@ -219,19 +219,17 @@ pub(super) fn remark(raw: &[u8]) -> Remark {
         .iter()
         .chain(&["error_message", "errorMessage", "fault", "detail"])
         .any(says);
-    let coded = ["code", "status", "status_code"].iter().any(says) && MESSAGES.iter().any(is_text)
-        || ["code", "status", "status_code"].iter().any(|key| {
-            let code = value.get(key).and_then(Value::as_f64);
-            code.is_some_and(|code| (400.0..600.0).contains(&code))
-        });
+    let coded = ["code", "status_code"].iter().any(says) && MESSAGES.iter().any(is_text);
+    let of_http = ["code", "status", "status_code"].iter().any(|key| {
+        let code = value.get(key).and_then(Value::as_f64);
+        code.is_some_and(|code| (400.0..600.0).contains(&code))
+    });
     let refused = value
         .pointer("/base_resp/status_code")
         .is_some_and(|code| !says_nothing(code));
     // a state that is no failure, such as `queued`, is no code
-    let state = ["status", "code"]
-        .iter()
-        .any(|key| is_text(key) && !is_code(&value[*key]));
-    if failed || untrue || named || refused || coded && !state {
+    let state = value.get("code").is_some_and(is_state);
+    if failed || untrue || named || refused || of_http || coded && !state {
         return Remark::Error(error_text(raw));
     }
     match text_of(&value) {
@@ -248,9 +246,9 @@ pub(crate) fn error_in(raw: &[u8]) -> Option<String> {
     }
 }
 
-/// Whether a text in place of a code is one: `InvalidApiKey`, `rate_limit_exceeded`, `1004`, but not
-/// the state of a request that is under way.
-fn is_code(value: &Value) -> bool {
+/// Whether what stands in place of a code is the state of a request that is under way, rather than
+/// `InvalidApiKey` or `1004`.
+fn is_state(value: &Value) -> bool {
     let states = [
         "queued",
         "queueing",
@@ -262,9 +260,10 @@ fn is_code(value: &Value) -> bool {
         "loading",
         "started",
         "progress",
+        "completed",
     ];
     let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
-    !states.contains(&&*text)
+    states.contains(&&*text)
 }
 
 /// The beginning of a text on one line.
@@ -368,6 +367,8 @@ mod tests {
             (r#"{"code":"200","message":"ok"}"#, false),
             (r#"{"code":"Throttling","message":"slow down"}"#, true),
             (r#"{"status":"queued","message":"position 3"}"#, false),
+            (r#"{"status":"completed","message":"all done"}"#, false),
+            (r#"{"code":"running","message":"step 2"}"#, false),
             (r#"{"status":"failed","message":"gone"}"#, true),
             (r#"{"status":503}"#, true),
             (r#"{"error_code":17,"error_msg":"limit"}"#, true),

@@ -368,3 +368,48 @@ pub struct Exchange {
     /// The wire's contents.
     pub bodies: Bodies,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::tests::streamed;
+
+    fn count() -> impl Strategy<Value = Option<u64>> {
+        prop_oneof![Just(None), Just(Some(0)), (1u64..9).prop_map(Some)]
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_that_came_are_never_counted_as_none(
+            events in prop::collection::vec(any::<bool>(), 0..4),
+            counts in prop::array::uniform3(count()),
+        ) {
+            let stamps: Vec<(u64, bool, bool)> =
+                events.iter().zip(0..).map(|(token, at)| (at, *token, *token)).collect();
+            let mut record = streamed(&stamps, None);
+            let [plugin, usage, counted] = counts;
+            record.plugin.completion_tokens = plugin;
+            record.usage.completion_tokens = usage;
+            record.counted.completion_tokens = counted;
+            record.usage.prompt_tokens = usage;
+            let tokens = events.iter().filter(|token| **token).count() as u64;
+            let (output, source) = record.output_tokens();
+            prop_assert!(output.is_some());
+            if tokens > 0 {
+                prop_assert!(output > Some(0));
+                prop_assert_ne!(record.told_output_tokens(), Some(0));
+            } else {
+                // without a token-bearing event, a count of 0 is one
+                let first = [plugin, usage, counted].into_iter().flatten().next();
+                prop_assert_eq!(output, first.or(Some(0)));
+            }
+            if source == TokenSource::EventCount {
+                prop_assert_eq!(output, Some(tokens));
+            }
+            prop_assert_ne!(record.prompt_tokens().0, Some(0));
+            prop_assert_eq!(record.prompt_tokens().0, usage.filter(|count| *count > 0));
+        }
+    }
+}
