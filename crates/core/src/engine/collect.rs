@@ -364,6 +364,7 @@ impl Collector {
         }
         // when generation has ended, how the connection does not matter
         if let Err(error) = result
+            && !state.done
             && !self.answer.is_finished()
         {
             use FailureKind::{Reset, Truncated};

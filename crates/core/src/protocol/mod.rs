@@ -255,7 +255,7 @@ impl std::ops::BitOrAssign for EventMeaning {
 /// What an answer has said of itself so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerState {
-    /// Token counts; the last value that was not null, field by field.
+    /// Token counts; the last value that said something, field by field.
     pub usage: Usage,
     /// Why generation ended, once the server said so.
     pub finish_reason: Option<String>,

@@ -247,6 +247,13 @@ fn after_the_finish_reason_silence_is_the_end() {
         assert_eq!(said(&exchange), "", "{kind}");
         assert_eq!(exchange.record.ending, Ending::Marked);
     }
+    // stopped while the end of the body was waited for
+    let cancelled = || Failure::new(FailureKind::Cancelled, "cut");
+    let exchange = Received::stream()
+        .then(TOKEN)
+        .then(DONE)
+        .end(Err(cancelled()));
+    assert_eq!(said(&exchange), "");
     // the end of the body is an end like any other
     let exchange = begun().whole();
     assert_eq!(
