@@ -309,3 +309,24 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         peer: None,
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_sending<F: Future>(
+        _: impl FnOnce(&'static mut HttpSlot, PreparedRequest, Dispatch) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of slots wait for answers at a time: what only connecting needs must not lie
+    /// in each of them.
+    #[test]
+    fn a_request_under_way_takes_little_memory() {
+        let sending = size_of_sending(|slot, request, dispatch| {
+            slot.send(request, dispatch, std::future::pending())
+        });
+        assert!(sending <= 4096, "{sending} bytes");
+        assert!(size_of::<HttpSlot>() <= 1536, "{}", size_of::<HttpSlot>());
+    }
+}

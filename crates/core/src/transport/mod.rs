@@ -454,6 +454,7 @@ impl Line {
         {
             return Ok(connection);
         }
-        connect(&self.target, &self.context, deadline).await
+        // on the heap while it lasts: a slot that waits for an answer need not have room for it
+        Box::pin(connect(&self.target, &self.context, deadline)).await
     }
 }
