@@ -202,6 +202,8 @@ fn a_tokenizer_is_fetched_by_its_id() {
     let random = [
         "--dataset",
         "random",
+        "--seed",
+        "7",
         "--tokenizer-path",
         "owner/name",
         "--min-prompt-length",
