@@ -243,11 +243,14 @@ pub enum DatasetError {
 fn nothing_but(blank: u64, bad: u64, first_bad: Option<&str>) -> String {
     let mut parts = Vec::new();
     if blank > 0 {
-        parts.push(format!("{blank} are blank"));
+        parts.push(format!("{blank} blank"));
     }
     if bad > 0 {
         let first = first_bad.map(|why| format!(", the first: {why}"));
-        parts.push(format!("{bad} cannot be read{}", first.unwrap_or_default()));
+        parts.push(format!(
+            "{bad} that cannot be read{}",
+            first.unwrap_or_default()
+        ));
     }
     parts.join(", ")
 }

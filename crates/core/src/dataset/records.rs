@@ -129,15 +129,16 @@ pub(super) fn value_without_nul(source: &[u8], value: &Value) -> Result<(), Stri
     if memchr::memmem::find(source, b"u0000").is_none() {
         return Ok(());
     }
-    fn search(value: &Value) -> Result<(), String> {
-        match value {
-            Value::String(text) => without_nul(text),
-            Value::Array(items) => items.iter().try_for_each(search),
-            Value::Object(map) => map.values().try_for_each(search),
-            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-        }
+    all_without_nul(value)
+}
+
+fn all_without_nul(value: &Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => without_nul(text),
+        Value::Array(items) => items.iter().try_for_each(all_without_nul),
+        Value::Object(map) => map.values().try_for_each(all_without_nul),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
-    search(value)
 }
 
 pub(super) const NUL: &str =

@@ -360,7 +360,7 @@ mod tests {
         let file = self::file("{\"question\": \" \"}");
         let source = Box::new(OpenQa::open(file.path()).unwrap());
         let stream = PromptStream::new("t".into(), source, all());
-        insta::assert_snapshot!(error(stream), @"the data set t has no prompt: 1 are blank");
+        insta::assert_snapshot!(error(stream), @"the data set t has no prompt: 1 blank");
     }
 
     #[test]
@@ -397,7 +397,7 @@ mod tests {
         let source = Box::new(OpenQa::open(bad.path()).unwrap());
         let stream = PromptStream::new("t".into(), source, all()).skipping_bad(true);
         let text = error(stream).replace(&bad.path().display().to_string(), "FILE");
-        insta::assert_snapshot!(text, @"the data set t has no prompt: 2 cannot be read, the first: FILE, item 1, line 1: no text field `question`");
+        insta::assert_snapshot!(text, @"the data set t has no prompt: 2 that cannot be read, the first: FILE, item 1, line 1: no text field `question`");
     }
 
     #[test]

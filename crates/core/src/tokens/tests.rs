@@ -50,6 +50,7 @@ const LLAMA2: &str =
 fn texts() -> Vec<String> {
     let mut sample = Sample::default();
     std::iter::from_fn(|| sample.next().unwrap())
+        .take(100)
         .map(|item| item.prompt.text())
         .collect()
 }
@@ -323,7 +324,7 @@ fn random_prompts_have_their_length_with_what_requests_ask_of_the_template() {
     let folder = TempDir::new().unwrap();
     train(Family::ByteLevel, Some(&template), folder.path());
     let load = || Tokenizer::load(folder.path()).unwrap();
-    let overhead = |body: serde_json::Value| {
+    let overhead = |body: Value| {
         let tokenizer = Arc::new(load().asking(Asked::of(body.as_object().unwrap())));
         let words = Words::find(Arc::clone(&tokenizer), Frame::Chat).unwrap();
         let text = words.text(&mut rng_of(1), &Prefix::default(), 50);
