@@ -28,6 +28,10 @@ use crate::fetch::{self, Fetcher};
 
 /// A data set as it was asked for.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag or what follows from one"
+)]
 pub(crate) struct PromptPlan {
     pub(crate) set: Set,
     /// `--dataset-path`.

@@ -4,7 +4,6 @@ use evalscope_core::dataset::{Canvas, PixelMode, ShareGptLanguage};
 use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_core::tokens::Asked;
 use evalscope_hub::Source;
-use serde_json::Map;
 
 use crate::args::{DataSource, Dataset, PromptArgs};
 use crate::choices::DatasetChoice;
@@ -22,19 +21,22 @@ const LONGEST_RANDOM: u64 = 1 << 24;
 /// dozen would fill a server.
 const RANDOM_TOKENS: usize = 1024;
 
-/// The data set that was asked for; nothing is opened or fetched yet.
+/// The data set that was asked for; nothing is opened or fetched yet. The lengths
+/// that are used are written back, for the record.
 pub(super) fn prompt_plan(
-    args: &PromptArgs,
-    endpoint: Endpoint,
-    templated: bool,
+    args: &mut PromptArgs,
     bodies: &BodyRules,
+    templated: bool,
+    own_api: bool,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<PromptPlan> {
     let set = match &args.prompt {
         Some(text) => Set::Single(own_prompt(text)?),
-        None => set_of(args, endpoint)?,
+        None => set_of(args, bodies.endpoint)?,
     };
     let lengths = lengths_of(args, &set, notes);
+    args.min_prompt_length = Some(lengths.0);
+    args.max_prompt_length = Some(lengths.1);
     if lengths.0 > lengths.1 {
         return Err(hinted(
             format!(
@@ -95,8 +97,8 @@ pub(super) fn prompt_plan(
         lengths,
         prefix: args.prefix_length,
         skip_bad: args.skip_bad_lines,
-        any_body: false,
-        asked: Asked::of(&Map::from_iter(asked)),
+        any_body: own_api,
+        asked: Asked::of(&asked.collect()),
         // a fixed set is sent as it is, whatever the URL
         chat: templated && set.whole().is_none(),
         as_ids: args.tokenize_prompt,
