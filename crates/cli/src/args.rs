@@ -142,12 +142,15 @@ impl Attention {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Dataset {
-    /// Questions, mostly short: field `question` of JSON Lines (HC3-Chinese).
+    /// Questions, mostly short: field `question` of JSON Lines or a JSON list (HC3-Chinese).
     Openqa,
     /// Long prompts: field `instruction` of a JSON list, JSON Lines or Parquet (LongAlpaca-12k).
     Longalpaca,
     /// Each line a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
     LineByLine,
+    /// Each line of a text file a prompt, or --prompt-field of a file of records; needs
+    /// --dataset-path.
+    Custom,
     /// Random text of exact length; needs --tokenizer-path.
     Random,
     /// The same with random pictures; needs --tokenizer-path.
@@ -164,7 +167,7 @@ pub(crate) enum Dataset {
     SpeedBenchmark,
     /// Prompts of 63488 and 129024 characters, likewise.
     SpeedBenchmarkLong,
-    /// 100 built-in prompts, English and Chinese, short to long.
+    /// 1000 built-in prompts: a hundred English and Chinese ones, short to long, then short ones.
     Sample,
 }
 
@@ -352,6 +355,16 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) dataset_path: Option<PathBuf>,
 
+    /// Field that is the prompt, of a JSON list, JSON Lines, CSV or Parquet of your own; with
+    /// --dataset-path and --dataset custom, which may be left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt_field: Option<String>,
+
+    /// Pass over lines, items and rows of a file that are not what they must be, instead of
+    /// refusing the file. A warning in the results counts them.
+    #[arg(long)]
+    pub(crate) skip_bad_lines: bool,
+
     /// Where data sets and tokenizers are fetched from. [default: modelscope; huggingface where
     /// `HF_ENDPOINT` is set]
     #[arg(long, value_enum)]
@@ -406,13 +419,14 @@ pub(crate) struct PromptArgs {
     pub(crate) query_template: Option<String>,
 
     /// Leave out prompts that are shorter: in tokens with --tokenizer-path, else in characters. For
-    /// random data sets the shortest prompt, in tokens.
-    #[arg(long, value_name = "LENGTH", default_value = "0")]
-    pub(crate) min_prompt_length: usize,
+    /// random data sets the shortest prompt, in tokens. --prompt is always sent. [default: 0]
+    #[arg(long, value_name = "LENGTH")]
+    pub(crate) min_prompt_length: Option<usize>,
 
-    /// Leave out prompts that are longer, likewise.
-    #[arg(long, value_name = "LENGTH", default_value = "131072")]
-    pub(crate) max_prompt_length: usize,
+    /// Leave out prompts that are longer, likewise. [default: 131072; random prompts have 1024
+    /// tokens where neither length is given]
+    #[arg(long, value_name = "LENGTH")]
+    pub(crate) max_prompt_length: Option<usize>,
 
     /// Send messages rather than a plain prompt. [default: when the URL ends in chat/completions]
     #[arg(long, overrides_with = "no_apply_chat_template")]

@@ -14,6 +14,7 @@ use anyhow::Context;
 use async_channel::{Receiver, Sender};
 use evalscope_core::counting::TokenCounter;
 use evalscope_core::credential::Credential;
+use evalscope_core::dataset::DatasetError;
 use evalscope_core::engine::{
     self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup, SinkMessage,
 };
@@ -40,7 +41,7 @@ use crate::progress::Display;
 use crate::resolve::{self, Resolved};
 use crate::served::Served;
 use crate::simulator::Simulator;
-use crate::sources::{Prompts, Set};
+use crate::sources::{BAD_LINE, Prompts, Set};
 use crate::taps::{Counting, TapFault, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
 use crate::{console, folder, secrets, settings, signals};
@@ -200,9 +201,11 @@ fn prepare(
     }
     let mut notes = Vec::new();
     let say = &mut |note| notes.push(note);
-    let prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
+    let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
+    prompts.survey(|| !control.stop.is_cancelled(), say)?;
     let offset = resolved.plan.runs()[0].dataset_offset;
-    prompts.open(offset, NonZeroUsize::MIN)?.next_item()?;
+    let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
+    first.map_err(|error| prompts.explained(error))?;
     resolved.notes.extend(notes);
     Ok(Prepared {
         prompts,
@@ -395,10 +398,15 @@ impl Invocation<'_> {
             return Err(Unfinished { what, source, hint }.into());
         }
         if let Some((what, source)) = broken {
-            let hint = format!(
-                "what was measured is in the databases: mend the cause, then `evalscope report {}`",
-                top.display()
-            );
+            let bad_line = matches!(source.downcast_ref(), Some(DatasetError::Item { .. }));
+            let hint = if bad_line {
+                format!("{BAD_LINE}; what was measured is in {}", top.display())
+            } else {
+                format!(
+                    "what was measured is in the databases: mend the cause, then `evalscope report {}`",
+                    top.display()
+                )
+            };
             return Err(Unfinished { what, source, hint }.into());
         }
         Ok(self.exit_code(&reports))
@@ -453,6 +461,7 @@ impl Invocation<'_> {
         } = self;
         let prompts = self.prompts.open(spec.dataset_offset, resolved.threads)?;
         let passed_rounds = prompts.rounds();
+        let tally = prompts.tally();
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
@@ -505,10 +514,13 @@ impl Invocation<'_> {
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
         let slots_note = slots_note(spec, slots);
+        let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
+        let passed_over = self.prompts.passed_over(&tally);
         for text in self
             .doubts(spec, passed_rounds, &outcome)
             .into_iter()
             .chain(slots_note)
+            .chain(passed_over)
         {
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }

@@ -126,6 +126,8 @@ fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) 
         [
             ("dataset", json!(args.dataset.to_string())),
             ("dataset_path", json!(args.dataset_path)),
+            ("prompt_field", json!(args.prompt_field)),
+            ("skip_bad_lines", json!(args.skip_bad_lines)),
             ("data_source", json!(name_of(&hub))),
             ("tokenizer_path", json!(args.tokenizer_path)),
             ("tokenize_prompt", json!(args.tokenize_prompt)),
@@ -191,7 +193,7 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
 
 /// A field of the bodies, whoever gives it; `None` where nobody does. A field of a prompt that is
 /// itself a body is not known here.
-fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
+pub(crate) fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
     let extra = bodies.api.fields(bodies.extra.clone());
     if let Some(value) = extra.get(name) {
         return Some(value.clone());

@@ -128,6 +128,10 @@ class Arguments:
     `path/to/plugin.py[:name]`."""
     dataset_path: PathLike | None = None
     """File or folder of the data set."""
+    prompt_field: str | None = None
+    """Field that is the prompt, of a JSON list, JSON Lines, CSV or Parquet of your own."""
+    skip_bad_lines: bool | None = None
+    """Pass over lines of a file that are not what they must be, instead of refusing it."""
     data_source: str | None = None
     """Hub that data sets come from: `modelscope`, `huggingface` or `local`."""
     dataset_offset: int | None = None

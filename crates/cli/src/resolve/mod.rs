@@ -99,7 +99,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let PerfArgs {
         server,
         load,
-        prompts,
+        mut prompts,
         generation,
         output,
     } = args;
@@ -131,7 +131,8 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, &mut notes)?;
     }
-    let prompt_plan = prompt_plan(&prompts, endpoint, templated, seed)?;
+    let own_api = server.api.named().is_none();
+    let prompt_plan = prompt_plan(&mut prompts, &bodies, templated, own_api, &mut notes)?;
     let whole = prompt_plan.set.whole();
     let plan = sweep_of(&load, prompts.repeat_prompts, whole, seed).expand()?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -502,8 +503,15 @@ fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
 fn text_or_file(flag: &str, value: &str) -> anyhow::Result<String> {
     match value.strip_prefix('@') {
         None => Ok(value.to_owned()),
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the file of `{flag} {value}`")),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the file of `{flag} {value}`"))?;
+            // some editors put a mark before the text
+            Ok(match text.strip_prefix('\u{feff}') {
+                Some(text) => text.to_owned(),
+                None => text,
+            })
+        }
     }
 }
 

@@ -202,6 +202,21 @@ fn wrong_data_is_found_before_anything_is_sent() {
     context.write("broken.jsonl", "\n\n{\"question\": \"ok\n");
     context.write("alpaca.json", "[{\"output\": \"a\"}]");
     context.write("lines.txt", "[1, 2]\n");
+    context.write(
+        "bodies.txt",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], \"max_tokens\": 3,}\n",
+    );
+    context.write("asking_nothing.txt", "hi\n{\"n\": 2}\n");
+    std::fs::write(
+        context.path().join("utf16.txt"),
+        "hi\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    context.write("blank.jsonl", "{\"question\": \" \"}\n");
+    context.write("own.csv", "id,text\n1,a\n2,b,c\n");
     context.write("empty.txt", "\n \n");
     context.write("short.txt", "abc\nabcd\n");
     let with = |dataset: &'static str, path: &'static str, more: &[&'static str]| {
@@ -224,6 +239,18 @@ fn wrong_data_is_found_before_anything_is_sent() {
         with("openqa", ".", &[]),
         with("longalpaca", "alpaca.json", &[]),
         with("line_by_line", "lines.txt", &[]),
+        with("line_by_line", "bodies.txt", &[]),
+        with("line_by_line", "asking_nothing.txt", &[]),
+        with("line_by_line", "utf16.txt", &[]),
+        with("openqa", "open.jsonl", &[]),
+        with("openqa", "blank.jsonl", &[]),
+        with("openqa", "broken.jsonl", &["--skip-bad-lines"]),
+        with("custom", "own.csv", &["--prompt-field", "text"]),
+        with("custom", "own.csv", &["--prompt-field", "question"]),
+        with("share_gpt_en", "own.csv", &["--prompt-field", "text"]),
+        vec!["perf", "--model", "m", "--prompt-field", "text"],
+        vec!["perf", "--model", "m", "--dataset", "custom"],
+        vec!["perf", "--model", "m", "--prompt", " "],
         with("line_by_line", "empty.txt", &[]),
         with("line_by_line", "short.txt", &["--min-prompt-length", "10"]),
         with(
@@ -236,15 +263,18 @@ fn wrong_data_is_found_before_anything_is_sent() {
     told_snapshot!("wrong_data", &context, &lines);
 }
 
-/// The first line is good, so the bad one is found while the run is under way. Whether the first
-/// one is still sent is left open.
+/// A file that is too large to be read through first: the bad line is found while the run is under
+/// way. Whether the good one before it is still sent is left open.
 #[test]
 fn wrong_data_in_the_middle_ends_the_run() {
     let context = Context::new();
-    context.write(
+    let path = context.write(
         "open.jsonl",
         "{\"question\": \"ok\"}\n{\"query\": \"no\"}\n",
     );
+    // a hole: nothing of it is on the disk
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(1 << 30).unwrap();
     let server = Recorder::start(|request, _| good(request));
     let outcome = context.perf(&[
         "--model",
@@ -257,11 +287,12 @@ fn wrong_data_in_the_middle_ends_the_run() {
         "4",
     ]);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
-    assert!(
-        outcome.stderr.contains("open.jsonl, line 2"),
-        "{}",
-        outcome.stderr
-    );
+    for said in [
+        "open.jsonl, line 2: no text field `question`",
+        "hint: mend it, or leave out what cannot be read with `--skip-bad-lines`; what was measured is in",
+    ] {
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    }
     let result = context.result();
     assert_eq!(result["runs"][0]["state"], "interrupted");
     assert_eq!(result["runs"][0]["counts"]["failed"], 0);
