@@ -128,6 +128,7 @@ fn shown(figure: Figure, report: &RunReport) -> bool {
 fn cell(figure: Figure, report: &RunReport) -> String {
     match (figure, figure.value(report)) {
         (Figure::Rate, Value::Missing) => "unpaced".to_owned(),
+        (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
         // as it was given
         (Figure::Rate, Value::Number(rate)) => rate.to_string(),
         (_, Value::Missing) => MISSING.to_owned(),
