@@ -278,6 +278,42 @@ fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
         .unwrap_or(name)
 }
 
+/// Whether a folder's name is that of a run, as [`RunSpec::name`] is.
+///
+/// ```
+/// use evalscope_core::plan::is_run_name;
+/// assert!(is_run_name("parallel_8_number_100"));
+/// assert!(is_run_name("parallel_8_number_100_rate_0.5_2"));
+/// assert!(is_run_name("rate_5_duration_30s"));
+/// assert!(!is_run_name("parallel_8"));
+/// ```
+#[must_use]
+pub fn is_run_name(name: &str) -> bool {
+    let whole = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = |text: &str| {
+        let is_plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        is_plain && text.parse::<f64>().is_ok()
+    };
+    let parts: Vec<&str> = name.split('_').collect();
+    let (load, amount) = match parts.as_slice() {
+        ["parallel", slots, rest @ ..] if whole(slots) => (true, rest),
+        ["rate", rate, rest @ ..] if number(rate) => (false, rest),
+        _ => return false,
+    };
+    let behind = match amount {
+        ["number", requests, rest @ ..] if whole(requests) => rest,
+        ["duration", seconds, rest @ ..] if seconds.strip_suffix('s').is_some_and(number) => rest,
+        _ => return false,
+    };
+    match behind {
+        [] => true,
+        ["rate", rate] => load && number(rate),
+        ["rate", rate, nth] => load && number(rate) && whole(nth),
+        [nth] => whole(nth),
+        _ => false,
+    }
+}
+
 /// Derive the seed of one purpose from the run's seed, so that adding a
 /// consumer of randomness never changes what another one draws.
 ///
@@ -363,6 +399,31 @@ mod tests {
                 "parallel_4_number_5"
             ]
         );
+    }
+
+    #[test]
+    fn names_of_runs_are_known_again() {
+        for parallel in [None, Some(vec![NonZeroUsize::MIN; 3])] {
+            for (number, duration_s) in [(Some(vec![7]), None), (None, Some(0.5))] {
+                let mut sweep = sweep(&[1], None);
+                sweep.rate = vec![2.5, 2.5, 1e-7];
+                (sweep.parallel, sweep.number) = (parallel.clone(), number);
+                sweep.duration_s = duration_s;
+                for name in names(sweep) {
+                    assert!(is_run_name(&name), "{name}");
+                }
+            }
+        }
+        for no in [
+            "parallel_1",
+            "parallel__number_2",
+            "parallel_1_number_x",
+            "x_parallel_1_number_2",
+            "parallel_1_number_2_old",
+            "rate_5_number_2_rate_5",
+        ] {
+            assert!(!is_run_name(no), "{no}");
+        }
     }
 
     #[test]
