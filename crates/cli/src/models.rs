@@ -98,6 +98,7 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
             .map(|proxy| (proxy, resolve::proxy_variable(url))),
         known_api: true,
         wait: resolved.wait_for_server,
+        secrets: &resolved.secrets,
     };
     let target = Arc::new(target);
     let clock = RunClock::start();
@@ -120,7 +121,6 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
             clock,
             stats: Arc::new(vec![Arc::new(ReadStats::default())]),
             user_clock_only: false,
-            secrets: Arc::new(resolved.secrets.clone()),
         };
         let request = PreparedRequest {
             index: 0,
@@ -129,7 +129,12 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
             output_asked: false,
             asked_tokens: None,
         };
-        let Probe { exchange, .. } = probe(request, &transport, &CancellationToken::new())?;
+        let Probe { exchange, .. } = probe(
+            request,
+            &transport,
+            &resolved.secrets,
+            &CancellationToken::new(),
+        )?;
         let mut body = Vec::new();
         exchange
             .bodies

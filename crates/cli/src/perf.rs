@@ -18,7 +18,7 @@ use evalscope_core::engine::{
     self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup, SinkMessage,
 };
 use evalscope_core::plan::{Pacing, RunSpec};
-use evalscope_core::record::{RecordBodies, masked};
+use evalscope_core::record::{Masker, RecordBodies, masked};
 use evalscope_core::time::{RunClock, wall_ns};
 use evalscope_core::tokens::{TOKENIZER_FILE, Tokenizer};
 use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
@@ -309,6 +309,7 @@ impl Invocation<'_> {
                 proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
                 known_api: self.resolved.api.named().is_some(),
                 wait: self.resolved.wait_for_server,
+                secrets: &self.resolved.secrets,
             };
             let checked = preflight::check(
                 &mut self.maker,
@@ -491,7 +492,8 @@ impl Invocation<'_> {
         let slots = slots_of(spec, self.most_slots);
         let threads = resolved.threads.min(slots);
         let database = Database::create(&path, &self.meta(spec, clock))?
-            .with_gpu_memory(self.served.and_then(Served::peak_gpu_mib));
+            .with_gpu_memory(self.served.and_then(Served::peak_gpu_mib))
+            .with_edit(masking(&resolved.secrets));
         announce_run(spec, slots, log);
         let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
         let writer = std::thread::Builder::new()
@@ -572,7 +574,7 @@ impl Invocation<'_> {
                 "a part of this program failed: the run was stopped",
                 anyhow::anyhow!("{said}"),
             )),
-            (Ok(()), None) => what_ended(outcome.end),
+            (Ok(()), None) => what_ended(outcome.end, &resolved.secrets),
         };
         let stated = sqlite::set_state(&path, state);
         let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
@@ -642,7 +644,6 @@ impl Invocation<'_> {
                     .collect(),
             ),
             user_clock_only: false,
-            secrets: Arc::new(resolved.secrets.clone()),
         }
     }
 
@@ -695,9 +696,15 @@ impl Invocation<'_> {
         }
         if let Some(counter) = self.counter() {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
+            let (log, next, mut doubted) = (self.log.clone(), sink.clone(), false);
             let name = ("evalscope-count", "the thread that counts tokens");
             taps.push(tap(name, seen, sink, fault.clone(), move |exchange| {
-                counter.count(exchange);
+                let doubt = counter.count(exchange).filter(|_| !doubted);
+                if let Some(doubt) = doubt {
+                    doubted = true;
+                    log.warn(&doubt.to_string());
+                    let _ = next.send_blocking(SinkMessage::Warning(doubt.to_string()));
+                }
             })?);
             sink = before;
         }
@@ -850,8 +857,15 @@ fn slots_note(spec: &RunSpec, slots: NonZeroUsize) -> Option<String> {
     ))
 }
 
+/// Takes out of failed exchanges what a server has repeated of secrets. Done where records are
+/// stored, off the receiving path.
+fn masking(secrets: &[String]) -> sqlite::BeforeStoring {
+    let masker = Masker::new(secrets);
+    Box::new(move |exchange| masker.hide(exchange))
+}
+
 /// What went wrong where a run ended before its time.
-fn what_ended(end: RunEnd) -> Option<(&'static str, anyhow::Error)> {
+fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::Error)> {
     Some(match end {
         RunEnd::Complete | RunEnd::Stopped => return None,
         RunEnd::Feed(FeedError::Dataset(error)) => {
@@ -863,7 +877,7 @@ fn what_ended(end: RunEnd) -> Option<(&'static str, anyhow::Error)> {
         ),
         RunEnd::GaveUp(why) => (
             "the run gave up (`--give-up-after`)",
-            anyhow::anyhow!("{why}"),
+            anyhow::anyhow!("{}", masked(&why.to_string(), secrets)),
         ),
         RunEnd::SinkGone => (
             "a part of this program failed: the run was stopped",

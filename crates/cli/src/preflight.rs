@@ -37,7 +37,7 @@ const COUNTDOWN: Duration = Duration::from_secs(3);
 
 /// What the test request goes through, and who answers.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct Way<'a> {
     /// The proxy that stands between, and the variable that names it.
     pub(crate) proxy: Option<(String, &'static str)>,
     /// The API is one whose answers are known here, and not one that a person declares or a plugin
@@ -45,6 +45,8 @@ pub(crate) struct Way {
     pub(crate) known_api: bool,
     /// How long the server may take to come up (`--wait-for-server`).
     pub(crate) wait: Option<Duration>,
+    /// What a server may repeat and nobody may see.
+    pub(crate) secrets: &'a [String],
 }
 
 /// What the test request led to.
@@ -62,7 +64,7 @@ pub(crate) enum Checked {
 pub(crate) fn check(
     maker: &mut Maker,
     url: &Url,
-    way: &Way,
+    way: &Way<'_>,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
@@ -110,7 +112,7 @@ pub(crate) fn check(
             return if to.origin() == url.origin() {
                 Ok(Checked::Moved(to))
             } else {
-                Err(sent_elsewhere(failure.kind, url, &to, &transport.secrets))
+                Err(sent_elsewhere(failure.kind, url, &to, way.secrets))
             };
         }
         let waited = clock.now().since(started);
@@ -247,7 +249,7 @@ fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
 
 fn send(
     maker: &Maker,
-    way: &Way,
+    way: &Way<'_>,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
@@ -271,7 +273,7 @@ fn send(
                 );
             }
         });
-        let probed = probe(request, &transport, &control.stop);
+        let probed = probe(request, &transport, way.secrets, &control.stop);
         done.store(true, Ordering::Release);
         word.thread().unpark();
         let Probe { exchange, reuse } = probed?;
@@ -281,7 +283,7 @@ fn send(
         let mut doubt = transport.api.doubt();
         if let Some(Doubt::TextNowhere { instead, .. }) = &mut doubt {
             for said in instead {
-                *said = masked(said, &transport.secrets);
+                *said = masked(said, way.secrets);
             }
         }
         let empty = way
@@ -289,7 +291,7 @@ fn send(
             .then(|| empty_answer(&exchange, &*transport.api))
             .flatten();
         Ok(Tested {
-            empty: empty.map(|said| masked(&said, &transport.secrets)),
+            empty: empty.map(|said| masked(&said, way.secrets)),
             exchange,
             reuse,
             json_lines,
@@ -415,7 +417,7 @@ fn is_about_model(said: &str) -> Option<bool> {
     Some(surely.iter().chain(&gone).any(|words| said.contains(words)))
 }
 
-pub(crate) fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
+pub(crate) fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
     const CERTIFICATE: &str = "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any";
     const FIELD: &str =
         "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out";
@@ -455,7 +457,7 @@ pub(crate) fn hint_of(kind: FailureKind, said: &str, way: &Way) -> String {
     hint.to_owned()
 }
 
-fn refusal(tested: &Tested, way: &Way, waited: Duration) -> anyhow::Error {
+fn refusal(tested: &Tested, way: &Way<'_>, waited: Duration) -> anyhow::Error {
     let exchange = &tested.exchange;
     let failure = exchange
         .record

@@ -31,7 +31,7 @@ pub(crate) fn meant(url: &Url, record: &RequestRecord, said: &[u8]) -> Option<Ur
         // a certificate that is not trusted was sent by TLS
         let is_plain = nothing_came
             && !failure.message.contains("certificate")
-            && (failure.message.contains("InvalidContentType") || speaks_plain_http(url));
+            && (failure.message.contains("does not speak TLS") || speaks_plain_http(url));
         is_plain.then_some("http")?
     } else {
         // nginx, Go and others answer what was not encrypted with these words

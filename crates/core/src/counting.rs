@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::dataset::{Prompt, image_tokens, prompt_ids};
-use crate::protocol::{AnswerText, Api};
+use crate::protocol::{AnswerText, Api, Doubt};
 use crate::record::{Exchange, RequestRecord};
 use crate::tokens::{Frame, Tokenizer};
 
@@ -34,18 +34,21 @@ pub struct TokenCounter {
 
 impl TokenCounter {
     /// Count what the server did not tell, and now and then what it did. Needs
-    /// the bodies; without them nothing is counted.
-    pub fn count(&self, exchange: &mut Exchange) {
+    /// the bodies; without them nothing is counted. Says what is doubtful about the
+    /// text of the answer.
+    pub fn count(&self, exchange: &mut Exchange) -> Option<Doubt> {
         let Exchange { record, bodies } = exchange;
         if !record.succeeded() {
-            return;
+            return None;
         }
+        let mut doubt = None;
         let compared = is_compared(record);
         if record.told_output_tokens().is_none() || compared {
             let mut text = AnswerText::default();
             bodies.responses.for_each(|answer| {
                 self.api.read_text(answer, &mut text);
             });
+            doubt = text.repeats().then_some(Doubt::Repeats);
             // an answer in which no text was found may have some all the same
             if !text.choices.is_empty() {
                 let tokens = |text: &str| self.tokenizer.encode(text).len() as u64;
@@ -58,6 +61,7 @@ impl TokenCounter {
         if record.told_prompt_tokens().is_none() {
             record.counted.prompt_tokens = self.prompt_tokens(&bodies.request);
         }
+        doubt
     }
 
     /// Tokens of the prompt in a body as it was sent.
@@ -137,6 +141,51 @@ mod tests {
             record.prompt_tokens(),
             (Some(prompt), TokenSource::LocalTokenizer)
         );
+    }
+
+    #[test]
+    fn text_that_is_repeated_or_stands_elsewhere_is_counted_once() {
+        let counter = counter();
+        let tokens = |text| counter.tokenizer.encode(text).len() as u64;
+        for (events, text, doubt) in [
+            (
+                &[
+                    r#"{"choices":[{"delta":{"content":"and"}}]}"#,
+                    r#"{"choices":[{"delta":{"content":"and then"}}]}"#,
+                    r#"{"choices":[{"delta":{"content":"and then the answer"}}]}"#,
+                ][..],
+                "and then the answer",
+                Some(Doubt::Repeats),
+            ),
+            (
+                &[
+                    r#"{"choices":[{"delta":{"content":"and"}}]}"#,
+                    r#"{"choices":[{"delta":{"content":" then"},"message":{"content":"and then"}}]}"#,
+                ],
+                "and then",
+                None,
+            ),
+            (
+                &[r#"{"choices":[{"delta":{"function_call":{"name":"get","arguments":"{}"}}}]}"#],
+                "get{}",
+                None,
+            ),
+        ] {
+            let mut exchange = exchange(events);
+            assert_eq!(counter.count(&mut exchange), doubt);
+            assert_eq!(
+                exchange.record.output_tokens(),
+                (Some(tokens(text)), TokenSource::LocalTokenizer)
+            );
+        }
+        // choices are counted apart, and added
+        let mut exchange = exchange(&[
+            r#"{"choices":[{"index":0,"delta":{"content":"and"}},{"index":1,"delta":{"content":"then"}}]}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":" the answer"}},{"index":0,"delta":{"content":" then"}}]}"#,
+        ]);
+        counter.count(&mut exchange);
+        let output = tokens("and then") + tokens("then the answer");
+        assert_eq!(exchange.record.output_tokens().0, Some(output));
     }
 
     #[test]

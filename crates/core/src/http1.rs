@@ -5,11 +5,18 @@
 //! the caller say which read brought which bytes.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 /// A response's head may not be larger than this.
 pub const MAX_HEAD_BYTES: usize = 256 << 10;
 
-const MAX_HEADERS: usize = 128;
+/// Gateways that add a header for each limit and each hop have been seen with
+/// well over a hundred.
+const MAX_HEADERS: usize = 512;
+
+/// A server announces with a handful of interim (1xx) heads; without a limit it
+/// could do so for ever.
+const MAX_INTERIM_HEADS: u32 = 16;
 
 /// What of a response's head matters to us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +31,8 @@ pub struct Head {
     pub location: Option<String>,
     /// `Retry-After`, as sent.
     pub retry_after: Option<String>,
-    /// `Content-Encoding`, lower case; empty for none.
+    /// `Content-Encoding`, lower case, all of its headers as one list without
+    /// `identity`; empty for none.
     pub content_encoding: String,
 }
 
@@ -58,12 +66,35 @@ pub enum HttpError {
     /// The head never ends.
     #[error("the response head is larger than {} KiB", MAX_HEAD_BYTES >> 10)]
     HeadTooLarge,
+    /// The head has headers without end.
+    #[error("the response head has more than {MAX_HEADERS} headers")]
+    TooManyHeaders,
+    /// Interim responses that no final one follows.
+    #[error("the server sent more than {MAX_INTERIM_HEADS} interim (1xx) responses")]
+    TooManyInterim,
+    /// The answer is a TLS record: an alert, since we did not begin a handshake.
+    #[error("the server speaks TLS on this port")]
+    SpeaksTls,
     /// `Content-Length` is not one number.
     #[error("`content-length: {0}` is not a length")]
     Length(String),
+    /// `Transfer-Encoding` is something other than `chunked`.
+    #[error("`transfer-encoding: {0}` is not read: only `chunked` alone is")]
+    TransferEncoding(String),
     /// A chunk of the body is not framed as it must be.
     #[error("the chunked body is broken: {0}")]
     Chunk(ChunkError),
+}
+
+impl HttpError {
+    /// The bytes may be a response, but are more than what is kept of one.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(
+            self,
+            Self::HeadTooLarge | Self::TooManyHeaders | Self::Chunk(ChunkError::TooLong)
+        )
+    }
 }
 
 /// What is wrong with a chunk.
@@ -75,7 +106,7 @@ pub enum ChunkError {
     SizeOverflow,
     /// A line feed is missing where one must stand.
     LineFeed(u8),
-    /// The extensions or trailers never end.
+    /// The size line, its extensions or the trailers never end.
     TooLong,
 }
 
@@ -85,7 +116,7 @@ impl fmt::Display for ChunkError {
             Self::Size(byte) => write!(f, "byte 0x{byte:02x} in a chunk size"),
             Self::SizeOverflow => f.write_str("a chunk size above 64 bits"),
             Self::LineFeed(byte) => write!(f, "byte 0x{byte:02x} where a line ends"),
-            Self::TooLong => f.write_str("extensions or trailers without end"),
+            Self::TooLong => f.write_str("a size line or trailers without end"),
         }
     }
 }
@@ -103,7 +134,44 @@ pub enum Progress {
 #[derive(Debug, Default)]
 pub struct ResponseReader {
     state: State,
-    head: Vec<u8>,
+    head: PartialHead,
+    interim_heads: u32,
+}
+
+/// A head whose end has not come.
+#[derive(Debug, Default)]
+struct PartialHead {
+    bytes: Vec<u8>,
+    end: HeadEnd,
+    /// How many bytes must be there before the parser looks again.
+    next_look: usize,
+}
+
+/// Looks for the empty line that ends a head, at each byte once. The parser
+/// begins at the first byte each time: asked at every read, a head that comes
+/// byte by byte would cost the square of its length.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeadEnd {
+    /// The status line has begun; empty lines before it are skipped.
+    begun: bool,
+    /// The present line has a byte.
+    in_line: bool,
+}
+
+impl HeadEnd {
+    /// How many of `bytes` belong to the head, if its end is among them.
+    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
+            crate::steps::add(1);
+            match byte {
+                b'\n' if self.begun && !self.in_line => return Some(at + 1),
+                b'\n' => self.in_line = false,
+                b'\r' => {}
+                _ => (self.begun, self.in_line) = (true, true),
+            }
+        }
+        None
+    }
 }
 
 #[derive(Debug, Default)]
@@ -181,7 +249,7 @@ impl ResponseReader {
     /// No byte of the head has been read.
     #[must_use]
     pub fn untouched(&self) -> bool {
-        matches!(self.state, State::Head) && self.head.is_empty()
+        matches!(self.state, State::Head) && self.head.bytes.is_empty()
     }
 
     /// Returns how many of `bytes` belonged to the head.
@@ -190,41 +258,79 @@ impl ResponseReader {
         bytes: &[u8],
         receiver: &mut impl Receiver,
     ) -> Result<usize, HttpError> {
-        let before = self.head.len();
-        let from_start = before == 0;
-        let text: &[u8] = if from_start {
-            bytes
+        let partial = &mut self.head;
+        let end = partial.end.find(bytes);
+        let used = end.unwrap_or(bytes.len());
+        if partial.bytes.len() + used > MAX_HEAD_BYTES {
+            return Err(HttpError::HeadTooLarge);
+        }
+        let whole_at_once = end.is_some() && partial.bytes.is_empty();
+        let text: &[u8] = if whole_at_once {
+            &bytes[..used]
         } else {
-            self.head.extend_from_slice(bytes);
-            &self.head
+            partial.bytes.extend_from_slice(&bytes[..used]);
+            &partial.bytes
         };
-        crate::steps::add(text.len());
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(text).map_err(|error| HttpError::Head {
-            reason: error.to_string(),
+        if speaks_tls(text) {
+            return Err(HttpError::SpeaksTls);
+        }
+        if end.is_none() {
+            // what is no response at all is told before its end; looking anew
+            // at twice the length keeps the sum of all looks linear
+            if text.len() >= partial.next_look && text != [TLS_ALERT] {
+                with_parsed(text, |_| Ok(()))?;
+                partial.next_look = text.len() * 2;
+            }
+            return Ok(used);
+        }
+        let (head, state) = with_parsed(text, interpret)?.ok_or_else(|| HttpError::Head {
+            reason: "the head has no end".to_owned(),
             excerpt: excerpt(text),
         })?;
-        let httparse::Status::Complete(end) = parsed else {
-            if text.len() > MAX_HEAD_BYTES {
-                return Err(HttpError::HeadTooLarge);
-            }
-            if from_start {
-                self.head.extend_from_slice(bytes);
-            }
-            return Ok(bytes.len());
-        };
-        let status = response.code.unwrap_or(0);
+        self.head = PartialHead::default();
         // 1xx heads announce another; 101 would change the protocol
-        if (100..200).contains(&status) && status != 101 {
-            self.head.clear();
-            return Ok(end - before);
+        if (100..200).contains(&head.status) && head.status != 101 {
+            self.interim_heads += 1;
+            if self.interim_heads > MAX_INTERIM_HEADS {
+                return Err(HttpError::TooManyInterim);
+            }
+            return Ok(used);
         }
-        let (head, state) = interpret(&response)?;
         self.state = state;
-        self.head.clear();
         receiver.head(head);
-        Ok(end - before)
+        Ok(used)
+    }
+}
+
+/// The first byte of a TLS alert; the protocol's version follows, which begins
+/// with 3.
+const TLS_ALERT: u8 = 0x15;
+
+fn speaks_tls(text: &[u8]) -> bool {
+    text.starts_with(&[TLS_ALERT, 0x03])
+}
+
+/// Parse a head; `None` when it has no end yet.
+fn with_parsed<T>(
+    text: &[u8],
+    read: impl FnOnce(&httparse::Response<'_, '_>) -> Result<T, HttpError>,
+) -> Result<Option<T>, HttpError> {
+    crate::steps::add(text.len());
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        text,
+        &mut headers,
+    );
+    match parsed {
+        Ok(httparse::Status::Complete(_)) => read(&response).map(Some),
+        Ok(httparse::Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err(HttpError::TooManyHeaders),
+        Err(error) => Err(HttpError::Head {
+            reason: error.to_string(),
+            excerpt: excerpt(text),
+        }),
     }
 }
 
@@ -235,27 +341,14 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
         keep_alive: response.version == Some(1),
         ..Head::default()
     };
-    let mut chunked = false;
-    let mut length: Option<u64> = None;
+    let mut framing = Framing::default();
+    let mut codings = Vec::new();
     for header in response.headers.iter() {
         let value = String::from_utf8_lossy(header.value);
         let value = value.trim();
         match header.name.to_ascii_lowercase().as_str() {
-            "transfer-encoding" => {
-                chunked = value
-                    .rsplit(',')
-                    .next()
-                    .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"));
-            }
-            "content-length" => {
-                let n = value
-                    .parse()
-                    .map_err(|_| HttpError::Length(value.to_owned()))?;
-                if length.is_some_and(|other| other != n) {
-                    return Err(HttpError::Length(format!("{n}, and another one")));
-                }
-                length = Some(n);
-            }
+            "transfer-encoding" => framing.codings.extend(members(value)),
+            "content-length" => framing.add_length(value)?,
             "content-type" => {
                 head.content_type = value
                     .split(';')
@@ -264,9 +357,7 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
                     .trim()
                     .to_ascii_lowercase();
             }
-            "content-encoding" if !value.eq_ignore_ascii_case("identity") => {
-                head.content_encoding = value.to_ascii_lowercase();
-            }
+            "content-encoding" => codings.extend(members(value)),
             "connection" => {
                 for token in value.split(',').map(str::trim) {
                     if token.eq_ignore_ascii_case("close") {
@@ -281,12 +372,20 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
             _ => {}
         }
     }
+    codings.retain(|coding| coding != "identity");
+    head.content_encoding = codings.join(", ");
+    // a proxy on the way may have framed the body in the other way (RFC 9112,
+    // section 6.1): what follows it cannot be trusted. HTTP/1.0 knows no chunks.
+    if !framing.codings.is_empty() && (framing.length.is_some() || response.version != Some(1)) {
+        head.keep_alive = false;
+    }
+    let chunked = framing.is_chunked()?;
     // RFC 9112, section 6.3: chunked wins over a length
     let state = if matches!(status, 204 | 304) {
         State::Complete
     } else if chunked {
         State::Chunked(ChunkReader::default())
-    } else if let Some(length) = length {
+    } else if let Some(length) = framing.length {
         if length == 0 {
             State::Complete
         } else {
@@ -299,6 +398,50 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
     Ok((head, state))
 }
 
+/// The members of a list in a header, lower case.
+fn members(value: &str) -> impl Iterator<Item = String> + '_ {
+    value
+        .split(',')
+        .map(|member| member.trim().to_ascii_lowercase())
+        .filter(|member| !member.is_empty())
+}
+
+/// What the head says of where the body ends.
+#[derive(Debug, Default)]
+struct Framing {
+    /// All `Transfer-Encoding` headers, as one list.
+    codings: Vec<String>,
+    length: Option<u64>,
+}
+
+impl Framing {
+    /// A proxy may have joined several equal lengths into a list: they count as
+    /// one (RFC 9110, section 8.6).
+    fn add_length(&mut self, value: &str) -> Result<(), HttpError> {
+        for member in value.split(',').map(str::trim) {
+            // Rust reads a sign too
+            let digits = !member.is_empty() && member.bytes().all(|byte| byte.is_ascii_digit());
+            let length = member.parse().ok().filter(|_| digits);
+            let length = length.ok_or_else(|| HttpError::Length(value.to_owned()))?;
+            if self.length.is_some_and(|other| other != length) {
+                return Err(HttpError::Length(format!("{length}, and another one")));
+            }
+            self.length = Some(length);
+        }
+        Ok(())
+    }
+
+    fn is_chunked(&self) -> Result<bool, HttpError> {
+        let named: Vec<&str> = self.codings.iter().map(String::as_str).collect();
+        match named[..] {
+            // `identity` is of RFC 2616 and says nothing
+            [] | ["identity"] => Ok(false),
+            ["chunked"] => Ok(true),
+            _ => Err(HttpError::TransferEncoding(self.codings.join(", "))),
+        }
+    }
+}
+
 fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned()
 }
@@ -309,7 +452,7 @@ pub struct ChunkReader {
     state: ChunkState,
     /// Size so far, or bytes left of the chunk.
     size: u64,
-    /// Bytes of extensions or trailers seen.
+    /// Bytes of the size line or the trailers seen.
     extra: usize,
 }
 
@@ -358,6 +501,7 @@ impl ChunkReader {
             }
             let byte = bytes[at];
             at += 1;
+            crate::steps::add(1);
             self.state = self.step(byte)?;
         }
         let progress = if self.state == ChunkState::Complete {
@@ -381,6 +525,8 @@ impl ChunkReader {
                 b'\n' => self.after_size(),
                 b';' | b' ' | b'\t' => S::Extension,
                 _ => {
+                    // zeros without end never overflow
+                    self.count_extra()?;
                     let digit = u64::from(digit(byte)?);
                     self.size = self
                         .size
@@ -465,6 +611,8 @@ fn line_feed(byte: u8) -> Result<(), ChunkError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -542,7 +690,203 @@ mod tests {
             error("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), @"the chunked body is broken: byte 0x7a in a chunk size");
     }
 
+    fn head_of(headers: &str) -> Result<Head, HttpError> {
+        let text = format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+        let (seen, ..) = read([text.as_bytes()])?;
+        Ok(seen.head.unwrap())
+    }
+
+    #[test]
+    fn a_length_is_digits_and_one_number() {
+        for good in [
+            "content-length: 5\r\n",
+            "content-length: 005\r\n",
+            "content-length: 5\r\nContent-Length: 5\r\n",
+            "content-length: 5, 5\r\n",
+            "content-length: 5,5 , 5\r\ncontent-length:5\r\n",
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{good}\r\nhelloworld");
+            let (seen, ..) = read([text.as_bytes()]).unwrap();
+            assert_eq!(seen.body, b"hello", "{good}");
+        }
+        for bad in [
+            "+5",
+            "-5",
+            "",
+            "5,",
+            "5, 6",
+            "0x5",
+            "5 5",
+            "5.0",
+            "99999999999999999999",
+            "\u{665}",
+        ] {
+            let error = head_of(&format!("content-length: {bad}\r\n")).unwrap_err();
+            assert!(matches!(error, HttpError::Length(_)), "{bad}: {error}");
+        }
+        let error = head_of("content-length: 5\r\ncontent-length: 6\r\n").unwrap_err();
+        insta::assert_snapshot!(error, @"`content-length: 6, and another one` is not a length");
+    }
+
+    #[test]
+    fn transfer_encodings_are_one_list() {
+        for good in [
+            "transfer-encoding: chunked\r\n",
+            "transfer-encoding: Chunked ,\r\n",
+            "transfer-encoding:\r\ntransfer-encoding: chunked\r\n",
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{good}\r\n2\r\nok\r\n0\r\n\r\n");
+            let (seen, _, progress) = read([text.as_bytes()]).unwrap();
+            assert_eq!(
+                (seen.body.as_slice(), progress),
+                (b"ok".as_slice(), Progress::Complete)
+            );
+            assert!(seen.head.unwrap().keep_alive, "{good}");
+        }
+        for (headers, told) in [
+            ("transfer-encoding: gzip, chunked\r\n", "gzip, chunked"),
+            (
+                "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+                "gzip, chunked",
+            ),
+            (
+                "transfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n",
+                "chunked, gzip",
+            ),
+            (
+                "transfer-encoding: chunked, identity\r\n",
+                "chunked, identity",
+            ),
+            (
+                "transfer-encoding: chunked, chunked\r\n",
+                "chunked, chunked",
+            ),
+            ("transfer-encoding: gzip\r\n", "gzip"),
+            ("transfer-encoding: xchunked\r\n", "xchunked"),
+        ] {
+            let error = head_of(headers).unwrap_err();
+            assert_eq!(
+                error,
+                HttpError::TransferEncoding(told.to_owned()),
+                "{headers}"
+            );
+        }
+        insta::assert_snapshot!(
+            head_of("transfer-encoding: gzip, chunked\r\n").unwrap_err(),
+            @"`transfer-encoding: gzip, chunked` is not read: only `chunked` alone is");
+    }
+
+    #[test]
+    fn a_length_beside_chunks_ends_the_connection() {
+        for headers in [
+            "content-length: 2\r\ntransfer-encoding: chunked\r\n",
+            "transfer-encoding: chunked\r\nconnection: keep-alive\r\ncontent-length: 2\r\n",
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{headers}\r\n5\r\nhello\r\n0\r\n\r\n");
+            let (seen, _, progress) = read([text.as_bytes()]).unwrap();
+            assert_eq!(
+                (seen.body.as_slice(), progress),
+                (b"hello".as_slice(), Progress::Complete)
+            );
+            assert!(!seen.head.unwrap().keep_alive, "{headers}");
+        }
+        let old =
+            b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
+        let (seen, ..) = read([old.as_slice()]).unwrap();
+        assert!(!seen.head.unwrap().keep_alive);
+    }
+
+    #[test]
+    fn codings_are_one_list_without_identity() {
+        let coding = |headers: &str| head_of(headers).unwrap().content_encoding;
+        assert_eq!(coding("content-encoding: Identity\r\n"), "");
+        assert_eq!(coding("content-encoding: GZip\r\n"), "gzip");
+        assert_eq!(
+            coding("content-encoding: deflate\r\ncontent-encoding: identity, br\r\n"),
+            "deflate, br"
+        );
+    }
+
+    #[test]
+    fn heads_are_limited_in_every_way() {
+        let many = |n: usize| head_of(&"x: 1\r\n".repeat(n)).map(|head| head.status);
+        assert_eq!(many(MAX_HEADERS), Ok(200));
+        assert_eq!(many(MAX_HEADERS + 1), Err(HttpError::TooManyHeaders));
+        let long = format!("x: {}\r\n", "a".repeat(MAX_HEAD_BYTES));
+        assert_eq!(head_of(&long), Err(HttpError::HeadTooLarge));
+        let endless = b"HTTP/1.1 200 OK\r\nx: "
+            .iter()
+            .chain(std::iter::repeat(&b'a'));
+        let endless: Vec<u8> = endless.take(MAX_HEAD_BYTES + 1).copied().collect();
+        assert_eq!(read(endless.chunks(1000)), Err(HttpError::HeadTooLarge));
+        let interim = |n: u32| {
+            let heads = "HTTP/1.1 102 Processing\r\n\r\n".repeat(n as usize);
+            read([format!("{heads}HTTP/1.1 204 No Content\r\n\r\n").as_bytes()])
+        };
+        assert!(interim(MAX_INTERIM_HEADS).is_ok());
+        assert_eq!(
+            interim(MAX_INTERIM_HEADS + 1),
+            Err(HttpError::TooManyInterim)
+        );
+        let zeros = "0".repeat(MAX_HEAD_BYTES + 10);
+        let text = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{zeros}");
+        assert!(read([text.as_bytes()]).unwrap_err().is_too_large());
+    }
+
+    #[test]
+    fn a_port_that_speaks_tls_is_recognized() {
+        let alert = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
+        assert_eq!(read([alert.as_slice()]), Err(HttpError::SpeaksTls));
+        assert_eq!(read(alert.chunks(1)), Err(HttpError::SpeaksTls));
+        assert_eq!(
+            HttpError::SpeaksTls.to_string(),
+            "the server speaks TLS on this port"
+        );
+    }
+
+    #[test]
+    fn what_is_no_response_is_told_before_its_end() {
+        assert!(read([b"SSH-2.0-OpenSSH_9.2\r\n".as_slice()]).is_err());
+        assert!(read(b"SSH-2.0-OpenSSH_9.2\r\n".chunks(1)).is_err());
+        assert!(read([b"HTTP/1.1 200 OK\r\n\x00".as_slice()]).is_err());
+    }
+
+    /// Steps taken for these pieces, and their bytes.
+    fn cost<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> (usize, usize) {
+        let mut bytes = 0;
+        let ((), steps) = crate::steps::counted(|| {
+            let mut reader = ResponseReader::default();
+            let mut seen = Seen::default();
+            for part in parts {
+                bytes += part.len();
+                if reader.push(part, &mut seen).is_err() {
+                    break;
+                }
+            }
+        });
+        let steps = steps.expect("a build for tests counts");
+        (usize::try_from(steps).unwrap(), bytes)
+    }
+
     proptest! {
+        #[test]
+        fn reading_is_linear_however_it_is_cut(
+            headers in 0usize..400, interim in 0usize..10, cut in 1usize..64, end in any::<bool>(),
+        ) {
+            let mut text = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(interim);
+            text.push_str("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n");
+            for n in 0..headers {
+                write!(text, "x-{n}: {}\r\n", "v".repeat(n % 90)).unwrap();
+            }
+            if end {
+                text.push_str("\r\n5\r\nhello\r\n0\r\n\r\n");
+            }
+            let (steps, bytes) = cost(text.as_bytes().chunks(cut));
+            // once by our own search, at most twice by looks at a growing head,
+            // once at its end
+            prop_assert!(steps <= 5 * bytes + 16, "{steps} steps for {bytes} bytes");
+        }
+
         #[test]
         fn splitting_anywhere_reads_the_same(cuts in prop::collection::vec(0usize..300, 0..10)) {
             let want = read([CHUNKED]).unwrap();

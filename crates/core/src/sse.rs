@@ -47,11 +47,20 @@ pub struct Splitter {
     /// The last byte was a carriage return that ended a line: a line feed
     /// right after it belongs to it.
     skip_line_feed: bool,
+    /// Bytes of a byte order mark that the stream has begun with.
+    marked: usize,
     /// The stream's first bytes have been looked at for a byte order mark.
     begun: bool,
     /// Room for joining several `data:` lines.
     joined: Vec<u8>,
+    /// The last lines that are no fields.
+    stray: Vec<u8>,
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// So much is kept of lines that are no fields.
+const STRAY_BYTES: usize = 4096;
 
 /// Where the search for the end of an event stands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,9 +84,10 @@ impl Splitter {
         mut sink: impl FnMut(Event<'_>),
     ) -> Result<(), EventTooLarge> {
         if !self.begun && !bytes.is_empty() {
-            self.begun = true;
-            // a mark split over reads is not worth a state: nobody sends that
-            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            bytes = self.without_mark(bytes);
+            if !self.begun {
+                return Ok(());
+            }
         }
         if self.skip_line_feed && !bytes.is_empty() {
             self.skip_line_feed = false;
@@ -97,6 +107,30 @@ impl Splitter {
             return Err(EventTooLarge);
         }
         Ok(())
+    }
+
+    /// The stream's first bytes, when there are enough of them to know whether they are a byte order
+    /// mark; none before.
+    fn without_mark<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let rest = &BYTE_ORDER_MARK[self.marked..];
+        let n = rest.len().min(bytes.len());
+        if bytes[..n] != rest[..n] {
+            // no mark: what was held back belongs to the first line
+            self.begun = true;
+            self.pending
+                .extend_from_slice(&BYTE_ORDER_MARK[..self.marked]);
+            return bytes;
+        }
+        self.marked += n;
+        self.begun = self.marked == BYTE_ORDER_MARK.len();
+        &bytes[n..]
+    }
+
+    /// The last lines that are no fields, as far as they are kept: some servers break the framing to
+    /// say what went wrong.
+    #[must_use]
+    pub fn stray(&self) -> &[u8] {
+        &self.stray
     }
 
     /// The stream has ended: hand out an event that lacks its blank line.
@@ -166,6 +200,7 @@ impl Splitter {
         let mut name: &[u8] = b"";
         let mut single: Option<&[u8]> = None;
         let mut n_data = 0;
+        let mut has_stray = false;
         let mut rest = block;
         while !rest.is_empty() {
             let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
@@ -191,8 +226,16 @@ impl Splitter {
                     }
                 }
                 b"event" => name = value,
-                // `id`, `retry`, comments (an empty field name) and unknown fields
-                _ => {}
+                // comments (an empty field name)
+                b"id" | b"retry" | b"" => {}
+                _ => {
+                    if !has_stray {
+                        has_stray = true;
+                        self.stray.clear();
+                    }
+                    let room = STRAY_BYTES - self.stray.len();
+                    self.stray.extend_from_slice(&line[..line.len().min(room)]);
+                }
             }
         }
         let data = single.unwrap_or(&self.joined);
@@ -260,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_are_no_fields_are_kept_apart() {
+        let mut splitter = Splitter::default();
+        let mut n = 0;
+        let text = "data: a\n\n{\"error\":\n {\"message\": \"b\"}}\ndata: c\n\n: d\nid: 3\n\ne";
+        splitter.push(text.as_bytes(), |_| n += 1).unwrap();
+        assert_eq!(n, 2);
+        assert_eq!(splitter.stray(), b"{\"error\": {\"message\": \"b\"}}");
+        splitter.push(&[b'x'; 10_000], |_| {}).unwrap();
+        splitter.finish(|_| {});
+        assert_eq!(splitter.stray().len(), STRAY_BYTES);
+    }
+
+    #[test]
     fn a_name_goes_with_its_event_only() {
         assert_eq!(
             whole("event: error\ndata: x\n\ndata: y\n\n"),
@@ -284,6 +340,7 @@ mod tests {
     /// Streams of pieces that matter, so that splits meet every seam.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop::sample::select(vec![
+            "\u{feff}",
             "data: ",
             "data:",
             "event: error",

@@ -3,10 +3,12 @@
 //!
 //! Must not know how requests are read or connections accepted.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -333,7 +335,11 @@ impl Player<'_> {
             "text/event-stream; charset=utf-8",
             framing,
             keep_alive,
-            "cache-control: no-cache\r\n",
+            if self.answer.has(Fault::Gzip) {
+                "cache-control: no-cache\r\ncontent-encoding: gzip\r\n"
+            } else {
+                "cache-control: no-cache\r\n"
+            },
         );
         // Real servers send the head before the model has done anything.
         if must_queue || self.waits_for_first_token() {
@@ -464,6 +470,8 @@ struct Outbox<'a, 'r> {
     pieces: Pieces,
     slow_head: bool,
     early_hints: bool,
+    /// Compresses the body.
+    encoder: Option<GzEncoder<Vec<u8>>>,
 }
 
 impl<'a, 'r> Outbox<'a, 'r> {
@@ -483,6 +491,8 @@ impl<'a, 'r> Outbox<'a, 'r> {
             },
             slow_head: fault == Some(Fault::SlowHeaders),
             early_hints: fault == Some(Fault::EarlyHints),
+            encoder: (fault == Some(Fault::Gzip))
+                .then(|| GzEncoder::new(Vec::new(), Compression::fast())),
         }
     }
 
@@ -504,7 +514,11 @@ impl<'a, 'r> Outbox<'a, 'r> {
     }
 
     async fn end_body(&mut self) -> io::Result<()> {
-        self.seal();
+        self.seal()?;
+        if let Some(encoder) = self.encoder.take() {
+            self.buffer.extend(encoder.finish()?);
+            self.seal()?;
+        }
         if let Framing::Chunked { trailers, .. } = self.framing {
             write_last_chunk(&mut self.buffer, trailers);
             self.chunk_start = self.buffer.len();
@@ -512,16 +526,25 @@ impl<'a, 'r> Outbox<'a, 'r> {
         self.flush().await
     }
 
-    fn seal(&mut self) {
+    fn seal(&mut self) -> io::Result<()> {
+        if let Some(encoder) = &mut self.encoder
+            && self.buffer.len() > self.chunk_start
+        {
+            encoder.write_all(&self.buffer[self.chunk_start..])?;
+            encoder.flush()?;
+            self.buffer.truncate(self.chunk_start);
+            self.buffer.append(encoder.get_mut());
+        }
         if let Framing::Chunked { extensions, .. } = self.framing {
             seal_chunk(&mut self.buffer, self.chunk_start, extensions);
-            self.chunk_start = self.buffer.len();
         }
+        self.chunk_start = self.buffer.len();
+        Ok(())
     }
 
     /// Sends all that is in the buffer.
     async fn flush(&mut self) -> io::Result<()> {
-        self.seal();
+        self.seal()?;
         if self.recorder.is_some() && self.events > 0 {
             let (before, after) = self.send_stamped().await?;
             if let Some(recorder) = self.recorder {

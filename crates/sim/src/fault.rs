@@ -86,8 +86,6 @@ faults! {
     Garbage = "garbage",
     /// Half of the tokens, then a chunk-size line that is no number.
     GarbageChunk = "garbage-chunk",
-    /// One event in the middle of the stream is broken JSON.
-    BrokenJson = "broken-json",
     /// A well-formed answer without any token.
     Empty = "empty",
     /// Half of the tokens, then nothing while the connection stays open.
@@ -129,6 +127,8 @@ faults! {
     UsageEverywhere = "usage-everywhere",
     /// The usage is part of the event with the `finish_reason`.
     UsageWithChoices = "usage-with-choices",
+    /// One more event in the middle of the stream is broken JSON; an answer that is no stream is cut.
+    BrokenJson = "broken-json",
     /// `"error":null` in every event.
     ErrorNull = "error-null",
     /// The first third of the tokens is `delta.reasoning`.
@@ -165,6 +165,8 @@ faults! {
     JsonInsteadOfStream = "json-instead-of-stream",
     /// A `103 Early Hints` head before the real one.
     EarlyHints = "1xx",
+    /// The stream is compressed with gzip, flushed with each write.
+    Gzip = "gzip",
 }
 
 impl Fault {

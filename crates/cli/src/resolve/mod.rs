@@ -134,13 +134,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
         fields: headers,
         mut secrets,
     } = headers_of(&server, declaration, url)?;
-    let seed = generation.seed.unwrap_or_else(|| {
-        let seed = drawn_seed();
-        notes.push(format!(
-            "seed {seed} was drawn for this command: `--seed {seed}` repeats its random draws"
-        ));
-        seed
-    });
+    let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
     let mut bodies = body_rules(&generation, &prompts, &sent_model, endpoint, seed)?;
     bodies.api = api_of(&server.api, declaration, &url, &bodies);
     if let Some(declaration) = declaration {
@@ -213,10 +207,14 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
 
 /// A seed that no other command has: random prompts that repeat an earlier command's would meet
 /// a warm prefix cache. 32 bits, which a person can type.
-fn drawn_seed() -> u64 {
+fn drawn_seed(notes: &mut Vec<String>) -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     // the standard library's only source of randomness of the system
-    RandomState::new().build_hasher().finish() >> 32
+    let seed = RandomState::new().build_hasher().finish() >> 32;
+    notes.push(format!(
+        "seed {seed} was drawn for this command: `--seed {seed}` repeats its random draws"
+    ));
+    seed
 }
 
 /// Take what stands in the environment and not on the command line.

@@ -297,7 +297,6 @@ fn errors_are_told_in_the_servers_words() {
             Fault::ErrorString,
             Fault::Empty,
             Fault::Cut,
-            Fault::BrokenJson,
         ] {
             let context = Context::new();
             let simulator = simulator(vec![FaultRule::always(fault)]);

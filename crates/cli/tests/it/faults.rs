@@ -2,12 +2,17 @@
 //! requests that meet it, and of those beside them.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use evalscope_core::record::{EventLog, EventLogFormat};
+use evalscope_core::time::RunClock;
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 
 use crate::context::Context;
+use crate::server::{Recorder, reply};
 
 const REQUESTS: i64 = 40;
 const HIT: i64 = 10;
@@ -221,4 +226,134 @@ fn is_reasoning(fault: Fault) -> bool {
         fault,
         Fault::Reasoning | Fault::ReasoningContent | Fault::ReasoningDetails
     )
+}
+
+/// Two requests of a few tokens to a server that answers everything in one way.
+fn asked(context: &Context, url: &str, more: &[&str]) -> crate::context::Outcome {
+    let args = [
+        "--url", url, "--model", "m", "--prompt", "p", "--number", "2",
+    ];
+    context.perf(
+        &[
+            &args,
+            ["--max-tokens", "4", "--no-test-connection"].as_slice(),
+            more,
+        ]
+        .concat(),
+    )
+}
+
+const TWO_TOKENS: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n\
+    data: {\"choices\":[{\"delta\":{\"content\":\"b\"}}]}\n\n";
+const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+#[test]
+fn a_stream_is_one_whatever_its_head_says() {
+    for head in [
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n",
+        "HTTP/1.1 201 Created\r\ncontent-type: text/event-stream\r\n",
+    ] {
+        let body = format!("{TWO_TOKENS}{STOP}data: \"[DONE]\"\n\n");
+        let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let server = Recorder::start(move |_, _| answer.clone().into_bytes());
+        let context = Context::new();
+        let outcome = asked(&context, &server.url(), &[]);
+        assert_eq!(outcome.code, Some(0), "{head}: {outcome:#?}");
+        let seen = "SELECT count(*) FROM result WHERE success = 'True' AND completion_tokens = 2 \
+                    AND first_chunk_latency > 0";
+        assert_eq!(context.column::<i64>(seen), [2], "{head}");
+    }
+}
+
+/// It finishes each answer and then sends a comment now and then, for ever.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a server that waits")]
+fn heartbeats_do_not_hold_a_finished_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "http://{}/v1/chat/completions",
+        listener.local_addr().unwrap()
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+                let _ = stream.write_all(format!("{head}{TWO_TOKENS}{STOP}").as_bytes());
+                while stream.write_all(b": heartbeat\n\n").is_ok() {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    let context = Context::new();
+    let clock = RunClock::start();
+    let outcome = asked(&context, &url, &["--read-timeout", "30"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(clock.now().as_nanos() < 25_000_000_000, "{:?}", clock.now());
+    let short = "SELECT count(*) FROM result WHERE success = 'True' AND latency < 1.5";
+    assert_eq!(context.column::<i64>(short), [2]);
+    let lag = &context.result()["runs"][0]["metrics"]["client_lag_ms"]["max"];
+    assert!(
+        lag.as_f64().unwrap() < 1500.0,
+        "the wait is no lag of the client: {lag}"
+    );
+}
+
+#[test]
+fn failures_in_other_words_are_failures_with_these_words() {
+    let event_stream = "text/event-stream";
+    let json = "application/json";
+    for (kind, body, words) in [
+        (
+            json,
+            r#"{"choices":null,"base_resp":{"status_code":1004,"status_msg":"login fail: check your API key"}}"#
+                .to_owned(),
+            "login fail: check your API key (1004)",
+        ),
+        (json, r#"{"code":500,"msg":"no room"}"#.to_owned(), "no room (500)"),
+        (
+            event_stream,
+            "{\"error\":{\"message\":\"the cluster is overloaded\"}}\n".to_owned(),
+            "the cluster is overloaded",
+        ),
+        (
+            event_stream,
+            format!("{TWO_TOKENS}{}{DONE}", STOP.replace("stop", "abort")),
+            "the server ended generation with finish_reason `abort`",
+        ),
+    ] {
+        let answer = reply("200 OK", kind, &body);
+        let server = Recorder::start(move |_, _| answer.clone());
+        let context = Context::new();
+        asked(&context, &server.url(), &[]);
+        let counts = &context.result()["runs"][0]["counts"]["by_kind"];
+        assert_eq!(*counts, serde_json::json!({"server_error": 2}), "{body}");
+        let told = context.column::<String>("SELECT DISTINCT error_text FROM result");
+        assert_eq!(told, [words]);
+        // and the test request ends the command
+        let outcome = Context::new().perf(&[
+            "--url", &server.url(), "--model", "m", "--prompt", "p", "--number", "1",
+        ]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains(words), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn counts_of_nothing_are_not_believed() {
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\n";
+    let body = format!("{TWO_TOKENS}{STOP}{usage}{DONE}");
+    let server = Recorder::start(move |_, _| reply("200 OK", "text/event-stream", &body));
+    let context = Context::new();
+    let outcome = asked(&context, &server.url(), &[]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let run = &context.result()["runs"][0];
+    assert_eq!(run["tokens"]["sources"]["event_count"], 2);
+    assert_eq!(run["metrics"]["output_tokens"]["mean"], 2.0);
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::http1::Head;
-use crate::protocol::{AnswerReader, Choices, EventMeaning};
+use crate::protocol::openai::error_text;
+use crate::protocol::{AnswerReader, Choices, EventMeaning, error_in, json};
 use crate::record::{
     ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, Ending, EventLog, EventStamp, Exchange,
     Failure, FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
@@ -17,8 +18,20 @@ use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
 /// open gets this long before the connection is given up.
 const END_GRACE: Duration = Duration::from_millis(250);
 
+/// After its `finish_reason` an answer is whole, but for its token counts and the end marker. Servers
+/// without either that keep the connection open get this long without a data event: those that were
+/// seen send both within a second.
+const FINISH_GRACE: Duration = Duration::from_secs(2);
+
 /// A whole answer may not be larger than this.
 const MAX_WHOLE_BYTES: usize = 64 << 20;
+
+/// A stream may not be larger than this, nor have more events: what is kept of it grows with both.
+const MAX_STREAM_BYTES: usize = 256 << 20;
+const MAX_STREAM_EVENTS: usize = 4_000_000;
+
+/// The fields that an event stream begins with; JSON begins with none of them.
+const FIRST_FIELDS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
 
 /// What is known of a request before it is sent.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +54,23 @@ pub struct Dispatch {
     pub asked_tokens: Option<u64>,
 }
 
+/// How a body reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A stream was asked for, and neither head nor bytes have shown yet whether this is one.
+    Open,
+    Stream,
+    Whole,
+}
+
 /// Collects one answer.
 #[derive(Debug)]
 pub struct Collector {
     keep: RecordBodies,
+    stream_asked: bool,
+    form: Form,
+    /// Bytes of the body so far.
+    body_bytes: usize,
     splitter: Splitter,
     answer: Answer,
     head: Option<Head>,
@@ -61,16 +87,21 @@ pub struct Collector {
     /// a stream resemble each other, and thousands of streams wait at a time.
     excerpt: Texts,
     excerpt_bytes: usize,
+    /// A whole answer had output.
+    whole_output: bool,
     /// Why reading on is useless.
     lost: Option<Failure>,
 }
 
 impl Collector {
-    /// A collector for one answer of an API.
+    /// A collector for one answer of an API, which was asked for as a stream or not.
     #[must_use]
-    pub fn new(reader: Box<dyn AnswerReader>, keep: RecordBodies) -> Self {
+    pub fn new(reader: Box<dyn AnswerReader>, keep: RecordBodies, stream_asked: bool) -> Self {
         Self {
             keep,
+            stream_asked,
+            form: Form::Whole,
+            body_bytes: 0,
             splitter: Splitter::default(),
             answer: Answer {
                 keeps_all: reader.keeps_all(),
@@ -78,6 +109,9 @@ impl Collector {
                 // most answers fit; a longer one grows
                 events: EventLog::with_capacity(64),
                 last_data: None,
+                last_news: None,
+                seen: Choices::NONE,
+                finished: Choices::NONE,
                 token_reads: Vec::new(),
                 keeps_texts: keep != RecordBodies::None,
                 responses: Texts::default(),
@@ -91,14 +125,34 @@ impl Collector {
             whole: Vec::new(),
             excerpt: Texts::default(),
             excerpt_bytes: 0,
+            whole_output: false,
             lost: None,
         }
     }
 
     fn is_stream(&self) -> bool {
-        self.head
-            .as_ref()
-            .is_some_and(|head| head.status == 200 && head.is_event_stream())
+        self.form == Form::Stream
+    }
+
+    fn is_success(&self) -> bool {
+        let status = self.head.as_ref().map(|head| head.status);
+        status.is_some_and(|status| (200..300).contains(&status))
+    }
+
+    /// Bytes of a body whose form is not known yet.
+    fn open_bytes(&mut self, bytes: &[u8], at: Timestamp, read: u64) {
+        self.whole.extend_from_slice(bytes);
+        self.form = form_of(&self.whole);
+        match self.form {
+            // no event can have been completed before: all of them came with this read
+            Form::Stream => {
+                let begun = std::mem::take(&mut self.whole);
+                self.answer.last_data = None;
+                self.stream_bytes(json::unmarked(&begun).trim_ascii_start(), at, read);
+            }
+            Form::Open if self.whole.trim_ascii_start().is_empty() => self.whole.clear(),
+            Form::Open | Form::Whole => {}
+        }
     }
 
     fn stream_bytes(&mut self, bytes: &[u8], at: Timestamp, read: u64) {
@@ -107,9 +161,35 @@ impl Collector {
             .splitter
             .push(bytes, |event| answer.take(event, at, read))
         {
-            self.lost
-                .get_or_insert_with(|| Failure::new(FailureKind::Malformed, error.to_string()));
+            self.lose(FailureKind::TooLarge, error.to_string());
         }
+        if self.body_bytes > MAX_STREAM_BYTES {
+            let limit = MAX_STREAM_BYTES >> 20;
+            self.lose(
+                FailureKind::TooLarge,
+                format!("the stream is larger than {limit} MiB"),
+            );
+        } else if self.answer.events.len() > MAX_STREAM_EVENTS {
+            self.lose(
+                FailureKind::TooLarge,
+                format!("the stream has more than {MAX_STREAM_EVENTS} events"),
+            );
+        }
+    }
+
+    fn lose(&mut self, kind: FailureKind, message: impl Into<String>) {
+        self.lost.get_or_insert_with(|| Failure::new(kind, message));
+    }
+
+    /// The request was ended while nothing came any more of an answer that lacked its end marker
+    /// only.
+    fn ends_silently(&self, result: &Result<(), TransportError>, now: Timestamp) -> bool {
+        use FailureKind::{Cancelled, ReadTimeout, TotalTimeout};
+        let cut = match result {
+            Ok(()) => self.ends_at().is_some_and(|at| now >= at),
+            Err(error) => matches!(error.kind, Cancelled | ReadTimeout | TotalTimeout),
+        };
+        cut && self.is_stream() && self.answer.is_finished() && !self.answer.reader.state().done
     }
 
     /// The answer has ended, in whatever way: make the record.
@@ -126,8 +206,19 @@ impl Collector {
             Some(_) => self.is_stream(),
             None => dispatch.stream,
         };
-        let failure = self.judge(&dispatch, result);
+        let silent = self.ends_silently(&result, now);
+        let failure = self.judge(&dispatch, result, silent);
         let state = self.answer.reader.take();
+        let ending = if failure.is_none() && silent && !state.done {
+            Ending::Grace
+        } else {
+            Ending::Marked
+        };
+        let mut usage = state.usage;
+        if self.whole_output && usage.completion_tokens == Some(0) {
+            // there was output: that is no count
+            usage.completion_tokens = None;
+        }
         let keep = match self.keep {
             RecordBodies::All => true,
             RecordBodies::Failed => failure.is_some(),
@@ -152,8 +243,14 @@ impl Collector {
         }
         // a slot is free when the last byte has arrived, not when we come round
         // to seeing it: what lies between is the client's own lag
-        let ended = match (&failure, self.last_byte) {
-            (None, Some(at)) => at,
+        let last_data = match ending {
+            Ending::Grace => self.answer.last_news,
+            Ending::Marked => self.answer.last_data,
+        };
+        let ended = match (&failure, ending, self.last_byte) {
+            // what came after it were heartbeats
+            (None, Ending::Grace, _) => last_data.unwrap_or(now),
+            (None, Ending::Marked, Some(at)) => at,
             _ => now,
         };
         let record = RequestRecord {
@@ -170,7 +267,7 @@ impl Collector {
                 write_done: sent.write_done,
                 first_byte: sent.first_byte,
                 headers: self.headers_at,
-                last_data: self.answer.last_data,
+                last_data,
                 ended,
             },
             connect: sent.cost,
@@ -181,14 +278,14 @@ impl Collector {
             },
             events: self.answer.events,
             http_status: self.head.as_ref().map(|head| head.status),
-            usage: state.usage,
+            usage,
             asked_prompt_tokens: dispatch.asked_tokens,
             plugin: PluginTokens::default(),
             counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
             response_id: state.response_id,
             model: state.model,
-            ending: Ending::Marked,
+            ending,
             skipped_events: state.skipped_events,
             compressed: self
                 .head
@@ -204,16 +301,19 @@ impl Collector {
         &mut self,
         dispatch: &Dispatch,
         result: Result<(), TransportError>,
+        silent: bool,
     ) -> Option<Failure> {
         let Some(head) = &self.head else {
             return Some(result.err().or(self.lost.take()).unwrap_or_else(|| {
                 Failure::new(FailureKind::Truncated, "the answer has no head")
             }));
         };
-        if head.status != 200 {
-            let mut message = crate::protocol::openai::error_text(&joined(&self.excerpt));
-            if self.excerpt.is_empty() {
+        if !self.is_success() {
+            let mut message = error_text(&joined(&self.excerpt));
+            if self.excerpt.is_empty() && head.content_encoding.is_empty() {
                 "(no body)".clone_into(&mut message);
+            } else if self.excerpt.is_empty() {
+                message = format!("(a body encoded as {})", head.content_encoding);
             }
             if let Some(after) = &head.retry_after {
                 message = format!("{message} [retry-after: {after}]");
@@ -226,15 +326,6 @@ impl Collector {
                 format!("status {}: {}", head.status, message.trim()),
             ));
         }
-        if !head.content_encoding.is_empty() {
-            return Some(Failure::new(
-                FailureKind::Malformed,
-                format!(
-                    "the answer is encoded as {}, which was not asked for",
-                    head.content_encoding
-                ),
-            ));
-        }
         let whole = !self.is_stream();
         let mut output = self.answer.events.tokens().next().is_some();
         if whole {
@@ -245,6 +336,7 @@ impl Collector {
                 return Some(lost);
             }
             output = self.answer.reader.whole(&self.whole).has_token();
+            self.whole_output = output;
             if self.answer.keeps_texts {
                 self.answer.responses.push(&self.whole);
             }
@@ -255,7 +347,12 @@ impl Collector {
                 let answer = &mut self.answer;
                 self.splitter.finish(|event| answer.take(event, at, read));
                 output |= answer.events.tokens().next().is_some();
-                answer.reader.body_ended();
+                if !silent {
+                    answer.reader.body_ended();
+                }
+            } else {
+                // what may be cut is no event, but it may be words
+                self.splitter.finish(|_| {});
             }
         }
         let state = self.answer.reader.state();
@@ -265,23 +362,80 @@ impl Collector {
         if let Some(lost) = self.lost.take() {
             return Some(lost);
         }
-        if let Err(error) = result {
-            return Some(error);
+        // when generation has ended, how the connection does not matter
+        if let Err(error) = result
+            && !state.done
+            && !self.answer.is_finished()
+        {
+            use FailureKind::{Reset, Truncated};
+            let broken = matches!(error.kind, Reset | Truncated);
+            return Some(if broken && !output {
+                self.explained(error)
+            } else {
+                error
+            });
         }
         if !state.done && state.finish_reason.is_none() {
-            return Some(Failure::new(
+            return Some(self.explained(Failure::new(
                 FailureKind::Truncated,
                 "the stream ended without `[DONE]` and without a finish_reason",
-            ));
+            )));
         }
-        let counted = state.usage.completion_tokens.unwrap_or(0) > 0;
-        if dispatch.output_asked && !output && !counted {
-            return Some(Failure::new(
+        if output || state.usage.completion_tokens.unwrap_or(0) > 0 {
+            return None;
+        }
+        if dispatch.output_asked {
+            return Some(self.explained(Failure::new(
                 FailureKind::EmptyOutput,
                 "the answer has no output though some was asked for",
-            ));
+            )));
         }
-        None
+        if self.answer.reader.answered() {
+            return None;
+        }
+        Some(self.explained(Failure::new(
+            FailureKind::EmptyOutput,
+            "this is no answer of the API",
+        )))
+    }
+
+    /// The failure of an answer that is empty or has no end, with what the server said instead of it.
+    fn explained(&self, mut failure: Failure) -> Failure {
+        let reader = &self.answer.reader;
+        let aside = reader.aside();
+        if let Some(unread) = aside.filter(|aside| aside.kind == FailureKind::Malformed) {
+            return unread.clone();
+        }
+        let stray = self.splitter.stray();
+        if let Some(words) = error_in(stray) {
+            return Failure::new(FailureKind::ServerError, words);
+        }
+        let words = match aside {
+            Some(notice) => notice.message.clone(),
+            None if !stray.is_empty() => error_text(stray),
+            // comments and ends of lines are no words
+            None if !reader.answered() && (self.answer.last_data.is_some()) => {
+                error_text(&joined(&self.excerpt))
+            }
+            None => return failure,
+        };
+        failure.message = format!("{}; the server said: {}", failure.message, words.trim());
+        failure
+    }
+}
+
+/// What the beginning of a body shows of its form.
+fn form_of(begun: &[u8]) -> Form {
+    if json::BYTE_ORDER_MARK.starts_with(begun) {
+        return Form::Open;
+    }
+    let begun = json::unmarked(begun).trim_ascii_start();
+    if FIRST_FIELDS.iter().any(|field| begun.starts_with(field)) {
+        Form::Stream
+    } else if FIRST_FIELDS.iter().any(|field| field.starts_with(begun)) {
+        Form::Open
+    } else {
+        Form::Whole
     }
 }
 
@@ -290,7 +444,17 @@ impl ResponseHandler for Collector {
         self.headers_at = Some(at.at);
         self.user_clock |= at.clock == ArrivalClock::User;
         self.last_byte = Some(at.at);
+        self.form = if head.is_event_stream() {
+            Form::Stream
+        } else if self.stream_asked {
+            Form::Open
+        } else {
+            Form::Whole
+        };
         self.head = Some(head);
+        if !self.is_success() {
+            self.form = Form::Whole;
+        }
     }
 
     fn body(&mut self, bytes: &[u8], at: Arrival, read: u64) {
@@ -302,42 +466,47 @@ impl ResponseHandler for Collector {
             self.excerpt.push(&bytes[..n]);
             self.excerpt_bytes += n;
         }
+        if !self.is_success() {
+            // an error's body without end tells nothing more
+            if self.excerpt_bytes >= EXCERPT_BYTES {
+                self.lose(FailureKind::TooLarge, "a long error body was cut");
+            }
+            return;
+        }
+        self.body_bytes = self.body_bytes.saturating_add(bytes.len());
         if self.is_stream() {
             self.stream_bytes(bytes, at.at, read);
             return;
         }
-        if self.head.as_ref().is_some_and(|head| head.status != 200) {
-            // an error's body without end tells nothing more
-            if self.excerpt_bytes >= EXCERPT_BYTES {
-                self.lost.get_or_insert_with(|| {
-                    Failure::new(FailureKind::Malformed, "a long error body was cut")
-                });
-            }
-            return;
-        }
         self.answer.last_data = Some(at.at);
-        if self.whole.len() + bytes.len() > MAX_WHOLE_BYTES {
-            self.lost.get_or_insert_with(|| {
-                Failure::new(
-                    FailureKind::Malformed,
-                    format!("the answer is larger than {} MiB", MAX_WHOLE_BYTES >> 20),
-                )
-            });
+        if self.body_bytes > MAX_WHOLE_BYTES {
+            let limit = MAX_WHOLE_BYTES >> 20;
+            self.lose(
+                FailureKind::TooLarge,
+                format!("the answer is larger than {limit} MiB"),
+            );
             return;
         }
-        self.whole.extend_from_slice(bytes);
+        if self.form == Form::Open {
+            self.open_bytes(bytes, at.at, read);
+        } else {
+            self.whole.extend_from_slice(bytes);
+        }
     }
 
     fn is_satisfied(&self) -> bool {
         // an error is known by its status: what it says is welcome, but nobody
         // waits long for it
-        let refused = self.head.as_ref().is_some_and(|head| head.status != 200);
+        let refused = self.head.is_some() && !self.is_success();
         refused || self.answer.reader.state().done
     }
 
     fn ends_at(&self) -> Option<Timestamp> {
-        self.is_satisfied()
-            .then(|| self.last_byte.unwrap_or_default().after(END_GRACE))
+        if self.is_satisfied() {
+            return Some(self.last_byte.unwrap_or_default().after(END_GRACE));
+        }
+        let news = self.answer.last_news.filter(|_| self.answer.is_finished());
+        news.map(|at| at.after(FINISH_GRACE))
     }
 
     fn is_lost(&self) -> bool {
@@ -357,6 +526,12 @@ struct Answer {
     reader: Box<dyn AnswerReader>,
     events: EventLog,
     last_data: Option<Timestamp>,
+    /// The last event that told anything after generation had ended, or came before that.
+    last_news: Option<Timestamp>,
+    /// Choices that have been spoken of.
+    seen: Choices,
+    /// Those whose generation has ended.
+    finished: Choices,
     /// The read that brought the last token-bearing event of each choice; reads
     /// count from 1.
     token_reads: Vec<u64>,
@@ -400,12 +575,27 @@ impl Answer {
         }
     }
 
+    /// Generation has ended for every choice that was seen.
+    fn is_finished(&self) -> bool {
+        !self.finished.is_empty() && self.finished.contains(self.seen)
+    }
+
     fn take(&mut self, event: Event<'_>, at: Timestamp, read: u64) {
+        let finished_with = self.is_finished().then(|| self.reader.state().usage);
         let Some(meaning) = self.reader.event(event.name, event.data) else {
             return;
         };
         self.stamp(&meaning, at, read);
+        let choices = meaning.choices();
+        self.seen |= choices;
+        self.finished |= meaning.finished;
         self.last_data = Some(at);
+        // heartbeats come as data events too
+        if finished_with
+            .is_none_or(|usage| !choices.is_empty() || usage != self.reader.state().usage)
+        {
+            self.last_news = Some(at);
+        }
         if !self.keeps_texts {
             return;
         }
@@ -417,3 +607,6 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

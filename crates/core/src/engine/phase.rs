@@ -105,13 +105,18 @@ pub(super) struct SharedRun {
 }
 
 impl SharedRun {
-    /// End the run in good order: nothing more is sent, requests in flight may end.
-    pub(super) fn end(&self, why: RunEnd) {
-        let gone = matches!(why, RunEnd::SinkGone);
+    /// Note why the run will have ended before its time.
+    pub(super) fn note_end(&self, why: RunEnd) {
         self.ended
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(why);
+    }
+
+    /// End the run in good order: nothing more is sent, requests in flight may end.
+    pub(super) fn end(&self, why: RunEnd) {
+        let gone = matches!(why, RunEnd::SinkGone);
+        self.note_end(why);
         self.stop.cancel();
         if gone {
             // what still arrives could not be kept

@@ -29,7 +29,7 @@ use super::{Progress, SinkMessage};
 use crate::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
 use crate::plan::{Pacing, RunSpec, sub_seed};
 use crate::protocol::PreparedRequest;
-use crate::record::{Exchange, Phase};
+use crate::record::{Exchange, Masker, Phase};
 use crate::schedule::Arrivals;
 use crate::time::{RunClock, Timestamp};
 use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
@@ -220,9 +220,19 @@ pub(super) fn run_on<T: Transport>(
         start(
             FEED,
             Box::new(move || {
-                // what was prepared before an error is still sent
-                let error = feed_jobs(source, feeding, &budget, &shared.stop, &clock);
-                *feed_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+                let fed = catch_unwind(AssertUnwindSafe(|| {
+                    feed_jobs(source, feeding, &budget, &shared.stop, &clock)
+                }));
+                // what was prepared before an error or a panic is still sent
+                match fed {
+                    Ok(error) => {
+                        *feed_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+                    }
+                    Err(payload) => shared.note_end(RunEnd::Fault(Fault::Panic {
+                        what: FEED.1,
+                        message: panic_text(payload.as_ref()),
+                    })),
+                }
             }),
         );
         watch(running, shared, &look, &clock);
@@ -618,13 +628,15 @@ pub struct Probe {
     pub reuse: Reuse,
 }
 
-/// Send a single request, outside any run: a test of the connection.
+/// Send a single request, outside any run: a test of the connection. What a server that refuses
+/// it repeats of `secrets` is masked.
 ///
 /// # Errors
 /// When the system refuses an event loop.
 pub fn probe(
     request: PreparedRequest,
     transport: &HttpTransport,
+    secrets: &[String],
     abort: &CancellationToken,
 ) -> Result<Probe, Fault> {
     let _beacon = TimestampBeacon::light();
@@ -642,7 +654,8 @@ pub fn probe(
     let context = transport.thread(0);
     let mut slot = transport.slot(&context);
     Ok(runtime()?.block_on(async {
-        let exchange = slot.send(request, dispatch, abort.cancelled()).await;
+        let mut exchange = slot.send(request, dispatch, abort.cancelled()).await;
+        Masker::new(secrets).hide(&mut exchange);
         let reuse = if slot.connection_stays_open(CLOSE_WAIT).await {
             Reuse::WhileOpen
         } else {

@@ -16,8 +16,7 @@ use super::run::RunEnd;
 use crate::protocol::{Api, PreparedRequest};
 use crate::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
-    FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts, Usage,
-    masked,
+    FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Usage,
 };
 use crate::time::Timestamp;
 use crate::transport::{Line, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
@@ -67,8 +66,6 @@ pub struct HttpTransport {
     pub stats: Arc<Vec<Arc<ReadStats>>>,
     /// Do not ask the kernel for times.
     pub user_clock_only: bool,
-    /// What a server may have repeated and nobody may see.
-    pub secrets: Arc<Vec<String>>,
 }
 
 impl Transport for HttpTransport {
@@ -95,7 +92,6 @@ impl Transport for HttpTransport {
             context: context.clone(),
             record_bodies: self.record_bodies,
             api: Arc::clone(&self.api),
-            secrets: Arc::clone(&self.secrets),
         }
     }
 }
@@ -107,7 +103,6 @@ pub struct HttpSlot {
     context: ReadContext,
     record_bodies: RecordBodies,
     api: Arc<dyn Api>,
-    secrets: Arc<Vec<String>>,
 }
 
 impl HttpSlot {
@@ -124,7 +119,7 @@ impl Slot for HttpSlot {
         dispatch: Dispatch,
         abort: impl Future<Output = ()>,
     ) -> Exchange {
-        let mut collector = Collector::new(self.api.reader(), self.record_bodies);
+        let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
         let mut sent = SendTimes::default();
         let result = {
             let sending = self
@@ -140,30 +135,8 @@ impl Slot for HttpSlot {
             }
         };
         let now = self.context.clock().now();
-        let mut exchange = collector.finish(dispatch, &sent, result, request.body, now);
-        hide(&mut exchange, &self.secrets);
-        exchange
+        collector.finish(dispatch, &sent, result, request.body, now)
     }
-}
-
-/// A server that refuses a key may repeat it in its refusal.
-fn hide(exchange: &mut Exchange, secrets: &[String]) {
-    let Some(failure) = &mut exchange.record.failure else {
-        return;
-    };
-    if secrets.is_empty() {
-        return;
-    }
-    failure.message = masked(&failure.message, secrets);
-    let hidden = |bytes: &[u8]| masked(&String::from_utf8_lossy(bytes), secrets).into_bytes();
-    let bodies = &mut exchange.bodies;
-    bodies.error_excerpt = hidden(&bodies.error_excerpt);
-    bodies.final_event = hidden(&bodies.final_event);
-    let mut responses = Texts::default();
-    bodies
-        .responses
-        .for_each(|text| responses.push(&hidden(text)));
-    bodies.responses = responses;
 }
 
 /// Serve jobs of one phase until there are no more.
@@ -221,7 +194,11 @@ pub(super) async fn serve<S: Slot, C: Clock>(
         shared.progress.taken_up(dispatched);
         let exchange = slot.send(request, dispatch, shared.abort.cancelled()).await;
         current.set(None);
-        slot_free = exchange.record.times.ended;
+        slot_free = match exchange.record.ending {
+            // the slot was held on purpose, by a server that did not say that it was done
+            Ending::Grace => clock.now(),
+            Ending::Marked => exchange.record.times.ended,
+        };
         count(&shared.progress, &exchange.record);
         if let Some(why) = shared.health.note(&exchange.record) {
             shared.end(RunEnd::GaveUp(why));
@@ -330,5 +307,26 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         skipped_events: 0,
         compressed: false,
         peer: None,
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_sending<F: Future>(
+        _: impl FnOnce(&'static mut HttpSlot, PreparedRequest, Dispatch) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of slots wait for answers at a time: what only connecting needs must not lie
+    /// in each of them.
+    #[test]
+    fn a_request_under_way_takes_little_memory() {
+        let sending = size_of_sending(|slot, request, dispatch| {
+            slot.send(request, dispatch, std::future::pending())
+        });
+        assert!(sending <= 4096, "{sending} bytes");
+        assert!(size_of::<HttpSlot>() <= 1536, "{}", size_of::<HttpSlot>());
     }
 }

@@ -6,16 +6,23 @@
 //! event; lengths are all that a stream which repeats itself needs.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::openai::{clip, error_text};
-use super::text::push;
-use super::usage::{Told, merge};
-use super::{AnswerReader, AnswerState, AnswerText, Api, ChoiceText, Choices, EventMeaning};
+use super::errors::{
+    Remark, clip, clipped, error_text, given_up, is_given_up, name_in, remark, says_nothing_raw,
+};
+use super::json::{is_done, mended, unmarked};
+use super::places::{Fields, Joined, Lengths, Place, Sink, Words};
+use super::unread::Unread;
+use super::usage::{Told, first, merge};
+use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
 use crate::record::{Failure, FailureKind, Usage};
 
 /// Where text generation is, in Beijing.
@@ -191,56 +198,29 @@ impl Api for Dashscope {
     }
 
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
-        let Ok(value) = serde_json::from_str::<Value>(&String::from_utf8_lossy(answer)) else {
-            return;
+        let answer = unmarked(answer);
+        let said = |data: &[u8]| {
+            let event = serde_json::from_slice::<Event<'_, Words>>(data);
+            event.map(|event| event.output.said).ok()
         };
-        let output = value.get("output");
-        let choices = output.and_then(|output| output.get("choices"));
-        if let Some(choices) = choices.and_then(Value::as_array) {
-            for (at, choice) in choices.iter().enumerate() {
-                let index = choice.get("index").and_then(Value::as_u64);
-                let index = index.and_then(|index| usize::try_from(index).ok());
-                let said = said_by(choice.get("message").unwrap_or(choice));
-                self.add(said, text.choice(index.unwrap_or(at)));
+        let texts = said(answer).or_else(|| said(mended(answer)?.as_bytes()));
+        for (index, words) in texts.into_iter().flatten().enumerate() {
+            if !words.any() {
+                continue;
             }
-        } else if let Some(output) = output {
-            let said = said_by(output);
-            if said != ChoiceText::default() {
-                self.add(said, text.choice(0));
-            }
-        }
-    }
-}
-
-impl Dashscope {
-    fn add(self, said: ChoiceText, to: &mut ChoiceText) {
-        for (said, to) in [
-            (said.reasoning, &mut to.reasoning),
-            (said.content, &mut to.content),
-        ] {
+            let (reasoning, content) = words.said();
             if self.incremental {
-                to.push_str(&said);
-            } else if !said.is_empty() {
-                *to = said;
+                text.add(index, &reasoning, &content);
+                continue;
+            }
+            let to = text.choice(index);
+            for (said, to) in [(reasoning, &mut to.reasoning), (content, &mut to.content)] {
+                if !said.is_empty() {
+                    *to = said;
+                }
             }
         }
     }
-}
-
-/// The text of a message, or of an `output` in text form.
-fn said_by(message: &Value) -> ChoiceText {
-    let mut said = ChoiceText::default();
-    push(message.get("reasoning_content"), &mut said.reasoning);
-    for key in ["content", "text"] {
-        push(message.get(key), &mut said.content);
-    }
-    let calls = message.get("tool_calls").and_then(Value::as_array);
-    for call in calls.into_iter().flatten() {
-        for pointer in ["/function/name", "/function/arguments"] {
-            push(call.pointer(pointer), &mut said.content);
-        }
-    }
-    said
 }
 
 /// Messages whose content is a list of DashScope's parts.
@@ -286,6 +266,9 @@ pub struct DashscopeReader {
     incremental: bool,
     /// How much each choice had said before.
     before: [Lengths; MOST_CHOICES],
+    /// An `output` has come.
+    answered: bool,
+    unread: Unread,
     state: AnswerState,
 }
 
@@ -297,6 +280,8 @@ impl DashscopeReader {
         Self {
             incremental,
             before: Default::default(),
+            answered: false,
+            unread: Unread::default(),
             state: AnswerState::default(),
         }
     }
@@ -306,7 +291,7 @@ impl AnswerReader for DashscopeReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
         // no server is known to send `[DONE]`, but one in front may; the `done`
         // is what DashScope's own client looks for
-        if self.state.done || name == b"done" || data.trim_ascii_start().starts_with(b"[DONE]") {
+        if self.state.done || name == b"done" || is_done(data) {
             self.state.done = true;
             return None;
         }
@@ -317,13 +302,31 @@ impl AnswerReader for DashscopeReader {
             self.fail(FailureKind::ServerError, error_text(data));
             return Some(EventMeaning::default());
         }
-        Some(self.read(data, "an event"))
+        match self.read(data) {
+            Ok(meaning) => Some(meaning),
+            Err(error) => {
+                self.unread.event(&mut self.state, name, data, &error);
+                None
+            }
+        }
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        let meaning = self.read(body, "the answer");
+        let meaning = self.read(unmarked(body)).unwrap_or_else(|error| {
+            let message = format!("the answer is not a JSON object: {error}: {}", clip(body));
+            self.fail(FailureKind::Malformed, message);
+            EventMeaning::default()
+        });
         self.state.done = true;
         meaning
+    }
+
+    fn answered(&self) -> bool {
+        self.answered
+    }
+
+    fn aside(&self) -> Option<&Failure> {
+        self.unread.aside()
     }
 
     fn state(&self) -> &AnswerState {
@@ -336,40 +339,52 @@ impl AnswerReader for DashscopeReader {
 }
 
 impl DashscopeReader {
-    fn read(&mut self, data: &[u8], what: &str) -> EventMeaning {
-        match parse(data) {
-            Ok(event) => self.take_in(event, data),
-            // a server that cuts a character in two spoils the character, not the answer
-            Err(_) if std::str::from_utf8(data).is_err() => {
-                let repaired = String::from_utf8_lossy(data).into_owned();
-                self.read(repaired.as_bytes(), what)
-            }
-            Err(error) => {
-                let message = format!("{what} is not a JSON object: {error}: {}", clip(data));
-                self.fail(FailureKind::Malformed, message);
-                EventMeaning::default()
-            }
-        }
+    fn read(&mut self, data: &[u8]) -> Result<EventMeaning, String> {
+        let error = match parse(data) {
+            Ok(event) => return Ok(self.take_in(event, data)),
+            Err(error) => error,
+        };
+        // a server that cuts a character in two spoils the character, not the answer
+        let Some(mended) = mended(data) else {
+            return Err(error);
+        };
+        let mended = mended.as_bytes();
+        parse(mended).map(|event| self.take_in(event, mended))
     }
 
-    fn take_in(&mut self, event: Event<'_>, raw: &[u8]) -> EventMeaning {
+    fn take_in(&mut self, event: Event<'_, Lengths>, raw: &[u8]) -> EventMeaning {
+        self.answered |= event.output.present;
         // gateways in front report in OpenAI's form
-        let error = event.error.filter(|error| says_something(error.get()));
+        let error = event.error.filter(|error| !says_nothing_raw(error.get()));
         // an answer may come with an empty code, or one of success
-        let code = event.code.filter(|code| says_something(code.get()));
+        let code = event.code.filter(|code| !says_nothing_raw(code.get()));
         if error.is_some() || code.is_some() && !event.output.present {
             self.fail(FailureKind::ServerError, error_text(raw));
+        } else if !event.output.present && event.usage.is_none() {
+            match remark(raw) {
+                Remark::None => {}
+                Remark::Notice(words) => self.unread.notice(words),
+                Remark::Error(words) => self.fail(FailureKind::ServerError, words),
+            }
         }
         if let Some(usage) = event.usage {
             merge(usage, &mut self.state.usage, usage_of);
         }
         self.note_id(event.request_id);
+        if self.state.model.is_none()
+            && let Some(model) = event.model
+        {
+            self.state.model = name_in(model);
+        }
         let mut meaning = EventMeaning {
             finished: event.output.finished,
             ..EventMeaning::default()
         };
-        if event.output.finish_reason.is_some() {
-            self.state.finish_reason = event.output.finish_reason;
+        if let Some(reason) = event.output.finish_reason {
+            if is_given_up(&reason) {
+                self.fail(FailureKind::ServerError, given_up(&reason));
+            }
+            self.state.finish_reason = Some(reason);
         }
         let said = event.output.said.into_iter().zip(&mut self.before);
         for (index, (now, before)) in said.enumerate() {
@@ -391,9 +406,7 @@ impl DashscopeReader {
         if self.state.response_id.is_none()
             && let Some(id) = id
         {
-            self.state.response_id = serde_json::from_str(id.get())
-                .ok()
-                .filter(|id: &String| !id.is_empty());
+            self.state.response_id = name_in(id);
         }
     }
 
@@ -405,7 +418,7 @@ impl DashscopeReader {
     }
 }
 
-fn parse(data: &[u8]) -> Result<Event<'_>, String> {
+fn parse(data: &[u8]) -> Result<Event<'_, Lengths>, String> {
     // serde would take a list for a struct, field by field
     if data.trim_ascii_start().first() == Some(&b'{') {
         serde_json::from_slice(data).map_err(|error| error.to_string())
@@ -414,80 +427,43 @@ fn parse(data: &[u8]) -> Result<Event<'_>, String> {
     }
 }
 
-/// Whether an error or a code is one: some servers say each time that there is none.
-fn says_something(raw: &str) -> bool {
-    !matches!(raw, "false" | "\"\"" | "{}" | "0" | "200" | "\"200\"")
-}
-
-/// What we look for in an event or a whole answer. Unknown fields are skipped.
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(default)]
-    output: Output,
-    #[serde(borrow, default)]
+/// What we look for in an event or a whole answer. Unknown fields are skipped, and one that comes
+/// twice costs nothing.
+#[derive(Default)]
+struct Event<'a, S> {
+    output: Output<S>,
     usage: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     request_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
     code: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
 
-/// Lengths of texts, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Lengths {
-    reasoning: usize,
-    /// Content and tool calls.
-    answer: usize,
-}
-
 #[derive(Default)]
-struct Output {
+struct Output<S> {
     /// There is one, and something is in it.
     present: bool,
-    said: [Lengths; MOST_CHOICES],
+    said: [S; MOST_CHOICES],
     finish_reason: Option<String>,
     finished: Choices,
 }
 
-impl Output {
-    fn add(&mut self, choice: Choice, position: usize) {
-        let index = choice.index.unwrap_or(position).min(MOST_CHOICES - 1);
-        self.said[index].answer += choice.said.answer;
-        self.said[index].reasoning += choice.said.reasoning;
-        if choice.finish_reason.is_some() {
-            self.finished |= Choices::one(index);
-            self.finish_reason = choice.finish_reason;
-        }
-    }
-}
-
-/// A list of choices, folded.
+/// How a choice, or an `output` in its place, ended.
 #[derive(Default)]
-struct ChoiceList(Output);
-
-/// A choice, or its message.
-#[derive(Default)]
-struct Choice {
-    said: Lengths,
+struct Ended {
     index: Option<usize>,
-    finish_reason: Option<String>,
+    reason: Option<String>,
 }
-
-/// The length of all text in a value, at any depth that matters.
-#[derive(Default)]
-struct Length(usize);
 
 /// Under which names DashScope tells token counts. Either kind of details may
 /// stand in any of the three places.
 fn usage_of(told: &Told) -> Usage {
     let details = [told.output_details, told.prompt_details, told.input_details];
     Usage {
-        prompt_tokens: told.input_tokens,
-        completion_tokens: told.output_tokens,
-        cached_tokens: details.iter().find_map(|details| details.cached_tokens),
-        reasoning_tokens: details.iter().find_map(|details| details.reasoning_tokens),
+        prompt_tokens: first([told.input_tokens, told.prompt_tokens]),
+        completion_tokens: first([told.output_tokens, told.completion_tokens]),
+        cached_tokens: first(details.map(|details| details.cached_tokens)),
+        reasoning_tokens: first(details.map(|details| details.reasoning_tokens)),
         reasoning_from_total: false,
     }
 }
@@ -496,214 +472,231 @@ fn usage_of(told: &Told) -> Usage {
 fn reason_of(raw: &RawValue) -> Option<String> {
     match raw.get() {
         "\"null\"" | "\"\"" | "null" => None,
-        raw => serde_json::from_str(raw).ok(),
+        raw => serde_json::from_str(raw).ok().map(clipped),
     }
 }
 
-/// How a type is read that takes any value; of the wrong kind it is empty.
-macro_rules! reads_any_value {
-    ($type:ty, $visitor:ident, { $($methods:item)* }) => {
-        struct $visitor;
+/// A key of an `output`, a choice or a message; output stands under the same names in all of them.
+enum Key {
+    Choices,
+    Message,
+    FinishReason,
+    Index,
+    Output(Place),
+}
 
-        impl<'de> Visitor<'de> for $visitor {
-            type Value = $type;
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Key, E> {
+        Ok(match key {
+            "choices" => Key::Choices,
+            "message" => Key::Message,
+            "finish_reason" => Key::FinishReason,
+            "index" => Key::Index,
+            other => Key::Output(Place::deserialize(other.into_deserializer())?),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum EventKey {
+    Output,
+    Usage,
+    RequestId,
+    Model,
+    Code,
+    Error,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de, S: Joined> Deserialize<'de> for Event<'de, S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EventVisitor(PhantomData))
+    }
+}
+
+struct EventVisitor<S>(PhantomData<S>);
+
+impl<'de, S: Joined> Visitor<'de> for EventVisitor<S> {
+    type Value = Event<'de, S>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event<'de, S>, A::Error> {
+        let mut event = Event::default();
+        let said_before = |now: Option<_>, before: Option<_>| now.or(before);
+        while let Some(key) = map.next_key()? {
+            match key {
+                EventKey::Output => map.next_value_seed(OutputSeed(&mut event.output))?,
+                EventKey::Usage => event.usage = said_before(map.next_value()?, event.usage),
+                EventKey::RequestId => event.request_id = map.next_value()?,
+                EventKey::Model => event.model = map.next_value()?,
+                EventKey::Code => event.code = said_before(map.next_value()?, event.code),
+                EventKey::Error => event.error = said_before(map.next_value()?, event.error),
+                EventKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(event)
+    }
+}
+
+/// How a seed is read that takes any value; one of the wrong kind holds nothing.
+macro_rules! reads_any_value {
+    ($seed:ident<$param:ident: $bound:ident>, { $($methods:item)* }) => {
+        impl<'de, $param: $bound> DeserializeSeed<'de> for $seed<'_, $param> {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+                deserializer.deserialize_any(self)
+            }
+        }
+
+        impl<'de, $param: $bound> Visitor<'de> for $seed<'_, $param> {
+            type Value = ();
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("any value")
             }
 
-            fn visit_unit<E>(self) -> Result<$type, E> {
-                Ok(<$type>::default())
+            fn visit_unit<E>(self) -> Result<(), E> {
+                Ok(())
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<$type, E> {
-                Ok(<$type>::default())
+            fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+                Ok(())
             }
 
-            fn visit_i64<E>(self, _: i64) -> Result<$type, E> {
-                Ok(<$type>::default())
+            fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+                Ok(())
             }
 
-            fn visit_u64<E>(self, _: u64) -> Result<$type, E> {
-                Ok(<$type>::default())
+            fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+                Ok(())
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<$type, E> {
-                Ok(<$type>::default())
+            fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+                Ok(())
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<(), E> {
+                Ok(())
             }
 
             $($methods)*
         }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any($visitor)
-            }
-        }
     };
 }
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum OutputKey {
-    Choices,
-    Text,
-    ReasoningContent,
-    FinishReason,
-    #[serde(other)]
-    Other,
-}
+struct OutputSeed<'s, S>(&'s mut Output<S>);
 
-reads_any_value!(Output, OutputVisitor, {
-    fn visit_str<E>(self, _: &str) -> Result<Output, E> {
-        Ok(Output::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Output, A::Error> {
+reads_any_value!(OutputSeed<S: Joined>, {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Output::default())
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Output, A::Error> {
-        let mut output = Output::default();
-        let mut own = Choice::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let output = self.0;
+        let (mut own, mut ended) = (S::default(), Ended::default());
         while let Some(key) = map.next_key()? {
             output.present = true;
             match key {
-                OutputKey::Choices => {
-                    let ChoiceList(choices) = map.next_value()?;
-                    output.said = choices.said;
-                    output.finished = choices.finished;
-                    own.finish_reason = choices.finish_reason.or(own.finish_reason);
-                }
-                OutputKey::Text => own.said.answer += map.next_value::<Length>()?.0,
-                OutputKey::ReasoningContent => {
-                    own.said.reasoning += map.next_value::<Length>()?.0;
-                }
-                OutputKey::FinishReason => {
+                Key::Choices => map.next_value_seed(ListSeed(&mut *output))?,
+                Key::FinishReason => {
                     let reason = reason_of(map.next_value()?);
-                    own.finish_reason = reason.or(own.finish_reason);
+                    ended.reason = reason.or(ended.reason);
                 }
-                OutputKey::Other => {
+                Key::Output(place) => Fields(&mut own).take(place, &mut map)?,
+                Key::Message | Key::Index => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        output.add(own, 0);
-        Ok(output)
+        // what stands in choices is not said again
+        if output.said.iter().any(|said| !said.is_nothing()) {
+            own = S::default();
+        }
+        output.add(own, ended, 0);
+        Ok(())
     }
 });
 
-reads_any_value!(ChoiceList, ChoicesVisitor, {
-    fn visit_str<E>(self, _: &str) -> Result<ChoiceList, E> {
-        Ok(ChoiceList::default())
+impl<S: Joined> Output<S> {
+    fn add(&mut self, said: S, ended: Ended, position: usize) {
+        let index = ended.index.unwrap_or(position).min(MOST_CHOICES - 1);
+        self.said[index].join(said);
+        if ended.reason.is_some() {
+            self.finished |= Choices::one(index);
+            self.finish_reason = ended.reason;
+        }
     }
+}
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ChoiceList, A::Error> {
-        let mut all = Output::default();
+struct ListSeed<'s, S>(&'s mut Output<S>);
+
+reads_any_value!(ListSeed<S: Joined>, {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut position = 0;
-        while let Some(choice) = seq.next_element()? {
-            all.add(choice, position);
+        loop {
+            let (mut said, mut ended) = (S::default(), Ended::default());
+            if seq.next_element_seed(ChoiceSeed(&mut said, &mut ended))?.is_none() {
+                return Ok(());
+            }
+            self.0.add(said, ended, position);
             position += 1;
         }
-        Ok(ChoiceList(all))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChoiceList, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(ChoiceList::default())
+        Ok(())
     }
 });
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum ChoiceKey {
-    Message,
-    Content,
-    ToolCalls,
-    ReasoningContent,
-    FinishReason,
-    Index,
-    #[serde(other)]
-    Other,
-}
+struct ChoiceSeed<'s, S>(&'s mut S, &'s mut Ended);
 
-reads_any_value!(Choice, ChoiceVisitor, {
-    fn visit_str<E>(self, _: &str) -> Result<Choice, E> {
-        Ok(Choice::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choice, A::Error> {
+reads_any_value!(ChoiceSeed<S: Sink>, {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Choice::default())
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice, A::Error> {
-        let mut choice = Choice::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let ended = self.1;
         while let Some(key) = map.next_key()? {
             match key {
-                ChoiceKey::Message => {
-                    let message: Choice = map.next_value()?;
-                    choice.said.answer += message.said.answer;
-                    choice.said.reasoning += message.said.reasoning;
-                }
-                ChoiceKey::Content | ChoiceKey::ToolCalls => {
-                    choice.said.answer += map.next_value::<Length>()?.0;
-                }
-                ChoiceKey::ReasoningContent => {
-                    choice.said.reasoning += map.next_value::<Length>()?.0;
-                }
-                ChoiceKey::FinishReason => {
-                    choice.finish_reason = reason_of(map.next_value()?);
-                }
-                ChoiceKey::Index => {
+                Key::Message => map.next_value_seed(Fields(&mut *self.0))?,
+                Key::FinishReason => ended.reason = reason_of(map.next_value()?),
+                Key::Index => {
                     let index: &RawValue = map.next_value()?;
-                    choice.index = index.get().parse().ok();
+                    ended.index = index.get().parse().ok();
                 }
-                ChoiceKey::Other => {
+                Key::Output(place) => Fields(&mut *self.0).take(place, &mut map)?,
+                Key::Choices => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(choice)
-    }
-});
-
-/// Keys under which generated text stands inside parts and tool calls.
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum TextKey {
-    Arguments,
-    Function,
-    Name,
-    Text,
-    #[serde(other)]
-    Other,
-}
-
-reads_any_value!(Length, LengthVisitor, {
-    fn visit_str<E>(self, text: &str) -> Result<Length, E> {
-        Ok(Length(text.len()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Length, A::Error> {
-        let mut all = 0;
-        while let Some(Length(part)) = seq.next_element()? {
-            all += part;
-        }
-        Ok(Length(all))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Length, A::Error> {
-        let mut all = 0;
-        while let Some(key) = map.next_key()? {
-            if let TextKey::Other = key {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                all += map.next_value::<Length>()?.0;
-            }
-        }
-        Ok(Length(all))
+        Ok(())
     }
 });
 

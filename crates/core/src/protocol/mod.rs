@@ -7,16 +7,22 @@
 mod body;
 pub mod dashscope;
 pub mod declared;
+mod errors;
+pub(crate) mod json;
 mod opaque;
 pub mod openai;
+mod places;
 mod text;
+mod unread;
 mod usage;
 pub mod zhipu;
 
 pub use dashscope::Dashscope;
 pub use declared::Declared;
+pub(crate) use errors::error_in;
 pub use opaque::{Opaque, ToldAnswers};
 pub use openai::OpenAi;
+pub use text::{AnswerText, ChoiceText};
 pub use zhipu::{Zhipu, ZhipuKey};
 
 pub use body::{BodyBuilder, BodyError, BodyRules, Endpoint, MaxTokens, PreparedRequest};
@@ -88,36 +94,6 @@ pub trait BuildBodies: fmt::Debug + Send {
     }
 }
 
-/// All text of one answer, reasoning apart from content.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AnswerText {
-    /// One for each choice: reasoning, and content with refusals and the like.
-    pub choices: Vec<ChoiceText>,
-}
-
-/// The text of one choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChoiceText {
-    /// Its reasoning.
-    pub reasoning: String,
-    /// Its content, and tool calls as their names and arguments.
-    pub content: String,
-}
-
-impl AnswerText {
-    /// Longest list of choices that is believed.
-    const MOST_CHOICES: usize = 1024;
-
-    /// A choice by its `index`, made when it is new.
-    pub fn choice(&mut self, index: usize) -> &mut ChoiceText {
-        let index = index.min(Self::MOST_CHOICES);
-        if self.choices.len() <= index {
-            self.choices.resize_with(index + 1, ChoiceText::default);
-        }
-        &mut self.choices[index]
-    }
-}
-
 /// What is doubtful about the answers of an API that was told by a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
@@ -130,6 +106,12 @@ pub enum Doubt {
         /// The API.
         api: String,
     },
+    /// Each event of a stream held the whole text before it.
+    #[error(
+        "the events of streams repeat the text so far: their text was counted once, and a token \
+         that is counted by its event may be more than one"
+    )]
+    Repeats,
     /// Nothing stood where generated text is said to stand, in any answer so far.
     #[error(
         "no answer has a text at {}, where it is said to stand",
@@ -176,6 +158,12 @@ impl Choices {
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// These but for `others`.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     /// It holds all of `others`.
@@ -267,7 +255,7 @@ impl std::ops::BitOrAssign for EventMeaning {
 /// What an answer has said of itself so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerState {
-    /// Token counts; the last value that was not null, field by field.
+    /// Token counts; the last value that said something, field by field.
     pub usage: Usage,
     /// Why generation ended, once the server said so.
     pub finish_reason: Option<String>,
@@ -285,8 +273,8 @@ pub struct AnswerState {
 
 /// Reads an answer of one API. One value reads one answer.
 pub trait AnswerReader: fmt::Debug + Send {
-    /// Read one event of a stream. Returns `None` for the end marker, which is
-    /// no data event.
+    /// Read one event of a stream. Returns `None` for what is no data event: the
+    /// end marker, and what was passed over.
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning>;
 
     /// Read the body of an answer that is no stream. Says whether it carried
@@ -301,6 +289,18 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// that bear tokens.
     fn keeps_all(&self) -> bool {
         false
+    }
+
+    /// Something in the form of an answer has come, be it without output.
+    fn answered(&self) -> bool {
+        true
+    }
+
+    /// What has come beside the answer, and makes a failure of one that is empty
+    /// or has no end: an event that could not be read (then that is its reason),
+    /// or words of the server.
+    fn aside(&self) -> Option<&Failure> {
+        None
     }
 
     /// What the answer has said so far.

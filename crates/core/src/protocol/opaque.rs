@@ -13,8 +13,10 @@ use serde::de::IgnoredAny;
 use super::declared::{
     AnswerShape, AnswerShapes, DeclarationError, DeclaredReader, StreamShape, read_text,
 };
+use super::json::is_done;
 use super::openai::OpenAiReader;
 use super::{AnswerReader, AnswerState, AnswerText, Api, Doubt, EventMeaning};
+use crate::record::Failure;
 
 /// An API of which the name is known here, and maybe how its answers read.
 #[derive(Clone, Debug)]
@@ -103,7 +105,7 @@ impl Api for Opaque {
         let told = self.told.as_ref();
         let reader = |told: &Told| DeclaredReader::new(Arc::clone(&told.shapes));
         Box::new(OpaqueReader {
-            inner: OpenAiReader::default(),
+            inner: OpenAiReader::guessing(),
             stream: told.filter(|told| told.stream).map(reader),
             whole: told.filter(|told| told.whole).map(reader),
             by: By::Guess,
@@ -209,7 +211,7 @@ impl AnswerReader for OpaqueReader {
             self.by = By::Stream;
             return told.event(name, data);
         }
-        let ends = self.inner.state().done || data.trim_ascii_start().starts_with(b"[DONE]");
+        let ends = self.inner.state().done || is_done(data);
         if ends || name == b"error" {
             return self.inner.event(name, data);
         }
@@ -243,6 +245,14 @@ impl AnswerReader for OpaqueReader {
     /// What its plugin is given to count.
     fn keeps_all(&self) -> bool {
         true
+    }
+
+    fn answered(&self) -> bool {
+        self.current().answered()
+    }
+
+    fn aside(&self) -> Option<&Failure> {
+        self.current().aside()
     }
 
     fn state(&self) -> &AnswerState {

@@ -5,17 +5,20 @@
 //! ordinary event: whether a field holds text is all that is asked of it.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::usage::{Told, merge};
+use super::errors::{Remark, clipped, given_up, is_given_up, name_in, remark, says_nothing_raw};
+pub use super::errors::{clip, error_text};
+use super::json::{is_done, mended, unmarked};
+use super::places::{Fields, Place, Seen, Sink, Walk};
+use super::unread::Unread;
+use super::usage::{Told, first, merge, of_choices};
 use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
-use crate::record::{Failure, FailureKind, Usage};
-
-/// Longest message of a failure, in characters.
-const MESSAGE_CHARS: usize = 300;
+use crate::record::{Failure, FailureKind, MAX_CHOICE, Usage};
 
 /// Chat completions and completions.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +42,24 @@ impl Api for OpenAi {
 #[derive(Debug, Default)]
 pub struct OpenAiReader {
     state: AnswerState,
+    /// Choices of which a `delta` has borne output, and a `delta` or a `text`: what stands elsewhere
+    /// repeats that.
+    borne: [Choices; 2],
+    /// A choice has come.
+    answered: bool,
+    /// Token counts that stood inside of choices, by choice, as long as none stood at the top.
+    of_choices: Vec<Usage>,
+    /// Tokens generated stood at the top.
+    usage_at_top: bool,
+    unread: Unread,
+    /// The answers may be in another form: only what is surely OpenAI's is read.
+    guessing: bool,
 }
 
 impl AnswerReader for OpenAiReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
         // what follows the end is not part of the answer
-        if self.state.done || data.trim_ascii_start().starts_with(b"[DONE]") {
+        if self.state.done || is_done(data) {
             self.state.done = true;
             return None;
         }
@@ -52,11 +67,21 @@ impl AnswerReader for OpenAiReader {
             self.fail(FailureKind::ServerError, error_text(data));
             return Some(EventMeaning::default());
         }
-        Some(self.parse(data, "an event"))
+        match self.parse(data) {
+            Ok(meaning) => Some(meaning),
+            Err(error) => {
+                self.unread.event(&mut self.state, name, data, &error);
+                None
+            }
+        }
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        let meaning = self.parse(body, "the answer");
+        let meaning = self.parse(unmarked(body)).unwrap_or_else(|error| {
+            let message = format!("the answer is not a JSON object: {error}: {}", clip(body));
+            self.fail(FailureKind::Malformed, message);
+            EventMeaning::default()
+        });
         self.state.done = true;
         meaning
     }
@@ -65,72 +90,131 @@ impl AnswerReader for OpenAiReader {
         &self.state
     }
 
+    fn answered(&self) -> bool {
+        self.answered || self.guessing
+    }
+
+    fn aside(&self) -> Option<&Failure> {
+        self.unread.aside()
+    }
+
     fn take(&mut self) -> AnswerState {
-        std::mem::take(&mut self.state)
+        let guessing = self.guessing;
+        let read = std::mem::take(self);
+        self.guessing = guessing;
+        read.state
     }
 }
 
 impl OpenAiReader {
+    /// A reader of answers of which it is not known whether they are OpenAI's.
+    pub(super) fn guessing() -> Self {
+        Self {
+            guessing: true,
+            ..Self::default()
+        }
+    }
+
     /// Nothing more of the answer is to come.
     pub(super) fn end(&mut self) {
         self.state.done = true;
     }
 
-    fn parse(&mut self, data: &[u8], what: &str) -> EventMeaning {
+    fn parse(&mut self, data: &[u8]) -> Result<EventMeaning, String> {
         // serde would take a list for a struct, field by field
-        let parsed = if data.trim_ascii_start().first() == Some(&b'{') {
-            serde_json::from_slice::<Chunk<'_>>(data).map_err(|error| error.to_string())
-        } else {
-            Err("it does not begin with `{`".to_owned())
-        };
-        match parsed {
-            Ok(chunk) => self.read(&chunk, data),
-            // a server that cuts a character in two spoils the character, not the answer
-            Err(_) if std::str::from_utf8(data).is_err() => {
-                let repaired = String::from_utf8_lossy(data).into_owned();
-                self.parse(repaired.as_bytes(), what)
-            }
-            Err(error) => {
-                let message = format!("{what} is not a JSON object: {error}: {}", clip(data));
-                self.fail(FailureKind::Malformed, message);
-                EventMeaning::default()
-            }
+        if data.trim_ascii_start().first() != Some(&b'{') {
+            return Err("it does not begin with `{`".to_owned());
         }
+        let mut choices = ChoiceList::default();
+        let error = match Chunk::parse(data, &mut choices) {
+            Ok(chunk) => return Ok(self.read(&chunk, choices, data)),
+            Err(error) => error,
+        };
+        // a server that cuts a character in two, or tells of a probability of 0, spoils that and not
+        // the answer
+        let Some(mended) = mended(data) else {
+            return Err(error.to_string());
+        };
+        let mut choices = ChoiceList::default();
+        let chunk = Chunk::parse(mended.as_bytes(), &mut choices).map_err(|e| e.to_string())?;
+        Ok(self.read(&chunk, choices, mended.as_bytes()))
     }
 
-    fn read(&mut self, chunk: &Chunk<'_>, raw: &[u8]) -> EventMeaning {
+    fn read(&mut self, chunk: &Chunk<'_>, choices: ChoiceList<'_>, raw: &[u8]) -> EventMeaning {
+        self.answered |= choices.any;
         // some servers say in each event that there is no error
-        let error = chunk
-            .error
-            .filter(|error| !matches!(error.get(), "false" | "\"\"" | "{}" | "0"));
-        if error.is_some() || chunk.object.0 {
-            let text = error.map_or_else(
-                || error_text(raw),
-                |error| error_text(error.get().as_bytes()),
-            );
-            self.fail(FailureKind::ServerError, text);
+        let error = chunk.error.filter(|error| !says_nothing_raw(error.get()));
+        if let Some(error) = error {
+            let whole = chunk.odd || chunk.is_error;
+            let text = if whole { raw } else { error.get().as_bytes() };
+            self.fail(FailureKind::ServerError, error_text(text));
+        } else if chunk.is_error || chunk.refused {
+            self.fail(FailureKind::ServerError, error_text(raw));
+        } else if chunk.odd && !choices.any && !self.guessing {
+            match remark(raw) {
+                Remark::None => {}
+                Remark::Notice(words) => self.unread.notice(words),
+                Remark::Error(words) => self.fail(FailureKind::ServerError, words),
+            }
         }
-        if let Some(usage) = chunk.usage {
-            merge(usage, &mut self.state.usage, usage_of);
-        }
+        self.take_usage(chunk, &choices);
         if self.state.response_id.is_none()
             && let Some(id) = chunk.id
         {
             // Azure's first event and all of TGI's have an empty one
-            self.state.response_id = serde_json::from_str(id.get())
-                .ok()
-                .filter(|id: &String| !id.is_empty());
+            self.state.response_id = name_in(id);
         }
-        if let Some(reason) = &chunk.choices.finish_reason {
-            if reason == "error" {
-                self.fail(
-                    FailureKind::ServerError,
-                    "the server ended generation with finish_reason `error`".to_owned(),
-                );
+        if self.state.model.is_none()
+            && let Some(model) = chunk.model
+        {
+            self.state.model = name_in(model);
+        }
+        let meaning = self.meaning(&choices);
+        if let Some(reason) = choices.finish_reason {
+            if is_given_up(&reason) {
+                self.fail(FailureKind::ServerError, given_up(&reason));
             }
-            self.state.finish_reason = Some(reason.clone());
+            self.state.finish_reason = Some(reason);
         }
-        chunk.choices.meaning
+        meaning
+    }
+
+    /// What an event carried: of each choice what stands in the first of its places that has ever
+    /// borne output, as others repeat that.
+    fn meaning(&mut self, choices: &ChoiceList<'_>) -> EventMeaning {
+        let [delta, text, message] = choices.seen;
+        self.borne[0] |= delta.tokens;
+        self.borne[1] |= delta.tokens | text.tokens;
+        let text_counts = text.tokens.without(self.borne[0]);
+        let message_counts = message.tokens.without(self.borne[1]);
+        EventMeaning {
+            tokens: delta.tokens | text_counts | message_counts,
+            answers: delta.answers
+                | text.answers.without(self.borne[0])
+                | message.answers.without(self.borne[1]),
+            finished: choices.finished,
+        }
+    }
+
+    fn take_usage(&mut self, chunk: &Chunk<'_>, choices: &ChoiceList<'_>) {
+        for (index, usage) in &choices.usages {
+            let index = (*index).min(usize::from(MAX_CHOICE));
+            if self.of_choices.len() <= index {
+                self.of_choices.resize(index + 1, Usage::default());
+            }
+            merge(usage, &mut self.of_choices[index], usage_of);
+        }
+        if !choices.usages.is_empty() && !self.usage_at_top {
+            self.state.usage = of_choices(&self.of_choices);
+        }
+        for usage in chunk.usages.into_iter().flatten() {
+            merge(usage, &mut self.state.usage, usage_of);
+            self.usage_at_top |= self
+                .state
+                .usage
+                .completion_tokens
+                .is_some_and(|count| count > 0);
+        }
     }
 
     fn fail(&mut self, kind: FailureKind, message: String) {
@@ -141,117 +225,94 @@ impl OpenAiReader {
     }
 }
 
-/// The message in an error of any of the usual forms.
-#[must_use]
-pub fn error_text(error: &[u8]) -> String {
-    crate::steps::add(error.len());
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(error) else {
-        // some gateways frame an error as an event, whatever they call it
-        let mut lines = error.split(|byte| *byte == b'\n');
-        return match lines.find_map(|line| line.strip_prefix(b"data:")) {
-            Some(inner) => error_text(inner.trim_ascii()),
-            None => clip(error),
-        };
-    };
-    let inner = value.get("error").unwrap_or(&value);
-    let message = inner
-        .as_str()
-        .or_else(|| inner.get("message").and_then(|m| m.as_str()))
-        .or_else(|| inner.get("detail").and_then(|m| m.as_str()));
-    let Some(message) = message else {
-        return clip(error);
-    };
-    let code = ["code", "type"]
-        .iter()
-        .find_map(|key| match inner.get(key) {
-            Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
-            Some(serde_json::Value::Number(n)) => Some(n.to_string()),
-            _ => None,
-        });
-    match code {
-        Some(code) => clip(format!("{message} ({code})").as_bytes()),
-        None => clip(message.as_bytes()),
-    }
+/// Takes the choices of an event.
+pub(super) trait ChoiceSink<'a> {
+    /// Takes the output of one.
+    type Sink: Sink + Default;
+
+    /// A choice, with its `index` or its position.
+    fn choice(&mut self, index: usize, choice: Choice<'a, Self::Sink>);
 }
 
-/// The beginning of a text on one line.
-#[must_use]
-pub fn clip(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(4 * MESSAGE_CHARS)]);
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MESSAGE_CHARS)
-        .collect();
-    if text.chars().nth(MESSAGE_CHARS).is_some() {
-        line.push('…');
-    }
-    line
-}
-
-/// What we look for in an event or a whole answer. Unknown fields are skipped.
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
+/// What we look for in an event or a whole answer, but for its choices. Unknown fields are skipped, and
+/// one that comes twice costs nothing.
+#[derive(Debug, Default)]
+pub(super) struct Chunk<'a> {
     id: Option<&'a RawValue>,
-    #[serde(default)]
-    object: IsError,
-    #[serde(default)]
-    choices: ChoiceList,
-    #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    /// `"object": "error"`: vLLM's older form.
+    is_error: bool,
+    /// `base_resp` of `MiniMax` with a status that is no success.
+    refused: bool,
+    /// Token counts, those at the top last.
+    usages: [Option<&'a RawValue>; 2],
     error: Option<&'a RawValue>,
+    /// It has fields that objects without an answer have.
+    odd: bool,
+}
+
+impl<'a> Chunk<'a> {
+    /// Read an event; its choices go to the sink.
+    pub(super) fn parse<L: ChoiceSink<'a>>(
+        data: &'a [u8],
+        choices: &mut L,
+    ) -> Result<Self, serde_json::Error> {
+        // looking at all of it once is cheaper than at each name and each text
+        let text = std::str::from_utf8(data).map_err(serde::de::Error::custom)?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let chunk = ChunkSeed(choices).deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(chunk)
+    }
+}
+
+/// Choices with output, and with output that is more than thinking.
+#[derive(Clone, Copy, Debug, Default)]
+struct Output {
+    tokens: Choices,
+    answers: Choices,
 }
 
 /// All choices of an event.
 #[derive(Debug, Default)]
-struct ChoiceList {
-    meaning: EventMeaning,
+struct ChoiceList<'a> {
+    any: bool,
+    /// In `delta`, `text` and `message`.
+    seen: [Output; 3],
+    finished: Choices,
     finish_reason: Option<String>,
+    usages: Vec<(usize, &'a RawValue)>,
 }
 
-/// Whether something holds generated text, and whether that is more than thinking.
-#[derive(Clone, Copy, Debug, Default)]
-struct Payload {
-    token: bool,
-    answer: bool,
-}
-
-/// `"object": "error"`: vLLM's older form.
-#[derive(Debug, Default)]
-struct IsError(bool);
-
-/// Whether a value holds text, at any depth that matters, and whether any of it is more than
-/// thinking.
-#[derive(Clone, Copy, Debug, Default)]
-struct HasText(Payload);
-
-#[derive(Debug, Default)]
-struct Reason(Option<String>);
-
-/// Which name of a token count goes first. Gateways send several spellings at
-/// once, the foreign ones as 0, so OpenAI's own does.
+/// Which name of a token count goes first.
 fn usage_of(told: &Told) -> Usage {
+    // Anthropic counts what is in the cache apart from `input_tokens`
+    let input = told.input_tokens.map(|count| {
+        [told.cache_read, told.cache_creation]
+            .into_iter()
+            .flatten()
+            .fold(count, u64::saturating_add)
+    });
     Usage {
-        prompt_tokens: told.prompt_tokens.or(told.input_tokens),
-        completion_tokens: told.completion_tokens.or(told.output_tokens),
-        cached_tokens: told
-            .prompt_details
-            .cached_tokens
-            .or(told.input_details.cached_tokens)
-            .or(told.prompt_cache_hit_tokens)
-            .or(told.cached_tokens),
-        reasoning_tokens: told
-            .completion_details
-            .reasoning_tokens
-            .or(told.output_details.reasoning_tokens)
-            .or(told.reasoning_tokens),
+        prompt_tokens: first([told.prompt_tokens, input]),
+        completion_tokens: first([told.completion_tokens, told.output_tokens]),
+        cached_tokens: first([
+            told.prompt_details.cached_tokens,
+            told.input_details.cached_tokens,
+            told.prompt_cache_hit_tokens,
+            told.cached_tokens,
+            told.cache_read,
+        ]),
+        reasoning_tokens: first([
+            told.completion_details.reasoning_tokens,
+            told.output_details.reasoning_tokens,
+            told.reasoning_tokens,
+        ]),
         reasoning_from_total: false,
     }
 }
 
-/// A visitor method that takes a scalar and gives a fixed value.
+/// A visitor method for each scalar, which gives a fixed value.
 macro_rules! scalars {
     ($value:expr; $($method:ident: $type:ty),*) => {
         $(fn $method<E>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
@@ -259,13 +320,19 @@ macro_rules! scalars {
     };
 }
 
-/// A visitor method pair that skips a list or an object.
-macro_rules! skip_nested {
+/// A visitor method that skips a list.
+macro_rules! skip_list {
     ($value:expr) => {
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             while seq.next_element::<IgnoredAny>()?.is_some() {}
             Ok($value)
         }
+    };
+}
+
+/// A visitor method that skips an object.
+macro_rules! skip_object {
+    ($value:expr) => {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             Ok($value)
@@ -273,55 +340,198 @@ macro_rules! skip_nested {
     };
 }
 
-macro_rules! deserialize_any_with {
-    ($type:ty, $visitor:expr) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any($visitor)
-            }
-        }
-    };
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ChunkKey {
+    Id,
+    Model,
+    Object,
+    Choices,
+    Usage,
+    #[serde(rename = "usageMetadata")]
+    UsageMetadata,
+    XGroq,
+    Message,
+    Error,
+    BaseResp,
+    #[serde(
+        alias = "msg",
+        alias = "detail",
+        alias = "errors",
+        alias = "error_code",
+        alias = "errorCode",
+        alias = "errcode",
+        alias = "error_msg",
+        alias = "error_message",
+        alias = "errorMessage",
+        alias = "success",
+        alias = "ok",
+        alias = "status",
+        alias = "status_code",
+        alias = "type",
+        alias = "fault"
+    )]
+    Code,
+    #[serde(other)]
+    Other,
 }
 
-struct ChoicesVisitor;
-deserialize_any_with!(ChoiceList, ChoicesVisitor);
+struct ChunkSeed<'s, L>(&'s mut L);
 
-impl<'de> Visitor<'de> for ChoicesVisitor {
-    type Value = ChoiceList;
+impl<'de, L: ChoiceSink<'de>> DeserializeSeed<'de> for ChunkSeed<'_, L> {
+    type Value = Chunk<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Chunk<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, L: ChoiceSink<'de>> Visitor<'de> for ChunkSeed<'_, L> {
+    type Value = Chunk<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Chunk<'de>, A::Error> {
+        let mut chunk = Chunk::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                ChunkKey::Id => chunk.id = map.next_value()?,
+                ChunkKey::Model => chunk.model = map.next_value()?,
+                ChunkKey::Choices => map.next_value_seed(ListSeed(&mut *self.0))?,
+                ChunkKey::Usage | ChunkKey::UsageMetadata => {
+                    let usage: Option<_> = map.next_value()?;
+                    chunk.usages[1] = usage.or(chunk.usages[1]);
+                }
+                ChunkKey::Object => {
+                    let object: Option<&RawValue> = map.next_value()?;
+                    chunk.is_error |= object.is_some_and(|object| object.get() == "\"error\"");
+                }
+                ChunkKey::Error => {
+                    let error: Option<_> = map.next_value()?;
+                    chunk.error = error.or(chunk.error);
+                }
+                ChunkKey::XGroq => {
+                    let inner: Option<&RawValue> = map.next_value()?;
+                    chunk.usages[0] = inner.and_then(usage_within).or(chunk.usages[0]);
+                }
+                // Anthropic's first event has the counts of the prompt there; else it is words
+                ChunkKey::Message => {
+                    let message: Option<&RawValue> = map.next_value()?;
+                    chunk.odd |= message.is_some();
+                    chunk.usages[0] = message.and_then(usage_within).or(chunk.usages[0]);
+                }
+                ChunkKey::BaseResp => {
+                    let inner: Option<&RawValue> = map.next_value()?;
+                    let status = inner.and_then(|inner| within(inner, "status_code"));
+                    chunk.refused |= status.is_some_and(|code| !says_nothing_raw(code.get()));
+                }
+                ChunkKey::Code => {
+                    chunk.odd = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
+                ChunkKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(chunk)
+    }
+}
+
+fn usage_within(object: &RawValue) -> Option<&RawValue> {
+    within(object, "usage")
+}
+
+/// The value of a field of an object.
+fn within<'a>(object: &'a RawValue, field: &str) -> Option<&'a RawValue> {
+    struct Within<'f>(&'f str);
+    impl<'de> Visitor<'de> for Within<'_> {
+        type Value = Option<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
+                if key == self.0 {
+                    found = map.next_value()?;
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(found)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
+    deserializer.deserialize_map(Within(field)).ok()?
+}
+
+/// The list of choices goes to the sink.
+struct ListSeed<'s, L>(&'s mut L);
+
+impl<'de, L: ChoiceSink<'de>> DeserializeSeed<'de> for ListSeed<'_, L> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, L: ChoiceSink<'de>> Visitor<'de> for ListSeed<'_, L> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of choices")
     }
 
-    scalars!(ChoiceList::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    scalars!((); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    skip_object!(());
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ChoiceList, A::Error> {
-        let mut all = ChoiceList::default();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut position = 0;
-        while let Some(choice) = seq.next_element::<Choice>()? {
-            let own = Choices::one(choice.index.unwrap_or(position));
+        while let Some(choice) = seq.next_element::<Choice<'_, L::Sink>>()? {
+            self.0.choice(choice.index.unwrap_or(position), choice);
             position += 1;
-            all.meaning.tokens |= own.when(choice.payload.token);
-            all.meaning.answers |= own.when(choice.payload.answer);
-            if choice.finish_reason.is_some() {
-                all.meaning.finished |= own;
-                all.finish_reason = choice.finish_reason;
-            }
         }
-        Ok(all)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChoiceList, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(ChoiceList::default())
+        Ok(())
     }
 }
 
-#[derive(Default)]
-struct Choice {
+impl<'de> ChoiceSink<'de> for ChoiceList<'de> {
+    type Sink = Seen;
+
+    fn choice(&mut self, index: usize, choice: Choice<'de, Seen>) {
+        let own = Choices::one(index);
+        self.any = true;
+        for (all, seen) in self
+            .seen
+            .iter_mut()
+            .zip([choice.delta, choice.text, choice.message])
+        {
+            all.tokens |= own.when(seen.token);
+            all.answers |= own.when(seen.answer);
+        }
+        if choice.finish_reason.is_some() {
+            self.finished |= own;
+            self.finish_reason = choice.finish_reason;
+        }
+        self.usages.extend(choice.usage.map(|usage| (index, usage)));
+    }
+}
+
+/// A choice; its output is in three sinks, as the places repeat one another.
+#[derive(Debug, Default)]
+pub(super) struct Choice<'a, S> {
     index: Option<usize>,
-    payload: Payload,
+    pub(super) delta: S,
+    pub(super) text: S,
+    pub(super) message: S,
     finish_reason: Option<String>,
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -332,44 +542,48 @@ enum ChoiceKey {
     Text,
     FinishReason,
     Index,
+    Usage,
     #[serde(other)]
     Other,
 }
 
-struct ChoiceVisitor;
-deserialize_any_with!(Choice, ChoiceVisitor);
+impl<'de, S: Sink + Default> Deserialize<'de> for Choice<'de, S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ChoiceVisitor(PhantomData))
+    }
+}
 
-impl<'de> Visitor<'de> for ChoiceVisitor {
-    type Value = Choice;
+struct ChoiceVisitor<S>(PhantomData<S>);
+
+impl<'de, S: Sink + Default> Visitor<'de> for ChoiceVisitor<S> {
+    type Value = Choice<'de, S>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a choice")
     }
 
     scalars!(Choice::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    skip_list!(Choice::default());
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice<'de, S>, A::Error> {
         let mut choice = Choice::default();
         while let Some(key) = map.next_key()? {
             match key {
-                ChoiceKey::Delta | ChoiceKey::Message => {
-                    let Delta(payload) = map.next_value()?;
-                    choice.payload.token |= payload.token;
-                    choice.payload.answer |= payload.answer;
-                }
-                ChoiceKey::Text => {
-                    let HasText(text) = map.next_value()?;
-                    choice.payload.token |= text.token;
-                    choice.payload.answer |= text.answer;
-                }
+                ChoiceKey::Delta => map.next_value_seed(Fields(&mut choice.delta))?,
+                ChoiceKey::Message => map.next_value_seed(Fields(&mut choice.message))?,
+                ChoiceKey::Text => map.next_value_seed(Walk {
+                    sink: &mut choice.text,
+                    place: Place::Content,
+                })?,
                 ChoiceKey::FinishReason => {
                     let Reason(reason) = map.next_value()?;
-                    choice.finish_reason = reason;
+                    choice.finish_reason = reason.or(choice.finish_reason);
                 }
                 ChoiceKey::Index => {
                     let index: &RawValue = map.next_value()?;
                     choice.index = index.get().parse().ok();
                 }
+                ChoiceKey::Usage => choice.usage = map.next_value()?,
                 ChoiceKey::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -377,143 +591,19 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
         }
         Ok(choice)
     }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choice, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Choice::default())
-    }
 }
 
-/// A `delta` or a `message`.
-#[derive(Default)]
-struct Delta(Payload);
+/// Why generation ended, if it has.
+#[derive(Debug, Default)]
+struct Reason(Option<String>);
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum DeltaKey {
-    Content,
-    Text,
-    Refusal,
-    ToolCalls,
-    FunctionCall,
-    Audio,
-    Reasoning,
-    ReasoningContent,
-    ReasoningDetails,
-    #[serde(other)]
-    Other,
-}
-
-struct DeltaVisitor;
-deserialize_any_with!(Delta, DeltaVisitor);
-
-impl<'de> Visitor<'de> for DeltaVisitor {
-    type Value = Delta;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a delta")
-    }
-
-    scalars!(Delta::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Delta, A::Error> {
-        let mut meaning = Payload::default();
-        while let Some(key) = map.next_key()? {
-            match key {
-                DeltaKey::Content
-                | DeltaKey::Text
-                | DeltaKey::Refusal
-                | DeltaKey::ToolCalls
-                | DeltaKey::FunctionCall
-                | DeltaKey::Audio => {
-                    let HasText(text) = map.next_value()?;
-                    meaning.token |= text.token;
-                    meaning.answer |= text.answer;
-                }
-                DeltaKey::Reasoning | DeltaKey::ReasoningContent | DeltaKey::ReasoningDetails => {
-                    let HasText(text) = map.next_value()?;
-                    meaning.token |= text.token;
-                }
-                DeltaKey::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(Delta(meaning))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Delta, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Delta::default())
-    }
-}
-
-/// Keys under which generated text stands inside parts, tool calls and
-/// reasoning details. Not `data`: that is encrypted reasoning.
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum TextKey {
-    Arguments,
-    Content,
-    Custom,
-    Function,
-    Input,
-    Name,
-    Summary,
-    Text,
-    Thinking,
-    Transcript,
-    #[serde(other)]
-    Other,
-}
-
-struct TextVisitor;
-deserialize_any_with!(HasText, TextVisitor);
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = HasText;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text")
-    }
-
-    scalars!(HasText::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-
-    fn visit_str<E>(self, text: &str) -> Result<HasText, E> {
-        let some = !text.is_empty();
-        Ok(HasText(Payload {
-            token: some,
-            answer: some,
-        }))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<HasText, A::Error> {
-        let mut any = Payload::default();
-        while let Some(HasText(text)) = seq.next_element()? {
-            any.token |= text.token;
-            any.answer |= text.answer;
-        }
-        Ok(HasText(any))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HasText, A::Error> {
-        let mut any = Payload::default();
-        while let Some(key) = map.next_key()? {
-            if let TextKey::Other = key {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                let HasText(text) = map.next_value()?;
-                any.token |= text.token;
-                // Mistral's thinking stands inside `content`
-                any.answer |= text.answer && !matches!(key, TextKey::Thinking);
-            }
-        }
-        Ok(HasText(any))
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReasonVisitor)
     }
 }
 
 struct ReasonVisitor;
-deserialize_any_with!(Reason, ReasonVisitor);
 
 impl<'de> Visitor<'de> for ReasonVisitor {
     type Value = Reason;
@@ -523,32 +613,25 @@ impl<'de> Visitor<'de> for ReasonVisitor {
     }
 
     scalars!(Reason(None); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    skip_list!(Reason(None));
 
     fn visit_str<E>(self, text: &str) -> Result<Reason, E> {
-        // an empty one means "not yet" at some servers
-        Ok(Reason((!text.is_empty()).then(|| text.to_owned())))
+        // some servers say so in words while there is none yet
+        let none = text.is_empty() || text == "null";
+        Ok(Reason((!none).then(|| clipped(text.to_owned()))))
     }
 
-    skip_nested!(Reason(None));
-}
-
-struct IsErrorVisitor;
-deserialize_any_with!(IsError, IsErrorVisitor);
-
-impl<'de> Visitor<'de> for IsErrorVisitor {
-    type Value = IsError;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object's name")
+    /// SGLang's own form: `{"type": "abort", "message": …}`.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reason, A::Error> {
+        let mut reason = Reason(None);
+        while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
+            let value: Option<&RawValue> = map.next_value()?;
+            if key == "type" {
+                reason = Reason(value.and_then(name_in));
+            }
+        }
+        Ok(reason)
     }
-
-    scalars!(IsError(false); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-
-    fn visit_str<E>(self, text: &str) -> Result<IsError, E> {
-        Ok(IsError(text == "error"))
-    }
-
-    skip_nested!(IsError(false));
 }
 
 #[cfg(test)]
@@ -687,14 +770,14 @@ mod tests {
         ] {
             assert_eq!(failure(name, data).as_deref(), want, "{data}");
         }
-        assert!(
-            failure("", r#"{"choices":["#)
-                .unwrap()
-                .starts_with("malformed: ")
-        );
-        assert!(failure("", "[]").unwrap().starts_with("malformed: "));
-        assert!(failure("", "123").unwrap().starts_with("malformed: "));
-        assert!(failure("", "\u{fffd}").unwrap().starts_with("malformed: "));
+        for spoilt in [r#"{"choices":["#, "[]", "123", "\u{fffd}"] {
+            let (_, reader) = read(&[spoilt]);
+            assert_eq!(
+                reader.aside().unwrap().kind,
+                FailureKind::Malformed,
+                "{spoilt}"
+            );
+        }
     }
 
     #[test]
@@ -710,7 +793,7 @@ mod tests {
             ),
             (
                 r#"{"prompt_tokens":-1,"completion_tokens":"3"}"#,
-                (None, None),
+                (None, Some(3)),
             ),
             (
                 r#"{"prompt_tokens":7,"completion_tokens_details":"x"}"#,
@@ -770,17 +853,201 @@ mod tests {
         assert!(state.done);
     }
 
-    #[test]
-    fn an_error_framed_as_an_event_is_read() {
-        let body = b"id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\"no\"}\n\n";
-        assert_eq!(error_text(body), "no (InvalidParameter)");
-        assert_eq!(error_text(b"data:data: x"), "x");
+    /// Events one after another, and what became of them.
+    fn read(events: &[&str]) -> (Vec<bool>, OpenAiReader) {
+        let mut reader = OpenAiReader::default();
+        let tokens = events
+            .iter()
+            .filter_map(|data| reader.event(b"", data.as_bytes()))
+            .map(|meaning| meaning.has_token())
+            .collect();
+        (tokens, reader)
     }
 
     #[test]
-    fn long_messages_are_clipped_on_one_line() {
-        let text = clip(&"é\n".repeat(1000).into_bytes());
-        assert_eq!(text.chars().count(), MESSAGE_CHARS + 1);
-        assert!(!text.contains('\n'));
+    fn a_message_beside_or_after_deltas_bears_no_token() {
+        let perplexity = [
+            r#"{"choices":[{"delta":{"content":"The"},"message":{"content":"The"}}]}"#,
+            r#"{"choices":[{"delta":{"content":" sky."},"message":{"content":"The sky."}}]}"#,
+            r#"{"choices":[{"delta":{"content":""},"message":{"content":"The sky."},"finish_reason":"stop"}]}"#,
+        ];
+        assert_eq!(read(&perplexity).0, [true, true, false]);
+        let minimax = [
+            r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}]}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":"Hi!"}}]}"#,
+            r#"{"object":"chat.completion","choices":[{"index":0,"message":{"content":"Hi!"},"finish_reason":"stop"}]}"#,
+            r#"{"object":"chat.completion","choices":[{"index":2,"message":{"content":"Hi!"}}]}"#,
+        ];
+        assert_eq!(read(&minimax).0, [true, true, false, true]);
+    }
+
+    #[test]
+    fn usage_is_found_where_servers_put_it() {
+        for (event, want) in [
+            // Groq
+            (
+                r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"x_groq":{"id":"r","usage":{"prompt_tokens":23,"completion_tokens":19}}}"#,
+                (Some(23), Some(19), None),
+            ),
+            // Moonshot
+            (
+                r#"{"choices":[{"delta":{},"usage":{"prompt_tokens":13,"completion_tokens":24,"cached_tokens":8}}]}"#,
+                (Some(13), Some(24), Some(8)),
+            ),
+            (
+                r#"{"choices":[{"usage":{"prompt_tokens":13,"completion_tokens":24}},{"usage":{"prompt_tokens":13,"completion_tokens":6}}]}"#,
+                (Some(13), Some(30), None),
+            ),
+            (
+                r#"{"choices":[{"usage":{"prompt_tokens":13,"completion_tokens":24}}],"usage":{"prompt_tokens":12,"completion_tokens":23}}"#,
+                (Some(12), Some(23), None),
+            ),
+            // Anthropic, and Claude through a gateway
+            (
+                r#"{"message":{"usage":{"input_tokens":7,"cache_read_input_tokens":20,"output_tokens":1}}}"#,
+                (Some(27), Some(1), Some(20)),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":2095,"completion_tokens":503,"total_tokens":2598,"cache_read_input_tokens":1920}}"#,
+                (Some(2095), Some(503), Some(1920)),
+            ),
+            // Gemini
+            (
+                r#"{"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":3,"thoughtsTokenCount":9,"totalTokenCount":17}}"#,
+                (Some(5), Some(12), None),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":"11","completion_tokens":"9"}}"#,
+                (Some(11), Some(9), None),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":0,"completion_tokens":0,"input_tokens":11,"output_tokens":3}}"#,
+                (Some(11), Some(3), None),
+            ),
+        ] {
+            let usage = read(&[event]).1.take().usage;
+            let got = (
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.cached_tokens,
+            );
+            assert_eq!(got, want, "{event}");
+        }
+        let (_, mut reader) = read(&[
+            r#"{"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":3}}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#,
+        ]);
+        let usage = reader.take().usage;
+        assert_eq!(
+            (usage.prompt_tokens, usage.completion_tokens),
+            (Some(11), Some(3))
+        );
+    }
+
+    #[test]
+    fn an_error_in_other_words_is_one() {
+        for (data, want) in [
+            (
+                r#"{"choices":null,"base_resp":{"status_code":1004,"status_msg":"login fail: check your API key"}}"#,
+                Some("server_error: login fail: check your API key (1004)"),
+            ),
+            (
+                r#"{"choices":[{"delta":{"content":"a"}}],"base_resp":{"status_code":0,"status_msg":""}}"#,
+                None,
+            ),
+            (
+                r#"{"code":500,"msg":"boom"}"#,
+                Some("server_error: boom (500)"),
+            ),
+            (
+                r#"{"error_code":17,"error_msg":"limit"}"#,
+                Some("server_error: limit (17)"),
+            ),
+            (
+                r#"{"success":false,"message":"quota"}"#,
+                Some("server_error: quota"),
+            ),
+            (r#"{"detail":"Not Found"}"#, Some("server_error: Not Found")),
+            (
+                r#"{"error":{"code":0,"message":""},"choices":[{"delta":{}}]}"#,
+                None,
+            ),
+            (
+                r#"{"code":200,"msg":"ok","choices":[{"delta":{"content":"a"}}]}"#,
+                None,
+            ),
+            (r#"{"type":"ping"}"#, None),
+            (
+                r#"{"choices":[{"delta":{},"finish_reason":"abort"}]}"#,
+                Some("server_error: the server ended generation with finish_reason `abort`"),
+            ),
+            (
+                r#"{"choices":[{"delta":{},"finish_reason":{"type":"abort","message":"x"}}]}"#,
+                Some("server_error: the server ended generation with finish_reason `abort`"),
+            ),
+            (r#"{"choices":[{"delta":{},"finish_reason":"null"}]}"#, None),
+        ] {
+            assert_eq!(failure("", data).as_deref(), want, "{data}");
+        }
+        let (_, reader) = read(&[r#"{"status":"queued","message":"position 3"}"#]);
+        assert_eq!(reader.state.failure, None);
+        assert_eq!(reader.aside().unwrap().message, "position 3 (queued)");
+    }
+
+    #[test]
+    fn events_that_are_no_json_are_passed_over() {
+        let mut reader = OpenAiReader::default();
+        assert_eq!(reader.event(b"ping", b"2024-04-27 01:35:43.686476"), None);
+        assert!(
+            reader.aside().is_none(),
+            "a heartbeat is nothing that is missing"
+        );
+        assert_eq!(reader.event(b"", br#"{"choices":["#), None);
+        assert!(reader.event(b"", br#"{"id":"a","id":"b","choices":[{"delta":{"content":"x"}}],"usage":null,"usage":{"prompt_tokens":1}}"#).unwrap().has_token());
+        assert!(reader.event(b"", br#"{"choices":[{"delta":{"content":"y"},"logprobs":{"content":[{"logprob":-Infinity,"x":NaN}]}}]}"#).unwrap().has_token());
+        assert_eq!(reader.event(b"", b"\"[DONE]\""), None);
+        let aside = reader.aside().unwrap().to_owned();
+        assert_eq!(aside.kind, FailureKind::Malformed);
+        assert!(
+            aside
+                .message
+                .starts_with("an event is not a JSON object: EOF"),
+            "{aside:?}"
+        );
+        let state = reader.take();
+        assert_eq!(
+            (state.failure, state.skipped_events, state.done),
+            (None, 2, true)
+        );
+        assert_eq!(state.usage.prompt_tokens, Some(1));
+        assert!(reader.aside().is_none());
+    }
+
+    #[test]
+    fn events_without_blank_lines_between_are_named() {
+        let data = "{\"choices\":[]}\n{\"choices\":[]}\n[DONE]";
+        let text = failure("", data).unwrap();
+        assert!(
+            text.starts_with(
+                "malformed: several events came as one: blank lines are missing between events"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_are_clipped_and_the_first_counts() {
+        let long = "x".repeat(10_000);
+        let (_, mut reader) = read(&[
+            r#"{"id":"","model":null,"choices":[]}"#,
+            &format!(
+                r#"{{"id":"{long}","model":"{long}","choices":[{{"finish_reason":"{long}"}}]}}"#
+            ),
+            r#"{"id":"b","model":"m","choices":[]}"#,
+        ]);
+        let state = reader.take();
+        for name in [state.response_id, state.model, state.finish_reason] {
+            assert_eq!(name.unwrap(), long[..256]);
+        }
     }
 }

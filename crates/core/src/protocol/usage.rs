@@ -1,5 +1,6 @@
 //! Owns token counts as servers tell them: under which names they may stand,
-//! what is a count at all, and what a later event does to an earlier one's.
+//! what is a count at all, what is counted in which, and what a later event does
+//! to an earlier one's.
 //!
 //! It must not know which name goes first: each API says so. Some servers tell
 //! counts in every event, hence nothing is allocated.
@@ -21,8 +22,11 @@ pub(super) struct Told {
     pub(super) input_tokens: Option<u64>,
     pub(super) completion_tokens: Option<u64>,
     pub(super) output_tokens: Option<u64>,
+    pub(super) total_tokens: Option<u64>,
     pub(super) cached_tokens: Option<u64>,
     pub(super) prompt_cache_hit_tokens: Option<u64>,
+    pub(super) cache_read: Option<u64>,
+    pub(super) cache_creation: Option<u64>,
     pub(super) reasoning_tokens: Option<u64>,
     pub(super) prompt_details: Details,
     pub(super) input_details: Details,
@@ -43,21 +47,120 @@ pub(super) fn merge(raw: &RawValue, usage: &mut Usage, chosen: fn(&Told) -> Usag
     let Some(told) = object::<Told>(raw) else {
         return;
     };
-    let now = chosen(&told);
-    usage.prompt_tokens = now.prompt_tokens.or(usage.prompt_tokens);
-    usage.completion_tokens = now.completion_tokens.or(usage.completion_tokens);
-    usage.cached_tokens = now.cached_tokens.or(usage.cached_tokens);
-    usage.reasoning_tokens = now.reasoning_tokens.or(usage.reasoning_tokens);
+    let mut now = chosen(&told);
+    add_reasoning_on_top(&mut now, &told);
+    replace(usage, &now);
 }
 
-/// A count as servers write it: a whole number, also as `2.0`.
+/// Replace earlier counts by later ones.
+fn replace(usage: &mut Usage, now: &Usage) {
+    let completion = later(now.completion_tokens, usage.completion_tokens);
+    if now.completion_tokens.is_some() && completion == now.completion_tokens {
+        if usage.reasoning_from_total && !now.reasoning_from_total {
+            usage.reasoning_tokens = None;
+        }
+        usage.reasoning_from_total = now.reasoning_from_total;
+    }
+    usage.completion_tokens = completion;
+    usage.prompt_tokens = later(now.prompt_tokens, usage.prompt_tokens);
+    usage.cached_tokens = later(now.cached_tokens, usage.cached_tokens);
+    usage.reasoning_tokens = later(now.reasoning_tokens, usage.reasoning_tokens);
+}
+
+/// The later of two counts that says something. A count never falls to 0 in truth: a last event with
+/// a `usage` of zeros takes nothing back.
+pub(super) fn later(now: Option<u64>, before: Option<u64>) -> Option<u64> {
+    now.filter(|count| *count > 0).or(before).or(now)
+}
+
+/// The first of several counts of one thing that says something: gateways send several spellings at
+/// once, those that they do not fill as 0.
+pub(super) fn first<const N: usize>(counts: [Option<u64>; N]) -> Option<u64> {
+    counts
+        .into_iter()
+        .rev()
+        .fold(None, |rest, count| later(count, rest))
+}
+
+/// Some servers leave reasoning out of the tokens generated: xAI tells it in the details alone, Gemini
+/// in the total alone. The total shows it.
+fn add_reasoning_on_top(usage: &mut Usage, told: &Told) {
+    let (Some(prompt), Some(completion)) = (usage.prompt_tokens, usage.completion_tokens) else {
+        return;
+    };
+    let seen = prompt.saturating_add(completion);
+    let on_top = match (told.total_tokens, usage.reasoning_tokens) {
+        (Some(total), Some(reasoning)) => {
+            (total.checked_sub(seen) == Some(reasoning)).then_some(reasoning)
+        }
+        // what is more than all of it is no part of it
+        (None, Some(reasoning)) => (reasoning > completion && completion > 0).then_some(reasoning),
+        (Some(total), None) => {
+            let rest = total
+                .checked_sub(seen)
+                .filter(|rest| *rest > 0 && prompt > 0);
+            rest.filter(|rest| !is_cache(*rest, told, usage))
+        }
+        (None, None) => None,
+    };
+    let Some(on_top) = on_top else {
+        return;
+    };
+    usage.reasoning_from_total = usage.reasoning_tokens.is_none();
+    usage.reasoning_tokens = Some(on_top);
+    usage.completion_tokens = Some(completion.saturating_add(on_top)).filter(|n| *n <= MOST_TOKENS);
+}
+
+/// Whether so many tokens beyond prompt and output are those of the cache, which some gateways count
+/// in the total but not in the prompt.
+fn is_cache(rest: u64, told: &Told, usage: &Usage) -> bool {
+    let (read, made) = (told.cache_read, told.cache_creation);
+    let both = read.unwrap_or(0).saturating_add(made.unwrap_or(0));
+    [read, made, Some(both), usage.cached_tokens].contains(&Some(rest))
+}
+
+/// The counts of several choices, each told for itself: one prompt, and the sum of what was generated.
+pub(super) fn of_choices(each: &[Usage]) -> Usage {
+    let most = |of: fn(&Usage) -> Option<u64>| each.iter().filter_map(of).max();
+    let sum = |of: fn(&Usage) -> Option<u64>| {
+        let counts = each.iter().filter_map(of);
+        counts
+            .reduce(u64::saturating_add)
+            .filter(|count| *count <= MOST_TOKENS)
+    };
+    Usage {
+        prompt_tokens: most(|usage| usage.prompt_tokens),
+        completion_tokens: sum(|usage| usage.completion_tokens),
+        cached_tokens: most(|usage| usage.cached_tokens),
+        reasoning_tokens: sum(|usage| usage.reasoning_tokens),
+        reasoning_from_total: each.iter().any(|usage| usage.reasoning_from_total),
+    }
+}
+
+/// A count as servers write it: a whole number, also as `2.0` or as a text.
 pub(super) fn count_of(value: &Value) -> Option<u64> {
-    believed(value.as_u64(), || value.as_f64())
+    match value {
+        Value::String(text) => count_from(text),
+        value => believed(value.as_u64(), || value.as_f64()),
+    }
 }
 
 /// The same of a value that has not been parsed.
 fn count_in(raw: &RawValue) -> Option<u64> {
-    believed(raw.get().parse().ok(), || raw.get().parse().ok())
+    let text = raw.get();
+    let quoted = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    count_from(quoted.unwrap_or(text))
+}
+
+fn count_from(text: &str) -> Option<u64> {
+    let text = text.trim();
+    // Rust reads words for numbers, which are no counts
+    if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        return None;
+    }
+    believed(text.parse().ok(), || text.parse().ok())
 }
 
 fn believed(whole: Option<u64>, number: impl FnOnce() -> Option<f64>) -> Option<u64> {
@@ -81,12 +184,20 @@ fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Name {
+    #[serde(alias = "promptTokenCount")]
     PromptTokens,
     InputTokens,
+    #[serde(alias = "candidatesTokenCount")]
     CompletionTokens,
     OutputTokens,
+    #[serde(alias = "totalTokenCount")]
+    TotalTokens,
+    #[serde(alias = "cachedContentTokenCount")]
     CachedTokens,
     PromptCacheHitTokens,
+    CacheReadInputTokens,
+    CacheCreationInputTokens,
+    #[serde(alias = "thoughtsTokenCount")]
     ReasoningTokens,
     PromptTokensDetails,
     InputTokensDetails,
@@ -113,7 +224,7 @@ macro_rules! reads_names {
                 let mut told = <$type>::default();
                 while let Some(name) = map.next_key()? {
                     match name {
-                        $(Name::$name => told.$field = $read(map.next_value()?),)*
+                        $(Name::$name => told.$field = $read(map.next_value()?, told.$field),)*
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -132,26 +243,34 @@ macro_rules! reads_names {
 }
 
 reads_names!(Told, ToldVisitor, {
-    PromptTokens => prompt_tokens by count_in,
-    InputTokens => input_tokens by count_in,
-    CompletionTokens => completion_tokens by count_in,
-    OutputTokens => output_tokens by count_in,
-    CachedTokens => cached_tokens by count_in,
-    PromptCacheHitTokens => prompt_cache_hit_tokens by count_in,
-    ReasoningTokens => reasoning_tokens by count_in,
-    PromptTokensDetails => prompt_details by details_in,
-    InputTokensDetails => input_details by details_in,
-    CompletionTokensDetails => completion_details by details_in,
-    OutputTokensDetails => output_details by details_in,
+    PromptTokens => prompt_tokens by count,
+    InputTokens => input_tokens by count,
+    CompletionTokens => completion_tokens by count,
+    OutputTokens => output_tokens by count,
+    TotalTokens => total_tokens by count,
+    CacheReadInputTokens => cache_read by count,
+    CacheCreationInputTokens => cache_creation by count,
+    CachedTokens => cached_tokens by count,
+    PromptCacheHitTokens => prompt_cache_hit_tokens by count,
+    ReasoningTokens => reasoning_tokens by count,
+    PromptTokensDetails => prompt_details by details,
+    InputTokensDetails => input_details by details,
+    CompletionTokensDetails => completion_details by details,
+    OutputTokensDetails => output_details by details,
 });
 
 reads_names!(Details, DetailsVisitor, {
-    CachedTokens => cached_tokens by count_in,
-    ReasoningTokens => reasoning_tokens by count_in,
+    CachedTokens => cached_tokens by count,
+    ReasoningTokens => reasoning_tokens by count,
 });
 
-fn details_in(raw: &RawValue) -> Details {
-    object(raw).unwrap_or_default()
+/// A name may come twice.
+fn count(raw: &RawValue, before: Option<u64>) -> Option<u64> {
+    later(count_in(raw), before)
+}
+
+fn details(raw: &RawValue, before: Details) -> Details {
+    object(raw).unwrap_or(before)
 }
 
 #[cfg(test)]
@@ -167,13 +286,14 @@ mod tests {
     #[test]
     fn every_name_has_its_place() {
         let text = r#"{"prompt_tokens":1,"input_tokens":2,"completion_tokens":3,"output_tokens":4,
-            "cached_tokens":5,"prompt_cache_hit_tokens":6,"reasoning_tokens":7,"total_tokens":99,
+            "cached_tokens":5,"prompt_cache_hit_tokens":6,"reasoning_tokens":7,"total_tokens":13,
+            "cache_read_input_tokens":14,"cache_creation_input_tokens":15,"other_tokens":99,
             "prompt_tokens_details":{"cached_tokens":8,"audio_tokens":99},
             "input_tokens_details":{"cached_tokens":9,"prompt_tokens":99},
             "completion_tokens_details":{"reasoning_tokens":10},
             "output_tokens_details":{"cached_tokens":11,"reasoning_tokens":12}}"#;
         let told: Told = object(&raw(text)).unwrap();
-        insta::assert_snapshot!(format!("{told:?}").replace("Some", ""), @"Told { prompt_tokens: (1), input_tokens: (2), completion_tokens: (3), output_tokens: (4), cached_tokens: (5), prompt_cache_hit_tokens: (6), reasoning_tokens: (7), prompt_details: Details { cached_tokens: (8), reasoning_tokens: None }, input_details: Details { cached_tokens: (9), reasoning_tokens: None }, completion_details: Details { cached_tokens: None, reasoning_tokens: (10) }, output_details: Details { cached_tokens: (11), reasoning_tokens: (12) } }");
+        insta::assert_snapshot!(format!("{told:?}").replace("Some", ""), @"Told { prompt_tokens: (1), input_tokens: (2), completion_tokens: (3), output_tokens: (4), total_tokens: (13), cached_tokens: (5), prompt_cache_hit_tokens: (6), cache_read: (14), cache_creation: (15), reasoning_tokens: (7), prompt_details: Details { cached_tokens: (8), reasoning_tokens: None }, input_details: Details { cached_tokens: (9), reasoning_tokens: None }, completion_details: Details { cached_tokens: None, reasoning_tokens: (10) }, output_details: Details { cached_tokens: (11), reasoning_tokens: (12) } }");
     }
 
     #[test]
@@ -189,7 +309,11 @@ mod tests {
                 r#"{"prompt_tokens":4,"input_tokens_details":null}"#,
                 Some(4),
             ),
-            (r#"{"prompt_tokens":"3"}"#, None),
+            (r#"{"prompt_tokens":"3"}"#, Some(3)),
+            (r#"{"prompt_tokens":"three"}"#, None),
+            (r#"{"prompt_tokens":"-3"}"#, None),
+            (r#"{"prompt_tokens":"NaN"}"#, None),
+            (r#"{"prompt_tokens":5,"promptTokenCount":0}"#, Some(5)),
             ("[1,2,3,4]", None),
             ("\"lots\"", None),
             ("null", None),
@@ -207,12 +331,94 @@ mod tests {
         }
     }
 
+    fn usage(texts: &[&str]) -> Usage {
+        let chosen = |told: &Told| Usage {
+            prompt_tokens: told.prompt_tokens,
+            completion_tokens: told.completion_tokens,
+            cached_tokens: told.cache_read,
+            reasoning_tokens: told.completion_details.reasoning_tokens,
+            ..Usage::default()
+        };
+        let mut usage = Usage::default();
+        for text in texts {
+            merge(&raw(text), &mut usage, chosen);
+        }
+        usage
+    }
+
+    #[test]
+    fn reasoning_that_comes_on_top_is_added() {
+        let counts = |text: &str| {
+            let usage = usage(&[text]);
+            (
+                usage.completion_tokens,
+                usage.reasoning_tokens,
+                usage.reasoning_from_total,
+            )
+        };
+        let text = r#"{"prompt_tokens":P,"completion_tokens":C,"total_tokens":T,"completion_tokens_details":{"reasoning_tokens":R},"cache_read_input_tokens":K}"#;
+        for (p, c, t, r, k, want) in [
+            // xAI
+            ("32", "9", "135", "94", "0", (Some(103), Some(94), false)),
+            // OpenAI
+            ("32", "103", "135", "94", "0", (Some(103), Some(94), false)),
+            // no total, and more reasoning than there was output
+            ("32", "9", "null", "94", "0", (Some(103), Some(94), false)),
+            ("32", "0", "null", "94", "0", (Some(0), Some(94), false)),
+            ("32", "103", "null", "94", "0", (Some(103), Some(94), false)),
+            // Gemini
+            ("23", "7", "639", "null", "0", (Some(616), Some(609), true)),
+            ("23", "7", "30", "null", "0", (Some(7), None, false)),
+            ("0", "7", "639", "null", "0", (Some(7), None, false)),
+            ("null", "7", "639", "null", "0", (Some(7), None, false)),
+            // the rest of the total is the cache
+            ("23", "7", "639", "null", "609", (Some(7), None, false)),
+            // a total that nothing explains
+            ("23", "7", "639", "5", "0", (Some(7), Some(5), false)),
+            ("23", "7", "3", "null", "0", (Some(7), None, false)),
+        ] {
+            let names = [("P", p), ("C", c), ("T", t), ("R", r), ("K", k)];
+            let text = names.iter().fold(text.to_owned(), |text, (name, value)| {
+                text.replace(&format!(":{name}"), &format!(":{value}"))
+            });
+            assert_eq!(counts(&text), want, "{text}");
+        }
+        // an event later, the server has it in the details
+        let later = usage(&[
+            r#"{"prompt_tokens":1,"completion_tokens":2,"total_tokens":9}"#,
+            r#"{"prompt_tokens":1,"completion_tokens":8,"total_tokens":9}"#,
+        ]);
+        assert_eq!(
+            (
+                later.completion_tokens,
+                later.reasoning_tokens,
+                later.reasoning_from_total
+            ),
+            (Some(8), None, false)
+        );
+    }
+
     proptest! {
+        #[test]
+        fn no_count_falls_to_nothing(counts in prop::collection::vec((0u64..3, 0u64..3, 0u64..9), 1..8)) {
+            let texts: Vec<String> = counts
+                .iter()
+                .map(|(p, c, t)| format!(r#"{{"prompt_tokens":{p},"completion_tokens":"{c}","total_tokens":{t}}}"#))
+                .collect();
+            for n in 1..texts.len() {
+                let first: Vec<&str> = texts[..n].iter().map(String::as_str).collect();
+                let more: Vec<&str> = texts[..=n].iter().map(String::as_str).collect();
+                let (before, after) = (usage(&first), usage(&more));
+                prop_assert!(before.prompt_tokens <= Some(0) || after.prompt_tokens > Some(0));
+                prop_assert!(before.completion_tokens <= Some(0) || after.completion_tokens > Some(0));
+            }
+        }
+
         #[test]
         fn a_count_is_the_same_parsed_or_not(
             text in prop_oneof![
                 "-?(0|[1-9][0-9]{0,21})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
-                "\"[0-9]{0,3}\"|null|true|\\[1\\]|\\{\\}",
+                "\" ?[0-9a.-]{0,3}\"|null|true|\\[1\\]|\\{\\}",
             ]
         ) {
             let value: Value = serde_json::from_str(&text).unwrap();

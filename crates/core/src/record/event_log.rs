@@ -71,13 +71,13 @@ const TOKEN: u64 = 1;
 const ANSWER: u64 = 2;
 const COALESCED: u64 = 4;
 const FINISH: u64 = 8;
-/// In bytes only: another choice than that of the stamp before, which follows.
-const OTHER_CHOICE: u64 = 16;
-/// In memory only.
+const TOKEN_OF_ANSWER: u64 = TOKEN | ANSWER;
+/// In bytes: see [`EventLog::to_bytes`].
+const FLAGS_FOLLOW: u64 = 3;
+/// In bytes: bits below the distance.
+const KIND_BITS: u32 = 2;
 const CONTINUED: u64 = 16;
-/// Bits of flags in bytes: up to and with [`OTHER_CHOICE`].
-const BYTE_FLAGS: u32 = 5;
-/// Bits of flags in memory, and then of the choice. What is left for the moment
+/// Bits of flags, and then of the choice. What is left for the moment
 /// are 53 bits of nanoseconds: 104 days.
 const FLAG_BITS: u32 = 5;
 const CHOICE_BITS: u32 = 6;
@@ -164,14 +164,16 @@ impl EventLog {
 
     /// The log as bytes: for each stamp a LEB128 varint of its distance to the
     /// stamp before (the first: to the start of the run) in nanoseconds,
-    /// shifted left by five, with the bits 1 token-bearing, 2 answer,
-    /// 4 coalesced, 8 finished, 16 of another choice than the stamp before (the
-    /// first: than 0). After a stamp with bit 16 comes a varint of the choice,
-    /// shifted left by one, with the bit 1 where the event is that of the stamp
-    /// before.
+    /// shifted left by two, with what most stamps are in the two bits: 0 a token
+    /// of the answer, 1 a token of the reasoning, 2 nothing, all of the choice of
+    /// the stamp before (the first: of choice 0). With 3 a varint follows that says
+    /// more: the choice, shifted left by five, with the bits 1 token-bearing,
+    /// 2 answer, 4 coalesced, 8 finished, 16 of the event of the stamp before.
+    ///
+    /// Gaps of up to 67 ms take four bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.packed.len() * 5);
+        let mut bytes = Vec::with_capacity(self.packed.len() * 4 + 8);
         let (mut last, mut choice) = (0, 0);
         for packed in &self.packed {
             let at = packed >> AT_SHIFT;
@@ -179,16 +181,18 @@ impl EventLog {
             // to the user clock may meet a kernel time a moment later
             let delta = at.saturating_sub(last);
             last += delta;
-            let flags = packed & (TOKEN | ANSWER | COALESCED | FINISH);
-            let continued = u64::from(packed & CONTINUED != 0);
-            let other = choice_of(*packed) != choice || continued == 1;
-            push_varint(
-                &mut bytes,
-                (delta << BYTE_FLAGS) | flags | (u64::from(other) * OTHER_CHOICE),
-            );
-            if other {
+            let flags = packed & ((1 << FLAG_BITS) - 1);
+            let kind = match flags {
+                _ if choice_of(*packed) != choice => FLAGS_FOLLOW,
+                TOKEN_OF_ANSWER => 0,
+                TOKEN => 1,
+                0 => 2,
+                _ => FLAGS_FOLLOW,
+            };
+            push_varint(&mut bytes, (delta << KIND_BITS) | kind);
+            if kind == FLAGS_FOLLOW {
                 choice = choice_of(*packed);
-                push_varint(&mut bytes, (choice << 1) | continued);
+                push_varint(&mut bytes, (choice << FLAG_BITS) | flags);
             }
         }
         bytes
@@ -199,31 +203,35 @@ impl EventLog {
     #[must_use]
     pub fn from_bytes(bytes: &[u8], format: EventLogFormat) -> Option<Self> {
         let mut log = Self::with_capacity(bytes.len() / 4);
-        let byte_flags = match format {
+        let shift = match format {
             EventLogFormat::V1 => 3,
-            EventLogFormat::V2 => BYTE_FLAGS,
+            EventLogFormat::V2 => KIND_BITS,
         };
-        let (mut at, mut choice, mut rest) = (0u64, 0u8, bytes);
+        let (mut at, mut choice, mut rest) = (0u64, 0u64, bytes);
         while !rest.is_empty() {
             let value = take_varint(&mut rest)?;
             at = at
-                .checked_add(value >> byte_flags)
+                .checked_add(value >> shift)
                 .filter(|at| at >> (u64::BITS - AT_SHIFT) == 0)?;
-            let mut continued = false;
-            if format == EventLogFormat::V2 && value & OTHER_CHOICE != 0 {
-                let told = take_varint(&mut rest)?;
-                choice = u8::try_from(told >> 1).ok().filter(|c| *c <= MAX_CHOICE)?;
-                continued = told & 1 == 1;
+            let kind = value & ((1 << shift) - 1);
+            let flags = match (format, kind) {
+                // the three flags were the same
+                (EventLogFormat::V1, flags) => flags,
+                (EventLogFormat::V2, 0) => TOKEN_OF_ANSWER,
+                (EventLogFormat::V2, 1) => TOKEN,
+                (EventLogFormat::V2, 2) => 0,
+                (EventLogFormat::V2, _) => {
+                    let told = take_varint(&mut rest)?;
+                    choice = told >> FLAG_BITS;
+                    told & ((1 << FLAG_BITS) - 1)
+                }
+            };
+            if choice > u64::from(MAX_CHOICE) {
+                return None;
             }
-            log.push(EventStamp {
-                at: Timestamp::from_nanos(at),
-                token: value & TOKEN != 0,
-                answer: value & ANSWER != 0,
-                coalesced: value & COALESCED != 0,
-                finish: format == EventLogFormat::V2 && value & FINISH != 0,
-                choice,
-                continued,
-            });
+            log.continued += usize::from(flags & CONTINUED != 0);
+            log.packed
+                .push((at << AT_SHIFT) | (choice << FLAG_BITS) | flags);
         }
         Some(log)
     }

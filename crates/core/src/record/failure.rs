@@ -11,7 +11,7 @@ pub enum FailureKind {
     Cancelled,
     /// No connection could be made.
     Connect,
-    /// No connection within `--connect-timeout`.
+    /// No connection within `--connect-timeout`, or within two minutes.
     ConnectTimeout,
     /// The host's name has no address.
     Dns,
@@ -23,15 +23,15 @@ pub enum FailureKind {
     Malformed,
     /// The run ended before the request, which was due, could be sent.
     NotSent,
-    /// The proxy refused the tunnel.
+    /// The proxy cannot be reached, or refused the tunnel.
     Proxy,
     /// Nothing arrived for `--read-timeout`.
     ReadTimeout,
     /// The connection was reset or broke.
     Reset,
-    /// The server reported an error in an answer of status 200.
+    /// The server reported an error in an answer whose status was a success.
     ServerError,
-    /// An HTTP status other than 200.
+    /// An HTTP status that is no success (2xx).
     Status(u16),
     /// No TLS session, or a broken one.
     Tls,

@@ -12,7 +12,7 @@ mod varint;
 
 pub use event_log::{EventLog, EventLogFormat, EventStamp, MAX_CHOICE};
 pub use failure::{Failure, FailureKind};
-pub use masking::masked;
+pub use masking::{Masker, masked};
 pub use texts::Texts;
 
 use core::net::SocketAddr;
@@ -257,7 +257,8 @@ impl RequestRecord {
             .is_none_or(|failure| failure.kind != FailureKind::NotSent)
     }
 
-    /// Tokens of the prompt, and who says so.
+    /// Tokens of the prompt, and who says so. No prompt has none: a count of 0 is
+    /// not told.
     #[must_use]
     pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {
         let sources = [
@@ -265,25 +266,28 @@ impl RequestRecord {
             (self.usage.prompt_tokens, TokenSource::ServerUsage),
             (self.counted.prompt_tokens, TokenSource::LocalTokenizer),
         ];
-        first_known(sources).unwrap_or((None, TokenSource::Unknown))
+        first_known(sources, false).unwrap_or((None, TokenSource::Unknown))
     }
 
     /// Tokens of the prompt in the server's own words, as its usage or the
     /// API's plugin has them.
     #[must_use]
     pub fn told_prompt_tokens(&self) -> Option<u64> {
-        self.plugin.prompt_tokens.or(self.usage.prompt_tokens)
+        let counts = [self.plugin.prompt_tokens, self.usage.prompt_tokens];
+        counts.into_iter().flatten().find(|count| *count > 0)
     }
 
     /// Output tokens, likewise.
     #[must_use]
     pub fn told_output_tokens(&self) -> Option<u64> {
-        self.plugin
-            .completion_tokens
-            .or(self.usage.completion_tokens)
+        let none_possible = !self.has_tokens();
+        let counts = [self.plugin.completion_tokens, self.usage.completion_tokens];
+        let mut counts = counts.into_iter().flatten();
+        counts.find(|count| *count > 0 || none_possible)
     }
 
-    /// Output tokens, and who says so.
+    /// Output tokens, and who says so. A count of 0 is not told where
+    /// token-bearing events came.
     #[must_use]
     pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
         let sources = [
@@ -291,7 +295,7 @@ impl RequestRecord {
             (self.usage.completion_tokens, TokenSource::ServerUsage),
             (self.counted.completion_tokens, TokenSource::LocalTokenizer),
         ];
-        if let Some(known) = first_known(sources) {
+        if let Some(known) = first_known(sources, !self.has_tokens()) {
             return known;
         }
         if self.streamed {
@@ -302,12 +306,19 @@ impl RequestRecord {
         }
         (None, TokenSource::Unknown)
     }
+
+    fn has_tokens(&self) -> bool {
+        self.events.tokens().next().is_some()
+    }
 }
 
 fn first_known<const N: usize>(
     sources: [(Option<u64>, TokenSource); N],
+    none_possible: bool,
 ) -> Option<(Option<u64>, TokenSource)> {
-    sources.into_iter().find(|(count, _)| count.is_some())
+    sources
+        .into_iter()
+        .find(|(count, _)| count.is_some_and(|count| count > 0 || none_possible))
 }
 
 /// What went over the wire for one request, as far as it was kept.
@@ -356,4 +367,49 @@ pub struct Exchange {
     pub record: RequestRecord,
     /// The wire's contents.
     pub bodies: Bodies,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::tests::streamed;
+
+    fn count() -> impl Strategy<Value = Option<u64>> {
+        prop_oneof![Just(None), Just(Some(0)), (1u64..9).prop_map(Some)]
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_that_came_are_never_counted_as_none(
+            events in prop::collection::vec(any::<bool>(), 0..4),
+            counts in prop::array::uniform3(count()),
+        ) {
+            let stamps: Vec<(u64, bool, bool)> =
+                events.iter().zip(0..).map(|(token, at)| (at, *token, *token)).collect();
+            let mut record = streamed(&stamps, None);
+            let [plugin, usage, counted] = counts;
+            record.plugin.completion_tokens = plugin;
+            record.usage.completion_tokens = usage;
+            record.counted.completion_tokens = counted;
+            record.usage.prompt_tokens = usage;
+            let tokens = events.iter().filter(|token| **token).count() as u64;
+            let (output, source) = record.output_tokens();
+            prop_assert!(output.is_some());
+            if tokens > 0 {
+                prop_assert!(output > Some(0));
+                prop_assert_ne!(record.told_output_tokens(), Some(0));
+            } else {
+                // without a token-bearing event, a count of 0 is one
+                let first = [plugin, usage, counted].into_iter().flatten().next();
+                prop_assert_eq!(output, first.or(Some(0)));
+            }
+            if source == TokenSource::EventCount {
+                prop_assert_eq!(output, Some(tokens));
+            }
+            prop_assert_ne!(record.prompt_tokens().0, Some(0));
+            prop_assert_eq!(record.prompt_tokens().0, usage.filter(|count| *count > 0));
+        }
+    }
 }

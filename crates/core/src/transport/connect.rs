@@ -1,17 +1,25 @@
-//! Owns making a connection: name, addresses, TCP, proxy tunnel, TLS.
+//! Owns making a connection: TCP to one of the addresses, proxy tunnel, TLS.
+//!
+//! It must not know how names become addresses, nor what is sent afterwards.
 
+use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::socket::{ReadContext, Socket};
+use super::deadline::{Deadline, Stage};
+use super::exchange::not_http;
+use super::proxy::Proxy;
+use super::resolve::Name;
+use super::socket::{ReadContext, Socket, Wire, write_all};
 use super::tls::TlsSession;
 use super::{Route, Target, TransportError};
 use crate::http1::{Head, Receiver, ResponseReader};
 use crate::record::{ConnectCost, FailureKind};
+use crate::time::Timestamp;
 
 /// How long one address may take before the next is tried beside it
 /// (RFC 8305, section 5: the recommended 250 ms).
@@ -19,8 +27,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection that is ready for a request.
 #[derive(Debug)]
-pub(super) struct Connected {
-    pub(super) socket: Socket,
+pub(super) struct Connected<W> {
+    pub(super) socket: W,
     pub(super) tls: Option<TlsSession>,
     pub(super) cost: ConnectCost,
     /// The other end: the server, or the proxy.
@@ -31,39 +39,24 @@ pub(super) struct Connected {
 pub(super) async fn connect(
     target: &Target,
     context: &ReadContext,
-) -> Result<Connected, TransportError> {
-    let (host, port) = match &target.route {
-        Route::Direct => (&target.host, target.port),
-        Route::Forward(proxy) | Route::Tunnel(proxy) => (&proxy.host, proxy.port),
-    };
-    let clock = context.clock();
-    let begun = clock.now();
-    let addresses = resolve(host, port).await?;
-    let resolved = clock.now();
-    let stream = race(&addresses).await.map_err(|error| {
-        TransportError::new(
-            FailureKind::Connect,
-            format!("cannot connect to {host}:{port}: {}", plain(&error)),
-        )
-    })?;
+    deadline: &Deadline,
+) -> Result<Connected<Socket>, TransportError> {
+    let begun = context.now();
+    let reached = deadline
+        .hold(context, Stage::Connect, &Cell::new(begun), async {
+            let addresses = target.name.addresses().await;
+            let addresses = addresses.map_err(|reason| not_found(target, &reason))?;
+            let resolved = context.now();
+            let stream = race(&target.name, &addresses).await;
+            let stream = stream.map_err(|error| unreachable(target, &plain(&error)))?;
+            Ok((resolved, stream))
+        })
+        .await;
+    let (resolved, stream) = reached?;
     let peer = stream.peer_addr().ok();
-    let socket = Socket::new(stream, context).map_err(|error| {
-        TransportError::new(FailureKind::Connect, format!("socket of {host}: {error}"))
-    })?;
-    if let Route::Tunnel(_) = target.route {
-        tunnel(&socket, target, context).await?;
-    }
-    let connected = clock.now();
-    let tls = match &target.tls {
-        None => None,
-        Some(setup) => {
-            let session = setup
-                .session(&target.host)
-                .map_err(|reason| TransportError::new(FailureKind::Tls, reason))?;
-            Some(handshake(&socket, session, context).await?)
-        }
-    };
-    let ready = clock.now();
+    let socket =
+        Socket::new(stream, context).map_err(|error| unreachable(target, &plain(&error)))?;
+    let (tls, connected) = establish(&socket, target, context, deadline).await?;
     Ok(Connected {
         socket,
         tls,
@@ -71,70 +64,106 @@ pub(super) async fn connect(
             reused: false,
             dns_ns: resolved.nanos_since(begun),
             tcp_ns: connected.nanos_since(resolved),
-            tls_ns: ready.nanos_since(connected),
+            tls_ns: context.now().nanos_since(connected),
         },
         peer,
     })
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, TransportError> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let fail = |reason: String| {
-        TransportError::new(
+fn not_found(target: &Target, reason: &str) -> TransportError {
+    match &target.route {
+        Route::Direct => TransportError::new(
             FailureKind::Dns,
-            format!("cannot find the address of {host}: {reason}"),
-        )
-    };
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<_> = found.map_err(|error| fail(plain(&error)))?.collect();
-    if found.is_empty() {
-        return Err(fail("it has none".to_owned()));
+            format!("cannot find the address of {}: {reason}", target.host),
+        ),
+        Route::Forward(proxy) | Route::Tunnel(proxy) => {
+            let reason = format!("cannot find the address of {}: {reason}", proxy.host);
+            unreachable(target, &reason)
+        }
     }
-    Ok(interleaved(&found))
 }
 
-/// The resolver's order, but the families in turn (RFC 8305, section 4).
-fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut a, mut b): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses
-        .iter()
-        .copied()
-        .partition(|address| address.is_ipv6() == first_is_v6);
-    let mut order = Vec::with_capacity(addresses.len());
-    a.reverse();
-    b.reverse();
-    while !(a.is_empty() && b.is_empty()) {
-        order.extend(a.pop());
-        order.extend(b.pop());
+fn unreachable(target: &Target, reason: &str) -> TransportError {
+    let place = target.name.shown();
+    match &target.route {
+        Route::Direct => TransportError::new(
+            FailureKind::Connect,
+            format!("cannot connect to {place}: {reason}"),
+        ),
+        Route::Forward(_) | Route::Tunnel(_) => TransportError::new(
+            FailureKind::Proxy,
+            format!("cannot connect to the proxy {place}: {reason}"),
+        ),
     }
-    order
+}
+
+/// What comes after TCP: the proxy's tunnel and TLS, as far as there are. Says
+/// when the way to the server was there.
+pub(super) async fn establish<W: Wire>(
+    socket: &W,
+    target: &Target,
+    context: &ReadContext,
+    deadline: &Deadline,
+) -> Result<(Option<TlsSession>, Timestamp), TransportError> {
+    if let Route::Tunnel(proxy) = &target.route {
+        let heard = Cell::new(context.now());
+        let opening = tunnel(socket, target, proxy, context, &heard);
+        deadline
+            .hold(context, Stage::Tunnel, &heard, opening)
+            .await?;
+    }
+    let connected = context.now();
+    let Some(setup) = &target.tls else {
+        return Ok((None, connected));
+    };
+    let session = setup
+        .session(&target.host)
+        .map_err(|reason| TransportError::new(FailureKind::Tls, reason))?;
+    let heard = Cell::new(connected);
+    let shaking = handshake(socket, session, context, &heard);
+    let session = deadline
+        .hold(context, Stage::Handshake, &heard, shaking)
+        .await?;
+    Ok((Some(session), connected))
 }
 
 /// Happy Eyeballs: each next address starts when the one before has failed or
-/// taken [`ATTEMPT_DELAY`]; the first to connect wins.
-async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+/// taken [`ATTEMPT_DELAY`]; the first to connect wins. The name learns which
+/// failed, and which lost against one that started later.
+async fn race(name: &Name, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     if let [only] = addresses {
-        return TcpStream::connect(only).await;
+        let connected = TcpStream::connect(only).await;
+        if connected.is_err() {
+            name.tried(addresses, None);
+        }
+        return connected;
     }
     let mut attempts = JoinSet::new();
-    let mut waiting = addresses.iter().copied();
+    let mut started = 0;
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        if let Some(address) = waiting.next() {
-            attempts.spawn(TcpStream::connect(address));
+        if let Some(&address) = addresses.get(started) {
+            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+            started += 1;
         } else if attempts.is_empty() {
+            name.tried(addresses, None);
             return Err(last_error);
         }
         let delay = tokio::time::sleep(ATTEMPT_DELAY);
         tokio::select! {
             Some(result) = attempts.join_next() => match result {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last_error = error,
+                Ok((winner, Ok(stream))) => {
+                    let place = addresses.iter().position(|address| *address == winner);
+                    let beaten = &addresses[..place.unwrap_or(0)];
+                    if !beaten.is_empty() {
+                        name.tried(beaten, Some(winner));
+                    }
+                    return Ok(stream);
+                }
+                Ok((_, Err(error))) => last_error = error,
                 Err(error) => last_error = io::Error::other(error),
             },
-            () = delay, if waiting.len() > 0 => {}
+            () = delay, if started < addresses.len() => {}
         }
     }
 }
@@ -151,18 +180,15 @@ impl Receiver for ProxyAnswer {
 }
 
 async fn tunnel(
-    socket: &Socket,
+    socket: &impl Wire,
     target: &Target,
+    proxy: &Proxy,
     context: &ReadContext,
+    heard: &Cell<Timestamp>,
 ) -> Result<(), TransportError> {
-    let Route::Tunnel(proxy) = &target.route else {
-        return Ok(());
-    };
     let fail = |reason: String| {
-        TransportError::new(
-            FailureKind::Proxy,
-            format!("proxy {}:{}: {reason}", proxy.host, proxy.port),
-        )
+        let place = target.name.shown();
+        TransportError::new(FailureKind::Proxy, format!("proxy {place}: {reason}"))
     };
     let authority = target.authority();
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
@@ -173,8 +199,7 @@ async fn tunnel(
     }
     request.push_str("\r\n");
     let io_fail = |error: io::Error| fail(plain(&error));
-    socket
-        .write_all(request.as_bytes())
+    write_all(socket, request.as_bytes(), || heard.set(context.now()))
         .await
         .map_err(io_fail)?;
     let mut reader = ResponseReader::default();
@@ -184,32 +209,31 @@ async fn tunnel(
             .read(context, |bytes, _| reader.push(bytes, &mut answer))
             .await
             .map_err(io_fail)?;
+        heard.set(context.now());
         match read {
             None => return Err(fail("closed the connection".to_owned())),
-            Some(Err(error)) => return Err(fail(error.to_string())),
+            Some(Err(error)) => return Err(fail(not_http(&error).message)),
             Some(Ok(_)) => {}
         }
     }
     match answer.0 {
-        Some(head) if (200..300).contains(&head.status) => Ok(()),
-        Some(head) => Err(fail(format!(
-            "status {} to CONNECT {authority}",
-            head.status
-        ))),
+        Some(Head { status, .. }) if (200..300).contains(&status) => Ok(()),
+        Some(Head { status, .. }) => Err(fail(format!("status {status} to CONNECT {authority}"))),
         None => Err(fail("no answer".to_owned())),
     }
 }
 
 async fn handshake(
-    socket: &Socket,
+    socket: &impl Wire,
     mut session: TlsSession,
     context: &ReadContext,
+    heard: &Cell<Timestamp>,
 ) -> Result<TlsSession, TransportError> {
     let fail = |reason: String| TransportError::new(FailureKind::Tls, format!("TLS: {reason}"));
     loop {
         let output = session.take_output();
         if !output.is_empty() {
-            let written = socket.write_all(&output).await;
+            let written = write_all(socket, &output, || heard.set(context.now())).await;
             written.map_err(|error| fail(plain(&error)))?;
         }
         if !session.is_handshaking() {
@@ -218,13 +242,14 @@ async fn handshake(
         let read = socket
             .read(context, |bytes, _| session.read(bytes, |_| {}))
             .await;
+        heard.set(context.now());
         match read {
             Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(reason))) => {
+            Ok(Some(Err(error))) => {
                 // tell the peer why, as far as it still listens
                 let alert = session.take_output();
-                let _ = socket.write_all(&alert).await;
-                return Err(fail(reason));
+                let _ = write_all(socket, &alert, || {}).await;
+                return Err(fail(error.while_shaking_hands()));
             }
             Ok(None) => return Err(fail("the server closed the connection".to_owned())),
             Err(error) => return Err(fail(plain(&error))),
@@ -237,20 +262,4 @@ pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     text.to_lowercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns() {
-        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let given = ["[::1]:1", "[::2]:1", "1.1.1.1:1", "1.1.1.2:1"].map(parse);
-        let order: Vec<String> = interleaved(&given)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(order, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1"]);
-    }
 }

@@ -31,12 +31,31 @@ const STEP_NS: u64 = 50_000;
 /// For this long after one, the user clock stamps.
 const QUARANTINE_NS: u64 = 1_000_000_000;
 
+/// A thread is rarely interrupted twice within a microsecond, and hardly ever
+/// this often.
+const FIRST_SAMPLES: usize = 16;
+
 /// The three readings of one sample of the offset, nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     before: u64,
     wall: u64,
     after: u64,
+}
+
+impl Sample {
+    fn take() -> Self {
+        Self {
+            before: monotonic_ns(),
+            wall: wall_ns(),
+            after: monotonic_ns(),
+        }
+    }
+}
+
+/// The sample whose readings are closest together: it bounds the offset best.
+fn best_of(samples: impl Iterator<Item = Sample>) -> Option<Sample> {
+    samples.min_by_key(|sample| sample.after - sample.before)
 }
 
 /// The offset between the wall clock and the monotonic clock, as last seen.
@@ -49,14 +68,21 @@ pub(crate) struct OffsetTracker {
 }
 
 impl OffsetTracker {
+    /// A tracker that knows the offset already. The first sample has no earlier
+    /// one to be held against: taken while the thread was interrupted, it would
+    /// make the next look like a step of the clock.
+    pub(crate) fn started() -> Self {
+        let mut tracker = Self::default();
+        if let Some(best) = best_of((0..FIRST_SAMPLES).map(|_| Sample::take())) {
+            tracker.observe(best);
+        }
+        tracker
+    }
+
     /// Turn the kernel's wall-clock time of a read that has just returned into
     /// a moment of the run; without one, stamp the present moment.
     pub(crate) fn stamp(&mut self, clock: &RunClock, kernel_wall_ns: Option<u64>) -> Arrival {
-        let sample = Sample {
-            before: monotonic_ns(),
-            wall: wall_ns(),
-            after: monotonic_ns(),
-        };
+        let sample = Sample::take();
         let monotonic = self.convert(sample, kernel_wall_ns);
         match monotonic {
             Some(arrived_ns) => Arrival {
@@ -146,6 +172,21 @@ mod tests {
             let good = tracker.convert(sample(after, stepped), Some(stepped + after - 7));
             assert_eq!(good, Some(after - 7));
         }
+    }
+
+    #[test]
+    fn an_interrupted_first_sample_is_none() {
+        let interrupted = Sample {
+            before: 1_000,
+            wall: WALL + 4_000_900,
+            after: 4_001_000,
+        };
+        let samples = [interrupted, sample(5_000_000, WALL), interrupted];
+        let mut tracker = OffsetTracker::default();
+        tracker.observe(best_of(samples.into_iter()).unwrap());
+        let arrived = tracker.convert(sample(6_000_000, WALL), Some(WALL + 5_500_000));
+        assert_eq!((arrived, tracker.steps()), (Some(5_500_000), 0));
+        assert!(OffsetTracker::started().offset_ns.is_some());
     }
 
     #[test]

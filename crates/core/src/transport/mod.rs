@@ -4,15 +4,20 @@
 //! It must not know tokens, JSON, data sets or metrics. Between a read and its
 //! time stamp nothing else happens; what the bytes mean is worked out after.
 
+mod coding;
 mod connect;
+mod deadline;
+mod exchange;
 mod kernel_clock;
 mod proxy;
+mod resolve;
 mod socket;
 mod system;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,11 +31,13 @@ pub use system::{process_usage, raise_open_files_limit, sleep_until, thread_cpu_
 pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 
 use crate::credential::Credential;
-use crate::http1::{Head, Progress, Receiver, ResponseReader};
-use crate::record::{ConnectCost, Failure, FailureKind};
+use crate::http1::Head;
+use crate::record::{ConnectCost, Failure};
 use crate::time::{Timestamp, wall_ns};
-use connect::{Connected, connect, plain};
-use tls::PeerState;
+use connect::{Connected, connect};
+use deadline::Deadline;
+use exchange::Exchanging;
+use resolve::Name;
 
 /// A failure of the transport: the same words as in a record.
 pub type TransportError = Failure;
@@ -52,6 +59,8 @@ pub struct Target {
     host: String,
     port: u16,
     route: Route,
+    /// Where connections go to: the server, or the proxy.
+    name: Arc<Name>,
     tls: Option<TlsSetup>,
     /// Request line and headers, but for `Content-Length`.
     head: Vec<u8>,
@@ -154,10 +163,15 @@ impl Target {
             (Some(proxy), None) => Route::Forward(proxy),
             (Some(proxy), Some(_)) => Route::Tunnel(proxy),
         };
+        let name = match &route {
+            Route::Direct => Name::new(&host, port),
+            Route::Forward(proxy) | Route::Tunnel(proxy) => Name::new(&proxy.host, proxy.port),
+        };
         let mut target = Self {
             host,
             port,
             route,
+            name,
             tls,
             head: Vec::new(),
             stream_head: Vec::new(),
@@ -223,11 +237,7 @@ impl Target {
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        authority(&self.host, self.port)
     }
 
     fn request_head(
@@ -255,6 +265,9 @@ impl Target {
                 concat!("evalscope/", env!("CARGO_PKG_VERSION")),
             ),
             ("Accept", "text/event-stream, application/json"),
+            // without it a gateway may choose any coding (RFC 9110, section
+            // 12.5.3), and one that compresses holds events back
+            ("Accept-Encoding", "identity"),
             ("Content-Type", "application/json"),
         ];
         if let Route::Forward(Proxy {
@@ -292,6 +305,15 @@ impl Target {
     }
 }
 
+/// Host and port as they stand in a URL.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -299,11 +321,14 @@ fn is_token_byte(byte: u8) -> bool {
 /// How long things may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To make a connection.
+    /// To make a connection: name, TCP, proxy and TLS together. Without one, two
+    /// minutes.
     pub connect: Option<Duration>,
-    /// Between two reads.
+    /// Silence: between two reads of an answer, of a TLS handshake or of a
+    /// proxy's answer, and between two moments at which more of a request is
+    /// taken.
     pub read: Option<Duration>,
-    /// For a request from its dispatch to its end.
+    /// For all of a request, from its dispatch to its end.
     pub total: Option<Duration>,
 }
 
@@ -357,7 +382,7 @@ pub struct Line {
     timeouts: Timeouts,
     reuse: Reuse,
     context: ReadContext,
-    connection: Option<Connected>,
+    connection: Option<Connected<Socket>>,
     /// Reads so far, over all connections.
     reads: u64,
 }
@@ -396,20 +421,12 @@ impl Line {
         times: &mut SendTimes,
         handler: &mut impl ResponseHandler,
     ) -> Result<(), TransportError> {
-        let dispatched = self.context.clock().now();
-        let total = self.timeouts.total.map(|total| dispatched.after(total));
-        let connection = self.take_connection().await?;
+        let deadline = Deadline::new(self.timeouts, self.context.clock().now());
+        let connection = self.take_connection(&deadline).await?;
         times.connected = Some(self.context.clock().now());
         times.cost = connection.cost;
         times.peer = connection.peer;
-        let mut exchange = Exchanging {
-            connection,
-            context: &self.context,
-            timeouts: &self.timeouts,
-            total,
-            reads: &mut self.reads,
-            write_error: None,
-        };
+        let mut exchange = Exchanging::new(connection, &self.context, deadline, &mut self.reads);
         exchange
             .send(self.target.request(body, stream), times)
             .await?;
@@ -436,7 +453,10 @@ impl Line {
         }
     }
 
-    async fn take_connection(&mut self) -> Result<Connected, TransportError> {
+    async fn take_connection(
+        &mut self,
+        deadline: &Deadline,
+    ) -> Result<Connected<Socket>, TransportError> {
         // a server may close an idle connection at any time: looking before
         // sending is no retry, since nothing has been sent
         if let Some(connection) = self.connection.take()
@@ -444,301 +464,7 @@ impl Line {
         {
             return Ok(connection);
         }
-        let connecting = connect(&self.target, &self.context);
-        match self.timeouts.connect.or(self.timeouts.total) {
-            None => connecting.await,
-            Some(limit) => tokio::time::timeout(limit, connecting)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(TransportError::new(
-                        FailureKind::ConnectTimeout,
-                        format!("no connection within {} s", limit.as_secs_f64()),
-                    ))
-                }),
-        }
-    }
-}
-
-struct Exchanging<'a> {
-    connection: Connected,
-    context: &'a ReadContext,
-    timeouts: &'a Timeouts,
-    total: Option<Timestamp>,
-    reads: &'a mut u64,
-    /// The server took no more of the request, but may still have answered.
-    write_error: Option<TransportError>,
-}
-
-/// What a read led to.
-enum Step {
-    /// More is to come.
-    Go,
-    /// The peer will send no more; whether that is all is not yet judged.
-    Closed,
-    /// The answer is complete.
-    Complete { reusable: bool },
-}
-
-impl Exchanging<'_> {
-    /// Send the request; its bytes are given up with the call, so that slots
-    /// that wait for an answer hold one copy of the body and not two.
-    async fn send(
-        &mut self,
-        request: Vec<u8>,
-        times: &mut SendTimes,
-    ) -> Result<(), TransportError> {
-        times.write_begun = Some(self.context.clock().now());
-        let written = self.write(&request).await;
-        times.write_done = Some(self.context.clock().now());
-        match written {
-            Ok(()) => Ok(()),
-            // a server that refuses early closes while we still write: its
-            // answer says more than the broken pipe
-            Err(error) if error.kind == FailureKind::Reset => {
-                self.write_error = Some(error);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Read the answer. Returns whether the connection may be used again.
-    async fn receive(
-        &mut self,
-        times: &mut SendTimes,
-        handler: &mut impl ResponseHandler,
-    ) -> Result<bool, TransportError> {
-        let mut reader = ResponseReader::default();
-        let mut keep_alive = false;
-        let mut last_read = self.context.clock().now();
-        let mut ends_at: Option<Timestamp> = None;
-        let idle = tokio::time::sleep(self.wait(last_read, ends_at));
-        tokio::pin!(idle);
-        loop {
-            let step = {
-                let read = self.read(&mut reader, times, handler, &mut keep_alive);
-                tokio::select! {
-                    biased;
-                    step = read => Some(step),
-                    () = &mut idle => None,
-                }
-            };
-            let now = self.context.clock().now();
-            match step {
-                Some(Ok(Step::Complete { reusable })) => {
-                    return Ok(reusable && keep_alive && self.write_error.is_none());
-                }
-                Some(Ok(Step::Go | Step::Closed)) => last_read = now,
-                Some(Err(error)) => {
-                    // all that was asked for has come: how the connection ends
-                    // does not matter
-                    if handler.is_satisfied() {
-                        return Ok(false);
-                    }
-                    let unsent = self.write_error.take().filter(|_| reader.untouched());
-                    return Err(unsent.unwrap_or(error));
-                }
-                None => {}
-            }
-            if handler.is_lost() {
-                return Ok(false);
-            }
-            let ends = handler.ends_at();
-            // a later end is seen when the timer has run out
-            if ends.is_some_and(|new| ends_at.is_none_or(|old| new < old)) {
-                ends_at = ends;
-                idle.as_mut()
-                    .reset(tokio::time::Instant::now() + self.wait(last_read, ends_at));
-            }
-            if idle.is_elapsed() {
-                ends_at = ends;
-                if ends_at.is_some_and(|at| now >= at) {
-                    return Ok(false);
-                }
-                if let Some(error) = self.timed_out(now, last_read) {
-                    return Err(error);
-                }
-                // the timer was set before the last read: set it anew. Once for
-                // each period, not for each read.
-                idle.as_mut()
-                    .reset(tokio::time::Instant::now() + self.wait(last_read, ends_at));
-            }
-        }
-    }
-
-    /// How long to wait before looking at the limits again.
-    fn wait(&self, last_read: Timestamp, ends_at: Option<Timestamp>) -> Duration {
-        let now = self.context.clock().now();
-        let far = Duration::from_hours(24);
-        let mut wait = far;
-        if let Some(read) = self.timeouts.read {
-            wait = wait.min(last_read.after(read).since(now));
-        }
-        if let Some(total) = self.total {
-            wait = wait.min(total.since(now));
-        }
-        if let Some(at) = ends_at {
-            wait = wait.min(at.since(now));
-        }
-        // the runtime's timers have a resolution of a millisecond
-        wait + Duration::from_millis(1)
-    }
-
-    fn timed_out(&self, now: Timestamp, last_read: Timestamp) -> Option<TransportError> {
-        if let Some(read) = self
-            .timeouts
-            .read
-            .filter(|read| now.since(last_read) >= *read)
-        {
-            return Some(TransportError::new(
-                FailureKind::ReadTimeout,
-                format!("nothing arrived for {} s", read.as_secs_f64()),
-            ));
-        }
-        if self.total.is_some_and(|total| now >= total) {
-            let limit = self.timeouts.total.unwrap_or_default();
-            return Some(TransportError::new(
-                FailureKind::TotalTimeout,
-                format!("not finished within {} s", limit.as_secs_f64()),
-            ));
-        }
-        None
-    }
-
-    async fn write(&mut self, request: &[u8]) -> Result<(), TransportError> {
-        let sealed;
-        let bytes = match &mut self.connection.tls {
-            None => request,
-            Some(session) => {
-                sealed = session
-                    .write(request)
-                    .map_err(|error| TransportError::new(FailureKind::Tls, plain(&error)))?;
-                &sealed
-            }
-        };
-        let writing = self.connection.socket.write_all(bytes);
-        let limit = [self.timeouts.read, self.timeouts.total]
-            .into_iter()
-            .flatten()
-            .min();
-        let written = match limit {
-            None => writing.await,
-            Some(limit) => match tokio::time::timeout(limit, writing).await {
-                Ok(written) => written,
-                Err(_) => {
-                    return Err(TransportError::new(
-                        FailureKind::ReadTimeout,
-                        format!(
-                            "the server took no more of the request for {} s",
-                            limit.as_secs_f64()
-                        ),
-                    ));
-                }
-            },
-        };
-        written.map_err(|error| broken(&error, "sending the request"))
-    }
-
-    /// Read once. Cancel safe: bytes that were read have been handled.
-    async fn read(
-        &mut self,
-        reader: &mut ResponseReader,
-        times: &mut SendTimes,
-        handler: &mut impl ResponseHandler,
-        keep_alive: &mut bool,
-    ) -> Result<Step, TransportError> {
-        let tls = &mut self.connection.tls;
-        let reads = &mut *self.reads;
-        let outcome = self
-            .connection
-            .socket
-            .read(self.context, |bytes, arrival| {
-                *reads += 1;
-                let mut sink = Sink {
-                    handler,
-                    arrival,
-                    read: *reads,
-                    keep_alive,
-                };
-                let Some(session) = tls else {
-                    times.first_byte.get_or_insert(arrival.at);
-                    return consume(reader, bytes, &mut sink);
-                };
-                let mut result = Ok(Step::Go);
-                let opened = session.read(bytes, |plaintext| {
-                    times.first_byte.get_or_insert(arrival.at);
-                    if let Ok(Step::Go) = result {
-                        result = consume(reader, plaintext, &mut sink);
-                    }
-                });
-                match (opened, result) {
-                    (Err(reason), Ok(Step::Go)) => Err(TransportError::new(
-                        FailureKind::Tls,
-                        format!("TLS: {reason}"),
-                    )),
-                    (Ok(PeerState::Closed), Ok(Step::Go)) => Ok(Step::Closed),
-                    (_, result) => result,
-                }
-            })
-            .await;
-        match outcome {
-            Ok(Some(Ok(Step::Closed)) | None) => {}
-            Ok(Some(step)) => return step,
-            Err(error) => return Err(broken(&error, "reading the answer")),
-        }
-        if reader.complete_at_close() {
-            return Ok(Step::Complete { reusable: false });
-        }
-        let message = if reader.untouched() && self.connection.cost.reused {
-            "the server closed the connection, kept from an earlier request, without an answer"
-        } else if reader.untouched() {
-            "the server closed the connection without an answer"
-        } else {
-            "the connection was closed in the middle of the answer"
-        };
-        Err(TransportError::new(FailureKind::Truncated, message))
-    }
-}
-
-fn broken(error: &io::Error, doing: &str) -> TransportError {
-    TransportError::new(
-        FailureKind::Reset,
-        format!("{} while {doing}", plain(error)),
-    )
-}
-
-fn consume(
-    reader: &mut ResponseReader,
-    bytes: &[u8],
-    sink: &mut Sink<'_, impl ResponseHandler>,
-) -> Result<Step, TransportError> {
-    match reader.push(bytes, sink) {
-        Ok((used, Progress::Complete)) => Ok(Step::Complete {
-            // bytes after an answer belong to nothing we asked for
-            reusable: used == bytes.len(),
-        }),
-        Ok((_, Progress::Incomplete)) => Ok(Step::Go),
-        Err(error) => Err(TransportError::new(
-            FailureKind::Malformed,
-            error.to_string(),
-        )),
-    }
-}
-
-struct Sink<'a, H> {
-    handler: &'a mut H,
-    arrival: Arrival,
-    read: u64,
-    keep_alive: &'a mut bool,
-}
-
-impl<H: ResponseHandler> Receiver for Sink<'_, H> {
-    fn head(&mut self, head: Head) {
-        *self.keep_alive = head.keep_alive;
-        self.handler.head(head, self.arrival);
-    }
-
-    fn body(&mut self, bytes: &[u8]) {
-        self.handler.body(bytes, self.arrival, self.read);
+        // on the heap while it lasts: a slot that waits for an answer need not have room for it
+        Box::pin(connect(&self.target, &self.context, deadline)).await
     }
 }

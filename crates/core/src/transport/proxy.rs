@@ -1,9 +1,11 @@
 //! Owns which proxy, if any, stands between us and a server: the rules of the
 //! `*_PROXY` and `NO_PROXY` variables. Pure: the variables are handed in.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use base64::Engine as _;
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 /// The proxy variables as they stand in the environment.
@@ -136,23 +138,8 @@ fn parse(text: &str) -> Result<Proxy, ProxyError> {
 }
 
 /// Undo percent-encoding; what is none stays as it is.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = (first == b'%' && tail.len() >= 2)
-            .then(|| std::str::from_utf8(&tail[..2]).ok())
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        if let Some(byte) = hex {
-            bytes.push(byte);
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+fn decode(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 fn is_loopback(host: &Host<&str>) -> bool {

@@ -14,11 +14,53 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::kernel_clock::{Arrival, OffsetTracker};
 use crate::metrics::{HANDLING_BITS, SharedHistogram};
 use crate::record::ArrivalClock;
-use crate::time::RunClock;
+use crate::time::{RunClock, Timestamp};
 
 /// Bytes of one read at most. Larger than what a socket usually holds; shared
 /// by all streams of a thread.
 const READ_BYTES: usize = 128 << 10;
+
+/// A connection to read from and write to: a socket, or a script of a test.
+pub(super) trait Wire {
+    /// Read once and hand the bytes and their arrival to `sink`. `None` at the
+    /// orderly end. Cancel safe: nothing is read unless `sink` is called.
+    async fn read<R>(
+        &self,
+        context: &ReadContext,
+        sink: impl FnOnce(&[u8], Arrival) -> R,
+    ) -> io::Result<Option<R>>;
+
+    /// Write some bytes as soon as any are taken, and say how many were.
+    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// Write all bytes; `moved` is called when some were taken.
+pub(super) async fn write_all(
+    wire: &impl Wire,
+    mut bytes: &[u8],
+    moved: impl Fn(),
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = wire.write_some(bytes).await?;
+        bytes = &bytes[n..];
+        moved();
+    }
+    Ok(())
+}
+
+impl Wire for Socket {
+    async fn read<R>(
+        &self,
+        context: &ReadContext,
+        sink: impl FnOnce(&[u8], Arrival) -> R,
+    ) -> io::Result<Option<R>> {
+        Socket::read(self, context, sink).await
+    }
+
+    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        Socket::write_some(self, bytes).await
+    }
+}
 
 /// What a receiving thread counts of itself; others may look at any time.
 #[derive(Debug)]
@@ -57,6 +99,9 @@ pub struct ReadContext {
     stats: Arc<ReadStats>,
     /// Do not ask the kernel for times.
     user_clock_only: bool,
+    /// When a test whose time is the runtime's began.
+    #[cfg(test)]
+    runtime_time: Option<tokio::time::Instant>,
 }
 
 #[derive(Debug)]
@@ -66,20 +111,45 @@ struct Scratch {
     offset: OffsetTracker,
 }
 
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            bytes: vec![0; READ_BYTES],
+            control: control_buffer(),
+            offset: OffsetTracker::started(),
+        }
+    }
+}
+
 impl ReadContext {
     /// A context for a thread.
     #[must_use]
     pub fn new(clock: RunClock, stats: Arc<ReadStats>, user_clock_only: bool) -> Self {
         Self {
             clock,
-            scratch: Rc::new(RefCell::new(Scratch {
-                bytes: vec![0; READ_BYTES],
-                control: control_buffer(),
-                offset: OffsetTracker::default(),
-            })),
+            scratch: Rc::new(RefCell::new(Scratch::new())),
             stats,
             user_clock_only,
+            #[cfg(test)]
+            runtime_time: None,
         }
+    }
+
+    /// A context whose time is that of the runtime, which a test may pause.
+    #[cfg(test)]
+    pub(super) fn of_runtime() -> Self {
+        let mut context = Self::new(RunClock::start(), Arc::default(), true);
+        context.runtime_time = Some(tokio::time::Instant::now());
+        context
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Timestamp {
+        #[cfg(test)]
+        if let Some(began) = self.runtime_time {
+            return Timestamp::ZERO.after(began.elapsed());
+        }
+        self.clock.now()
     }
 
     /// The run's clock.
@@ -127,16 +197,29 @@ mod linux {
     use std::io::IoSliceMut;
     use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
+    use std::time::Duration;
 
     use nix::errno::Errno;
     use nix::sys::socket::{
-        ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns,
+        ControlMessageOwned, MsgFlags, recvmsg, send, setsockopt, sockopt::ReceiveTimestampns,
     };
+    use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
 
     use super::{Arrival, ReadContext, Scratch, io};
-    use crate::time::timespec_ns;
+    use crate::time::{timespec_ns, wall_ns};
+
+    /// How much of a request the kernel takes ahead of what it may send. It would
+    /// take megabytes, and on a slow line the silence of a server that is still
+    /// being told its request would begin many seconds too early. What is on its
+    /// way is not limited, so a fast line loses nothing.
+    const UNSENT_BYTES: u32 = 256 << 10;
+
+    /// The kernel says that a socket is writable only when a third of its buffer
+    /// is free, though it takes bytes as soon as there is room for one: on a slow
+    /// line that is many seconds, in which an upload would seem to stand still.
+    const WRITE_AGAIN: Duration = Duration::from_millis(250);
 
     pub(super) fn control_buffer() -> Vec<u8> {
         nix::cmsg_space!(nix::sys::time::TimeSpec)
@@ -151,16 +234,39 @@ mod linux {
     }
 
     impl TimestampBeacon {
-        /// Light a beacon. Without one, the first reads may lack kernel times.
+        /// Light a beacon, and see it. Without one, the first reads may lack kernel times.
         #[must_use]
         pub fn light() -> Self {
             let socket = UdpSocket::bind(("127.0.0.1", 0)).ok();
             if let Some(socket) = &socket {
                 // a kernel that refuses gives no times: the reads will say so
                 let _ = setsockopt(socket, ReceiveTimestampns, &true);
+                let _ = wait_until_seen(socket);
             }
             Self { _socket: socket }
         }
+    }
+
+    /// How often a beacon is looked for; twenty milliseconds in all.
+    const LOOKS: usize = 20;
+
+    /// Send datagrams to ourselves until one is stamped as it comes: the time of
+    /// one that was not stamped is filled in when it is received.
+    fn wait_until_seen(socket: &UdpSocket) -> io::Result<()> {
+        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+        socket.connect(socket.local_addr()?)?;
+        let mut scratch = Scratch::new();
+        for _ in 0..LOOKS {
+            socket.send(&[1])?;
+            let sent_ns = wall_ns();
+            let received = receive(socket, &mut scratch, MsgFlags::empty());
+            if received.is_ok_and(|(_, at)| at.is_some_and(|at| at <= sent_ns)) {
+                return Ok(());
+            }
+            // nothing comes of its own accord: this waits
+            let _ = receive(socket, &mut scratch, MsgFlags::empty());
+        }
+        Ok(())
     }
 
     /// See the module.
@@ -176,6 +282,8 @@ mod linux {
         /// As the system reports them.
         pub fn new(stream: TcpStream, context: &ReadContext) -> io::Result<Self> {
             stream.set_nodelay(true)?;
+            // refused: an upload looks ahead of what the server has taken
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
             if !context.user_clock_only {
                 // refused: the reads carry no kernel time, and the record says so
                 let _ = setsockopt(&stream, ReceiveTimestampns, &true);
@@ -201,7 +309,8 @@ mod linux {
                 let scratch = &mut *context.scratch.borrow_mut();
                 let mut received = None;
                 let tried = self.stream.try_io(Interest::READABLE, || {
-                    let (n, kernel_wall_ns) = receive(&self.stream, scratch)?;
+                    let flags = MsgFlags::MSG_DONTWAIT;
+                    let (n, kernel_wall_ns) = receive(&self.stream, scratch, flags)?;
                     received = Some((n, kernel_wall_ns));
                     // a read that did not fill the buffer emptied the socket, and
                     // new bytes make a new edge: to say so now spares the read
@@ -224,19 +333,29 @@ mod linux {
             }
         }
 
-        /// Write all bytes.
+        /// Write some bytes as soon as any are taken, and say how many were.
         ///
         /// # Errors
         /// As the system reports them.
-        pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-            while !bytes.is_empty() {
+        pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+            loop {
                 match self.stream.try_write(bytes) {
-                    Ok(n) => bytes = &bytes[n..],
-                    Err(error) if is_passing(&error) => self.stream.writable().await?,
+                    Ok(n) => return Ok(n),
+                    Err(error) if is_passing(&error) => {}
                     Err(error) => return Err(error),
                 }
+                let writable = tokio::time::timeout(WRITE_AGAIN, self.stream.writable());
+                if let Ok(ready) = writable.await {
+                    ready?;
+                    continue;
+                }
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                match send(self.stream.as_raw_fd(), bytes, flags) {
+                    Ok(n) => return Ok(n),
+                    Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
-            Ok(())
         }
 
         /// An idle connection on which anything is to be read, an end included,
@@ -259,13 +378,17 @@ mod linux {
         )
     }
 
-    fn receive(stream: &TcpStream, scratch: &mut Scratch) -> Result<(usize, Option<u64>), Errno> {
+    fn receive(
+        socket: &impl AsRawFd,
+        scratch: &mut Scratch,
+        flags: MsgFlags,
+    ) -> Result<(usize, Option<u64>), Errno> {
         let mut iov = [IoSliceMut::new(&mut scratch.bytes)];
         let message = recvmsg::<()>(
-            stream.as_raw_fd(),
+            socket.as_raw_fd(),
             &mut iov,
             Some(&mut scratch.control),
-            MsgFlags::MSG_DONTWAIT,
+            flags,
         )?;
         let kernel_wall_ns = message.cmsgs().ok().and_then(|mut messages| {
             messages.find_map(|message| match message {
@@ -276,6 +399,23 @@ mod linux {
             })
         });
         Ok((message.bytes, kernel_wall_ns))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The loopback stamps within the send, once stamping is on.
+    #[test]
+    fn a_beacon_is_seen_when_it_is_lit() {
+        let (done, waited) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _beacon = TimestampBeacon::light();
+            done.send(()).unwrap();
+        });
+        let limit = std::time::Duration::from_secs(5);
+        waited.recv_timeout(limit).expect("looking for it ends");
     }
 }
 
@@ -345,20 +485,18 @@ mod portable {
             }
         }
 
-        /// Write all bytes.
+        /// Write some bytes as soon as any are taken, and say how many were.
         ///
         /// # Errors
         /// As the system reports them.
-        pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-            while !bytes.is_empty() {
+        pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+            loop {
                 self.stream.writable().await?;
                 match self.stream.try_write(bytes) {
-                    Ok(n) => bytes = &bytes[n..],
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+                    written => return written,
                 }
             }
-            Ok(())
         }
 
         /// An idle connection on which anything is to be read, an end included,

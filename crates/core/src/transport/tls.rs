@@ -4,16 +4,20 @@
 //! a record's plaintext arrived when the read came that completed the record.
 
 use std::fmt;
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::server::VerifierBuilderError;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, InvalidMessage,
+    RootCertStore, SignatureScheme,
 };
 
 /// Whom to trust.
@@ -39,6 +43,9 @@ pub enum TlsSetupError {
     /// rustls refused.
     #[error("cannot set up TLS")]
     Rustls(#[from] rustls::Error),
+    /// rustls refused the certificates.
+    #[error("cannot set up TLS with the certificates that are trusted")]
+    Verifier(#[from] VerifierBuilderError),
 }
 
 /// A configuration for all connections of a process.
@@ -73,14 +80,23 @@ impl TlsSetup {
         let native = rustls_native_certs::load_native_certs();
         let (added, _) = store.add_parsable_certificates(native.certs);
         let mut roots = format!("{added} of the platform");
-        if let Some(path) = &trust.ca_cert {
-            let n = add_file(&mut store, path)?;
+        let config = if let Some(path) = &trust.ca_cert {
+            let own = certificates_of(path)?;
+            let n = add_own(&mut store, &own, path)?;
             roots = format!("{roots}, {n} of {}", path.display());
-        } else if added == 0 {
-            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            "Mozilla's, built in: the platform has none".clone_into(&mut roots);
-        }
-        let config = builder.with_root_certificates(store).with_no_client_auth();
+            let chains =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build()?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(TrustOwn { chains, own }))
+                .with_no_client_auth()
+        } else {
+            if added == 0 {
+                store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+                "Mozilla's, built in: the platform has none".clone_into(&mut roots);
+            }
+            builder.with_root_certificates(store).with_no_client_auth()
+        };
         Ok(Self {
             config: Arc::new(config),
             roots,
@@ -97,21 +113,68 @@ impl TlsSetup {
     }
 }
 
-fn add_file(store: &mut RootCertStore, path: &Path) -> Result<usize, TlsSetupError> {
-    let fail = |reason: String| TlsSetupError::CaCert {
-        path: path.display().to_string(),
-        reason,
-    };
-    let certs: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
+fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
+    CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| fail(error.to_string()))?;
-    let (added, ignored) = store.add_parsable_certificates(certs);
+        .map_err(|error| unusable(path, error.to_string()))
+}
+
+fn add_own(
+    store: &mut RootCertStore,
+    own: &[CertificateDer<'static>],
+    path: &Path,
+) -> Result<usize, TlsSetupError> {
+    let (added, ignored) = store.add_parsable_certificates(own.iter().cloned());
     if added == 0 {
-        return Err(fail(format!(
-            "it holds no usable PEM certificate ({ignored} could not be parsed)"
-        )));
+        return Err(unusable(
+            path,
+            format!("it holds no usable PEM certificate ({ignored} could not be parsed)"),
+        ));
     }
     Ok(added)
+}
+
+fn unusable(path: &Path, reason: String) -> TlsSetupError {
+    TlsSetupError::CaCert {
+        path: path.display().to_string(),
+        reason,
+    }
+}
+
+/// Why a session is broken.
+#[derive(Debug)]
+pub(super) enum TlsError {
+    Io(io::Error),
+    Rustls(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Rustls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl TlsError {
+    /// What it means before anything was understood.
+    pub(super) fn while_shaking_hands(&self) -> String {
+        match self {
+            Self::Rustls(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                "the server does not speak TLS on this port".to_owned()
+            }
+            // webpki's word for a certificate of an authority that stands for a
+            // server, which nearly always is one that somebody made by hand
+            Self::Rustls(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+                if other.to_string().contains("CaUsedAsEndEntity") =>
+            {
+                "invalid peer certificate: it is self-signed, and not among those that are trusted"
+                    .to_owned()
+            }
+            error => error.to_string(),
+        }
+    }
 }
 
 /// One TLS session; moves bytes, does no I/O.
@@ -143,7 +206,7 @@ impl TlsSession {
     }
 
     /// Plaintext to send.
-    pub(super) fn write(&mut self, plaintext: &[u8]) -> std::io::Result<Vec<u8>> {
+    pub(super) fn write(&mut self, plaintext: &[u8]) -> io::Result<Vec<u8>> {
         self.connection.writer().write_all(plaintext)?;
         Ok(self.take_output())
     }
@@ -154,19 +217,14 @@ impl TlsSession {
         &mut self,
         mut ciphertext: &[u8],
         mut sink: impl FnMut(&[u8]),
-    ) -> Result<PeerState, String> {
+    ) -> Result<PeerState, TlsError> {
         let mut peer = PeerState::Open;
         while !ciphertext.is_empty() && peer == PeerState::Open {
             self.connection
                 .read_tls(&mut ciphertext)
-                .map_err(|error| error.to_string())?;
-            let state = self
-                .connection
-                .process_new_packets()
-                .map_err(|error| error.to_string())?;
-            if state.peer_has_closed() {
-                peer = PeerState::Closed;
-            }
+                .map_err(TlsError::Io)?;
+            let processed = self.connection.process_new_packets();
+            // what came before a broken record has come all the same.
             // `fill_buf` fails with WouldBlock when all plaintext is taken
             let mut reader = self.connection.reader();
             while let Ok(plaintext) = reader.fill_buf() {
@@ -176,6 +234,9 @@ impl TlsSession {
                 }
                 sink(plaintext);
                 reader.consume(len);
+            }
+            if processed.map_err(TlsError::Rustls)?.peer_has_closed() {
+                peer = PeerState::Closed;
             }
         }
         Ok(peer)
@@ -227,5 +288,339 @@ impl ServerCertVerifier for TrustAnybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// `--ca-cert`: what its certificates have signed, and the servers that present
+/// one of them themselves. A certificate that was made by hand for a server is
+/// commonly marked as an authority (`openssl req -x509` does so), and an
+/// authority may not stand for a server in a chain; curl and Python accept it
+/// where it is trusted by name, and so does this.
+#[derive(Debug)]
+struct TrustOwn {
+    chains: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl TrustOwn {
+    /// The name is one of the certificate's.
+    fn is_for(cert: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), rustls::Error> {
+        let mismatch = match verify_server_name(&ParsedCertificate::try_from(cert)?, name) {
+            Ok(()) => return Ok(()),
+            Err(mismatch) => mismatch,
+        };
+        // one that lists no names has a common name at most, which counts for a
+        // certificate that the person has handed over, as it does for curl
+        let no_names = matches!(
+            &mismatch,
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForNameContext { presented, .. }
+            ) if presented.is_empty()
+        );
+        let matches = no_names && common_name(cert).is_some_and(|own| is_name(&own, name));
+        if matches { Ok(()) } else { Err(mismatch) }
+    }
+}
+
+impl ServerCertVerifier for TrustOwn {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chained = self.chains.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        // its validity has been checked where one of these is found, since that
+        // is looked at first
+        let Err(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer
+            | CertificateError::Other(_)
+            | CertificateError::NotValidForName
+            | CertificateError::NotValidForNameContext { .. },
+        )) = &chained
+        else {
+            return chained;
+        };
+        if !self.own.contains(end_entity) {
+            return chained;
+        }
+        Self::is_for(end_entity, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}
+
+/// The last common name of a certificate's subject.
+fn common_name(cert: &CertificateDer<'_>) -> Option<String> {
+    let mut store = RootCertStore::empty();
+    store.add(cert.clone().into_owned()).ok()?;
+    let subject = store.roots.first()?.subject.to_vec();
+    let mut rest = subject.as_slice();
+    let mut found = None;
+    // a sequence of sets of pairs of identifier and text (RFC 5280, 4.1.2.4)
+    while let Some((_, set, after)) = element(rest) {
+        let mut pairs = set;
+        while let Some((_, pair, more)) = element(pairs) {
+            if let Some((_, identifier, text)) = element(pair)
+                && identifier == COMMON_NAME
+                && let Some((_, text, _)) = element(text)
+            {
+                found = Some(String::from_utf8_lossy(text).into_owned());
+            }
+            pairs = more;
+        }
+        rest = after;
+    }
+    found
+}
+
+/// The object identifier 2.5.4.3.
+const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+
+/// The first element of DER: its tag, its content and what follows it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[tag, short], rest) = der.split_first_chunk()?;
+    let (length, rest) = if short < 0x80 {
+        (usize::from(short), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
+        if digits.len() > 4 {
+            return None;
+        }
+        let length = digits
+            .iter()
+            .fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+        (length, rest)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// Whether a common name, which may begin with `*.`, is this name.
+fn is_name(own: &str, name: &ServerName<'_>) -> bool {
+    let ServerName::DnsName(_) = name else {
+        return own == name.to_str();
+    };
+    let name = name.to_str();
+    own.eq_ignore_ascii_case(&name)
+        || own
+            .strip_prefix("*.")
+            .zip(name.split_once('.'))
+            .is_some_and(|(own, (_, domain))| own.eq_ignore_ascii_case(domain))
+}
+
+/// A session that trusts anybody, and the server that it has shaken hands with.
+#[cfg(test)]
+pub(super) fn pair() -> (TlsSession, rustls::ServerConnection) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let trust = TlsTrust {
+        insecure: true,
+        ca_cert: None,
+    };
+    let setup = TlsSetup::new(&trust).unwrap();
+    tests::shaken(&setup, made.cert.der(), &made.signing_key, "localhost").unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+        date_time_ymd,
+    };
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ServerConfig, ServerConnection};
+
+    use super::*;
+
+    struct Made {
+        pem: String,
+        cert: CertificateDer<'static>,
+        key: KeyPair,
+    }
+
+    /// A certificate as `openssl req -x509` makes it, but for `change`.
+    fn self_signed(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Made {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.remove(DnType::CommonName);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        Made {
+            pem: cert.pem(),
+            cert: cert.der().clone(),
+            key,
+        }
+    }
+
+    /// Shake hands with a server that presents one certificate, trusting others.
+    fn shake(made: &Made, trusted: &[&Made], host: &str) -> Result<(), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let pem: String = trusted.iter().map(|made| made.pem.as_str()).collect();
+        std::fs::write(&path, pem).unwrap();
+        let setup = TlsSetup::new(&TlsTrust {
+            insecure: false,
+            ca_cert: Some(path),
+        })
+        .unwrap();
+        shaken(&setup, &made.cert, &made.key, host).map(|_| ())
+    }
+
+    pub(super) fn shaken(
+        setup: &TlsSetup,
+        cert: &CertificateDer<'static>,
+        key: &KeyPair,
+        host: &str,
+    ) -> Result<(TlsSession, ServerConnection), String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.clone()], key)
+            .unwrap();
+        let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut client = setup.session(host)?;
+        while client.is_handshaking() || server.is_handshaking() {
+            let said = client.take_output();
+            server.read_tls(&mut said.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            let mut answer = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut answer).unwrap();
+            }
+            client
+                .read(&answer, |_| {})
+                .map_err(|error| error.while_shaking_hands())?;
+        }
+        Ok((client, server))
+    }
+
+    #[test]
+    fn an_authority_that_stands_for_itself_is_trusted() {
+        let made = self_signed(&["localhost", "127.0.0.1"], |_| {});
+        let other = self_signed(&["localhost"], |_| {});
+        for host in ["localhost", "127.0.0.1"] {
+            assert_eq!(shake(&made, &[&made], host), Ok(()), "{host}");
+            assert_eq!(shake(&made, &[&other, &made], host), Ok(()), "{host}");
+        }
+        let error = shake(&made, &[&other], "localhost").unwrap_err();
+        assert_eq!(
+            error,
+            "invalid peer certificate: it is self-signed, and not among those that are trusted"
+        );
+    }
+
+    #[test]
+    fn its_names_and_its_dates_count_all_the_same() {
+        let made = self_signed(&["localhost"], |_| {});
+        let error = shake(&made, &[&made], "example.com").unwrap_err();
+        assert!(error.contains("not valid for name"), "{error}");
+        let expired = self_signed(&["localhost"], |params| {
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        });
+        let error = shake(&expired, &[&expired], "localhost").unwrap_err();
+        assert!(error.contains("expired"), "{error}");
+        let future = self_signed(&["localhost"], |params| {
+            params.not_before = date_time_ymd(3001, 1, 1);
+            params.not_after = date_time_ymd(3002, 1, 1);
+        });
+        let error = shake(&future, &[&future], "localhost").unwrap_err();
+        assert!(error.contains("not valid yet"), "{error}");
+    }
+
+    #[test]
+    fn one_without_names_counts_by_its_common_name() {
+        let named = |common: &str| {
+            let common = common.to_owned();
+            self_signed(&[], move |params| {
+                params
+                    .distinguished_name
+                    .push(DnType::OrganizationName, "o");
+                params.distinguished_name.push(DnType::CommonName, common);
+            })
+        };
+        for (common, host, fits) in [
+            ("localhost", "localhost", true),
+            ("LOCALHOST", "localhost", true),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "a.b.example.com", false),
+            ("*.example.com", "example.com", false),
+            ("localhost", "127.0.0.1", false),
+            ("other", "localhost", false),
+        ] {
+            let made = named(common);
+            let shaken = shake(&made, &[&made], host);
+            assert_eq!(shaken.is_ok(), fits, "{common} {host}: {shaken:?}");
+        }
+        // where names are listed the common name is none
+        let listed = self_signed(&["example.com"], |params| {
+            params
+                .distinguished_name
+                .push(DnType::CommonName, "localhost");
+        });
+        assert!(shake(&listed, &[&listed], "localhost").is_err());
+    }
+
+    #[test]
+    fn a_certificate_that_is_no_authority_may_be_named_itself() {
+        let mut of_issuer = CertificateParams::new(Vec::new()).unwrap();
+        of_issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        of_issuer
+            .distinguished_name
+            .push(DnType::CommonName, "issuer");
+        let issuer_key = KeyPair::generate().unwrap();
+        let authority = of_issuer.self_signed(&issuer_key).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().unwrap();
+        let by = rcgen::Issuer::from_params(&of_issuer, &issuer_key);
+        let cert = params.signed_by(&key, &by).unwrap();
+        let issuer = Made {
+            pem: authority.pem(),
+            cert: authority.der().clone(),
+            key: KeyPair::generate().unwrap(),
+        };
+        let leaf = Made {
+            pem: cert.pem(),
+            cert: cert.der().clone(),
+            key,
+        };
+        assert_eq!(shake(&leaf, &[&leaf], "localhost"), Ok(()));
+        assert_eq!(shake(&leaf, &[&issuer], "localhost"), Ok(()));
     }
 }

@@ -1,5 +1,5 @@
-//! Owns the text forms of the wide columns: base64 of pickles, and lists of
-//! times. Its buffers are reused from row to row.
+//! Owns the text forms of the wide columns: base64 of pickles. Its buffers are reused from row
+//! to row.
 //!
 //! It must not know SQLite.
 
@@ -9,8 +9,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
-use evalscope_core::record::{EventLog, Texts};
-use evalscope_core::time::RunClock;
+use evalscope_core::record::Texts;
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_pickle::SerOptions;
@@ -91,81 +90,11 @@ impl Encoder {
             .expect("the buffer has four bytes for every three");
         Ok(&self.text[..written])
     }
-
-    /// JSON list of the Unix seconds of the token-bearing events.
-    pub(super) fn chunk_times(&mut self, events: &EventLog, clock: &RunClock) -> &[u8] {
-        self.text.clear();
-        self.text.push(b'[');
-        let mut seconds = SecondsText::default();
-        for at in events.token_events() {
-            if self.text.len() > 1 {
-                self.text.extend_from_slice(b", ");
-            }
-            seconds.push(&mut self.text, clock.unix_ns(at));
-        }
-        self.text.push(b']');
-        &self.text
-    }
-}
-
-/// Writes Unix times as decimal seconds. Neighbours mostly share the whole
-/// seconds, so these are kept as text.
-#[derive(Default)]
-struct SecondsText {
-    whole: u64,
-    text: String,
-}
-
-impl SecondsText {
-    fn push(&mut self, out: &mut Vec<u8>, unix_ns: u64) {
-        let whole = unix_ns / 1_000_000_000;
-        if self.text.is_empty() || whole != self.whole {
-            self.whole = whole;
-            self.text = whole.to_string();
-        }
-        out.extend_from_slice(self.text.as_bytes());
-        let mut digits = *b".000000000";
-        let mut rest = unix_ns % 1_000_000_000;
-        for digit in digits[1..].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&digits);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evalscope_core::record::EventStamp;
-    use evalscope_core::time::Timestamp;
-
-    #[test]
-    fn chunk_times_are_json_with_all_nanoseconds() {
-        let clock = RunClock {
-            wall_start_ns: 1_700_000_000_999_999_990,
-            monotonic_start_ns: 0,
-        };
-        let mut events = EventLog::default();
-        for (at, token) in [(1, true), (5, false), (12, true)] {
-            events.push(EventStamp {
-                at: Timestamp::from_nanos(at),
-                token,
-                answer: token,
-                finish: false,
-                coalesced: false,
-                choice: 0,
-                continued: false,
-            });
-        }
-        let mut encoder = Encoder::new();
-        assert_eq!(
-            encoder.chunk_times(&events, &clock),
-            b"[1700000000.999999991, 1700000001.000000002]"
-        );
-        assert_eq!(encoder.chunk_times(&EventLog::default(), &clock), b"[]");
-    }
-
     #[test]
     fn pickles_come_back() {
         let mut encoder = Encoder::new();

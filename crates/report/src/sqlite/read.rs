@@ -22,13 +22,6 @@ pub struct Reader {
     state: RunState,
 }
 
-const fn table(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Measured => schema::MEASURED,
-        Phase::Warmup => schema::WARMUP,
-    }
-}
-
 impl Reader {
     /// Open a database.
     ///
@@ -80,8 +73,11 @@ impl Reader {
         let count: i64 = self
             .connection
             .query_row(
-                &format!("SELECT count(*) FROM {}", table(phase)),
-                [],
+                &format!(
+                    "SELECT count(*) FROM {} WHERE phase = ?",
+                    schema::table(phase, self.version)
+                ),
+                [phase.as_str()],
                 |row| row.get(0),
             )
             .map_err(refused(&self.path, "count the requests"))?;
@@ -93,9 +89,9 @@ impl Reader {
     /// # Errors
     /// When SQLite cannot read the file.
     pub fn gpu_memory_gb(&self) -> Result<Option<f64>, StoreError> {
-        let sql = format!("SELECT max(max_gpu_memory_cost) FROM {}", schema::MEASURED);
+        let sql = "SELECT max(max_gpu_memory_cost) FROM result";
         self.connection
-            .query_row(&sql, [], |row| row.get(0))
+            .query_row(sql, [], |row| row.get(0))
             .map_err(refused(&self.path, "read the memory of the GPUs"))
     }
 
@@ -145,7 +141,7 @@ impl Reader {
         let doing = refused(&self.path, "read the requests");
         let mut statement = self
             .connection
-            .prepare(&schema::select(table(phase), self.version))
+            .prepare(&schema::select(phase, self.version))
             .map_err(&doing)?;
         let mut rows = statement.query([]).map_err(&doing)?;
         let format = if self.version < 3 {
@@ -159,8 +155,8 @@ impl Reader {
                 path: self.path.clone(),
                 what: format!(
                     "row {rowid} of `{}`, column `{}`: {why}",
-                    table(phase),
-                    schema::COLUMNS[column - 1].0
+                    schema::table(phase, self.version),
+                    schema::record_columns().nth(column - 1).unwrap_or("?")
                 ),
             })?;
             sink(rowid, &record)?;
@@ -175,7 +171,10 @@ impl Reader {
     pub fn error_excerpt(&self, rowid: i64) -> Result<Option<String>, StoreError> {
         self.connection
             .query_row(
-                "SELECT error_excerpt FROM result WHERE rowid = ?",
+                &format!(
+                    "SELECT error_excerpt FROM {} WHERE rowid = ?",
+                    schema::table(Phase::Measured, self.version)
+                ),
                 [rowid],
                 |row| row.get(0),
             )

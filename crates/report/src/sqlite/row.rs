@@ -1,5 +1,5 @@
 //! Owns one row: from an [`Exchange`] to bound parameters, from columns back
-//! to a [`RequestRecord`]. Both walk `schema::COLUMNS` from first to last.
+//! to a [`RequestRecord`]. The one walks `schema::COLUMNS`, the other `schema::record_columns`.
 //!
 //! It must not know transactions, nor when a row is written.
 
@@ -8,12 +8,11 @@ use evalscope_core::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, Exchange, Failure,
     FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, TokenSource, Usage,
 };
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_core::time::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Row, Statement, ToSql};
 
 use super::encode::{Encoder, text};
-use super::schema::RECORD_COLUMNS;
 use crate::model::RecordBodies;
 
 /// Why a row could not be stored.
@@ -91,7 +90,6 @@ pub(super) fn insert(
     exchange: &Exchange,
     bodies: RecordBodies,
     gpu_memory: Option<f64>,
-    clock: &RunClock,
     encoder: &mut Encoder,
 ) -> Result<(), RowError> {
     let Exchange {
@@ -99,13 +97,7 @@ pub(super) fn insert(
         bodies: wire,
     } = exchange;
     let mut row = Binder { statement, next: 1 };
-    insert_record(&mut row, record, gpu_memory, clock)?;
-    debug_assert_eq!(
-        row.next,
-        RECORD_COLUMNS + 1,
-        "columns and values go together"
-    );
-    row.text(encoder.chunk_times(&record.events, clock))?;
+    insert_record(&mut row, record, gpu_memory)?;
     let keep = match bodies {
         RecordBodies::All => true,
         RecordBodies::Failed => !record.succeeded(),
@@ -135,21 +127,11 @@ fn insert_record(
     row: &mut Binder<'_, '_>,
     record: &RequestRecord,
     gpu_memory: Option<f64>,
-    clock: &RunClock,
 ) -> rusqlite::Result<()> {
     let times = &record.times;
     let succeeded = record.succeeded();
     row.put(signed(record.index))?;
     row.text(record.phase.as_str().as_bytes())?;
-    row.text(if succeeded { b"True" } else { b"False" })?;
-    row.put(clock.unix_seconds(times.write_begun.unwrap_or(times.dispatched)))?;
-    let completed = times.last_data.filter(|_| succeeded).unwrap_or(times.ended);
-    row.put(clock.unix_seconds(completed))?;
-    row.seconds(Metric::Latency, record)?;
-    row.seconds(Metric::Ttft, record)?;
-    row.seconds(Metric::Tpot, record)?;
-    row.put(signed(record.events.len() as u64))?;
-    row.put(mean_gap_s(&record.events))?;
     let (input, input_source) = record.prompt_tokens();
     row.count(input)?;
     // an estimate is only worth something where the whole answer came
@@ -166,7 +148,7 @@ fn insert_record(
     row.count(record.counted.completion_tokens)?;
     row.count(record.usage.cached_tokens)?;
     row.count(record.usage.reasoning_tokens)?;
-    row.put(gpu_memory)?;
+    row.put(record.usage.reasoning_from_total)?;
     row.put(record.streamed)?;
     row.put(record.http_status)?;
     row.put(record.finish_reason.as_deref())?;
@@ -176,7 +158,6 @@ fn insert_record(
     row.count(Some(record.skipped_events))?;
     row.put(record.compressed)?;
     row.put(record.peer.map(|peer| peer.to_string()))?;
-    row.put(record.usage.reasoning_from_total)?;
     row.put(record.failure.as_ref().map(|f| f.kind.to_string()))?;
     row.put(record.failure.as_ref().map(|f| f.message.as_str()))?;
     row.text(record.clock.as_str().as_bytes())?;
@@ -194,6 +175,11 @@ fn insert_record(
     row.count(Some(record.connect.dns_ns))?;
     row.count(Some(record.connect.tcp_ns))?;
     row.count(Some(record.connect.tls_ns))?;
+    row.put(gpu_memory)?;
+    row.seconds(Metric::Ttft, record)?;
+    row.seconds(Metric::Tpot, record)?;
+    row.put(signed(record.events.len() as u64))?;
+    row.put(mean_gap_s(&record.events))?;
     row.put(record.events.to_bytes())
 }
 
@@ -207,10 +193,6 @@ struct Cells<'a, 'stmt> {
 pub(super) type BadCell = (usize, String);
 
 impl Cells<'_, '_> {
-    fn skip(&mut self, columns: usize) {
-        self.next += columns;
-    }
-
     fn take<T: rusqlite::types::FromSql>(&mut self) -> Result<T, BadCell> {
         let at = self.next;
         self.next += 1;
@@ -271,7 +253,7 @@ fn counts(cells: &mut Cells<'_, '_>) -> Result<Counts, BadCell> {
         completion_tokens: server.completion_tokens,
         cached_tokens: cells.count()?,
         reasoning_tokens: cells.count()?,
-        reasoning_from_total: false,
+        reasoning_from_total: cells.take::<Option<bool>>()?.unwrap_or(false),
     };
     Ok((usage, plugin, asked_prompt_tokens, counted))
 }
@@ -286,10 +268,7 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
             .into_iter()
             .find(|phase| phase.as_str() == name)
     })?;
-    // whether it succeeded is read from its error; what follows is derived
-    cells.skip(8);
-    let (mut usage, plugin, asked_prompt_tokens, counted) = counts(&mut cells)?;
-    cells.skip(1);
+    let (usage, plugin, asked_prompt_tokens, counted) = counts(&mut cells)?;
     let streamed = cells.take()?;
     let http_status = cells.take()?;
     let finish_reason = cells.take()?;
@@ -304,7 +283,6 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
     let compressed = cells.take::<Option<bool>>()?.unwrap_or(false);
     let peer: Option<String> = cells.take()?;
     let peer = peer.and_then(|peer| peer.parse().ok());
-    usage.reasoning_from_total = cells.take::<Option<bool>>()?.unwrap_or(false);
     let kind_at = cells.next;
     let kind: Option<String> = cells.take()?;
     let message: Option<String> = cells.take()?;

@@ -1,8 +1,9 @@
-//! Owns the tables: their columns, in order, and the SQL that makes them.
+//! Owns the table of requests and the views of it: their columns, in order, and the SQL that
+//! makes them. What follows from other columns stands in views alone: no moment is stored twice.
 //!
 //! It must not know where a column's value comes from.
 
-use std::fmt::Write as _;
+use evalscope_core::record::Phase;
 
 /// Stored in the file's `user_version`.
 pub(super) const VERSION: i64 = 3;
@@ -10,74 +11,73 @@ pub(super) const VERSION: i64 = 3;
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
 
-/// Tables of requests, one for each phase; their columns are the same.
-pub(super) const MEASURED: &str = "result";
-/// See [`MEASURED`].
-pub(super) const WARMUP: &str = "warmup";
+/// The table of all requests, in the order they ended in.
+pub(super) const TABLE: &str = "record";
+
+/// What a column is to whoever reads records back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Of the record.
+    Record,
+    /// A figure that follows from the record, for queries.
+    Figure,
+    /// A body, behind the record: SQLite keeps the head of a row in the table's own pages and
+    /// chains the rest behind it, so whoever reads only the head never follows a chain.
+    Body,
+}
+use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-///
-/// The first [`RECORD_COLUMNS`] hold the record, the wide ones come after:
-/// SQLite keeps the head of a row in the table's own pages and chains the rest
-/// behind it, so whoever reads only the head never follows a chain.
-pub(super) const COLUMNS: [(&str, &str); 53] = [
-    ("idx", "INTEGER NOT NULL"),
-    ("phase", "TEXT NOT NULL"),
-    ("success", "TEXT NOT NULL"),
-    ("start_time", "REAL"),
-    ("completed_time", "REAL"),
-    ("latency", "REAL"),
-    ("first_chunk_latency", "REAL"),
-    ("time_per_output_token", "REAL"),
-    ("n_chunks", "INTEGER"),
-    ("chunk_time", "REAL"),
-    ("prompt_tokens", "INTEGER"),
-    ("completion_tokens", "INTEGER"),
-    ("token_source", "TEXT"),
-    ("prompt_token_source", "TEXT"),
-    ("asked_prompt_tokens", "INTEGER"),
-    ("counted_prompt_tokens", "INTEGER"),
-    ("counted_completion_tokens", "INTEGER"),
-    ("cached_tokens", "INTEGER"),
-    ("reasoning_tokens", "INTEGER"),
-    ("max_gpu_memory_cost", "REAL"),
-    ("is_stream", "INTEGER"),
-    ("http_status", "INTEGER"),
-    ("finish_reason", "TEXT"),
-    ("request_id", "TEXT"),
-    ("answer_model", "TEXT"),
-    ("ending", "TEXT"),
-    ("skipped_events", "INTEGER"),
-    ("compressed", "INTEGER"),
-    ("peer", "TEXT"),
-    ("reasoning_from_total", "INTEGER"),
-    ("error_kind", "TEXT"),
-    ("error_text", "TEXT"),
-    ("clock", "TEXT"),
-    ("scheduled_ns", "INTEGER"),
-    ("slot_free_ns", "INTEGER"),
-    ("dispatched_ns", "INTEGER"),
-    ("connected_ns", "INTEGER"),
-    ("write_begun_ns", "INTEGER"),
-    ("write_done_ns", "INTEGER"),
-    ("first_byte_ns", "INTEGER"),
-    ("headers_ns", "INTEGER"),
-    ("last_data_ns", "INTEGER"),
-    ("ended_ns", "INTEGER"),
-    ("connection_reused", "INTEGER"),
-    ("dns_ns", "INTEGER"),
-    ("tcp_ns", "INTEGER"),
-    ("tls_ns", "INTEGER"),
-    ("events", "BLOB"),
-    ("chunk_times", "TEXT"),
-    ("request", "TEXT"),
-    ("response_messages", "TEXT"),
-    ("final_event", "TEXT"),
-    ("error_excerpt", "TEXT"),
+pub(super) const COLUMNS: [(&str, &str, Part); 48] = [
+    ("idx", "INTEGER NOT NULL", Record),
+    ("phase", "TEXT NOT NULL", Record),
+    ("prompt_tokens", "INTEGER", Record),
+    ("completion_tokens", "INTEGER", Record),
+    ("token_source", "TEXT", Record),
+    ("prompt_token_source", "TEXT", Record),
+    ("asked_prompt_tokens", "INTEGER", Record),
+    ("counted_prompt_tokens", "INTEGER", Record),
+    ("counted_completion_tokens", "INTEGER", Record),
+    ("cached_tokens", "INTEGER", Record),
+    ("reasoning_tokens", "INTEGER", Record),
+    ("reasoning_from_total", "INTEGER", Record),
+    ("is_stream", "INTEGER", Record),
+    ("http_status", "INTEGER", Record),
+    ("finish_reason", "TEXT", Record),
+    ("request_id", "TEXT", Record),
+    ("answer_model", "TEXT", Record),
+    ("ending", "TEXT", Record),
+    ("skipped_events", "INTEGER", Record),
+    ("compressed", "INTEGER", Record),
+    ("peer", "TEXT", Record),
+    ("error_kind", "TEXT", Record),
+    ("error_text", "TEXT", Record),
+    ("clock", "TEXT", Record),
+    ("scheduled_ns", "INTEGER", Record),
+    ("slot_free_ns", "INTEGER", Record),
+    ("dispatched_ns", "INTEGER", Record),
+    ("connected_ns", "INTEGER", Record),
+    ("write_begun_ns", "INTEGER", Record),
+    ("write_done_ns", "INTEGER", Record),
+    ("first_byte_ns", "INTEGER", Record),
+    ("headers_ns", "INTEGER", Record),
+    ("last_data_ns", "INTEGER", Record),
+    ("ended_ns", "INTEGER", Record),
+    ("connection_reused", "INTEGER", Record),
+    ("dns_ns", "INTEGER", Record),
+    ("tcp_ns", "INTEGER", Record),
+    ("tls_ns", "INTEGER", Record),
+    ("max_gpu_memory_cost", "REAL", Figure),
+    ("first_chunk_latency", "REAL", Figure),
+    ("time_per_output_token", "REAL", Figure),
+    ("n_chunks", "INTEGER", Figure),
+    ("chunk_time", "REAL", Figure),
+    ("events", "BLOB", Record),
+    ("request", "TEXT", Body),
+    ("response_messages", "TEXT", Body),
+    ("final_event", "TEXT", Body),
+    ("error_excerpt", "TEXT", Body),
 ];
-
-/// How many of [`COLUMNS`] are the record: up to and with `events`.
-pub(super) const RECORD_COLUMNS: usize = 48;
 
 /// Columns that came with format 3.
 pub(super) const SINCE_3: [&str; 6] = [
@@ -88,6 +88,81 @@ pub(super) const SINCE_3: [&str; 6] = [
     "peer",
     "reasoning_from_total",
 ];
+
+/// The columns that a record is read back from, in order.
+pub(super) fn record_columns() -> impl Iterator<Item = &'static str> {
+    let of_record = COLUMNS.iter().filter(|(_, _, part)| *part == Record);
+    of_record.map(|(name, ..)| *name)
+}
+
+/// A byte of `events`, by its place from 1.
+fn byte_at(place: &str) -> String {
+    let digit = |at: u8| {
+        format!("(instr('0123456789ABCDEF', substr(hex(substr(events, {place}, 1)), {at}, 1)) - 1)")
+    };
+    format!("({} * 16 + {})", digit(1), digit(2))
+}
+
+/// A table `stamp` of what `events` holds, one row for each byte: where a stamp ends, `token` is
+/// 1 when it bears one and 0 when not, elsewhere null; `first` is 1 for the first such stamp of
+/// an event. The form is that of `EventLog::to_bytes`.
+fn stamps() -> String {
+    let whole = "(value | ((byte & 127) << shift))";
+    let (first, next) = (byte_at("1"), byte_at("pos + 1"));
+    format!(
+        "WITH RECURSIVE stamp (pos, byte, value, shift, more, at, choice, token, counted, first) AS (
+    SELECT 1, {first}, 0, 0, 0, 0, 0, NULL, 0, 0 WHERE length(events) > 0
+    UNION ALL
+    SELECT pos + 1, {next},
+      CASE WHEN byte < 128 THEN 0 ELSE {whole} END,
+      CASE WHEN byte < 128 THEN 0 ELSE shift + 7 END,
+      CASE WHEN byte >= 128 THEN more ELSE NOT more AND {whole} & 3 = 3 END,
+      CASE WHEN byte >= 128 OR more THEN at ELSE at + ({whole} >> 2) END,
+      CASE WHEN byte < 128 AND more THEN {whole} >> 5 ELSE choice END,
+      CASE WHEN byte >= 128 THEN NULL WHEN more THEN {whole} & 1
+           WHEN {whole} & 3 = 3 THEN NULL ELSE {whole} & 3 < 2 END,
+      CASE WHEN byte >= 128 THEN counted
+           WHEN more THEN {whole} & 1 OR ({whole} & 16 AND counted)
+           WHEN {whole} & 3 = 3 THEN counted ELSE {whole} & 3 < 2 END,
+      CASE WHEN byte >= 128 THEN 0 WHEN more THEN {whole} & 1 AND NOT ({whole} & 16 AND counted)
+           WHEN {whole} & 3 = 3 THEN 0 ELSE {whole} & 3 < 2 END
+    FROM stamp WHERE pos <= length(events))"
+    )
+}
+
+/// A view of the requests of a phase under the names of the reference tool, with what follows
+/// from other columns. `wall_start_ns` is Unix time at the start of the run's clock.
+fn phase_view(name: &str, phase: Phase, wall_start_ns: u64) -> String {
+    let wall = wall_start_ns.cast_signed();
+    let stamps = stamps();
+    let plain: Vec<&str> = COLUMNS
+        .iter()
+        .map(|(name, ..)| *name)
+        .filter(|name| !["idx", "phase"].contains(name))
+        .collect();
+    format!(
+        "CREATE VIEW {name} AS SELECT
+  idx,
+  phase,
+  CASE WHEN error_kind IS NULL THEN 'True' ELSE 'False' END AS success,
+  ({wall} + coalesce(write_begun_ns, dispatched_ns)) / 1e9 AS start_time,
+  ({wall} + CASE WHEN error_kind IS NULL THEN coalesce(last_data_ns, ended_ns) ELSE ended_ns END) / 1e9
+    AS completed_time,
+  CASE WHEN error_kind IS NULL THEN max(last_data_ns - write_begun_ns, 0) / 1e9 END AS latency,
+  (SELECT '[' || coalesce(group_concat(seconds, ', '), '') || ']' FROM ({stamps}
+    SELECT printf('%d.%09d', ({wall} + at) / 1000000000, ({wall} + at) % 1000000000) AS seconds
+    FROM stamp WHERE first ORDER BY pos)) AS chunk_times,
+  (SELECT '[' || coalesce(group_concat(seconds, ', '), '') || ']' FROM (
+    SELECT printf('%.9f', gap / 1e9) AS seconds FROM ({stamps}
+      SELECT pos, at - lag(at) OVER (PARTITION BY choice ORDER BY pos) AS gap
+      FROM stamp WHERE token)
+    WHERE gap IS NOT NULL ORDER BY pos)) AS inter_token_latencies,
+  {}
+FROM {TABLE} WHERE phase = '{}';\n",
+        plain.join(",\n  "),
+        phase.as_str()
+    )
+}
 
 /// The requests with plain names, each with its unit.
 const VIEW: &str = "
@@ -114,7 +189,7 @@ CREATE VIEW requests AS SELECT
   time_per_output_token * 1e3 AS tpot_ms,
   chunk_time * 1e3 AS event_gap_mean_ms,
   CASE WHEN latency > 0 THEN completion_tokens / latency END AS output_tok_per_s,
-  CASE WHEN success = 'True' THEN (last_data_ns - scheduled_ns) / 1e6
+  CASE WHEN error_kind IS NULL THEN (last_data_ns - scheduled_ns) / 1e6
        WHEN error_kind = 'not_sent' THEN (ended_ns - scheduled_ns) / 1e6 END AS latency_from_schedule_ms,
   (dispatched_ns - scheduled_ns) / 1e6 AS dispatch_lag_ms,
   (dispatched_ns - max(scheduled_ns, slot_free_ns)) / 1e6 AS client_lag_ms,
@@ -139,46 +214,57 @@ CREATE VIEW requests AS SELECT
 FROM result;
 ";
 
-/// The statements that make an empty database.
-pub(super) fn create() -> String {
-    let mut sql = String::from(
+/// The statements that make an empty database of a run whose clock began at this Unix time.
+pub(super) fn create(wall_start_ns: u64) -> String {
+    let columns: Vec<String> = COLUMNS
+        .map(|(name, kind, _)| format!("{name} {kind}"))
+        .into();
+    // rows are kept in the order they ended in, which is the cheapest to
+    // write; the index puts them back into the order of the run
+    let mut sql = format!(
         "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n\
          CREATE TABLE client (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);\n\
-         CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL);\n",
+         CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL);\n\
+         CREATE TABLE {TABLE} ({});\nCREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n",
+        columns.join(", ")
     );
-    for table in [MEASURED, WARMUP] {
-        let columns: Vec<String> = COLUMNS.map(|(name, kind)| format!("{name} {kind}")).into();
-        // rows are kept in the order they ended in, which is the cheapest to
-        // write; the index puts them back into the order of the run
-        let _infallible = write!(
-            sql,
-            "CREATE TABLE {table} ({});\nCREATE INDEX {table}_by_idx ON {table} (idx);\n",
-            columns.join(", ")
-        );
+    for (name, phase) in [("result", Phase::Measured), ("warmup", Phase::Warmup)] {
+        sql.push_str(&phase_view(name, phase, wall_start_ns));
     }
     sql.push_str(VIEW);
     sql
 }
 
 /// The statement that stores a request.
-pub(super) fn insert(table: &str) -> String {
-    let names = COLUMNS.map(|(name, _)| name).join(", ");
+pub(super) fn insert() -> String {
+    let names = COLUMNS.map(|(name, ..)| name).join(", ");
     let marks = ["?"; COLUMNS.len()].join(", ");
-    format!("INSERT INTO {table} ({names}) VALUES ({marks})")
+    format!("INSERT INTO {TABLE} ({names}) VALUES ({marks})")
 }
 
-/// The query of all records of a table of a file of some version, each after its row's number.
+/// The table that holds the requests of a phase in a file of some version.
+pub(super) fn table(phase: Phase, version: i64) -> &'static str {
+    match (version, phase) {
+        (3.., _) => TABLE,
+        (_, Phase::Measured) => "result",
+        (_, Phase::Warmup) => "warmup",
+    }
+}
+
+/// The query of all records of a phase in a file of some version, each after its row's number.
 /// What the file has no column for is null.
-pub(super) fn select(table: &str, version: i64) -> String {
-    let names: Vec<&str> = COLUMNS[..RECORD_COLUMNS]
-        .iter()
-        .map(|(name, _)| match version {
-            ..3 if SINCE_3.contains(name) => "NULL",
+pub(super) fn select(phase: Phase, version: i64) -> String {
+    let names: Vec<&str> = record_columns()
+        .map(|name| match version {
+            ..3 if SINCE_3.contains(&name) => "NULL",
             _ => name,
         })
         .collect();
+    let table = table(phase, version);
     format!(
-        "SELECT rowid, {} FROM {table} INDEXED BY {table}_by_idx ORDER BY idx, rowid",
-        names.join(", ")
+        "SELECT rowid, {} FROM {table} INDEXED BY {table}_by_idx WHERE phase = '{}' \
+         ORDER BY idx, rowid",
+        names.join(", "),
+        phase.as_str()
     )
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 
 use base64::Engine as _;
@@ -10,6 +9,8 @@ use evalscope_core::record::{
 };
 use evalscope_core::time::Timestamp;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use rusqlite::Connection;
 
 use super::*;
@@ -398,18 +399,18 @@ fn other_files_are_told_from_ours() {
 fn damage_is_named_by_row_and_column() {
     let folder = tempfile::tempdir().unwrap();
     for (sql, column) in [
-        ("UPDATE result SET events = x'ff' WHERE idx = 3", "`events`"),
-        ("UPDATE result SET clock = 'sun' WHERE idx = 3", "`clock`"),
+        ("UPDATE record SET events = x'ff' WHERE idx = 3", "`events`"),
+        ("UPDATE record SET clock = 'sun' WHERE idx = 3", "`clock`"),
         (
-            "UPDATE result SET ended_ns = NULL WHERE idx = 3",
+            "UPDATE record SET ended_ns = NULL WHERE idx = 3",
             "`ended_ns`",
         ),
         (
-            "UPDATE result SET error_kind = 'bad luck' WHERE idx = 3",
+            "UPDATE record SET error_kind = 'bad luck' WHERE idx = 3",
             "`error_kind`",
         ),
         (
-            "UPDATE result SET http_status = 'x' WHERE idx = 3",
+            "UPDATE record SET http_status = 'x' WHERE idx = 3",
             "`http_status`",
         ),
     ] {
@@ -430,9 +431,11 @@ fn damage_is_named_by_row_and_column() {
 
 #[test]
 fn columns_stand_once() {
-    let names: BTreeMap<_, _> = schema::COLUMNS.into_iter().collect();
+    let names: std::collections::BTreeSet<_> =
+        schema::COLUMNS.into_iter().map(|(name, ..)| name).collect();
     assert_eq!(names.len(), schema::COLUMNS.len());
-    assert_eq!(schema::COLUMNS[schema::RECORD_COLUMNS - 1].0, "events");
+    // whoever reads records never comes behind this one
+    assert_eq!(schema::record_columns().last(), Some("events"));
 }
 
 #[test]
@@ -477,7 +480,20 @@ fn a_database_of_the_format_before_is_read() {
     let exchanges = samples::mixed(12);
     write(&path, &samples::meta("m"), &exchanges);
     let old = Connection::open(&path).unwrap();
-    old.execute_batch("DROP VIEW requests").unwrap();
+    old.execute_batch("DROP VIEW requests; DROP VIEW result; DROP VIEW warmup")
+        .unwrap();
+    for (table, phase) in [("result", "measured"), ("warmup", "warmup")] {
+        old.execute_batch(&format!(
+            "CREATE TABLE {table} AS SELECT * FROM record WHERE phase = '{phase}';
+             CREATE INDEX {table}_by_idx ON {table} (idx)"
+        ))
+        .unwrap();
+        for column in schema::SINCE_3 {
+            old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
+                .unwrap();
+        }
+    }
+    old.execute_batch("DROP TABLE record").unwrap();
     for exchange in &exchanges {
         let events = events_of_format_2(&exchange.record.events);
         old.execute(
@@ -485,12 +501,6 @@ fn a_database_of_the_format_before_is_read() {
             rusqlite::params![events, exchange.record.index.cast_signed()],
         )
         .unwrap();
-    }
-    for column in schema::SINCE_3 {
-        for table in ["result", "warmup"] {
-            old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
-                .unwrap();
-        }
     }
     old.pragma_update(None, "user_version", 2).unwrap();
     drop(old);
@@ -546,4 +556,51 @@ fn bodies_that_cannot_be_stored_cost_no_record() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(kept, [index.cast_signed()]);
+}
+
+/// The lists that views make of `events`, against the log itself.
+#[test]
+fn views_read_events_as_the_program_does() {
+    let mut runner = TestRunner::deterministic();
+    let logs: Vec<EventLog> = (0..60)
+        .map(|_| events().new_tree(&mut runner).unwrap().current())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let mut exchange = samples::successes(1).remove(0);
+    let exchanges: Vec<Exchange> = (0..)
+        .zip(&logs)
+        .map(|(index, log)| {
+            exchange.record.index = index;
+            exchange.record.events = log.clone();
+            exchange.clone()
+        })
+        .collect();
+    let meta = samples::meta("m");
+    write(&path, &meta, &exchanges);
+    let connection = Connection::open(&path).unwrap();
+    let mut statement = connection
+        .prepare("SELECT chunk_times, inter_token_latencies FROM result ORDER BY idx")
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::<(String, String), _>::unwrap);
+    for ((times, gaps), log) in rows.zip(&logs) {
+        let want: Vec<String> = log
+            .token_events()
+            .map(|at| meta.clock.unix_ns(at))
+            .map(|ns| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000))
+            .collect();
+        assert_eq!(times, format!("[{}]", want.join(", ")));
+        let mut want = Vec::new();
+        evalscope_core::metrics::Metric::Itl.samples(
+            &RequestRecord {
+                events: log.clone(),
+                ..exchange.record.clone()
+            },
+            |gap| want.push(format!("{:.9}", gap / 1e9)),
+        );
+        assert_eq!(gaps, format!("[{}]", want.join(", ")));
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use evalscope_core::engine::SinkMessage;
-use evalscope_core::record::{Bodies, Exchange, Phase};
+use evalscope_core::record::{Bodies, Exchange};
 use evalscope_core::time::monotonic_ns;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -109,7 +109,7 @@ impl Database {
                 },
                 schema::APPLICATION_ID,
                 schema::VERSION,
-                schema::create()
+                schema::create(meta.clock.wall_start_ns)
             ))
             .map_err(&doing)?;
         let json = serde_json::to_string(meta).map_err(|e| StoreError::Encode {
@@ -200,8 +200,7 @@ impl Database {
                 .prepare(sql)
                 .map_err(refused(&self.path, "prepare to write"))
         };
-        let mut measured = prepare(&schema::insert(schema::MEASURED))?;
-        let mut warmup = prepare(&schema::insert(schema::WARMUP))?;
+        let mut insert = prepare(&schema::insert())?;
         let mut warning = prepare("INSERT INTO warning (text) VALUES (?)")?;
         let mut client = prepare(
             "INSERT INTO client VALUES (1, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
@@ -215,11 +214,7 @@ impl Database {
                     if let Some(edit) = &mut edit {
                         edit(&mut exchange);
                     }
-                    let statement = match exchange.record.phase {
-                        Phase::Measured => &mut measured,
-                        Phase::Warmup => &mut warmup,
-                    };
-                    if let Some(why) = self.insert(statement, &mut exchange, &mut encoder)? {
+                    if let Some(why) = self.insert(&mut insert, &mut exchange, &mut encoder)? {
                         warning
                             .execute([why])
                             .map_err(refused(&self.path, "store a warning"))?;
@@ -306,12 +301,11 @@ impl Database {
         bodies: RecordBodies,
         encoder: &mut Encoder,
     ) -> Result<(), RowError> {
-        let clock = &self.meta.clock;
         let peak_mib = self.gpu_peak_mib.as_ref();
         let peak_mib = peak_mib.map_or(0, |peak| peak.load(Ordering::Relaxed));
         // GiB, which the column's readers know as GB
         let gpu_memory = (peak_mib > 0).then_some(peak_mib as f64 / 1024.0);
-        row::insert(statement, exchange, bodies, gpu_memory, clock, encoder)
+        row::insert(statement, exchange, bodies, gpu_memory, encoder)
     }
 
     /// Leave one file that can be read anywhere, also in a read-only folder.
@@ -392,15 +386,15 @@ impl<'a> Transaction<'a> {
 /// Whether a file lies on another machine, as far as the system says so.
 #[cfg(target_os = "linux")]
 fn is_on_network(path: &Path) -> bool {
-    use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+    use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
     /// `CIFS_SUPER_MAGIC` and `SMB2_SUPER_MAGIC` of the kernel's `magic.h`.
-    const NEWER_SMB: [i64; 2] = [0xff53_4d42, 0xfe53_4d42];
+    const NEWER_SMB: [FsType; 2] = [FsType(0xff53_4d42), FsType(0xfe53_4d42)];
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     statfs(folder.unwrap_or(Path::new("."))).is_ok_and(|system| {
         let kind = system.filesystem_type();
-        kind == NFS_SUPER_MAGIC || kind == SMB_SUPER_MAGIC || NEWER_SMB.contains(&i64::from(kind.0))
+        kind == NFS_SUPER_MAGIC || kind == SMB_SUPER_MAGIC || NEWER_SMB.contains(&kind)
     })
 }
 

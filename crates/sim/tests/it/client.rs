@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use evalscope_sim::{Fault, FaultRule, SimConfig, Simulator};
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 pub(crate) fn start(config: SimConfig) -> Simulator {
@@ -85,6 +86,15 @@ impl Response {
             Some(length) => (raw.to_vec(), raw.len() == length),
             None if head.contains("transfer-encoding: chunked") => dechunk(raw),
             None => (raw.to_vec(), true),
+        };
+        let body = if head.contains("content-encoding: gzip") {
+            let mut decoded = Vec::new();
+            GzDecoder::new(body.as_slice())
+                .read_to_end(&mut decoded)
+                .expect("a whole gzip member");
+            decoded
+        } else {
+            body
         };
         Response {
             status,

@@ -124,4 +124,8 @@ fn oddities_of_http() {
     assert!(split.is_done() && split.text().contains("\r\n\r\n"));
     assert!(!text_of(&split.events()).is_ascii());
     assert_eq!(Response::parse(&raw(Fault::SlowHeaders)).status, 200);
+    let compressed = raw(Fault::Gzip);
+    assert!(Response::parse(&compressed).is_done());
+    let plain = compressed.windows(5).any(|five| five == b"data:");
+    assert!(!plain, "compressed for real");
 }

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use evalscope_sim::{Fault, FaultRule, SimConfig, Simulator};
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 pub(crate) fn with_fault(fault: Fault) -> Simulator {
@@ -81,6 +82,14 @@ pub(crate) fn post(
         Some(length) => (rest.to_vec(), rest.len().to_string() == length),
         None if head.contains("transfer-encoding: chunked") => dechunk(rest),
         None => (rest.to_vec(), true),
+    };
+    let body = if head.contains("content-encoding: gzip") {
+        let mut plain = Vec::new();
+        let mut decoder = GzDecoder::new(body.as_slice());
+        decoder.read_to_end(&mut plain).unwrap();
+        plain
+    } else {
+        body
     };
     Some(Answer {
         status,

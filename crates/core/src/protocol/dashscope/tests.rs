@@ -279,7 +279,8 @@ fn what_is_a_token_and_what_is_not() {
         (r#"{"content":[{"text":""}]}"#, NO),
         (r#"{"content":[]}"#, NO),
         (r#"{"content":null,"name":"x"}"#, NO),
-        (r#"{"content":[{"image":"https://example.org"}]}"#, NO),
+        (r#"{"content":[{"image":"https://example.org"}]}"#, ANSWER),
+        (r#"{"content":[{"image":""}]}"#, NO),
         (r#"{"content":"","reasoning_content":"a"}"#, THOUGHT),
         (r#"{"content":"b","reasoning_content":""}"#, ANSWER),
         (r#"{"content":[],"reasoning_content":"a"}"#, THOUGHT),
@@ -408,8 +409,17 @@ fn errors_in_answers_of_status_200() {
     ] {
         assert_eq!(failure(name, data).as_deref(), want, "{data}");
     }
+    for reason in ["abort", "network_error", "insufficient_system_resource"] {
+        let data = format!(r#"{{"output":{{"choices":[{{"finish_reason":"{reason}"}}]}}}}"#);
+        let text =
+            format!("server_error: the server ended generation with finish_reason `{reason}`");
+        assert_eq!(failure("result", &data), Some(text));
+    }
     for broken in ["{", "[]", "123", "", "\u{fffd}"] {
-        assert!(failure("", broken).unwrap().starts_with("malformed: "));
+        let mut reader = DashscopeReader::new(true);
+        assert_eq!(reader.event(b"result", broken.as_bytes()), None);
+        assert_eq!(reader.aside().unwrap().kind, FailureKind::Malformed);
+        assert_eq!(reader.take().skipped_events, 1);
     }
     let mut reader = DashscopeReader::new(true);
     reader.event(
@@ -427,7 +437,10 @@ fn odd_usage_costs_no_answer() {
             (Some(11), Some(3)),
         ),
         (r#"{"input_tokens":2.0}"#, (Some(2), None)),
-        (r#"{"input_tokens":-1,"output_tokens":"3"}"#, (None, None)),
+        (
+            r#"{"input_tokens":-1,"output_tokens":"3"}"#,
+            (None, Some(3)),
+        ),
         (
             r#"{"input_tokens":1e400,"output_tokens":1}"#,
             (None, Some(1)),
@@ -538,7 +551,9 @@ fn texts_are_joined_or_replaced() {
         for event in events {
             api.read_text(event.as_bytes(), &mut text);
         }
-        let of = |choice: &ChoiceText| format!("{}|{}", choice.reasoning, choice.content);
+        let of = |choice: &crate::protocol::ChoiceText| {
+            format!("{}|{}", choice.reasoning, choice.content)
+        };
         text.choices.iter().map(of).collect::<Vec<_>>()
     };
     assert_eq!(read(true), ["so|aab", "|xf{}"]);

@@ -122,6 +122,8 @@ pub struct AnswerShape {
     pub failed_finish_reasons: Vec<String>,
     /// The answer's id.
     pub response_id: Pointers,
+    /// The model that the answer names.
+    pub model: Pointers,
     /// An error in place of an answer, or within it.
     pub error: Pointers,
 }
@@ -157,6 +159,8 @@ struct StreamKeys {
     failed_finish_reasons: Vec<String>,
     #[serde(default)]
     response_id: Pointers,
+    #[serde(default)]
+    model: Pointers,
     #[serde(default)]
     error: Pointers,
 }
@@ -202,6 +206,7 @@ impl From<StreamKeys> for StreamShape {
                 finish_reason: keys.finish_reason,
                 failed_finish_reasons: keys.failed_finish_reasons,
                 response_id: keys.response_id,
+                model: keys.model,
                 error: keys.error,
             },
         }

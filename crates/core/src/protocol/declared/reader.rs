@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::super::openai::{clip, error_text};
+use super::super::errors::{clip, clipped, error_text, given_up};
+use super::super::json::{self, is_done};
 use super::super::text::push;
-use super::super::usage::count_of;
+use super::super::unread::Unread;
+use super::super::usage::{count_of, later};
 use super::super::{AnswerReader, AnswerState, AnswerText, Choices, EventMeaning};
 use super::{AnswerShape, AnswerShapes, Pointers, Seen};
 use crate::record::{Failure, FailureKind};
@@ -22,6 +24,7 @@ pub(in super::super) struct DeclaredReader {
     /// How the answer began, as long as nothing has been found in any.
     began: Vec<String>,
     is_whole: bool,
+    unread: Unread,
 }
 
 /// Events that are kept of an answer without text: the first may be a preamble.
@@ -35,15 +38,16 @@ impl DeclaredReader {
             found: false,
             began: Vec::new(),
             is_whole: false,
+            unread: Unread::default(),
         }
     }
 
-    fn read(&mut self, shape: &AnswerShape, data: &[u8], what: &str) -> EventMeaning {
+    fn read(&mut self, shape: &AnswerShape, data: &[u8]) -> Result<EventMeaning, String> {
         let before = self.began.len();
         if !self.found && before < SHOWN_EVENTS && !self.seen().found.load(Ordering::Relaxed) {
             self.began.push(clip(data));
         }
-        read(&mut self.state, &mut self.found, shape, data, what)
+        read(&mut self.state, &mut self.found, shape, data)
     }
 
     fn seen(&self) -> &Seen {
@@ -59,7 +63,9 @@ impl AnswerReader for DeclaredReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
         let shapes = Arc::clone(&self.shapes);
         let stream = &shapes.stream;
-        let begins = |end: &String| data.trim_ascii_start().starts_with(end.as_bytes());
+        let begins = |end: &String| {
+            data.trim_ascii_start().starts_with(end.as_bytes()) || end == "[DONE]" && is_done(data)
+        };
         let named = |event: &String| name == event.as_bytes();
         // what follows the end is not part of the answer
         if self.state.done
@@ -73,19 +79,33 @@ impl AnswerReader for DeclaredReader {
             fail(&mut self.state, FailureKind::ServerError, error_text(data));
             return Some(EventMeaning::default());
         }
-        Some(self.read(&stream.answer, data, "an event"))
+        match self.read(&stream.answer, data) {
+            Ok(meaning) => Some(meaning),
+            Err(error) => {
+                self.unread.event(&mut self.state, name, data, &error);
+                None
+            }
+        }
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
         let shapes = Arc::clone(&self.shapes);
         self.is_whole = true;
-        let meaning = self.read(&shapes.whole, body, "the answer");
+        let meaning = self.read(&shapes.whole, body).unwrap_or_else(|error| {
+            let message = format!("the answer is not JSON: {error}: {}", clip(body));
+            fail(&mut self.state, FailureKind::Malformed, message);
+            EventMeaning::default()
+        });
         self.state.done = true;
         meaning
     }
 
     fn body_ended(&mut self) {
         self.state.done |= self.shapes.stream.ends_with_body;
+    }
+
+    fn aside(&self) -> Option<&Failure> {
+        self.unread.aside()
     }
 
     fn state(&self) -> &AnswerState {
@@ -101,6 +121,7 @@ impl AnswerReader for DeclaredReader {
             let _ = self.seen().instead.set(began);
         }
         self.is_whole = false;
+        self.unread = Unread::default();
         std::mem::take(&mut self.state)
     }
 }
@@ -117,16 +138,8 @@ fn read(
     found: &mut bool,
     shape: &AnswerShape,
     data: &[u8],
-    what: &str,
-) -> EventMeaning {
-    let value = match parsed(data) {
-        Ok(value) => value,
-        Err(error) => {
-            let message = format!("{what} is not JSON: {error}: {}", clip(data));
-            fail(state, FailureKind::Malformed, message);
-            return EventMeaning::default();
-        }
-    };
+) -> Result<EventMeaning, String> {
+    let value = json::value(data).map_err(|error| error.to_string())?;
     if let Some(error) = shape.error.all(&value).find(|error| says_something(error)) {
         let text = error_text(error.to_string().as_bytes());
         fail(state, FailureKind::ServerError, text);
@@ -138,17 +151,19 @@ fn read(
         (&mut usage.cached_tokens, &shape.cached_tokens),
         (&mut usage.reasoning_tokens, &shape.reasoning_tokens),
     ] {
-        *to = from.all(&value).find_map(count_of).or(*to);
+        *to = later(from.all(&value).find_map(count_of), *to);
     }
     if state.response_id.is_none() {
         state.response_id = text_at(&shape.response_id, &value);
+    }
+    if state.model.is_none() {
+        state.model = text_at(&shape.model, &value);
     }
     let reason = text_at(&shape.finish_reason, &value);
     let finished = reason.is_some();
     if let Some(reason) = reason {
         if shape.failed_finish_reasons.contains(&reason) {
-            let text = format!("the server ended generation with finish_reason `{reason}`");
-            fail(state, FailureKind::ServerError, text);
+            fail(state, FailureKind::ServerError, given_up(&reason));
         }
         state.finish_reason = Some(reason);
     }
@@ -161,17 +176,7 @@ fn read(
     let mut meaning =
         EventMeaning::single(answer || shape.reasoning.all(&value).any(holds), answer);
     meaning.finished = Choices::FIRST.when(finished);
-    meaning
-}
-
-fn parsed(data: &[u8]) -> Result<Value, serde_json::Error> {
-    match serde_json::from_slice(data) {
-        // a server that cuts a character in two spoils the character, not the answer
-        Err(_) if std::str::from_utf8(data).is_err() => {
-            serde_json::from_str(&String::from_utf8_lossy(data))
-        }
-        result => result,
-    }
+    Ok(meaning)
 }
 
 /// Some servers say in each event that there is no error.
@@ -200,21 +205,24 @@ fn holds_text(value: &Value) -> bool {
 /// The first text that is not empty.
 fn text_at(pointers: &Pointers, value: &Value) -> Option<String> {
     let mut texts = pointers.all(value).filter_map(Value::as_str);
-    texts.find(|text| !text.is_empty()).map(str::to_owned)
+    texts
+        .find(|text| !text.is_empty())
+        .map(|text| clipped(text.to_owned()))
 }
 
 /// Add the text of an event, or of a whole answer, whichever it is.
 pub(in super::super) fn read_text(shapes: &AnswerShapes, answer: &[u8], text: &mut AnswerText) {
-    let Ok(value) = parsed(answer) else {
+    let Ok(value) = json::value(answer) else {
         return;
     };
     for shape in [&shapes.stream.answer, &shapes.whole] {
         let first = |from: &'_ Pointers| from.all(&value).find(|value| holds_text(value)).cloned();
         let (reasoning, content) = (first(&shape.reasoning), first(&shape.text));
         if reasoning.is_some() || content.is_some() {
-            let to = text.choice(0);
-            push(reasoning.as_ref(), &mut to.reasoning);
-            push(content.as_ref(), &mut to.content);
+            let (mut said, mut thought) = (String::new(), String::new());
+            push(reasoning.as_ref(), &mut thought);
+            push(content.as_ref(), &mut said);
+            text.add(0, &thought, &said);
             return;
         }
     }

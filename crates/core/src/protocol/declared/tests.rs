@@ -42,16 +42,27 @@ fn errors_are_failures() {
             r#"{"details":{"reason":"broken"}}"#,
             "the server ended generation with finish_reason `broken`",
         ),
-        (
-            "",
-            "{",
-            "an event is not JSON: EOF while parsing an object at line 1 column 1: {",
-        ),
     ] {
         let mut reader = declared(small()).reader();
         reader.event(name.as_bytes(), data.as_bytes());
         assert_eq!(reader.take().failure.unwrap().message, want);
     }
+}
+
+#[test]
+fn what_is_no_json_is_passed_over() {
+    let mut reader = declared(small()).reader();
+    assert_eq!(reader.event(b"ping", b"12:00"), None);
+    assert!(reader.aside().is_none());
+    assert_eq!(reader.event(b"", b"{"), None);
+    let aside = reader.aside().unwrap().message.clone();
+    assert_eq!(
+        aside,
+        "an event is not a JSON object: EOF while parsing an object at line 1 column 1: {"
+    );
+    let state = reader.take();
+    assert_eq!((state.skipped_events, state.failure), (2, None));
+    assert!(reader.aside().is_none());
 }
 
 #[test]

@@ -1,0 +1,375 @@
+//! Owns one request on a connection that is ready: writing it, and reading the
+//! answer until its end or a limit.
+//!
+//! It must not know how the connection was made, nor what the bytes mean.
+
+use std::cell::Cell;
+use std::io;
+
+use super::coding::Decoder;
+use super::connect::{Connected, plain};
+use super::deadline::{Deadline, Stage, wait};
+use super::socket::{ReadContext, Wire, write_all};
+use super::tls::PeerState;
+use super::{Arrival, ResponseHandler, SendTimes, TransportError};
+use crate::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
+use crate::record::FailureKind;
+use crate::time::Timestamp;
+
+/// One request and its answer.
+pub(super) struct Exchanging<'a, W> {
+    pub(super) connection: Connected<W>,
+    context: &'a ReadContext,
+    deadline: Deadline,
+    reads: &'a mut u64,
+    /// The server took no more of the request, but may still have answered.
+    write_error: Option<TransportError>,
+}
+
+/// What a read led to.
+enum Step {
+    /// More is to come.
+    Go,
+    /// The peer will send no more; whether that is all is not yet judged.
+    Closed,
+    /// The answer is complete.
+    Complete { reusable: bool },
+}
+
+/// How far an answer has been read.
+#[derive(Default)]
+struct Reading {
+    reader: ResponseReader,
+    keep_alive: bool,
+    coding: Coding,
+}
+
+/// How the body is coded.
+#[derive(Default)]
+enum Coding {
+    #[default]
+    None,
+    Known(Box<Decoder>),
+    Unknown(String),
+    /// Nothing more can be read of it.
+    Broken(TransportError),
+}
+
+impl<'a, W: Wire> Exchanging<'a, W> {
+    pub(super) fn new(
+        connection: Connected<W>,
+        context: &'a ReadContext,
+        deadline: Deadline,
+        reads: &'a mut u64,
+    ) -> Self {
+        Self {
+            connection,
+            context,
+            deadline,
+            reads,
+            write_error: None,
+        }
+    }
+
+    /// Send the request; its bytes are given up with the call, so that slots
+    /// that wait for an answer hold one copy of the body and not two.
+    pub(super) async fn send(
+        &mut self,
+        request: Vec<u8>,
+        times: &mut SendTimes,
+    ) -> Result<(), TransportError> {
+        times.write_begun = Some(self.context.now());
+        let written = self.write(&request).await;
+        times.write_done = Some(self.context.now());
+        match written {
+            Ok(()) => Ok(()),
+            // a server that refuses early closes while we still write: its
+            // answer says more than the broken pipe
+            Err(error) if error.kind == FailureKind::Reset => {
+                self.write_error = Some(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Read the answer. Returns whether the connection may be used again.
+    pub(super) async fn receive(
+        &mut self,
+        times: &mut SendTimes,
+        handler: &mut impl ResponseHandler,
+    ) -> Result<bool, TransportError> {
+        let mut reading = Reading::default();
+        let mut last_read = self.context.now();
+        let mut ends_at: Option<Timestamp> = None;
+        // the moment at which the limits are looked at again
+        let mut due = self.due(last_read, ends_at);
+        let alarm = tokio::time::sleep(wait(last_read, due));
+        tokio::pin!(alarm);
+        loop {
+            let step = {
+                let read = self.read(&mut reading, times, handler);
+                tokio::select! {
+                    biased;
+                    step = read => Some(step),
+                    () = &mut alarm => None,
+                }
+            };
+            let now = self.context.now();
+            match step {
+                Some(Ok(Step::Complete { reusable })) => {
+                    return Ok(reusable && reading.keep_alive && self.write_error.is_none());
+                }
+                Some(Ok(Step::Go | Step::Closed)) => last_read = now,
+                Some(Err(error)) => {
+                    // all that was asked for has come: how the connection ends
+                    // does not matter
+                    if handler.is_satisfied() {
+                        return Ok(false);
+                    }
+                    let untouched = reading.reader.untouched();
+                    let unsent = self.write_error.take().filter(|_| untouched);
+                    return Err(unsent.unwrap_or(error));
+                }
+                None => {}
+            }
+            if handler.is_lost() {
+                return Ok(false);
+            }
+            let ends = handler.ends_at();
+            let sooner = ends.is_some_and(|new| ends_at.is_none_or(|old| new < old));
+            // a server that always has something ready must not outrun the
+            // timer, hence the clock. A later end, and a later limit after a
+            // read, are seen when the moment has come: once for each period,
+            // and not for each read.
+            if !sooner && now < due {
+                continue;
+            }
+            ends_at = ends;
+            if ends_at.is_some_and(|at| now >= at) {
+                return Ok(false);
+            }
+            if let Some(failure) = self.deadline.failure(Stage::Answer, now, last_read) {
+                // nothing is missing but time to wait for a belated end
+                if ends_at.is_some() {
+                    return Ok(false);
+                }
+                let untouched = reading.reader.untouched();
+                let unsent = self.write_error.take().filter(|_| untouched);
+                return Err(unsent.unwrap_or(failure));
+            }
+            due = self.due(last_read, ends_at);
+            let again = tokio::time::Instant::now() + wait(now, due);
+            alarm.as_mut().reset(again);
+        }
+    }
+
+    /// When to look at the limits again if nothing is read.
+    fn due(&self, last_read: Timestamp, ends_at: Option<Timestamp>) -> Timestamp {
+        let limit = self.deadline.look_at(Stage::Answer, last_read);
+        ends_at.map_or(limit, |at| at.min(limit))
+    }
+
+    async fn write(&mut self, request: &[u8]) -> Result<(), TransportError> {
+        let sealed;
+        let bytes = match &mut self.connection.tls {
+            None => request,
+            Some(session) => {
+                sealed = session
+                    .write(request)
+                    .map_err(|error| TransportError::new(FailureKind::Tls, plain(&error)))?;
+                &sealed
+            }
+        };
+        let moved = Cell::new(self.context.now());
+        let writing = async {
+            write_all(&self.connection.socket, bytes, || {
+                moved.set(self.context.now());
+            })
+            .await
+            .map_err(|error| broken(&error, "sending the request"))
+        };
+        self.deadline
+            .hold(self.context, Stage::Upload, &moved, writing)
+            .await
+    }
+
+    /// Read once. Cancel safe: bytes that were read have been handled.
+    async fn read(
+        &mut self,
+        reading: &mut Reading,
+        times: &mut SendTimes,
+        handler: &mut impl ResponseHandler,
+    ) -> Result<Step, TransportError> {
+        let tls = &mut self.connection.tls;
+        let reads = &mut *self.reads;
+        let Reading {
+            reader,
+            keep_alive,
+            coding,
+        } = reading;
+        let outcome = self
+            .connection
+            .socket
+            .read(self.context, |bytes, arrival| {
+                *reads += 1;
+                let mut sink = Sink {
+                    handler,
+                    arrival,
+                    read: *reads,
+                    keep_alive,
+                    coding,
+                };
+                let Some(session) = tls else {
+                    times.first_byte.get_or_insert(arrival.at);
+                    return consume(reader, bytes, &mut sink);
+                };
+                let mut result = Ok(Step::Go);
+                let mut past_the_end = false;
+                let opened = session.read(bytes, |plaintext| {
+                    times.first_byte.get_or_insert(arrival.at);
+                    if let Ok(Step::Go) = result {
+                        result = consume(reader, plaintext, &mut sink);
+                    } else {
+                        past_the_end = true;
+                    }
+                });
+                match (opened, result) {
+                    (Err(error), Ok(Step::Go)) => Err(TransportError::new(
+                        FailureKind::Tls,
+                        format!("TLS: {error}"),
+                    )),
+                    (Ok(PeerState::Closed), Ok(Step::Go)) => Ok(Step::Closed),
+                    // an answer is whole whatever comes after it, but nothing
+                    // may follow on a connection that was closed, broke, or
+                    // said more than it was asked
+                    (opened, Ok(Step::Complete { reusable })) => Ok(Step::Complete {
+                        reusable: reusable
+                            && !past_the_end
+                            && matches!(opened, Ok(PeerState::Open)),
+                    }),
+                    (_, result) => result,
+                }
+            })
+            .await;
+        match outcome {
+            Ok(Some(Ok(Step::Closed)) | None) => {}
+            Ok(Some(step)) => return step,
+            Err(error) => return Err(broken(&error, "reading the answer")),
+        }
+        if reader.complete_at_close() {
+            coding.ended()?;
+            return Ok(Step::Complete { reusable: false });
+        }
+        let message = if reader.untouched() && self.connection.cost.reused {
+            "the server closed the connection, kept from an earlier request, without an answer"
+        } else if reader.untouched() {
+            "the server closed the connection without an answer"
+        } else {
+            "the connection was closed in the middle of the answer"
+        };
+        Err(TransportError::new(FailureKind::Truncated, message))
+    }
+}
+
+fn broken(error: &io::Error, doing: &str) -> TransportError {
+    TransportError::new(
+        FailureKind::Reset,
+        format!("{} while {doing}", plain(error)),
+    )
+}
+
+fn consume(
+    reader: &mut ResponseReader,
+    bytes: &[u8],
+    sink: &mut Sink<'_, impl ResponseHandler>,
+) -> Result<Step, TransportError> {
+    let pushed = reader.push(bytes, sink);
+    if let Coding::Broken(error) = sink.coding {
+        return Err(error.clone());
+    }
+    match pushed {
+        Ok((used, Progress::Complete)) => {
+            sink.coding.ended()?;
+            Ok(Step::Complete {
+                // bytes after an answer belong to nothing we asked for
+                reusable: used == bytes.len(),
+            })
+        }
+        Ok((_, Progress::Incomplete)) => Ok(Step::Go),
+        Err(error) => Err(not_http(&error)),
+    }
+}
+
+pub(super) fn not_http(error: &HttpError) -> TransportError {
+    let kind = if error.is_too_large() {
+        FailureKind::TooLarge
+    } else {
+        FailureKind::Malformed
+    };
+    TransportError::new(kind, error.to_string())
+}
+
+impl Coding {
+    fn of(content_encoding: &str) -> Self {
+        if content_encoding.is_empty() {
+            return Self::None;
+        }
+        Decoder::of(content_encoding)
+            .map_or_else(|| Self::Unknown(content_encoding.to_owned()), Self::Known)
+    }
+
+    /// The body has ended.
+    fn ended(&self) -> Result<(), TransportError> {
+        match self {
+            Self::Known(decoder) if !decoder.is_whole() => Err(TransportError::new(
+                FailureKind::Truncated,
+                "the compressed answer ends in its middle",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Sink<'a, H> {
+    handler: &'a mut H,
+    arrival: Arrival,
+    read: u64,
+    keep_alive: &'a mut bool,
+    coding: &'a mut Coding,
+}
+
+impl<H: ResponseHandler> Receiver for Sink<'_, H> {
+    fn head(&mut self, head: Head) {
+        *self.keep_alive = head.keep_alive;
+        *self.coding = Coding::of(&head.content_encoding);
+        self.handler.head(head, self.arrival);
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        let broken = match self.coding {
+            Coding::None => return self.handler.body(bytes, self.arrival, self.read),
+            Coding::Broken(_) => return,
+            Coding::Unknown(coding) => TransportError::new(
+                FailureKind::Malformed,
+                format!("the answer is encoded as {coding}: only gzip and deflate can be read"),
+            ),
+            Coding::Known(decoder) => {
+                let handler = &mut *self.handler;
+                let (arrival, read) = (self.arrival, self.read);
+                let pushed = decoder.push(bytes, |piece| {
+                    handler.body(piece, arrival, read);
+                    !handler.is_lost()
+                });
+                match pushed {
+                    Ok(()) => return,
+                    Err(error) => TransportError::new(
+                        FailureKind::Malformed,
+                        format!("the compressed answer cannot be read: {}", plain(&error)),
+                    ),
+                }
+            }
+        };
+        *self.coding = Coding::Broken(broken);
+    }
+}
