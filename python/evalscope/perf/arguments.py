@@ -6,6 +6,7 @@ plugins see every value, since the binary tells them its own (`Arguments.from_op
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -333,6 +334,12 @@ class Arguments:
 
 
 _NAMES = tuple(field.name for field in fields(Arguments))
+
+# `__new__` hides the options from `inspect`, and so from completion in notebooks.
+_OF_INIT = inspect.signature(Arguments.__init__)
+Arguments.__signature__ = _OF_INIT.replace(  # type: ignore[attr-defined]
+    parameters=list(_OF_INIT.parameters.values())[1:]
+)
 
 
 def _whole_number(value: Any) -> str | None:

@@ -480,6 +480,7 @@ fn flags_of_the_python_tool_are_taken() {
     );
     let settings = context.result()["settings"].clone();
     assert_eq!(settings["alias"], "nightly");
+    assert!(outcome.stdout.contains("Alias") && outcome.stdout.contains("nightly"));
     assert_eq!(settings["visualizer"], json!(null));
     assert_eq!(settings["number"], json!([2]));
 }

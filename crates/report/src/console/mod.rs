@@ -71,6 +71,9 @@ impl Screen {
 #[must_use]
 pub fn summary(report: &RunReport, screen: Screen) -> String {
     let mut rows = vec![vec!["Model".to_owned(), tame(&report.meta.model)]];
+    if let Some(alias) = report.meta.alias() {
+        rows.push(vec!["Alias".to_owned(), tame(alias)]);
+    }
     for figure in Figure::all() {
         if shown(figure, report) {
             rows.push(vec![figure.label().to_owned(), cell(figure, report)]);
@@ -383,6 +386,9 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
     if let Some(first) = runs.first() {
         let meta = &first.meta;
         let tool = format!("{} {}", meta.tool.name, meta.tool.version);
+        if let Some(alias) = meta.alias() {
+            text.push_str(&wrapped("Alias:    ", &tame(alias), screen.width));
+        }
         for (label, value) in [
             ("Model:   ", &meta.model),
             ("API:     ", &meta.api),
