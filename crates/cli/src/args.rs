@@ -690,7 +690,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) alias: Option<String>,
 
-    /// Write to OUTPUTS_DIR/NAME, without a timestamp folder.
+    /// Write to `OUTPUTS_DIR/NAME`, without a timestamp folder.
     #[arg(long)]
     pub(crate) no_timestamp: bool,
 

@@ -177,7 +177,7 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
                 patience.as_secs()
             ));
         }
-        std::thread::sleep(PAUSE.min(patience));
+        std::thread::park_timeout(PAUSE.min(patience));
     }
 }
 

@@ -530,9 +530,7 @@ impl Invocation<'_> {
         );
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
         drop(display);
-        if let Some(file) = self.progress_file {
-            file.run_ended(&progress);
-        }
+        self.note_progress(&progress);
 
         let failures = progress.failed.load(Ordering::Relaxed) > 0;
         let died = self.served.and_then(|served| served.end(failures));
@@ -581,6 +579,13 @@ impl Invocation<'_> {
         Ok(Ended {
             error: error.or(stated.err().map(unstated)),
         })
+    }
+
+    /// A run is over, for whoever waits for the command.
+    fn note_progress(&self, progress: &Progress) {
+        if let Some(file) = self.progress_file {
+            file.run_ended(progress);
+        }
     }
 
     /// What a run has to be warned of that is not seen in its records. All but the error

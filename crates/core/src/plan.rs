@@ -272,8 +272,9 @@ fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
         (Some(slots), _) => format!("parallel_{slots}_{amount}"),
     };
     let is_free = |name: &String| before.iter().all(|other| other.name != *name);
+    // of as many names one more than there are runs is free
     std::iter::once(name.clone())
-        .chain((2..).map(|nth: u64| format!("{name}_{nth}")))
+        .chain((2..=before.len() + 1).map(|nth| format!("{name}_{nth}")))
         .find(is_free)
         .unwrap_or(name)
 }

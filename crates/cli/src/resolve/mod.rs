@@ -49,6 +49,10 @@ pub(crate) const DEFAULT_MAX_TOKENS: u64 = 2048;
 
 /// Everything one invocation will do. Nothing of it changes any more.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a wish that was expressed or not"
+)]
 pub(crate) struct Resolved {
     pub(crate) plan: RunPlan,
     pub(crate) api: ApiChoice,
