@@ -203,6 +203,10 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.host, args.port);
     let exit_with_parent = args.exit_with_parent;
     // Before the address is told: whoever waits for it expects answers.
+    if let Some(path) = &args.truth_log {
+        std::fs::File::create(path)
+            .with_context(|| format!("cannot write the truth log {}", path.display()))?;
+    }
     let prepared = Prepared::new(args.config())?;
 
     let listener = evalscope_sim::bind(address)?;

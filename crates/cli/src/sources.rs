@@ -40,6 +40,8 @@ pub(crate) struct PromptPlan {
     pub(crate) lengths: (usize, usize),
     /// `--prefix-length`.
     pub(crate) prefix: u64,
+    /// `--prefix-count`.
+    pub(crate) prefixes: u64,
     /// Messages are wanted, not plain prompts.
     pub(crate) chat: bool,
     /// `--tokenize-prompt`.
@@ -277,7 +279,10 @@ impl PromptPlan {
                 String::new()
             },
             if self.prefix > 0 {
-                format!(", behind {} that all share", self.prefix)
+                match self.prefixes {
+                    1 => format!(", behind {} that all share", self.prefix),
+                    n => format!(", behind one of {n} prefixes of {}", self.prefix),
+                }
             } else {
                 String::new()
             },
@@ -486,6 +491,7 @@ impl Prompts {
             min: min as u64,
             max: max as u64,
             prefix: self.plan.prefix,
+            prefixes: self.plan.prefixes,
         };
         let seed = self.plan.seed;
         RandomPrompts::new(Arc::clone(words), self.frame, lengths, seed, start)

@@ -16,6 +16,9 @@ use super::{text_or_file, variable};
 /// Most tokens of a random prompt, and of a prefix: 16 Mi.
 const LONGEST_RANDOM: u64 = 1 << 24;
 
+/// Most prefixes of random prompts: they are made before the first prompt.
+const MOST_PREFIXES: u64 = 1 << 16;
+
 /// Tokens of random prompts when nobody asks for a length: what a question with
 /// some context has. Between the lengths that other prompts may have, half a
 /// dozen would fill a server.
@@ -71,6 +74,27 @@ pub(super) fn prompt_plan(
             }
         }
     }
+    if args.prefix_count > 1 {
+        let is_random = matches!(set, Set::Random | Set::RandomVl(_));
+        if !is_random || args.prefix_length == 0 {
+            return Err(hinted(
+                format!(
+                    "`--prefix-count {}` needs `--dataset random` and a `--prefix-length`",
+                    args.prefix_count
+                ),
+                "several prefixes are those of random prompts",
+            ));
+        }
+        if args.prefix_count > MOST_PREFIXES {
+            return Err(hinted(
+                format!(
+                    "`--prefix-count {}` is above {MOST_PREFIXES}",
+                    args.prefix_count
+                ),
+                "as many prefixes share nothing: leave out `--prefix-length`",
+            ));
+        }
+    }
     if args.tokenize_prompt {
         if args.tokenizer_path.is_none() {
             return Err(hinted(
@@ -99,6 +123,7 @@ pub(super) fn prompt_plan(
         skip_bad: args.skip_bad_lines,
         any_body: own_api,
         asked: Asked::of(&asked.collect()),
+        prefixes: args.prefix_count,
         // a fixed set is sent as it is, whatever the URL
         chat: templated && set.whole().is_none(),
         as_ids: args.tokenize_prompt,

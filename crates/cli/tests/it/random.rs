@@ -528,12 +528,17 @@ fn absurd_lengths_and_counts_are_refused_before_any_load() {
             "4294967295",
             "4294967295 is not in 0..=1024",
         ),
-        ("random", "--prefix-length", "-1", "invalid value"),
+        (
+            "random",
+            "--prefix-length",
+            "-1",
+            "a whole number from 0 on is wanted",
+        ),
         (
             "random",
             "--prefix-length",
             "18446744073709551616",
-            "invalid value",
+            "a whole number from 0 on is wanted",
         ),
     ] {
         let context = Context::new();
