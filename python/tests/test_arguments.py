@@ -101,13 +101,13 @@ def test_values_that_cannot_be_passed_on_are_refused(options: dict[str, Any], sa
         ("number", "x", "a whole number or a list of them, not 'x'"),
         ("max_tokens", [None], "a whole number or a list of them; element 1 of it is None"),
         ("stop_token_ids", ["<eos>"], "a whole number or a list of them; element 1 of it is '<eos"),
-        ("rate", [1, "fast"], "a number, a text such as \"90/m\", or a list of them; element 2 of"),
+        ("rate", [1, "fast"], 'a number, a text such as "90/m", or a list of them; element 2 of'),
         ("seed", 1.5, "a whole number, not 1.5"),
         ("top_k", [5], "a whole number, not a list"),
         ("temperature", "hot", "a number, not 'hot'"),
-        ("duration", "long", "a number, or a text such as \"1%\" or \"5m\", not 'long'"),
-        ("duration", False, "a number, or a text such as \"1%\" or \"5m\", not False"),
-        ("max_error_rate", "few%", "a number, or a text such as \"1%\" or \"5m\", not 'few%'"),
+        ("duration", "long", 'a number, or a text such as "1%" or "5m", not \'long\''),
+        ("duration", False, 'a number, or a text such as "1%" or "5m", not False'),
+        ("max_error_rate", "few%", 'a number, or a text such as "1%" or "5m", not \'few%\''),
         ("model", ["m"], "a text, not a list"),
         ("model", True, "a text, not True"),
         ("stop", [b"x"], "a text or a list of them; element 1 of it is a bytes"),
@@ -126,7 +126,7 @@ def test_values_of_another_kind_are_refused(option: str, value: Any, said: str) 
 
 
 def test_quantities_have_units() -> None:
-    argv = Arguments(duration="5m", rate=["90/m", 2], wait_for_server="1h").to_argv()
+    argv = Arguments(duration="5m", rate=["90/m", "2"], wait_for_server="1h").to_argv()
     assert argv == ["--wait-for-server=1h", "--rate", "90/m", "2", "--duration=5m"]
 
 
