@@ -4,7 +4,15 @@
 the process that measures.
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 from evalscope.binary import BinaryNotFound, find_evalscope_bin
 from evalscope.errors import EvalscopeError
 
-__all__ = ["BinaryNotFound", "EvalscopeError", "find_evalscope_bin"]
+__all__ = ["BinaryNotFound", "EvalscopeError", "__version__", "find_evalscope_bin"]
+
+try:
+    __version__ = version("evalscope")
+except PackageNotFoundError:
+    # imported from a folder of sources
+    __version__ = "0+unknown"

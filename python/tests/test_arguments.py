@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from foreign import Array, Floating, Indexed, Items, Scalar
 
+import evalscope
 from evalscope import EvalscopeError
 from evalscope.errors import UnknownOption
 from evalscope.perf.arguments import Arguments, QueryParameters
@@ -100,13 +101,13 @@ def test_values_that_cannot_be_passed_on_are_refused(options: dict[str, Any], sa
         ("number", "x", "a whole number or a list of them, not 'x'"),
         ("max_tokens", [None], "a whole number or a list of them; element 1 of it is None"),
         ("stop_token_ids", ["<eos>"], "a whole number or a list of them; element 1 of it is '<eos"),
-        ("rate", [1, "fast"], "a number or a list of them; element 2 of it is 'fast'"),
+        ("rate", [1, "fast"], "a number, a text such as \"90/m\", or a list of them; element 2 of"),
         ("seed", 1.5, "a whole number, not 1.5"),
         ("top_k", [5], "a whole number, not a list"),
         ("temperature", "hot", "a number, not 'hot'"),
-        ("duration", "60s", "a number, not '60s'"),
-        ("duration", False, "a number, not False"),
-        ("max_error_rate", "few%", "a number, or a text such as \"1%\", not 'few%'"),
+        ("duration", "long", "a number, or a text such as \"1%\" or \"5m\", not 'long'"),
+        ("duration", False, "a number, or a text such as \"1%\" or \"5m\", not False"),
+        ("max_error_rate", "few%", "a number, or a text such as \"1%\" or \"5m\", not 'few%'"),
         ("model", ["m"], "a text, not a list"),
         ("model", True, "a text, not True"),
         ("stop", [b"x"], "a text or a list of them; element 1 of it is a bytes"),
@@ -124,12 +125,27 @@ def test_values_of_another_kind_are_refused(option: str, value: Any, said: str) 
     assert "sk" not in repr(Arguments(**{option: value}))
 
 
+def test_quantities_have_units() -> None:
+    argv = Arguments(duration="5m", rate=["90/m", 2], wait_for_server="1h").to_argv()
+    assert argv == ["--wait-for-server=1h", "--rate", "90/m", "2", "--duration=5m"]
+
+
+def test_the_signature_names_the_options() -> None:
+    parameters = inspect.signature(Arguments).parameters
+    assert list(parameters)[:2] == ["url", "model"]
+    assert parameters["parallel"].default is None
+
+
+def test_the_package_has_a_version() -> None:
+    assert evalscope.__version__[0].isdigit()
+
+
 def test_what_argparse_reads_as_text_is_taken() -> None:
     texts = Arguments(
         parallel=["8", "16"],  # type: ignore[list-item]
         number="+80",  # type: ignore[arg-type]
-        rate="1.5",  # type: ignore[arg-type]
-        duration="1e2",  # type: ignore[arg-type]
+        rate="1.5",
+        duration="1e2",
         max_error_rate="1 %",
         stop_token_ids="7",
         name=2024,  # type: ignore[arg-type]

@@ -3,17 +3,25 @@
 //! It must not know what a combination of flags means: that is `resolve`'s.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 
 use crate::choices::{ApiChoice, ApiParser, DatasetChoice, DatasetParser};
-use crate::{caller, console, failure, habits, perf, report, served, sim};
+use crate::values::{
+    argument_url, count, finite, pixels, places, rate, seconds, seconds_or_zero, share, warmup,
+    whole,
+};
+use crate::{caller, console, failure, habits, mistakes, perf, report, served, sim};
 
-/// Load-test LLM servers with numbers that are true.
+/// Load testing for LLM servers, with measurements you can trust.
 #[derive(Parser, Debug)]
 #[command(
     name = "evalscope",
@@ -55,46 +63,140 @@ impl Command {
 
 /// Read the command line. Help, version and usage errors are printed here.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
-    match Cli::try_parse_from(habits::normalise(args)) {
-        Ok(cli) => Ok(cli.command),
+    let plain = Cli::command();
+    let args = habits::normalise(args, plain.find_subcommand("perf").expect("it is declared"));
+    let is_short = !args.iter().any(|arg| arg == "--help");
+    match read(args, is_short) {
+        Ok(command) => Ok(command),
         Err(error) => {
-            // a closed pipe is the reader's business
-            let _ = error.print();
-            let hint = nearest_flag(&error)
-                .map(|nearest| format!("  hint: the nearest known flag is `--{nearest}`"));
-            if let Some(hint) = &hint {
-                console::err(hint);
-            }
-            if error.use_stderr() {
-                caller::tell_error(&format!("{error}{}", hint.unwrap_or_default()));
-            }
-            Err(if error.use_stderr() {
-                ExitCode::from(failure::USAGE)
+            // the whole help, where nothing was asked for
+            let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            if error.use_stderr() && !is_help {
+                let text = mistakes::explained(&error, &plain);
+                console::err(&text);
+                caller::tell_error(&text);
+                Err(ExitCode::from(failure::USAGE))
             } else {
-                ExitCode::SUCCESS
-            })
+                // a closed pipe is the reader's business
+                let _ = error.print();
+                Err(if is_help {
+                    ExitCode::from(failure::USAGE)
+                } else {
+                    ExitCode::SUCCESS
+                })
+            }
         }
     }
 }
 
-/// The known flag nearest to an unknown one, where the parser itself names none.
-fn nearest_flag(error: &clap::Error) -> Option<String> {
-    let unknown = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag,
-        _ => return None,
-    };
-    if error.get(ContextKind::SuggestedArg).is_some() {
-        return None;
+fn read(args: Vec<OsString>, is_short: bool) -> Result<Command, clap::Error> {
+    let matches = command(is_short).try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::Perf(args), Some(typed)) =
+        (&mut cli.command, matches.subcommand_matches("perf"))
+    {
+        args.typed = typed_flags(typed);
     }
-    let unknown = unknown.strip_prefix("--")?;
-    let mut perf = Cli::command();
-    let perf = perf.find_subcommand_mut("perf")?;
-    perf.get_arguments()
-        .filter_map(clap::Arg::get_long)
-        .map(|flag| (strsim::jaro_winkler(flag, unknown), flag))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, flag)| flag.to_owned())
+    Ok(cli.command)
 }
+
+/// The parser: what is declared below, and what holds for all of it.
+fn command(is_short: bool) -> clap::Command {
+    Cli::command().mut_subcommand("perf", |perf| {
+        // a flag's own words are better than "unexpected argument '-1'"
+        let perf = perf.mut_args(|arg| {
+            let takes_value = matches!(arg.get_action(), ArgAction::Set);
+            if takes_value && !arg.is_positional() {
+                arg.allow_negative_numbers(true)
+            } else {
+                arg
+            }
+        });
+        if is_short {
+            let flags = first_flags(&perf);
+            perf.help_template(format!(
+                "{{before-help}}{{usage-heading}} {{usage}}\n\n{flags}\nAll flags, in groups: evalscope perf \
+                 --help\n"
+            ))
+        } else {
+            perf
+        }
+    })
+}
+
+/// The flags that `-h` shows: enough for a first measurement, and to fit one screen.
+const FIRST_FLAGS: [&str; 12] = [
+    "model",
+    "api",
+    "api-key",
+    "parallel",
+    "number",
+    "rate",
+    "duration",
+    "dataset",
+    "dataset-path",
+    "tokenizer-path",
+    "max-tokens",
+    "outputs-dir",
+];
+
+/// One line for each of the first flags: how it is written, and the first line of its help.
+fn first_flags(perf: &clap::Command) -> String {
+    let mut lines = String::new();
+    for long in FIRST_FLAGS {
+        let mut args = perf.get_arguments();
+        let Some(arg) = args.find(|arg| arg.get_long() == Some(long)) else {
+            continue;
+        };
+        let short = arg
+            .get_short()
+            .map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let value = arg.get_value_names().and_then(|names| names.first());
+        let value = value.map_or_else(String::new, |name| format!(" <{name}>"));
+        let flag = format!("{short}--{long}{value}");
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(lines, "  {flag:<27} {help}");
+    }
+    lines
+}
+
+/// The names of the flags that stand on the command line.
+fn typed_flags(matches: &ArgMatches) -> Vec<String> {
+    let perf = PerfArgs::augment_args(clap::Command::new("perf"));
+    let ids = perf.get_arguments().map(|arg| arg.get_id().as_str());
+    let typed = ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
+    typed.map(|id| id.replace('_', "-")).collect()
+}
+
+const SHORT_EXAMPLES: &str = "\
+Examples:
+  evalscope perf http://127.0.0.1:8000 --model qwen2.5 --parallel 8 -n 200
+  evalscope perf http://127.0.0.1:8000 --parallel 1,8,64 -n 100,400,2000
+  evalscope perf http://127.0.0.1:8000 --rate 5 --duration 2m";
+
+const LONG_EXAMPLES: &str = "\
+Examples:
+
+  200 requests, 8 in flight at a time:
+    evalscope perf http://127.0.0.1:8000 --model qwen2.5 --parallel 8 -n 200
+
+  A sweep over concurrency, one run for each value:
+    evalscope perf http://127.0.0.1:8000 --parallel 1,8,64 -n 100,400,2000
+
+  5 requests per second for 2 minutes, however long the answers take:
+    evalscope perf http://127.0.0.1:8000 --rate 5 --duration 2m
+
+  Random prompts of 1024 tokens, and 128 tokens of answer:
+    evalscope perf http://127.0.0.1:8000 --dataset random \\
+      --tokenizer-path Qwen/Qwen2.5-0.5B-Instruct --max-tokens 128 \\
+      --min-prompt-length 1024 --max-prompt-length 1024
+
+  Your own prompts, one in each line of a file:
+    evalscope perf http://127.0.0.1:8000 \\
+      --dataset line_by_line --dataset-path prompts.txt
+
+  A hosted API, with its key in EVALSCOPE_API_KEY:
+    evalscope perf https://api.example.com/v1 --model gpt-x --parallel 4 -n 50";
 
 /// The API spoken to the server.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,12 +244,15 @@ impl Attention {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Dataset {
-    /// Questions, mostly short: field `question` of JSON Lines (HC3-Chinese).
+    /// Questions, mostly short: field `question` of JSON Lines or a JSON list (HC3-Chinese).
     Openqa,
     /// Long prompts: field `instruction` of a JSON list, JSON Lines or Parquet (LongAlpaca-12k).
     Longalpaca,
     /// Each line a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
     LineByLine,
+    /// Each line of a text file a prompt, or --prompt-field of a file of records; needs
+    /// --dataset-path.
+    Custom,
     /// Random text of exact length; needs --tokenizer-path.
     Random,
     /// The same with random pictures; needs --tokenizer-path.
@@ -164,7 +269,7 @@ pub(crate) enum Dataset {
     SpeedBenchmark,
     /// Prompts of 63488 and 129024 characters, likewise.
     SpeedBenchmarkLong,
-    /// 100 built-in prompts, English and Chinese, short to long.
+    /// 1000 built-in prompts: a hundred English and Chinese ones, short to long, then short ones.
     Sample,
 }
 
@@ -190,6 +295,8 @@ pub(crate) enum Visualizer {
     Swanlab,
     /// `ClearML`.
     Clearml,
+    /// No tracker.
+    None,
 }
 
 /// What a tracker is given at the end.
@@ -214,55 +321,71 @@ pub(crate) enum Bodies {
     None,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
     /// URL of the server, instead of --url.
-    #[arg(value_name = "URL", conflicts_with = "url")]
+    #[arg(value_name = "URL", conflicts_with = "url", value_parser = argument_url)]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the endpoint; by default `http://127.0.0.1:8877/v1/chat/completions`, or the API's own.
-    /// Without a known ending it is completed: `http://host:8000` becomes
-    /// `http://host:8000/v1/chat/completions`.
+    /// URL of the server; the word --url may be left out
+    ///
+    /// By default `http://127.0.0.1:8877/v1/chat/completions`, or the API's own. Without a known
+    /// ending it is completed: `http://host:8000` becomes `http://host:8000/v1/chat/completions`.
     #[arg(long)]
     pub(crate) url: Option<String>,
 
-    /// Name of the model, as the server knows it. Required, but for `local_sim`. For `local` and
-    /// `local_vllm` a folder, or the id of a hub.
+    /// Name of the model, as the server knows it
+    ///
+    /// May be left out where the server lists exactly one model under /v1/models, and for
+    /// `local_sim`. For `local` and `local_vllm` a folder, or the id of a hub.
     #[arg(long)]
     pub(crate) model: Option<String>,
 
-    /// API of the server: one of these, a file that declares one (FILE.toml), or a plugin (FILE.py,
-    /// FILE.py:NAME, exec:COMMAND, unix:SOCKET).
-    #[arg(long, value_parser = ApiParser, default_value = "openai")]
+    /// API of the server [default: openai]
+    ///
+    /// One of these, a file that declares one (FILE.toml), or a plugin (FILE.py, FILE.py:NAME,
+    /// exec:COMMAND, unix:SOCKET).
+    #[arg(long, value_parser = ApiParser, default_value = "openai", hide_default_value = true)]
     pub(crate) api: ApiChoice,
 
-    /// Key, sent as `Authorization: Bearer`. Never printed or stored. [default: `EVALSCOPE_API_KEY` of
+    /// API key; better in `EVALSCOPE_API_KEY`
+    ///
+    /// Sent as `Authorization: Bearer`. Never printed or stored. [default: `EVALSCOPE_API_KEY` of
     /// the environment]
     #[arg(long, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
 
-    /// Further headers of every request; those that `ps` must not show in `EVALSCOPE_HEADERS` of the
-    /// environment, one in each line.
+    /// Further headers of every request
+    ///
+    /// Those that `ps` must not show can be in `EVALSCOPE_HEADERS` of the environment, one in each
+    /// line.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., action = ArgAction::Set)]
     pub(crate) headers: Vec<String>,
 
-    /// Longest time to make a connection, seconds. [default: no limit]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Fail a request when its connection takes longer than this; 0 for no limit. [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) connect_timeout: Option<f64>,
 
-    /// Longest silence of the server, seconds: before the first byte, and between two reads. Set it
-    /// above the longest time to first token you can accept. [default: no limit]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Fail a request when nothing arrives for this long, before the first byte or between two
+    /// reads; 0 for no limit. Set it above the longest time to first token you can accept.
+    /// [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) read_timeout: Option<f64>,
 
-    /// Longest time of a whole request, seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "21600")]
+    /// Fail a request that takes longer than this as a whole; 0 for no limit.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "21600")]
     pub(crate) total_timeout: f64,
 
     /// Start without a test request. The test finds a wrong URL, key or model in seconds.
     #[arg(long)]
     pub(crate) no_test_connection: bool,
+
+    /// Wait up to this long for a server that is still starting or loading its model. [default: 15,
+    /// and 120 for the answer to the test request]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero,
+          conflicts_with = "no_test_connection")]
+    pub(crate) wait_for_server: Option<f64>,
 
     /// Do not check the server's certificate.
     #[arg(long, conflicts_with = "ca_cert")]
@@ -284,33 +407,43 @@ pub(crate) struct ServerArgs {
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
 
-    /// Longest time until `local` and `local_vllm` have loaded the model, seconds.
+    /// Give up when `local` or `local_vllm` have not loaded the model in this time.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
     pub(crate) server_start_timeout: f64,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
-    /// Requests in flight at a time. Several values make a sweep, one run each.
-    #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, default_value = "1",
-          allow_negative_numbers = true)]
-    pub(crate) parallel: Vec<NonZeroUsize>,
+    /// Requests in flight; several values make a sweep
+    ///
+    /// A sweep has one run for each value: `1 8 64` or `1,8,64`. A list of one value goes with
+    /// every value of --number and --rate. [default: 1; not limited with --rate]
+    #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, value_delimiter = ',',
+          value_parser = places)]
+    pub(crate) parallel: Option<Vec<NonZeroUsize>>,
 
-    /// Requests of each run; as many values as --parallel. For a p99 worth its name take 1000 or
-    /// more. [default: 1000]
+    /// Requests of each run [default: 1000]
+    ///
+    /// One value for all runs of a sweep, or one for each. For a meaningful p99 take 1000 or more.
+    /// With --duration and without this there is no limit but the time.
     #[arg(short, long, value_name = "N", num_args = 1.., action = ArgAction::Set,
-          allow_negative_numbers = true)]
+          value_delimiter = ',', value_parser = count)]
     pub(crate) number: Option<Vec<u64>>,
 
-    /// Mean arrivals per second of a Poisson process that feeds the --parallel slots; -1 for no
-    /// pacing. One value for all runs, or one for each.
+    /// Arrivals per second (Poisson): 5, or 90/m
+    ///
+    /// Requests start at random moments with this mean rate, whatever the server does; typed
+    /// together with --parallel, no more than that are in flight. 90/m and 5000/h are per minute
+    /// and per hour; -1 or inf is no pacing. One value for all runs of a sweep, or one for each.
     #[arg(long, value_name = "PER_SECOND", num_args = 1.., action = ArgAction::Set,
-          default_value = "-1", allow_negative_numbers = true)]
+          value_delimiter = ',', value_parser = rate, default_value = "-1")]
     pub(crate) rate: Vec<f64>,
 
-    /// Stop sending after this many seconds; requests in flight may end.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Stop sending after this time: 300, 30s or 5m
+    ///
+    /// Requests in flight may end. 0 for no limit.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) duration: Option<f64>,
 
     /// Requests sent first and left out of every figure; below 1, a share of --number. Take at
@@ -318,49 +451,77 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", default_value = "0", value_parser = warmup)]
     pub(crate) warmup_num: f64,
 
-    /// Pause between the runs of a sweep, seconds.
+    /// Pause between the runs of a sweep.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "5")]
     pub(crate) sleep_interval: f64,
 
-    /// Give exit code 1 when more than this share of the requests fails: 0.01 or 1%.
+    /// Exit with 1 if more than this fraction of requests fails: 0.01 or 1%.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) max_error_rate: Option<f64>,
 
-    /// Give up when every request has failed for this long, seconds; 0 for never. A server that is
-    /// gone then does not use up the requests.
+    /// End the run when no request has reached the server for this long, or when the first 20
+    /// answers are all the same refusal (4xx); 0 for never.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "60")]
     pub(crate) give_up_after: f64,
 
-    /// Threads that receive. [default: one for each core]
-    #[arg(long, value_name = "N")]
+    /// Number of receive threads. [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = places)]
     pub(crate) client_threads: Option<NonZeroUsize>,
+
+    /// Accepted for scripts of EvalScope; does nothing here.
+    #[arg(long, value_name = "N", value_parser = finite)]
+    pub(crate) num_workers: Option<f64>,
+
+    /// Accepted for scripts of EvalScope; does nothing here.
+    #[arg(long, value_name = "N", value_parser = finite)]
+    pub(crate) db_commit_interval: Option<f64>,
+
+    /// Accepted for scripts of EvalScope; does nothing here.
+    #[arg(long, value_name = "N", value_parser = finite)]
+    pub(crate) queue_size_multiplier: Option<f64>,
+
+    /// Accepted for scripts of EvalScope; does nothing here.
+    #[arg(long, value_name = "N", value_parser = finite)]
+    pub(crate) in_flight_task_multiplier: Option<f64>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Prompts")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag that is typed or not"
 )]
 pub(crate) struct PromptArgs {
-    /// Where prompts come from: one of these, or a plugin (FILE.py, FILE.py:NAME, exec:COMMAND,
-    /// unix:SOCKET).
-    #[arg(long, value_parser = DatasetParser, default_value = "openqa")]
+    /// Where prompts come from [default: openqa]
+    ///
+    /// One of these, or a plugin (FILE.py, FILE.py:NAME, exec:COMMAND, unix:SOCKET).
+    #[arg(long, value_parser = DatasetParser, default_value = "openqa", hide_default_value = true)]
     pub(crate) dataset: DatasetChoice,
 
-    /// File or folder of the data set, instead of fetching it.
+    /// File or folder of the data set
     #[arg(long, value_name = "PATH")]
     pub(crate) dataset_path: Option<PathBuf>,
+
+    /// Field that is the prompt, of a JSON list, JSON Lines, CSV or Parquet of your own; with
+    /// --dataset-path and --dataset custom, which may be left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt_field: Option<String>,
+
+    /// Pass over lines, items and rows of a file that are not what they must be, instead of
+    /// refusing the file. A warning in the results counts them.
+    #[arg(long)]
+    pub(crate) skip_bad_lines: bool,
 
     /// Where data sets and tokenizers are fetched from. [default: modelscope; huggingface where
     /// `HF_ENDPOINT` is set]
     #[arg(long, value_enum)]
     pub(crate) data_source: Option<DataSource>,
 
-    /// Tokenizer: a folder with tokenizer.json, the file itself, or a hub's id such as
-    /// Qwen/Qwen2.5-0.5B-Instruct. For random prompts, for lengths in tokens, and to count what the
-    /// server does not tell.
-    #[arg(long, value_name = "PATH_OR_ID")]
+    /// Tokenizer: a folder, tokenizer.json, or a hub's id
+    ///
+    /// The folder holds a tokenizer.json; an id is such as Qwen/Qwen2.5-0.5B-Instruct. For random
+    /// prompts, for lengths in tokens, and to count tokens that the server does not report.
+    #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer_path: Option<String>,
 
     /// Send prompts as ids of tokens, to /v1/completions; needs --tokenizer-path.
@@ -368,8 +529,17 @@ pub(crate) struct PromptArgs {
     pub(crate) tokenize_prompt: bool,
 
     /// Random tokens that begin every prompt of a run, on top of its length; for random data sets.
-    #[arg(long, value_name = "TOKENS", default_value = "0")]
+    #[arg(long, value_name = "TOKENS", default_value = "0", value_parser = whole)]
     pub(crate) prefix_length: u64,
+
+    /// How many different prefixes of --prefix-length there are; request i begins with prefix i
+    /// modulo this number.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    pub(crate) prefix_count: u64,
+
+    /// Prompts of the data set to skip at its start.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = whole)]
+    pub(crate) dataset_offset: u64,
 
     /// Every run of a sweep takes the same prompts: the server's prefix cache will be warm.
     #[arg(long)]
@@ -393,26 +563,28 @@ pub(crate) struct PromptArgs {
     pub(crate) image_format: String,
 
     /// Side of the square of a picture that is estimated as one token, pixels.
-    #[arg(long, value_name = "PIXELS", default_value = "28")]
+    #[arg(long, value_name = "PIXELS", default_value = "28", value_parser = pixels)]
     pub(crate) image_patch_size: NonZeroU32,
 
-    /// One prompt for all requests, or @FILE. Goes before --dataset.
+    /// One prompt for all requests, or @FILE, or @- for stdin; @@ begins a text with @. Overrides
+    /// --dataset.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
 
-    /// Request body as JSON, or @FILE. %m and %p in its strings become the model and the prompt;
+    /// Request body as JSON, or @FILE, or @- for stdin. %m and %p in its strings become the model and the prompt;
     /// without %p, `messages` is replaced. Flags that are typed override its fields.
     #[arg(long, value_name = "JSON")]
     pub(crate) query_template: Option<String>,
 
     /// Leave out prompts that are shorter: in tokens with --tokenizer-path, else in characters. For
-    /// random data sets the shortest prompt, in tokens.
-    #[arg(long, value_name = "LENGTH", default_value = "0")]
-    pub(crate) min_prompt_length: usize,
+    /// random data sets the shortest prompt, in tokens. --prompt is always sent. [default: 0]
+    #[arg(long, value_name = "LENGTH")]
+    pub(crate) min_prompt_length: Option<usize>,
 
-    /// Leave out prompts that are longer, likewise.
-    #[arg(long, value_name = "LENGTH", default_value = "131072")]
-    pub(crate) max_prompt_length: usize,
+    /// Leave out prompts that are longer, likewise. [default: 131072; random prompts have 1024
+    /// tokens where neither length is given]
+    #[arg(long, value_name = "LENGTH")]
+    pub(crate) max_prompt_length: Option<usize>,
 
     /// Send messages rather than a plain prompt. [default: when the URL ends in chat/completions]
     #[arg(long, overrides_with = "no_apply_chat_template")]
@@ -423,37 +595,38 @@ pub(crate) struct PromptArgs {
     pub(crate) no_apply_chat_template: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Generation")]
 pub(crate) struct GenerationArgs {
-    /// Most tokens of an answer; two values draw uniformly between them for each request.
-    /// [default: 2048]
-    #[arg(long, value_name = "N", num_args = 1..=2, action = ArgAction::Set,
-          allow_negative_numbers = true)]
+    /// Most tokens of an answer [default: 2048]
+    ///
+    /// Two values draw uniformly between them for each request.
+    #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, value_delimiter = ',',
+          value_parser = whole)]
     pub(crate) max_tokens: Option<Vec<u64>>,
 
     /// Fewest tokens of an answer. Not every server knows this.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(crate) min_tokens: Option<u64>,
 
     /// Sampling temperature. [default: 0]
-    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
+    #[arg(long, value_parser = finite)]
     pub(crate) temperature: Option<f64>,
 
     /// Nucleus sampling.
-    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
+    #[arg(long, value_parser = finite)]
     pub(crate) top_p: Option<f64>,
 
     /// Sample from this many tokens.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub(crate) top_k: Option<i64>,
 
     /// Penalty of frequent tokens.
-    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
+    #[arg(long, value_parser = finite)]
     pub(crate) frequency_penalty: Option<f64>,
 
     /// Penalty of repetition.
-    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
+    #[arg(long, value_parser = finite)]
     pub(crate) repetition_penalty: Option<f64>,
 
     /// Ask for log probabilities.
@@ -461,12 +634,12 @@ pub(crate) struct GenerationArgs {
     pub(crate) logprobs: bool,
 
     /// Choices of each answer.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub(crate) n_choices: Option<u64>,
 
     /// Seed of every random draw, and of the server's sampling. Two commands with the same seed send
     /// the same random prompts. [default: drawn for each command, and not sent]
-    #[arg(long)]
+    #[arg(long, value_parser = whole)]
     pub(crate) seed: Option<u64>,
 
     /// Texts that end generation.
@@ -485,20 +658,25 @@ pub(crate) struct GenerationArgs {
     #[arg(long, overrides_with = "stream")]
     pub(crate) no_stream: bool,
 
-    /// Further fields of the request body, as JSON; null deletes a field.
+    /// Further fields of the request body, as JSON, or @FILE; null deletes a field.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_args: Option<String>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Folder of all results.
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    /// Folder of all results [default: outputs]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "outputs",
+        hide_default_value = true
+    )]
     pub(crate) outputs_dir: PathBuf,
 
-    /// Follow the run elsewhere; needs Python with the package `evalscope` and that library.
-    #[arg(long, value_enum)]
+    /// Report metrics to an experiment tracker; needs Python with the package `evalscope` and that library.
+    #[arg(long, value_enum, ignore_case = true)]
     pub(crate) visualizer: Option<Visualizer>,
 
     /// Key of Weights & Biases; means --visualizer wandb. Better in `WANDB_API_KEY`.
@@ -522,7 +700,11 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) name: Option<String>,
 
-    /// No folder named by date and time between --outputs-dir and the name.
+    /// A name for people, beside the model's in tables and files.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) alias: Option<String>,
+
+    /// Write to `OUTPUTS_DIR/NAME`, without a timestamp folder.
     #[arg(long)]
     pub(crate) no_timestamp: bool,
 
@@ -530,16 +712,25 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) record_bodies: Bodies,
 
-    /// Log progress every so many requests.
-    #[arg(long, value_name = "N", default_value = "100")]
+    /// Log progress every so many requests; 0 for never.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
     pub(crate) log_every_n_query: u64,
+
+    /// Keep progress.json, in the folder of the results, up to date while the command runs.
+    #[arg(long)]
+    pub(crate) enable_progress_tracker: bool,
 
     /// Log every request and every event of its answer.
     #[arg(long)]
     pub(crate) debug: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
+#[command(
+    before_help = SHORT_EXAMPLES,
+    before_long_help = LONG_EXAMPLES,
+    after_long_help = "Times are in seconds, or with a unit: 500ms, 30s, 5m, 1h30m."
+)]
 pub(crate) struct PerfArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -551,45 +742,9 @@ pub(crate) struct PerfArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-}
-
-fn finite(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err("a finite number is wanted".to_owned()),
-    }
-}
-
-fn warmup(text: &str) -> Result<f64, String> {
-    match finite(text) {
-        Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
-        _ => Err("a number of requests up to 10⁹, or a share below 1, is wanted".to_owned()),
-    }
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match seconds_or_zero(text) {
-        Ok(value) if value > 0.0 => Ok(value),
-        _ => Err("a number of seconds above 0 is wanted".to_owned()),
-    }
-}
-
-fn seconds_or_zero(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
-        _ => Err("a number of seconds from 0 to 10⁹ is wanted".to_owned()),
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let (number, unit) = match text.strip_suffix('%') {
-        Some(percent) => (percent, 100.0),
-        None => (text, 1.0),
-    };
-    match number.trim().parse::<f64>().map(|n| n / unit) {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("a share from 0 to 1, or 0% to 100%, is wanted".to_owned()),
-    }
+    /// The names of the flags that stand on the command line.
+    #[arg(skip)]
+    pub(crate) typed: Vec<String>,
 }
 
 #[cfg(test)]
@@ -602,10 +757,9 @@ mod tests {
             .map(OsString::from)
             .into_iter()
             .chain(words);
-        match Cli::try_parse_from(habits::normalise(args))
-            .unwrap()
-            .command
-        {
+        let plain = Cli::command();
+        let args = habits::normalise(args, plain.find_subcommand("perf").unwrap());
+        match read(args, false).unwrap() {
             Command::Perf(args) => *args,
             other => panic!("{other:?}"),
         }
@@ -613,7 +767,8 @@ mod tests {
 
     #[test]
     fn the_definitions_are_consistent() {
-        Cli::command().debug_assert();
+        command(false).debug_assert();
+        command(true).debug_assert();
     }
 
     #[test]
@@ -622,7 +777,13 @@ mod tests {
             "http://h:1 --parallel 1 10 50 --number=10 --number 1 2 3 --max_tokens 5 9 --stop a b \
              --headers k=v k2=v2 --rate -1 --stream --no-stream --temperature -0.5 --log-ev 3",
         );
-        let parallel: Vec<usize> = args.load.parallel.iter().map(|p| p.get()).collect();
+        let parallel: Vec<usize> = args
+            .load
+            .parallel
+            .unwrap()
+            .iter()
+            .map(|p| p.get())
+            .collect();
         assert_eq!(parallel, [1, 10, 50]);
         assert_eq!(args.load.number, Some(vec![1, 2, 3]));
         assert_eq!(args.generation.max_tokens, Some(vec![5, 9]));
@@ -632,6 +793,54 @@ mod tests {
         assert_eq!(args.load.rate, [-1.0]);
         assert!(args.generation.no_stream && !args.generation.stream);
         assert_eq!(args.output.log_every_n_query, 3);
+    }
+
+    #[test]
+    fn lists_have_commas_or_spaces() {
+        let args = perf("--parallel 1,10 50 --number 5,6,7 --rate 0.5,90/m,-1 --max-tokens 5,9");
+        let parallel: Vec<usize> = args
+            .load
+            .parallel
+            .unwrap()
+            .iter()
+            .map(|p| p.get())
+            .collect();
+        assert_eq!(parallel, [1, 10, 50]);
+        assert_eq!(args.load.number, Some(vec![5, 6, 7]));
+        assert_eq!(args.load.rate, [0.5, 1.5, -1.0]);
+        assert_eq!(args.generation.max_tokens, Some(vec![5, 9]));
+    }
+
+    #[test]
+    fn what_is_typed_is_known() {
+        let typed = perf("http://h:1 --port 9 --no-stream --api openai").typed;
+        assert_eq!(typed, ["positional-url", "api", "port", "no-stream"]);
+    }
+
+    #[test]
+    fn switches_take_a_word() {
+        assert!(perf("--stream=false").generation.no_stream);
+        assert!(perf("--stream false").generation.no_stream);
+        assert!(perf("--stream True").generation.stream);
+        assert!(perf("--no-stream --stream true").generation.stream);
+        assert!(!perf("--debug=false").output.debug);
+        assert!(perf("--debug=1 --logprobs true").generation.logprobs);
+    }
+
+    #[test]
+    fn a_url_ends_a_list() {
+        for line in [
+            "--stop a b http://h:1",
+            "--number 2 2 http://h:1",
+            "--headers a=b http://h:1 --stream",
+        ] {
+            let url = perf(line).server.positional_url;
+            assert_eq!(url.as_deref(), Some("http://h:1"), "{line}");
+        }
+        assert_eq!(
+            perf("--stop http://h:1").generation.stop.unwrap(),
+            ["http://h:1"]
+        );
     }
 
     #[test]

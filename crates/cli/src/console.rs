@@ -70,13 +70,22 @@ pub(crate) fn screen() -> Screen {
         .ok()
         .and_then(|text| text.parse().ok());
     Screen {
-        width: columns.unwrap_or(DEFAULT_WIDTH).clamp(40, 200),
+        width: columns
+            .or_else(terminal_width)
+            .unwrap_or(DEFAULT_WIDTH)
+            .clamp(40, 200),
         ink: if terminal && !no_color {
             Ink::Color
         } else {
             Ink::Plain
         },
     }
+}
+
+/// Columns of the terminal that stdout is.
+fn terminal_width() -> Option<u16> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(width.0).filter(|columns| *columns > 0)
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_core::tokens::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles};
+use evalscope_core::tokens::{
+    CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles,
+};
 use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -25,6 +27,12 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Looks that a fetch has to end by itself when the person wants to stop. A
 /// server that is silent would hold it for a minute.
 const LAST_LOOKS: u32 = 25;
+
+/// What can be done where a tokenizer has a form that cannot be read.
+pub(crate) const NO_TOKENIZER: &str = "take a repository or a folder with a tokenizer.json, which \
+    `AutoTokenizer.from_pretrained(…).save_pretrained(…)` of transformers writes; or leave out \
+    `--tokenizer-path`: the server's own counts are used where it tells them, and lengths are in \
+    characters";
 
 /// A data set on the hubs.
 #[derive(Clone, Copy, Debug)]
@@ -111,12 +119,39 @@ impl Fetcher<'_> {
         };
         let repo = Repo::new(RepoKind::Model, id)?;
         let hub = self.hub(source)?;
-        self.interruptibly(move |bar| {
-            Ok(TokenizerFiles {
-                tokenizer: hub.file(&repo, TOKENIZER_FILE, bar)?,
+        let found = self.interruptibly(move |bar| {
+            let tokenizer = match hub.file(&repo, TOKENIZER_FILE, bar) {
+                Ok(file) => file,
+                Err(error @ HubError::NotFound { .. }) => {
+                    // what is there instead may say more than what is not
+                    let files = hub.files(&repo, bar).unwrap_or_default();
+                    let others = TokenizerFiles::OTHERS.iter();
+                    let mut others = others.filter(|name| files.iter().any(|f| f.path == **name));
+                    return others.next().map_or(Err(error), |name| Ok(Err(*name)));
+                }
+                Err(error) => return Err(error),
+            };
+            let template = hub.optional_file(&repo, TEMPLATE_FILE, bar)?;
+            let processor_template = match &template {
+                Some(_) => None,
+                None => match hub.optional_file(&repo, PROCESSOR_TEMPLATE_FILE, bar) {
+                    // whoever fetched the others did not ask for it
+                    Err(error) if error.is_without_network() => None,
+                    found => found?,
+                },
+            };
+            Ok(Ok(TokenizerFiles {
+                tokenizer,
                 config: hub.optional_file(&repo, CONFIG_FILE, bar)?,
-                template: hub.optional_file(&repo, TEMPLATE_FILE, bar)?,
-            })
+                template,
+                processor_template,
+            }))
+        })?;
+        found.map_err(|other| {
+            hinted(
+                format!("{id} has `{other}` on the hub, but no `{TOKENIZER_FILE}`, which is the form that can be read"),
+                NO_TOKENIZER,
+            )
         })
     }
 

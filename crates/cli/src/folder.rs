@@ -8,6 +8,7 @@ use anyhow::Context;
 use evalscope_report::sqlite;
 
 use crate::failure::hinted;
+use crate::log;
 use crate::resolve::Resolved;
 
 /// Make the invocation's folder, which must not hold another's results.
@@ -53,6 +54,23 @@ fn folder_of_its_own(outputs: &Path, second: &str, name: &str) -> anyhow::Result
         }
     }
     anyhow::bail!("no folder below {} is free", outputs.display())
+}
+
+/// Remove the folder of a command that has measured nothing, where it holds but the log.
+pub(crate) fn forget(top: &Path) {
+    let Ok(entries) = std::fs::read_dir(top) else {
+        return;
+    };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    if names != [log::LOG] || std::fs::remove_file(top.join(log::LOG)).is_err() {
+        return;
+    }
+    // a folder that holds anything else stays
+    for folder in top.ancestors().take(3) {
+        if std::fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
 }
 
 fn unmade(folder: &Path) -> String {

@@ -1,28 +1,44 @@
-//! Owns the habits of Python's argparse that scripts rely on and clap does not
-//! share: `_` for `-` in the names of flags.
+//! Owns the habits of Python's argparse, and of people, that clap does not share: `_` for `-` in
+//! the names of flags, a word behind a switch, a URL behind a list, `-v` for the version.
 //!
-//! The others (the last of a repeated flag wins, space-separated lists,
-//! unambiguous beginnings of flags) are settings of the parser in `args`.
+//! The others (the last of a repeated flag wins, lists, unambiguous beginnings of flags) are
+//! settings of the parser in `args`.
 
 use std::ffi::OsString;
 
-/// Write `--max_tokens=5` as `--max-tokens=5`; values stay as they are.
-pub(crate) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut rest_is_values = false;
-    args.into_iter()
-        .map(|arg| {
-            rest_is_values |= arg == "--";
-            if rest_is_values {
-                return arg;
-            }
-            match arg.to_str().and_then(dashed) {
-                Some(dashed) => dashed.into(),
-                None => arg,
-            }
-        })
-        .collect()
+use clap::{ArgAction, Command};
+
+/// Write a command line as the parser reads it; values stay as they are. `perf` is the command
+/// whose switches are known.
+pub(crate) fn normalise(args: impl IntoIterator<Item = OsString>, perf: &Command) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|arg| arg == "-v") {
+        args[1] = "--version".into();
+    }
+    let end = args
+        .iter()
+        .position(|arg| arg == "--")
+        .unwrap_or(args.len());
+    for arg in &mut args[..end] {
+        if let Some(dashed) = arg.to_str().and_then(dashed) {
+            *arg = dashed.into();
+        }
+    }
+    if args.get(1).is_none_or(|command| command != "perf") {
+        return args;
+    }
+    let rest = args.split_off(end);
+    let mut args = with_plain_switches(args, perf);
+    if let Some(url) = url_behind_a_list(&args) {
+        let url = args.remove(url);
+        // the command comes first
+        args.insert(2, url);
+    }
+    args.extend(rest);
+    args
 }
 
+/// `--max_tokens=5` as `--max-tokens=5`.
 fn dashed(arg: &str) -> Option<String> {
     let flag = arg.strip_prefix("--")?;
     let (name, value) = match flag.split_once('=') {
@@ -43,6 +59,69 @@ fn dashed(arg: &str) -> Option<String> {
     })
 }
 
+/// `--stream false` and `--stream=false` as `--no-stream`, likewise for every switch. One that
+/// has no opposite is left out.
+fn with_plain_switches(args: Vec<OsString>, perf: &Command) -> Vec<OsString> {
+    let switches: Vec<&str> = perf
+        .get_arguments()
+        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    let mut plain = Vec::with_capacity(args.len());
+    let mut args = args.into_iter().peekable();
+    while let Some(arg) = args.next() {
+        let Some(flag) = arg.to_str().and_then(|arg| arg.strip_prefix("--")) else {
+            plain.push(arg);
+            continue;
+        };
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        if !switches.contains(&name) {
+            plain.push(arg);
+            continue;
+        }
+        let behind = args
+            .peek()
+            .and_then(|next| next.to_str())
+            .filter(|next| value.is_none() && matches!(*next, "true" | "false" | "True" | "False"))
+            .map(str::to_owned);
+        if behind.is_some() {
+            args.next();
+        }
+        match value.or(behind).as_deref().map(truth) {
+            Some(Some(true)) => plain.push(format!("--{name}").into()),
+            Some(Some(false)) => {
+                let opposite = match name.strip_prefix("no-") {
+                    Some(positive) => positive.to_owned(),
+                    None => format!("no-{name}"),
+                };
+                if switches.contains(&opposite.as_str()) {
+                    plain.push(format!("--{opposite}").into());
+                }
+            }
+            Some(None) | None => plain.push(arg),
+        }
+    }
+    plain
+}
+
+fn truth(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Where a URL stands behind the values of a list, which would take it for one of them.
+fn url_behind_a_list(args: &[OsString]) -> Option<usize> {
+    let text = |arg: &OsString| arg.to_str().map(str::to_owned).unwrap_or_default();
+    let is_url = |arg: &str| arg.starts_with("http://") || arg.starts_with("https://");
+    (3..args.len()).find(|&i| is_url(&text(&args[i])) && !text(&args[i - 1]).starts_with('-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +129,8 @@ mod tests {
     #[test]
     fn underscores_in_names_only() {
         let given = [
+            "evalscope",
+            "sim",
             "--max_tokens",
             "a_b",
             "--name=x_y",
@@ -58,8 +139,10 @@ mod tests {
             "--",
             "--q_r",
         ];
-        let got = normalise(given.map(OsString::from));
+        let got = normalise(given.map(OsString::from), &Command::new("perf"));
         let want = [
+            "evalscope",
+            "sim",
             "--max-tokens",
             "a_b",
             "--name=x_y",

@@ -11,10 +11,13 @@ mod fetch;
 mod folder;
 mod habits;
 mod log;
+mod mistakes;
+mod models;
 mod perf;
 mod plugins;
 mod preflight;
 mod progress;
+mod progress_file;
 mod report;
 mod resolve;
 mod scheme;
@@ -27,6 +30,7 @@ mod simulator;
 mod sources;
 mod taps;
 mod trackers;
+mod values;
 
 use std::process::ExitCode;
 

@@ -14,10 +14,11 @@ use anyhow::Context;
 use async_channel::{Receiver, Sender};
 use evalscope_core::counting::TokenCounter;
 use evalscope_core::credential::Credential;
+use evalscope_core::dataset::DatasetError;
 use evalscope_core::engine::{
     self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup, SinkMessage,
 };
-use evalscope_core::plan::RunSpec;
+use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{Masker, RecordBodies, masked};
 use evalscope_core::time::{RunClock, wall_ns};
 use evalscope_core::tokens::{TOKENIZER_FILE, Tokenizer};
@@ -37,13 +38,14 @@ use crate::log::Log;
 use crate::plugins::{Starter, Voice};
 use crate::preflight::{self, Checked, Way};
 use crate::progress::Display;
+use crate::progress_file::ProgressFile;
 use crate::resolve::{self, Resolved};
 use crate::served::Served;
 use crate::simulator::Simulator;
-use crate::sources::{Prompts, Set};
+use crate::sources::{BAD_LINE, Prompts, Set};
 use crate::taps::{Counting, TapFault, log_exchange, plugin_tap, tap};
 use crate::trackers::Following;
-use crate::{console, folder, secrets, settings, signals};
+use crate::{console, folder, models, secrets, settings, signals};
 use serde_json::Value;
 use url::Url;
 
@@ -58,7 +60,11 @@ const MAX_REDIRECTS: usize = 5;
 /// which shows as dispatch lag, instead of filling the memory.
 const SINK_CAPACITY: usize = 256;
 
-pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
+    resolve::take_stdin(&mut args)?;
+    if models::is_wanted(&args) {
+        args.server.model = Some(models::only(&args)?);
+    }
     let resolved = resolve::resolve(args)?;
     let control = RunControl::default();
     signals::listen(control.clone())?;
@@ -85,6 +91,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
 
     let mut invocation = Invocation {
         following: None,
+        progress_file: None,
         served: served.as_ref(),
         maker: Maker {
             rules: resolved.bodies.clone(),
@@ -100,7 +107,18 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         top,
         log: log.clone(),
     };
-    if !invocation.test()? {
+    let progress_file = resolved
+        .progress_file
+        .then(|| ProgressFile::start(&invocation.top, resolved.plan.runs()));
+    invocation.progress_file = progress_file.as_ref();
+    let tested = invocation.test();
+    if !matches!(tested, Ok(true)) {
+        if let Some(file) = &progress_file {
+            file.end(false);
+        }
+        // nothing was measured, and the reason is told
+        folder::forget(&invocation.top);
+        tested?;
         log.info("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
@@ -113,9 +131,12 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         None => None,
     };
     invocation.following = following.as_ref();
-    let code = invocation.sweep()?;
+    let code = invocation.sweep();
+    if let Some(file) = &progress_file {
+        file.end(matches!(&code, Ok(code) if *code == ExitCode::SUCCESS));
+    }
     drop((simulator, served));
-    Ok(code)
+    code
 }
 
 /// What the preparation makes.
@@ -200,9 +221,11 @@ fn prepare(
     }
     let mut notes = Vec::new();
     let say = &mut |note| notes.push(note);
-    let prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
+    let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
+    prompts.survey(|| !control.stop.is_cancelled(), say)?;
     let offset = resolved.plan.runs()[0].dataset_offset;
-    prompts.open(offset, NonZeroUsize::MIN)?.next_item()?;
+    let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
+    first.map_err(|error| prompts.explained(error))?;
     resolved.notes.extend(notes);
     Ok(Prepared {
         prompts,
@@ -211,7 +234,7 @@ fn prepare(
     })
 }
 
-fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
+pub(crate) fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
     let api = &resolved.bodies.api;
     let headers = RequestHeaders {
         fields: &resolved.headers,
@@ -244,6 +267,8 @@ struct Invocation<'a> {
     served: Option<&'a Served>,
     /// What hears of figures elsewhere.
     following: Option<&'a Following>,
+    /// The file that tells how far the command is.
+    progress_file: Option<&'a ProgressFile>,
     /// Where requests go, after redirects.
     url: Url,
     /// How bodies are made, as learned from the test request.
@@ -286,6 +311,7 @@ impl Invocation<'_> {
             let way = Way {
                 proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
                 known_api: self.resolved.api.named().is_some(),
+                wait: self.resolved.wait_for_server,
                 secrets: &self.resolved.secrets,
             };
             let checked = preflight::check(
@@ -340,11 +366,17 @@ impl Invocation<'_> {
         let screen = console::screen();
         let mut reports: Vec<RunReport> = Vec::new();
         let mut broken = None;
+        // prompts that runs without a number have used
+        let mut used = 0;
         for (i, spec) in resolved.plan.runs().iter().enumerate() {
             if i > 0 && !pause(resolved.plan.sleep_interval(), control, log) {
                 break;
             }
             let folder = top.join(&spec.name);
+            let spec = &RunSpec {
+                dataset_offset: spec.dataset_offset + used,
+                ..spec.clone()
+            };
             let ended = match self.one_run(spec, &folder) {
                 Ok(ended) => ended,
                 // what earlier runs have measured stays, and is told
@@ -367,6 +399,9 @@ impl Invocation<'_> {
             let own = files::write_run(&folder, &report);
             if let Some(following) = self.following {
                 following.summary(&report);
+            }
+            if spec.requests.is_none() && !resolved.repeat_prompts {
+                used += report.totals.total;
             }
             reports.push(report);
             // after each run, so that a later mishap loses nothing
@@ -395,10 +430,15 @@ impl Invocation<'_> {
             return Err(Unfinished { what, source, hint }.into());
         }
         if let Some((what, source)) = broken {
-            let hint = format!(
-                "what was measured is in the databases: mend the cause, then `evalscope report {}`",
-                top.display()
-            );
+            let bad_line = matches!(source.downcast_ref(), Some(DatasetError::Item { .. }));
+            let hint = if bad_line {
+                format!("{BAD_LINE}; what was measured is in {}", top.display())
+            } else {
+                format!(
+                    "what was measured is in the databases: mend the cause, then `evalscope report {}`",
+                    top.display()
+                )
+            };
             return Err(Unfinished { what, source, hint }.into());
         }
         Ok(self.exit_code(&reports))
@@ -453,6 +493,7 @@ impl Invocation<'_> {
         } = self;
         let prompts = self.prompts.open(spec.dataset_offset, resolved.threads)?;
         let passed_rounds = prompts.rounds();
+        let tally = prompts.tally();
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
@@ -494,9 +535,11 @@ impl Invocation<'_> {
             clock,
             log.clone(),
             resolved.log_every,
+            self.progress_file.cloned(),
         );
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
         drop(display);
+        self.note_progress(&progress);
 
         let failures = progress.failed.load(Ordering::Relaxed) > 0;
         let died = self.served.and_then(|served| served.end(failures));
@@ -505,10 +548,13 @@ impl Invocation<'_> {
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
         let slots_note = slots_note(spec, slots);
+        let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
+        let passed_over = self.prompts.passed_over(&tally);
         for text in self
             .doubts(spec, passed_rounds, &outcome)
             .into_iter()
             .chain(slots_note)
+            .chain(passed_over)
         {
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
@@ -516,12 +562,7 @@ impl Invocation<'_> {
         for tap in taps.into_iter().rev() {
             let _ = tap.join();
         }
-        let written = match writer.join() {
-            Ok(written) => written.map_err(anyhow::Error::new),
-            Err(_) => Err(anyhow::anyhow!(
-                "the thread that writes the database panicked; please report it"
-            )),
-        };
+        let written = stored(writer);
         let state = match &outcome.end {
             RunEnd::GaveUp(_) => RunState::GaveUp,
             RunEnd::Complete if died.is_none() && fault.said().is_none() && written.is_ok() => {
@@ -547,6 +588,13 @@ impl Invocation<'_> {
         })
     }
 
+    /// A run is over, for whoever waits for the command.
+    fn note_progress(&self, progress: &Progress) {
+        if let Some(file) = self.progress_file {
+            file.run_ended(progress);
+        }
+    }
+
     /// What a run has to be warned of that is not seen in its records. All but the error
     /// that ends the command is said at once.
     fn doubts(
@@ -557,7 +605,11 @@ impl Invocation<'_> {
     ) -> Vec<String> {
         let mut texts = Vec::new();
         if self.prompts.name != "prompt"
-            && let Some(how) = repeats(spec, passed_rounds, outcome.rounds)
+            && let Some(how) = repeats(
+                spec.dataset_offset == self.resolved.plan.runs()[0].dataset_offset,
+                passed_rounds,
+                outcome.rounds,
+            )
         {
             texts.push(format!(
                 "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
@@ -790,28 +842,41 @@ fn announce(resolved: &Resolved, target: &Target, log: &Log) {
     ));
 }
 
+/// Slots where requests in flight are not limited: each takes some 9 KB, and as many open streams
+/// are more than a server holds.
+const MOST_IN_FLIGHT: usize = 10_000;
+
 /// Slots that are worth making: no more than requests, and no more than the machine can open
 /// connections for.
 fn slots_of(spec: &RunSpec, most: usize) -> NonZeroUsize {
-    let requests = usize::try_from(spec.requests.max(spec.warmup_requests)).unwrap_or(usize::MAX);
-    let slots = spec.concurrency.get().min(requests).min(most);
-    NonZeroUsize::new(slots).unwrap_or(NonZeroUsize::MIN)
+    let requests = spec.requests.unwrap_or(u64::MAX).max(spec.warmup_requests);
+    let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+    let asked = spec.concurrency.map_or(MOST_IN_FLIGHT, NonZeroUsize::get);
+    NonZeroUsize::new(asked.min(requests).min(most)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What is to be known where there are fewer slots than were asked for.
 fn slots_note(spec: &RunSpec, slots: NonZeroUsize) -> Option<String> {
-    (slots < spec.concurrency).then(|| {
-        let requests = spec.requests.max(spec.warmup_requests);
-        let why = if slots.get() as u64 == requests {
-            format!("there are only {requests} requests")
-        } else {
-            "this process may not open more files (raise the hard limit, `ulimit -Hn`)".to_owned()
-        };
-        format!(
-            "`--parallel {}` comes to {slots} in flight: {why}",
-            spec.concurrency
-        )
-    })
+    let asked = spec.concurrency.filter(|asked| slots < *asked)?;
+    let requests = spec.requests.unwrap_or(u64::MAX).max(spec.warmup_requests);
+    let why = if slots.get() as u64 == requests {
+        format!("there are only {requests} requests")
+    } else {
+        "this process may not open more files (raise the hard limit, `ulimit -Hn`)".to_owned()
+    };
+    Some(format!(
+        "`--parallel {asked}` comes to {slots} in flight: {why}"
+    ))
+}
+
+/// Wait until everything is in the database.
+fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Result<()> {
+    match writer.join() {
+        Ok(written) => written.map_err(anyhow::Error::new),
+        Err(_) => Err(anyhow::anyhow!(
+            "the thread that writes the database panicked; please report it"
+        )),
+    }
 }
 
 /// Takes out of failed exchanges what a server has repeated of secrets. Done where records are
@@ -855,11 +920,27 @@ fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
     log.info(&format!(
         "{}: {}{}",
         spec.name,
-        counted(spec.requests, "request"),
-        match spec.pacing {
-            evalscope_core::plan::Pacing::Unpaced => format!(", {slots} in flight"),
-            evalscope_core::plan::Pacing::Poisson { rate_per_s } =>
+        match (spec.requests, spec.duration_s) {
+            (Some(requests), None) => counted(requests, "request"),
+            (Some(requests), Some(seconds)) =>
+                format!("{} in at most {seconds} s", counted(requests, "request")),
+            (None, seconds) => format!("requests for {} s", seconds.unwrap_or(0.0)),
+        },
+        match (spec.pacing, spec.concurrency) {
+            (Pacing::Unpaced, _) => format!(", {slots} in flight"),
+            (Pacing::Poisson { rate_per_s }, Some(_)) =>
                 format!(", Poisson arrivals at {rate_per_s}/s, at most {slots} in flight"),
+            (Pacing::Poisson { rate_per_s }, None) => {
+                let is_capped = spec
+                    .requests
+                    .is_none_or(|requests| (slots.get() as u64) < requests);
+                let most = if is_capped {
+                    format!(" (this program holds {slots})")
+                } else {
+                    String::new()
+                };
+                format!(", Poisson arrivals at {rate_per_s}/s, in flight not limited{most}")
+            }
         }
     ));
 }
@@ -876,14 +957,14 @@ fn counted(n: u64, noun: &str) -> String {
 /// Than what a data set is shorter where prompts come again, and how often it began
 /// again. `passed` is how often it had done so before the run, over prompts of
 /// earlier ones, and `rounds` how often at the run's end.
-fn repeats(spec: &RunSpec, passed: u64, rounds: u64) -> Option<String> {
+fn repeats(is_first: bool, passed: u64, rounds: u64) -> Option<String> {
     let own = match rounds.saturating_sub(passed) {
-        0 if passed == 0 => return None,
+        0 if passed == 0 || is_first => return None,
         0 => return Some("the runs before this one: its prompts were theirs".to_owned()),
         1 => "once".to_owned(),
         own => format!("{own} times"),
     };
-    Some(if spec.dataset_offset == 0 {
+    Some(if is_first {
         format!("the run: it began again {own}")
     } else {
         format!("the runs so far: in this one it began again {own}")

@@ -43,6 +43,8 @@ pub(crate) struct Way<'a> {
     /// The API is one whose answers are known here, and not one that a person declares or a plugin
     /// reads.
     pub(crate) known_api: bool,
+    /// How long the server may take to come up (`--wait-for-server`).
+    pub(crate) wait: Option<Duration>,
     /// What a server may repeat and nobody may see.
     pub(crate) secrets: &'a [String],
 }
@@ -70,7 +72,10 @@ pub(crate) fn check(
     let clock = &transport.clock;
     let started = clock.now();
     let mut next_word = Duration::ZERO;
-    let patience = transport.timeouts.total.unwrap_or(PATIENCE).min(PATIENCE);
+    let patience = match (way.wait, transport.timeouts.total) {
+        (Some(wait), _) => wait,
+        (None, total) => total.unwrap_or(PATIENCE).min(PATIENCE),
+    };
     let mut scheme_asked = false;
     loop {
         let tested = send(maker, way, transport, control, log)?;
@@ -111,7 +116,7 @@ pub(crate) fn check(
             };
         }
         let waited = clock.now().since(started);
-        if !is_passing(failure.kind) || waited >= patience {
+        if !is_transient(failure.kind) || waited >= patience {
             return Err(refusal(&tested, way, waited));
         }
         let left = patience.saturating_sub(waited);
@@ -253,8 +258,9 @@ fn send(
     let stream = request.stream;
     // a server that is silent must not hold the command for hours
     let mut transport = transport.clone();
-    let read = transport.timeouts.read.unwrap_or(ANSWER_LIMIT);
-    transport.timeouts.read = Some(read.min(ANSWER_LIMIT));
+    let limit = ANSWER_LIMIT.max(way.wait.unwrap_or_default());
+    let read = transport.timeouts.read.unwrap_or(limit);
+    transport.timeouts.read = Some(read.min(limit));
     // it is looked at here, whatever is kept of the others
     transport.record_bodies = RecordBodies::All;
     let done = AtomicBool::new(false);
@@ -352,7 +358,7 @@ fn wrong_scheme(message: &str, meant: &Url) -> anyhow::Error {
 }
 
 /// Whether trying again a little later makes sense.
-fn is_passing(kind: FailureKind) -> bool {
+pub(crate) fn is_transient(kind: FailureKind) -> bool {
     matches!(
         kind,
         FailureKind::Connect
@@ -411,7 +417,7 @@ fn is_about_model(said: &str) -> Option<bool> {
     Some(surely.iter().chain(&gone).any(|words| said.contains(words)))
 }
 
-fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
+pub(crate) fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
     const CERTIFICATE: &str = "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any";
     const FIELD: &str =
         "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out";
@@ -441,7 +447,8 @@ fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
         FailureKind::Status(429) => "the server limits the rate: wait, or use another key",
         FailureKind::Status(300..=399) => "give the URL that the server redirects to",
         FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Dns => {
-            "check host and port of `--url`, and that the server runs"
+            "check host and port of `--url`, and that the server runs; `--wait-for-server 5m` waits for one \
+             that is still starting"
         }
         FailureKind::Tls => CERTIFICATE,
         FailureKind::Malformed => "is this an endpoint of the API in `--api`?",

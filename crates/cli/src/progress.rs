@@ -13,9 +13,10 @@ use evalscope_core::time::{RunClock, Timestamp};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::log::Log;
+use crate::progress_file::ProgressFile;
 
 const REDRAW: Duration = Duration::from_millis(200);
-const HEARTBEAT: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Steps of the bar.
 const BAR: u64 = 10_000;
 
@@ -33,12 +34,23 @@ impl Display {
         clock: RunClock,
         log: Log,
         log_every: u64,
+        file: Option<ProgressFile>,
     ) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let (seen, spec) = (Arc::clone(&done), spec.clone());
         let thread = std::thread::Builder::new()
             .name("evalscope-progress".to_owned())
-            .spawn(move || show(&spec, &progress, &clock, &log, log_every, &seen))
+            .spawn(move || {
+                let shown = Shown {
+                    spec: &spec,
+                    progress: &progress,
+                    clock: &clock,
+                    log: &log,
+                    log_every,
+                    file: file.as_ref(),
+                };
+                shown.until(&seen);
+            })
             .ok();
         Self { done, thread }
     }
@@ -60,8 +72,8 @@ struct Look {
     /// Whether these are the measured requests, or those of the warm-up.
     measuring: bool,
     ended: u64,
-    /// How many there are to be.
-    total: u64,
+    /// How many there are to be; `None`: as many as there is time for.
+    total: Option<u64>,
     failed: u64,
     in_flight: u64,
     output_tokens: u64,
@@ -82,7 +94,7 @@ impl Look {
             total: if measuring {
                 spec.requests
             } else {
-                spec.warmup_requests
+                Some(spec.warmup_requests)
             },
             failed,
             in_flight: progress.in_flight(),
@@ -97,7 +109,8 @@ impl Look {
 
     /// The share of requests that have ended.
     fn counted(&self) -> f64 {
-        self.ended as f64 / self.total.max(1) as f64
+        self.total
+            .map_or(0.0, |total| self.ended as f64 / total.max(1) as f64)
     }
 
     /// The share of the time that has passed, where it leads: the run is going to end by it.
@@ -149,16 +162,19 @@ impl Look {
                 let passed = brief(self.elapsed.min(limit));
                 format!("{} requests in {passed} of {}", self.ended, brief(limit))
             }
-            None => format!("{}/{} requests", self.ended, self.total),
+            None => match self.total {
+                Some(total) => format!("{}/{total} requests", self.ended),
+                None => format!("{} requests", self.ended),
+            },
         };
         format!("{warmup}{of}: {}", self.rates())
     }
 
     /// For what stands beside a bar.
     fn beside(&self) -> String {
-        let total = match self.timed() {
-            Some(_) => String::new(),
-            None => format!("/{}", self.total),
+        let total = match (self.timed(), self.total) {
+            (None, Some(total)) => format!("/{total}"),
+            _ => String::new(),
         };
         format!(
             "{}{total} [{} < {}] {}",
@@ -179,59 +195,75 @@ fn brief(time: Duration) -> String {
     }
 }
 
-fn show(
-    spec: &RunSpec,
-    progress: &Progress,
-    clock: &RunClock,
-    log: &Log,
+/// What is shown, and where.
+struct Shown<'a> {
+    spec: &'a RunSpec,
+    progress: &'a Progress,
+    clock: &'a RunClock,
+    log: &'a Log,
     log_every: u64,
-    done: &AtomicBool,
-) {
-    let bar = std::io::stderr().is_terminal().then(|| {
-        let bar = ProgressBar::with_draw_target(Some(BAR), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}");
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        bar
-    });
-    log.set_bar(bar.clone());
-    let mut was_measuring = spec.warmup_requests == 0;
-    let mut next_heartbeat = clock.now().after(HEARTBEAT);
-    let mut next_log = log_every;
-    while !done.load(Ordering::Acquire) {
-        std::thread::park_timeout(REDRAW);
-        let now = clock.now();
-        let look = Look::at(progress, spec, now);
-        if look.measuring && !was_measuring {
-            was_measuring = true;
-            next_log = log_every;
-        }
-        if let Some(bar) = &bar {
-            bar.set_prefix(look.phase());
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a share from 0 to 1"
-            )]
-            bar.set_position((look.done() * BAR as f64) as u64);
-            bar.set_message(look.beside());
-        }
-        if look.ended >= next_log {
-            next_log = (look.ended / log_every + 1) * log_every;
-            log.keep("INFO", clock.unix_ns(now), &look.line());
-        }
-        if now >= next_heartbeat {
-            next_heartbeat = now.after(HEARTBEAT);
-            if bar.is_none() {
-                log.info(&look.line());
+    file: Option<&'a ProgressFile>,
+}
+
+impl Shown<'_> {
+    fn until(&self, done: &AtomicBool) {
+        let Self {
+            spec,
+            progress,
+            clock,
+            log,
+            log_every,
+            file,
+        } = *self;
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(BAR), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}");
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar
+        });
+        log.set_bar(bar.clone());
+        let mut was_measuring = spec.warmup_requests == 0;
+        let mut next_heartbeat = clock.now().after(HEARTBEAT);
+        let mut next_log = log_every;
+        while !done.load(Ordering::Acquire) {
+            std::thread::park_timeout(REDRAW);
+            let now = clock.now();
+            let look = Look::at(progress, spec, now);
+            if look.measuring && !was_measuring {
+                was_measuring = true;
+                next_log = log_every;
+            }
+            if let Some(bar) = &bar {
+                bar.set_prefix(look.phase());
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a share from 0 to 1"
+                )]
+                bar.set_position((look.done() * BAR as f64) as u64);
+                bar.set_message(look.beside());
+            }
+            if let Some(file) = file.filter(|_| look.measuring) {
+                file.run_goes_on(look.ended, clock, now);
+            }
+            if look.ended >= next_log {
+                next_log = (look.ended / log_every + 1).saturating_mul(log_every);
+                log.keep("INFO", clock.unix_ns(now), &look.line());
+            }
+            if now >= next_heartbeat {
+                next_heartbeat = now.after(HEARTBEAT);
+                if bar.is_none() {
+                    log.info(&look.line());
+                }
             }
         }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        log.set_bar(None);
     }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    log.set_bar(None);
 }
 
 #[cfg(test)]
@@ -242,7 +274,7 @@ mod tests {
         Look {
             measuring: true,
             ended,
-            total,
+            total: Some(total),
             failed: 0,
             in_flight: 3,
             output_tokens: 10 * ended,

@@ -1,6 +1,8 @@
 //! Owns the record of what was asked: every setting by the name of its flag,
 //! with defaults filled in and secrets masked.
 
+use std::num::NonZeroUsize;
+
 use evalscope_core::plan::RunPlan;
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
 use evalscope_hub::Source;
@@ -80,6 +82,7 @@ fn of_server(args: &ServerArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("read_timeout", json!(args.read_timeout)),
             ("total_timeout", json!(args.total_timeout)),
             ("no_test_connection", json!(args.no_test_connection)),
+            ("wait_for_server", json!(args.wait_for_server)),
             ("insecure", json!(args.insecure)),
             ("ca_cert", json!(args.ca_cert)),
             ("port", json!(args.port)),
@@ -94,11 +97,16 @@ fn of_server(args: &ServerArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
 }
 
 fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
-    let number: Vec<u64> = used.plan.runs().iter().map(|run| run.requests).collect();
+    let runs = used.plan.runs().iter();
+    let parallel: Option<Vec<usize>> = runs
+        .clone()
+        .map(|run| run.concurrency.map(NonZeroUsize::get))
+        .collect();
+    let number: Option<Vec<u64>> = runs.map(|run| run.requests).collect();
     put(
         all,
         [
-            ("parallel", json!(args.parallel)),
+            ("parallel", json!(parallel)),
             ("number", json!(number)),
             ("rate", json!(args.rate)),
             ("duration", json!(args.duration)),
@@ -107,6 +115,13 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("max_error_rate", json!(args.max_error_rate)),
             ("give_up_after", json!(args.give_up_after)),
             ("client_threads", json!(used.client_threads)),
+            ("num_workers", json!(args.num_workers)),
+            ("db_commit_interval", json!(args.db_commit_interval)),
+            ("queue_size_multiplier", json!(args.queue_size_multiplier)),
+            (
+                "in_flight_task_multiplier",
+                json!(args.in_flight_task_multiplier),
+            ),
         ],
     );
 }
@@ -126,10 +141,14 @@ fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) 
         [
             ("dataset", json!(args.dataset.to_string())),
             ("dataset_path", json!(args.dataset_path)),
+            ("prompt_field", json!(args.prompt_field)),
+            ("skip_bad_lines", json!(args.skip_bad_lines)),
             ("data_source", json!(name_of(&hub))),
             ("tokenizer_path", json!(args.tokenizer_path)),
             ("tokenize_prompt", json!(args.tokenize_prompt)),
             ("prefix_length", json!(args.prefix_length)),
+            ("prefix_count", json!(args.prefix_count)),
+            ("dataset_offset", json!(args.dataset_offset)),
             ("repeat_prompts", json!(args.repeat_prompts)),
             ("image_num", json!(args.image_num)),
             ("image_width", json!(args.image_width)),
@@ -149,9 +168,10 @@ fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) 
 }
 
 fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String, Value>) {
-    let extra = args.extra_args.as_deref().map(|text| {
-        serde_json::from_str(text).map_or(Value::Null, |value| secrets::shown_fields(&value))
-    });
+    let extra = args
+        .extra_args
+        .as_ref()
+        .map(|_| secrets::shown_fields(&Value::Object(bodies.extra.clone())));
     let limit = ["max_tokens", "max_completion_tokens"];
     let limit = limit.iter().find_map(|name| match sent(bodies, name) {
         Some(Value::Null) | None => None,
@@ -191,7 +211,7 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
 
 /// A field of the bodies, whoever gives it; `None` where nobody does. A field of a prompt that is
 /// itself a body is not known here.
-fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
+pub(crate) fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
     let extra = bodies.api.fields(bodies.extra.clone());
     if let Some(value) = extra.get(name) {
         return Some(value.clone());
@@ -225,9 +245,14 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ),
             ("swanlab_host", json!(args.swanlab_host)),
             ("name", json!(args.name)),
+            ("alias", json!(args.alias)),
             ("no_timestamp", json!(args.no_timestamp)),
             ("record_bodies", json!(name_of(&args.record_bodies))),
             ("log_every_n_query", json!(args.log_every_n_query)),
+            (
+                "enable_progress_tracker",
+                json!(args.enable_progress_tracker),
+            ),
             ("debug", json!(args.debug)),
         ],
     );

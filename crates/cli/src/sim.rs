@@ -112,7 +112,7 @@ pub(crate) struct SimArgs {
     truth_log: Option<PathBuf>,
 
     /// Count prompt tokens with this tokenizer: a `tokenizer.json`, or a directory with one and
-    /// perhaps `tokenizer_config.json` and `chat_template.jinja`. Chats are rendered with the
+    /// perhaps `tokenizer_config.json` and a chat template of its own. Chats are rendered with the
     /// directory's template; a file alone, or a directory without a template, gets the one of
     /// `ChatML`. Without this flag, four characters count as one token.
     #[arg(long, value_name = "PATH")]
@@ -203,6 +203,10 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.host, args.port);
     let exit_with_parent = args.exit_with_parent;
     // Before the address is told: whoever waits for it expects answers.
+    if let Some(path) = &args.truth_log {
+        std::fs::File::create(path)
+            .with_context(|| format!("cannot write the truth log {}", path.display()))?;
+    }
     let prepared = Prepared::new(args.config())?;
 
     let listener = evalscope_sim::bind(address)?;

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use evalscope_core::dataset::{
-    Ahead, Canvas, Chars, Flickr8k, Item, KontextBench, LengthFilter, Lengths, LineByLine,
-    LongAlpaca, Measure, OpenQa, Prompt, PromptSource, PromptStream, Random, RandomPrompts, Sample,
-    ShareGpt, ShareGptLanguage, Single, SpeedBenchmark, TokenLength, Tokenized, data_url,
-    user_message,
+    Ahead, Canvas, Chars, DatasetError, Flickr8k, Item, KontextBench, LengthFilter, Lengths,
+    LineByLine, LongAlpaca, Measure, OpenQa, OwnField, Prompt, PromptSource, PromptStream, Random,
+    RandomPrompts, Sample, ShareGpt, ShareGptLanguage, Single, SpeedBenchmark, Tally, TextLines,
+    TokenLength, Tokenized, data_url, user_message,
 };
-use evalscope_core::tokens::{Frame, Tokenizer, TokenizerError, TokenizerFiles, Words};
+use evalscope_core::tokens::{Asked, Frame, Tokenizer, TokenizerError, TokenizerFiles, Words};
 
+use evalscope_hub::Source;
 use evalscope_plugin::{Place, Plugin, PluginDataset};
 
 use crate::args::Dataset;
@@ -27,6 +28,10 @@ use crate::fetch::{self, Fetcher};
 
 /// A data set as it was asked for.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag or what follows from one"
+)]
 pub(crate) struct PromptPlan {
     pub(crate) set: Set,
     /// `--dataset-path`.
@@ -35,6 +40,8 @@ pub(crate) struct PromptPlan {
     pub(crate) lengths: (usize, usize),
     /// `--prefix-length`.
     pub(crate) prefix: u64,
+    /// `--prefix-count`.
+    pub(crate) prefixes: u64,
     /// Messages are wanted, not plain prompts.
     pub(crate) chat: bool,
     /// `--tokenize-prompt`.
@@ -43,6 +50,12 @@ pub(crate) struct PromptPlan {
     pub(crate) tokenizer: Option<String>,
     /// Root of the random draws.
     pub(crate) seed: u64,
+    /// `--skip-bad-lines`.
+    pub(crate) skip_bad: bool,
+    /// A body on a line may be any object: the API is somebody's own.
+    pub(crate) any_body: bool,
+    /// What requests ask of the chat template.
+    pub(crate) asked: Asked,
 }
 
 /// Which data set.
@@ -54,6 +67,8 @@ pub(crate) enum Set {
     Openqa,
     Longalpaca,
     LineByLine,
+    /// A text a line, or this field of records.
+    Custom(Option<String>),
     ShareGpt(ShareGptLanguage),
     Flickr8k,
     KontextBench,
@@ -90,6 +105,8 @@ pub(crate) struct Prompts {
     plugin: Option<Arc<Plugin>>,
     /// Prompts were taken from it before.
     used: AtomicBool,
+    /// What the files hold, where they were read through.
+    surveyed: Option<Tally>,
 }
 
 impl Set {
@@ -101,6 +118,7 @@ impl Set {
             Self::Openqa => "openqa",
             Self::Longalpaca => "longalpaca",
             Self::LineByLine => "line_by_line",
+            Self::Custom(_) => "custom",
             Self::ShareGpt(ShareGptLanguage::Chinese) => "share_gpt_zh",
             Self::ShareGpt(ShareGptLanguage::English) => "share_gpt_en",
             Self::Flickr8k => "flickr8k",
@@ -136,8 +154,20 @@ impl Set {
 
     /// Whether it is made rather than read: its lengths are asked for, not
     /// filtered.
-    fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         matches!(self, Self::Random | Self::RandomVl(_))
+    }
+
+    /// Whether it is read from files of texts, line by line or item by item.
+    pub(crate) fn is_text_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Openqa
+                | Self::Longalpaca
+                | Self::LineByLine
+                | Self::Custom(_)
+                | Self::ShareGpt(_)
+        )
     }
 }
 
@@ -147,7 +177,10 @@ impl PromptPlan {
         &self,
         fetcher: &Fetcher<'_>,
     ) -> anyhow::Result<Option<Arc<Tokenizer>>> {
-        let load = |place| load_tokenizer(place, fetcher).map(Arc::new);
+        let load = |place| {
+            let tokenizer = load_tokenizer(place, fetcher)?;
+            Ok(Arc::new(tokenizer.asking(self.asked.clone())))
+        };
         self.tokenizer.as_deref().map(load).transpose()
     }
 
@@ -201,6 +234,7 @@ impl PromptPlan {
             filter,
             plugin,
             used: AtomicBool::new(false),
+            surveyed: None,
         })
     }
 
@@ -245,7 +279,10 @@ impl PromptPlan {
                 String::new()
             },
             if self.prefix > 0 {
-                format!(", behind {} that all share", self.prefix)
+                match self.prefixes {
+                    1 => format!(", behind {} that all share", self.prefix),
+                    n => format!(", behind one of {n} prefixes of {}", self.prefix),
+                }
             } else {
                 String::new()
             },
@@ -261,8 +298,10 @@ impl PromptPlan {
         say: &mut dyn FnMut(String),
     ) -> LengthFilter {
         let (min, max) = self.lengths;
-        // a fixed set is sent whole, a random one is made to measure
-        if self.set.is_random() || self.set.whole().is_some() {
+        // a fixed set is sent whole, a random one is made to measure, and a prompt
+        // that was typed is the one that is wanted
+        let typed = matches!(self.set, Set::Single(_));
+        if typed || self.set.is_random() || self.set.whole().is_some() {
             return LengthFilter {
                 min: 0,
                 max: usize::MAX,
@@ -293,17 +332,140 @@ impl PromptPlan {
 /// `--min-prompt-length` and `--max-prompt-length` when they are not given.
 pub(crate) const DEFAULT_LENGTHS: (usize, usize) = (0, 131_072);
 
+/// Files of this size and more are not read through ahead of the load: that would
+/// take longer than a person likes to wait.
+const SURVEYED_BYTES: u64 = 1 << 30;
+
+/// Folders in folders that are looked into for their size, as data sets are.
+const DEPTH: usize = 3;
+
 impl Prompts {
+    /// Read the files of texts through, once, so that a line that is not what it
+    /// must be is found before anything is sent. Says what they hold. `go_on` is
+    /// asked now and then.
+    pub(crate) fn survey(
+        &mut self,
+        go_on: impl FnMut() -> bool,
+        say: &mut dyn FnMut(String),
+    ) -> anyhow::Result<()> {
+        let small = bytes_of(&self.place, DEPTH).is_some_and(|bytes| bytes < SURVEYED_BYTES);
+        if !self.plan.set.is_text_file() || !small {
+            return Ok(());
+        }
+        let source = self.source(0, NonZeroUsize::MIN)?;
+        // to count the tokens of all prompts would take minutes
+        let filter = match &self.tokenizer {
+            Some(_) => LengthFilter {
+                min: 0,
+                max: usize::MAX,
+                measure: Arc::new(Chars),
+            },
+            None => self.filter.clone(),
+        };
+        let stream =
+            PromptStream::new(self.name.clone(), source, filter).skipping_bad(self.plan.skip_bad);
+        let tally = stream
+            .survey(go_on)
+            .map_err(|error| self.explained(error))?;
+        say(self.told(&tally));
+        self.surveyed = Some(tally);
+        Ok(())
+    }
+
+    /// What is said of the files.
+    fn told(&self, tally: &Tally) -> String {
+        let (min, max) = self.plan.lengths;
+        let unit = self.filter.measure.unit();
+        let left_out: Vec<String> = [
+            (tally.blank, "blank".to_owned()),
+            (tally.short, format!("shorter than {min} {unit}")),
+            (tally.long, format!("longer than {max} {unit}")),
+            (tally.bad, "that cannot be read".to_owned()),
+        ]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+        format!(
+            "the data set `{}` has {} prompt{}{}{}",
+            self.name,
+            tally.taken,
+            if tally.taken == 1 { "" } else { "s" },
+            if left_out.is_empty() {
+                ""
+            } else {
+                "; left out: "
+            },
+            left_out.join(", ")
+        )
+    }
+
+    /// What was passed over, as a warning of a run whose prompts came to `tally`.
+    pub(crate) fn passed_over(&self, tally: &Tally) -> Option<String> {
+        let tally = self.surveyed.as_ref().unwrap_or(tally);
+        let first = tally.first_bad.as_ref()?;
+        Some(format!(
+            "`--skip-bad-lines` passed over {} of the data set `{}`; the first: {first}",
+            if tally.bad == 1 {
+                "1 item".to_owned()
+            } else {
+                format!("{} items", tally.bad)
+            },
+            self.name
+        ))
+    }
+
+    /// What is wrong with the data set, and what can be done.
+    pub(crate) fn explained(&self, error: DatasetError) -> anyhow::Error {
+        let hint = match &error {
+            DatasetError::Item { .. } if self.plan.set.is_text_file() => BAD_LINE,
+            DatasetError::NothingFits { .. } => {
+                "see `--min-prompt-length` and `--max-prompt-length`"
+            }
+            _ => return error.into(),
+        };
+        hinted(error.to_string(), hint)
+    }
+
     /// Open the data set and pass over what earlier runs have used. `spare` is
     /// how many threads may make pictures ahead of need.
     pub(crate) fn open(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<PromptStream> {
+        let source = self.source(offset, spare)?;
+        let source = match (
+            &self.tokenizer,
+            self.plan.as_ids && !self.plan.set.is_random(),
+        ) {
+            (Some(tokenizer), true) => {
+                let frame = if self.plan.chat {
+                    Frame::Chat
+                } else {
+                    Frame::Plain
+                };
+                Box::new(Tokenized::new(source, Arc::clone(tokenizer), frame))
+            }
+            _ => source,
+        };
+        let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone())
+            .skipping_bad(self.plan.skip_bad);
+        // one prompt has no next one, and random ones begin at their index
+        let starts_over = matches!(self.plan.set, Set::Single(_)) || self.plan.set.is_random();
+        if !starts_over {
+            stream.skip(offset).map_err(|error| self.explained(error))?;
+        }
+        Ok(stream)
+    }
+
+    /// The prompts as they stand in the data set.
+    fn source(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<Box<dyn PromptSource>> {
         let place = self.place.as_path();
-        let source: Box<dyn PromptSource> = match &self.plan.set {
+        Ok(match &self.plan.set {
             Set::Single(text) => Box::new(Single::new(text.clone())),
             Set::Sample => Box::new(Sample::default()),
             Set::Openqa => Box::new(OpenQa::open(place)?),
-            Set::Longalpaca => Box::new(LongAlpaca::open(place)?),
-            Set::LineByLine => Box::new(LineByLine::open(place)?),
+            Set::Longalpaca => Box::new(LongAlpaca::open(place).map_err(|e| self.explained(e))?),
+            Set::LineByLine => Box::new(LineByLine::open(place, self.plan.any_body)?),
+            Set::Custom(None) => Box::new(TextLines::open(place)?),
+            Set::Custom(Some(field)) => Box::new(OwnField::open(place, field)?),
             Set::ShareGpt(language) => Box::new(ShareGpt::open(place, *language)?),
             Set::Flickr8k => Box::new(Flickr8k::open(place)?),
             Set::KontextBench => Box::new(KontextBench::open(place)?),
@@ -319,28 +481,7 @@ impl Prompts {
                 let generator = with_pictures(self.random(offset)?, *pictures, self.plan.seed);
                 Box::new(Ahead::new(Arc::new(generator), offset, spare.get()))
             }
-        };
-        let source = match (
-            &self.tokenizer,
-            self.plan.as_ids && !self.plan.set.is_random(),
-        ) {
-            (Some(tokenizer), true) => {
-                let frame = if self.plan.chat {
-                    Frame::Chat
-                } else {
-                    Frame::Plain
-                };
-                Box::new(Tokenized::new(source, Arc::clone(tokenizer), frame))
-            }
-            _ => source,
-        };
-        let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone());
-        // one prompt has no next one, and random ones begin at their index
-        let starts_over = matches!(self.plan.set, Set::Single(_)) || self.plan.set.is_random();
-        if !starts_over {
-            stream.skip(offset)?;
-        }
-        Ok(stream)
+        })
     }
 
     fn random(&self, start: u64) -> anyhow::Result<RandomPrompts> {
@@ -350,11 +491,31 @@ impl Prompts {
             min: min as u64,
             max: max as u64,
             prefix: self.plan.prefix,
+            prefixes: self.plan.prefixes,
         };
         let seed = self.plan.seed;
         RandomPrompts::new(Arc::clone(words), self.frame, lengths, seed, start)
             .map_err(|error| hinted(error.to_string(), "raise `--max-prompt-length`"))
     }
+}
+
+/// What can be done about a line that is not what it must be.
+pub(crate) const BAD_LINE: &str =
+    "mend it, or leave out what cannot be read with `--skip-bad-lines`";
+
+/// Bytes of a file, or of all files in a folder; `None` where that is not known.
+fn bytes_of(place: &Path, depth: usize) -> Option<u64> {
+    let found = std::fs::metadata(place).ok()?;
+    if found.is_file() {
+        return Some(found.len());
+    }
+    if !found.is_dir() || depth == 0 {
+        return None;
+    }
+    let entries = std::fs::read_dir(place).ok()?;
+    entries
+        .map(|entry| bytes_of(&entry.ok()?.path(), depth - 1))
+        .sum()
 }
 
 /// Prompts with their pictures, by index.
@@ -382,13 +543,17 @@ fn with_pictures(
 fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenizer> {
     let path = Path::new(place);
     // a link that leads nowhere is not a hub's id
-    if path.symlink_metadata().is_ok() || !looks_like_id(place) {
+    if path.symlink_metadata().is_ok() || !looks_like_id(place, fetcher.source) {
         let files = TokenizerFiles::at(path).map_err(|error| {
-            hinted(
-                error.to_string(),
+            let other_form = !matches!(&error, TokenizerError::Missing { what, .. }
+                if what.starts_with("there is no") || what.starts_with("it holds no"));
+            let hint = if other_form {
+                fetch::NO_TOKENIZER
+            } else {
                 "give a folder that holds a tokenizer.json, that file, or a hub's id such as \
-                 Qwen/Qwen2.5-0.5B-Instruct",
-            )
+                 Qwen/Qwen2.5-0.5B-Instruct"
+            };
+            hinted(error.to_string(), hint)
         })?;
         return Ok(Tokenizer::load_files(&files)?);
     }
@@ -402,13 +567,24 @@ fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenize
     })
 }
 
-/// `owner/name`, and no path.
-fn looks_like_id(text: &str) -> bool {
+/// `owner/name`, and no path; at Hugging Face old models have no owner. What ends
+/// as files of tokenizers do is a path with a slip in it.
+fn looks_like_id(text: &str, hub: Option<Source>) -> bool {
+    let file = Path::new(text).extension().is_some_and(|ending| {
+        ["json", "model", "jinja", "tiktoken"]
+            .iter()
+            .any(|known| ending == *known)
+    });
     let mut parts = text.split('/');
     let named = |part: Option<&str>| {
         part.is_some_and(|part| !part.is_empty() && !part.starts_with(['.', '~']))
     };
-    named(parts.next()) && named(parts.next()) && parts.next().is_none()
+    let first = named(parts.next());
+    let second = match parts.next() {
+        None => hub == Some(Source::HuggingFace),
+        part => named(part),
+    };
+    !file && first && second && parts.next().is_none()
 }
 
 #[cfg(test)]
@@ -418,7 +594,7 @@ mod tests {
     #[test]
     fn ids_are_told_from_paths() {
         for id in ["Qwen/Qwen2.5-0.5B-Instruct", "a/b"] {
-            assert!(looks_like_id(id), "{id}");
+            assert!(looks_like_id(id, None), "{id}");
         }
         for path in [
             "qwen",
@@ -429,8 +605,12 @@ mod tests {
             "~/x",
             "a/",
             "THE/PATH/x/",
+            "tok/nope.json",
+            "tok/tokenizer.model",
         ] {
-            assert!(!looks_like_id(path), "{path}");
+            assert!(!looks_like_id(path, Some(Source::ModelScope)), "{path}");
         }
+        assert!(looks_like_id("gpt2", Some(Source::HuggingFace)));
+        assert!(!looks_like_id("tokenizer.json", Some(Source::HuggingFace)));
     }
 }

@@ -52,6 +52,7 @@ fn main() {
         min: TOKENS,
         max: TOKENS,
         prefix: 0,
+        prefixes: 1,
     };
     let mut source = Random::new(RandomPrompts::new(words, frame, lengths, 0, 0).unwrap(), 0);
     let (mut timed, mut exact, mut checked, mut worst) = (Duration::ZERO, 0, 0, 0);

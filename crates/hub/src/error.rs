@@ -254,7 +254,8 @@ pub enum TokenUse {
 
 impl HubError {
     /// Whether the hub could not be asked at all, so that what was kept from before may stand in.
-    pub(crate) fn is_without_network(&self) -> bool {
+    #[must_use]
+    pub fn is_without_network(&self) -> bool {
         matches!(
             self,
             HubError::Offline { .. } | HubError::Unreachable { .. }

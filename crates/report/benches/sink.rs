@@ -108,8 +108,8 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
         dataset: "openqa".to_owned(),
         load: RunSpec {
             name: "bench".to_owned(),
-            concurrency: 1.try_into().expect("1 is not 0"),
-            requests: REQUESTS,
+            concurrency: std::num::NonZeroUsize::new(1),
+            requests: Some(REQUESTS),
             pacing: Pacing::Unpaced,
             warmup_requests: 0,
             duration_s: None,

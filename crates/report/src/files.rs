@@ -10,6 +10,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use evalscope_core::plan::is_run_name;
+
 use crate::console;
 use crate::json::{self, ResultFile};
 use crate::report::RunReport;
@@ -56,7 +58,7 @@ pub enum FilesError {
     /// There is no run in a folder.
     #[error(
         "`{}` holds no `{FILE_NAME}`: give the folder of a command's runs \
-         (it has folders `parallel_<P>_number_<N>`) or one of these",
+         (it has folders such as `parallel_<P>_number_<N>`) or one of these",
         path.display()
     )]
     NoRuns {
@@ -226,15 +228,12 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
     Ok(found)
 }
 
-/// Whether a folder's name is `parallel_<P>_number_<N>`.
+/// Whether a folder's name is that of a run.
 fn is_run(folder: &Path) -> bool {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     folder
         .file_name()
         .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_prefix("parallel_"))
-        .and_then(|rest| rest.split_once("_number_"))
-        .is_some_and(|(parallel, requests)| number(parallel) && number(requests))
+        .is_some_and(is_run_name)
 }
 
 #[cfg(test)]
@@ -316,18 +315,5 @@ mod tests {
             rebuild(&folder.path().join("no")).unwrap_err(),
             FilesError::Io { .. }
         ));
-    }
-
-    #[test]
-    fn folders_of_runs_are_known_by_their_names() {
-        assert!(is_run(Path::new("a/parallel_1_number_15")));
-        for no in [
-            "parallel_1",
-            "parallel__number_2",
-            "parallel_1_number_x",
-            "x_parallel_1_number_2",
-        ] {
-            assert!(!is_run(Path::new(no)), "{no}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! It must not know where the figures come from, nor how sentences are shown.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use evalscope_core::metrics::{ClientReport, RunTotals};
 use evalscope_core::plan::{Pacing, RunSpec};
@@ -167,11 +168,11 @@ fn answers(n: u64) -> String {
 }
 
 fn unfinished(e: &Evidence<'_>) -> Option<String> {
-    let sent = format!(
-        "{} of {} were sent",
-        e.totals.total,
-        requests(e.load.requests)
-    );
+    let sent = match e.load.requests {
+        Some(asked) => format!("{} of {} were sent", e.totals.total, requests(asked)),
+        None if e.totals.total == 1 => "1 request was sent".to_owned(),
+        None => format!("{} requests were sent", e.totals.total),
+    };
     match e.state {
         RunState::Finished => None,
         RunState::Interrupted => Some(format!("the run was interrupted: {sent}")),
@@ -235,10 +236,13 @@ fn load_not_delivered(e: &Evidence<'_>) -> Option<String> {
         .filter(|share| *share < ACHIEVED_SHARE)?;
     let waited = e.totals.waited_for_slot;
     let why = if waited > 0 {
+        let slots = match e.load.concurrency {
+            Some(slots) => format!("all {slots} slots were busy: raise `--parallel`"),
+            None => "as many were in flight as this program can hold".to_owned(),
+        };
         format!(
-            "; {waited} of {} were due while all {} slots were busy: raise `--parallel`",
-            requests(e.totals.total),
-            e.load.concurrency
+            "; {waited} of {} were due while {slots}",
+            requests(e.totals.total)
         )
     } else {
         String::new()
@@ -265,7 +269,7 @@ fn not_sent(e: &Evidence<'_>) -> Option<String> {
 
 fn slow_feed(e: &Evidence<'_>) -> Option<String> {
     let waited_s = e.client.feed_wait_s?;
-    let slots_s = e.totals.duration_s() * e.load.concurrency.get() as f64;
+    let slots_s = e.totals.duration_s() * e.load.concurrency.map_or(1, NonZeroUsize::get) as f64;
     let share = (slots_s > 0.0).then(|| (waited_s / slots_s).min(1.0))?;
     (share > FEED_WAIT_SHARE).then(|| {
         format!(
@@ -466,7 +470,8 @@ fn counted_otherwise(e: &Evidence<'_>) -> Option<String> {
 
 fn new_connections(e: &Evidence<'_>) -> Option<String> {
     // each slot has to open one, and one more after a failure, which drops its own
-    let expected = (e.load.concurrency.get() as u64).saturating_add(e.totals.failed());
+    let slots = e.load.concurrency?.get() as u64;
+    let expected = slots.saturating_add(e.totals.failed());
     let extra = e.totals.new_connections.saturating_sub(expected);
     let share = share(extra, e.totals.total.saturating_sub(expected))
         .filter(|share| *share > NEW_CONNECTION_SHARE)?;
@@ -540,8 +545,8 @@ mod tests {
             state: RunState::Finished,
             load: RunSpec {
                 name: "parallel_10_number_1000".to_owned(),
-                concurrency: NonZeroUsize::new(10).unwrap(),
-                requests: 1000,
+                concurrency: NonZeroUsize::new(10),
+                requests: Some(1000),
                 pacing: Pacing::Unpaced,
                 warmup_requests: 0,
                 duration_s: None,
@@ -593,7 +598,7 @@ mod tests {
         let cut = |state| {
             move |c: &mut Case| {
                 c.state = state;
-                c.load.requests = 2000;
+                c.load.requests = Some(2000);
             }
         };
         one(
@@ -615,7 +620,7 @@ mod tests {
         let fail = |n: u64| {
             move |c: &mut Case| {
                 c.totals.total += n;
-                c.load.requests += n;
+                c.load.requests = c.load.requests.map(|asked| asked + n);
             }
         };
         assert_eq!(findings(fail(10)), Vec::<String>::new());

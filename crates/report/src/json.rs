@@ -131,10 +131,10 @@ pub struct RunResult<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Load {
-    /// The most requests in flight at a time.
-    pub concurrency: u64,
-    /// Measured requests.
-    pub requests: u64,
+    /// The most requests in flight at a time; `null`: not limited.
+    pub concurrency: Option<u64>,
+    /// Measured requests; `null`: as many as there was time for.
+    pub requests: Option<u64>,
     /// Mean arrivals per second; `null`: a slot sends its next when its last has ended.
     pub rate_per_s: Option<f64>,
     /// Requests sent first and left out of every figure.
@@ -350,7 +350,7 @@ impl<'a> RunResult<'a> {
             url: &meta.url,
             dataset: &meta.dataset,
             load: Load {
-                concurrency: meta.load.concurrency.get() as u64,
+                concurrency: meta.load.concurrency.map(|slots| slots.get() as u64),
                 requests: meta.load.requests,
                 rate_per_s: match meta.load.pacing {
                     Pacing::Unpaced => None,

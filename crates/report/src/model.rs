@@ -102,6 +102,14 @@ pub struct RunMeta {
     pub stream: bool,
 }
 
+impl RunMeta {
+    /// The name that a person has given beside the model's (`--alias`).
+    #[must_use]
+    pub fn alias(&self) -> Option<&str> {
+        self.settings["alias"].as_str()
+    }
+}
+
 /// The start of a clock as RFC 3339 in local time with offset, to the millisecond.
 #[must_use]
 pub fn rfc3339_local(clock: &RunClock) -> String {

@@ -408,12 +408,19 @@ impl Figure {
             Self::Duration => Some(totals.duration_s())
                 .filter(|_| totals.total > 0)
                 .into(),
-            Self::Concurrency => Value::Count(report.meta.load.concurrency.get() as u64),
+            Self::Concurrency => match report.meta.load.concurrency {
+                Some(slots) => Value::Count(slots.get() as u64),
+                None => Value::Missing,
+            },
             Self::Rate => match report.meta.load.pacing {
                 Pacing::Unpaced => Value::Missing,
                 Pacing::Poisson { rate_per_s } => Value::Number(rate_per_s),
             },
-            Self::Expected => Value::Count(report.meta.load.requests),
+            Self::Expected => report
+                .meta
+                .load
+                .requests
+                .map_or(Value::Missing, Value::Count),
             Self::Total => Value::Count(totals.total),
             Self::Succeeded => Value::Count(totals.succeeded),
             Self::Failed => Value::Count(totals.failed()),

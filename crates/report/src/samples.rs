@@ -30,8 +30,8 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         dataset: "openqa".to_owned(),
         load: RunSpec {
             name: "parallel_5_number_30".to_owned(),
-            concurrency: NonZeroUsize::new(5).unwrap(),
-            requests: 30,
+            concurrency: NonZeroUsize::new(5),
+            requests: Some(30),
             pacing: Pacing::Unpaced,
             warmup_requests: 1,
             duration_s: None,
@@ -53,8 +53,8 @@ pub(crate) fn sweep_meta(parallel: usize, requests: u64) -> RunMeta {
     let mut meta = meta("m");
     meta.name = format!("parallel_{parallel}_number_{requests}");
     meta.load.name.clone_from(&meta.name);
-    meta.load.concurrency = NonZeroUsize::new(parallel).unwrap();
-    meta.load.requests = requests;
+    meta.load.concurrency = NonZeroUsize::new(parallel);
+    meta.load.requests = Some(requests);
     meta.started_at = format!("2026-01-31T12:{parallel:02}:00.000+08:00");
     meta
 }

@@ -30,7 +30,7 @@ pub struct SimConfig {
     /// Refuses requests with `stream_options`, as old servers do.
     pub reject_stream_options: bool,
     /// What counts prompt tokens: a `tokenizer.json`, or a directory that holds one and perhaps
-    /// `tokenizer_config.json` and `chat_template.jinja`. Without a template conversations are
+    /// `tokenizer_config.json` and `chat_template.jinja` or `.json`. Without a template conversations are
     /// rendered as `ChatML`; without a tokenizer four characters are a token.
     pub tokenizer: Option<PathBuf>,
     /// Prompt tokens of each image.

@@ -85,7 +85,7 @@ pub use server::{Prepared, Simulator, bind, serve};
 #[non_exhaustive]
 pub enum SimError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose a free port, or 0 for any")]
+    #[error("cannot listen on {address}: choose a free port, or 0 for any")]
     Bind {
         /// What was asked for.
         address: SocketAddr,
@@ -93,7 +93,7 @@ pub enum SimError {
         source: io::Error,
     },
     /// The truth log cannot be created or written.
-    #[error("cannot write the truth log {}: {source}", path.display())]
+    #[error("cannot write the truth log {}", path.display())]
     TruthLog {
         /// Where it was to be.
         path: PathBuf,

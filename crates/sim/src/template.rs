@@ -101,10 +101,17 @@ impl ChatTemplate {
                 Some((name.clone(), Value::from(text)))
             })
             .collect();
-        // A file of its own goes before the configuration, as in transformers.
+        // A file of its own goes before the configuration, as in transformers; of a model with
+        // pictures it may be JSON.
+        let processor = match read("chat_template.json")? {
+            Some((path, text)) => serde_json::from_str(&text)
+                .map_err(|source| TemplateError::Json { path, source })?,
+            None => Value::Null,
+        };
         let source = match read("chat_template.jinja")? {
             Some((_, text)) => text,
-            None => named_default(&config["chat_template"])
+            None => named_default(&processor["chat_template"])
+                .or_else(|| named_default(&config["chat_template"]))
                 .unwrap_or(CHAT_ML)
                 .to_owned(),
         };

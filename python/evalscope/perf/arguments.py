@@ -6,6 +6,7 @@ plugins see every value, since the binary tells them its own (`Arguments.from_op
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -39,7 +40,7 @@ class Arguments:
     url: str | None = None
     """URL of the endpoint. `http://host:8000` is completed by the tool."""
     model: str | None = None
-    """Name of the model, as the server knows it."""
+    """Name of the model, as the server knows it. May be left out where the server lists one."""
     api: str | None = None
     """API of the server; or the name of a class registered with `register_api`; or
     `path/to/plugin.py[:name]`."""
@@ -48,14 +49,16 @@ class Arguments:
     headers: Mapping[str, str] | Sequence[str] | None = None
     """Further headers of every request: a dict, or a list of `NAME=VALUE`. They reach the tool
     through the environment, in place of what `EVALSCOPE_HEADERS` says there."""
-    connect_timeout: float | None = None
-    """Longest time to make a connection, seconds."""
-    read_timeout: float | None = None
-    """Longest silence of the server, seconds."""
-    total_timeout: float | None = None
-    """Longest time of a whole request, seconds."""
+    connect_timeout: float | str | None = None
+    """Fail a request when its connection takes longer: seconds, or `"30s"`; 0 for no limit."""
+    read_timeout: float | str | None = None
+    """Fail a request when nothing arrives for this long; 0 for no limit."""
+    total_timeout: float | str | None = None
+    """Fail a request that takes longer than this as a whole; 0 for no limit."""
     no_test_connection: bool | None = None
     """Start without a test request."""
+    wait_for_server: float | str | None = None
+    """Wait up to this long for a server that is still starting or loading its model."""
     insecure: bool | None = None
     """Do not check the server's certificate."""
     ca_cert: PathLike | None = None
@@ -66,41 +69,44 @@ class Arguments:
     """Attention implementation of the `local` API."""
     trust_remote_code: bool | None = None
     """Let the `local…` APIs run code that comes with the model."""
-    server_start_timeout: float | None = None
-    """Longest time until the `local…` APIs have loaded the model, seconds."""
+    server_start_timeout: float | str | None = None
+    """Give up when the `local…` APIs have not loaded the model in this time."""
     tokenizer_path: PathLike | None = None
     """Tokenizer: a folder, a file or a name on the hub. Counts tokens and makes random prompts."""
 
     # --- load ---
 
     parallel: int | Sequence[int] | None = None
-    """Requests in flight at a time. Several values make a sweep, one run each."""
+    """Requests in flight at a time. Several values make a sweep, one run each. With `rate` alone
+    there is no limit."""
     number: int | Sequence[int] | None = None
-    """Requests of each run; as many values as `parallel`."""
-    rate: float | Sequence[float] | None = None
-    """Mean arrivals per second of a Poisson process; -1 for no pacing."""
+    """Requests of each run: one value for all runs, or one for each. With `duration` alone there
+    is no number."""
+    rate: float | str | Sequence[float] | Sequence[str] | None = None
+    """Mean arrivals per second of a Poisson process, or `"90/m"`; -1 for no pacing."""
     open_loop: bool | None = None
     """No limit on the requests in flight: they arrive at `rate`."""
-    duration: float | None = None
-    """Stop sending after this many seconds."""
+    duration: float | str | None = None
+    """Stop sending after this time: seconds, or `"5m"`."""
     warmup_num: float | None = None
     """Requests sent first and left out of every figure; below 1, a share of `number`."""
-    sleep_interval: float | None = None
-    """Pause between the runs of a sweep, seconds."""
+    sleep_interval: float | str | None = None
+    """Pause between the runs of a sweep."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
-    give_up_after: float | None = None
-    """Give up when every request has failed for this long, seconds; 0 for never."""
+    give_up_after: float | str | None = None
+    """End the run when no request has reached the server for this long, or when the first 20
+    answers are all the same refusal; 0 for never."""
     client_threads: int | None = None
-    """Threads that receive."""
-    num_workers: int | None = None
-    """Processes that made prompts in the earlier tool."""
-    db_commit_interval: int | None = None
-    """Rows per commit of the earlier tool's database."""
-    queue_size_multiplier: int | None = None
-    """Length of the earlier tool's queue of results, in multiples of `parallel`."""
-    in_flight_task_multiplier: int | None = None
-    """Tasks that the earlier tool made ahead, in multiples of `parallel`."""
+    """Number of receive threads."""
+    num_workers: float | None = None
+    """Accepted for scripts of EvalScope; does nothing here."""
+    db_commit_interval: float | None = None
+    """Accepted for scripts of EvalScope; does nothing here."""
+    queue_size_multiplier: float | None = None
+    """Accepted for scripts of EvalScope; does nothing here."""
+    in_flight_task_multiplier: float | None = None
+    """Accepted for scripts of EvalScope; does nothing here."""
 
     # --- search for a service level ---
 
@@ -128,16 +134,20 @@ class Arguments:
     `path/to/plugin.py[:name]`."""
     dataset_path: PathLike | None = None
     """File or folder of the data set."""
+    prompt_field: str | None = None
+    """Field that is the prompt, of a JSON list, JSON Lines, CSV or Parquet of your own."""
+    skip_bad_lines: bool | None = None
+    """Pass over lines of a file that are not what they must be, instead of refusing it."""
     data_source: str | None = None
     """Hub that data sets come from: `modelscope`, `huggingface` or `local`."""
     dataset_offset: int | None = None
-    """Prompts to leave out at the start."""
+    """Prompts of the data set to skip at its start."""
     dataset_args: str | Mapping[str, Any] | None = None
     """Options of the data set; JSON text or a dict."""
     repeat_prompts: bool | None = None
     """Every run of a sweep takes the same prompts: the server's prefix cache will be warm."""
     prompt: str | None = None
-    """One prompt for all requests, or `@FILE`. Goes before `dataset`."""
+    """One prompt for all requests, or `@FILE`. Overrides `dataset`."""
     query_template: str | Mapping[str, Any] | None = None
     """Request body: JSON text, `@FILE` or a dict. `%m` and `%p` become the model and the prompt."""
     min_prompt_length: int | None = None
@@ -146,6 +156,8 @@ class Arguments:
     """Leave out prompts that are longer."""
     prefix_length: int | None = None
     """Tokens that all random prompts begin with."""
+    prefix_count: int | None = None
+    """How many different prefixes there are; request i begins with prefix i modulo this number."""
     apply_chat_template: bool | None = None
     """Send messages rather than a plain prompt."""
     tokenize_prompt: bool | None = None
@@ -209,8 +221,10 @@ class Arguments:
     """Folder of all results."""
     name: str | None = None
     """Name of this invocation's folder, and of the run in a tracker."""
+    alias: str | None = None
+    """A name for people, beside the model's in tables and files."""
     no_timestamp: bool | None = None
-    """No folder named by date and time between `outputs_dir` and `name`."""
+    """Write to `outputs_dir`/`name`, without a timestamp folder."""
     record_bodies: str | None = None
     """Bodies to keep in the database: `all`, `failed` or `none`."""
     log_every_n_query: int | None = None
@@ -218,7 +232,7 @@ class Arguments:
     debug: bool | None = None
     """Log every request and every event of its answer."""
     enable_progress_tracker: bool | None = None
-    """Write `progress.json` while the test runs."""
+    """Keep `progress.json`, in the folder of the results, up to date while the command runs."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None
@@ -325,6 +339,12 @@ class Arguments:
 
 _NAMES = tuple(field.name for field in fields(Arguments))
 
+# `__new__` hides the options from `inspect`, and so from completion in notebooks.
+_OF_INIT = inspect.signature(Arguments.__init__)
+Arguments.__signature__ = _OF_INIT.replace(  # type: ignore[attr-defined]
+    parameters=list(_OF_INIT.parameters.values())[1:]
+)
+
 
 def _whole_number(value: Any) -> str | None:
     if isinstance(value, str):
@@ -345,9 +365,10 @@ def _number(value: Any) -> str | None:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _share(value: Any) -> str | None:
-    if isinstance(value, str) and value.endswith("%"):
-        return value if _number(value[:-1]) is not None else None
+def _quantity(value: Any) -> str | None:
+    # a text has a unit that the binary knows: `1%`, `5m`, `90/m`
+    if isinstance(value, str):
+        return value if re.match(r"\s*[-+.]?[0-9]|\s*[-+]?inf", value) else None
     return _number(value)
 
 
@@ -390,8 +411,10 @@ _KINDS = {
     "int | Sequence[int]": _WHOLE_NUMBERS,
     "int | Sequence[int] | Sequence[str]": _WHOLE_NUMBERS,
     "float": _Kind("a number", _number),
-    "float | Sequence[float]": _Kind("a number or a list of them", _number, is_list=True),
-    "float | str": _Kind('a number, or a text such as "1%"', _share),
+    "float | str": _Kind('a number, or a text such as "1%" or "5m"', _quantity),
+    "float | str | Sequence[float] | Sequence[str]": _Kind(
+        'a number, a text such as "90/m", or a list of them', _quantity, is_list=True
+    ),
     "str": _Kind("a text", _text),
     "str | Sequence[str]": _Kind("a text or a list of them", _text, is_list=True),
     "PathLike": _Kind("a path", _text),

@@ -93,7 +93,11 @@ pub(super) fn url_of(
         if path.ends_with(other) {
             return Err(hinted(
                 format!(
-                    "`--url {shown}` ends in `{other}`, which is no endpoint of `--api {}`",
+                    "`--url {shown}` ends in `{other}`, which is {} `--api {}`",
+                    match other {
+                        "/messages" => "no endpoint of",
+                        _ => "not built yet for",
+                    },
                     server.api
                 ),
                 "give a URL that ends in /chat/completions or /completions",
@@ -130,7 +134,14 @@ fn parsed(text: &str, shown: &str) -> anyhow::Result<Url> {
     };
     let url = Url::parse(&with_scheme).map_err(|error| {
         let said = format!("`--url {shown}` is not a URL: {error}");
-        if text.contains('@') {
+        let place = with_scheme.split("://").nth(1).unwrap_or_default();
+        let host = place.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.matches(':').count() > 1 && !host.contains(['[', '@']) {
+            hinted(
+                said,
+                "an IPv6 address stands in brackets: http://[::1]:8000",
+            )
+        } else if text.contains('@') {
             let hint = "in a user or a password, `/` is written as %2F, `?` as %3F and `#` as %23";
             hinted(said, hint)
         } else {

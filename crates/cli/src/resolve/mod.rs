@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod headers;
+mod idle;
 mod prompts;
 
 use std::num::NonZeroUsize;
@@ -48,6 +49,10 @@ pub(crate) const DEFAULT_MAX_TOKENS: u64 = 2048;
 
 /// Everything one invocation will do. Nothing of it changes any more.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a wish that was expressed or not"
+)]
 pub(crate) struct Resolved {
     pub(crate) plan: RunPlan,
     pub(crate) api: ApiChoice,
@@ -60,6 +65,8 @@ pub(crate) struct Resolved {
     pub(crate) trust: TlsTrust,
     pub(crate) timeouts: Timeouts,
     pub(crate) test_connection: bool,
+    /// How long the server may take to come up, where somebody has said so.
+    pub(crate) wait_for_server: Option<Duration>,
     pub(crate) bodies: BodyRules,
     pub(crate) prompts: PromptPlan,
     /// What is served here for the length of the command.
@@ -82,6 +89,10 @@ pub(crate) struct Resolved {
     /// What follows the run elsewhere.
     pub(crate) tracker: Option<TrackerPlan>,
     pub(crate) timestamp: bool,
+    /// A file is to tell how far the command is.
+    pub(crate) progress_file: bool,
+    /// Every run begins at the first prompt.
+    pub(crate) repeat_prompts: bool,
     /// The interpreter of plugins in Python, where somebody has chosen one.
     pub(crate) python: Option<String>,
     /// A file that wants to hold the path of the results.
@@ -96,14 +107,15 @@ pub(crate) struct Resolved {
 pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     add_environment(&mut args.server)?;
+    let mut notes = idle::notes(&args);
     let PerfArgs {
         server,
         load,
-        prompts,
+        mut prompts,
         generation,
         output,
+        typed,
     } = args;
-    let mut notes = Vec::new();
     let model = model_of(&server)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
     let declaration = declaration.as_ref();
@@ -116,6 +128,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
         // which makes a message of a plain prompt, too
         || server.api.named() == Some(Api::Dashscope) && is_native(url.path());
     let (url, endpoint) = for_plain_prompts(&server, &prompts, url, endpoint, &mut notes)?;
+    notes.extend(idle::of_url(&typed, &url));
     let signing_key = match (server.api.named(), &server.api_key) {
         (Some(Api::Zhipu), Some(key)) => ZhipuKey::parse(key),
         _ => None,
@@ -131,17 +144,13 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, &mut notes)?;
     }
-    let prompt_plan = prompt_plan(&prompts, endpoint, templated, seed)?;
+    let own_api = server.api.named().is_none();
+    let prompt_plan = prompt_plan(&mut prompts, &bodies, templated, own_api, &mut notes)?;
     let whole = prompt_plan.set.whole();
-    let plan = sweep_of(&load, prompts.repeat_prompts, whole, seed).expand()?;
+    let plan = sweep_of(&load, &prompts, whole, seed).expand()?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let name = output.name.clone().unwrap_or_else(|| base_name(&model));
-    if output.log_every_n_query == 0 {
-        return Err(hinted(
-            "`--log-every-n-query 0` logs nothing",
-            "give a number from 1 on; a large one for quiet",
-        ));
-    }
+    let name = output.name.as_deref().and_then(file_name);
+    let name = name.or_else(|| file_name(&base_name(&model)));
     let (tracker, keys) = tracker_of(&output, &base_name(&model));
     secrets.extend(keys);
     let hub = hub_of(&prompts);
@@ -173,6 +182,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
         },
         timeouts,
         test_connection: !server.no_test_connection,
+        wait_for_server: server.wait_for_server.map(Duration::from_secs_f64),
         bodies,
         served,
         hub,
@@ -182,12 +192,16 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
         threads,
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
-        give_up_after: (load.give_up_after > 0.0)
-            .then(|| Duration::from_secs_f64(load.give_up_after)),
-        log_every: output.log_every_n_query,
+        give_up_after: limit(load.give_up_after),
+        log_every: match output.log_every_n_query {
+            0 => u64::MAX,
+            n => n,
+        },
+        progress_file: output.enable_progress_tracker,
+        repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
         outputs_dir: output.outputs_dir,
-        name: file_name(&name),
+        name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         python: set("EVALSCOPE_PYTHON"),
         result_path_file: set("EVALSCOPE_RESULT_PATH_FILE").map(PathBuf::from),
@@ -235,10 +249,15 @@ fn served_of(
 
 fn timeouts_of(server: &ServerArgs) -> Timeouts {
     Timeouts {
-        connect: server.connect_timeout.map(Duration::from_secs_f64),
-        read: server.read_timeout.map(Duration::from_secs_f64),
-        total: Some(Duration::from_secs_f64(server.total_timeout)),
+        connect: server.connect_timeout.and_then(limit),
+        read: server.read_timeout.and_then(limit),
+        total: limit(server.total_timeout),
     }
+}
+
+/// A limit in seconds; 0 is none.
+fn limit(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
 }
 
 fn record_bodies_of(typed: Bodies) -> RecordBodies {
@@ -251,15 +270,16 @@ fn record_bodies_of(typed: Bodies) -> RecordBodies {
 
 /// The load that was asked for. `whole`: requests of a set that is meant to be
 /// sent whole.
-fn sweep_of(load: &LoadArgs, repeat_prompts: bool, whole: Option<u64>, seed: u64) -> Sweep {
-    let points = load.parallel.len();
+fn sweep_of(load: &LoadArgs, prompts: &PromptArgs, whole: Option<u64>, seed: u64) -> Sweep {
     Sweep {
-        number: load.number.clone().or_else(|| Some(vec![whole?; points])),
-        repeat_prompts,
+        number: load.number.clone(),
+        whole,
+        dataset_offset: prompts.dataset_offset,
+        repeat_prompts: prompts.repeat_prompts,
         parallel: load.parallel.clone(),
         rate: load.rate.clone(),
         warmup: warmup_of(load.warmup_num),
-        duration_s: load.duration,
+        duration_s: load.duration.filter(|seconds| *seconds > 0.0),
         sleep_interval_s: load.sleep_interval,
         seed,
     }
@@ -288,9 +308,7 @@ fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
                 Some(Api::Local | Api::LocalVllm) => {
                     "give the folder of the model, or the id of a hub"
                 }
-                _ => {
-                    "give the name that the server lists under /v1/models; only `--api local_sim` needs none"
-                }
+                _ => "give the name that the server knows it by",
             },
         )),
     }
@@ -359,6 +377,10 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
     let Some(kind) = output.visualizer.or(implied) else {
         return (None, Vec::new());
     };
+    if kind == Visualizer::None {
+        let keys = keys.iter().filter_map(|(_, _, key)| (*key).clone());
+        return (None, keys.filter(|key| key.len() > 8).collect());
+    }
     // of what is in the environment a child gets nothing by itself
     let inherited = match kind {
         Visualizer::Wandb => &["WANDB_API_KEY"][..],
@@ -368,6 +390,7 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
             "CLEARML_API_SECRET_KEY",
             "CLEARML_AUTH_TOKEN",
         ],
+        Visualizer::None => &[],
     };
     let inherited = inherited
         .iter()
@@ -394,6 +417,7 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         Visualizer::Wandb => "wandb",
         Visualizer::Swanlab => "swanlab",
         Visualizer::Clearml => "clearml",
+        Visualizer::None => "none",
     };
     let plan = TrackerPlan {
         place: TrackerPlace {
@@ -458,18 +482,43 @@ fn body_rules(
         None => MaxTokens::Fixed(DEFAULT_MAX_TOKENS),
         Some([n]) => MaxTokens::Fixed(*n),
         Some([low, high]) if low <= high => MaxTokens::Uniform(*low, *high),
-        Some(values) => {
+        Some(values @ [_, _]) => {
             return Err(hinted(
                 format!("`--max-tokens {}` is no range", spaced(values)),
                 "give one value, or the smaller and then the larger end",
             ));
         }
+        Some(values) => {
+            return Err(hinted(
+                format!(
+                    "`--max-tokens {}` has {} values",
+                    spaced(values),
+                    values.len()
+                ),
+                "give one value, or two for a range",
+            ));
+        }
     };
+    if let (Some(fewest), Some(typed)) = (generation.min_tokens, &generation.max_tokens)
+        && let Some(most) = typed.iter().find(|most| **most < fewest)
+    {
+        return Err(hinted(
+            format!("`--min-tokens {fewest}` is above `--max-tokens {most}`"),
+            "no answer can be both: lower the one or raise the other",
+        ));
+    }
     let template = match &prompts.query_template {
         None => None,
         Some(text) => {
             let text = text_or_file("--query-template", text)?;
-            Some(BodyRules::parse_template(&text)?)
+            let template = BodyRules::parse_template(&text).map_err(|error| {
+                hinted(
+                    error.to_string(),
+                    "write one JSON object, for example '{\"model\": \"%m\", \"messages\": [{\"role\": \
+                     \"user\", \"content\": \"%p\"}]}', or @FILE",
+                )
+            })?;
+            Some(template)
         }
     };
     Ok(BodyRules {
@@ -491,6 +540,7 @@ fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
     let Some(text) = text else {
         return Ok(Map::new());
     };
+    let text = &text_or_file("--extra-args", text)?;
     let hint = "write it as one JSON object, for example '{\"ignore_eos\": true}'";
     match serde_json::from_str(text) {
         Ok(Value::Object(map)) => Ok(map),
@@ -499,12 +549,50 @@ fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
     }
 }
 
+/// A text, or that of `@FILE`. `@@` begins a text that begins with `@`.
 fn text_or_file(flag: &str, value: &str) -> anyhow::Result<String> {
     match value.strip_prefix('@') {
         None => Ok(value.to_owned()),
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the file of `{flag} {value}`")),
+        Some(text) if text.starts_with('@') => Ok(text.to_owned()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the file of `{flag} {value}`"))?;
+            // some editors put a mark before the text
+            Ok(match text.strip_prefix('\u{feff}') {
+                Some(text) => text.to_owned(),
+                None => text,
+            })
+        }
     }
+}
+
+/// Put what comes on stdin in the place of `@-`, once for a command.
+pub(crate) fn take_stdin(args: &mut PerfArgs) -> anyhow::Result<()> {
+    let places = [
+        ("--prompt", &mut args.prompts.prompt),
+        ("--query-template", &mut args.prompts.query_template),
+        ("--extra-args", &mut args.generation.extra_args),
+    ];
+    let mut taken = None;
+    for (flag, value) in places {
+        let Some(value) = value.as_mut().filter(|value| *value == "@-") else {
+            continue;
+        };
+        if let Some(other) = taken.replace(flag) {
+            return Err(hinted(
+                format!("`{other} @-` and `{flag} @-` cannot both be read from stdin"),
+                "put one of them into a file: @FILE",
+            ));
+        }
+        let text = std::io::read_to_string(std::io::stdin())
+            .with_context(|| format!("cannot read stdin for `{flag} @-`"))?;
+        *value = if text.starts_with('@') {
+            format!("@{text}")
+        } else {
+            text
+        };
+    }
+    Ok(())
 }
 
 fn spaced(values: &[u64]) -> String {
@@ -521,8 +609,8 @@ fn base_name(model: &str) -> String {
     )
 }
 
-/// A name that every file system takes.
-fn file_name(name: &str) -> String {
+/// A name that every file system takes; `None` where nothing of it is left.
+fn file_name(name: &str) -> Option<String> {
     let name: String = name
         .chars()
         .map(|c| {
@@ -534,11 +622,7 @@ fn file_name(name: &str) -> String {
         })
         .collect();
     let name = name.trim_matches(['.', ' ']).to_owned();
-    if name.is_empty() {
-        "unknown".to_owned()
-    } else {
-        name
-    }
+    (!name.is_empty()).then_some(name)
 }
 
 /// A variable of the environment.
@@ -609,6 +693,7 @@ mod tests {
             read_timeout: None,
             total_timeout: 1.0,
             no_test_connection: false,
+            wait_for_server: None,
             insecure: false,
             ca_cert: None,
             port: 8877,
@@ -683,10 +768,12 @@ mod tests {
 
     #[test]
     fn names_become_folders() {
-        assert_eq!(file_name(&base_name("Qwen/Qwen2.5-0.5B")), "Qwen2.5-0.5B");
-        assert_eq!(file_name(&base_name("/models/x/")), "x");
-        assert_eq!(file_name("a:b*c"), "a_b_c");
-        assert_eq!(file_name(".."), "unknown");
+        let of = |name: &str| file_name(&base_name(name));
+        assert_eq!(of("Qwen/Qwen2.5-0.5B").as_deref(), Some("Qwen2.5-0.5B"));
+        assert_eq!(of("/models/x/").as_deref(), Some("x"));
+        assert_eq!(file_name("a:b*c").as_deref(), Some("a_b_c"));
+        assert_eq!(file_name(".."), None);
+        assert_eq!(file_name(""), None);
     }
 
     #[test]

@@ -1,27 +1,45 @@
 //! Owns which data set the flags ask for; nothing is opened or fetched here.
 
 use evalscope_core::dataset::{Canvas, PixelMode, ShareGptLanguage};
-use evalscope_core::protocol::Endpoint;
+use evalscope_core::protocol::{BodyRules, Endpoint};
+use evalscope_core::tokens::Asked;
 use evalscope_hub::Source;
 
 use crate::args::{DataSource, Dataset, PromptArgs};
 use crate::choices::DatasetChoice;
 use crate::failure::hinted;
-use crate::sources::{Pictures, PromptPlan, Set};
+use crate::settings;
+use crate::sources::{DEFAULT_LENGTHS, Pictures, PromptPlan, Set};
 
 use super::{text_or_file, variable};
 
 /// Most tokens of a random prompt, and of a prefix: 16 Mi.
 const LONGEST_RANDOM: u64 = 1 << 24;
 
-/// The data set that was asked for; nothing is opened or fetched yet.
+/// Most prefixes of random prompts: they are made before the first prompt.
+const MOST_PREFIXES: u64 = 1 << 16;
+
+/// Tokens of random prompts when nobody asks for a length: what a question with
+/// some context has. Between the lengths that other prompts may have, half a
+/// dozen would fill a server.
+const RANDOM_TOKENS: usize = 1024;
+
+/// The data set that was asked for; nothing is opened or fetched yet. The lengths
+/// that are used are written back, for the record.
 pub(super) fn prompt_plan(
-    args: &PromptArgs,
-    endpoint: Endpoint,
+    args: &mut PromptArgs,
+    bodies: &BodyRules,
     templated: bool,
-    seed: u64,
+    own_api: bool,
+    notes: &mut Vec<String>,
 ) -> anyhow::Result<PromptPlan> {
-    let lengths = (args.min_prompt_length, args.max_prompt_length);
+    let set = match &args.prompt {
+        Some(text) => Set::Single(own_prompt(text)?),
+        None => set_of(args, bodies.endpoint)?,
+    };
+    let lengths = lengths_of(args, &set, notes);
+    args.min_prompt_length = Some(lengths.0);
+    args.max_prompt_length = Some(lengths.1);
     if lengths.0 > lengths.1 {
         return Err(hinted(
             format!(
@@ -31,10 +49,6 @@ pub(super) fn prompt_plan(
             "no prompt can be both: lower the one or raise the other",
         ));
     }
-    let set = match &args.prompt {
-        Some(text) => Set::Single(text_or_file("--prompt", text)?),
-        None => set_of(args, endpoint)?,
-    };
     if matches!(set, Set::Random | Set::RandomVl(_)) && args.tokenizer_path.is_none() {
         return Err(hinted(
             format!(
@@ -60,6 +74,27 @@ pub(super) fn prompt_plan(
             }
         }
     }
+    if args.prefix_count > 1 {
+        let is_random = matches!(set, Set::Random | Set::RandomVl(_));
+        if !is_random || args.prefix_length == 0 {
+            return Err(hinted(
+                format!(
+                    "`--prefix-count {}` needs `--dataset random` and a `--prefix-length`",
+                    args.prefix_count
+                ),
+                "several prefixes are those of random prompts",
+            ));
+        }
+        if args.prefix_count > MOST_PREFIXES {
+            return Err(hinted(
+                format!(
+                    "`--prefix-count {}` is above {MOST_PREFIXES}",
+                    args.prefix_count
+                ),
+                "as many prefixes share nothing: leave out `--prefix-length`",
+            ));
+        }
+    }
     if args.tokenize_prompt {
         if args.tokenizer_path.is_none() {
             return Err(hinted(
@@ -77,29 +112,145 @@ pub(super) fn prompt_plan(
             ));
         }
     }
+    notes.extend(idle_flags(args, &set));
+    let asked = ["chat_template_kwargs", "tools"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
     Ok(PromptPlan {
         path: args.dataset_path.clone(),
         lengths,
         prefix: args.prefix_length,
+        skip_bad: args.skip_bad_lines,
+        any_body: own_api,
+        asked: Asked::of(&asked.collect()),
+        prefixes: args.prefix_count,
         // a fixed set is sent as it is, whatever the URL
         chat: templated && set.whole().is_none(),
         as_ids: args.tokenize_prompt,
         tokenizer: args.tokenizer_path.clone(),
-        seed,
+        seed: bodies.seed,
         set,
     })
+}
+
+/// The text of `--prompt`.
+fn own_prompt(typed: &str) -> anyhow::Result<String> {
+    let text = text_or_file("--prompt", typed)?;
+    if text.contains('\0') {
+        return Err(hinted(
+            format!("NUL in the file of `--prompt {typed}`"),
+            "the file is damaged, or in another encoding than UTF-8",
+        ));
+    }
+    if text.trim().is_empty() {
+        return Err(hinted(
+            if typed.starts_with('@') {
+                format!("the file of `--prompt {typed}` is blank")
+            } else {
+                "`--prompt` is blank".to_owned()
+            },
+            "give a text, or leave out `--prompt` for the prompts of `--dataset`",
+        ));
+    }
+    Ok(text)
+}
+
+/// The least and the greatest length of prompts.
+fn lengths_of(args: &PromptArgs, set: &Set, notes: &mut Vec<String>) -> (usize, usize) {
+    let (min, max) = DEFAULT_LENGTHS;
+    let (min, max) = match (args.min_prompt_length, args.max_prompt_length) {
+        (None, None) if set.is_random() => {
+            notes.push(format!(
+                "no length was asked for: random prompts have {RANDOM_TOKENS} tokens each \
+                 (`--min-prompt-length`, `--max-prompt-length`)"
+            ));
+            (RANDOM_TOKENS, RANDOM_TOKENS)
+        }
+        (Some(min), None) if set.is_random() => {
+            let max = min.max(RANDOM_TOKENS);
+            notes.push(format!(
+                "no greatest length was asked for: random prompts have at most {max} tokens \
+                 (`--max-prompt-length`)"
+            ));
+            (min, max)
+        }
+        (typed_min, typed_max) => (typed_min.unwrap_or(min), typed_max.unwrap_or(max)),
+    };
+    (min, max)
+}
+
+/// Flags that have been typed and do nothing with this data set.
+fn idle_flags(args: &PromptArgs, set: &Set) -> Vec<String> {
+    let pictured = matches!(set, Set::RandomVl(_));
+    let made = matches!(
+        set,
+        Set::Single(_) | Set::Sample | Set::SpeedBenchmark | Set::SpeedBenchmarkLong
+    ) || set.is_random();
+    let idle = [
+        (
+            "--prefix-length",
+            args.prefix_length > 0 && !set.is_random(),
+            "random data sets",
+        ),
+        (
+            "--image-num",
+            args.image_num != 1 && !pictured,
+            "`random_vl`",
+        ),
+        (
+            "--image-width",
+            args.image_width != 224 && !pictured,
+            "`random_vl`",
+        ),
+        (
+            "--image-height",
+            args.image_height != 224 && !pictured,
+            "`random_vl`",
+        ),
+        (
+            "--image-format",
+            args.image_format != "RGB" && !pictured,
+            "`random_vl`",
+        ),
+        (
+            "--dataset-path",
+            args.dataset_path.is_some() && made,
+            "data sets in files",
+        ),
+        (
+            "--skip-bad-lines",
+            args.skip_bad_lines && !set.is_text_file(),
+            "files of texts",
+        ),
+    ];
+    idle.into_iter()
+        .filter(|(_, idle, _)| *idle)
+        .map(|(flag, _, of)| {
+            format!(
+                "`{flag}` does nothing here: it is for {of}, and the data set is `{}`",
+                set.name()
+            )
+        })
+        .collect()
 }
 
 fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
     let dataset = match &args.dataset {
         DatasetChoice::Named(dataset) => *dataset,
-        DatasetChoice::Plugin(place) => return Ok(Set::Plugin(place.clone())),
+        DatasetChoice::Plugin(place) => {
+            own_field(args, None)?;
+            return Ok(Set::Plugin(place.clone()));
+        }
     };
+    if let Some(set) = own_field(args, Some(dataset))? {
+        return Ok(set);
+    }
     let set = match dataset {
         Dataset::Sample => Set::Sample,
         Dataset::Openqa => Set::Openqa,
         Dataset::Longalpaca => Set::Longalpaca,
         Dataset::LineByLine => Set::LineByLine,
+        Dataset::Custom => Set::Custom(None),
         Dataset::ShareGptZh => Set::ShareGpt(ShareGptLanguage::Chinese),
         Dataset::ShareGptEn => Set::ShareGpt(ShareGptLanguage::English),
         Dataset::Flickr8k => Set::Flickr8k,
@@ -123,9 +274,12 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
             })
         }
     };
-    if dataset == Dataset::LineByLine && args.dataset_path.is_none() {
+    if matches!(set, Set::LineByLine | Set::Custom(_)) && args.dataset_path.is_none() {
         return Err(hinted(
-            "the data set `line_by_line` needs `--dataset-path`: a text file, one prompt a line",
+            format!(
+                "the data set `{}` needs `--dataset-path`: a text file, one prompt a line",
+                set.name()
+            ),
             "for a first try, `--dataset sample` needs no file",
         ));
     }
@@ -141,6 +295,31 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
         ));
     }
     Ok(set)
+}
+
+/// The file of one's own that `--prompt-field` reads, where it was typed. The data
+/// set of the list that it then stands for is `custom`, or the one that nobody
+/// has to type.
+fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option<Set>> {
+    let Some(field) = &args.prompt_field else {
+        return Ok(None);
+    };
+    if !matches!(named, Some(Dataset::Custom | Dataset::Openqa)) {
+        return Err(hinted(
+            format!(
+                "`--prompt-field` and `--dataset {}` do not go together",
+                args.dataset
+            ),
+            "it is for a file of your own: `--dataset custom --dataset-path FILE`",
+        ));
+    }
+    if args.dataset_path.is_none() {
+        return Err(hinted(
+            "`--prompt-field` needs `--dataset-path`",
+            "give a JSON list, JSON Lines, CSV with a header, or Parquet",
+        ));
+    }
+    Ok(Some(Set::Custom(Some(field.clone()))))
 }
 
 /// The hub of `--data-source`; where only Hugging Face's mirror is named, that

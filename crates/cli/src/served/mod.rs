@@ -90,12 +90,6 @@ pub(crate) fn plan(
     modelscope: bool,
     variable: impl Fn(&str) -> Option<String>,
 ) -> anyhow::Result<Option<ServePlan>> {
-    if server.attn_implementation.is_some() && server.api.named() != Some(Api::Local) {
-        return Err(hinted(
-            "`--attn-implementation` is only for `--api local`",
-            "leave it out: another server chooses by itself",
-        ));
-    }
     let (model, trust) = (model.to_owned(), server.trust_remote_code);
     let program: Box<dyn Program> = match server.api.named() {
         Some(Api::Local) => Box::new(Transformers {

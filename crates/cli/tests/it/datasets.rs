@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use evalscope_sim::{SimConfig, Simulator};
 use serde_json::{Value, json};
 
-use crate::context::Context;
+use crate::context::{Context, Outcome};
 use crate::server::{Recorder, good};
 use crate::tokenizer;
 
@@ -329,24 +329,221 @@ fn pictures_count_by_their_squares_where_the_server_tells_nothing() {
     }
 }
 
+/// What a command over a file sends to the simulator it starts.
+fn over(context: &Context, dataset: &[&str], more: &[&str]) -> Outcome {
+    let base = ["--api", "local_sim", "--max-tokens", "2"];
+    context.measure(&[base.as_slice(), dataset, more].concat())
+}
+
+/// The texts of the last message of each body.
+fn last_texts(context: &Context) -> Vec<String> {
+    let text = |body: &Value| {
+        let messages = body["messages"].as_array().unwrap();
+        messages.last().unwrap()["content"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    context.bodies().iter().map(text).collect()
+}
+
 #[test]
-fn what_stands_before_a_bad_line_is_sent() {
+fn every_common_form_of_sharegpt_is_sent() {
+    let turns = [
+        json!([{"human": "what is a?", "assistant": "a letter"}, {"human": "and b?", "assistant": "x"}]),
+        json!([{"from": "human", "value": "what is a?"}, {"from": "gpt", "value": "a letter"},
+               {"from": "human", "value": "and b?"}, {"from": "gpt", "value": "x"}]),
+    ];
+    for turns in &turns {
+        for field in ["conversation", "conversations"] {
+            let item = json!({"id": "1", field: turns});
+            for file in [item.to_string(), json!([item]).to_string()] {
+                let context = Context::new();
+                context.write("talks", &file);
+                assert_eq!(
+                    messages(&context, "share_gpt_en", "talks", "1"),
+                    [json!([
+                        {"role": "user", "content": "what is a?"},
+                        {"role": "assistant", "content": "a letter"},
+                        {"role": "user", "content": "and b?"},
+                    ])],
+                    "{file}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn files_of_ones_own_are_read_by_a_field() {
+    for (name, file) in [
+        (
+            "own.json",
+            "[{\"text\": \"one\"},\n {\"text\": \"two, or\\nmore\"}]",
+        ),
+        (
+            "own.jsonl",
+            "{\"text\": \"one\"}\n{\"text\": \"two, or\\nmore\"}\n",
+        ),
+        (
+            "own.csv",
+            "\u{feff}id,text\r\n1,one\r\n2,\"two, or\nmore\"\r\n",
+        ),
+        ("own.tsv", "id\ttext\n1\tone\n2\t\"two, or\nmore\"\n"),
+    ] {
+        // the name of the data set may be left out
+        for dataset in [&["--dataset", "custom"] as &[&str], &[]] {
+            let context = Context::new();
+            context.write(name, file);
+            let field = [
+                "--dataset-path",
+                name,
+                "--prompt-field",
+                "text",
+                "--number",
+                "2",
+            ];
+            over(&context, dataset, &field);
+            assert_eq!(last_texts(&context), ["one", "two, or\nmore"], "{name}");
+            assert_eq!(context.result()["runs"][0]["dataset"], "custom");
+        }
+    }
     let context = Context::new();
-    context.write("lines", "a\nb\nc\nd\n[1,2]\n");
-    let outcome = context.perf(&[
-        "--api",
-        "local_sim",
-        "--dataset",
-        "line_by_line",
+    let fixture = include_bytes!("../../../core/src/dataset/fixtures/images.parquet");
+    put(context.path(), "own.parquet", fixture);
+    let field = [
+        "--dataset-path",
+        "own.parquet",
+        "--prompt-field",
+        "instruction",
+    ];
+    let outcome = context.perf(&[&["--api", "local_sim"], field.as_slice()].concat());
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("own.parquet, row 2: no text field `instruction`"),
+        "{outcome:#?}"
+    );
+    over(&context, &field, &["--skip-bad-lines", "--number", "2"]);
+    assert_eq!(last_texts(&context), ["Make it blue", "变成黑白"]);
+}
+
+#[test]
+fn lines_of_custom_are_texts_whatever_they_look_like() {
+    let context = Context::new();
+    context.write("lines", "\u{feff} one \r\n\n{\"prompt\": 2}\n[3]\n");
+    let lines = ["--dataset", "custom", "--dataset-path", "lines"];
+    over(&context, &lines, &["--number", "3"]);
+    assert_eq!(last_texts(&context), ["one", "{\"prompt\": 2}", "[3]"]);
+}
+
+#[test]
+fn lists_of_openqa_and_of_lines_are_read_too() {
+    let context = Context::new();
+    context.write(
+        "list",
+        "[\n {\"question\": \"a\"},\n {\"question\": \"b\"}\n]\n",
+    );
+    over(&context, &["--dataset-path", "list"], &["--number", "2"]);
+    assert_eq!(last_texts(&context), ["a", "b"]);
+    let context = Context::new();
+    let file = json!(["a", [{"role": "user", "content": "b"}], {"messages": [{"role": "user", "content": "c"}]}]);
+    context.write("list", &file.to_string());
+    let list = ["--dataset", "line_by_line", "--dataset-path", "list"];
+    over(&context, &list, &["--number", "3"]);
+    assert_eq!(last_texts(&context), ["a", "b", "c"]);
+}
+
+/// A file is read through first: nothing is sent where a line is not what it must be, and the
+/// whole of it is told.
+#[test]
+fn a_bad_line_is_found_before_anything_is_sent() {
+    let context = Context::new();
+    context.write(
+        "lines",
+        "{\"question\": \"a\"}\n{\"question\": \" \"}\n{\"quest\n{\"q\": 1}\n{\"question\": \"b\"}\n",
+    );
+    let server = Recorder::start(|request, _| good(request));
+    let url = server.url();
+    let base = [
+        "--url",
+        &url,
+        "--model",
+        "m",
         "--dataset-path",
         "lines",
         "--number",
-        "20",
-        "--max-tokens",
-        "2",
-    ]);
-    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
-    assert!(outcome.stderr.contains("lines, line 5"), "{outcome:#?}");
-    let counts = &context.result()["runs"][0]["counts"];
-    assert_eq!(counts["succeeded"], 4, "{counts}");
+        "1",
+    ];
+    let outcome = context.perf(&base);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    let said = "error: lines, line 3: not JSON: EOF while parsing a string at column 7\n";
+    assert!(outcome.stderr.contains(said), "{outcome:#?}");
+    assert!(server.requests().is_empty());
+    assert!(!context.path().join("outputs").exists());
+
+    let outcome = context.measure(&[base.as_slice(), &["--skip-bad-lines"]].concat());
+    let said = "the data set `openqa` has 2 prompts; left out: 1 blank, 2 that cannot be read\n";
+    assert!(outcome.stderr.contains(said), "{outcome:#?}");
+    let result = context.result();
+    let warnings = result["runs"][0]["warnings"].to_string();
+    let said =
+        "`--skip-bad-lines` passed over 2 items of the data set `openqa`; the first: lines, line 3";
+    assert!(warnings.contains(said), "{warnings}");
+    assert_eq!(result["settings"]["skip_bad_lines"], true);
+}
+
+#[test]
+fn a_prompt_of_ones_own_is_sent_as_long_as_it_is() {
+    let context = Context::new();
+    let long = "long ".repeat(40_000);
+    context.write("long", &format!("\u{feff}{long}"));
+    over(
+        &context,
+        &["--prompt", "@long"],
+        &["--number", "1", "--max-prompt-length", "10"],
+    );
+    // and without the mark that an editor has put before it
+    assert_eq!(last_texts(&context), [long]);
+}
+
+#[test]
+fn built_in_prompts_last_for_a_thousand_requests() {
+    let context = Context::new();
+    let outcome = over(
+        &context,
+        &["--dataset", "sample"],
+        &["--parallel", "8", "--number", "1000"],
+    );
+    assert!(!outcome.stderr.contains("began again"), "{outcome:#?}");
+    let distinct: std::collections::BTreeSet<String> = last_texts(&context).into_iter().collect();
+    assert_eq!(distinct.len(), 1000);
+}
+
+#[test]
+fn flags_that_do_nothing_are_told() {
+    let context = Context::new();
+    context.write("lines", "a\n");
+    let idle = [
+        "--prefix-length",
+        "3",
+        "--image-format",
+        "XYZ",
+        "--dataset-path",
+        "lines",
+        "--skip-bad-lines",
+        "--number",
+        "1",
+    ];
+    let outcome = over(&context, &["--dataset", "sample"], &idle);
+    for flag in [
+        "--prefix-length",
+        "--image-format",
+        "--dataset-path",
+        "--skip-bad-lines",
+    ] {
+        let said = format!("`{flag}` does nothing here");
+        assert!(outcome.stderr.contains(&said), "{flag}: {outcome:#?}");
+    }
 }

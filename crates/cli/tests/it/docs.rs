@@ -1,7 +1,10 @@
-//! `docs/cli.md` holds what `--help` prints.
+//! Flags are declared once: `docs/cli.md`, the settings of a run and the options of the Python
+//! package are held to what `--help` prints.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::command_line::LATER_FLAGS;
 use crate::context::Context;
 
 /// The commands whose help the document quotes.
@@ -34,4 +37,58 @@ fn the_document_of_flags_is_what_help_prints() {
             "run the tests with UPDATE_DOCS=1 to rewrite docs/cli.md"
         );
     }
+}
+
+/// The names of the options of `evalscope perf`, as Python spells them.
+fn flags() -> BTreeSet<String> {
+    let help = Context::new().run(&["perf", "--help"]).stdout;
+    let names = help.lines().filter_map(|line| {
+        // texts stand further in
+        let flag = line
+            .strip_prefix("      --")
+            .or_else(|| line.strip_prefix("  -n, --"))?;
+        flag.split(' ').next()
+    });
+    let names = names.map(|name| name.replace('-', "_"));
+    // the opposite of another flag
+    names.filter(|name| name != "no_stream").collect()
+}
+
+#[test]
+fn settings_have_every_flag() {
+    let context = Context::new();
+    context.measure(&[
+        "--api",
+        "local_sim",
+        "--dataset",
+        "sample",
+        "-n",
+        "1",
+        "--max-tokens",
+        "3",
+    ]);
+    let settings = context.result()["settings"].clone();
+    let settings: BTreeSet<String> = settings.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(settings, flags());
+}
+
+/// The Python package also has options that the binary refuses as not built yet.
+#[test]
+fn the_python_package_has_every_flag() {
+    let path = "../../python/evalscope/perf/arguments.py";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let text = std::fs::read_to_string(path).unwrap();
+    let options: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("    ")?.split_once(": ")?;
+            let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            (is_name && rest.ends_with(" | None = None")).then(|| name.to_owned())
+        })
+        .collect();
+    let later = LATER_FLAGS.map(|flag| flag.split('=').next().unwrap());
+    let later = later.map(|flag| flag.trim_start_matches('-').replace('-', "_"));
+    let later = later.into_iter().filter(|flag| options.contains(flag));
+    let wanted: BTreeSet<String> = flags().into_iter().chain(later).collect();
+    assert_eq!(options, wanted);
 }

@@ -262,7 +262,12 @@ fn a_data_set_that_was_only_read_ahead_did_not_begin_again() {
     let simulator = Simulator::start(SimConfig::default()).unwrap();
     for (number, again) in [("60", false), ("160", true)] {
         let context = Context::new();
+        context.write("lines", &"a prompt\n".repeat(100));
         let flags = [
+            "--dataset",
+            "custom",
+            "--dataset-path",
+            "lines",
             "--rate",
             "400",
             "--parallel",

@@ -210,6 +210,8 @@ fn a_tokenizer_is_fetched_by_its_id() {
         "30",
         "--max-prompt-length",
         "30",
+        "--seed",
+        "1",
     ];
     let mut told = String::new();
     for source in SOURCES {

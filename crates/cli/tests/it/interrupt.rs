@@ -239,7 +239,6 @@ fn a_file_that_never_comes_does_not_hold_the_command() {
     let pipe = context.path().join("prompts");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let running = context.start(&[
-        "perf",
         "--api",
         "local_sim",
         "--dataset",

@@ -18,6 +18,7 @@ mod docs;
 mod endings;
 mod exit_codes;
 mod faults;
+mod first_guess;
 mod hub;
 #[cfg(unix)]
 mod interrupt;

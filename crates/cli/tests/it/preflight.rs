@@ -129,7 +129,8 @@ fn a_server_that_is_not_there_is_waited_for_a_little() {
     assert!(outcome.stderr.contains(&countdown), "{}", outcome.stderr);
     let error = format!(
         "error: the test request failed: cannot connect to {address}: connection refused (tried for 1 s)\n  \
-         hint: check host and port of `--url`, and that the server runs\n"
+         hint: check host and port of `--url`, and that the server runs; `--wait-for-server 5m` \
+         waits for one that is still starting\n"
     );
     assert!(outcome.stderr.ends_with(&error), "{}", outcome.stderr);
 }

@@ -528,12 +528,17 @@ fn absurd_lengths_and_counts_are_refused_before_any_load() {
             "4294967295",
             "4294967295 is not in 0..=1024",
         ),
-        ("random", "--prefix-length", "-1", "invalid value"),
+        (
+            "random",
+            "--prefix-length",
+            "-1",
+            "a whole number from 0 on is wanted",
+        ),
         (
             "random",
             "--prefix-length",
             "18446744073709551616",
-            "invalid value",
+            "a whole number from 0 on is wanted",
         ),
     ] {
         let context = Context::new();
@@ -580,4 +585,92 @@ fn limits_of_random_prompts_concern_no_other() {
         "--max-prompt-length",
         "9223372036854775807",
     ]);
+}
+
+/// Thinking that is switched off is written into the prompt by the template, and so are tools.
+#[test]
+fn what_requests_ask_of_the_template_is_part_of_the_length() {
+    let template = format!(
+        "{{% if tools %}}{{{{ tools | tojson }}}}{{% endif %}}{}{{% if enable_thinking is defined and not enable_thinking %}}<think>\n\n</think>\n\n{{% endif %}}",
+        tokenizer::CHATML
+    );
+    let asks = [
+        [
+            "--extra-args",
+            r#"{"chat_template_kwargs": {"enable_thinking": false}}"#,
+        ],
+        [
+            "--query-template",
+            r#"{"tools": [{"type": "function", "function": {"name": "get"}}]}"#,
+        ],
+    ];
+    // in the configuration, and where processors have it
+    for (asked, file) in asks
+        .iter()
+        .flat_map(|asked| [(asked, false), (asked, true)])
+    {
+        let context = Context::new();
+        let folder = tokenizer::write(
+            &context.path().join("tokenizer"),
+            (!file).then_some(template.as_str()),
+        );
+        if file {
+            let text = serde_json::json!({"chat_template": template}).to_string();
+            std::fs::write(folder.join("chat_template.json"), text).unwrap();
+        }
+        context.measure(
+            &[
+                &[
+                    "--api",
+                    "local_sim",
+                    "--dataset",
+                    "random",
+                    "--tokenizer-path",
+                    "tokenizer",
+                ],
+                asked.as_slice(),
+                &["--min-prompt-length", "90", "--max-prompt-length", "90"],
+                &["--number", "3", "--max-tokens", "2"],
+            ]
+            .concat(),
+        );
+        let counted = context.column::<i64>("SELECT prompt_tokens FROM result");
+        assert_eq!(counted, [90; 3], "{asked:?} {file}");
+    }
+}
+
+#[test]
+fn without_a_length_random_prompts_have_a_length_that_is_told() {
+    for (flags, said, lengths) in [
+        (
+            &[] as &[&str],
+            "random prompts have 1024 tokens each",
+            1024..=1024,
+        ),
+        (
+            &["--min-prompt-length", "1000"],
+            "random prompts have at most 1024 tokens",
+            1000..=1024,
+        ),
+        (&["--max-prompt-length", "40"], "", 0..=40),
+    ] {
+        let context = Context::new();
+        tokenizer::in_folder(&context);
+        let base = [
+            "--api",
+            "local_sim",
+            "--dataset",
+            "random",
+            "--tokenizer-path",
+            "tokenizer",
+        ];
+        let few = ["--number", "3", "--max-tokens", "2"];
+        let outcome = context.measure(&[base.as_slice(), flags, &few].concat());
+        assert!(outcome.stderr.contains(said), "{outcome:#?}");
+        for tokens in context.column::<i64>("SELECT prompt_tokens FROM result") {
+            assert!(lengths.contains(&tokens), "{flags:?} {tokens}");
+        }
+        let settings = &context.result()["settings"];
+        assert_eq!(settings["max_prompt_length"], *lengths.end());
+    }
 }

@@ -40,6 +40,7 @@ fn train() -> Tokenizer {
         .into();
     let mut sample = Sample::default();
     let texts: Vec<String> = std::iter::from_fn(|| sample.next().unwrap())
+        .take(100)
         .map(|item| item.prompt.text())
         .collect();
     tokenizer.train(&mut trainer, texts.iter()).unwrap();

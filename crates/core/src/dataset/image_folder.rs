@@ -14,6 +14,7 @@ use super::DatasetError;
 use super::file_list::{SortedNames, read_error};
 use super::image_text::{ImageSample, is_image_ending};
 use super::line_by_line::Lines;
+use super::records::not_json;
 
 /// Images of one directory, by name.
 #[derive(Debug)]
@@ -83,7 +84,9 @@ impl ListedImages {
             let list = &self.lists[self.at];
             if let Some(line) = self.lines.next()? {
                 let sample = listed(list, line);
-                return sample.map(Some).map_err(|reason| self.lines.error(reason));
+                return sample
+                    .map(Some)
+                    .map_err(|reason| self.lines.error(reason.into()));
             }
             if self.at + 1 == self.lists.len() {
                 return Ok(None);
@@ -101,7 +104,7 @@ impl ListedImages {
 }
 
 fn listed(list: &Path, line: &str) -> Result<ImageSample, String> {
-    let item: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
+    let item: Value = serde_json::from_str(line).map_err(|error| not_json(&error))?;
     let name = item
         .get("file_name")
         .and_then(Value::as_str)

@@ -12,7 +12,7 @@ use parquet::data_type::ByteArray;
 use super::file_list::{files_of_split, read_error};
 use super::image_folder::{CaptionedImages, ListedImages, is_image};
 use super::image_parts::{data_url, image_mime, user_message};
-use super::parquet_rows::{Column, ParquetRows, is_parquet};
+use super::parquet_rows::{Column, Names, ParquetRows, is_parquet};
 use super::tar_shards::TarShards;
 use super::{DatasetError, Item, Prompt, PromptSource};
 
@@ -22,11 +22,11 @@ const SPLIT: &str = "test";
 /// Images as Hugging Face stores them, or as plain bytes.
 const COLUMNS: [Column; 2] = [
     Column {
-        names: &["image.bytes", "image", "jpg.bytes"],
+        names: Names::Known(&["image.bytes", "image", "jpg.bytes"]),
         required: true,
     },
     Column {
-        names: &["instruction", "text", "txt"],
+        names: Names::Known(&["instruction", "text", "txt"]),
         required: false,
     },
 ];
@@ -87,7 +87,7 @@ impl ImageText {
                     return Ok(None);
                 };
                 let (path, place) = rows.place();
-                let error = |reason| rows.error(reason);
+                let error = |reason: String| rows.error(reason.into());
                 sample_of_row(row, path, place).map_err(error).map(Some)
             }
         }

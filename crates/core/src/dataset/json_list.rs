@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::DatasetError;
 use super::file_list::read_error;
+use super::records::{MOST_ITEM_BYTES, Wrong, not_json};
 
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -20,6 +21,10 @@ pub(super) struct JsonList {
     reader: BufReader<File>,
     number: u64,
     item: Vec<u8>,
+    /// The line of the file, from 1, in which the item given last began, and the
+    /// one that has been reached.
+    begun: u64,
+    line: u64,
     ended: bool,
 }
 
@@ -48,6 +53,8 @@ impl JsonList {
             reader: BufReader::with_capacity(BUFFER_BYTES, file),
             number: 0,
             item: Vec::new(),
+            begun: 1,
+            line: 1,
             ended: false,
         };
         // whoever opens has seen the bracket, behind a mark or blanks perhaps
@@ -55,7 +62,7 @@ impl JsonList {
             match list.byte()? {
                 Some(b'[') => return Ok(list),
                 Some(_) => {}
-                None => return Err(list.error("it is no list".to_owned())),
+                None => return Err(list.broken("it is no list")),
             }
         }
     }
@@ -67,10 +74,13 @@ impl JsonList {
         }
         self.item.clear();
         self.number += 1;
+        self.begun = self.line;
+        // what comes behind damage is no item, whoever asks for one
+        self.ended = true;
         let end = self.read_item()?;
+        self.ended = end == End::List;
         let blank = self.item.iter().all(u8::is_ascii_whitespace);
         if end == End::List {
-            self.ended = true;
             self.nothing_follows()?;
             if blank && self.number == 1 {
                 return Ok(None);
@@ -80,11 +90,25 @@ impl JsonList {
     }
 
     /// An error about the item given last.
-    pub(super) fn error(&self, reason: String) -> DatasetError {
+    pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
+        let blanks = self.item.len() - self.item.trim_ascii_start().len();
+        let (line, reason) = match wrong {
+            Wrong::Json(error) => (error.line() as u64 - 1, not_json(&error)),
+            Wrong::Said(reason) => (lines_in(&self.item[..blanks]), reason),
+        };
         DatasetError::Item {
             path: self.path.clone(),
-            place: format!("item {}", self.number),
+            place: format!("item {}, line {}", self.number, self.begun + line),
             reason,
+        }
+    }
+
+    /// An error about the file from here on.
+    fn broken(&self, reason: &str) -> DatasetError {
+        DatasetError::Broken {
+            path: self.path.clone(),
+            place: format!("item {}, line {}", self.number, self.line),
+            reason: reason.to_owned(),
         }
     }
 
@@ -99,8 +123,7 @@ impl JsonList {
         loop {
             let buffer = self.reader.fill_buf().map_err(read_error(&self.path))?;
             if buffer.is_empty() {
-                let reason = "the list is not closed: the file is cut off";
-                return Err(self.error(reason.to_owned()));
+                return Err(self.broken("the list is not closed: the file is cut off"));
             }
             let mut end = None;
             let mut used = 0;
@@ -134,7 +157,11 @@ impl JsonList {
             }
             let content = used - usize::from(end.is_some());
             self.item.extend_from_slice(&buffer[..content]);
+            self.line += lines_in(&buffer[..used]);
             self.reader.consume(used);
+            if self.item.len() > MOST_ITEM_BYTES {
+                return Err(self.broken("the item has more than 256 MiB"));
+            }
             if let Some(end) = end {
                 return Ok(end);
             }
@@ -144,7 +171,7 @@ impl JsonList {
     fn nothing_follows(&mut self) -> Result<(), DatasetError> {
         while let Some(byte) = self.byte()? {
             if !byte.is_ascii_whitespace() {
-                return Err(self.error("more follows behind the list".to_owned()));
+                return Err(self.broken("more follows behind the list"));
             }
         }
         Ok(())
@@ -153,9 +180,14 @@ impl JsonList {
     fn byte(&mut self) -> Result<Option<u8>, DatasetError> {
         let buffer = self.reader.fill_buf().map_err(read_error(&self.path))?;
         let byte = buffer.first().copied();
+        self.line += u64::from(byte == Some(b'\n'));
         self.reader.consume(usize::from(byte.is_some()));
         Ok(byte)
     }
+}
+
+fn lines_in(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 #[cfg(test)]
@@ -175,7 +207,7 @@ mod tests {
             match list.next().map_err(|e| hide(e.to_string()))? {
                 Some(item) => match serde_json::from_slice(item) {
                     Ok(item) => items.push(item),
-                    Err(error) => return Err(hide(list.error(error.to_string()).to_string())),
+                    Err(error) => return Err(hide(list.error(error.into()).to_string())),
                 },
                 None => return Ok(items),
             }
@@ -234,10 +266,11 @@ mod tests {
     #[test]
     fn errors_say_which_item() {
         let error = |text: &str| items(text.as_bytes()).unwrap_err();
-        insta::assert_snapshot!(error("[1,\n2,"), @"FILE, item 3: the list is not closed: the file is cut off");
-        insta::assert_snapshot!(error("[1,\n]"), @"FILE, item 2: EOF while parsing a value at line 2 column 0");
-        insta::assert_snapshot!(error("[1] x"), @"FILE, item 1: more follows behind the list");
-        insta::assert_snapshot!(error("[1 2]"), @"FILE, item 1: trailing characters at line 1 column 3");
-        insta::assert_snapshot!(error("  "), @"FILE, item 0: it is no list");
+        insta::assert_snapshot!(error("[1,\n2,"), @"FILE, item 3, line 2: the list is not closed: the file is cut off");
+        insta::assert_snapshot!(error("[1,\n]"), @"FILE, item 2, line 2: not JSON: EOF while parsing a value");
+        insta::assert_snapshot!(error("[1] x"), @"FILE, item 1, line 1: more follows behind the list");
+        insta::assert_snapshot!(error("[1 2]"), @"FILE, item 1, line 1: not JSON: trailing characters at column 3");
+        insta::assert_snapshot!(error("[1,\n\n  2,\n\n {\n\"a\": b}\n]"), @"FILE, item 3, line 6: not JSON: expected value at column 6");
+        insta::assert_snapshot!(error("  "), @"FILE, item 0, line 1: it is no list");
     }
 }

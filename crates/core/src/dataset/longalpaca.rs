@@ -1,20 +1,17 @@
 //! Owns `longalpaca`: items whose `instruction` is the prompt (LongAlpaca-12k),
 //! as one JSON list, as JSON Lines or as Parquet.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::Path;
 
-use serde_json::Value;
+use super::file_list::{files_of_split, holds, holds_no};
+use super::parquet_rows::{Column, Names, ParquetRows, is_parquet, text_of_row};
+use super::records::{Records, text_field};
+use super::{DatasetError, Item, PromptSource};
 
-use super::file_list::{files_of_split, holds, holds_no, read_error};
-use super::json_list::JsonList;
-use super::line_by_line::Lines;
-use super::parquet_rows::{Column, ParquetRows, is_parquet};
-use super::{DatasetError, Item, Prompt, PromptSource};
+const FIELD: &str = "instruction";
 
 const COLUMNS: [Column; 1] = [Column {
-    names: &["instruction"],
+    names: Names::Known(&[FIELD]),
     required: true,
 }];
 
@@ -33,8 +30,7 @@ pub struct LongAlpaca {
 
 #[derive(Debug)]
 enum Form {
-    List(JsonList),
-    Lines(Lines),
+    Records(Records),
     Parquet(ParquetRows),
 }
 
@@ -60,13 +56,11 @@ impl LongAlpaca {
         }
         let form = if is_parquet(path)? {
             Form::Parquet(ParquetRows::open(vec![path.to_owned()], &COLUMNS)?)
-        } else if begins_list(path)? {
-            Form::List(JsonList::open(path)?)
         } else {
-            Form::Lines(Lines::open(path)?)
+            Form::Records(Records::open(path)?)
         };
         let mut source = Self { form };
-        if matches!(source.form, Form::List(_)) {
+        if matches!(source.form, Form::Records(Records::List(_))) {
             for _ in 0..CHECKED_AT_ONCE {
                 source.next()?;
             }
@@ -79,51 +73,22 @@ impl LongAlpaca {
 impl PromptSource for LongAlpaca {
     fn next(&mut self) -> Result<Option<Item>, DatasetError> {
         let read = match &mut self.form {
-            Form::List(list) => list.next()?.map(instruction),
-            Form::Lines(lines) => lines.next()?.map(|line| instruction(line.as_bytes())),
-            Form::Parquet(rows) => rows.next()?.map(|mut row| {
-                let bytes = row.pop().flatten().ok_or_else(no_instruction)?;
-                let text = std::str::from_utf8(bytes.data());
-                let text = text.map_err(|error| format!("`instruction` is not UTF-8: {error}"))?;
-                Ok(text.trim().to_owned())
-            }),
+            Form::Records(records) => records.next()?.map(|item| text_field(item, FIELD)),
+            Form::Parquet(rows) => rows.next()?.map(|row| text_of_row(row, FIELD)),
         };
-        let read = read.transpose().map_err(|reason| match &self.form {
-            Form::List(list) => list.error(reason),
-            Form::Lines(lines) => lines.error(reason),
-            Form::Parquet(rows) => rows.error(reason),
+        let read = read.transpose().map_err(|wrong| match &self.form {
+            Form::Records(records) => records.error(wrong),
+            Form::Parquet(rows) => rows.error(wrong),
         })?;
-        Ok(read.map(|text| Prompt::Text(text).into()))
+        Ok(read.map(Item::from))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {
         match &mut self.form {
-            Form::List(list) => list.rewind(),
-            Form::Lines(lines) => lines.rewind(),
+            Form::Records(records) => records.rewind(),
             Form::Parquet(rows) => rows.rewind(),
         }
     }
-}
-
-fn no_instruction() -> String {
-    "no text field `instruction`".to_owned()
-}
-
-fn instruction(item: &[u8]) -> Result<String, String> {
-    let item: Value = serde_json::from_slice(item).map_err(|error| format!("not JSON: {error}"))?;
-    let text = item.get("instruction").and_then(Value::as_str);
-    Ok(text.ok_or_else(no_instruction)?.trim().to_owned())
-}
-
-fn begins_list(path: &Path) -> Result<bool, DatasetError> {
-    let file = File::open(path).map_err(read_error(path))?;
-    for byte in BufReader::new(file).bytes().take(4096) {
-        let byte = byte.map_err(read_error(path))?;
-        if !byte.is_ascii_whitespace() && !matches!(byte, 0xef | 0xbb | 0xbf) {
-            return Ok(byte == b'[');
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]
@@ -184,9 +149,9 @@ mod tests {
         };
         let many = "{\"instruction\": \"x\"},".repeat(20);
         std::fs::write(&path, format!("[{many}{{}}]")).unwrap();
-        insta::assert_snapshot!(error(), @"DIR/f, item 21: no text field `instruction`");
+        insta::assert_snapshot!(error(), @"DIR/f, item 21, line 1: no text field `instruction`");
         std::fs::write(&path, format!("[{many}{{\"instruction\": \"x")).unwrap();
-        insta::assert_snapshot!(error(), @"DIR/f, item 21: the list is not closed: the file is cut off");
+        insta::assert_snapshot!(error(), @"DIR/f, item 21, line 1: the list is not closed: the file is cut off");
         std::fs::write(&path, "{\"instruction\": 1}").unwrap();
         insta::assert_snapshot!(error(), @"DIR/f, line 1: no text field `instruction`");
         write_parquet(&path, LONGALPACA, &[&[Some(b"x"), None]]);

@@ -4,6 +4,7 @@
 //! It must not know APIs, HTTP or timing.
 
 mod ahead;
+mod csv_rows;
 mod file_list;
 mod flickr8k;
 mod image_folder;
@@ -14,9 +15,11 @@ mod kontext_bench;
 mod line_by_line;
 mod longalpaca;
 mod openqa;
+mod own_field;
 mod parquet_rows;
 mod picture;
 mod random;
+mod records;
 mod sample;
 mod share_gpt;
 mod single;
@@ -36,16 +39,17 @@ pub use ahead::{Ahead, Generator};
 pub use flickr8k::Flickr8k;
 pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
 pub use kontext_bench::KontextBench;
-pub use line_by_line::LineByLine;
+pub use line_by_line::{LineByLine, TextLines};
 pub use longalpaca::LongAlpaca;
 pub use openqa::OpenQa;
+pub use own_field::OwnField;
 pub use picture::{Canvas, PictureError, PixelMode};
 pub use random::{Lengths, Random, RandomPrompts};
 pub use sample::{SAMPLE_PROMPTS, Sample};
 pub use share_gpt::{ShareGpt, ShareGptLanguage};
 pub use single::Single;
 pub use speed_benchmark::SpeedBenchmark;
-pub use stream::{Chars, LengthFilter, Measure, PromptStream};
+pub use stream::{Chars, LengthFilter, Measure, PromptStream, Tally};
 pub use token_length::{TokenLength, Tokenized, prompt_ids};
 
 /// What a request is about, before an API gives it its form.
@@ -182,6 +186,16 @@ pub enum DatasetError {
         /// What is wrong.
         reason: String,
     },
+    /// A file is damaged, so that nothing behind this place can be read.
+    #[error("{path}, {place}: {reason}", path = path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A source outside of this program failed.
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),
@@ -193,6 +207,18 @@ pub enum DatasetError {
     Empty {
         /// Its name or file.
         name: String,
+    },
+    /// Blank prompts and items that were passed over are all there is.
+    #[error("the data set {name} has no prompt: {}", nothing_but(*blank, *bad, first_bad.as_deref()))]
+    NothingUsable {
+        /// Its name or file.
+        name: String,
+        /// Prompts of nothing, or of blanks.
+        blank: u64,
+        /// Items that were passed over because they are not what they must be.
+        bad: u64,
+        /// What is wrong with the first of them.
+        first_bad: Option<String>,
     },
     /// The length filters leave nothing.
     #[error(
@@ -212,4 +238,19 @@ pub enum DatasetError {
         /// Prompts dropped as too long.
         long: u64,
     },
+}
+
+fn nothing_but(blank: u64, bad: u64, first_bad: Option<&str>) -> String {
+    let mut parts = Vec::new();
+    if blank > 0 {
+        parts.push(format!("{blank} blank"));
+    }
+    if bad > 0 {
+        let first = first_bad.map(|why| format!(", the first: {why}"));
+        parts.push(format!(
+            "{bad} that cannot be read{}",
+            first.unwrap_or_default()
+        ));
+    }
+    parts.join(", ")
 }

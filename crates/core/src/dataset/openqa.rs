@@ -1,18 +1,16 @@
-//! Owns `openqa`: JSON Lines whose `question` is the prompt (HC3-Chinese,
-//! `open_qa.jsonl`).
+//! Owns `openqa`: JSON Lines, or a JSON list, whose `question` is the prompt
+//! (HC3-Chinese, `open_qa.jsonl`).
 
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::file_list::file_or_named;
-use super::line_by_line::Lines;
-use super::{DatasetError, Item, Prompt, PromptSource};
+use super::records::{Records, text_field};
+use super::{DatasetError, Item, PromptSource};
 
 /// See the module.
 #[derive(Debug)]
 pub struct OpenQa {
-    lines: Lines,
+    records: Records,
 }
 
 impl OpenQa {
@@ -23,27 +21,20 @@ impl OpenQa {
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         let path = file_or_named(path, "open_qa.jsonl")?;
         Ok(Self {
-            lines: Lines::open(&path)?,
+            records: Records::open(&path)?,
         })
     }
 }
 
 impl PromptSource for OpenQa {
     fn next(&mut self) -> Result<Option<Item>, DatasetError> {
-        let Some(line) = self.lines.next()? else {
-            return Ok(None);
-        };
-        let reason = match serde_json::from_str::<Value>(line) {
-            Ok(item) => match item.get("question").and_then(Value::as_str) {
-                Some(question) => return Ok(Some(Prompt::Text(question.trim().to_owned()).into())),
-                None => "no text field `question`".to_owned(),
-            },
-            Err(error) => format!("not JSON: {error}"),
-        };
-        Err(self.lines.error(reason))
+        let item = self.records.next()?;
+        let read = item.map(|item| text_field(item, "question")).transpose();
+        let read = read.map_err(|wrong| self.records.error(wrong))?;
+        Ok(read.map(Item::from))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {
-        self.lines.rewind()
+        self.records.rewind()
     }
 }

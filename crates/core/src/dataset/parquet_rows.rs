@@ -5,6 +5,7 @@
 //!
 //! It must not know what columns mean.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -17,16 +18,26 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::DatasetError;
 use super::file_list::read_error;
+use super::records::{Wrong, no_text_field, not_json, text_prompt};
+use super::{DatasetError, Prompt};
 
 /// A column to read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Column {
     /// Its path, with dots; the first of these that the file has.
-    pub names: &'static [&'static str],
+    pub names: Names,
     /// Whether a file without it is an error; else each of its values is missing.
     pub required: bool,
+}
+
+/// Names that a column may have.
+#[derive(Clone, Debug)]
+pub(super) enum Names {
+    /// Of a data set that is known.
+    Known(&'static [&'static str]),
+    /// As somebody has said.
+    Own(String),
 }
 
 /// A value for each column; `None` where the file has none.
@@ -36,7 +47,7 @@ pub(super) type Row = Vec<Option<ByteArray>>;
 #[derive(Debug)]
 pub(super) struct ParquetRows {
     paths: Vec<PathBuf>,
-    columns: &'static [Column],
+    columns: Cow<'static, [Column]>,
     /// The file being read.
     at: usize,
     file: Option<OneFile>,
@@ -46,11 +57,11 @@ impl ParquetRows {
     /// Open files; all are looked into when it is their turn, the first now.
     pub(super) fn open(
         paths: Vec<PathBuf>,
-        columns: &'static [Column],
+        columns: impl Into<Cow<'static, [Column]>>,
     ) -> Result<Self, DatasetError> {
         let mut rows = Self {
             paths,
-            columns,
+            columns: columns.into(),
             at: 0,
             file: None,
         };
@@ -77,8 +88,12 @@ impl ParquetRows {
     }
 
     /// An error about the row given last.
-    pub(super) fn error(&self, reason: String) -> DatasetError {
+    pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
         let (path, place) = self.place();
+        let reason = match wrong {
+            Wrong::Json(error) => not_json(&error),
+            Wrong::Said(reason) => reason,
+        };
         DatasetError::Item {
             path,
             place,
@@ -95,10 +110,18 @@ impl ParquetRows {
     fn open_file(&mut self) -> Result<(), DatasetError> {
         let path = self.paths.get(self.at);
         self.file = path
-            .map(|path| OneFile::open(path, self.columns))
+            .map(|path| OneFile::open(path, &self.columns))
             .transpose()?;
         Ok(())
     }
+}
+
+/// The text of a row of one column, as a prompt; `name` is for messages.
+pub(super) fn text_of_row(mut row: Row, name: &str) -> Result<Prompt, Wrong> {
+    let bytes = row.pop().flatten().ok_or_else(|| no_text_field(name))?;
+    let text = std::str::from_utf8(bytes.data());
+    let text = text.map_err(|error| format!("`{name}` is not UTF-8: {error}"))?;
+    Ok(text_prompt(text)?)
 }
 
 /// Whether a file begins as Parquet files do.
@@ -125,7 +148,7 @@ struct OneFile {
 
 /// A column that the file has.
 struct Leaf {
-    name: &'static str,
+    name: String,
     index: usize,
     /// At this level a value is there, below it is null.
     full_level: i16,
@@ -143,7 +166,7 @@ impl fmt::Debug for OneFile {
 }
 
 impl OneFile {
-    fn open(path: &Path, columns: &'static [Column]) -> Result<Self, DatasetError> {
+    fn open(path: &Path, columns: &[Column]) -> Result<Self, DatasetError> {
         let file = File::open(path).map_err(read_error(path))?;
         let reader = guarded(|| SerializedFileReader::new(file))
             .map_err(|reason| footer_error(path, reason))?;
@@ -212,7 +235,7 @@ impl OneFile {
     }
 
     fn error(&self, place: &str, reason: String) -> DatasetError {
-        DatasetError::Item {
+        DatasetError::Broken {
             path: self.path.clone(),
             place: place.to_owned(),
             reason,
@@ -253,7 +276,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Strin
 }
 
 fn footer_error(path: &Path, reason: String) -> DatasetError {
-    DatasetError::Item {
+    DatasetError::Broken {
         path: path.to_owned(),
         place: "footer".to_owned(),
         reason,
@@ -263,14 +286,18 @@ fn footer_error(path: &Path, reason: String) -> DatasetError {
 fn leaf(reader: &SerializedFileReader<File>, column: &Column) -> Result<Option<Leaf>, String> {
     let metadata = reader.metadata();
     let schema = metadata.file_metadata().schema_descr();
-    let find = |name: &&'static str| {
+    let find = |name: &str| {
         let index = schema
             .columns()
             .iter()
-            .position(|c| c.path().string() == **name);
-        index.map(|index| (*name, index))
+            .position(|c| c.path().string() == name);
+        index.map(|index| (name.to_owned(), index))
     };
-    let Some((name, index)) = column.names.iter().find_map(find) else {
+    let (first, found) = match &column.names {
+        Names::Known(names) => (names[0], names.iter().find_map(|name| find(name))),
+        Names::Own(name) => (name.as_str(), find(name)),
+    };
+    let Some((name, index)) = found else {
         if column.required {
             let all: Vec<String> = schema
                 .columns()
@@ -279,7 +306,7 @@ fn leaf(reader: &SerializedFileReader<File>, column: &Column) -> Result<Option<L
                 .collect();
             return Err(format!(
                 "no column `{}`; there are {}",
-                column.names[0],
+                first,
                 all.join(", ")
             ));
         }

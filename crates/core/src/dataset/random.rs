@@ -23,6 +23,8 @@ pub struct Lengths {
     pub max: u64,
     /// Tokens of the common beginning, on top.
     pub prefix: u64,
+    /// Common beginnings that there are: a prompt has the one of its index, modulo this.
+    pub prefixes: u64,
 }
 
 /// Makes random prompts, each by its index.
@@ -31,7 +33,7 @@ pub struct RandomPrompts {
     words: Arc<Words>,
     ids: bool,
     lengths: Lengths,
-    prefix: Prefix,
+    prefixes: Vec<Prefix>,
     seed: u64,
 }
 
@@ -58,7 +60,9 @@ impl RandomPrompts {
         let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, "random prefix"));
         rng.set_stream(start);
         Ok(Self {
-            prefix: words.prefix(&mut rng, lengths.prefix),
+            prefixes: (0..lengths.prefixes.max(1))
+                .map(|_| words.prefix(&mut rng, lengths.prefix))
+                .collect(),
             words,
             ids: frame == Frame::Ids,
             lengths: Lengths {
@@ -82,7 +86,7 @@ impl RandomPrompts {
     pub fn text(&self, index: u64) -> (String, u64) {
         let (mut rng, tokens) = self.draw(index);
         let inside = tokens - self.words.overhead();
-        let text = self.words.text(&mut rng, &self.prefix, inside);
+        let text = self.words.text(&mut rng, self.prefix(index), inside);
         (text, self.lengths.prefix + tokens)
     }
 
@@ -91,7 +95,7 @@ impl RandomPrompts {
     pub fn item(&self, index: u64) -> Item {
         let (prompt, tokens) = if self.ids {
             let (mut rng, tokens) = self.draw(index);
-            let ids = self.words.ids(&mut rng, &self.prefix, tokens);
+            let ids = self.words.ids(&mut rng, self.prefix(index), tokens);
             (Prompt::TokenIds(ids), self.lengths.prefix + tokens)
         } else {
             let (text, tokens) = self.text(index);
@@ -101,6 +105,12 @@ impl RandomPrompts {
             prompt,
             asked_tokens: Some(tokens),
         }
+    }
+
+    fn prefix(&self, index: u64) -> &Prefix {
+        let many = self.prefixes.len() as u64;
+        let at = usize::try_from(index % many).expect("it is below a length");
+        &self.prefixes[at]
     }
 
     /// The generator of one prompt, and its length without the prefix.
@@ -183,7 +193,7 @@ mod tests {
             chat: bool,
         ) {
             let frame = if chat { Frame::Chat } else { Frame::Plain };
-            let lengths = Lengths { min, max: min + more, prefix };
+            let lengths = Lengths { min, max: min + more, prefix, prefixes: 1 };
             let mut source = Random::new(prompts(frame, lengths, seed, start), start);
             for _ in 0..5 {
                 let item = source.next().unwrap().unwrap();
@@ -196,7 +206,7 @@ mod tests {
 
         #[test]
         fn a_seed_and_an_index_are_a_prompt(seed: u64, index in 0u64..u64::MAX / 2) {
-            let lengths = Lengths { min: 40, max: 60, prefix: 3 };
+            let lengths = Lengths { min: 40, max: 60, prefix: 3 , prefixes: 1};
             let one = prompts(Frame::Plain, lengths, seed, 0);
             let mut source = Random::new(prompts(Frame::Plain, lengths, seed, 0), 0);
             prop_assert!(source.jump(index));
@@ -213,6 +223,7 @@ mod tests {
             min: 30,
             max: 30,
             prefix: 16,
+            prefixes: 1,
         };
         let prefix_of = |start: u64| {
             let prompts = prompts(Frame::Plain, lengths, 5, start);
@@ -234,6 +245,7 @@ mod tests {
             min: 30,
             max: 39,
             prefix: 0,
+            prefixes: 1,
         };
         let prompts = prompts(Frame::Plain, lengths, 1, 0);
         let seen: BTreeSet<u64> = (0..200)
@@ -249,6 +261,7 @@ mod tests {
             min: 5,
             max: 9,
             prefix: 4,
+            prefixes: 1,
         };
         let prompts = RandomPrompts::new(words, Frame::Ids, lengths, 1, 0).unwrap();
         let ordinary = TOKENIZER.ordinary_ids();
@@ -272,6 +285,7 @@ mod tests {
             min: 0,
             max: 3,
             prefix: 0,
+            prefixes: 1,
         };
         let error = RandomPrompts::new(Arc::clone(&CHAT), Frame::Chat, lengths, 0, 0).unwrap_err();
         let overhead = CHAT.overhead();

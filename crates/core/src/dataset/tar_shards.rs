@@ -211,7 +211,7 @@ impl Shard {
     }
 
     fn error_at(&self, place: String, reason: String) -> DatasetError {
-        DatasetError::Item {
+        DatasetError::Broken {
             path: self.path.clone(),
             place,
             reason,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::stream::is_blank;
 use super::{DatasetError, Item, Measure, Prompt, PromptSource};
 use crate::tokens::{Frame, Tokenizer, TokenizerError};
 
@@ -68,7 +69,9 @@ pub fn prompt_ids(
         Prompt::Text(text) => frame.encode(tokenizer, text),
         Prompt::Messages(messages) => tokenizer.encode_chat(&texts_only(messages)),
         Prompt::Body(body) => match (body.get("messages"), body.get("prompt")) {
-            (Some(Value::Array(messages)), _) => tokenizer.encode_chat(&texts_only(messages)),
+            (Some(Value::Array(messages)), _) => {
+                tokenizer.encode_chat_of(body, &texts_only(messages))
+            }
             // some servers make a message of a plain prompt
             (_, Some(Value::String(text))) if frame == Frame::Chat => frame.encode(tokenizer, text),
             (_, Some(Value::String(text))) => Ok(tokenizer.encode_prompt(text)),
@@ -138,8 +141,9 @@ impl PromptSource for Tokenized {
         let Some(item) = self.source.next()? else {
             return Ok(None);
         };
-        // a whole body is the person's own business
-        if matches!(item.prompt, Prompt::Body(_)) {
+        // a whole body is the person's own business, and what is blank is left out
+        // by whoever takes it
+        if matches!(item.prompt, Prompt::Body(_)) || is_blank(&item.prompt) {
             return Ok(Some(item));
         }
         let ids = prompt_ids(&self.tokenizer, self.frame, &item.prompt)?;

@@ -433,6 +433,24 @@ struct Prepared {
     starved_ns: Arc<AtomicU64>,
 }
 
+/// Requests that are worth having ready: enough for every slot to refill at once, or, where slots
+/// are not limited, for the arrivals of a few seconds.
+fn ahead(spec: &RunSpec, slots: usize) -> usize {
+    const SECONDS: f64 = 3.0;
+    match (spec.concurrency, spec.pacing) {
+        (None, Pacing::Poisson { rate_per_s }) => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rate is positive, and a float cast saturates"
+            )]
+            let arrivals = (SECONDS * rate_per_s).ceil() as usize;
+            arrivals.min(slots)
+        }
+        _ => slots,
+    }
+}
+
 impl Prepared {
     fn new(
         setup: &RunSetup,
@@ -449,14 +467,13 @@ impl Prepared {
         let starved_ns: Arc<AtomicU64> = Arc::default();
         for (phase, requests) in [
             (Phase::Warmup, spec.warmup_requests),
-            (Phase::Measured, spec.requests),
+            (Phase::Measured, spec.requests.unwrap_or(u64::MAX)),
         ] {
             if requests == 0 {
                 continue;
             }
-            // enough for every slot to refill at once
             let most = usize::try_from(requests).unwrap_or(usize::MAX);
-            let capacity = slots.max(64).min(most);
+            let capacity = ahead(spec, slots).max(64).min(most);
             let (ready_in, ready) = async_channel::bounded(capacity);
             let (due_in, jobs) = if paced {
                 async_channel::bounded(capacity)

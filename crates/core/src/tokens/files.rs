@@ -3,10 +3,13 @@
 //! It must not know what they hold.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerError};
+use super::{CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerError};
+
+/// Bytes at the beginning of a file that tell its form.
+const HEAD_BYTES: u64 = 4096;
 
 /// The files of a tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +18,22 @@ pub struct TokenizerFiles {
     pub tokenizer: PathBuf,
     /// `tokenizer_config.json`.
     pub config: Option<PathBuf>,
-    /// `chat_template.jinja`; goes before the configuration's template.
+    /// `chat_template.jinja`; goes before every other template.
     pub template: Option<PathBuf>,
+    /// `chat_template.json`, which processors of pictures have; goes before the
+    /// configuration's template.
+    pub processor_template: Option<PathBuf>,
 }
 
 impl TokenizerFiles {
+    /// Files in which tokenizers come that have no `tokenizer.json`.
+    pub const OTHERS: [&str; 4] = [
+        "tokenizer.model",
+        "tiktoken.model",
+        "tekken.json",
+        "vocab.json",
+    ];
+
     /// The files in a directory, or beside a `tokenizer.json`.
     ///
     /// # Errors
@@ -34,6 +48,15 @@ impl TokenizerFiles {
         if !is_there(&tokenizer)? {
             return Err(missing(path));
         }
+        if tokenizer == path
+            && let Some(form) = other_form(path)
+        {
+            let what = format!("it is {form}, which cannot be read; `{TOKENIZER_FILE}` can");
+            return Err(TokenizerError::Missing {
+                path: path.to_owned(),
+                what,
+            });
+        }
         let folder = tokenizer.parent().unwrap_or(Path::new("."));
         let there = |name| {
             let file = folder.join(name);
@@ -42,6 +65,7 @@ impl TokenizerFiles {
         Ok(Self {
             config: there(CONFIG_FILE)?,
             template: there(TEMPLATE_FILE)?,
+            processor_template: there(PROCESSOR_TEMPLATE_FILE)?,
             tokenizer,
         })
     }
@@ -87,15 +111,63 @@ fn unread(path: &Path, reason: String) -> TokenizerError {
     }
 }
 
+/// The form of a tokenizer that is none of `tokenizer.json`'s, by its beginning
+/// and its name.
+fn other_form(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_string_lossy();
+    let named = |part: &str| name.ends_with(part);
+    let mut head = Vec::new();
+    let file = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+    if file.is_some() {
+        let file = fs::File::open(path).ok()?;
+        file.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    }
+    if is_ranks(&head) {
+        return Some("a file of tiktoken ranks");
+    }
+    if named("tekken.json") {
+        return Some("Mistral's tekken");
+    }
+    if named(".tiktoken") || named("tiktoken.model") {
+        return Some("a file of tiktoken ranks");
+    }
+    if named("tokenizer.model") {
+        return Some("a SentencePiece model");
+    }
+    None
+}
+
+/// Whether these are ranks as tiktoken has them: a token in base64 and its rank
+/// on each line.
+fn is_ranks(head: &[u8]) -> bool {
+    let Some(line) = head.split(|byte| *byte == b'\n').next() else {
+        return false;
+    };
+    let mut parts = line.trim_ascii_end().split(|byte| *byte == b' ');
+    let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    let (Some(token), Some(rank), None) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    !token.is_empty()
+        && token.len().is_multiple_of(4)
+        && token.iter().all(base64)
+        && !rank.is_empty()
+        && rank.iter().all(u8::is_ascii_digit)
+}
+
 fn missing(path: &Path) -> TokenizerError {
-    let what = if !path.exists() {
-        "there is no such file or directory".to_owned()
-    } else if path.join("tokenizer.model").exists() {
-        format!("it holds a SentencePiece `tokenizer.model`, but no `{TOKENIZER_FILE}`")
-    } else if path.join("vocab.json").exists() {
-        format!("it holds a `vocab.json`, but no `{TOKENIZER_FILE}`")
-    } else {
-        format!("it holds no `{TOKENIZER_FILE}`")
+    let there = TokenizerFiles::OTHERS
+        .iter()
+        .find(|name| path.join(name).exists());
+    let what = match there {
+        _ if !path.exists() => "there is no such file or directory".to_owned(),
+        None => format!("it holds no `{TOKENIZER_FILE}`"),
+        Some(name) => match other_form(&path.join(name)) {
+            Some(form) => {
+                format!("it holds `{name}`, {form}, but no `{TOKENIZER_FILE}`")
+            }
+            None => format!("it holds a `{name}`, but no `{TOKENIZER_FILE}`"),
+        },
     };
     TokenizerError::Missing {
         path: path.to_owned(),

@@ -37,7 +37,7 @@ impl Frame {
             return Ok(());
         };
         let times = |text: &str| {
-            let rendered = tokenizer.render_chat(&[user(text)])?;
+            let rendered = tokenizer.render_chat(&[user(text)], &tokenizer.asked)?;
             Ok::<_, TokenizerError>(rendered.matches(text).count())
         };
         let what = match times(MARKER)? {

@@ -15,14 +15,14 @@ mod words;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use config::Config;
 use files::read;
 
 pub use files::TokenizerFiles;
 pub use frame::Frame;
-pub use template::{ChatTemplate, TemplateError};
+pub use template::{Asked, ChatTemplate, TemplateError};
 pub use words::{Prefix, Words};
 
 /// The file every tokenizer has.
@@ -31,12 +31,15 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
 /// The chat template, where it has a file of its own.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// The same as JSON, of a model whose processor also takes pictures.
+pub const PROCESSOR_TEMPLATE_FILE: &str = "chat_template.json";
 
 /// A tokenizer in the format of Hugging Face's `tokenizers`, with its chat
 /// template if there is one.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     template: Option<Placed>,
+    asked: Asked,
     path: PathBuf,
 }
 
@@ -124,8 +127,8 @@ pub enum TokenizerError {
 
 impl Tokenizer {
     /// Load a tokenizer from a directory or a `tokenizer.json`, with its chat
-    /// template: `chat_template.jinja`, else in `tokenizer_config.json`, both
-    /// beside it.
+    /// template: `chat_template.jinja`, else `chat_template.json`, else in
+    /// `tokenizer_config.json`, each beside it.
     ///
     /// # Errors
     /// When a file is missing or broken.
@@ -151,8 +154,16 @@ impl Tokenizer {
         Ok(Self {
             inner,
             template: load_template(files)?,
+            asked: Asked::default(),
             path: files.tokenizer.clone(),
         })
+    }
+
+    /// The same, for conversations whose requests all ask this of the template.
+    #[must_use]
+    pub fn asking(mut self, asked: Asked) -> Self {
+        self.asked = asked;
+        self
     }
 
     /// Where it was loaded from.
@@ -186,13 +197,27 @@ impl Tokenizer {
     /// # Errors
     /// When there is no template, or it refuses the messages.
     pub fn encode_chat(&self, messages: &[Value]) -> Result<Vec<u32>, TokenizerError> {
-        Ok(self.encode(&self.render_chat(messages)?))
+        Ok(self.encode(&self.render_chat(messages, &self.asked)?))
+    }
+
+    /// The same of the conversation in a request body, which may ask something of
+    /// the template itself.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_chat`].
+    pub fn encode_chat_of(
+        &self,
+        body: &Map<String, Value>,
+        messages: &[Value],
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let asked = Asked::of(body).or(&self.asked);
+        Ok(self.encode(&self.render_chat(messages, &asked)?))
     }
 
     /// The text of a conversation as a server reads it.
-    fn render_chat(&self, messages: &[Value]) -> Result<String, TokenizerError> {
+    fn render_chat(&self, messages: &[Value], asked: &Asked) -> Result<String, TokenizerError> {
         let (path, rendered) = match &self.template {
-            Some(placed) => (&placed.path, placed.template.render(messages)),
+            Some(placed) => (&placed.path, placed.template.render(messages, asked)),
             None => (&self.path, Err(TemplateError::None)),
         };
         rendered.map_err(|source| TokenizerError::Template {
@@ -251,13 +276,23 @@ fn load_template(files: &TokenizerFiles) -> Result<Option<Placed>, TokenizerErro
         Some(file) => Config::parse(file, &read(file)?)?,
         None => Config::default(),
     };
-    let (source, path) = match (&files.template, &files.config) {
-        (Some(file), _) => (Some(text_of(file)?), file),
-        (None, Some(file)) => (config.chat_template(file)?, file),
-        (None, None) => return Ok(None),
-    };
-    let Some(source) = source else {
-        return Ok(None);
+    let (source, path) = if let Some(file) = &files.template {
+        (text_of(file)?, file)
+    } else {
+        let processor = match &files.processor_template {
+            Some(file) => Config::parse(file, &read(file)?)?
+                .chat_template(file)?
+                .map(|source| (source, file)),
+            None => None,
+        };
+        let of_config = || match &files.config {
+            Some(file) => Ok(config.chat_template(file)?.map(|source| (source, file))),
+            None => Ok(None),
+        };
+        match processor.map_or_else(of_config, |found| Ok(Some(found)))? {
+            Some(found) => found,
+            None => return Ok(None),
+        }
     };
     match ChatTemplate::new(&source, config.fields()) {
         Ok(template) => Ok(Some(Placed {

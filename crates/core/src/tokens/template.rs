@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value as Jinja};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::Serialize as _;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 const NAME: &str = "chat";
 
@@ -27,6 +27,37 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     /// `bos_token` and its like.
     tokens: Vec<(&'static str, String)>,
+}
+
+/// What requests ask of the chat template beside their messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asked {
+    /// `chat_template_kwargs`: further variables of the template.
+    pub variables: Option<Map<String, Value>>,
+    /// `tools`.
+    pub tools: Option<Value>,
+}
+
+impl Asked {
+    /// The fields of a body that reach the template.
+    #[must_use]
+    pub fn of(body: &Map<String, Value>) -> Self {
+        let field = |name: &str| body.get(name).filter(|value| !value.is_null());
+        Self {
+            variables: field("chat_template_kwargs")
+                .and_then(Value::as_object)
+                .cloned(),
+            tools: field("tools").cloned(),
+        }
+    }
+
+    /// What is missing is taken from `others`.
+    pub(super) fn or(self, others: &Self) -> Self {
+        Self {
+            variables: self.variables.or_else(|| others.variables.clone()),
+            tools: self.tools.or_else(|| others.tools.clone()),
+        }
+    }
 }
 
 /// What a chat template will not do.
@@ -87,15 +118,23 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// When the template refuses the messages.
-    pub fn render(&self, messages: &[Value]) -> Result<String, TemplateError> {
+    pub fn render(&self, messages: &[Value], asked: &Asked) -> Result<String, TemplateError> {
+        let tools = asked.tools.as_ref();
         let mut variables: Vec<(&str, Jinja)> = vec![
             ("messages", Serde(messages).into()),
             ("add_generation_prompt", true.into()),
-            ("tools", ().into()),
+            (
+                "tools",
+                tools.map_or(().into(), |tools| Serde(tools).into()),
+            ),
             ("documents", ().into()),
         ];
         for (name, text) in &self.tokens {
             variables.push((name, text.as_str().into()));
+        }
+        // the last of a name counts, and servers let a request go first
+        for (name, value) in asked.variables.iter().flatten() {
+            variables.push((name, Serde(value).into()));
         }
         let context = Jinja::from_pairs(variables);
         let template = self.environment.get_template(NAME);
@@ -210,7 +249,7 @@ mod tests {
             json!({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null});
         let template = ChatTemplate::new(source, &config).map_err(|e| e.to_string())?;
         template
-            .render(messages.as_array().unwrap())
+            .render(messages.as_array().unwrap(), &Asked::default())
             .map_err(|e| e.to_string())
     }
 
@@ -268,6 +307,26 @@ mod tests {
         ] {
             assert_eq!(render(source, &user).as_deref(), Ok(want), "{source}");
         }
+    }
+
+    #[test]
+    fn what_a_request_asks_reaches_the_template() {
+        let source = "{{ 'T' ~ tools | length if tools else 'none' }}|{{ enable_thinking is defined and enable_thinking is false }}|{{ add_generation_prompt }}|{{ bos_token }}|{{ style.name | default('-') if style is defined else '-' }}";
+        let template = ChatTemplate::new(source, &json!({"bos_token": "<s>"})).unwrap();
+        let render = |body: Value| {
+            let asked = Asked::of(body.as_object().unwrap());
+            template.render(&[], &asked).unwrap()
+        };
+        assert_eq!(render(json!({})), "none|False|True|<s>|-");
+        assert_eq!(
+            render(json!({
+                "tools": [{"type": "function"}, {}],
+                "chat_template_kwargs": {"enable_thinking": false, "style": {"name": "n"}},
+            })),
+            "T2|True|True|<s>|n"
+        );
+        let over = json!({"tools": null, "chat_template_kwargs": {"add_generation_prompt": false, "bos_token": "<b>"}});
+        assert_eq!(render(over), "none|False|False|<b>|-");
     }
 
     #[test]

@@ -50,6 +50,7 @@ const LLAMA2: &str =
 fn texts() -> Vec<String> {
     let mut sample = Sample::default();
     std::iter::from_fn(|| sample.next().unwrap())
+        .take(100)
         .map(|item| item.prompt.text())
         .collect()
 }
@@ -241,8 +242,28 @@ fn broken_tokenizers_say_what_is_wrong() {
     };
     insta::assert_snapshot!(error(&path.join("nowhere")), @"no tokenizer at DIR/nowhere: there is no such file or directory");
     insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds no `tokenizer.json`");
-    fs::write(path.join("tokenizer.model"), "x").unwrap();
-    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds a SentencePiece `tokenizer.model`, but no `tokenizer.json`");
+    for (name, content) in [
+        ("vocab.json", "{}"),
+        ("tekken.json", "{\"config\": {}, \"vocab\": []}"),
+        ("tiktoken.model", "IQ== 0\nIg== 1\n"),
+        ("tokenizer.model", "IQ== 0\nIg== 1\n"),
+    ] {
+        fs::write(path.join(name), content).unwrap();
+    }
+    let rest = |name: &str| {
+        let told = error(path);
+        fs::remove_file(path.join(name)).unwrap();
+        told
+    };
+    // Llama 3 and GLM-4 name their ranks like a SentencePiece model
+    insta::assert_snapshot!(error(&path.join("tokenizer.model")), @"no tokenizer at DIR/tokenizer.model: it is a file of tiktoken ranks, which cannot be read; `tokenizer.json` can");
+    insta::assert_snapshot!(rest("tokenizer.model"), @"no tokenizer at DIR: it holds `tokenizer.model`, a file of tiktoken ranks, but no `tokenizer.json`");
+    insta::assert_snapshot!(rest("tiktoken.model"), @"no tokenizer at DIR: it holds `tiktoken.model`, a file of tiktoken ranks, but no `tokenizer.json`");
+    insta::assert_snapshot!(error(&path.join("tekken.json")), @"no tokenizer at DIR/tekken.json: it is Mistral's tekken, which cannot be read; `tokenizer.json` can");
+    insta::assert_snapshot!(rest("tekken.json"), @"no tokenizer at DIR: it holds `tekken.json`, Mistral's tekken, but no `tokenizer.json`");
+    insta::assert_snapshot!(rest("vocab.json"), @"no tokenizer at DIR: it holds a `vocab.json`, but no `tokenizer.json`");
+    fs::write(path.join("tokenizer.model"), "\n\x0e\n\x05<unk>").unwrap();
+    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds `tokenizer.model`, a SentencePiece model, but no `tokenizer.json`");
     fs::write(path.join(TOKENIZER_FILE), "{}").unwrap();
     insta::assert_snapshot!(error(path), @"DIR/tokenizer.json is no tokenizer: Model missing. at line 1 column 2");
     train(Family::WordPiece, Some("{% if %}"), path);
@@ -263,6 +284,62 @@ fn broken_tokenizers_say_what_is_wrong() {
         tokenizer.encode_chat(&[]).is_err(),
         "a file of its own goes first"
     );
+}
+
+#[test]
+fn the_template_of_a_processor_is_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    train(Family::ByteLevel, Some("config"), path);
+    let rendered = || {
+        let tokenizer = Tokenizer::load(path).unwrap();
+        tokenizer.render_chat(&[], &Asked::default()).unwrap()
+    };
+    assert_eq!(rendered(), "config");
+    fs::write(
+        path.join(PROCESSOR_TEMPLATE_FILE),
+        "{\"chat_template\": \"processor\"}",
+    )
+    .unwrap();
+    assert_eq!(rendered(), "processor");
+    fs::write(path.join(PROCESSOR_TEMPLATE_FILE), "{}").unwrap();
+    assert_eq!(rendered(), "config");
+    fs::write(path.join(TEMPLATE_FILE), "file").unwrap();
+    assert_eq!(rendered(), "file");
+    fs::remove_file(path.join(TEMPLATE_FILE)).unwrap();
+    fs::write(path.join(PROCESSOR_TEMPLATE_FILE), "[1").unwrap();
+    let error = Tokenizer::load(path).unwrap_err().to_string();
+    assert!(
+        error.contains("chat_template.json is no tokenizer configuration"),
+        "{error}"
+    );
+}
+
+#[test]
+fn random_prompts_have_their_length_with_what_requests_ask_of_the_template() {
+    // as Qwen3's: without thinking, an empty thought stands before the answer
+    let template = format!(
+        "{{% if tools %}}# Tools {{{{ tools | tojson }}}}{{% endif %}}{CHATML}{{% if enable_thinking is defined and enable_thinking is false %}}<think>\n\n</think>\n\n{{% endif %}}"
+    );
+    let folder = TempDir::new().unwrap();
+    train(Family::ByteLevel, Some(&template), folder.path());
+    let load = || Tokenizer::load(folder.path()).unwrap();
+    let overhead = |body: Value| {
+        let tokenizer = Arc::new(load().asking(Asked::of(body.as_object().unwrap())));
+        let words = Words::find(Arc::clone(&tokenizer), Frame::Chat).unwrap();
+        let text = words.text(&mut rng_of(1), &Prefix::default(), 50);
+        // the body says the same again
+        let messages = [json!({"role": "user", "content": text})];
+        let ids = load()
+            .encode_chat_of(body.as_object().unwrap(), &messages)
+            .unwrap();
+        assert_eq!(ids.len() as u64, words.overhead() + 50);
+        words.overhead()
+    };
+    let plain = overhead(json!({}));
+    let thoughtless = overhead(json!({"chat_template_kwargs": {"enable_thinking": false}}));
+    assert!(thoughtless > plain, "{thoughtless} {plain}");
+    assert!(overhead(json!({"tools": [{"type": "function"}]})) > plain);
 }
 
 /// What `Tokenizer::load` says of the folder that `change` has been at.

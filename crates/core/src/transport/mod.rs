@@ -191,6 +191,16 @@ impl Target {
         Ok(target)
     }
 
+    /// The same, asked with GET.
+    #[must_use]
+    pub fn with_get(mut self) -> Self {
+        for head in [&mut self.head, &mut self.stream_head] {
+            let post = head.iter().take_while(|byte| **byte != b' ').count();
+            head.splice(..post, *b"GET");
+        }
+        self
+    }
+
     /// The proxy that stands between, for a person; never with a password.
     #[must_use]
     pub fn proxy(&self) -> Option<String> {

@@ -71,6 +71,9 @@ impl Screen {
 #[must_use]
 pub fn summary(report: &RunReport, screen: Screen) -> String {
     let mut rows = vec![vec!["Model".to_owned(), tame(&report.meta.model)]];
+    if let Some(alias) = report.meta.alias() {
+        rows.push(vec!["Alias".to_owned(), tame(alias)]);
+    }
     for figure in Figure::all() {
         if shown(figure, report) {
             rows.push(vec![figure.label().to_owned(), cell(figure, report)]);
@@ -128,6 +131,7 @@ fn shown(figure: Figure, report: &RunReport) -> bool {
 fn cell(figure: Figure, report: &RunReport) -> String {
     match (figure, figure.value(report)) {
         (Figure::Rate, Value::Missing) => "unpaced".to_owned(),
+        (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
         // as it was given
         (Figure::Rate, Value::Number(rate)) => rate.to_string(),
         (_, Value::Missing) => MISSING.to_owned(),
@@ -382,6 +386,9 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
     if let Some(first) = runs.first() {
         let meta = &first.meta;
         let tool = format!("{} {}", meta.tool.name, meta.tool.version);
+        if let Some(alias) = meta.alias() {
+            text.push_str(&wrapped("Alias:    ", &tame(alias), screen.width));
+        }
         for (label, value) in [
             ("Model:   ", &meta.model),
             ("API:     ", &meta.api),

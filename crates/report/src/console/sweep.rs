@@ -1,5 +1,7 @@
 //! Owns the table of a sweep: its runs beside each other, the best of them, and advice.
 
+use std::num::NonZeroUsize;
+
 use evalscope_core::metrics::{Distribution, Metric};
 use evalscope_core::plan::Pacing;
 
@@ -38,9 +40,11 @@ fn rate(report: &RunReport) -> Option<f64> {
 /// A run's load in words.
 fn load(report: &RunReport) -> String {
     let concurrency = report.meta.load.concurrency;
-    match rate(report) {
-        None => format!("concurrency {concurrency}"),
-        Some(rate) => format!("concurrency {concurrency}, rate {rate} req/s"),
+    match (concurrency, rate(report)) {
+        (Some(slots), None) => format!("concurrency {slots}"),
+        (Some(slots), Some(rate)) => format!("concurrency {slots}, rate {rate} req/s"),
+        (None, Some(rate)) => format!("rate {rate} req/s"),
+        (None, None) => "concurrency not limited".to_owned(),
     }
 }
 
@@ -74,7 +78,10 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
         .map(|run| {
             let metric = |m: Metric| run.metric(m);
             let mut row = vec![
-                run.meta.load.concurrency.to_string(),
+                match run.meta.load.concurrency {
+                    Some(slots) => slots.to_string(),
+                    None => "not\nlimited".to_owned(),
+                },
                 rate(run).map_or_else(|| MISSING.to_owned(), |rate| rate.to_string()),
                 number(run.totals.total as f64),
                 run.success_share()
@@ -217,7 +224,10 @@ fn advice(runs: &[RunReport]) -> Vec<String> {
         let key = |run: &RunReport| {
             (
                 rate(run).unwrap_or(f64::INFINITY),
-                run.meta.load.concurrency,
+                run.meta
+                    .load
+                    .concurrency
+                    .map_or(usize::MAX, NonZeroUsize::get),
             )
         };
         let ((rate_a, slots_a), (rate_b, slots_b)) = (key(a), key(b));

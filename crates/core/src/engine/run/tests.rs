@@ -93,8 +93,8 @@ impl Case {
         Self {
             spec: RunSpec {
                 name: "test".to_owned(),
-                concurrency: NonZeroUsize::new(slots).unwrap(),
-                requests,
+                concurrency: NonZeroUsize::new(slots),
+                requests: Some(requests),
                 pacing: Pacing::Unpaced,
                 warmup_requests: 0,
                 duration_s: None,
@@ -111,8 +111,9 @@ impl Case {
     /// The records, in the order in which they came.
     fn run(self) -> Vec<RequestRecord> {
         // every body of a phase fits its channel, so that feeding never waits
-        assert!(self.spec.requests <= 64 && self.spec.warmup_requests <= 64);
+        assert!(self.spec.requests <= Some(64) && self.spec.warmup_requests <= 64);
         let setup = setup(self.spec.clone(), feed());
+        let slots = setup.slots.get();
         let control = RunControl::default();
         let (sink, records) = async_channel::bounded(256);
         let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
@@ -156,14 +157,7 @@ impl Case {
                 std::future::pending::<()>().await;
             };
             let currents = Currents::default();
-            let slots = slots_of_thread(
-                self.spec.concurrency.get(),
-                &transport,
-                &(),
-                &clock,
-                &shared,
-                &currents,
-            );
+            let slots = slots_of_thread(slots, &transport, &(), &clock, &shared, &currents);
             tokio::select! {
                 _ = async { tokio::join!(slots, pacing) } => {}
                 () = ending => {}
@@ -186,7 +180,7 @@ impl Case {
 
 fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
     RunSetup {
-        slots: spec.concurrency,
+        slots: spec.concurrency.unwrap_or(NonZeroUsize::MIN),
         spec,
         feed,
         clock: RunClock::start(),
@@ -421,7 +415,7 @@ fn due_by(spec: &RunSpec, end: Duration) -> Vec<Timestamp> {
     let mut arrivals = Arrivals::new(spec.pacing, spec.seed);
     std::iter::from_fn(|| arrivals.next_offset())
         .take_while(|offset| *offset < end)
-        .take(usize::try_from(spec.requests).unwrap())
+        .take(usize::try_from(spec.requests.unwrap()).unwrap())
         .map(|offset| Timestamp::ZERO.after(offset))
         .collect()
 }

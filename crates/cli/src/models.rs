@@ -1,0 +1,202 @@
+//! Owns finding the model where the command names none: the server's own list, if it has one.
+//!
+//! It must not know what is measured.
+
+use std::sync::Arc;
+
+use evalscope_core::engine::{HttpTransport, Probe, probe};
+use evalscope_core::protocol::{OpenAi, PreparedRequest};
+use evalscope_core::record::{FailureKind, RecordBodies, masked};
+use evalscope_core::time::RunClock;
+use evalscope_core::transport::{ReadStats, Reuse};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::args::{Api, PerfArgs};
+use crate::failure::hinted;
+use crate::preflight::{self, Way};
+use crate::resolve::{self, Resolved};
+use crate::{console, perf, secrets};
+
+/// Pause between two tries.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long the server may be silent.
+const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Models named in a sentence.
+const SHOWN: usize = 8;
+
+const HINT: &str = "give the name of the model: `--model NAME`";
+
+/// Whether the server has to be asked for the name.
+pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
+    let is_named = args
+        .server
+        .model
+        .as_ref()
+        .is_some_and(|name| !name.is_empty());
+    !is_named && args.server.api.named() == Some(Api::Openai)
+}
+
+/// The only model that the server lists.
+pub(crate) fn only(args: &PerfArgs) -> anyhow::Result<String> {
+    let mut args = args.clone();
+    // what else is wrong is told first
+    args.server.model = Some("unknown".to_owned());
+    let resolved = resolve::resolve(args)?;
+    let url = list_of(&resolved.url);
+    let names = ask(&resolved, &url)?;
+    match names.as_slice() {
+        [name] => {
+            console::err(&format!("the server has one model, {name}: it is measured"));
+            Ok(name.clone())
+        }
+        [] => Err(hinted(
+            format!(
+                "`--model` is missing, and {} lists no model",
+                secrets::shown_url(&url)
+            ),
+            HINT,
+        )),
+        names => {
+            let more = match names.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            Err(hinted(
+                format!(
+                    "`--model` is missing, and the server has {}: {}{more}",
+                    names.len(),
+                    names[..names.len().min(SHOWN)].join(", ")
+                ),
+                "name one of them: `--model NAME`",
+            ))
+        }
+    }
+}
+
+/// Where the server of an endpoint lists its models.
+fn list_of(endpoint: &Url) -> Url {
+    let mut url = endpoint.clone();
+    let path = url.path().trim_end_matches('/');
+    let base = ["/chat/completions", "/completions"]
+        .iter()
+        .find_map(|end| path.strip_suffix(end))
+        .unwrap_or(path);
+    let path = format!("{base}/models");
+    url.set_path(&path);
+    url
+}
+
+fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
+    let target = perf::target(resolved, url)?.with_get();
+    let way = Way {
+        proxy: target
+            .proxy()
+            .map(|proxy| (proxy, resolve::proxy_variable(url))),
+        known_api: true,
+        wait: resolved.wait_for_server,
+        secrets: &resolved.secrets,
+    };
+    let target = Arc::new(target);
+    let clock = RunClock::start();
+    let started = clock.now();
+    let patience = resolved.wait_for_server.unwrap_or_default();
+    let mut timeouts = resolved.timeouts;
+    let limit = timeouts
+        .read
+        .map_or(ANSWER_LIMIT, |read| read.min(ANSWER_LIMIT));
+    timeouts.read = Some(limit);
+    timeouts.connect = Some(timeouts.connect.map_or(limit, |connect| connect.min(limit)));
+    let mut is_told = false;
+    loop {
+        let transport = HttpTransport {
+            target: Arc::clone(&target),
+            reuse: Reuse::Never,
+            timeouts,
+            record_bodies: RecordBodies::All,
+            api: Arc::new(OpenAi),
+            clock,
+            stats: Arc::new(vec![Arc::new(ReadStats::default())]),
+            user_clock_only: false,
+        };
+        let request = PreparedRequest {
+            index: 0,
+            body: Vec::new(),
+            stream: false,
+            output_asked: false,
+            asked_tokens: None,
+        };
+        let Probe { exchange, .. } = probe(
+            request,
+            &transport,
+            &resolved.secrets,
+            &CancellationToken::new(),
+        )?;
+        let mut body = Vec::new();
+        exchange
+            .bodies
+            .responses
+            .for_each(|text| body.extend_from_slice(text));
+        let said: Option<Value> = serde_json::from_slice(&body).ok();
+        if exchange.record.http_status == Some(200)
+            && let Some(list) = said.as_ref().and_then(|said| said["data"].as_array())
+        {
+            let names = list.iter().filter_map(|model| model["id"].as_str());
+            return Ok(names.map(str::to_owned).collect());
+        }
+        let (kind, message) = match &exchange.record.failure {
+            Some(failure) => (failure.kind, failure.message.clone()),
+            None => (
+                FailureKind::Malformed,
+                "the answer is no list of models".to_owned(),
+            ),
+        };
+        if !preflight::is_transient(kind) || clock.now().since(started) >= patience {
+            let message = masked(&message, &resolved.secrets);
+            let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
+            let hint = match kind {
+                FailureKind::Malformed | FailureKind::Status(404 | 405) => HINT.to_owned(),
+                kind => format!("{HINT}; {}", preflight::hint_of(kind, &said, &way)),
+            };
+            return Err(hinted(
+                format!(
+                    "`--model` is missing, and {} lists none: {message}",
+                    secrets::shown_url(url)
+                ),
+                hint,
+            ));
+        }
+        if !is_told {
+            is_told = true;
+            console::err(&format!(
+                "{}; the server may still be starting: trying for {} s",
+                masked(&message, &resolved.secrets),
+                patience.as_secs()
+            ));
+        }
+        std::thread::park_timeout(PAUSE.min(patience));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_stands_beside_the_endpoint() {
+        for (endpoint, list) in [
+            ("http://h/v1/chat/completions", "http://h/v1/models"),
+            ("http://h/v1/completions?x=1", "http://h/v1/models?x=1"),
+            (
+                "http://h/openai/v3/chat/completions",
+                "http://h/openai/v3/models",
+            ),
+        ] {
+            let got = list_of(&endpoint.parse().unwrap());
+            assert_eq!(got.as_str(), list);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Owns `progress.json` of `--enable-progress-tracker`: how far a command is, for programs that
+//! wait for it. Its form is EvalScope's.
+//!
+//! A file that cannot be written costs nothing but itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use evalscope_core::engine::Progress;
+use evalscope_core::plan::RunSpec;
+use evalscope_core::time::{RunClock, Timestamp};
+use serde_json::json;
+
+/// The name of the file.
+const FILE: &str = "progress.json";
+
+/// It is written no more often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The file of a command.
+#[derive(Clone, Debug)]
+pub(crate) struct ProgressFile {
+    path: PathBuf,
+    /// Measured requests of all runs; `None`: nobody knows.
+    total: Option<u64>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Requests of runs that are over.
+    before: AtomicU64,
+    /// When it was last written, nanoseconds of the present run's clock.
+    written_ns: AtomicU64,
+}
+
+impl ProgressFile {
+    /// Begin the file of a command.
+    pub(crate) fn start(folder: &Path, runs: &[RunSpec]) -> Self {
+        let file = Self {
+            path: folder.join(FILE),
+            total: runs.iter().map(|run| run.requests).sum(),
+            state: Arc::default(),
+        };
+        file.write("running", 0);
+        file
+    }
+
+    /// So many requests of the present run have ended.
+    pub(crate) fn run_goes_on(&self, ended: u64, clock: &RunClock, now: Timestamp) {
+        let last = Timestamp::from_nanos(self.state.written_ns.load(Ordering::Relaxed));
+        if clock.now().since(last) >= INTERVAL {
+            self.state
+                .written_ns
+                .store(now.as_nanos(), Ordering::Relaxed);
+            let before = self.state.before.load(Ordering::Relaxed);
+            self.write("running", before + ended);
+        }
+    }
+
+    /// A run is over.
+    pub(crate) fn run_ended(&self, progress: &Progress) {
+        let ended =
+            progress.succeeded.load(Ordering::Relaxed) + progress.failed.load(Ordering::Relaxed);
+        let before = self.state.before.fetch_add(ended, Ordering::Relaxed);
+        // the next one has a clock of its own
+        self.state.written_ns.store(0, Ordering::Relaxed);
+        self.write("running", before + ended);
+    }
+
+    /// The command is over.
+    pub(crate) fn end(&self, well: bool) {
+        let status = if well { "completed" } else { "error" };
+        self.write(status, self.state.before.load(Ordering::Relaxed));
+    }
+
+    fn write(&self, status: &str, processed: u64) {
+        let share = |total: u64| 100.0 * processed as f64 / total.max(1) as f64;
+        let percent = match (self.total, status) {
+            (Some(total), _) => Some((share(total) * 10.0).round() / 10.0),
+            (None, "completed") => Some(100.0),
+            (None, _) => None,
+        };
+        let content = json!({
+            "status": status,
+            "pipeline": "perf",
+            "total_count": self.total,
+            "processed_count": processed,
+            "percent": percent,
+            "updated_at": jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string(),
+        });
+        // whoever reads it finds the old one or the new one, never a part
+        let partial = self.path.with_extension("json.partial");
+        if std::fs::write(&partial, content.to_string()).is_ok() {
+            let _ = std::fs::rename(&partial, &self.path);
+        }
+    }
+}

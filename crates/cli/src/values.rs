@@ -1,0 +1,227 @@
+//! Owns the values of flags as a person writes them: numbers, times with units, rates, shares.
+//!
+//! It must not know which flag a value belongs to, nor what it means there.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+/// No time is longer, in seconds: 31 years.
+const LONGEST_S: f64 = 1e9;
+
+/// A whole number from 0 on; `1e3` is one too.
+pub(crate) fn whole(text: &str) -> Result<u64, String> {
+    let wanted = || "a whole number from 0 on is wanted".to_owned();
+    if let Ok(value) = text.parse::<u64>() {
+        return Ok(value);
+    }
+    // above 2⁵³ a float has gaps
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=9e15).contains(&value) && value.fract() == 0.0 => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a whole number of that range"
+            )]
+            let value = value as u64;
+            Ok(value)
+        }
+        _ => Err(wanted()),
+    }
+}
+
+/// A whole number above 0.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    let value = whole(text).ok().filter(|value| *value > 0);
+    value.ok_or_else(|| "a whole number above 0 is wanted".to_owned())
+}
+
+/// The same, of what is held in memory.
+pub(crate) fn places(text: &str) -> Result<NonZeroUsize, String> {
+    let value = usize::try_from(count(text)?).map_err(|_| "this is too many".to_owned())?;
+    NonZeroUsize::new(value).ok_or_else(|| "a whole number above 0 is wanted".to_owned())
+}
+
+/// The side of a square.
+pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
+    let value = u32::try_from(count(text)?).map_err(|_| "this is too many".to_owned())?;
+    NonZeroU32::new(value).ok_or_else(|| "a whole number above 0 is wanted".to_owned())
+}
+
+pub(crate) fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("a finite number is wanted".to_owned()),
+    }
+}
+
+/// Requests of a warm-up, or a share; below 0 is none, as in EvalScope.
+pub(crate) fn warmup(text: &str) -> Result<f64, String> {
+    let wanted = "a whole number of requests up to 10⁹, or a share below 1, is wanted";
+    match finite(text) {
+        Ok(value) if value <= 0.0 => Ok(0.0),
+        Ok(value) if value < 1.0 || value <= 1e9 && value.fract() == 0.0 => Ok(value),
+        _ => Err(wanted.to_owned()),
+    }
+}
+
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    match seconds_or_zero(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("a time above 0 is wanted, such as 30, 30s or 5m".to_owned()),
+    }
+}
+
+pub(crate) fn seconds_or_zero(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().or_else(|| with_units(text));
+    let value = value.filter(|value| (0.0..=LONGEST_S).contains(value));
+    value.ok_or_else(|| "a time from 0 on is wanted, such as 30, 30s or 5m".to_owned())
+}
+
+/// `90s`, `1.5h`, `1h30m`: seconds.
+fn with_units(text: &str) -> Option<f64> {
+    let mut rest = Some(text.trim()).filter(|text| !text.is_empty())?;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let tail = rest[digits..].trim_start();
+        let letters = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
+        sum += number
+            * match &tail[..letters] {
+                "ms" => 1e-3,
+                unit => unit_seconds(unit)?,
+            };
+        rest = tail[letters..].trim_start();
+    }
+    Some(sum)
+}
+
+fn unit_seconds(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "s" | "sec" | "second" | "seconds" => 1.0,
+        "m" | "min" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hour" | "hours" => 3600.0,
+        _ => return None,
+    })
+}
+
+/// Arrivals per second: `5`, `5/s`, `90/m`, `5000/h`; -1 and `inf` are no pacing.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let wanted =
+        || "requests per second above 0 are wanted, such as 5, 0.5 or 90/m; -1 for no pacing";
+    let value = match text.split_once('/') {
+        None => text.parse::<f64>().ok(),
+        Some((number, unit)) => number
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|number| *number > 0.0)
+            .zip(unit_seconds(unit.trim()))
+            .map(|(number, seconds)| number / seconds),
+    };
+    match value {
+        Some(value) if value == f64::INFINITY => Ok(-1.0),
+        Some(value) if value > 0.0 || (value + 1.0).abs() < f64::EPSILON => Ok(value),
+        _ => Err(wanted().to_owned()),
+    }
+}
+
+/// A share, as a fraction or in percent.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    match number.trim().parse::<f64>().map(|n| n / unit) {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("a share from 0 to 1, or 0% to 100%, is wanted".to_owned()),
+    }
+}
+
+/// A URL that stands without its flag. A number or a word there belongs to something else.
+pub(crate) fn argument_url(text: &str) -> Result<String, String> {
+    let is_host = text == "localhost" || text.contains([':', '/']);
+    let is_number = text.parse::<f64>().is_ok();
+    if is_host || text.contains('.') && !is_number {
+        Ok(text.to_owned())
+    } else {
+        Err("it is no URL, and no flag before it takes it".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, want) in [
+            ("30", 30.0),
+            ("0", 0.0),
+            ("1.5", 1.5),
+            ("30s", 30.0),
+            ("5m", 300.0),
+            ("5min", 300.0),
+            ("1.5h", 5400.0),
+            ("1h30m", 5400.0),
+            ("1h 30m 1s", 5401.0),
+            ("250ms", 0.25),
+        ] {
+            assert_eq!(seconds_or_zero(text), Ok(want), "{text}");
+        }
+        for text in ["", "-1", "5x", "s", "1h30", "nan", "inf", "5 m m", "1e10"] {
+            assert!(seconds_or_zero(text).is_err(), "{text}");
+        }
+        assert!(seconds("0s").is_err());
+    }
+
+    #[test]
+    fn rates_have_units() {
+        for (text, want) in [
+            ("5", 5.0),
+            ("5/s", 5.0),
+            ("90/m", 1.5),
+            ("90/min", 1.5),
+            ("1800/h", 0.5),
+            ("-1", -1.0),
+            ("inf", -1.0),
+        ] {
+            assert_eq!(rate(text), Ok(want), "{text}");
+        }
+        for text in ["0", "-2", "-1/s", "5/x", "/s", "nan", "-inf"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_whole() {
+        assert_eq!(whole("1e3"), Ok(1000));
+        assert_eq!(whole("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(count("10"), Ok(10));
+        for text in ["-1", "1.5", "x", "", "1e300"] {
+            assert!(whole(text).is_err(), "{text}");
+        }
+        assert!(count("0").is_err() && places("0").is_err());
+        assert_eq!(warmup("-1"), Ok(0.0));
+        assert_eq!(warmup("0.1"), Ok(0.1));
+        assert!(warmup("1.5").is_err());
+    }
+
+    #[test]
+    fn a_word_is_no_url() {
+        for url in [
+            "http://h",
+            "h:8000",
+            "h/v1",
+            "api.example.com",
+            "localhost",
+            "10.0.0.1",
+        ] {
+            assert!(argument_url(url).is_ok(), "{url}");
+        }
+        for word in ["3", "true", "1.5", "b"] {
+            assert!(argument_url(word).is_err(), "{word}");
+        }
+    }
+}
