@@ -1,4 +1,4 @@
-"""Draw a captured terminal session as SVG: python3 docs/images/terminal.py < capture > terminal.svg"""
+"""Draw captured output of a terminal as SVG: python3 docs/images/terminal.py < capture > terminal.svg"""
 
 import sys
 from html import escape
