@@ -13,6 +13,7 @@ mod context;
 mod counts;
 mod crash;
 mod datasets;
+mod doc_links;
 mod docs;
 mod endings;
 mod exit_codes;
