@@ -31,7 +31,7 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         || output.swanlab_api_key.is_some()
         || output.wandb_api_key.is_some();
     let is_typed = |flag: &str| args.typed.iter().any(|typed| typed == flag);
-    let idle: [(&[&str], bool, &str); 10] = [
+    let idle: [(&[&str], bool, &str); 11] = [
         (
             &[
                 "num-workers",
@@ -78,6 +78,13 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
             "this data set has no file",
         ),
         (
+            &["skip-bad-lines"],
+            !prompt
+                && !has_no_file
+                && !matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench)),
+            "it is for data sets that are files of texts",
+        ),
+        (
             &["swanlab-host"],
             follows_swanlab,
             "it is for `--visualizer swanlab`",
@@ -90,16 +97,22 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
             notes.push(format!("`--{flag}` does nothing here: {why}"));
         }
     }
-    let headers = args.server.headers.iter();
-    for (name, _) in headers.filter_map(|pair| pair.split_once('=')) {
-        let name = name.trim();
-        if ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str()) {
-            notes.push(format!(
-                "the header `{name}` is not taken from `--headers`: each request has its own"
-            ));
-        }
-    }
+    notes.extend(of_headers(&args.server.headers));
     notes
+}
+
+/// Headers that a request has of its own.
+fn of_headers(headers: &[String]) -> impl Iterator<Item = String> {
+    let names = headers
+        .iter()
+        .filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
+    let own = |name: &&str| {
+        let name = name.to_ascii_lowercase();
+        ["content-length", "transfer-encoding"].contains(&name.as_str())
+    };
+    names.filter(own).map(|name| {
+        format!("the header `{name}` is not taken from `--headers`: each request has its own")
+    })
 }
 
 /// The same for flags of TLS.

@@ -112,7 +112,6 @@ pub(super) fn prompt_plan(
             ));
         }
     }
-    notes.extend(idle_flags(args, &set));
     let asked = ["chat_template_kwargs", "tools"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
@@ -177,61 +176,6 @@ fn lengths_of(args: &PromptArgs, set: &Set, notes: &mut Vec<String>) -> (usize, 
         (typed_min, typed_max) => (typed_min.unwrap_or(min), typed_max.unwrap_or(max)),
     };
     (min, max)
-}
-
-/// Flags that have been typed and do nothing with this data set.
-fn idle_flags(args: &PromptArgs, set: &Set) -> Vec<String> {
-    let pictured = matches!(set, Set::RandomVl(_));
-    let made = matches!(
-        set,
-        Set::Single(_) | Set::Sample | Set::SpeedBenchmark | Set::SpeedBenchmarkLong
-    ) || set.is_random();
-    let idle = [
-        (
-            "--prefix-length",
-            args.prefix_length > 0 && !set.is_random(),
-            "random data sets",
-        ),
-        (
-            "--image-num",
-            args.image_num != 1 && !pictured,
-            "`random_vl`",
-        ),
-        (
-            "--image-width",
-            args.image_width != 224 && !pictured,
-            "`random_vl`",
-        ),
-        (
-            "--image-height",
-            args.image_height != 224 && !pictured,
-            "`random_vl`",
-        ),
-        (
-            "--image-format",
-            args.image_format != "RGB" && !pictured,
-            "`random_vl`",
-        ),
-        (
-            "--dataset-path",
-            args.dataset_path.is_some() && made,
-            "data sets in files",
-        ),
-        (
-            "--skip-bad-lines",
-            args.skip_bad_lines && !set.is_text_file(),
-            "files of texts",
-        ),
-    ];
-    idle.into_iter()
-        .filter(|(_, idle, _)| *idle)
-        .map(|(flag, _, of)| {
-            format!(
-                "`{flag}` does nothing here: it is for {of}, and the data set is `{}`",
-                set.name()
-            )
-        })
-        .collect()
 }
 
 fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
