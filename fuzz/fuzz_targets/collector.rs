@@ -51,7 +51,7 @@ fn collected(api: u8, known: u8, bytes: &[u8], lengths: [usize; 2]) -> Exchange 
     let untold = Opaque::untold("x".to_owned());
     let apis: [&dyn Api; 5] = [&OpenAi, &Dashscope::default(), &cumulative, &Zhipu, &untold];
     let reader = apis[usize::from(api >> 2) % apis.len()].reader();
-    let mut collector = Collector::new(reader, keep[usize::from(api & 3)]);
+    let mut collector = Collector::new(reader, keep[usize::from(api & 3)], known & 1 == 0);
 
     let mut responses = ResponseReader::default();
     let (mut rest, mut reads) = (bytes, 0);
