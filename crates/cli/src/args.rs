@@ -363,17 +363,19 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., action = ArgAction::Set)]
     pub(crate) headers: Vec<String>,
 
-    /// Fail a request when its connection takes longer than this; 0 for no limit. [default: no limit]
+    /// Fail a request when making its connection takes longer than this: name, TCP, proxy and TLS
+    /// together; 0 for no limit. [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) connect_timeout: Option<f64>,
 
-    /// Fail a request when nothing arrives for this long, before the first byte or between two
-    /// reads; 0 for no limit. Set it above the longest time to first token you can accept.
-    /// [default: no limit]
+    /// Fail a request when the server is silent for this long: before the first byte, between two
+    /// reads, during the TLS handshake, and while it takes no more of the request; 0 for no limit.
+    /// Set it above the longest time to first token you can accept. [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) read_timeout: Option<f64>,
 
-    /// Fail a request that takes longer than this as a whole; 0 for no limit.
+    /// Fail a request that takes longer than this as a whole, from its dispatch to its end, making
+    /// the connection included; 0 for no limit.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "21600")]
     pub(crate) total_timeout: f64,
 

@@ -249,11 +249,17 @@ fn served_of(
 
 fn timeouts_of(server: &ServerArgs) -> Timeouts {
     Timeouts {
-        connect: server.connect_timeout.and_then(limit),
+        // where nothing is said, connecting has a limit of its own
+        connect: server
+            .connect_timeout
+            .map(|seconds| limit(seconds).unwrap_or(NO_LIMIT)),
         read: server.read_timeout.and_then(limit),
         total: limit(server.total_timeout),
     }
 }
+
+/// As good as none, in a field whose absence means a default.
+const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A limit in seconds; 0 is none.
 fn limit(seconds: f64) -> Option<Duration> {
