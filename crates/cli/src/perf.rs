@@ -985,3 +985,18 @@ fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
     }
     !control.stop.is_cancelled()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_thread_that_panics_is_an_error_of_the_run() {
+        let panicking = std::thread::spawn(|| panic!("the test's database panics"));
+        let error = stored(panicking).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the thread that writes the database panicked; please report it"
+        );
+    }
+}

@@ -237,3 +237,62 @@ pub(crate) fn log_exchange(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evalscope_core::engine::{Collector, Dispatch};
+    use evalscope_core::protocol::{Api, OpenAi};
+    use evalscope_core::record::{Phase, RecordBodies};
+    use evalscope_core::transport::SendTimes;
+
+    fn exchange(index: u64) -> Exchange {
+        let dispatch = Dispatch {
+            index,
+            phase: Phase::Measured,
+            scheduled: Timestamp::ZERO,
+            slot_free: Timestamp::ZERO,
+            dispatched: Timestamp::ZERO,
+            stream: true,
+            output_asked: true,
+            asked_tokens: None,
+        };
+        Collector::new(OpenAi.reader(), RecordBodies::All, true).finish(
+            dispatch,
+            &SendTimes::default(),
+            Ok(()),
+            Vec::new(),
+            Timestamp::ZERO,
+        )
+    }
+
+    #[test]
+    fn a_tap_that_panics_stops_the_run_and_loses_nothing() {
+        let (before, seen) = async_channel::bounded(64);
+        let (next, records) = async_channel::bounded(64);
+        let fault = TapFault::new(CancellationToken::new());
+        let mut worked = 0;
+        let name = ("evalscope-test", "the thread of the test");
+        let thread = tap(name, seen, next, fault.clone(), move |_| {
+            worked += 1;
+            assert!(worked < 3, "the test's work panics");
+        })
+        .unwrap();
+        for index in 0..10 {
+            let message = SinkMessage::Exchange(Box::new(exchange(index)));
+            before.send_blocking(message).unwrap();
+        }
+        drop(before);
+        thread.join().unwrap();
+        let mut handed_on = Vec::new();
+        while let Ok(SinkMessage::Exchange(exchange)) = records.try_recv() {
+            handed_on.push(exchange.record.index);
+        }
+        assert_eq!(handed_on, (0..10).collect::<Vec<_>>());
+        assert!(fault.stop.is_cancelled());
+        assert_eq!(
+            fault.said(),
+            Some("the thread of the test panicked: the test's work panics; please report it")
+        );
+    }
+}
