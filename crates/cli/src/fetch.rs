@@ -184,7 +184,7 @@ impl Fetcher<'_> {
             match result.recv_timeout(LOOK) {
                 Ok(result) => return result.map_err(hub_error),
                 Err(RecvTimeoutError::Disconnected) => {
-                    anyhow::bail!("the thread that fetches fell over")
+                    anyhow::bail!("the thread that fetches files panicked")
                 }
                 Err(RecvTimeoutError::Timeout) if looks >= LAST_LOOKS => {
                     anyhow::bail!("stopped while fetching")

@@ -174,7 +174,9 @@ fn prepare_apart(
             Ok(prepared) => return Ok(Some(prepared)),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(error) => {
-                return Err(anyhow::Error::new(error).context("the preparation fell over"));
+                return Err(
+                    anyhow::Error::new(error).context("the thread that prepares prompts panicked")
+                );
             }
         }
         if control.stop.is_cancelled() {

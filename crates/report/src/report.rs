@@ -106,6 +106,10 @@ impl RunReport {
         );
         let mut warmup = findings::Warmup::default();
         reader.for_each(Phase::Warmup, |_, record| {
+            // what was never sent did not fail at the server
+            if !record.dispatched() {
+                return Ok(());
+            }
             if let Some(failure) = &record.failure {
                 *warmup.failed.entry(failure.kind).or_insert(0) += 1;
             }
@@ -337,6 +341,24 @@ mod tests {
         ] {
             assert_eq!(without_numbers(message), want);
         }
+    }
+
+    #[test]
+    fn a_warm_up_request_that_was_never_sent_is_no_failed_one() {
+        use evalscope_core::record::Failure;
+        let warmup = |kind| {
+            let mut exchange = samples::successes(1).remove(0);
+            exchange.record.phase = Phase::Warmup;
+            exchange.record.failure = Some(Failure::new(kind, "no"));
+            let mut exchanges = samples::successes(3);
+            exchanges.push(exchange);
+            let warnings = samples::report(&samples::meta("m"), exchanges).warnings;
+            warnings
+                .iter()
+                .any(|text| text.contains("warm-up requests failed"))
+        };
+        assert!(warmup(FailureKind::Reset));
+        assert!(!warmup(FailureKind::NotSent));
     }
 
     #[test]
