@@ -118,7 +118,7 @@ COMMANDS = [
   --tokenizer-path Qwen/Qwen2.5-0.5B-Instruct \\
   --debug""", [("http://127.0.0.1:8801", "$SERVER")], requests=(100,),
             note="tokenizer from a stub of the hub: a small one, not Qwen's", bodies="random"),
-    Command("usage examples", "random pictures and text", """evalscope perf \\
+    Command("usage examples", "random images and text", """evalscope perf \\
   --parallel 20 \\
   --model Qwen2.5-VL-3B-Instruct \\
   --url http://127.0.0.1:8801/v1/chat/completions \\

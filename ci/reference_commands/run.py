@@ -141,8 +141,8 @@ def check_bodies(name, bodies, database):
         assert len({" ".join(content(body).split()[:64]) for body in bodies}) == 1
     elif name == "pictures":
         for body in bodies:
-            text, picture = content(body)
-            png = base64.b64decode(picture["image_url"]["url"].removeprefix("data:image/png;base64,"))
+            text, image = content(body)
+            png = base64.b64decode(image["image_url"]["url"].removeprefix("data:image/png;base64,"))
             assert png[:8] == b"\x89PNG\r\n\x1a\n" and text["text"]
             assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (512, 512)
     elif name:

@@ -19,7 +19,7 @@ use crate::values::{
     argument_url, count, finite, pixels, places, rate, seconds, seconds_or_zero, share, warmup,
     whole,
 };
-use crate::{caller, console, failure, habits, mistakes, perf, report, served, sim};
+use crate::{argparse, caller, console, failure, mistakes, perf, report, served, sim};
 
 /// Load testing for LLM servers, with measurements you can trust.
 #[derive(Parser, Debug)]
@@ -64,7 +64,7 @@ impl Command {
 /// Read the command line. Help, version and usage errors are printed here.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
     let plain = Cli::command();
-    let args = habits::normalise(args, plain.find_subcommand("perf").expect("it is declared"));
+    let args = argparse::normalise(args, plain.find_subcommand("perf").expect("it is declared"));
     let is_short = !args.iter().any(|arg| arg == "--help");
     match read(args, is_short) {
         Ok(command) => Ok(command),
@@ -255,11 +255,11 @@ pub(crate) enum Dataset {
     Custom,
     /// Random text of exact length; needs --tokenizer-path.
     Random,
-    /// The same with random pictures; needs --tokenizer-path.
+    /// The same with random images; needs --tokenizer-path.
     RandomVl,
     /// Photographs with captions.
     Flickr8k,
-    /// Pictures with instructions.
+    /// Images with instructions.
     KontextBench,
     /// Chinese conversations, each with its whole history.
     ShareGptZh,
@@ -547,24 +547,24 @@ pub(crate) struct PromptArgs {
     #[arg(long)]
     pub(crate) repeat_prompts: bool,
 
-    /// Pictures of each prompt of `random_vl`.
+    /// Images of each prompt of `random_vl`.
     #[arg(long, value_name = "N", default_value = "1",
           value_parser = clap::value_parser!(u32).range(..=1024))]
     pub(crate) image_num: u32,
 
-    /// Width of the pictures of `random_vl`, pixels.
+    /// Width of the images of `random_vl`, pixels.
     #[arg(long, value_name = "PIXELS", default_value = "224")]
     pub(crate) image_width: u32,
 
-    /// Height of the pictures of `random_vl`, pixels.
+    /// Height of the images of `random_vl`, pixels.
     #[arg(long, value_name = "PIXELS", default_value = "224")]
     pub(crate) image_height: u32,
 
-    /// Pixels of the pictures of `random_vl`: RGB, RGBA, L, LA, P, 1 or I;16. The file is a PNG.
+    /// Pixels of the images of `random_vl`: RGB, RGBA, L, LA, P, 1 or I;16. The file is a PNG.
     #[arg(long, value_name = "MODE", default_value = "RGB")]
     pub(crate) image_format: String,
 
-    /// Side of the square of a picture that is estimated as one token, pixels.
+    /// Side of the square of an image that is estimated as one token, pixels.
     #[arg(long, value_name = "PIXELS", default_value = "28", value_parser = pixels)]
     pub(crate) image_patch_size: NonZeroU32,
 
@@ -760,7 +760,7 @@ mod tests {
             .into_iter()
             .chain(words);
         let plain = Cli::command();
-        let args = habits::normalise(args, plain.find_subcommand("perf").unwrap());
+        let args = argparse::normalise(args, plain.find_subcommand("perf").unwrap());
         match read(args, false).unwrap() {
             Command::Perf(args) => *args,
             other => panic!("{other:?}"),

@@ -13,13 +13,13 @@ const TEST_TOKENS: u64 = 4;
 
 /// What makes bodies.
 #[derive(Clone, Debug)]
-pub(crate) struct Maker {
+pub(crate) struct BodySource {
     pub(crate) rules: BodyRules,
     /// What makes them instead of the rules.
     pub(crate) plugin: Option<Arc<Plugin>>,
 }
 
-impl Maker {
+impl BodySource {
     /// A builder for a run.
     pub(crate) fn builder(&self) -> Box<dyn BuildBodies> {
         match &self.plugin {
@@ -34,15 +34,15 @@ impl Maker {
     /// The test request. A plugin is given its prompt as it is, and says itself
     /// how long the answer may be.
     pub(crate) fn test_request(&self) -> anyhow::Result<PreparedRequest> {
-        let mut maker = self.clone();
-        let rules = &mut maker.rules;
+        let mut source = self.clone();
+        let rules = &mut source.rules;
         rules.max_tokens = MaxTokens::Fixed(TEST_TOKENS);
         rules.max_tokens_typed = true;
         // an answer shorter than these would be refused
         rules.typed.shift_remove("min_tokens");
         rules.extra.shift_remove("min_tokens");
         let hello = Prompt::Text("hello".to_owned()).into();
-        let mut requests = maker.builder().build(0, vec![hello])?;
+        let mut requests = source.builder().build(0, vec![hello])?;
         Ok(requests.remove(0))
     }
 

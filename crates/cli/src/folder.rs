@@ -9,16 +9,16 @@ use evalscope_report::sqlite;
 
 use crate::failure::hinted;
 use crate::log;
-use crate::resolve::Resolved;
+use crate::resolve::Job;
 
 /// Make the invocation's folder, which must not hold another's results.
-pub(crate) fn make(resolved: &Resolved) -> anyhow::Result<PathBuf> {
-    let top = if resolved.timestamp {
+pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
+    let top = if job.timestamp {
         let second = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
-        folder_of_its_own(&resolved.outputs_dir, &second, &resolved.name)?
+        folder_of_its_own(&job.outputs_dir, &second, &job.name)?
     } else {
-        let top = resolved.outputs_dir.join(&resolved.name);
-        for spec in resolved.plan.runs() {
+        let top = job.outputs_dir.join(&job.name);
+        for spec in job.plan.runs() {
             let path = top.join(&spec.name).join(sqlite::FILE_NAME);
             if path.exists() {
                 return Err(hinted(
@@ -30,7 +30,7 @@ pub(crate) fn make(resolved: &Resolved) -> anyhow::Result<PathBuf> {
         std::fs::create_dir_all(&top).with_context(|| unmade(&top))?;
         top
     };
-    if let Some(file) = &resolved.result_path_file {
+    if let Some(file) = &job.result_path_file {
         let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
         std::fs::write(file, path.display().to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;

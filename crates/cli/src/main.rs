@@ -1,5 +1,6 @@
 //! Owns the process: arguments in, exit code out.
 
+mod argparse;
 mod args;
 mod bodies;
 mod caller;
@@ -9,7 +10,6 @@ mod declared;
 mod failure;
 mod fetch;
 mod folder;
-mod habits;
 mod log;
 mod mistakes;
 mod models;
@@ -28,7 +28,7 @@ mod signals;
 mod sim;
 mod simulator;
 mod sources;
-mod taps;
+mod stages;
 mod trackers;
 mod values;
 

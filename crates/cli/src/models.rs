@@ -16,7 +16,7 @@ use url::Url;
 use crate::args::{Api, PerfArgs};
 use crate::failure::hinted;
 use crate::preflight::{self, Way};
-use crate::resolve::{self, Resolved};
+use crate::resolve::{self, Job};
 use crate::{console, perf, secrets};
 
 /// Pause between two tries.
@@ -45,9 +45,9 @@ pub(crate) fn only(args: &PerfArgs) -> anyhow::Result<String> {
     let mut args = args.clone();
     // what else is wrong is told first
     args.server.model = Some("unknown".to_owned());
-    let resolved = resolve::resolve(args)?;
-    let url = list_of(&resolved.url);
-    let names = ask(&resolved, &url)?;
+    let job = resolve::resolve(args)?;
+    let url = list_of(&job.url);
+    let names = ask(&job, &url)?;
     match names.as_slice() {
         [name] => {
             console::err(&format!("the server has one model, {name}: it is measured"));
@@ -90,21 +90,21 @@ fn list_of(endpoint: &Url) -> Url {
     url
 }
 
-fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
-    let target = perf::target(resolved, url)?.with_get();
+fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
+    let target = perf::target(job, url)?.with_get();
     let way = Way {
         proxy: target
             .proxy()
             .map(|proxy| (proxy, resolve::proxy_variable(url))),
         known_api: true,
-        wait: resolved.wait_for_server,
-        secrets: &resolved.secrets,
+        wait: job.wait_for_server,
+        secrets: &job.secrets,
     };
     let target = Arc::new(target);
     let clock = RunClock::start();
     let started = clock.now();
-    let patience = resolved.wait_for_server.unwrap_or_default();
-    let mut timeouts = resolved.timeouts;
+    let patience = job.wait_for_server.unwrap_or_default();
+    let mut timeouts = job.timeouts;
     let limit = timeouts
         .read
         .map_or(ANSWER_LIMIT, |read| read.min(ANSWER_LIMIT));
@@ -129,12 +129,8 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
             output_asked: false,
             asked_tokens: None,
         };
-        let Probe { exchange, .. } = probe(
-            request,
-            &transport,
-            &resolved.secrets,
-            &CancellationToken::new(),
-        )?;
+        let Probe { exchange, .. } =
+            probe(request, &transport, &job.secrets, &CancellationToken::new())?;
         let mut body = Vec::new();
         exchange
             .bodies
@@ -155,7 +151,7 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
             ),
         };
         if !preflight::is_transient(kind) || clock.now().since(started) >= patience {
-            let message = masked(&message, &resolved.secrets);
+            let message = masked(&message, &job.secrets);
             let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
             let hint = match kind {
                 FailureKind::Malformed | FailureKind::Status(404 | 405) => HINT.to_owned(),
@@ -173,7 +169,7 @@ fn ask(resolved: &Resolved, url: &Url) -> anyhow::Result<Vec<String>> {
             is_told = true;
             console::err(&format!(
                 "{}; the server may still be starting: trying for {} s",
-                masked(&message, &resolved.secrets),
+                masked(&message, &job.secrets),
                 patience.as_secs()
             ));
         }

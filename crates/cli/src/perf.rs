@@ -30,20 +30,20 @@ use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool,
 use evalscope_plugin::{Plugin, PluginCounts, Role};
 
 use crate::args::{Api, PerfArgs};
-use crate::bodies::Maker;
+use crate::bodies::BodySource;
 use crate::choices::ApiChoice;
 use crate::failure::{self, Unfinished, hinted};
 use crate::fetch::Fetcher;
 use crate::log::Log;
-use crate::plugins::{Starter, Voice};
+use crate::plugins::{PluginLog, Starter};
 use crate::preflight::{self, Checked, Way};
 use crate::progress::Display;
 use crate::progress_file::ProgressFile;
-use crate::resolve::{self, Resolved};
+use crate::resolve::{self, Job};
 use crate::served::Served;
 use crate::simulator::Simulator;
-use crate::sources::{BAD_LINE, Prompts, Set};
-use crate::taps::{Counting, TapFault, log_exchange, plugin_tap, tap};
+use crate::sources::{BAD_LINE, DatasetKind, Prompts};
+use crate::stages::{Counting, StageFault, log_exchange, plugin_stage, stage};
 use crate::trackers::Following;
 use crate::{console, folder, models, secrets, settings, signals};
 use serde_json::Value;
@@ -65,14 +65,14 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
     if models::is_wanted(&args) {
         args.server.model = Some(models::only(&args)?);
     }
-    let resolved = resolve::resolve(args)?;
+    let job = resolve::resolve(args)?;
     let control = RunControl::default();
     signals::listen(control.clone())?;
-    if let Some(plan) = &resolved.served {
+    if let Some(plan) = &job.served {
         plan.check_port()?;
     }
-    let voice = Voice::default();
-    let Some((resolved, prepared)) = prepare_apart(resolved, &control, &voice)? else {
+    let plugin_log = PluginLog::default();
+    let Some((job, prepared)) = prepare_apart(job, &control, &plugin_log)? else {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     };
@@ -81,25 +81,25 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
         api_plugin,
         simulator,
     } = prepared?;
-    let target = Arc::new(target(&resolved, &resolved.url)?);
-    let top = folder::make(&resolved)?;
+    let target = Arc::new(target(&job, &job.url)?);
+    let top = folder::make(&job)?;
     let log = Log::create(&top)?;
-    voice.set_log(&log);
-    announce(&resolved, &target, &log);
+    plugin_log.set_log(&log);
+    announce(&job, &target, &log);
     let start = |plan| Served::start(plan, &top, &control, &log);
-    let served = resolved.served.as_ref().map(start).transpose()?;
+    let served = job.served.as_ref().map(start).transpose()?;
 
     let mut invocation = Invocation {
         following: None,
         progress_file: None,
         served: served.as_ref(),
-        maker: Maker {
-            rules: resolved.bodies.clone(),
+        bodies: BodySource {
+            rules: job.bodies.clone(),
             plugin: api_plugin,
         },
-        resolved: &resolved,
+        job: &job,
         prompts: &prompts,
-        url: resolved.url.clone(),
+        url: job.url.clone(),
         target,
         reuse: Reuse::WhileOpen,
         most_slots: most_slots(),
@@ -107,9 +107,9 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
         top,
         log: log.clone(),
     };
-    let progress_file = resolved
+    let progress_file = job
         .progress_file
-        .then(|| ProgressFile::start(&invocation.top, resolved.plan.runs()));
+        .then(|| ProgressFile::start(&invocation.top, job.plan.runs()));
     invocation.progress_file = progress_file.as_ref();
     let tested = invocation.test();
     if !matches!(tested, Ok(true)) {
@@ -123,7 +123,7 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(failure::INTERRUPTED));
     }
     // only now it is known where requests go
-    let following = match &resolved.tracker {
+    let following = match &job.tracker {
         Some(plan) => {
             let (settings, top) = (invocation.settings(), &invocation.top);
             Some(plan.start(&settings, top, &control, &log)?)
@@ -147,23 +147,23 @@ struct Prepared {
 }
 
 /// The same, with the settings it was made from.
-type PreparedApart = (Resolved, anyhow::Result<Prepared>);
+type PreparedApart = (Job, anyhow::Result<Prepared>);
 
 /// [`prepare`] on a thread of its own, which is left behind when the person has
 /// stopped it and it does not end: nothing has been measured yet. `None`: stopped.
 fn prepare_apart(
-    mut resolved: Resolved,
+    mut job: Job,
     control: &RunControl,
-    voice: &Voice,
+    plugin_log: &PluginLog,
 ) -> anyhow::Result<Option<PreparedApart>> {
     let (done, ready) = std::sync::mpsc::sync_channel(1);
-    let (own, said) = (control.clone(), voice.clone());
+    let (own, said) = (control.clone(), plugin_log.clone());
     std::thread::Builder::new()
         .name("evalscope-prepare".to_owned())
         .spawn(move || {
-            let prepared = prepare(&mut resolved, &own, &said);
+            let prepared = prepare(&mut job, &own, &said);
             // nobody waits any more: the command was stopped
-            let _ = done.send((resolved, prepared));
+            let _ = done.send((job, prepared));
         })
         .context("cannot start the thread that prepares prompts")?;
     let clock = RunClock::start();
@@ -191,44 +191,44 @@ fn prepare_apart(
 /// Start plugins, fetch and load what the data set needs, and look at its first
 /// prompt: what is wrong is found before anything is made or sent.
 fn prepare(
-    resolved: &mut Resolved,
+    job: &mut Job,
     control: &RunControl,
-    voice: &Voice,
+    plugin_log: &PluginLog,
 ) -> anyhow::Result<Prepared> {
     let fetcher = Fetcher {
-        source: resolved.hub,
+        source: job.hub,
         variable: resolve::variable,
         control,
     };
-    let plan = resolved.prompts.clone();
+    let plan = job.prompts.clone();
     let tokenizer = plan.tokenizer(&fetcher)?;
     // before plugins, which are told its address
-    let simulator = start_simulator(resolved, tokenizer.as_deref())?;
+    let simulator = start_simulator(job, tokenizer.as_deref())?;
     let starter = Starter {
-        python: resolved.python.as_deref(),
-        settings: &resolved.settings,
+        python: job.python.as_deref(),
+        settings: &job.settings,
         control,
-        voice,
+        plugin_log,
     };
-    let api = match &resolved.api {
+    let api = match &job.api {
         ApiChoice::Plugin(place) => Some(starter.start(place, Role::Api)?),
         _ => None,
     };
-    let dataset = match &resolved.prompts.set {
-        Set::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
+    let dataset = match &job.prompts.set {
+        DatasetKind::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
         _ => None,
     };
     if let Some(plugin) = &api {
-        resolved.bodies.api = Arc::new(plugin.api()?);
+        job.bodies.api = Arc::new(plugin.api()?);
     }
     let mut notes = Vec::new();
     let say = &mut |note| notes.push(note);
     let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
     prompts.survey(|| !control.stop.is_cancelled(), say)?;
-    let offset = resolved.plan.runs()[0].dataset_offset;
+    let offset = job.plan.runs()[0].dataset_offset;
     let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
     first.map_err(|error| prompts.explained(error))?;
-    resolved.notes.extend(notes);
+    job.notes.extend(notes);
     Ok(Prepared {
         prompts,
         api_plugin: api,
@@ -236,23 +236,18 @@ fn prepare(
     })
 }
 
-pub(crate) fn target(resolved: &Resolved, url: &Url) -> anyhow::Result<Target> {
-    let api = &resolved.bodies.api;
+pub(crate) fn target(job: &Job, url: &Url) -> anyhow::Result<Target> {
+    let api = &job.bodies.api;
     let headers = RequestHeaders {
-        fields: &resolved.headers,
+        fields: &job.headers,
         stream: api.headers(true),
         whole: api.headers(false),
-        renewed: resolved
+        renewed: job
             .signing_key
             .clone()
             .map(|key| Box::new(key) as Box<dyn Credential>),
     };
-    Ok(Target::new(
-        url,
-        headers,
-        &resolved.proxies,
-        &resolved.trust,
-    )?)
+    Ok(Target::new(url, headers, &job.proxies, &job.trust)?)
 }
 
 /// How a run ended, beside its records.
@@ -263,7 +258,7 @@ struct Ended {
 
 /// One command being carried out.
 struct Invocation<'a> {
-    resolved: &'a Resolved,
+    job: &'a Job,
     prompts: &'a Prompts,
     /// The server that was started here.
     served: Option<&'a Served>,
@@ -274,7 +269,7 @@ struct Invocation<'a> {
     /// Where requests go, after redirects.
     url: Url,
     /// How bodies are made, as learned from the test request.
-    maker: Maker,
+    bodies: BodySource,
     target: Arc<Target>,
     /// What the server does with connections, as learned likewise.
     reuse: Reuse,
@@ -289,7 +284,7 @@ struct Invocation<'a> {
 impl Invocation<'_> {
     /// Send the test request, if one is wanted. Says whether to go on.
     fn test(&mut self) -> anyhow::Result<bool> {
-        let tested = if self.resolved.test_connection {
+        let tested = if self.job.test_connection {
             self.follow()
         } else {
             Ok(!self.control.stop.is_cancelled())
@@ -312,12 +307,12 @@ impl Invocation<'_> {
             let proxy = self.target.proxy();
             let way = Way {
                 proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
-                known_api: self.resolved.api.named().is_some(),
-                wait: self.resolved.wait_for_server,
-                secrets: &self.resolved.secrets,
+                known_api: self.job.api.named().is_some(),
+                wait: self.job.wait_for_server,
+                secrets: &self.job.secrets,
             };
             let checked = preflight::check(
-                &mut self.maker,
+                &mut self.bodies,
                 &self.url,
                 &way,
                 &transport,
@@ -331,7 +326,7 @@ impl Invocation<'_> {
                 }
                 Checked::Stopped => return Ok(false),
                 Checked::Moved(to) => {
-                    let shown = masked(&secrets::shown_url(&to), &self.resolved.secrets);
+                    let shown = masked(&secrets::shown_url(&to), &self.job.secrets);
                     seen.push(self.url.clone());
                     if seen.contains(&to) {
                         return Err(hinted(
@@ -345,7 +340,7 @@ impl Invocation<'_> {
                     self.log.info(&format!(
                         "the server redirects to {shown}: requests go there"
                     ));
-                    self.target = Arc::new(target(self.resolved, &to)?);
+                    self.target = Arc::new(target(self.job, &to)?);
                     self.url = to;
                 }
             }
@@ -359,7 +354,7 @@ impl Invocation<'_> {
     /// All runs of the plan, one after another.
     fn sweep(&self) -> anyhow::Result<ExitCode> {
         let Self {
-            resolved,
+            job,
             control,
             top,
             log,
@@ -370,8 +365,8 @@ impl Invocation<'_> {
         let mut broken = None;
         // prompts that runs without a number have used
         let mut used = 0;
-        for (i, spec) in resolved.plan.runs().iter().enumerate() {
-            if i > 0 && !pause(resolved.plan.sleep_interval(), control, log) {
+        for (i, spec) in job.plan.runs().iter().enumerate() {
+            if i > 0 && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
             let folder = top.join(&spec.name);
@@ -402,7 +397,7 @@ impl Invocation<'_> {
             if let Some(following) = self.following {
                 following.summary(&report);
             }
-            if spec.requests.is_none() && !resolved.repeat_prompts {
+            if spec.requests.is_none() && !job.repeat_prompts {
                 used += report.totals.total;
             }
             reports.push(report);
@@ -448,10 +443,7 @@ impl Invocation<'_> {
 
     fn exit_code(&self, reports: &[RunReport]) -> ExitCode {
         let Self {
-            resolved,
-            control,
-            log,
-            ..
+            job, control, log, ..
         } = self;
         if control.stop.is_cancelled() {
             return ExitCode::from(failure::INTERRUPTED);
@@ -472,7 +464,7 @@ impl Invocation<'_> {
             });
             return ExitCode::from(failure::FAILED);
         }
-        if let Some(limit) = resolved.max_error_rate {
+        if let Some(limit) = job.max_error_rate {
             let rate = failed as f64 / total as f64;
             if rate > limit {
                 log.warn(&format!(
@@ -488,12 +480,9 @@ impl Invocation<'_> {
 
     fn one_run(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Ended> {
         let Self {
-            resolved,
-            control,
-            log,
-            ..
+            job, control, log, ..
         } = self;
-        let prompts = self.prompts.open(spec.dataset_offset, resolved.threads)?;
+        let prompts = self.prompts.open(spec.dataset_offset, job.threads)?;
         let passed_rounds = prompts.rounds();
         let tally = prompts.tally();
         std::fs::create_dir_all(folder)
@@ -501,10 +490,10 @@ impl Invocation<'_> {
         let path = folder.join(sqlite::FILE_NAME);
         let clock = RunClock::start();
         let slots = slots_of(spec, self.most_slots);
-        let threads = resolved.threads.min(slots);
+        let threads = job.threads.min(slots);
         let database = Database::create(&path, &self.meta(spec, clock))?
             .with_gpu_memory(self.served.and_then(Served::peak_gpu_mib))
-            .with_edit(masking(&resolved.secrets));
+            .with_edit(masking(&job.secrets));
         announce_run(spec, slots, log);
         let (to_database, records) = async_channel::bounded(SINK_CAPACITY);
         let writer = std::thread::Builder::new()
@@ -516,18 +505,18 @@ impl Invocation<'_> {
             stop: control.stop.child_token(),
             abort: control.abort.child_token(),
         };
-        let fault = TapFault::new(own.stop.clone());
-        let (sink, taps) = self.taps(spec, to_database, clock, &fault)?;
+        let fault = StageFault::new(own.stop.clone());
+        let (sink, stages) = self.stages(spec, to_database, clock, &fault)?;
 
         let setup = RunSetup {
             spec: spec.clone(),
             slots,
             feed: Feed {
                 prompts,
-                bodies: self.maker.builder(),
+                bodies: self.bodies.builder(),
             },
             clock,
-            give_up_after: resolved.give_up_after,
+            give_up_after: job.give_up_after,
         };
         let transport = self.transport(clock, threads.get());
         let progress = Arc::new(Progress::default());
@@ -536,7 +525,7 @@ impl Invocation<'_> {
             Arc::clone(&progress),
             clock,
             log.clone(),
-            resolved.log_every,
+            job.log_every,
             self.progress_file.cloned(),
         );
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
@@ -561,8 +550,8 @@ impl Invocation<'_> {
             let _ = sink.send_blocking(SinkMessage::Warning(text));
         }
         drop(sink);
-        for tap in taps.into_iter().rev() {
-            let _ = tap.join();
+        for stage in stages.into_iter().rev() {
+            let _ = stage.join();
         }
         let written = stored(writer);
         let state = match &outcome.end {
@@ -581,7 +570,7 @@ impl Invocation<'_> {
                 "a part of this program failed: the run was stopped",
                 anyhow::anyhow!("{said}"),
             )),
-            (Ok(()), None) => what_ended(outcome.end, &resolved.secrets),
+            (Ok(()), None) => what_ended(outcome.end, &job.secrets),
         };
         let stated = sqlite::set_state(&path, state);
         let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
@@ -608,7 +597,7 @@ impl Invocation<'_> {
         let mut texts = Vec::new();
         if self.prompts.name != "prompt"
             && let Some(how) = repeats(
-                spec.dataset_offset == self.resolved.plan.runs()[0].dataset_offset,
+                spec.dataset_offset == self.job.plan.runs()[0].dataset_offset,
                 passed_rounds,
                 outcome.rounds,
             )
@@ -618,7 +607,7 @@ impl Invocation<'_> {
                 self.prompts.name
             ));
         }
-        texts.extend(self.maker.rules.api.doubt().map(|doubt| doubt.to_string()));
+        texts.extend(self.bodies.rules.api.doubt().map(|doubt| doubt.to_string()));
         for text in &texts {
             self.log.warn(text);
         }
@@ -630,27 +619,27 @@ impl Invocation<'_> {
         };
         if let Some((what, why)) = end {
             let first = why.lines().next().unwrap_or_default();
-            texts.push(masked(&format!("{what}: {first}"), &self.resolved.secrets));
+            texts.push(masked(&format!("{what}: {first}"), &self.job.secrets));
         }
         texts
     }
 
     fn transport(&self, clock: RunClock, threads: usize) -> HttpTransport {
-        let resolved = self.resolved;
+        let job = self.job;
         HttpTransport {
             target: Arc::clone(&self.target),
             reuse: self.reuse,
-            timeouts: resolved.timeouts,
+            timeouts: job.timeouts,
             // what is to be logged or counted has to be kept that long
-            record_bodies: if resolved.debug
+            record_bodies: if job.debug
                 || self.prompts.tokenizer.is_some()
-                || self.maker.plugin.is_some()
+                || self.bodies.plugin.is_some()
             {
                 RecordBodies::All
             } else {
-                resolved.record_bodies
+                job.record_bodies
             },
-            api: Arc::clone(&self.maker.rules.api),
+            api: Arc::clone(&self.bodies.rules.api),
             clock,
             stats: Arc::new(
                 (0..threads)
@@ -663,56 +652,56 @@ impl Invocation<'_> {
 
     /// The settings, with the URL that requests go to.
     fn settings(&self) -> Value {
-        settings::with_url(&self.resolved.settings, &self.url)
+        settings::with_url(&self.job.settings, &self.url)
     }
 
     fn meta(&self, spec: &RunSpec, clock: RunClock) -> RunMeta {
-        let resolved = self.resolved;
+        let job = self.job;
         RunMeta {
             format_version: FORMAT_VERSION,
             tool: Tool::this(),
             name: spec.name.clone(),
-            model: resolved.model.clone(),
-            api: resolved.api.to_string(),
+            model: job.model.clone(),
+            api: job.api.to_string(),
             url: secrets::shown_url(&self.url),
             dataset: self.prompts.name.clone(),
             load: spec.clone(),
             settings: self.settings(),
             started_at: rfc3339_local(&clock),
             clock,
-            record_bodies: resolved.record_bodies,
-            stream: resolved.settings["stream"] == true,
+            record_bodies: job.record_bodies,
+            stream: job.settings["stream"] == true,
         }
     }
 
     /// What stands between the slots and the database: where records go in, and
     /// the threads behind it, the last one first.
-    fn taps(
+    fn stages(
         &self,
         spec: &RunSpec,
         to_database: Sender<SinkMessage>,
         clock: RunClock,
-        fault: &TapFault,
+        fault: &StageFault,
     ) -> anyhow::Result<(Sender<SinkMessage>, Vec<std::thread::JoinHandle<()>>)> {
-        let mut taps = Vec::new();
+        let mut stages = Vec::new();
         let mut sink = to_database;
-        if self.resolved.debug {
+        if self.job.debug {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
-            taps.push(self.debug_tap(seen, sink, clock, fault)?);
+            stages.push(self.debug_stage(seen, sink, clock, fault)?);
             sink = before;
         }
         if let Some(following) = self.following {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
-            let live = following.live(&spec.name, self.resolved.log_every);
+            let live = following.live(&spec.name, self.job.log_every);
             let name = ("evalscope-live", "the thread that tells the tracker");
-            taps.push(tap(name, seen, sink, fault.clone(), live)?);
+            stages.push(stage(name, seen, sink, fault.clone(), live)?);
             sink = before;
         }
         if let Some(counter) = self.counter() {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
             let (log, next, mut doubted) = (self.log.clone(), sink.clone(), false);
             let name = ("evalscope-count", "the thread that counts tokens");
-            taps.push(tap(name, seen, sink, fault.clone(), move |exchange| {
+            stages.push(stage(name, seen, sink, fault.clone(), move |exchange| {
                 let doubt = counter.count(exchange).filter(|_| !doubted);
                 if let Some(doubt) = doubt {
                     doubted = true;
@@ -722,11 +711,11 @@ impl Invocation<'_> {
             })?);
             sink = before;
         }
-        if let Some(plugin) = &self.maker.plugin {
+        if let Some(plugin) = &self.bodies.plugin {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
-            let secrets = self.resolved.secrets.clone();
+            let secrets = self.job.secrets.clone();
             let counts = PluginCounts::new(Arc::clone(plugin), secrets.clone());
-            taps.push(plugin_tap(
+            stages.push(plugin_stage(
                 seen,
                 sink,
                 fault.clone(),
@@ -734,28 +723,28 @@ impl Invocation<'_> {
             )?);
             sink = before;
         }
-        Ok((sink, taps))
+        Ok((sink, stages))
     }
 
     /// Log every exchange on its way to the database, off the receiving path.
-    fn debug_tap(
+    fn debug_stage(
         &self,
         seen: Receiver<SinkMessage>,
         to_database: Sender<SinkMessage>,
         clock: RunClock,
-        fault: &TapFault,
+        fault: &StageFault,
     ) -> anyhow::Result<std::thread::JoinHandle<()>> {
-        let (resolved, log) = (self.resolved, self.log.clone());
+        let (job, log) = (self.job, self.log.clone());
         let url = secrets::shown_url(&self.url);
-        let headers: Vec<String> = resolved
+        let headers: Vec<String> = job
             .headers
             .iter()
             .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
             .collect();
         let headers = headers.join(", ");
-        let hidden = resolved.secrets.clone();
+        let hidden = job.secrets.clone();
         let name = ("evalscope-debug", "the thread that logs requests");
-        tap(name, seen, to_database, fault.clone(), move |exchange| {
+        stage(name, seen, to_database, fault.clone(), move |exchange| {
             log_exchange(exchange, &url, &headers, &hidden, &clock, &log);
         })
     }
@@ -764,21 +753,21 @@ impl Invocation<'_> {
     fn counter(&self) -> Option<TokenCounter> {
         Some(TokenCounter {
             tokenizer: Arc::clone(self.prompts.tokenizer.as_ref()?),
-            api: Arc::clone(&self.maker.rules.api),
+            api: Arc::clone(&self.bodies.rules.api),
             frame: self.prompts.frame,
-            image_patch: self.resolved.image_patch,
+            image_patch: self.job.image_patch,
         })
     }
 }
 
 fn start_simulator(
-    resolved: &mut Resolved,
+    job: &mut Job,
     tokenizer: Option<&Tokenizer>,
 ) -> anyhow::Result<Option<Simulator>> {
-    if resolved.api.named() != Some(Api::LocalSim) {
+    if job.api.named() != Some(Api::LocalSim) {
         return Ok(None);
     }
-    let seed = resolved.plan.runs()[0].seed;
+    let seed = job.plan.runs()[0].seed;
     // with its folder it finds the chat template too
     let place = tokenizer.map(|tokenizer| match tokenizer.path().parent() {
         Some(folder) if tokenizer.path().ends_with(TOKENIZER_FILE) => folder,
@@ -791,13 +780,13 @@ fn start_simulator(
             place
         }
     });
-    let simulator = Simulator::start(&resolved.model, seed, place)?;
+    let simulator = Simulator::start(&job.model, seed, place)?;
     let base =
         Url::parse(&simulator.address).context("the simulated server gave no usable address")?;
-    let path = resolved.url.path().to_owned();
-    resolved.url = base;
-    resolved.url.set_path(&path);
-    resolved.settings = settings::with_url(&resolved.settings, &resolved.url);
+    let path = job.url.path().to_owned();
+    job.url = base;
+    job.url.set_path(&path);
+    job.settings = settings::with_url(&job.settings, &job.url);
     Ok(Some(simulator))
 }
 
@@ -814,33 +803,33 @@ fn most_slots() -> usize {
 }
 
 /// Say in brief what will be done.
-fn announce(resolved: &Resolved, target: &Target, log: &Log) {
-    for note in &resolved.notes {
+fn announce(job: &Job, target: &Target, log: &Log) {
+    for note in &job.notes {
         log.info(note);
     }
     log.info(&format!(
         "model {}, api {}, {}",
-        resolved.model,
-        resolved.api,
-        secrets::shown_url(&resolved.url)
+        job.model,
+        job.api,
+        secrets::shown_url(&job.url)
     ));
     if let Some(proxy) = target.proxy() {
         log.info(&format!("through the proxy {proxy}"));
     }
-    if resolved.trust.insecure && resolved.url.scheme() == "https" {
+    if job.trust.insecure && job.url.scheme() == "https" {
         log.warn("the server's certificate is not checked");
     } else if let Some(roots) = target.tls_roots() {
         log.info(&format!("trusted certificates: {roots}"));
     }
     log.info(&format!(
         "data set {}, max_tokens {}, {} receiving thread{}",
-        resolved.prompts.set.name(),
-        match resolved.bodies.max_tokens {
+        job.prompts.set.name(),
+        match job.bodies.max_tokens {
             evalscope_core::protocol::MaxTokens::Fixed(n) => n.to_string(),
             evalscope_core::protocol::MaxTokens::Uniform(a, b) => format!("{a} to {b}"),
         },
-        resolved.threads,
-        if resolved.threads.get() == 1 { "" } else { "s" }
+        job.threads,
+        if job.threads.get() == 1 { "" } else { "s" }
     ));
 }
 

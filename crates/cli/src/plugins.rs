@@ -29,14 +29,14 @@ pub(crate) struct Starter<'a> {
     /// Every option by its name; secrets are masked.
     pub(crate) settings: &'a Value,
     pub(crate) control: &'a RunControl,
-    pub(crate) voice: &'a Voice,
+    pub(crate) plugin_log: &'a PluginLog,
 }
 
 /// Where the lines of plugins go: to the log, once there is one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Voice(Arc<Mutex<Option<Log>>>);
+pub(crate) struct PluginLog(Arc<Mutex<Option<Log>>>);
 
-impl Voice {
+impl PluginLog {
     /// From now on, lines go to this log.
     pub(crate) fn set_log(&self, log: &Log) {
         if let Ok(mut place) = self.0.lock() {
@@ -77,7 +77,7 @@ impl Starter<'_> {
             let word = scope.spawn(|| {
                 std::thread::park_timeout(WORD_AFTER);
                 if !started.load(Ordering::Acquire) {
-                    self.voice
+                    self.plugin_log
                         .say(&format!("waiting for the plugin {place} to start"));
                 }
             });
@@ -87,7 +87,7 @@ impl Starter<'_> {
                 self.python,
                 &hello,
                 patience,
-                listener(place, self.voice.clone()),
+                listener(place, self.plugin_log.clone()),
             );
             started.store(true, Ordering::Release);
             word.thread().unpark();
@@ -99,7 +99,7 @@ impl Starter<'_> {
     }
 }
 
-fn listener(place: &Place, voice: Voice) -> Box<dyn Fn(&str) + Send> {
+fn listener(place: &Place, plugin_log: PluginLog) -> Box<dyn Fn(&str) + Send> {
     let name = match place {
         Place::Python { file, .. } => file.file_name().map_or_else(
             || place.to_string(),
@@ -109,8 +109,8 @@ fn listener(place: &Place, voice: Voice) -> Box<dyn Fn(&str) + Send> {
     };
     let lines = AtomicU64::new(0);
     Box::new(move |line| match lines.fetch_add(1, Ordering::Relaxed) {
-        n if n < SHOWN_LINES => voice.say(&format!("[{name}] {line}")),
-        SHOWN_LINES => voice.say(&format!("[{name}] further lines of it are not shown")),
+        n if n < SHOWN_LINES => plugin_log.say(&format!("[{name}] {line}")),
+        SHOWN_LINES => plugin_log.say(&format!("[{name}] further lines of it are not shown")),
         _ => {}
     })
 }

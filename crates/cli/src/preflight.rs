@@ -14,7 +14,7 @@ use evalscope_report::console::telling_excerpt;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::bodies::Maker;
+use crate::bodies::BodySource;
 use crate::failure::hinted;
 use crate::log::Log;
 use crate::scheme;
@@ -59,10 +59,10 @@ pub(crate) enum Checked {
     Stopped,
 }
 
-/// Send a small request. `maker` loses `stream_options` where the server does
+/// Send a small request. `bodies` loses `stream_options` where the server does
 /// not take them.
 pub(crate) fn check(
-    maker: &mut Maker,
+    bodies: &mut BodySource,
     url: &Url,
     way: &Way<'_>,
     transport: &HttpTransport,
@@ -78,7 +78,7 @@ pub(crate) fn check(
     };
     let mut scheme_asked = false;
     loop {
-        let tested = send(maker, way, transport, control, log)?;
+        let tested = send(bodies, way, transport, control, log)?;
         let exchange = &tested.exchange;
         if control.stop.is_cancelled() {
             return Ok(Checked::Stopped);
@@ -95,8 +95,8 @@ pub(crate) fn check(
             return Err(wrong_scheme(&failure.message, &meant));
         }
         if matches!(failure.kind, FailureKind::Status(400 | 422))
-            && let Some(without) = maker.without_usage()
-            && maker.test_request()?.stream
+            && let Some(without) = bodies.without_usage()
+            && bodies.test_request()?.stream
         {
             let retried = send(&without, way, transport, control, log)?;
             if retried.exchange.record.succeeded() {
@@ -104,7 +104,7 @@ pub(crate) fn check(
                     "the server refuses `stream_options`: it is left out, so output tokens may be \
                      counted from events",
                 );
-                *maker = without;
+                *bodies = without;
                 return retried.ready(log);
             }
         }
@@ -248,13 +248,13 @@ fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
 }
 
 fn send(
-    maker: &Maker,
+    bodies: &BodySource,
     way: &Way<'_>,
     transport: &HttpTransport,
     control: &RunControl,
     log: &Log,
 ) -> anyhow::Result<Tested> {
-    let request = maker.test_request()?;
+    let request = bodies.test_request()?;
     let stream = request.stream;
     // a server that is silent must not hold the command for hours
     let mut transport = transport.clone();

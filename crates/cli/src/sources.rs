@@ -33,7 +33,7 @@ use crate::fetch::{self, Fetcher};
     reason = "each is a flag or what follows from one"
 )]
 pub(crate) struct PromptPlan {
-    pub(crate) set: Set,
+    pub(crate) set: DatasetKind,
     /// `--dataset-path`.
     pub(crate) path: Option<PathBuf>,
     /// `--min-prompt-length` and `--max-prompt-length`.
@@ -60,7 +60,7 @@ pub(crate) struct PromptPlan {
 
 /// Which data set.
 #[derive(Clone, Debug)]
-pub(crate) enum Set {
+pub(crate) enum DatasetKind {
     /// `--prompt`.
     Single(String),
     Sample,
@@ -75,13 +75,13 @@ pub(crate) enum Set {
     SpeedBenchmark,
     SpeedBenchmarkLong,
     Random,
-    RandomVl(Pictures),
+    RandomVl(Images),
     Plugin(Place),
 }
 
-/// The pictures of a prompt.
+/// The images of a prompt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pictures {
+pub(crate) struct Images {
     pub(crate) canvas: Canvas,
     pub(crate) each: u32,
 }
@@ -109,7 +109,7 @@ pub(crate) struct Prompts {
     surveyed: Option<Tally>,
 }
 
-impl Set {
+impl DatasetKind {
     /// Its name on the command line.
     pub(crate) fn name(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -185,7 +185,7 @@ impl PromptPlan {
     }
 
     /// Fetch and load what else the data set needs. `plugin` is the one of
-    /// [`Set::Plugin`], which runs.
+    /// [`DatasetKind::Plugin`], which runs.
     pub(crate) fn prepare(
         self,
         tokenizer: Option<Arc<Tokenizer>>,
@@ -300,7 +300,7 @@ impl PromptPlan {
         let (min, max) = self.lengths;
         // a fixed set is sent whole, a random one is made to measure, and a prompt
         // that was typed is the one that is wanted
-        let typed = matches!(self.set, Set::Single(_));
+        let typed = matches!(self.set, DatasetKind::Single(_));
         if typed || self.set.is_random() || self.set.whole().is_some() {
             return LengthFilter {
                 min: 0,
@@ -428,7 +428,7 @@ impl Prompts {
     }
 
     /// Open the data set and pass over what earlier runs have used. `spare` is
-    /// how many threads may make pictures ahead of need.
+    /// how many threads may make images ahead of need.
     pub(crate) fn open(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<PromptStream> {
         let source = self.source(offset, spare)?;
         let source = match (
@@ -448,7 +448,8 @@ impl Prompts {
         let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone())
             .skipping_bad(self.plan.skip_bad);
         // one prompt has no next one, and random ones begin at their index
-        let starts_over = matches!(self.plan.set, Set::Single(_)) || self.plan.set.is_random();
+        let starts_over =
+            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.set.is_random();
         if !starts_over {
             stream.skip(offset).map_err(|error| self.explained(error))?;
         }
@@ -459,26 +460,28 @@ impl Prompts {
     fn source(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<Box<dyn PromptSource>> {
         let place = self.place.as_path();
         Ok(match &self.plan.set {
-            Set::Single(text) => Box::new(Single::new(text.clone())),
-            Set::Sample => Box::new(Sample::default()),
-            Set::Openqa => Box::new(OpenQa::open(place)?),
-            Set::Longalpaca => Box::new(LongAlpaca::open(place).map_err(|e| self.explained(e))?),
-            Set::LineByLine => Box::new(LineByLine::open(place, self.plan.any_body)?),
-            Set::Custom(None) => Box::new(TextLines::open(place)?),
-            Set::Custom(Some(field)) => Box::new(OwnField::open(place, field)?),
-            Set::ShareGpt(language) => Box::new(ShareGpt::open(place, *language)?),
-            Set::Flickr8k => Box::new(Flickr8k::open(place)?),
-            Set::KontextBench => Box::new(KontextBench::open(place)?),
-            Set::SpeedBenchmark => Box::new(SpeedBenchmark::short()),
-            Set::SpeedBenchmarkLong => Box::new(SpeedBenchmark::long()),
-            Set::Plugin(_) => {
+            DatasetKind::Single(text) => Box::new(Single::new(text.clone())),
+            DatasetKind::Sample => Box::new(Sample::default()),
+            DatasetKind::Openqa => Box::new(OpenQa::open(place)?),
+            DatasetKind::Longalpaca => {
+                Box::new(LongAlpaca::open(place).map_err(|e| self.explained(e))?)
+            }
+            DatasetKind::LineByLine => Box::new(LineByLine::open(place, self.plan.any_body)?),
+            DatasetKind::Custom(None) => Box::new(TextLines::open(place)?),
+            DatasetKind::Custom(Some(field)) => Box::new(OwnField::open(place, field)?),
+            DatasetKind::ShareGpt(language) => Box::new(ShareGpt::open(place, *language)?),
+            DatasetKind::Flickr8k => Box::new(Flickr8k::open(place)?),
+            DatasetKind::KontextBench => Box::new(KontextBench::open(place)?),
+            DatasetKind::SpeedBenchmark => Box::new(SpeedBenchmark::short()),
+            DatasetKind::SpeedBenchmarkLong => Box::new(SpeedBenchmark::long()),
+            DatasetKind::Plugin(_) => {
                 let plugin = self.plugin.as_ref().expect("it was started for this set");
                 let used = self.used.swap(true, Ordering::Relaxed);
                 Box::new(PluginDataset::new(Arc::clone(plugin), used))
             }
-            Set::Random => Box::new(Random::new(self.random(offset)?, offset)),
-            Set::RandomVl(pictures) => {
-                let generator = with_pictures(self.random(offset)?, *pictures, self.plan.seed);
+            DatasetKind::Random => Box::new(Random::new(self.random(offset)?, offset)),
+            DatasetKind::RandomVl(images) => {
+                let generator = with_images(self.random(offset)?, *images, self.plan.seed);
                 Box::new(Ahead::new(Arc::new(generator), offset, spare.get()))
             }
         })
@@ -518,23 +521,23 @@ fn bytes_of(place: &Path, depth: usize) -> Option<u64> {
         .sum()
 }
 
-/// Prompts with their pictures, by index.
-fn with_pictures(
+/// Prompts with their images, by index.
+fn with_images(
     prompts: RandomPrompts,
-    pictures: Pictures,
+    images: Images,
     seed: u64,
 ) -> impl Fn(u64) -> Item + Send + Sync {
     move |index| {
         let (text, tokens) = prompts.text(index);
-        let urls = (0..u64::from(pictures.each)).map(|n| {
-            let at = index * u64::from(pictures.each) + n;
-            data_url("image/png", &pictures.canvas.picture(seed, at))
+        let urls = (0..u64::from(images.each)).map(|n| {
+            let at = index * u64::from(images.each) + n;
+            data_url("image/png", &images.canvas.image(seed, at))
         });
         let message = user_message(&text, urls);
         Item {
             prompt: Prompt::Messages(vec![message]),
-            // what the server makes of pictures is not known: only the text is asked for
-            asked_tokens: (pictures.each == 0).then_some(tokens),
+            // what the server makes of images is not known: only the text is asked for
+            asked_tokens: (images.each == 0).then_some(tokens),
         }
     }
 }

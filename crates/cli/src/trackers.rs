@@ -54,13 +54,13 @@ pub(crate) struct TrackerPlan {
 pub(crate) struct Following {
     /// What of a file's name says that it may be handed over.
     wanted: Wanted,
-    words: Option<SyncSender<Word>>,
+    messages: Option<SyncSender<TrackerMessage>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Something to tell.
 #[derive(Debug)]
-enum Word {
+enum TrackerMessage {
     Live {
         run: String,
         step: u64,
@@ -113,7 +113,7 @@ impl TrackerPlan {
         if let Some(url) = tracker.url() {
             log.info(&format!("follow it at {}", masked(url, &self.secrets)));
         }
-        let (words, heard) = sync_channel(WAITING);
+        let (messages, heard) = sync_channel(WAITING);
         let (log, kind, hidden) = (log.clone(), kind.clone(), self.secrets.clone());
         let thread = std::thread::Builder::new()
             .name("evalscope-tracker".to_owned())
@@ -124,7 +124,7 @@ impl TrackerPlan {
                 files: self.files,
                 debug: self.debug,
             },
-            words: Some(words),
+            messages: Some(messages),
             thread: Some(thread),
         })
     }
@@ -134,21 +134,21 @@ impl Following {
     /// What takes each exchange of a run and now and then tells figures.
     pub(crate) fn live(&self, run: &str, every: u64) -> impl FnMut(&mut Exchange) + Send + 'static {
         let mut figures = LiveFigures::default();
-        let (words, run) = (self.words.clone(), run.to_owned());
+        let (messages, run) = (self.messages.clone(), run.to_owned());
         let mut told = 0;
         move |exchange| {
             figures.push(&exchange.record);
             let step = figures.requests();
             if step >= told + every {
                 told = step;
-                let word = Word::Live {
+                let message = TrackerMessage::Live {
                     run: run.clone(),
                     step,
                     values: figures.values(),
                 };
                 // a tracker that is slow misses a step
-                if let Some(words) = &words {
-                    let _ = words.try_send(word);
+                if let Some(messages) = &messages {
+                    let _ = messages.try_send(message);
                 }
             }
         }
@@ -156,7 +156,7 @@ impl Following {
 
     /// Tell what a run came to.
     pub(crate) fn summary(&self, report: &RunReport) {
-        self.say(Word::Summary {
+        self.say(TrackerMessage::Summary {
             run: report.meta.name.clone(),
             metrics: json::summary(report),
             percentiles: json::percentiles(report),
@@ -171,19 +171,19 @@ impl Following {
             return;
         }
         found.sort();
-        self.say(Word::Files(found));
+        self.say(TrackerMessage::Files(found));
     }
 
-    fn say(&self, word: Word) {
-        if let Some(words) = &self.words {
-            let _ = words.send(word);
+    fn say(&self, message: TrackerMessage) {
+        if let Some(messages) = &self.messages {
+            let _ = messages.send(message);
         }
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.words = None;
+        self.messages = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -191,20 +191,26 @@ impl Drop for Following {
 }
 
 /// Pass on what is said, until there is nothing more.
-fn tell(tracker: &Tracker, words: &Receiver<Word>, kind: &str, hidden: &[String], log: &Log) {
+fn tell(
+    tracker: &Tracker,
+    messages: &Receiver<TrackerMessage>,
+    kind: &str,
+    hidden: &[String],
+    log: &Log,
+) {
     let mut failed = false;
-    for word in words {
+    for message in messages {
         if failed {
             continue;
         }
-        let told = match word {
-            Word::Live { run, step, values } => tracker.metrics(&run, step, &values),
-            Word::Summary {
+        let told = match message {
+            TrackerMessage::Live { run, step, values } => tracker.metrics(&run, step, &values),
+            TrackerMessage::Summary {
                 run,
                 metrics,
                 percentiles,
             } => tracker.summary(&run, &metrics, &percentiles),
-            Word::Files(paths) => {
+            TrackerMessage::Files(paths) => {
                 let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
                 tracker.files(&paths)
             }

@@ -43,7 +43,7 @@ impl TokenCounter {
         }
         let mut doubt = None;
         let compared = is_compared(record);
-        if record.told_output_tokens().is_none() || compared {
+        if record.reported_output_tokens().is_none() || compared {
             let mut text = AnswerText::default();
             bodies.responses.for_each(|answer| {
                 self.api.read_text(answer, &mut text);
@@ -58,7 +58,7 @@ impl TokenCounter {
                 record.counted.completion_tokens = Some(text.choices.iter().map(of_choice).sum());
             }
         }
-        if record.told_prompt_tokens().is_none() {
+        if record.reported_prompt_tokens().is_none() {
             record.counted.prompt_tokens = self.prompt_tokens(&bodies.request);
         }
         doubt

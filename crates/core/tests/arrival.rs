@@ -13,7 +13,7 @@ use evalscope_core::http1::Head;
 use evalscope_core::record::ArrivalClock;
 use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_core::transport::{
-    Arrival, Line, ProxyEnv, ReadContext, ReadStats, RequestHeaders, ResponseHandler, Reuse,
+    Arrival, Connection, ProxyEnv, ReadContext, ReadStats, RequestHeaders, ResponseHandler, Reuse,
     SendTimes, Target, Timeouts, TimestampBeacon, TlsTrust,
 };
 
@@ -114,14 +114,15 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
         .unwrap();
     runtime.block_on(async {
         let context = ReadContext::new(clock, Arc::clone(&stats), user_clock_only);
-        let mut line = Line::new(
+        let mut connection = Connection::new(
             Arc::new(target),
             Timeouts::default(),
             Reuse::WhileOpen,
             context,
         );
         let mut times = SendTimes::default();
-        line.send(b"{}", false, &mut times, &mut late)
+        connection
+            .send(b"{}", false, &mut times, &mut late)
             .await
             .unwrap();
         assert!(times.write_begun <= times.write_done);

@@ -181,7 +181,7 @@ fn in_openais_form() -> impl Iterator<Item = (String, Vec<u8>)> {
         .filter(move |(name, _)| !others.iter().any(|other| name.starts_with(other)))
 }
 
-/// Thinking in a list inside of `content`, texts that stand twice, pictures, counts and errors in other
+/// Thinking in a list inside of `content`, texts that stand twice, images, counts and errors in other
 /// places.
 const MORE_THAN_POINTERS_SAY: [&str; 10] = [
     "copilot_chat_thinking.txt",

@@ -18,15 +18,15 @@ use crate::watch::Watch;
 /// Read at once, and the step of the progress that a watcher sees.
 const BLOCK_BYTES: usize = 1 << 16;
 
-/// A watcher that is told of the end exactly once, if it was told of a beginning.
-pub(crate) struct Told<'a> {
+/// A watcher that is watched of the end exactly once, if it was watched of a beginning.
+pub(crate) struct Watched<'a> {
     watch: &'a dyn Watch,
     begun: Cell<bool>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Watched<'a> {
     pub(crate) fn new(watch: &'a dyn Watch) -> Self {
-        Told {
+        Watched {
             watch,
             begun: Cell::new(false),
         }
@@ -38,7 +38,7 @@ impl<'a> Told<'a> {
     }
 }
 
-impl Drop for Told<'_> {
+impl Drop for Watched<'_> {
     fn drop(&mut self) {
         if self.begun.get() {
             self.watch.end();
@@ -56,7 +56,7 @@ pub(crate) struct Fetch<'a> {
     pub(crate) url: &'a Url,
     /// What the hub's list of files states.
     pub(crate) listed: Stated,
-    pub(crate) told: &'a Told<'a>,
+    pub(crate) watched: &'a Watched<'a>,
 }
 
 impl Fetch<'_> {
@@ -69,7 +69,7 @@ impl Fetch<'_> {
                 Ok(()) => return partial.check(self.wanted),
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::Again(trouble)) => {
-                    tries.again(trouble, partial.progress(), self.told.watch)?;
+                    tries.again(trouble, partial.progress(), self.watched.watch)?;
                 }
                 Err(Setback::StartOver) => {
                     partial.start_over()?;
@@ -116,7 +116,7 @@ impl Fetch<'_> {
             _ => return Err(tries.refused(self.client, answer)),
         }
         partial.note(stated)?;
-        self.told.begin(
+        self.watched.begin(
             self.name,
             partial.progress().total_bytes,
             partial.length_bytes(),
@@ -135,7 +135,7 @@ impl Fetch<'_> {
         let mut reader = answer.body.into_reader();
         let mut block = vec![0; BLOCK_BYTES];
         loop {
-            if self.told.watch.cancelled() {
+            if self.watched.watch.cancelled() {
                 return Err(Setback::Final(HubError::Cancelled {
                     wanted: Box::new(self.wanted.clone()),
                 }));
@@ -144,7 +144,7 @@ impl Fetch<'_> {
                 Ok(0) => break,
                 Ok(n) => {
                     partial.append(&block[..n])?;
-                    self.told.watch.advance(n as u64);
+                    self.watched.watch.advance(n as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(tries.failed(broken(error, &host))),
@@ -192,7 +192,7 @@ impl Fetch<'_> {
     }
 }
 
-/// `bytes 10-99/100`: where the part begins, and the length of the whole if it is told.
+/// `bytes 10-99/100`: where the part begins, and the length of the whole if it is watched.
 fn content_range(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let range = text(&answer.headers, "content-range")?.trim();
     let (part, total) = range.strip_prefix("bytes")?.trim().split_once('/')?;

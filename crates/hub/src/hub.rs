@@ -11,7 +11,7 @@ use crate::address;
 use crate::client::Client;
 use crate::config::{HubConfig, Network};
 use crate::error::{HubError, Missing, Wanted};
-use crate::fetch::{Fetch, Told};
+use crate::fetch::{Fetch, Watched};
 use crate::listing::{self, Listing, RemoteFile};
 use crate::partial::{Lock, Partial, Stated, mark, replace};
 use crate::places::{self, Places};
@@ -208,7 +208,7 @@ impl Hub {
     ) -> Result<(), HubError> {
         let client = self.client()?;
         let url = address::file(self.config.source, &self.config.endpoint, repo, path);
-        let told = Told::new(watch);
+        let watched = Watched::new(watch);
         let mut listed = self.listed(repo, path, wanted, watch)?;
         let mut partial = Partial::open(places)?;
         let mut was_wrong = false;
@@ -220,7 +220,7 @@ impl Hub {
                 name: path.as_str(),
                 url: &url,
                 listed,
-                told: &told,
+                watched: &watched,
             };
             match fetch.complete(&mut partial) {
                 Ok(()) => return partial.publish(),

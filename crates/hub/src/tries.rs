@@ -120,9 +120,9 @@ impl<'a> Tries<'a> {
         let code = text(&answer.headers, "x-error-code");
         // Elsewhere than at the hub, 403 and 404 mean that a signed URL has expired. The next try
         // gets a new one. Only a hub gives codes: then a mirror has sent us on to it.
-        let is_passing = matches!(status, 408 | 425 | 429 | 500..=599)
+        let is_transient = matches!(status, 408 | 425 | 429 | 500..=599)
             || (!answer.is_hub && code.is_none() && (400..500).contains(&status));
-        if is_passing {
+        if is_transient {
             return Setback::Again(Trouble::Status {
                 wait: retry_after(&answer.headers),
                 host,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evalscope_core::protocol::{Opaque, ToldAnswers};
+use evalscope_core::protocol::{Opaque, ResponseRules};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ pub struct Plugin {
     /// As it calls itself.
     name: String,
     /// How answers read, where it tells.
-    answers: Option<ToldAnswers>,
+    answers: Option<ResponseRules>,
     patience: Patience,
     wire: Wire,
     running: Mutex<Running>,
@@ -130,7 +130,7 @@ struct Greeting {
 }
 
 /// How answers read. Objects by their keys alone: lists in their order would do for serde.
-fn told_answers(answers: Value) -> Result<Option<ToldAnswers>, String> {
+fn response_rules(answers: Value) -> Result<Option<ResponseRules>, String> {
     if answers.is_null() {
         return Ok(None);
     }
@@ -175,7 +175,7 @@ impl Plugin {
         };
         let greeting = plugin.greet(place, role, hello)?;
         plugin.name = greeting.name;
-        plugin.answers = told_answers(greeting.answers)
+        plugin.answers = response_rules(greeting.answers)
             .map_err(|reason| plugin.rubbish("hello", format!("in `answers`, {reason}")))?;
         Ok(plugin)
     }

@@ -93,7 +93,7 @@ struct Request<'a, P> {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct Message<'a> {
     id: Option<u64>,
     #[serde(borrow, default)]
     result: Option<&'a RawValue>,
@@ -234,7 +234,7 @@ impl Shared {
 
     /// Give a line to whoever asked for it.
     fn answer(&self, line: &[u8]) -> Result<(), String> {
-        let parsed: Line<'_> = serde_json::from_slice(line)
+        let parsed: Message<'_> = serde_json::from_slice(line)
             .map_err(|error| format!("its output is no answer ({error}): {}", shown(line)))?;
         // whoever waits stays in the queue until the answer is sound: they must
         // not see that they are left before it is known why

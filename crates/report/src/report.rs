@@ -248,7 +248,7 @@ impl Sums {
             self.spacing
                 .push(record.times.scheduled, record.times.dispatched);
         }
-        let told = record.told_output_tokens().unwrap_or(0) > 0;
+        let told = record.reported_output_tokens().unwrap_or(0) > 0;
         let unseen = told && record.events.tokens().next().is_none();
         self.unseen_tokens += u64::from(record.succeeded() && record.streamed && unseen);
         if self.with_speeds {

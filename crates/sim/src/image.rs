@@ -1,4 +1,4 @@
-//! Owns the check of images in requests: whether a data URL holds what begins like a picture.
+//! Owns the check of images in requests: whether a data URL holds what begins like an image.
 //!
 //! Must not know where in a request images stand. Nothing is fetched and no pixel is decoded.
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_are_known_by_their_first_bytes() {
+    fn images_are_known_by_their_first_bytes() {
         for bytes in [
             b"\x89PNG\r\n\x1a\n....".as_slice(),
             b"\xff\xd8\xff\xe0",

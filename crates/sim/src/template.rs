@@ -102,7 +102,7 @@ impl ChatTemplate {
             })
             .collect();
         // A file of its own goes before the configuration, as in transformers; of a model with
-        // pictures it may be JSON.
+        // images it may be JSON.
         let processor = match read("chat_template.json")? {
             Some((path, text)) => serde_json::from_str(&text)
                 .map_err(|source| TemplateError::Json { path, source })?,

@@ -163,15 +163,15 @@ class Arguments:
     tokenize_prompt: bool | None = None
     """Send the ids of tokens rather than text."""
     image_width: int | None = None
-    """Width of random pictures, pixels."""
+    """Width of random images, pixels."""
     image_height: int | None = None
-    """Height of random pictures, pixels."""
+    """Height of random images, pixels."""
     image_format: str | None = None
-    """Mode of random pictures, such as `RGB`."""
+    """Mode of random images, such as `RGB`."""
     image_num: int | None = None
-    """Random pictures in each prompt."""
+    """Random images in each prompt."""
     image_patch_size: int | None = None
-    """Edge of the patch that counts as one token of a picture, pixels."""
+    """Edge of the patch that counts as one token of an image, pixels."""
 
     # --- conversations ---
 

@@ -178,31 +178,31 @@ fn own_url(
     (api.is_none() && has_path).then(|| endpoint(!plain))
 }
 
-/// Pictures go to another path of DashScope's own protocol than texts: that one
+/// Images go to another path of DashScope's own protocol than texts: that one
 /// is taken where the person has left it open.
-pub(super) fn for_pictures(
+pub(super) fn for_images(
     server: &ServerArgs,
     prompts: &PromptArgs,
     url: &mut Url,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let pictures = prompts.prompt.is_none()
+    let images = prompts.prompt.is_none()
         && [Dataset::RandomVl, Dataset::Flickr8k, Dataset::KontextBench]
             .iter()
             .any(|set| prompts.dataset.named() == Some(*set));
     let is_text = url.path() == dashscope::TEXT_PATH;
-    if server.api.named() != Some(Api::Dashscope) || !pictures || !is_text {
+    if server.api.named() != Some(Api::Dashscope) || !images || !is_text {
         return Ok(());
     }
     let typed = server.url.as_ref().or(server.positional_url.as_ref());
     if typed.is_some_and(|typed| typed.contains(dashscope::TEXT_PATH)) {
         return Err(hinted(
-            format!("{} takes no pictures", secrets::shown_url(url)),
+            format!("{} takes no images", secrets::shown_url(url)),
             format!("give a URL with the path {}", dashscope::MULTIMODAL_PATH),
         ));
     }
     url.set_path(dashscope::MULTIMODAL_PATH);
-    notes.push(format!("pictures go to {}", secrets::shown_url(url)));
+    notes.push(format!("images go to {}", secrets::shown_url(url)));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
     let set = args.prompts.dataset.named();
     let is_random = !prompt && matches!(set, Some(Dataset::Random | Dataset::RandomVl));
     let is_random_vl = !prompt && set == Some(Dataset::RandomVl);
-    let has_pictures =
+    let has_images =
         is_random_vl || matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench) | None);
     let has_no_file = matches!(
         set,
@@ -64,8 +64,8 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         ),
         (
             &["image-patch-size"],
-            has_pictures,
-            "it is for data sets with pictures",
+            has_images,
+            "it is for data sets with images",
         ),
         (
             &["dataset", "dataset-path", "dataset-offset"],

@@ -36,7 +36,7 @@ use crate::settings::{self, Used};
 use crate::sources::PromptPlan;
 use crate::trackers::TrackerPlan;
 
-use endpoint::{api_of, for_pictures, for_plain_prompts, is_native, url_of};
+use endpoint::{api_of, for_images, for_plain_prompts, is_native, url_of};
 use headers::{Headers, headers_of};
 use prompts::{hub_of, prompt_plan};
 
@@ -53,7 +53,7 @@ pub(crate) const DEFAULT_MAX_TOKENS: u64 = 2048;
     clippy::struct_excessive_bools,
     reason = "each is a wish that was expressed or not"
 )]
-pub(crate) struct Resolved {
+pub(crate) struct Job {
     pub(crate) plan: RunPlan,
     pub(crate) api: ApiChoice,
     pub(crate) model: String,
@@ -73,7 +73,7 @@ pub(crate) struct Resolved {
     pub(crate) served: Option<ServePlan>,
     /// The hub that files are fetched from; `None`: nothing is fetched.
     pub(crate) hub: Option<Source>,
-    /// Side of the square of a picture that is estimated as one token, pixels.
+    /// Side of the square of an image that is estimated as one token, pixels.
     pub(crate) image_patch: u32,
     /// The key that signs, where the API wants that.
     pub(crate) signing_key: Option<ZhipuKey>,
@@ -104,7 +104,7 @@ pub(crate) struct Resolved {
 }
 
 /// Work out what the flags mean.
-pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
+pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Job> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     add_environment(&mut args.server)?;
     let mut notes = idle::notes(&args);
@@ -122,7 +122,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     let (served, sent_model) = served_of(&server, &prompts, &model)?;
     let chat = chat_template_choice(&prompts);
     let (mut url, endpoint) = url_of(&server, declaration, chat, &mut notes)?;
-    for_pictures(&server, &prompts, &mut url, &mut notes)?;
+    for_images(&server, &prompts, &mut url, &mut notes)?;
     // ids are templated as the endpoint would have done it
     let templated = endpoint == Endpoint::Chat
         // which makes a message of a plain prompt, too
@@ -167,7 +167,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Resolved> {
     };
     let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
     let timeouts = timeouts_of(&server);
-    Ok(Resolved {
+    Ok(Job {
         tracker,
         plan,
         api: server.api,

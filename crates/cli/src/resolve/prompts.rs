@@ -9,7 +9,7 @@ use crate::args::{DataSource, Dataset, PromptArgs};
 use crate::choices::DatasetChoice;
 use crate::failure::hinted;
 use crate::settings;
-use crate::sources::{DEFAULT_LENGTHS, Pictures, PromptPlan, Set};
+use crate::sources::{DEFAULT_LENGTHS, DatasetKind, Images, PromptPlan};
 
 use super::{text_or_file, variable};
 
@@ -34,7 +34,7 @@ pub(super) fn prompt_plan(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<PromptPlan> {
     let set = match &args.prompt {
-        Some(text) => Set::Single(own_prompt(text)?),
+        Some(text) => DatasetKind::Single(own_prompt(text)?),
         None => set_of(args, bodies.endpoint)?,
     };
     let lengths = lengths_of(args, &set, notes);
@@ -49,7 +49,8 @@ pub(super) fn prompt_plan(
             "no prompt can be both: lower the one or raise the other",
         ));
     }
-    if matches!(set, Set::Random | Set::RandomVl(_)) && args.tokenizer_path.is_none() {
+    let is_random = matches!(set, DatasetKind::Random | DatasetKind::RandomVl(_));
+    if is_random && args.tokenizer_path.is_none() {
         return Err(hinted(
             format!(
                 "the data set `{}` needs `--tokenizer-path`: its prompts have a length in tokens",
@@ -58,7 +59,7 @@ pub(super) fn prompt_plan(
             "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
         ));
     }
-    if matches!(set, Set::Random | Set::RandomVl(_)) {
+    if is_random {
         let longest = [
             ("--max-prompt-length", lengths.1 as u64),
             ("--prefix-length", args.prefix_length),
@@ -75,7 +76,6 @@ pub(super) fn prompt_plan(
         }
     }
     if args.prefix_count > 1 {
-        let is_random = matches!(set, Set::Random | Set::RandomVl(_));
         if !is_random || args.prefix_length == 0 {
             return Err(hinted(
                 format!(
@@ -102,10 +102,13 @@ pub(super) fn prompt_plan(
                 "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
             ));
         }
-        if matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench) {
+        if matches!(
+            set,
+            DatasetKind::RandomVl(_) | DatasetKind::Flickr8k | DatasetKind::KontextBench
+        ) {
             return Err(hinted(
                 format!(
-                    "`--tokenize-prompt` sends ids, and the data set `{}` has pictures",
+                    "`--tokenize-prompt` sends ids, and the data set `{}` has images",
                     set.name()
                 ),
                 "leave out `--tokenize-prompt`",
@@ -155,7 +158,7 @@ fn own_prompt(typed: &str) -> anyhow::Result<String> {
 }
 
 /// The least and the greatest length of prompts.
-fn lengths_of(args: &PromptArgs, set: &Set, notes: &mut Vec<String>) -> (usize, usize) {
+fn lengths_of(args: &PromptArgs, set: &DatasetKind, notes: &mut Vec<String>) -> (usize, usize) {
     let (min, max) = DEFAULT_LENGTHS;
     let (min, max) = match (args.min_prompt_length, args.max_prompt_length) {
         (None, None) if set.is_random() => {
@@ -178,30 +181,30 @@ fn lengths_of(args: &PromptArgs, set: &Set, notes: &mut Vec<String>) -> (usize, 
     (min, max)
 }
 
-fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
+fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> {
     let dataset = match &args.dataset {
         DatasetChoice::Named(dataset) => *dataset,
         DatasetChoice::Plugin(place) => {
             own_field(args, None)?;
-            return Ok(Set::Plugin(place.clone()));
+            return Ok(DatasetKind::Plugin(place.clone()));
         }
     };
     if let Some(set) = own_field(args, Some(dataset))? {
         return Ok(set);
     }
     let set = match dataset {
-        Dataset::Sample => Set::Sample,
-        Dataset::Openqa => Set::Openqa,
-        Dataset::Longalpaca => Set::Longalpaca,
-        Dataset::LineByLine => Set::LineByLine,
-        Dataset::Custom => Set::Custom(None),
-        Dataset::ShareGptZh => Set::ShareGpt(ShareGptLanguage::Chinese),
-        Dataset::ShareGptEn => Set::ShareGpt(ShareGptLanguage::English),
-        Dataset::Flickr8k => Set::Flickr8k,
-        Dataset::KontextBench => Set::KontextBench,
-        Dataset::SpeedBenchmark => Set::SpeedBenchmark,
-        Dataset::SpeedBenchmarkLong => Set::SpeedBenchmarkLong,
-        Dataset::Random => Set::Random,
+        Dataset::Sample => DatasetKind::Sample,
+        Dataset::Openqa => DatasetKind::Openqa,
+        Dataset::Longalpaca => DatasetKind::Longalpaca,
+        Dataset::LineByLine => DatasetKind::LineByLine,
+        Dataset::Custom => DatasetKind::Custom(None),
+        Dataset::ShareGptZh => DatasetKind::ShareGpt(ShareGptLanguage::Chinese),
+        Dataset::ShareGptEn => DatasetKind::ShareGpt(ShareGptLanguage::English),
+        Dataset::Flickr8k => DatasetKind::Flickr8k,
+        Dataset::KontextBench => DatasetKind::KontextBench,
+        Dataset::SpeedBenchmark => DatasetKind::SpeedBenchmark,
+        Dataset::SpeedBenchmarkLong => DatasetKind::SpeedBenchmarkLong,
+        Dataset::Random => DatasetKind::Random,
         Dataset::RandomVl => {
             let mode = PixelMode::parse(&args.image_format);
             let canvas =
@@ -212,13 +215,15 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
                     "see `--image-format`, `--image-width` and `--image-height`",
                 )
             })?;
-            Set::RandomVl(Pictures {
+            DatasetKind::RandomVl(Images {
                 canvas,
                 each: args.image_num,
             })
         }
     };
-    if matches!(set, Set::LineByLine | Set::Custom(_)) && args.dataset_path.is_none() {
+    if matches!(set, DatasetKind::LineByLine | DatasetKind::Custom(_))
+        && args.dataset_path.is_none()
+    {
         return Err(hinted(
             format!(
                 "the data set `{}` needs `--dataset-path`: a text file, one prompt a line",
@@ -227,12 +232,15 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
             "for a first try, `--dataset sample` needs no file",
         ));
     }
-    let pictures = matches!(set, Set::RandomVl(_) | Set::Flickr8k | Set::KontextBench);
+    let images = matches!(
+        set,
+        DatasetKind::RandomVl(_) | DatasetKind::Flickr8k | DatasetKind::KontextBench
+    );
     // what `--tokenize-prompt` has to do with it is said elsewhere
-    if pictures && endpoint == Endpoint::Completions && !args.tokenize_prompt {
+    if images && endpoint == Endpoint::Completions && !args.tokenize_prompt {
         return Err(hinted(
             format!(
-                "the data set `{}` has pictures, which only chat endpoints take",
+                "the data set `{}` has images, which only chat endpoints take",
                 set.name()
             ),
             "give a URL that ends in /chat/completions",
@@ -244,7 +252,7 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<Set> {
 /// The file of one's own that `--prompt-field` reads, where it was typed. The data
 /// set of the list that it then stands for is `custom`, or the one that nobody
 /// has to type.
-fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option<Set>> {
+fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option<DatasetKind>> {
     let Some(field) = &args.prompt_field else {
         return Ok(None);
     };
@@ -263,7 +271,7 @@ fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option
             "give a JSON list, JSON Lines, CSV with a header, or Parquet",
         ));
     }
-    Ok(Some(Set::Custom(Some(field.clone()))))
+    Ok(Some(DatasetKind::Custom(Some(field.clone()))))
 }
 
 /// The hub of `--data-source`; where only Hugging Face's mirror is named, that

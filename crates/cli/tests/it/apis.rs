@@ -166,7 +166,7 @@ fn bodies_have_the_form_of_their_path() {
 }
 
 #[test]
-fn pictures_go_to_the_paths_that_take_them() {
+fn images_go_to_the_paths_that_take_them() {
     for place in PATHS {
         let context = Context::new();
         let folder = crate::tokenizer::in_folder(&context);
@@ -195,7 +195,7 @@ fn pictures_go_to_the_paths_that_take_them() {
         if place.1 == TEXT {
             // its contents are texts; nothing is sent there
             assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-            assert!(outcome.stderr.contains("takes no pictures"), "{outcome:#?}");
+            assert!(outcome.stderr.contains("takes no images"), "{outcome:#?}");
             continue;
         }
         let counts = context.result()["runs"][0]["counts"].clone();

@@ -52,7 +52,7 @@ pub(crate) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// The messages of a run over a data set of this folder, from a simulator that looks at pictures.
+/// The messages of a run over a data set of this folder, from a simulator that looks at images.
 fn messages(context: &Context, dataset: &str, path: &str, number: &str) -> Vec<Value> {
     let simulator = Simulator::start(SimConfig::default()).unwrap();
     let url = simulator.url();
@@ -111,8 +111,8 @@ fn conversations_are_sent_with_their_history_up_to_the_last_question() {
     }
 }
 
-/// A message of a text and a picture.
-fn pictured(text: &str, mime: &str, encoded: &str) -> Value {
+/// A message of a text and an image.
+fn with_image(text: &str, mime: &str, encoded: &str) -> Value {
     json!([{"role": "user", "content": [
         {"type": "text", "text": text},
         {"type": "image_url", "image_url": {"url": format!("data:{mime};base64,{encoded}")}},
@@ -122,8 +122,8 @@ fn pictured(text: &str, mime: &str, encoded: &str) -> Value {
 #[test]
 fn photographs_come_from_folders_lists_and_shards() {
     let wanted = [
-        pictured("a red dot", "image/png", PNG),
-        pictured("一只猫", "image/gif", GIF),
+        with_image("a red dot", "image/png", PNG),
+        with_image("一只猫", "image/gif", GIF),
     ];
     let (png, gif) = (bytes(PNG), bytes(GIF));
     let folder: &[(&str, &[u8])] = &[
@@ -160,7 +160,7 @@ fn photographs_come_from_folders_lists_and_shards() {
 
 /// The file was written by another library than the one that reads it.
 #[test]
-fn pictures_with_instructions_come_from_parquet() {
+fn images_with_instructions_come_from_parquet() {
     let context = Context::new();
     let fixture = include_bytes!("../../../core/src/dataset/fixtures/images.parquet");
     put(context.path(), "data/test-00000-of-00001.parquet", fixture);
@@ -178,10 +178,10 @@ fn pictures_with_instructions_come_from_parquet() {
 }
 
 #[test]
-fn a_picture_without_an_instruction_is_to_be_described() {
+fn a_image_without_an_instruction_is_to_be_described() {
     let context = Context::new();
     put(context.path(), "set/1.png", &bytes(PNG));
-    let wanted = [pictured("Describe the image", "image/png", PNG)];
+    let wanted = [with_image("Describe the image", "image/png", PNG)];
     assert_eq!(messages(&context, "kontext_bench", "set", "1"), wanted);
 }
 
@@ -286,9 +286,9 @@ fn the_speed_benchmark_can_be_sent_in_part_and_in_a_sweep() {
     assert_eq!(counts, [8, 8]);
 }
 
-/// Pictures are estimated where the server tells nothing.
+/// Images are estimated where the server tells nothing.
 #[test]
-fn pictures_count_by_their_squares_where_the_server_tells_nothing() {
+fn images_count_by_their_squares_where_the_server_tells_nothing() {
     for (patch, squares) in [("28", 4), ("14", 16)] {
         let context = Context::new();
         let folder = tokenizer::in_folder(&context);

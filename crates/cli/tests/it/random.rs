@@ -1,5 +1,5 @@
 //! Random prompts: that the server counts what was asked for, what prompts of a run, of a sweep and
-//! of two commands have in common, ids in place of text, and pictures.
+//! of two commands have in common, ids in place of text, and images.
 //!
 //! The server here counts with code of its own.
 
@@ -391,7 +391,7 @@ fn header(url: &str) -> (u32, u32, u8, u8) {
 }
 
 #[test]
-fn pictures_have_the_size_and_the_mode_asked_for() {
+fn images_have_the_size_and_the_mode_asked_for() {
     for (mode, bits, colour) in [
         ("RGB", 8, 2),
         ("RGBA", 8, 6),
@@ -427,23 +427,23 @@ fn pictures_have_the_size_and_the_mode_asked_for() {
         let result = context.result();
         // the simulator looks at what it is sent
         assert_eq!(result["runs"][0]["counts"]["succeeded"], 4, "{mode}");
-        let mut pictures = std::collections::BTreeSet::new();
+        let mut images = std::collections::BTreeSet::new();
         for body in context.bodies() {
             let parts = body["messages"][0]["content"].as_array().unwrap();
-            assert_eq!(parts.len(), 4, "a text and three pictures");
+            assert_eq!(parts.len(), 4, "a text and three images");
             assert_eq!(parts[0]["type"], "text");
             for part in &parts[1..] {
                 let url = part["image_url"]["url"].as_str().unwrap();
                 assert_eq!(header(url), (33, 17, bits, colour), "{mode}");
-                pictures.insert(url.to_owned());
+                images.insert(url.to_owned());
             }
         }
-        assert!(pictures.len() > 9, "{mode}: hardly two are alike");
-        // its pictures cost nothing, so that the text is all that is counted
+        assert!(images.len() > 9, "{mode}: hardly two are alike");
+        // its images cost nothing, so that the text is all that is counted
         let seen = context.column::<i64>("SELECT prompt_tokens FROM result");
         assert!(seen.iter().all(|n| (20..=25).contains(n)), "{seen:?}");
         let asked = context.column::<Option<i64>>("SELECT asked_prompt_tokens FROM result");
-        assert_eq!(asked, [None; 4], "nobody knows what pictures cost");
+        assert_eq!(asked, [None; 4], "nobody knows what images cost");
     }
 }
 

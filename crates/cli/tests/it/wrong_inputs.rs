@@ -45,7 +45,7 @@ fn flags_that_do_not_go_together() {
     let tokenizer = ["--tokenizer-path", "tokenizer"];
     let with = |parts: &[&[&'static str]]| parts.concat();
     let random = ["--dataset", "random"];
-    let pictures = ["--dataset", "random_vl"];
+    let images = ["--dataset", "random_vl"];
     let ids = ["--tokenize-prompt"];
     let dashscope = ["--api", "dashscope"];
     said_snapshot!(
@@ -53,15 +53,15 @@ fn flags_that_do_not_go_together() {
         context,
         &[
             with(&[&random]),
-            with(&[&pictures]),
+            with(&[&images]),
             with(&[&["--dataset", "sample"], &ids]),
-            with(&[&pictures, &tokenizer, &ids]),
+            with(&[&images, &tokenizer, &ids]),
             with(&[&["--dataset", "flickr8k"], &tokenizer, &ids]),
             with(&[&["--dataset", "flickr8k"], &tokenizer, &ids, &PLAIN_URL]),
             with(&[&random, &tokenizer, &ids, &dashscope]),
             with(&[&random, &tokenizer, &ids, &["--api", "zhipu"]]),
             with(&[&["--dataset", "speed_benchmark"], &dashscope]),
-            with(&[&pictures, &tokenizer, &PLAIN_URL]),
+            with(&[&images, &tokenizer, &PLAIN_URL]),
             with(&[&["--dataset", "flickr8k"], &PLAIN_URL]),
             with(&[
                 &["--dataset", "kontext_bench"],
@@ -72,7 +72,7 @@ fn flags_that_do_not_go_together() {
             with(&[&["--data-source", "nowhere"]]),
             // the template alone takes more
             with(&[&random, &tokenizer, &["--max-prompt-length", "5"]]),
-            with(&[&pictures, &tokenizer, &["--max-prompt-length", "5"]]),
+            with(&[&images, &tokenizer, &["--max-prompt-length", "5"]]),
             with(&[
                 &random,
                 &tokenizer,
@@ -80,10 +80,10 @@ fn flags_that_do_not_go_together() {
                 &PLAIN_URL
             ]),
             with(&[&random, &tokenizer, &ids, &["--max-prompt-length", "0"]]),
-            with(&[&pictures, &tokenizer, &["--image-format", "CMYK"]]),
-            with(&[&pictures, &tokenizer, &["--image-width", "0"]]),
-            with(&[&pictures, &tokenizer, &["--image-height", "20000"]]),
-            with(&[&pictures, &tokenizer, &["--image-patch-size", "0"]]),
+            with(&[&images, &tokenizer, &["--image-format", "CMYK"]]),
+            with(&[&images, &tokenizer, &["--image-width", "0"]]),
+            with(&[&images, &tokenizer, &["--image-height", "20000"]]),
+            with(&[&images, &tokenizer, &["--image-patch-size", "0"]]),
         ]
     );
 }
@@ -234,8 +234,8 @@ fn files_that_hold_something_else() {
         include_bytes!("../../../core/src/dataset/fixtures/images.parquet"),
     );
     put(folder, "broken.parquet", b"PAR1 and no more PAR1");
-    put(folder, "text.png", b"no picture at all");
-    put(folder, "fake/1.png", b"no picture at all");
+    put(folder, "text.png", b"no image at all");
+    put(folder, "fake/1.png", b"no image at all");
     put(folder, "fake/1.txt", b"text");
     put(folder, "silent/1.png", &bytes(PNG));
     put(folder, "none/readme.md", b"x");

@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 use super::{DatasetError, Item, PromptSource};
 
 /// Items that each thread makes before it waits: enough to bridge a burst of
-/// starts, and with pictures of 1 MB still only a few MB for each thread.
+/// starts, and with images of 1 MB still only a few MB for each thread.
 const ITEMS_AHEAD: usize = 4;
 
 /// Makes any item, the same for the same index. Closures are generators.

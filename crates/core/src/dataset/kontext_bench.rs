@@ -1,4 +1,4 @@
-//! Owns `kontext_bench`: pictures with instructions how to change them
+//! Owns `kontext_bench`: images with instructions how to change them
 //! (`black-forest-labs/kontext-bench`, split test).
 
 use std::path::Path;

@@ -17,7 +17,6 @@ mod longalpaca;
 mod openqa;
 mod own_field;
 mod parquet_rows;
-mod picture;
 mod random;
 mod records;
 mod sample;
@@ -25,6 +24,7 @@ mod share_gpt;
 mod single;
 mod speed_benchmark;
 mod stream;
+mod synthetic_image;
 mod tar_shards;
 mod token_length;
 
@@ -43,13 +43,13 @@ pub use line_by_line::{LineByLine, TextLines};
 pub use longalpaca::LongAlpaca;
 pub use openqa::OpenQa;
 pub use own_field::OwnField;
-pub use picture::{Canvas, PictureError, PixelMode};
 pub use random::{Lengths, Random, RandomPrompts};
 pub use sample::{SAMPLE_PROMPTS, Sample};
 pub use share_gpt::{ShareGpt, ShareGptLanguage};
 pub use single::Single;
 pub use speed_benchmark::SpeedBenchmark;
 pub use stream::{Chars, LengthFilter, Measure, PromptStream, Tally};
+pub use synthetic_image::{Canvas, ImageError, PixelMode};
 pub use token_length::{TokenLength, Tokenized, prompt_ids};
 
 /// What a request is about, before an API gives it its form.

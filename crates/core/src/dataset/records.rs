@@ -19,7 +19,7 @@ use super::{DatasetError, Prompt};
 
 /// The most that a line, an item of a list or a row may have: a prompt of more
 /// is a file that lacks its line ends, or its closing quote. A conversation with
-/// pictures has some 10 MB.
+/// images has some 10 MB.
 pub(super) const MOST_ITEM_BYTES: usize = 256 << 20;
 
 /// Bytes at the beginning of a file that are looked at for its form.

@@ -19,7 +19,7 @@ use crate::record::{
     FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Usage,
 };
 use crate::time::Timestamp;
-use crate::transport::{Line, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
+use crate::transport::{Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
 
 /// One place for a request in flight.
 pub trait Slot {
@@ -83,7 +83,7 @@ impl Transport for HttpTransport {
 
     fn slot(&self, context: &ReadContext) -> HttpSlot {
         HttpSlot {
-            line: Line::new(
+            connection: Connection::new(
                 Arc::clone(&self.target),
                 self.timeouts,
                 self.reuse,
@@ -99,7 +99,7 @@ impl Transport for HttpTransport {
 /// A slot with a connection of its own.
 #[derive(Debug)]
 pub struct HttpSlot {
-    line: Line,
+    connection: Connection,
     context: ReadContext,
     record_bodies: RecordBodies,
     api: Arc<dyn Api>,
@@ -108,7 +108,7 @@ pub struct HttpSlot {
 impl HttpSlot {
     /// Whether the connection of the last answer is still open `after` it.
     pub(super) async fn connection_stays_open(&self, after: Duration) -> bool {
-        self.line.stays_open(after).await
+        self.connection.stays_open(after).await
     }
 }
 
@@ -122,9 +122,9 @@ impl Slot for HttpSlot {
         let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
         let mut sent = SendTimes::default();
         let result = {
-            let sending = self
-                .line
-                .send(&request.body, request.stream, &mut sent, &mut collector);
+            let sending =
+                self.connection
+                    .send(&request.body, request.stream, &mut sent, &mut collector);
             tokio::select! {
                 biased;
                 result = sending => result,

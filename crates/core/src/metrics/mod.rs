@@ -500,10 +500,10 @@ impl RunTotals {
             self.input_known += 1;
         }
         self.prompt_lengths
-            .push(record.asked_prompt_tokens, record.told_prompt_tokens());
+            .push(record.asked_prompt_tokens, record.reported_prompt_tokens());
         self.counted_output.push(
             record.counted.completion_tokens,
-            record.told_output_tokens(),
+            record.reported_output_tokens(),
         );
         if let Some(cached) = record.usage.cached_tokens {
             let sum = self.cached_tokens.get_or_insert(0);

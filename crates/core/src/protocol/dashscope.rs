@@ -21,7 +21,7 @@ use super::errors::{
 use super::json::{is_done, mended, unmarked};
 use super::places::{Fields, Joined, Lengths, Place, Sink, Words};
 use super::unread::Unread;
-use super::usage::{Told, first, merge};
+use super::usage::{Reported, first, merge};
 use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
 use crate::record::{Failure, FailureKind, Usage};
 
@@ -457,11 +457,15 @@ struct Ended {
 
 /// Under which names DashScope tells token counts. Either kind of details may
 /// stand in any of the three places.
-fn usage_of(told: &Told) -> Usage {
-    let details = [told.output_details, told.prompt_details, told.input_details];
+fn usage_of(reported: &Reported) -> Usage {
+    let details = [
+        reported.output_details,
+        reported.prompt_details,
+        reported.input_details,
+    ];
     Usage {
-        prompt_tokens: first([told.input_tokens, told.prompt_tokens]),
-        completion_tokens: first([told.output_tokens, told.completion_tokens]),
+        prompt_tokens: first([reported.input_tokens, reported.prompt_tokens]),
+        completion_tokens: first([reported.output_tokens, reported.completion_tokens]),
         cached_tokens: first(details.map(|details| details.cached_tokens)),
         reasoning_tokens: first(details.map(|details| details.reasoning_tokens)),
         reasoning_from_total: false,

@@ -20,7 +20,7 @@ pub mod zhipu;
 pub use dashscope::Dashscope;
 pub use declared::Declared;
 pub(crate) use errors::error_in;
-pub use opaque::{Opaque, ToldAnswers};
+pub use opaque::{Opaque, ResponseRules};
 pub use openai::OpenAi;
 pub use text::{AnswerText, ChoiceText};
 pub use zhipu::{Zhipu, ZhipuKey};

@@ -22,14 +22,14 @@ use crate::record::Failure;
 #[derive(Clone, Debug)]
 pub struct Opaque {
     name: String,
-    told: Option<Told>,
+    rules: Option<Rules>,
     /// Some event was taken for one that bears a token, for want of better knowledge.
     guessed: Arc<AtomicBool>,
 }
 
 /// What was told of answers.
 #[derive(Clone, Debug)]
-struct Told {
+struct Rules {
     shapes: Arc<AnswerShapes>,
     stream: bool,
     whole: bool,
@@ -39,20 +39,20 @@ struct Told {
 /// of a declared API. What it does not tell is guessed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ToldAnswers {
-    /// Streams. `[DONE]` ends one where no other end is told.
+pub struct ResponseRules {
+    /// Streams. `[DONE]` ends one where no other end is rules.
     pub stream: Option<StreamShape>,
     /// Answers that are no streams.
     pub whole: Option<AnswerShape>,
 }
 
 impl Opaque {
-    /// An API of this name, of which nothing was told.
+    /// An API of this name, of which nothing was rules.
     #[must_use]
     pub fn untold(name: String) -> Self {
         Self {
             name,
-            told: None,
+            rules: None,
             guessed: Arc::default(),
         }
     }
@@ -61,18 +61,18 @@ impl Opaque {
     ///
     /// # Errors
     /// When what is told of answers does not say where generated text stands.
-    pub fn new(name: String, answers: Option<ToldAnswers>) -> Result<Self, DeclarationError> {
-        let told = answers.map(Told::new).transpose()?;
+    pub fn new(name: String, answers: Option<ResponseRules>) -> Result<Self, DeclarationError> {
+        let rules = answers.map(Rules::new).transpose()?;
         Ok(Self {
-            told,
+            rules,
             ..Self::untold(name)
         })
     }
 }
 
-impl Told {
-    fn new(answers: ToldAnswers) -> Result<Self, DeclarationError> {
-        let ToldAnswers { stream, whole } = answers;
+impl Rules {
+    fn new(answers: ResponseRules) -> Result<Self, DeclarationError> {
+        let ResponseRules { stream, whole } = answers;
         for (name, shape) in [
             ("stream", stream.as_ref().map(|stream| &stream.answer)),
             ("whole", whole.as_ref()),
@@ -102,20 +102,20 @@ impl Api for Opaque {
     }
 
     fn reader(&self) -> Box<dyn AnswerReader> {
-        let told = self.told.as_ref();
-        let reader = |told: &Told| DeclaredReader::new(Arc::clone(&told.shapes));
+        let rules = self.rules.as_ref();
+        let reader = |rules: &Rules| DeclaredReader::new(Arc::clone(&rules.shapes));
         Box::new(OpaqueReader {
             inner: OpenAiReader::guessing(),
-            stream: told.filter(|told| told.stream).map(reader),
-            whole: told.filter(|told| told.whole).map(reader),
+            stream: rules.filter(|told| told.stream).map(reader),
+            whole: rules.filter(|told| told.whole).map(reader),
             by: By::Guess,
             guessed: Arc::clone(&self.guessed),
         })
     }
 
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
-        match &self.told {
-            Some(told) => read_text(&told.shapes, answer, text),
+        match &self.rules {
+            Some(rules) => read_text(&rules.shapes, answer, text),
             None => super::text::read_choices(answer, text),
         }
     }
@@ -125,7 +125,7 @@ impl Api for Opaque {
             let api = self.name.clone();
             return Some(Doubt::Guessed { api });
         }
-        self.told.as_ref()?.shapes.doubt()
+        self.rules.as_ref()?.shapes.doubt()
     }
 }
 
@@ -207,9 +207,9 @@ impl OpaqueReader {
 
 impl AnswerReader for OpaqueReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        if let Some(told) = &mut self.stream {
+        if let Some(rules) = &mut self.stream {
             self.by = By::Stream;
-            return told.event(name, data);
+            return rules.event(name, data);
         }
         let ends = self.inner.state().done || is_done(data);
         if ends || name == b"error" {
@@ -223,9 +223,9 @@ impl AnswerReader for OpaqueReader {
     }
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        if let Some(told) = &mut self.whole {
+        if let Some(rules) = &mut self.whole {
             self.by = By::Whole;
-            return told.whole(body);
+            return rules.whole(body);
         }
         let meaning = self.meaning(body, |inner| Some(inner.whole(body)));
         self.inner.end();
@@ -237,7 +237,7 @@ impl AnswerReader for OpaqueReader {
 
     fn body_ended(&mut self) {
         match (self.by, &mut self.stream) {
-            (By::Stream, Some(told)) => told.body_ended(),
+            (By::Stream, Some(rules)) => rules.body_ended(),
             _ => self.inner.end(),
         }
     }
@@ -389,7 +389,7 @@ mod tests {
         };
         insta::assert_snapshot!(error(json!({"stream": {"error": "/oops"}})), @"`[stream]` has no `text`: it says where generated text stands, for example text = \"/text\"");
         assert!(error(json!({"whole": {}})).starts_with("`[whole]` has no `text`"));
-        let unknown = serde_json::from_value::<ToldAnswers>(json!({"streams": {}}));
+        let unknown = serde_json::from_value::<ResponseRules>(json!({"streams": {}}));
         assert!(
             unknown
                 .unwrap_err()

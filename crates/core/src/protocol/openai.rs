@@ -16,7 +16,7 @@ pub use super::errors::{clip, error_text};
 use super::json::{is_done, mended, unmarked};
 use super::places::{Fields, Place, Seen, Sink, Walk};
 use super::unread::Unread;
-use super::usage::{Told, first, merge, of_choices};
+use super::usage::{Reported, first, merge, of_choices};
 use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
 use crate::record::{Failure, FailureKind, MAX_CHOICE, Usage};
 
@@ -285,28 +285,28 @@ struct ChoiceList<'a> {
 }
 
 /// Which name of a token count goes first.
-fn usage_of(told: &Told) -> Usage {
+fn usage_of(reported: &Reported) -> Usage {
     // Anthropic counts what is in the cache apart from `input_tokens`
-    let input = told.input_tokens.map(|count| {
-        [told.cache_read, told.cache_creation]
+    let input = reported.input_tokens.map(|count| {
+        [reported.cache_read, reported.cache_creation]
             .into_iter()
             .flatten()
             .fold(count, u64::saturating_add)
     });
     Usage {
-        prompt_tokens: first([told.prompt_tokens, input]),
-        completion_tokens: first([told.completion_tokens, told.output_tokens]),
+        prompt_tokens: first([reported.prompt_tokens, input]),
+        completion_tokens: first([reported.completion_tokens, reported.output_tokens]),
         cached_tokens: first([
-            told.prompt_details.cached_tokens,
-            told.input_details.cached_tokens,
-            told.prompt_cache_hit_tokens,
-            told.cached_tokens,
-            told.cache_read,
+            reported.prompt_details.cached_tokens,
+            reported.input_details.cached_tokens,
+            reported.prompt_cache_hit_tokens,
+            reported.cached_tokens,
+            reported.cache_read,
         ]),
         reasoning_tokens: first([
-            told.completion_details.reasoning_tokens,
-            told.output_details.reasoning_tokens,
-            told.reasoning_tokens,
+            reported.completion_details.reasoning_tokens,
+            reported.output_details.reasoning_tokens,
+            reported.reasoning_tokens,
         ]),
         reasoning_from_total: false,
     }

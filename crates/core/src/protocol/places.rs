@@ -29,7 +29,7 @@ pub(super) enum Place {
     FunctionCall,
     /// Sound, with a transcript.
     Audio,
-    /// Pictures: output without text.
+    /// Images: output without text.
     Images,
     /// Nothing generated stands there.
     #[serde(other)]

@@ -365,7 +365,7 @@ mod tests {
         let calls = call
             .clone()
             .prop_map(|call| json!([{"index": 0, "id": "c", "function": call}]));
-        let picture = prop_oneof![
+        let image = prop_oneof![
             Just(json!([])),
             Just(json!([{"image_url": {"url": "data:x"}}])),
             Just(json!(null))
@@ -392,7 +392,7 @@ mod tests {
         ]);
         let field = prop_oneof![
             9 => (key, value),
-            1 => picture.prop_map(|picture| ("images", picture)),
+            1 => image.prop_map(|image| ("images", image)),
         ];
         prop::collection::vec(field, 0..4).prop_map(|fields| {
             let fields = fields
@@ -403,7 +403,7 @@ mod tests {
     }
 
     proptest! {
-        /// What bears a token for the reader of events has text for the tokenizer, but for pictures and sound;
+        /// What bears a token for the reader of events has text for the tokenizer, but for images and sound;
         /// and no text counts that bore none.
         #[test]
         fn both_readers_see_the_same(
@@ -426,7 +426,7 @@ mod tests {
                 read_choices(event.as_bytes(), &mut text);
                 let after: usize = text.choices.iter().map(|c| c.reasoning.len() + c.content.len()).sum();
                 let answers = text.choices.iter().map(|c| c.content.len()).sum::<usize>() != answers;
-                // pictures, and sound, which stands under `data`
+                // images, and sound, which stands under `data`
                 let textless = event.contains("data:x") || event.contains("\"data\"");
                 prop_assert!(textless || meaning.has_token() == (before != after) || text.repeats(), "{}", event);
                 prop_assert!(before == after || meaning.has_token() || text.repeats(), "{}", event);

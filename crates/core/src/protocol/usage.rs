@@ -17,7 +17,7 @@ use crate::record::{MOST_TOKENS, Usage};
 /// The counts of one `usage`, by the names they have there; `None`: missing, or
 /// no count.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Reported {
     pub(super) prompt_tokens: Option<u64>,
     pub(super) input_tokens: Option<u64>,
     pub(super) completion_tokens: Option<u64>,
@@ -43,12 +43,12 @@ pub(super) struct Details {
 
 /// Take the counts of a `usage` in: the last value that says something wins,
 /// field by field. `chosen` picks one where several names mean the same.
-pub(super) fn merge(raw: &RawValue, usage: &mut Usage, chosen: fn(&Told) -> Usage) {
-    let Some(told) = object::<Told>(raw) else {
+pub(super) fn merge(raw: &RawValue, usage: &mut Usage, chosen: fn(&Reported) -> Usage) {
+    let Some(reported) = object::<Reported>(raw) else {
         return;
     };
-    let mut now = chosen(&told);
-    add_reasoning_on_top(&mut now, &told);
+    let mut now = chosen(&reported);
+    add_reasoning_on_top(&mut now, &reported);
     replace(usage, &now);
 }
 
@@ -84,12 +84,12 @@ pub(super) fn first<const N: usize>(counts: [Option<u64>; N]) -> Option<u64> {
 
 /// Some servers leave reasoning out of the tokens generated: xAI tells it in the details alone, Gemini
 /// in the total alone. The total shows it.
-fn add_reasoning_on_top(usage: &mut Usage, told: &Told) {
+fn add_reasoning_on_top(usage: &mut Usage, reported: &Reported) {
     let (Some(prompt), Some(completion)) = (usage.prompt_tokens, usage.completion_tokens) else {
         return;
     };
     let seen = prompt.saturating_add(completion);
-    let on_top = match (told.total_tokens, usage.reasoning_tokens) {
+    let on_top = match (reported.total_tokens, usage.reasoning_tokens) {
         (Some(total), Some(reasoning)) => {
             (total.checked_sub(seen) == Some(reasoning)).then_some(reasoning)
         }
@@ -99,7 +99,7 @@ fn add_reasoning_on_top(usage: &mut Usage, told: &Told) {
             let rest = total
                 .checked_sub(seen)
                 .filter(|rest| *rest > 0 && prompt > 0);
-            rest.filter(|rest| !is_cache(*rest, told, usage))
+            rest.filter(|rest| !is_cache(*rest, reported, usage))
         }
         (None, None) => None,
     };
@@ -113,13 +113,13 @@ fn add_reasoning_on_top(usage: &mut Usage, told: &Told) {
 
 /// Whether so many tokens beyond prompt and output are those of the cache, which some gateways count
 /// in the total but not in the prompt.
-fn is_cache(rest: u64, told: &Told, usage: &Usage) -> bool {
-    let (read, made) = (told.cache_read, told.cache_creation);
+fn is_cache(rest: u64, reported: &Reported, usage: &Usage) -> bool {
+    let (read, made) = (reported.cache_read, reported.cache_creation);
     let both = read.unwrap_or(0).saturating_add(made.unwrap_or(0));
     [read, made, Some(both), usage.cached_tokens].contains(&Some(rest))
 }
 
-/// The counts of several choices, each told for itself: one prompt, and the sum of what was generated.
+/// The counts of several choices, each reported for itself: one prompt, and the sum of what was generated.
 pub(super) fn of_choices(each: &[Usage]) -> Usage {
     let most = |of: fn(&Usage) -> Option<u64>| each.iter().filter_map(of).max();
     let sum = |of: fn(&Usage) -> Option<u64>| {
@@ -221,16 +221,16 @@ macro_rules! reads_names {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$type, A::Error> {
-                let mut told = <$type>::default();
+                let mut reported = <$type>::default();
                 while let Some(name) = map.next_key()? {
                     match name {
-                        $(Name::$name => told.$field = $read(map.next_value()?, told.$field),)*
+                        $(Name::$name => reported.$field = $read(map.next_value()?, reported.$field),)*
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
-                Ok(told)
+                Ok(reported)
             }
         }
 
@@ -242,7 +242,7 @@ macro_rules! reads_names {
     };
 }
 
-reads_names!(Told, ToldVisitor, {
+reads_names!(Reported, ReportedVisitor, {
     PromptTokens => prompt_tokens by count,
     InputTokens => input_tokens by count,
     CompletionTokens => completion_tokens by count,
@@ -292,8 +292,8 @@ mod tests {
             "input_tokens_details":{"cached_tokens":9,"prompt_tokens":99},
             "completion_tokens_details":{"reasoning_tokens":10},
             "output_tokens_details":{"cached_tokens":11,"reasoning_tokens":12}}"#;
-        let told: Told = object(&raw(text)).unwrap();
-        insta::assert_snapshot!(format!("{told:?}").replace("Some", ""), @"Told { prompt_tokens: (1), input_tokens: (2), completion_tokens: (3), output_tokens: (4), total_tokens: (13), cached_tokens: (5), prompt_cache_hit_tokens: (6), cache_read: (14), cache_creation: (15), reasoning_tokens: (7), prompt_details: Details { cached_tokens: (8), reasoning_tokens: None }, input_details: Details { cached_tokens: (9), reasoning_tokens: None }, completion_details: Details { cached_tokens: None, reasoning_tokens: (10) }, output_details: Details { cached_tokens: (11), reasoning_tokens: (12) } }");
+        let reported: Reported = object(&raw(text)).unwrap();
+        insta::assert_snapshot!(format!("{reported:?}").replace("Some", ""), @"Reported { prompt_tokens: (1), input_tokens: (2), completion_tokens: (3), output_tokens: (4), total_tokens: (13), cached_tokens: (5), prompt_cache_hit_tokens: (6), cache_read: (14), cache_creation: (15), reasoning_tokens: (7), prompt_details: Details { cached_tokens: (8), reasoning_tokens: None }, input_details: Details { cached_tokens: (9), reasoning_tokens: None }, completion_details: Details { cached_tokens: None, reasoning_tokens: (10) }, output_details: Details { cached_tokens: (11), reasoning_tokens: (12) } }");
     }
 
     #[test]
@@ -319,9 +319,9 @@ mod tests {
             ("null", None),
         ] {
             let mut usage = Usage::default();
-            let chosen = |told: &Told| Usage {
-                prompt_tokens: told.prompt_tokens,
-                completion_tokens: told.output_tokens,
+            let chosen = |reported: &Reported| Usage {
+                prompt_tokens: reported.prompt_tokens,
+                completion_tokens: reported.output_tokens,
                 ..Usage::default()
             };
             merge(&raw(text), &mut usage, chosen);
@@ -332,11 +332,11 @@ mod tests {
     }
 
     fn usage(texts: &[&str]) -> Usage {
-        let chosen = |told: &Told| Usage {
-            prompt_tokens: told.prompt_tokens,
-            completion_tokens: told.completion_tokens,
-            cached_tokens: told.cache_read,
-            reasoning_tokens: told.completion_details.reasoning_tokens,
+        let chosen = |reported: &Reported| Usage {
+            prompt_tokens: reported.prompt_tokens,
+            completion_tokens: reported.completion_tokens,
+            cached_tokens: reported.cache_read,
+            reasoning_tokens: reported.completion_details.reasoning_tokens,
             ..Usage::default()
         };
         let mut usage = Usage::default();

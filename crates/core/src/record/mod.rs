@@ -272,14 +272,14 @@ impl RequestRecord {
     /// Tokens of the prompt in the server's own words, as its usage or the
     /// API's plugin has them.
     #[must_use]
-    pub fn told_prompt_tokens(&self) -> Option<u64> {
+    pub fn reported_prompt_tokens(&self) -> Option<u64> {
         let counts = [self.plugin.prompt_tokens, self.usage.prompt_tokens];
         counts.into_iter().flatten().find(|count| *count > 0)
     }
 
     /// Output tokens, likewise.
     #[must_use]
-    pub fn told_output_tokens(&self) -> Option<u64> {
+    pub fn reported_output_tokens(&self) -> Option<u64> {
         let none_possible = !self.has_tokens();
         let counts = [self.plugin.completion_tokens, self.usage.completion_tokens];
         let mut counts = counts.into_iter().flatten();
@@ -399,7 +399,7 @@ mod tests {
             prop_assert!(output.is_some());
             if tokens > 0 {
                 prop_assert!(output > Some(0));
-                prop_assert_ne!(record.told_output_tokens(), Some(0));
+                prop_assert_ne!(record.reported_output_tokens(), Some(0));
             } else {
                 // without a token-bearing event, a count of 0 is one
                 let first = [plugin, usage, counted].into_iter().flatten().next();

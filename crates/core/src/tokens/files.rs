@@ -20,7 +20,7 @@ pub struct TokenizerFiles {
     pub config: Option<PathBuf>,
     /// `chat_template.jinja`; goes before every other template.
     pub template: Option<PathBuf>,
-    /// `chat_template.json`, which processors of pictures have; goes before the
+    /// `chat_template.json`, which processors of images have; goes before the
     /// configuration's template.
     pub processor_template: Option<PathBuf>,
 }

@@ -31,7 +31,7 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
 /// The chat template, where it has a file of its own.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
-/// The same as JSON, of a model whose processor also takes pictures.
+/// The same as JSON, of a model whose processor also takes images.
 pub const PROCESSOR_TEMPLATE_FILE: &str = "chat_template.json";
 
 /// A tokenizer in the format of Hugging Face's `tokenizers`, with its chat

@@ -375,20 +375,20 @@ pub enum Reuse {
     Never,
 }
 
-/// A slot's line to the server: at most one connection, kept while it can be.
+/// The connection of one slot: opened when a request needs it, kept while it can be.
 #[derive(Debug)]
-pub struct Line {
+pub struct Connection {
     target: Arc<Target>,
     timeouts: Timeouts,
     reuse: Reuse,
     context: ReadContext,
-    connection: Option<Connected<Socket>>,
+    open: Option<Connected<Socket>>,
     /// Reads so far, over all connections.
     reads: u64,
 }
 
-impl Line {
-    /// A line without a connection.
+impl Connection {
+    /// Not open yet.
     #[must_use]
     pub fn new(
         target: Arc<Target>,
@@ -401,7 +401,7 @@ impl Line {
             timeouts,
             reuse,
             context,
-            connection: None,
+            open: None,
             reads: 0,
         }
     }
@@ -437,14 +437,14 @@ impl Line {
                 reused: true,
                 ..ConnectCost::default()
             };
-            self.connection = Some(connection);
+            self.open = Some(connection);
         }
         Ok(())
     }
 
     /// Whether the connection of the last answer is still open `after` it.
     pub async fn stays_open(&self, after: Duration) -> bool {
-        match &self.connection {
+        match &self.open {
             None => false,
             Some(connection) => {
                 tokio::time::sleep(after).await;
@@ -459,7 +459,7 @@ impl Line {
     ) -> Result<Connected<Socket>, TransportError> {
         // a server may close an idle connection at any time: looking before
         // sending is no retry, since nothing has been sent
-        if let Some(connection) = self.connection.take()
+        if let Some(connection) = self.open.take()
             && !connection.socket.is_stale()
         {
             return Ok(connection);

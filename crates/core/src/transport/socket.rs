@@ -326,7 +326,7 @@ mod linux {
                         let arrival = context.stamp(&mut scratch.offset, kernel_wall_ns);
                         return Ok(Some(sink(&scratch.bytes[..n], arrival)));
                     }
-                    (None, Err(error)) if is_passing(&error) => {}
+                    (None, Err(error)) if is_would_block(&error) => {}
                     (None, Err(error)) => return Err(error),
                     (None, Ok(())) => {}
                 }
@@ -341,7 +341,7 @@ mod linux {
             loop {
                 match self.stream.try_write(bytes) {
                     Ok(n) => return Ok(n),
-                    Err(error) if is_passing(&error) => {}
+                    Err(error) if is_would_block(&error) => {}
                     Err(error) => return Err(error),
                 }
                 let writable = tokio::time::timeout(WRITE_AGAIN, self.stream.writable());
@@ -371,7 +371,7 @@ mod linux {
         }
     }
 
-    fn is_passing(error: &io::Error) -> bool {
+    fn is_would_block(error: &io::Error) -> bool {
         matches!(
             error.kind(),
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted

@@ -621,15 +621,16 @@ fn connected_to(target: Target, timeouts: Timeouts) -> TransportError {
         .build()
         .unwrap();
     let context = ReadContext::new(crate::time::RunClock::start(), Arc::default(), false);
-    let mut line = Line::new(Arc::new(target), timeouts, Reuse::WhileOpen, context);
+    let mut connection = Connection::new(Arc::new(target), timeouts, Reuse::WhileOpen, context);
     let sending = async {
-        line.send(
-            b"{}",
-            true,
-            &mut SendTimes::default(),
-            &mut Noted::default(),
-        )
-        .await
+        connection
+            .send(
+                b"{}",
+                true,
+                &mut SendTimes::default(),
+                &mut Noted::default(),
+            )
+            .await
     };
     runtime.block_on(sending).unwrap_err()
 }
@@ -662,10 +663,10 @@ fn a_server_that_reads_slowly_is_not_silent() {
     let context = ReadContext::new(crate::time::RunClock::start(), Arc::default(), false);
     let target = target(&format!("http://{address}/"), &ProxyEnv::default());
     let limits = timeouts(None, Some(1000), Some(60_000));
-    let mut line = Line::new(Arc::new(target), limits, Reuse::WhileOpen, context);
+    let mut connection = Connection::new(Arc::new(target), limits, Reuse::WhileOpen, context);
     let body = vec![b'x'; BODY];
     let (mut times, mut noted) = (SendTimes::default(), Noted::default());
-    let sending = line.send(&body, true, &mut times, &mut noted);
+    let sending = connection.send(&body, true, &mut times, &mut noted);
     assert_eq!(runtime.block_on(sending), Ok(()));
     let took = times.first_byte.unwrap().since(times.write_begun.unwrap());
     assert!(took > ms(2000), "{took:?}");

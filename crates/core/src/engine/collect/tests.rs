@@ -401,7 +401,7 @@ fn tokens_that_came_are_never_counted_as_none() {
         .whole();
     let record = exchange.record;
     assert_eq!(record.output_tokens(), (Some(1), TokenSource::EventCount));
-    assert_eq!(record.told_output_tokens(), None);
+    assert_eq!(record.reported_output_tokens(), None);
     assert_eq!(record.prompt_tokens(), (None, TokenSource::Unknown));
     let exchange = Received::stream()
         .then(TOKEN)

@@ -49,7 +49,7 @@ class DatasetPluginBase:
     def create_message(
         self, text: str, image_urls: list[str] | str | None = None, role: str = "user"
     ) -> dict[str, Any]:
-        """A message with a text, and pictures where URLs of them are given."""
+        """A message with a text, and images where URLs of them are given."""
         if image_urls is None:
             return {"role": role, "content": text}
         urls = [image_urls] if isinstance(image_urls, str) else image_urls

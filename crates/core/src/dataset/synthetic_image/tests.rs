@@ -1,4 +1,4 @@
-//! Tests of pictures.
+//! Tests of images.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -8,14 +8,14 @@ use super::*;
 const MODES: [&str; 7] = ["1", "L", "LA", "I;16", "P", "RGB", "RGBA"];
 
 #[test]
-fn a_picture_is_read_again_as_it_was_drawn() {
+fn a_image_is_read_again_as_it_was_drawn() {
     for name in MODES {
         let mode = PixelMode::parse(name).unwrap();
         for (width, height) in [(1, 1), (1, 9), (13, 7), (64, 40)] {
             for index in 0..8 {
                 let canvas = Canvas::new(width, height, mode).unwrap();
-                let png = canvas.picture(3, index);
-                assert_eq!(png, canvas.picture(3, index));
+                let png = canvas.image(3, index);
+                assert_eq!(png, canvas.image(3, index));
                 let mut reader = png::Decoder::new(Cursor::new(png)).read_info().unwrap();
                 let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
                 let read = reader.next_frame(&mut pixels).unwrap();
@@ -45,14 +45,14 @@ fn a_picture_is_read_again_as_it_was_drawn() {
 }
 
 #[test]
-fn no_two_pictures_are_the_same() {
+fn no_two_images_are_the_same() {
     for name in MODES {
         let canvas = Canvas::new(64, 64, PixelMode::parse(name).unwrap()).unwrap();
         let mut seen = BTreeSet::new();
         for seed in [0, 1] {
             for index in 0..300 {
                 assert!(
-                    seen.insert(canvas.picture(seed, index)),
+                    seen.insert(canvas.image(seed, index)),
                     "{name} {seed} {index}"
                 );
             }
@@ -142,7 +142,7 @@ fn what_png_cannot_hold_is_refused() {
         assert!(PixelMode::parse(name).is_err());
     }
     let size = Canvas::new(0, 16_385, PixelMode::Rgb).unwrap_err();
-    insta::assert_snapshot!(size, @"a picture cannot have 0x16385 pixels: sides are 1 to 16384");
+    insta::assert_snapshot!(size, @"an image cannot have 0x16385 pixels: sides are 1 to 16384");
     assert!(Canvas::new(1, 16_384, PixelMode::Rgb).is_ok());
     assert!(Canvas::new(16_385, 1, PixelMode::Rgb).is_err());
 }

@@ -1,7 +1,7 @@
-//! Owns pictures made from a seed: a background of one colour and a few shapes,
+//! Owns images made from a seed: a background of one colour and a few shapes,
 //! as PNG. A pure function of seed and index, the same on every machine.
 //!
-//! It must not know what pictures are for.
+//! It must not know what images are for.
 
 use std::io::Write as _;
 
@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::sub_seed;
 
-/// Servers refuse larger pictures long before.
+/// Servers refuse larger images long before.
 const LONGEST_SIDE: u32 = 16_384;
 
-/// Shapes in a picture: one to so many.
+/// Shapes in an image: one to so many.
 const MOST_SHAPES: u32 = 5;
 
 /// Lines are one to so many pixels wide.
@@ -47,7 +47,7 @@ impl PixelMode {
     ///
     /// # Errors
     /// When there is none that PNG can hold.
-    pub fn parse(name: &str) -> Result<Self, PictureError> {
+    pub fn parse(name: &str) -> Result<Self, ImageError> {
         match name {
             "1" => Ok(Self::Bilevel),
             "L" => Ok(Self::Grey),
@@ -56,7 +56,7 @@ impl PixelMode {
             "P" => Ok(Self::Palette),
             "RGB" => Ok(Self::Rgb),
             "RGBA" => Ok(Self::Rgba),
-            _ => Err(PictureError::Mode(name.to_owned())),
+            _ => Err(ImageError::Mode(name.to_owned())),
         }
     }
 
@@ -72,7 +72,7 @@ impl PixelMode {
         }
     }
 
-    /// The bytes of a pixel of a colour, which is the `n`th of the picture.
+    /// The bytes of a pixel of a colour, which is the `n`th of the image.
     fn pixel(self, [red, green, blue]: [u8; 3], n: u32) -> [u8; 4] {
         match self {
             Self::Bilevel => [red & 1, 0, 0, 0],
@@ -95,14 +95,14 @@ impl PixelMode {
     }
 }
 
-/// Why there can be no such picture.
+/// Why there can be no such image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PictureError {
+pub enum ImageError {
     /// The mode is unknown, or PNG cannot hold it.
     #[error("PNG holds no pixels of the mode {0:?}: it may be RGB, RGBA, L, LA, P, 1, I or I;16")]
     Mode(String),
     /// A side is too short or too long.
-    #[error("a picture cannot have {width}x{height} pixels: sides are 1 to {LONGEST_SIDE}")]
+    #[error("an image cannot have {width}x{height} pixels: sides are 1 to {LONGEST_SIDE}")]
     Size {
         /// As asked for.
         width: u32,
@@ -111,7 +111,7 @@ pub enum PictureError {
     },
 }
 
-/// Size and mode of pictures, known to be possible.
+/// Size and mode of images, known to be possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canvas {
     width: u32,
@@ -124,7 +124,7 @@ impl Canvas {
     ///
     /// # Errors
     /// When a side is not 1 to 16384 pixels.
-    pub fn new(width: u32, height: u32, mode: PixelMode) -> Result<Self, PictureError> {
+    pub fn new(width: u32, height: u32, mode: PixelMode) -> Result<Self, ImageError> {
         let possible = 1..=LONGEST_SIDE;
         if possible.contains(&width) && possible.contains(&height) {
             Ok(Self {
@@ -133,15 +133,15 @@ impl Canvas {
                 mode,
             })
         } else {
-            Err(PictureError::Size { width, height })
+            Err(ImageError::Size { width, height })
         }
     }
 
-    /// The picture of an index, as PNG. Another index gives another picture,
+    /// The image of an index, as PNG. Another index gives another image,
     /// unless size and mode leave no room for as many: where an item has
-    /// several, number them through, as in `item * pictures_per_item + n`.
+    /// several, number them through, as in `item * images_per_item + n`.
     #[must_use]
-    pub fn picture(self, seed: u64, index: u64) -> Vec<u8> {
+    pub fn image(self, seed: u64, index: u64) -> Vec<u8> {
         let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, "pictures"));
         rng.set_stream(index);
         let mut png = Vec::new();
@@ -166,7 +166,7 @@ impl Canvas {
                         wide: 1 + below(rng, WIDEST_LINE),
                     },
                 };
-                // never the background's: the picture would be blank
+                // never the background's: the image would be blank
                 let pixel = loop {
                     let colour = colour(rng);
                     let pixel = self.mode.pixel(colour, n);

@@ -1,7 +1,7 @@
 //! Owns what happens to exchanges on their way to the database, off the receiving
-//! path: each tap is a thread between two channels.
+//! path: each stage is a thread between two channels.
 //!
-//! It must not know which taps a command has.
+//! It must not know which stages a command has.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -21,15 +21,15 @@ use crate::secrets::shown_body;
 /// Answers that are handed to a plugin at a time, where so many wait.
 const BATCH: usize = 32;
 
-/// What a tap does when it panics: it does its work no more, hands on all that comes, and the
+/// What a stage does when it panics: it does its work no more, hands on all that comes, and the
 /// run is stopped, so that nothing measured is lost.
 #[derive(Clone, Debug)]
-pub(crate) struct TapFault {
+pub(crate) struct StageFault {
     stop: CancellationToken,
     said: Arc<OnceLock<String>>,
 }
 
-impl TapFault {
+impl StageFault {
     /// Taps of a run that is stopped by `stop`.
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self {
@@ -38,12 +38,12 @@ impl TapFault {
         }
     }
 
-    /// Which tap panicked first, and what it said.
+    /// Which stage panicked first, and what it said.
     pub(crate) fn said(&self) -> Option<&str> {
         self.said.get().map(String::as_str)
     }
 
-    /// Do some work of a tap. `None`: it panicked, and is not to be done again.
+    /// Do some work of a stage. `None`: it panicked, and is not to be done again.
     fn guarded<T>(&self, what: &str, work: impl FnOnce() -> T) -> Option<T> {
         let payload = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(done) => return Some(done),
@@ -63,11 +63,11 @@ impl TapFault {
 }
 
 /// A thread that does something with each exchange; `what` it is to a person.
-pub(crate) fn tap(
+pub(crate) fn stage(
     (name, what): (&str, &'static str),
     seen: Receiver<SinkMessage>,
     next: Sender<SinkMessage>,
-    fault: TapFault,
+    fault: StageFault,
     work: impl FnMut(&mut Exchange) + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let mut work = Some(work);
@@ -87,10 +87,10 @@ pub(crate) fn tap(
 
 /// A thread that has a plugin count the tokens of answers, as many at a time as
 /// wait. A plugin that fails at it costs the counts, not the run.
-pub(crate) fn plugin_tap(
+pub(crate) fn plugin_stage(
     seen: Receiver<SinkMessage>,
     next: Sender<SinkMessage>,
-    fault: TapFault,
+    fault: StageFault,
     counting: Counting,
 ) -> anyhow::Result<JoinHandle<()>> {
     let mut counting = Some(counting);
@@ -270,10 +270,10 @@ mod tests {
     fn a_tap_that_panics_stops_the_run_and_loses_nothing() {
         let (before, seen) = async_channel::bounded(64);
         let (next, records) = async_channel::bounded(64);
-        let fault = TapFault::new(CancellationToken::new());
+        let fault = StageFault::new(CancellationToken::new());
         let mut worked = 0;
         let name = ("evalscope-test", "the thread of the test");
-        let thread = tap(name, seen, next, fault.clone(), move |_| {
+        let thread = stage(name, seen, next, fault.clone(), move |_| {
             worked += 1;
             assert!(worked < 3, "the test's work panics");
         })
