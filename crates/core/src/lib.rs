@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order; each may use those above it and none below
 //! (`tests/arrows.rs` holds this). The pure cores ([`sse`], [`http1`],
-//! [`protocol`], [`schedule`], [`metrics`], [`plan`]) have no clock, no I/O
+//! [`protocol`], [`schedule`], [`load`], [`metrics`], [`plan`]) have no clock, no I/O
 //! and no tokio.
 //!
 //! This crate must not know the command line, the screen, SQLite or files of
@@ -31,6 +31,8 @@ pub mod http1;
 pub mod protocol;
 
 pub mod schedule;
+
+pub mod load;
 
 pub mod metrics;
 

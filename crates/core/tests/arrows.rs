@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules in reading order; each may use those above it. `transport` counts
 /// its bytes with a histogram of `metrics`, hence stands below it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "steps",
     "time",
     "credential",
@@ -20,6 +20,7 @@ const ORDER: [&str; 15] = [
     "http1",
     "protocol",
     "schedule",
+    "load",
     "metrics",
     "transport",
     "engine",
@@ -27,7 +28,9 @@ const ORDER: [&str; 15] = [
 ];
 
 /// Modules without clock, I/O and runtime.
-const PURE: [&str; 6] = ["plan", "sse", "http1", "protocol", "schedule", "metrics"];
+const PURE: [&str; 7] = [
+    "plan", "sse", "http1", "protocol", "schedule", "load", "metrics",
+];
 
 const IMPURE: [&str; 9] = [
     "tokio",

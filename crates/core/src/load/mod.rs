@@ -1,0 +1,78 @@
+//! Owns load models: pure state machines that say when a session may start.
+//!
+//! A session is what a user does at one time: a single request, or a conversation of several
+//! turns. A model decides when sessions start and nothing else: how many there are, how long the
+//! run lasts and what a session sends is decided elsewhere.
+//!
+//! It must not know clocks, tasks, channels, requests or servers: the run passes in the time. See
+//! `docs/adr/009-load-models.md` for the loads that the trait was drawn against.
+
+mod closed;
+mod paced;
+mod places;
+
+use std::fmt::Debug;
+
+pub use closed::Closed;
+pub use paced::Paced;
+
+use crate::plan::{Pacing, RunSpec};
+use crate::schedule::Arrivals;
+use crate::time::Timestamp;
+
+/// Decides when sessions start.
+///
+/// The run asks [`next`](Self::next) until the answer is to wait, and asks again when the wait is
+/// over. To ask more often than needed changes nothing. Moments that are passed in never decrease.
+pub trait LoadModel: Send + Debug {
+    /// What to do at a moment. [`Next::Start`] and [`Next::Refuse`] have happened once they are
+    /// returned.
+    fn next(&mut self, now: Timestamp) -> Next;
+
+    /// A session has ended: after its last turn, whether it succeeded or not.
+    fn ended(&mut self, now: Timestamp);
+
+    /// Once nothing more is started: a session that was due by `end` and has not been started, or
+    /// `None` when there are no more. Each call returns another one.
+    fn unsent(&mut self, end: Timestamp) -> Option<Timestamp>;
+}
+
+/// What a load wants at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Start a session, and ask again.
+    Start {
+        /// When the load wanted it to start.
+        due: Timestamp,
+        /// When it was due and the load had room for it; not before `due`.
+        could_start: Timestamp,
+    },
+    /// A session was due, but the load has no room for it. Ask again.
+    Refuse {
+        /// When the load wanted it to start.
+        due: Timestamp,
+    },
+    /// Nothing before this moment, which is in the future.
+    At(Timestamp),
+    /// Nothing until a session ends.
+    OnEnd,
+    /// Nothing more.
+    Over,
+}
+
+/// The load model of a run.
+#[must_use]
+pub fn model_of(spec: &RunSpec) -> Box<dyn LoadModel> {
+    match spec.pacing {
+        Pacing::Unpaced => Box::new(Closed::new(
+            spec.concurrency.unwrap_or(std::num::NonZeroUsize::MIN),
+        )),
+        Pacing::Poisson { .. } => Box::new(Paced::new(
+            Arrivals::new(spec.pacing, spec.seed),
+            spec.concurrency,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Load models under a virtual clock: no task, no channel, no waiting.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A session as it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Session {
+    due: Timestamp,
+    could_start: Timestamp,
+    started: Timestamp,
+    ended: Timestamp,
+}
+
+fn ms(ms: u64) -> Timestamp {
+    Timestamp::from_nanos(ms * 1_000_000)
+}
+
+/// Run a model against sessions that take so long each. Besides the moments at which the model
+/// asks to be asked, it is asked at those in `extra`.
+fn play(model: &mut dyn LoadModel, service: &[Duration], extra: &[Timestamp]) -> Vec<Session> {
+    let mut extra: BinaryHeap<_> = extra.iter().copied().map(Reverse).collect();
+    let mut running: BinaryHeap<Reverse<Timestamp>> = BinaryHeap::new();
+    let mut sessions: Vec<Session> = Vec::new();
+    let mut now = Timestamp::ZERO;
+    let mut asked = 0;
+    while sessions.len() < service.len() {
+        asked += 1;
+        assert!(asked < 100_000, "the model does not get on");
+        let wake = match model.next(now) {
+            Next::Start { due, could_start } => {
+                assert!(due <= could_start && could_start <= now);
+                let ended = now.after(service[sessions.len()]);
+                running.push(Reverse(ended));
+                sessions.push(Session {
+                    due,
+                    could_start,
+                    started: now,
+                    ended,
+                });
+                continue;
+            }
+            Next::Refuse { due } => {
+                assert!(due <= now);
+                continue;
+            }
+            Next::At(at) => {
+                assert!(at > now, "{at:?} is not in the future of {now:?}");
+                Some(at)
+            }
+            Next::OnEnd => {
+                assert!(!running.is_empty(), "nothing is left that could end");
+                None
+            }
+            Next::Over => break,
+        };
+        let first = [
+            wake,
+            running.peek().map(|at| at.0),
+            extra.peek().map(|at| at.0),
+        ];
+        now = first.into_iter().flatten().min().unwrap().max(now);
+        while extra.peek().is_some_and(|at| at.0 <= now) {
+            extra.pop();
+        }
+        while running.peek().is_some_and(|at| at.0 <= now) {
+            running.pop();
+            model.ended(now);
+        }
+    }
+    sessions
+}
+
+/// The most sessions that were under way at a time.
+fn most_at_a_time(sessions: &[Session]) -> usize {
+    let mut changes: Vec<_> = sessions
+        .iter()
+        .flat_map(|s| [(s.started, 1), (s.ended, 0)])
+        .collect();
+    changes.sort_unstable();
+    let mut now = 0_usize;
+    changes.into_iter().fold(0, |most, (_, starts)| {
+        now = if starts == 1 { now + 1 } else { now - 1 };
+        most.max(now)
+    })
+}
+
+fn service() -> impl Strategy<Value = Vec<Duration>> {
+    prop::collection::vec((1u64..500).prop_map(Duration::from_millis), 1..60)
+}
+
+fn moments() -> impl Strategy<Value = Vec<Timestamp>> {
+    prop::collection::vec((0u64..20_000).prop_map(ms), 0..40)
+}
+
+fn places() -> impl Strategy<Value = NonZeroUsize> {
+    (1usize..9).prop_map(|n| NonZeroUsize::new(n).unwrap())
+}
+
+/// When each session of a closed loop starts and ends: the user who is free first takes the next.
+fn greedy(places: usize, service: &[Duration]) -> Vec<(Timestamp, Timestamp)> {
+    let mut free = BinaryHeap::from(vec![Reverse(Timestamp::ZERO); places]);
+    service
+        .iter()
+        .map(|time| {
+            let Reverse(at) = free.pop().unwrap();
+            free.push(Reverse(at.after(*time)));
+            (at, at.after(*time))
+        })
+        .collect()
+}
+
+fn arrivals(rate_per_s: f64, seed: u64) -> Arrivals {
+    Arrivals::new(Pacing::Poisson { rate_per_s }, seed)
+}
+
+fn moments_of(rate_per_s: f64, seed: u64, n: usize) -> Vec<Timestamp> {
+    let mut arrivals = arrivals(rate_per_s, seed);
+    (0..n)
+        .map(|_| Timestamp::ZERO.after(arrivals.next_offset().unwrap()))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Never more sessions than places, and never a free place while there is work: it is the
+    /// greedy schedule, to the nanosecond.
+    #[test]
+    fn a_closed_loop_is_the_greedy_schedule(
+        places in places(), service in service(), extra in moments(),
+    ) {
+        let sessions = play(&mut Closed::new(places), &service, &extra);
+        let want = greedy(places.get(), &service);
+        prop_assert_eq!(sessions.len(), want.len());
+        for (session, (started, ended)) in sessions.iter().zip(want) {
+            prop_assert_eq!((session.started, session.ended), (started, ended));
+            prop_assert_eq!((session.due, session.could_start), (started, started));
+        }
+    }
+
+    /// Arrivals are those of the seed, in order, whatever the sessions do.
+    #[test]
+    fn arrivals_do_not_depend_on_sessions(
+        limit in prop::option::of(places()), service in service(), seed: u64, extra in moments(),
+    ) {
+        let mut model = Paced::new(arrivals(5.0, seed), limit);
+        let sessions = play(&mut model, &service, &extra);
+        let due: Vec<_> = sessions.iter().map(|s| s.due).collect();
+        prop_assert_eq!(due, moments_of(5.0, seed, service.len()));
+    }
+
+    /// Without a limit every session starts when it is due; with one it starts when it is due and
+    /// there is room, and there is never more than the limit.
+    #[test]
+    fn a_limit_holds_sessions_back_and_no_longer_than_needed(
+        limit in places(), service in service(), seed: u64, extra in moments(),
+    ) {
+        for session in play(&mut Paced::new(arrivals(5.0, seed), None), &service, &extra) {
+            prop_assert_eq!(session.started, session.due);
+            prop_assert_eq!(session.could_start, session.due);
+        }
+        let sessions = play(&mut Paced::new(arrivals(50.0, seed), Some(limit)), &service, &extra);
+        prop_assert!(most_at_a_time(&sessions) <= limit.get());
+        for (i, session) in sessions.iter().enumerate() {
+            prop_assert_eq!(session.started, session.could_start);
+            // who waited, waited for an end
+            if session.started > session.due {
+                prop_assert!(sessions[..i].iter().any(|s| s.ended == session.started));
+            }
+        }
+    }
+
+    /// What is due by the end is started or unsent, once.
+    #[test]
+    fn nothing_that_was_due_goes_missing(
+        limit in places(), service in service(), seed: u64, end_ms in 0u64..3000,
+    ) {
+        let mut model = Paced::new(arrivals(50.0, seed), Some(limit));
+        let sessions = play(&mut model, &service, &[]);
+        let last = sessions.last().map_or(Timestamp::ZERO, |s| s.started);
+        let end = last.max(ms(end_ms));
+        let unsent: Vec<_> = std::iter::from_fn(|| model.unsent(end)).collect();
+        let mut all: Vec<_> = sessions.iter().map(|s| s.due).chain(unsent).collect();
+        let mut want = moments_of(50.0, seed, all.len() + 1);
+        prop_assert!(want.pop().unwrap() > end);
+        prop_assert_eq!(&all, &want);
+        all.dedup();
+        prop_assert_eq!(all.len(), want.len());
+    }
+}
+
+#[test]
+fn places_that_are_not_used_cost_nothing() {
+    let many = NonZeroUsize::new(usize::MAX).unwrap();
+    let service = [Duration::from_secs(1); 10];
+    let sessions = play(&mut Closed::new(many), &service, &[]);
+    assert!(sessions.iter().all(|s| s.started == Timestamp::ZERO));
+}
+
+#[test]
+fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
+    let mut spec = RunSpec {
+        name: "test".to_owned(),
+        concurrency: NonZeroUsize::new(2),
+        requests: Some(1),
+        pacing: Pacing::Unpaced,
+        warmup_requests: 0,
+        duration_s: None,
+        seed: 3,
+        dataset_offset: 0,
+    };
+    let service = [Duration::from_secs(1); 3];
+    let starts = |spec: &RunSpec| -> Vec<Timestamp> {
+        let sessions = play(&mut *model_of(spec), &service, &[]);
+        sessions.iter().map(|s| s.started).collect()
+    };
+    assert_eq!(starts(&spec), [ms(0), ms(0), ms(1000)]);
+    spec.concurrency = None;
+    spec.pacing = Pacing::Poisson { rate_per_s: 10.0 };
+    assert_eq!(starts(&spec), moments_of(10.0, 3, 3));
+}
