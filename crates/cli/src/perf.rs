@@ -510,7 +510,7 @@ impl Invocation<'_> {
 
         let setup = RunSetup {
             spec: spec.clone(),
-            slots,
+            most_in_flight: slots,
             feed: Feed {
                 prompts,
                 bodies: self.bodies.builder(),
@@ -532,7 +532,9 @@ impl Invocation<'_> {
         drop(display);
         self.note_progress(&progress);
 
-        let failures = progress.failed.load(Ordering::Relaxed) > 0;
+        let failures = [&progress.warmup, &progress.measured]
+            .into_iter()
+            .any(|counts| counts.failed.load(Ordering::Relaxed) > 0);
         let died = self.served.and_then(|served| served.end(failures));
         if let Some(how) = died {
             let text = format!("the server ended during the run: {how}");

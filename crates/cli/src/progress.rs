@@ -86,20 +86,24 @@ struct Look {
 impl Look {
     fn at(progress: &Progress, spec: &RunSpec, now: Timestamp) -> Self {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let failed = read(&progress.failed);
-        let measuring = spec.warmup_requests == 0 || read(&progress.measuring) == 1;
+        let measuring = spec.warmup_requests == 0 || progress.is_measuring();
+        let counts = if measuring {
+            &progress.measured
+        } else {
+            &progress.warmup
+        };
         Self {
             measuring,
-            ended: read(&progress.succeeded) + failed,
+            ended: counts.ended(),
             total: if measuring {
                 spec.requests
             } else {
                 Some(spec.warmup_requests)
             },
-            failed,
+            failed: read(&counts.failed),
             in_flight: progress.in_flight(),
-            output_tokens: read(&progress.output_tokens),
-            elapsed: match read(&progress.begun_ns) {
+            output_tokens: read(&counts.output_tokens),
+            elapsed: match read(&counts.begun_ns) {
                 0 => Duration::ZERO,
                 begun => now.since(Timestamp::from_nanos(begun)),
             },

@@ -62,8 +62,7 @@ impl ProgressFile {
 
     /// A run is over.
     pub(crate) fn run_ended(&self, progress: &Progress) {
-        let ended =
-            progress.succeeded.load(Ordering::Relaxed) + progress.failed.load(Ordering::Relaxed);
+        let ended = progress.measured.ended();
         let before = self.state.before.fetch_add(ended, Ordering::Relaxed);
         // the next one has a clock of its own
         self.state.written_ns.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Owns making bodies ahead of their use: a thread that takes prompts, has bodies made of them,
-//! and puts them where slots or the pacer take them.
+//! and puts them where the gate takes them.
 //!
-//! It must not know slots, nor when a request is due.
+//! It must not know when a request is due, nor who sends it.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,14 +11,15 @@ use async_channel::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
-use super::phase::Job;
+use super::gate::Job;
 use crate::dataset::{DatasetError, PromptStream};
 use crate::protocol::{BodyError, BuildBodies, PreparedRequest};
+use crate::record::Phase;
 use crate::time::RunClock;
 
-/// How long a phase waits at most for bodies to be ready ahead of it: a data set that
+/// How long a run waits at most for bodies to be ready before its first session: a dataset that
 /// takes longer over so many will not keep them ready either.
-const GATE_PATIENCE: Duration = Duration::from_secs(3);
+const PRIMING_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where bodies come from.
 #[derive(Debug)]
@@ -40,21 +41,20 @@ pub enum FeedError {
     Bodies(#[from] BodyError),
 }
 
-/// A phase as the feed sees it.
+/// Where bodies go.
 #[derive(Debug)]
-pub(super) struct Feeding {
-    /// Bodies to make.
-    pub(super) requests: u64,
-    /// Where they go.
+pub(super) struct Queue {
     pub(super) ready: Sender<Job>,
-    /// What opens when enough of them are there.
-    pub(super) gate: CancellationToken,
+    /// Cancelled when enough of them are there.
+    pub(super) primed: CancellationToken,
+    /// What they may take together.
+    pub(super) budget: Arc<Budget>,
 }
 
-impl Drop for Feeding {
-    /// However making bodies ends: nobody waits for more of them.
+impl Drop for Queue {
+    /// However making bodies ends: the run does not wait for more of them.
     fn drop(&mut self) {
-        self.gate.cancel();
+        self.primed.cancel();
     }
 }
 
@@ -62,33 +62,32 @@ impl Drop for Feeding {
 /// run stops, or there are no more.
 pub(super) fn feed_jobs(
     mut feed: Feed,
-    phases: Vec<Feeding>,
-    budget: &Arc<Budget>,
+    queue: &Queue,
+    phases: [(Phase, u64); 2],
     stop: &CancellationToken,
     clock: &RunClock,
 ) -> Option<FeedError> {
-    let mut error = None;
+    let begun = clock.now();
     // the first request is wanted at once, however dear a batch is
     let mut batch = 1;
-    for phase in phases {
-        let begun = clock.now();
+    for (phase, requests) in phases {
         let mut index = 0;
-        while index < phase.requests && !stop.is_cancelled() && error.is_none() {
-            let left = usize::try_from(phase.requests - index).unwrap_or(usize::MAX);
-            let (requests, failed) = feed.next_requests(index, batch.min(left));
-            // who is asked to stop need not say why there is no more
-            error = failed.filter(|_| !stop.is_cancelled());
-            index += requests.len() as u64;
+        while index < requests && !stop.is_cancelled() {
+            let left = usize::try_from(requests - index).unwrap_or(usize::MAX);
+            let (made, failed) = feed.next_requests(index, batch.min(left));
+            index += made.len() as u64;
             batch = feed.bodies.batch().clamp(1, 2 * batch);
-            if !phase.hand_over(requests, budget, stop) {
-                break;
+            let is_taken = queue.hand_over(phase, made, stop);
+            if failed.is_some() || !is_taken {
+                // after a stop it does not matter why there are no more
+                return failed.filter(|_| !stop.is_cancelled());
             }
-            if clock.now().since(begun) >= GATE_PATIENCE {
-                phase.gate.cancel();
+            if clock.now().since(begun) >= PRIMING_PATIENCE {
+                queue.primed.cancel();
             }
         }
     }
-    error
+    None
 }
 
 impl Feed {
@@ -121,30 +120,30 @@ impl Feed {
     }
 }
 
-impl Feeding {
-    /// Put requests where slots or the pacer take them. Says whether any are taken
-    /// still: a phase may be over early.
+impl Queue {
+    /// Put requests where the gate takes them. Says whether any are still taken: the run may be
+    /// over early.
     fn hand_over(
         &self,
+        phase: Phase,
         requests: Vec<(PreparedRequest, u64)>,
-        budget: &Arc<Budget>,
         stop: &CancellationToken,
     ) -> bool {
         requests.into_iter().all(|(request, round)| {
-            let held = budget.take(request.body.len() as u64, || {
+            let held = self.budget.take(request.body.len() as u64, || {
                 // that is all that will be ready ahead
-                self.gate.cancel();
+                self.primed.cancel();
                 !stop.is_cancelled() && !self.ready.is_closed()
             });
             let Some(held) = held else {
                 return false;
             };
             if self.ready.is_full() {
-                self.gate.cancel();
+                self.primed.cancel();
             }
             let job = Job {
                 request,
-                scheduled: None,
+                phase,
                 round,
                 held,
             };

@@ -4,33 +4,32 @@
 //! Whatever happens to one of its threads, a run ends in good order: nothing more is
 //! sent, what is under way may end, and what was measured has reached the sink.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_channel::Sender;
-use tokio::sync::Barrier;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::{AHEAD_BYTES, Budget};
+use super::clock::{Clock, SystemClock};
 use super::collect::Dispatch;
-use super::feed::{Feed, FeedError, Feeding, feed_jobs, panic_text};
+use super::feed::{Feed, FeedError, Queue, feed_jobs, panic_text};
+use super::gate::{Gate, Limits, Turn, Unsent, Wait};
 use super::health::{GaveUp, Health};
-use super::pace::{Clock, SystemClock, pace};
-use super::phase::{Job, PhaseRun, SharedRun};
-use super::slot::{HttpTransport, Slot, Transport, panicked, serve};
+use super::http::{HttpTransport, Requester, Transport};
+use super::lane::{UnderWay, serve};
+use super::no_response::panicked;
+use super::shared::{LaneQueue, SharedRun};
 use super::{Progress, SinkMessage};
+use crate::load::model_of;
 use crate::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
-use crate::plan::{Pacing, RunSpec, sub_seed};
+use crate::plan::{Pacing, RunSpec};
 use crate::protocol::PreparedRequest;
 use crate::record::{Exchange, Masker, Phase};
-use crate::schedule::Arrivals;
 use crate::time::{RunClock, Timestamp};
 use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
 
@@ -51,9 +50,9 @@ pub struct RunControl {
 pub struct RunSetup {
     /// The load.
     pub spec: RunSpec,
-    /// Slots that are made: the load's concurrency, or fewer where it has fewer requests or the
-    /// machine cannot open so many connections.
-    pub slots: NonZeroUsize,
+    /// The most sessions at a time: the load's concurrency, or fewer where the machine cannot open
+    /// so many connections.
+    pub most_in_flight: NonZeroUsize,
     /// Where bodies come from.
     pub feed: Feed,
     /// The run's clock.
@@ -113,7 +112,7 @@ pub enum Fault {
 
 /// Names of the threads, and what they are to a person.
 const FEED: (&str, &str) = ("evalscope-feed", "the thread that builds bodies");
-const PACE: (&str, &str) = ("evalscope-pace", "the thread that keeps the schedule");
+const GATE: (&str, &str) = ("evalscope-gate", "the thread that keeps the schedule");
 const RECEIVE: (&str, &str) = ("evalscope-recv", "a receiving thread");
 
 /// Starts the threads of a run. Tests have one that refuses.
@@ -169,19 +168,15 @@ pub(super) fn run_on<T: Transport>(
     let usage_before = process_usage();
     let clock = setup.clock;
     let threads = transport.stats().len();
-    let slots = setup.slots.get();
-    let spec = setup.spec.clone();
-    let prepared = Prepared::new(&setup, control, progress, sink);
-    let starved_ns = Arc::clone(&prepared.starved_ns);
+    let prepared = Prepared::new(&setup, threads, control, progress, sink);
+    let (shared, queue, phases) = (prepared.shared, prepared.queue, prepared.phases);
     let look = || {
         let mut snapshot = snapshot(transport.stats(), &clock, usage_before);
-        snapshot.feed_wait_s = starved_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        snapshot.feed_wait_s = shared.gate.starved().as_secs_f64();
         snapshot
     };
-    let shared = prepared.shared;
     // made before any thread: what the system refuses is known before anything waits
-    let paced = matches!(spec.pacing, Pacing::Poisson { .. });
-    let runtimes = (0..threads + usize::from(paced))
+    let runtimes = (0..=threads)
         .map(|_| runtime())
         .collect::<Result<Vec<_>, Fault>>();
     let mut runtimes = match runtimes {
@@ -197,31 +192,24 @@ pub(super) fn run_on<T: Transport>(
     std::thread::scope(|scope| {
         let (shared, running, feed_error) = (&shared, &running, &feed_error);
         let start = |thread, work| start(starter, scope, running, shared, thread, work);
-        if paced && let Some(pacer) = runtimes.next() {
-            let due = prepared.due;
-            let spec = &spec;
+        if let Some(runtime) = runtimes.next() {
             start(
-                PACE,
-                Box::new(move || {
-                    pacer.block_on(pace_phases(&SystemClock(clock), spec, shared, due));
-                }),
+                GATE,
+                Box::new(move || runtime.block_on(deal(&SystemClock(clock), shared))),
             );
-        } else {
-            drop(prepared.due);
         }
-        for (thread, runtime) in runtimes.enumerate() {
-            let n = share(slots, threads, thread);
+        for (lane, runtime) in runtimes.enumerate() {
             start(
                 RECEIVE,
-                Box::new(move || receive(thread, n, &runtime, transport, clock, shared)),
+                Box::new(move || receive(lane, &runtime, transport, clock, shared)),
             );
         }
-        let (source, feeding, budget) = (setup.feed, prepared.feeding, prepared.budget);
+        let source = setup.feed;
         start(
             FEED,
             Box::new(move || {
                 let fed = catch_unwind(AssertUnwindSafe(|| {
-                    feed_jobs(source, feeding, &budget, &shared.stop, &clock)
+                    feed_jobs(source, &queue, phases, &shared.stop, &clock)
                 }));
                 // what was prepared before an error or a panic is still sent
                 match fed {
@@ -308,25 +296,62 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
         })
 }
 
-/// Slots of one thread when `slots` are dealt out to `threads`.
-fn share(slots: usize, threads: usize, thread: usize) -> usize {
-    slots / threads + usize::from(thread < slots % threads)
+/// Deal out the sessions that start at a moment, or that no end has made room for: the first ones,
+/// and those whose requests were not ready.
+async fn deal(clock: &impl Clock, shared: &SharedRun) {
+    tokio::select! {
+        () = shared.primed.cancelled() => {}
+        () = shared.stop.cancelled() => {}
+    }
+    let dealing = async {
+        // at a high rate nothing here ever waits
+        while !shared.stop.is_cancelled() {
+            let now = clock.now();
+            match shared.gate.deal(now) {
+                Turn::Start(start) => shared.deal(start, now).await,
+                Turn::Refused(job, due) => {
+                    let left = Unsent {
+                        request: job.request,
+                        phase: job.phase,
+                        due,
+                    };
+                    shared.hand_on_unsent(&left, now).await;
+                }
+                Turn::Wait(Wait::Until(at)) => tokio::select! {
+                    () = clock.sleep_until(at) => {}
+                    () = shared.gate.changed() => {}
+                },
+                Turn::Wait(Wait::ForRequest) => {
+                    shared.gate.request_ready(|| clock.now()).await;
+                }
+                Turn::Wait(Wait::ForEnd) => shared.gate.changed().await,
+                Turn::Over => break,
+            }
+        }
+    };
+    tokio::select! {
+        () = dealing => {}
+        () = shared.stop.cancelled() => {}
+    }
+    if shared.stop.is_cancelled() {
+        shared.note_stop(clock.now());
+    }
+    shared.close();
 }
 
 /// A receiving thread, from its first request to its last. A panic outside of a
-/// slot costs the requests that are under way on this thread, not their records.
+/// session costs the requests that are under way on this thread, not their records.
 fn receive<T: Transport>(
-    thread: usize,
-    slots: usize,
+    lane: usize,
     runtime: &tokio::runtime::Runtime,
     transport: &T,
     clock: RunClock,
-    shared: &SharedRun,
+    shared: &Arc<SharedRun>,
 ) {
-    let currents = Currents::default();
+    let under_way = UnderWay::default();
     let worked = catch_unwind(AssertUnwindSafe(|| {
-        let context = transport.thread(thread);
-        let stats = &transport.stats()[thread];
+        let context = transport.thread(lane);
+        let stats = &transport.stats()[lane];
         let busy = || stats.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         LocalSet::new().block_on(runtime, async {
             let looking = async {
@@ -337,7 +362,7 @@ fn receive<T: Transport>(
             };
             let clock = SystemClock(clock);
             tokio::select! {
-                () = slots_of_thread(slots, transport, &context, &clock, shared, &currents) => {}
+                () = serve(lane, transport, &context, &clock, shared, &under_way) => {}
                 () = looking => {}
             }
         });
@@ -345,14 +370,13 @@ fn receive<T: Transport>(
     }));
     let Err(payload) = worked else { return };
     let message = panic_text(payload.as_ref());
-    for (current, _) in currents.borrow().values() {
-        if let Some(dispatch) = Cell::take(current) {
-            let exchange = panicked(dispatch, clock.now(), &message, &shared.progress);
-            // a sink that is gone ends the run anyway
-            let _ = shared
-                .sink
-                .send_blocking(SinkMessage::Exchange(Box::new(exchange)));
-        }
+    for dispatch in under_way.take_all() {
+        let exchange = panicked(dispatch, clock.now(), &message);
+        shared.progress.ended(&exchange.record);
+        // a sink that is gone ends the run anyway
+        let _ = shared
+            .sink
+            .send_blocking(SinkMessage::Exchange(Box::new(exchange)));
     }
     std::panic::resume_unwind(payload);
 }
@@ -376,7 +400,7 @@ fn watch(
             let _ = shared.sink.try_send(SinkMessage::Client(Box::new(look())));
         }
         if shared.stop.is_cancelled() {
-            // also where no slot is left to do so: nobody may wait to hand over a body
+            // also where the thread that deals out starts is gone
             shared.close();
             shared.note_stop(now);
             let since = *stopped_at.get_or_insert(now);
@@ -422,20 +446,17 @@ fn snapshot(
     }
 }
 
-/// The channels of a run, made before its threads.
+/// What a run needs before its threads.
 struct Prepared {
-    shared: SharedRun,
-    feeding: Vec<Feeding>,
-    budget: Arc<Budget>,
-    /// For each phase: where the pacer's jobs go.
-    due: Vec<Sender<Job>>,
-    /// How long the measured phase waited for bodies.
-    starved_ns: Arc<AtomicU64>,
+    shared: Arc<SharedRun>,
+    queue: Queue,
+    /// The requests of each phase, in order.
+    phases: [(Phase, u64); 2],
 }
 
-/// Requests that are worth having ready: enough for every slot to refill at once, or, where slots
+/// Requests that are worth having ready: enough for every place to refill at once, or, where they
 /// are not limited, for the arrivals of a few seconds.
-fn ahead(spec: &RunSpec, slots: usize) -> usize {
+fn ahead(spec: &RunSpec, most: usize) -> usize {
     const SECONDS: f64 = 3.0;
     match (spec.concurrency, spec.pacing) {
         (None, Pacing::Poisson { rate_per_s }) => {
@@ -445,174 +466,56 @@ fn ahead(spec: &RunSpec, slots: usize) -> usize {
                 reason = "a rate is positive, and a float cast saturates"
             )]
             let arrivals = (SECONDS * rate_per_s).ceil() as usize;
-            arrivals.min(slots)
+            arrivals.min(most)
         }
-        _ => slots,
+        _ => most,
     }
 }
 
 impl Prepared {
     fn new(
         setup: &RunSetup,
+        lanes: usize,
         control: &RunControl,
         progress: &Arc<Progress>,
         sink: &Sender<SinkMessage>,
     ) -> Self {
         let spec = &setup.spec;
-        let slots = setup.slots.get();
-        let paced = spec.pacing != Pacing::Unpaced;
-        let mut phases = Vec::new();
-        let mut feeding = Vec::new();
-        let mut due = Vec::new();
-        let starved_ns: Arc<AtomicU64> = Arc::default();
-        for (phase, requests) in [
-            (Phase::Warmup, spec.warmup_requests),
-            (Phase::Measured, spec.requests.unwrap_or(u64::MAX)),
-        ] {
-            if requests == 0 {
-                continue;
-            }
-            let most = usize::try_from(requests).unwrap_or(usize::MAX);
-            let capacity = ahead(spec, slots).max(64).min(most);
-            let (ready_in, ready) = async_channel::bounded(capacity);
-            let (due_in, jobs) = if paced {
-                async_channel::bounded(capacity)
-            } else {
-                (ready_in.clone(), ready.clone())
-            };
-            let gate = CancellationToken::new();
-            feeding.push(Feeding {
-                requests,
-                ready: ready_in,
-                gate: gate.clone(),
-            });
-            due.push(due_in);
-            phases.push(PhaseRun {
-                phase,
-                requests,
-                jobs,
-                ready,
-                gate,
-                duration: spec.duration(),
-                started: AtomicU64::new(0),
-                starved_ns: match phase {
-                    Phase::Warmup => Arc::default(),
-                    Phase::Measured => Arc::clone(&starved_ns),
-                },
-            });
-        }
-        let parties = slots + usize::from(paced);
+        let limits = Limits {
+            warmup: spec.warmup_requests,
+            measured: spec.requests.unwrap_or(u64::MAX),
+            duration: spec.duration(),
+        };
+        let all = limits.warmup.saturating_add(limits.measured);
+        let most = usize::try_from(all).unwrap_or(usize::MAX);
+        let capacity = ahead(spec, setup.most_in_flight.get()).max(64).min(most);
+        let (ready, requests) = async_channel::bounded(capacity.max(1));
+        let primed = CancellationToken::new();
+        let model = model_of(spec, setup.most_in_flight);
         Self {
-            shared: SharedRun {
+            shared: Arc::new(SharedRun {
                 stop: control.stop.clone(),
                 abort: control.abort.clone(),
+                primed: primed.clone(),
+                gate: Gate::new(model, limits, requests),
+                lanes: (0..lanes).map(|_| LaneQueue::default()).collect(),
                 progress: Arc::clone(progress),
                 sink: sink.clone(),
-                phases: Arc::new(phases),
-                barrier: Arc::new(Barrier::new(parties)),
-                health: Arc::new(Health::new(setup.give_up_after)),
-                rounds: Arc::default(),
-                stopped_ns: Arc::default(),
-                ended: Arc::default(),
+                health: Health::new(setup.give_up_after),
+                rounds: AtomicU64::new(0),
+                stopped_ns: AtomicU64::new(0),
+                ended: Mutex::default(),
+            }),
+            queue: Queue {
+                ready,
+                primed,
+                budget: Budget::new(AHEAD_BYTES),
             },
-            feeding,
-            budget: Budget::new(AHEAD_BYTES),
-            due,
-            starved_ns,
+            phases: [
+                (Phase::Warmup, limits.warmup),
+                (Phase::Measured, limits.measured),
+            ],
         }
-    }
-}
-
-async fn pace_phases(
-    clock: &impl Clock,
-    spec: &RunSpec,
-    shared: &SharedRun,
-    due: Vec<Sender<Job>>,
-) {
-    for (phase, due) in shared.phases.iter().zip(due) {
-        if !shared.enter(phase).await {
-            return;
-        }
-        // the schedule of the measurement must not depend on a warm-up
-        let seed = match phase.phase {
-            Phase::Warmup => sub_seed(spec.seed, "warm-up"),
-            Phase::Measured => spec.seed,
-        };
-        let arrivals = Arrivals::new(spec.pacing, seed);
-        pace(clock, arrivals, phase, due, shared).await;
-        // a feeder that waits for room must not wait for ever
-        phase.ready.close();
-    }
-}
-
-/// What is under way on one thread, by the slot's task: the request, and the phase
-/// it serves, past its start.
-type Currents =
-    std::cell::RefCell<HashMap<tokio::task::Id, (Rc<Cell<Option<Dispatch>>>, Rc<Cell<usize>>)>>;
-
-/// Run `n` slots on this thread, through all phases.
-async fn slots_of_thread<T: Transport, C: Clock + 'static>(
-    n: usize,
-    transport: &T,
-    thread: &T::Thread,
-    clock: &C,
-    shared: &SharedRun,
-    currents: &Currents,
-) {
-    let mut slots = JoinSet::new();
-    let spawn = |slots: &mut JoinSet<()>, first_phase: usize| {
-        let current = Rc::new(Cell::new(None));
-        let at_phase = Rc::new(Cell::new(first_phase));
-        let state = (Rc::clone(&current), Rc::clone(&at_phase));
-        let slot = transport.slot(thread);
-        let task = slot_life(slot, clock.clone(), shared.clone(), current, at_phase);
-        let id = slots.spawn_local(task).id();
-        currents.borrow_mut().insert(id, state);
-    };
-    for _ in 0..n {
-        spawn(&mut slots, 0);
-    }
-    while let Some(joined) = slots.join_next_with_id().await {
-        let Err(fault) = joined else { continue };
-        // a slot panicked: its request is a record all the same, and another
-        // slot takes its place
-        let Some((current, at_phase)) = currents.borrow_mut().remove(&fault.id()) else {
-            continue;
-        };
-        if let Some(dispatch) = Cell::take(&current) {
-            let message = fault
-                .try_into_panic()
-                .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
-            let exchange = panicked(dispatch, clock.now(), &message, &shared.progress);
-            shared.hand_on(exchange).await;
-        }
-        spawn(&mut slots, at_phase.get());
-    }
-}
-
-/// A slot through all phases. `at_phase` is the phase it serves, past its start.
-async fn slot_life<S: Slot, C: Clock>(
-    mut slot: S,
-    clock: C,
-    shared: SharedRun,
-    current: Rc<Cell<Option<Dispatch>>>,
-    at_phase: Rc<Cell<usize>>,
-) {
-    let first = at_phase.get();
-    for (i, phase) in shared.phases.iter().enumerate() {
-        // `first` is 0 for a new run, else one more than a phase already begun
-        if i + 1 < first {
-            continue;
-        }
-        if i + 1 != first {
-            if !shared.enter(phase).await {
-                break;
-            }
-            at_phase.set(i + 1);
-        }
-        serve(&mut slot, &clock, &shared, phase, &current).await;
-        // the phase is over for all: nobody may wait to hand over another body
-        phase.jobs.close();
     }
 }
 
@@ -652,11 +555,11 @@ pub fn probe(
         asked_tokens: request.asked_tokens,
     };
     let context = transport.thread(0);
-    let mut slot = transport.slot(&context);
+    let mut requester = transport.requester(&context);
     Ok(runtime()?.block_on(async {
-        let mut exchange = slot.send(request, dispatch, abort.cancelled()).await;
+        let mut exchange = requester.send(request, dispatch, abort.cancelled()).await;
         Masker::new(secrets).hide(&mut exchange);
-        let reuse = if slot.connection_stays_open(CLOSE_WAIT).await {
+        let reuse = if requester.connection_stays_open(CLOSE_WAIT).await {
             Reuse::WhileOpen
         } else {
             Reuse::Never

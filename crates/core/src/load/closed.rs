@@ -41,12 +41,15 @@ impl LoadModel for Closed {
         }
     }
 
-    fn ended(&mut self, now: Timestamp) {
-        self.places.free(now);
+    fn ended(&mut self, at: Timestamp) {
+        self.places.free(at);
+    }
+
+    fn has_schedule(&self) -> bool {
+        false
     }
 
     fn unsent(&mut self, _: Timestamp) -> Option<Timestamp> {
-        // users who have not asked yet are not kept waiting
         None
     }
 }

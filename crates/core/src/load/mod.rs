@@ -12,6 +12,7 @@ mod paced;
 mod places;
 
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
 
 pub use closed::Closed;
 pub use paced::Paced;
@@ -29,8 +30,15 @@ pub trait LoadModel: Send + Debug {
     /// returned.
     fn next(&mut self, now: Timestamp) -> Next;
 
-    /// A session has ended: after its last turn, whether it succeeded or not.
-    fn ended(&mut self, now: Timestamp);
+    /// A session has ended: after its last turn, whether it succeeded or not. The moment may have
+    /// passed: bytes are read a little after they arrive.
+    fn ended(&mut self, at: Timestamp);
+
+    /// Whether sessions are due at moments of their own. One that was due and never started is then
+    /// a record; in a closed loop nothing is due before there is room for it.
+    fn has_schedule(&self) -> bool {
+        true
+    }
 
     /// Once nothing more is started: a session that was due by `end` and has not been started, or
     /// `None` when there are no more. Each call returns another one.
@@ -60,17 +68,15 @@ pub enum Next {
     Over,
 }
 
-/// The load model of a run.
+/// The load model of a run, with at most so many sessions at a time.
 #[must_use]
-pub fn model_of(spec: &RunSpec) -> Box<dyn LoadModel> {
+pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
     match spec.pacing {
-        Pacing::Unpaced => Box::new(Closed::new(
-            spec.concurrency.unwrap_or(std::num::NonZeroUsize::MIN),
-        )),
-        Pacing::Poisson { .. } => Box::new(Paced::new(
-            Arrivals::new(spec.pacing, spec.seed),
-            spec.concurrency,
-        )),
+        Pacing::Unpaced => Box::new(Closed::new(most)),
+        Pacing::Poisson { .. } => {
+            let arrivals = Arrivals::new(spec.pacing, spec.seed);
+            Box::new(Paced::new(arrivals, Some(most)))
+        }
     }
 }
 

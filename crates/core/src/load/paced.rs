@@ -64,8 +64,8 @@ impl LoadModel for Paced {
         }
     }
 
-    fn ended(&mut self, now: Timestamp) {
-        self.places.free(now);
+    fn ended(&mut self, at: Timestamp) {
+        self.places.free(at);
     }
 
     fn unsent(&mut self, end: Timestamp) -> Option<Timestamp> {

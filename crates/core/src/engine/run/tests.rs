@@ -10,11 +10,12 @@ use serde_json::Map;
 
 use super::*;
 use crate::dataset::{Chars, LengthFilter, PromptStream, Sample};
-use crate::engine::slot::without_answer;
+use crate::engine::no_response::without_answer;
 use crate::protocol::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi,
 };
 use crate::record::{Bodies, FailureKind, RequestRecord};
+use crate::schedule::Arrivals;
 
 #[derive(Clone, Copy)]
 struct PausedClock(tokio::time::Instant);
@@ -39,7 +40,7 @@ struct Waiting {
 }
 
 impl Transport for Waiting {
-    type Slot = Self;
+    type Requester = Self;
     type Thread = ();
 
     fn stats(&self) -> &[Arc<ReadStats>] {
@@ -48,12 +49,12 @@ impl Transport for Waiting {
 
     fn thread(&self, _: usize) {}
 
-    fn slot(&self, (): &()) -> Self {
+    fn requester(&self, (): &()) -> Self {
         self.clone()
     }
 }
 
-impl Slot for Waiting {
+impl Requester for Waiting {
     async fn send(
         &mut self,
         _: PreparedRequest,
@@ -62,7 +63,7 @@ impl Slot for Waiting {
     ) -> Exchange {
         assert!(
             self.panics_at != Some(dispatch.index),
-            "the test's slot panics"
+            "the test's requester panics"
         );
         tokio::select! {
             () = tokio::time::sleep((self.service)(dispatch.index)) => {}
@@ -110,40 +111,28 @@ impl Case {
 
     /// The records, in the order in which they came.
     fn run(self) -> Vec<RequestRecord> {
-        // every body of a phase fits its channel, so that feeding never waits
-        assert!(self.spec.requests <= Some(64) && self.spec.warmup_requests <= 64);
+        // every body fits the queue, so that feeding never waits
+        assert!(self.spec.requests <= Some(64 - self.spec.warmup_requests));
         let setup = setup(self.spec.clone(), feed());
-        let slots = setup.slots.get();
         let control = RunControl::default();
         let (sink, records) = async_channel::bounded(256);
-        let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
-        let (shared, due) = (prepared.shared.clone(), prepared.due);
+        let prepared = Prepared::new(&setup, 1, &control, &Arc::default(), &sink);
+        let shared = prepared.shared;
         feed_jobs(
             setup.feed,
-            prepared.feeding,
-            &prepared.budget,
+            &prepared.queue,
+            prepared.phases,
             &control.stop,
             &setup.clock,
         );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        drop(prepared.queue);
+        paused().block_on(async {
             let clock = PausedClock(tokio::time::Instant::now());
             let transport = Waiting {
                 service: self.service,
                 panics_at: self.panics_at,
                 clock,
                 stats: Arc::default(),
-            };
-            let pacing = async {
-                if self.spec.pacing == Pacing::Unpaced {
-                    drop(due);
-                } else {
-                    pace_phases(&clock, &self.spec, &shared, due).await;
-                }
             };
             let ending = async {
                 if let Some(after) = self.stop_after {
@@ -156,10 +145,12 @@ impl Case {
                 }
                 std::future::pending::<()>().await;
             };
-            let currents = Currents::default();
-            let slots = slots_of_thread(slots, &transport, &(), &clock, &shared, &currents);
+            let under_way = UnderWay::default();
+            let lane = serve(0, &transport, &(), &clock, &shared, &under_way);
+            let local = LocalSet::new();
+            let lane = local.run_until(lane);
             tokio::select! {
-                _ = async { tokio::join!(slots, pacing) } => {}
+                _ = async { tokio::join!(lane, deal(&clock, &shared)) } => {}
                 () = ending => {}
             }
         });
@@ -167,7 +158,7 @@ impl Case {
             sink.try_send(SinkMessage::Exchange(Box::new(exchange)))
                 .unwrap();
         }
-        drop((sink, shared, prepared.shared));
+        drop((sink, shared));
         let mut seen = Vec::new();
         while let Ok(message) = records.try_recv() {
             if let SinkMessage::Exchange(exchange) = message {
@@ -178,9 +169,17 @@ impl Case {
     }
 }
 
+fn paused() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
 fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
     RunSetup {
-        slots: spec.concurrency.unwrap_or(NonZeroUsize::MIN),
+        most_in_flight: spec.concurrency.unwrap_or(NonZeroUsize::MIN),
         spec,
         feed,
         clock: RunClock::start(),
@@ -289,16 +288,22 @@ proptest! {
     }
 }
 
+/// The warm-up hands its places over one by one: warm-up and measurement together are one greedy
+/// schedule.
 #[test]
-fn warm_up_ends_before_the_measurement_begins() {
-    let mut case = Case::new(3, 10, |i| Duration::from_millis(10 + i));
+fn the_measurement_begins_on_a_busy_server() {
+    let mut case = Case::new(3, 10, |i| Duration::from_millis(10 + 7 * i));
     case.spec.warmup_requests = 7;
-    let records = case.run();
-    let (warm, measured): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.phase == Phase::Warmup);
-    assert_eq!((warm.len(), measured.len()), (7, 10));
-    let last = warm.iter().map(|r| r.times.ended).max();
-    let first = measured.iter().map(|r| r.times.dispatched).min();
-    assert!(last <= first, "{last:?} {first:?}");
+    let mut records = case.run();
+    records.sort_by_key(|r| (r.phase == Phase::Measured, r.index));
+    let service: Vec<u64> = (0..7).chain(0..10).map(|i| 10 + 7 * i).collect();
+    let got: Vec<_> = records
+        .iter()
+        .map(|r| (millis(r.times.dispatched), millis(r.times.ended)))
+        .collect();
+    assert_eq!(got, greedy(3, &service));
+    let warm_until = got[..7].iter().map(|(_, ended)| ended).max();
+    assert!(Some(&got[7].0) < warm_until, "{got:?}");
 }
 
 #[test]
@@ -357,19 +362,19 @@ fn an_abort_gives_up_requests_in_flight() {
 }
 
 #[test]
-fn a_slot_that_panics_costs_one_request() {
+fn a_session_that_panics_costs_one_request() {
     let mut case = Case::new(2, 20, |_| Duration::from_millis(10));
     case.spec.warmup_requests = 3;
     case.panics_at = Some(2);
     let records = case.run();
-    assert_eq!(records.len(), 23);
+    assert_eq!(records.len(), 23, "the others are sent all the same");
     let failed: Vec<_> = records.iter().filter(|r| !r.succeeded()).collect();
     assert_eq!(failed.len(), 2, "one in each phase");
     for record in failed {
         let failure = record.failure.as_ref().unwrap();
         assert_eq!(failure.kind, FailureKind::Internal);
         assert!(
-            failure.message.contains("the test's slot panics"),
+            failure.message.contains("the test's requester panics"),
             "{failure:?}"
         );
         assert_eq!(record.index, 2);
@@ -383,20 +388,16 @@ fn a_sink_that_is_gone_ends_the_run() {
     let control = RunControl::default();
     let (sink, records) = async_channel::bounded(1);
     drop(records);
-    let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
+    let prepared = Prepared::new(&setup, 1, &control, &Arc::default(), &sink);
     feed_jobs(
         setup.feed,
-        prepared.feeding,
-        &prepared.budget,
+        &prepared.queue,
+        prepared.phases,
         &control.stop,
         &setup.clock,
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    LocalSet::new().block_on(&runtime, async {
+    drop(prepared.queue);
+    paused().block_on(async {
         let clock = PausedClock(tokio::time::Instant::now());
         let transport = Waiting {
             service: case.service,
@@ -404,8 +405,11 @@ fn a_sink_that_is_gone_ends_the_run() {
             clock,
             stats: Arc::default(),
         };
-        let currents = Currents::default();
-        slots_of_thread(2, &transport, &(), &clock, &prepared.shared, &currents).await;
+        let under_way = UnderWay::default();
+        let shared = &prepared.shared;
+        let lane = serve(0, &transport, &(), &clock, shared, &under_way);
+        let local = LocalSet::new();
+        tokio::join!(local.run_until(lane), deal(&clock, shared));
     });
     assert!(control.stop.is_cancelled());
 }
@@ -471,9 +475,9 @@ struct Instantly {
     panics: Option<usize>,
 }
 
-struct InstantSlot(RunClock);
+struct InstantRequester(RunClock);
 
-impl Slot for InstantSlot {
+impl Requester for InstantRequester {
     async fn send(
         &mut self,
         _: PreparedRequest,
@@ -489,7 +493,7 @@ impl Slot for InstantSlot {
 }
 
 impl Transport for Instantly {
-    type Slot = InstantSlot;
+    type Requester = InstantRequester;
     type Thread = ();
 
     fn stats(&self) -> &[Arc<ReadStats>] {
@@ -500,8 +504,8 @@ impl Transport for Instantly {
         assert_ne!(self.panics, Some(thread), "the test's thread panics");
     }
 
-    fn slot(&self, (): &()) -> InstantSlot {
-        InstantSlot(RunClock::start())
+    fn requester(&self, (): &()) -> InstantRequester {
+        InstantRequester(RunClock::start())
     }
 }
 
@@ -578,8 +582,8 @@ fn failing(
 #[test]
 fn a_thread_that_cannot_start_ends_the_run() {
     for paced in [false, true] {
-        // the pacer, three receiving threads, the feed
-        let wanted = 4 + usize::from(paced);
+        // the one that deals out starts, three that receive, the one that builds bodies
+        let wanted = 5;
         assert_eq!(
             failing(paced, wanted, None, None, 999),
             ("Complete".to_owned(), 220)
@@ -644,18 +648,6 @@ fn a_sink_that_goes_away_ends_the_run() {
     }
 }
 
-#[test]
-fn slots_are_dealt_out_evenly() {
-    let dealt = |slots, threads| {
-        (0..threads)
-            .map(|t| share(slots, threads, t))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(dealt(5, 2), [3, 2]);
-    assert_eq!(dealt(4, 4), [1, 1, 1, 1]);
-    assert_eq!(dealt(0, 2), [0, 0]);
-}
-
 /// Builds in batches, notes their sizes, and fails at an index.
 #[derive(Debug)]
 struct Batches {
@@ -694,41 +686,34 @@ impl BuildBodies for Batches {
 #[test]
 fn batches_grow_and_a_failure_keeps_what_was_built() {
     let fed = |fails_at| {
-        let mut case = Case::new(1, 20, |_| Duration::ZERO);
-        case.spec.warmup_requests = 5;
         let (sizes, seen) = std::sync::mpsc::channel();
         let feed = Feed {
             bodies: Box::new(Batches { sizes, fails_at }),
             ..feed()
         };
-        let setup = setup(case.spec, feed);
-        let control = RunControl::default();
-        let (sink, _records) = async_channel::bounded(1);
-        let prepared = Prepared::new(&setup, &control, &Arc::default(), &sink);
-        let jobs: Vec<_> = prepared
-            .shared
-            .phases
-            .iter()
-            .map(|p| p.jobs.clone())
-            .collect();
-        let error = feed_jobs(
-            setup.feed,
-            prepared.feeding,
-            &prepared.budget,
-            &control.stop,
-            &setup.clock,
-        );
-        let ready: Vec<usize> = jobs.iter().map(async_channel::Receiver::len).collect();
+        let (ready, requests) = async_channel::bounded(64);
+        let queue = Queue {
+            ready,
+            primed: CancellationToken::new(),
+            budget: Budget::new(AHEAD_BYTES),
+        };
+        let phases = [(Phase::Warmup, 5), (Phase::Measured, 20)];
+        let stop = CancellationToken::new();
+        let error = feed_jobs(feed, &queue, phases, &stop, &RunClock::start());
+        let mut made = [0; 2];
+        while let Ok(job) = requests.try_recv() {
+            made[usize::from(job.phase == Phase::Measured)] += 1;
+        }
         (
             seen.try_iter().collect::<Vec<_>>(),
-            ready,
+            made,
             error.map(|e| e.to_string()),
         )
     };
     // 5 of the warm-up, then 20
-    assert_eq!(fed(100), (vec![1, 2, 2, 8, 8, 4], vec![5, 20], None));
+    assert_eq!(fed(100), (vec![1, 2, 2, 8, 8, 4], [5, 20], None));
     assert_eq!(
         fed(8),
-        (vec![1, 2, 2, 8, 8], vec![5, 8], Some("no more".to_owned()))
+        (vec![1, 2, 2, 8, 8], [5, 8], Some("no more".to_owned()))
     );
 }

@@ -1,0 +1,156 @@
+//! Owns sending a request over HTTP and making an exchange of what comes back.
+//!
+//! It must not know when a request is due, nor what becomes of its record.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::collect::{Collector, Dispatch};
+use crate::protocol::{Api, PreparedRequest};
+use crate::record::{Exchange, Failure, FailureKind, RecordBodies};
+use crate::transport::{Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
+
+/// Sends one request at a time.
+pub trait Requester {
+    /// Send a request and wait for the end of its response. A request that is
+    /// given up when `abort` is done still makes its exchange, with what came.
+    fn send(
+        &mut self,
+        request: PreparedRequest,
+        dispatch: Dispatch,
+        abort: impl Future<Output = ()>,
+    ) -> impl Future<Output = Exchange>;
+}
+
+/// Makes requesters on the thread that will run them.
+pub trait Transport: Sync {
+    /// Counters, one for each receiving thread: there are as many threads.
+    fn stats(&self) -> &[Arc<ReadStats>];
+    /// What sends a request.
+    type Requester: Requester + 'static;
+    /// What the requesters of one thread share.
+    type Thread;
+    /// Set up a thread; `thread` counts from 0.
+    fn thread(&self, thread: usize) -> Self::Thread;
+    /// A new requester of a thread.
+    fn requester(&self, thread: &Self::Thread) -> Self::Requester;
+}
+
+/// Requesters that speak HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpTransport {
+    /// Where requests go.
+    pub target: Arc<Target>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Whether connections carry more than one request.
+    pub reuse: Reuse,
+    /// Which bodies are kept.
+    pub record_bodies: RecordBodies,
+    /// The API that is spoken.
+    pub api: Arc<dyn Api>,
+    /// The run's clock.
+    pub clock: crate::time::RunClock,
+    /// Counters, one for each receiving thread.
+    pub stats: Arc<Vec<Arc<ReadStats>>>,
+    /// Do not ask the kernel for times.
+    pub user_clock_only: bool,
+}
+
+impl Transport for HttpTransport {
+    type Requester = HttpRequester;
+    type Thread = ReadContext;
+
+    fn stats(&self) -> &[Arc<ReadStats>] {
+        &self.stats
+    }
+
+    fn thread(&self, thread: usize) -> ReadContext {
+        let stats = Arc::clone(&self.stats[thread]);
+        ReadContext::new(self.clock, stats, self.user_clock_only)
+    }
+
+    fn requester(&self, context: &ReadContext) -> HttpRequester {
+        HttpRequester {
+            connection: Connection::new(
+                Arc::clone(&self.target),
+                self.timeouts,
+                self.reuse,
+                context.clone(),
+            ),
+            context: context.clone(),
+            record_bodies: self.record_bodies,
+            api: Arc::clone(&self.api),
+        }
+    }
+}
+
+/// A requester with a connection of its own.
+#[derive(Debug)]
+pub struct HttpRequester {
+    connection: Connection,
+    context: ReadContext,
+    record_bodies: RecordBodies,
+    api: Arc<dyn Api>,
+}
+
+impl HttpRequester {
+    /// Whether the connection of the last answer is still open `after` it.
+    pub(super) async fn connection_stays_open(&self, after: Duration) -> bool {
+        self.connection.stays_open(after).await
+    }
+}
+
+impl Requester for HttpRequester {
+    async fn send(
+        &mut self,
+        request: PreparedRequest,
+        dispatch: Dispatch,
+        abort: impl Future<Output = ()>,
+    ) -> Exchange {
+        let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
+        let mut sent = SendTimes::default();
+        let result = {
+            let sending =
+                self.connection
+                    .send(&request.body, request.stream, &mut sent, &mut collector);
+            tokio::select! {
+                biased;
+                result = sending => result,
+                () = abort => Err(Failure::new(
+                    FailureKind::Cancelled,
+                    "the run was stopped while the request was under way",
+                )),
+            }
+        };
+        let now = self.context.clock().now();
+        collector.finish(dispatch, &sent, result, request.body, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_sending<F: Future>(
+        _: impl FnOnce(&'static mut HttpRequester, PreparedRequest, Dispatch) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of requests wait for responses at a time: what only connecting needs must not
+    /// lie in each of them.
+    #[test]
+    fn a_request_under_way_takes_little_memory() {
+        let sending = size_of_sending(|requester, request, dispatch| {
+            requester.send(request, dispatch, std::future::pending())
+        });
+        assert!(sending <= 4096, "{sending} bytes");
+        assert!(
+            size_of::<HttpRequester>() <= 1536,
+            "{}",
+            size_of::<HttpRequester>()
+        );
+    }
+}
