@@ -8,11 +8,11 @@
 use evalscope_core::engine::{Collector, Dispatch};
 use evalscope_core::http1::{Head, Progress, Receiver, ResponseReader};
 use evalscope_core::protocol::{Api, Dashscope, Opaque, OpenAi, Zhipu};
-use evalscope_core::record::{
+use evalscope_model::record::{
     ArrivalClock, EXCERPT_BYTES, EventLog, EventLogFormat, Exchange, Failure, FailureKind,
     MOST_TOKENS, Phase, RecordBodies,
 };
-use evalscope_core::time::Timestamp;
+use evalscope_model::time::Timestamp;
 use evalscope_core::transport::{Arrival, ResponseHandler, SendTimes};
 use libfuzzer_sys::fuzz_target;
 

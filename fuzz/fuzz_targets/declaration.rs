@@ -5,7 +5,7 @@
 #![no_main]
 
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::{AnswerText, Api, Declared, Opaque, ToldAnswers};
+use evalscope_core::protocol::{AnswerText, Api, Declared, Opaque, ResponseRules};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn read_by(api: &dyn Api) {
 
 fuzz_target!(|text: &str| {
     if text.starts_with('{') {
-        let told = serde_json::from_str::<ToldAnswers>(text).ok();
+        let told = serde_json::from_str::<ResponseRules>(text).ok();
         let api = told.and_then(|told| Opaque::new("x".to_owned(), Some(told)).ok());
         if let Some(api) = api {
             read_by(&api);

@@ -2,7 +2,7 @@
 //! written and read again.
 #![no_main]
 
-use evalscope_core::record::{EventLog, EventLogFormat};
+use evalscope_model::record::{EventLog, EventLogFormat};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

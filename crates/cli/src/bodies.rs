@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use evalscope_core::dataset::Prompt;
 use evalscope_core::protocol::{
     BodyBuilder, BodyRules, BuildBodies, Endpoint, MaxTokens, PreparedRequest,
 };
+use evalscope_model::prompt::Prompt;
 use evalscope_plugin::{Plugin, PluginBodies};
 
 /// Tokens that the test request asks for: the answer matters, not its length.

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_core::tokens::{
+use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
+use evalscope_workload::tokens::{
     CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles,
 };
-use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console;

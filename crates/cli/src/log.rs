@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use evalscope_core::time::wall_ns;
+use evalscope_model::time::wall_ns;
 
 use crate::console;
 

@@ -6,6 +6,7 @@ mod bodies;
 mod caller;
 mod choices;
 mod console;
+mod counting;
 mod declared;
 mod failure;
 mod fetch;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use evalscope_core::engine::{HttpTransport, Probe, probe};
 use evalscope_core::protocol::{OpenAi, PreparedRequest};
-use evalscope_core::record::{FailureKind, RecordBodies, masked};
-use evalscope_core::time::RunClock;
 use evalscope_core::transport::{ReadStats, Reuse};
+use evalscope_model::record::{FailureKind, RecordBodies, masked};
+use evalscope_model::time::RunClock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;

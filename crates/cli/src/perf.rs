@@ -10,22 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::counting::TokenCounter;
 use anyhow::Context;
 use async_channel::{Receiver, Sender};
-use evalscope_core::counting::TokenCounter;
 use evalscope_core::credential::Credential;
-use evalscope_core::dataset::DatasetError;
 use evalscope_core::engine::{
-    self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup, SinkMessage,
+    self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup,
 };
-use evalscope_core::plan::{Pacing, RunSpec};
-use evalscope_core::record::{Masker, RecordBodies, masked};
-use evalscope_core::time::{RunClock, wall_ns};
-use evalscope_core::tokens::{TOKENIZER_FILE, Tokenizer};
 use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
+use evalscope_model::events::SinkMessage;
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::record::{Masker, RecordBodies, masked};
+use evalscope_model::time::{RunClock, wall_ns};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite};
+use evalscope_workload::dataset::DatasetError;
+use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 
 use evalscope_plugin::{Plugin, PluginCounts, Role};
 
@@ -512,7 +513,7 @@ impl Invocation<'_> {
             spec: spec.clone(),
             most_in_flight: slots,
             feed: Feed {
-                prompts,
+                prompts: Box::new(prompts),
                 bodies: self.bodies.builder(),
             },
             clock,
@@ -883,9 +884,10 @@ fn masking(secrets: &[String]) -> sqlite::BeforeStoring {
 fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::Error)> {
     Some(match end {
         RunEnd::Complete | RunEnd::Stopped => return None,
-        RunEnd::Feed(FeedError::Dataset(error)) => {
-            ("the data set failed: the run was stopped", error.into())
-        }
+        RunEnd::Feed(FeedError::Workload(error)) => (
+            "the data set failed: the run was stopped",
+            anyhow::Error::from_boxed(error),
+        ),
         RunEnd::Feed(FeedError::Bodies(error)) => (
             "no request could be built: the run was stopped",
             error.into(),

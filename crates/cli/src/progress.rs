@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evalscope_core::engine::Progress;
-use evalscope_core::plan::RunSpec;
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::plan::RunSpec;
+use evalscope_model::time::{RunClock, Timestamp};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::log::Log;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evalscope_core::engine::Progress;
-use evalscope_core::plan::RunSpec;
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::plan::RunSpec;
+use evalscope_model::time::{RunClock, Timestamp};
 use serde_json::json;
 
 /// The name of the file.

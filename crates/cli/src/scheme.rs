@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use evalscope_core::record::{FailureKind, RequestRecord};
+use evalscope_model::record::{FailureKind, RequestRecord};
 use url::Url;
 
 /// How long a connection, or an answer, is waited for.

@@ -3,9 +3,9 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_core::plan::RunPlan;
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
 use evalscope_hub::Source;
+use evalscope_model::plan::RunPlan;
 use serde_json::{Map, Value, json};
 use url::Url;
 

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use evalscope_core::dataset::{
-    Ahead, Canvas, Chars, DatasetError, Flickr8k, Item, KontextBench, LengthFilter, Lengths,
-    LineByLine, LongAlpaca, Measure, OpenQa, OwnField, Prompt, PromptSource, PromptStream, Random,
-    RandomPrompts, Sample, ShareGpt, ShareGptLanguage, Single, SpeedBenchmark, Tally, TextLines,
-    TokenLength, Tokenized, data_url, user_message,
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_workload::dataset::{
+    Ahead, Canvas, Chars, DatasetError, Flickr8k, KontextBench, LengthFilter, Lengths, LineByLine,
+    LongAlpaca, Measure, OpenQa, OwnField, PromptSource, PromptStream, Random, RandomPrompts,
+    Sample, ShareGpt, ShareGptLanguage, Single, SpeedBenchmark, Tally, TextLines, TokenLength,
+    Tokenized, data_url, user_message,
 };
-use evalscope_core::tokens::{Asked, Frame, Tokenizer, TokenizerError, TokenizerFiles, Words};
+use evalscope_workload::tokens::{Asked, Frame, Tokenizer, TokenizerError, TokenizerFiles, Words};
 
 use evalscope_hub::Source;
 use evalscope_plugin::{Place, Plugin, PluginDataset};

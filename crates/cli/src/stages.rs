@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use async_channel::{Receiver, Sender};
-use evalscope_core::engine::SinkMessage;
-use evalscope_core::record::{Exchange, masked};
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::events::SinkMessage;
+use evalscope_model::record::{Exchange, masked};
+use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::{PluginCounts, PluginFault};
 use tokio_util::sync::CancellationToken;
 
@@ -243,8 +243,8 @@ mod tests {
     use super::*;
     use evalscope_core::engine::{Collector, Dispatch};
     use evalscope_core::protocol::{Api, OpenAi};
-    use evalscope_core::record::{Phase, RecordBodies};
     use evalscope_core::transport::SendTimes;
+    use evalscope_model::record::{Phase, RecordBodies};
 
     fn exchange(index: u64) -> Exchange {
         let dispatch = Dispatch {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_core::record::{Exchange, masked};
+use evalscope_model::record::{Exchange, masked};
 use evalscope_plugin::{
     Begin, Hello, Patience, Place, PluginError, PluginFault, Tracker, TrackerPlace,
 };

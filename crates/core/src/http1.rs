@@ -162,7 +162,7 @@ impl HeadEnd {
     /// How many of `bytes` belong to the head, if its end is among them.
     fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
-            crate::steps::add(1);
+            evalscope_model::steps::add(1);
             match byte {
                 b'\n' if self.begun && !self.in_line => return Some(at + 1),
                 b'\n' => self.in_line = false,
@@ -315,7 +315,7 @@ fn with_parsed<T>(
     text: &[u8],
     read: impl FnOnce(&httparse::Response<'_, '_>) -> Result<T, HttpError>,
 ) -> Result<Option<T>, HttpError> {
-    crate::steps::add(text.len());
+    evalscope_model::steps::add(text.len());
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -501,7 +501,7 @@ impl ChunkReader {
             }
             let byte = bytes[at];
             at += 1;
-            crate::steps::add(1);
+            evalscope_model::steps::add(1);
             self.state = self.step(byte)?;
         }
         let progress = if self.state == ChunkState::Complete {
@@ -854,7 +854,7 @@ mod tests {
     /// Steps taken for these pieces, and their bytes.
     fn cost<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> (usize, usize) {
         let mut bytes = 0;
-        let ((), steps) = crate::steps::counted(|| {
+        let ((), steps) = evalscope_model::steps::counted(|| {
             let mut reader = ResponseReader::default();
             let mut seen = Seen::default();
             for part in parts {

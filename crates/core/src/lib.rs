@@ -9,20 +9,7 @@
 //! This crate must not know the command line, the screen, SQLite or files of
 //! results: it hands out [`record::Exchange`]s and leaves the rest to others.
 
-#[doc(hidden)] // for tests, which hold what reading costs by it
-pub mod steps;
-
-pub mod time;
-
 pub mod credential;
-
-pub mod plan;
-
-pub mod tokens;
-
-pub mod dataset;
-
-pub mod record;
 
 pub mod sse;
 
@@ -34,10 +21,6 @@ pub mod schedule;
 
 pub mod load;
 
-pub mod metrics;
-
 pub mod transport;
 
 pub mod engine;
-
-pub mod counting;

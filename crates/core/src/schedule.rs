@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp};
 
-use crate::plan::{Pacing, sub_seed};
+use evalscope_model::plan::{Pacing, sub_seed};
 
 /// Offsets of successive requests from the start of a run, never decreasing.
 #[derive(Clone, Debug)]
@@ -37,7 +37,8 @@ impl Arrivals {
     /// process. The same seed gives the same offsets.
     ///
     /// ```
-    /// use evalscope_core::{plan::Pacing, schedule::Arrivals};
+    /// use evalscope_core::schedule::Arrivals;
+    /// use evalscope_model::plan::Pacing;
     /// let mut arrivals = Arrivals::new(Pacing::Poisson { rate_per_s: 10.0 }, 42);
     /// let first = arrivals.next_offset().unwrap();
     /// assert!(arrivals.next_offset().unwrap() >= first);

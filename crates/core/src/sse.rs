@@ -144,7 +144,7 @@ impl Splitter {
     /// Hand out the complete events of `buffer`; returns where the incomplete
     /// one starts and leaves `scan` relative to it.
     fn split(&mut self, buffer: &[u8], sink: &mut impl FnMut(Event<'_>)) -> usize {
-        crate::steps::add(buffer.len() - self.scan.at);
+        evalscope_model::steps::add(buffer.len() - self.scan.at);
         let mut block = 0;
         let mut scan = self.scan;
         while let Some(found) = memchr2(b'\n', b'\r', &buffer[scan.at..]) {
@@ -178,7 +178,7 @@ impl Splitter {
     }
 
     fn emit(&mut self, block: &[u8], lines: usize, sink: impl FnOnce(Event<'_>)) {
-        crate::steps::add(block.len());
+        evalscope_model::steps::add(block.len());
         // one `data:` line, with or without its line end: the way of all servers
         if lines == 1
             && let Some(data) = block.strip_prefix(b"data:")

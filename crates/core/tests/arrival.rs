@@ -10,12 +10,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evalscope_core::http1::Head;
-use evalscope_core::record::ArrivalClock;
-use evalscope_core::time::{RunClock, Timestamp};
 use evalscope_core::transport::{
     Arrival, Connection, ProxyEnv, ReadContext, ReadStats, RequestHeaders, ResponseHandler, Reuse,
     SendTimes, Target, Timeouts, TimestampBeacon, TlsTrust,
 };
+use evalscope_model::record::ArrivalClock;
+use evalscope_model::time::{RunClock, Timestamp};
 
 /// A server that writes each piece when told to, and says when it has.
 struct Commanded {

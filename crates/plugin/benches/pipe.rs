@@ -7,10 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use evalscope_core::dataset::{Item, Prompt, PromptSource};
 use evalscope_core::protocol::BuildBodies;
-use evalscope_core::time::RunClock;
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::time::RunClock;
 use evalscope_plugin::{Hello, Patience, Place, Plugin, PluginBodies, PluginDataset, Role};
+use evalscope_workload::dataset::PromptSource;
 
 const ITEMS: u32 = 200_000;
 

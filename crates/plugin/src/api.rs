@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use evalscope_core::dataset::{Item, Prompt};
 use evalscope_core::protocol::openai::clip;
 use evalscope_core::protocol::{BodyError, BuildBodies, PreparedRequest};
-use evalscope_core::record::{
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::record::{
     EXCERPT_BYTES, Exchange, Failure, FailureKind, MOST_TOKENS, PluginTokens, masked,
 };
 use serde::{Deserialize, Serialize};

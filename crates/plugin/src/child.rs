@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evalscope_core::time::RunClock;
+use evalscope_model::time::RunClock;
 
 /// By these, a program that calls the tool asks for things. Nothing that the tool starts is
 /// given them: it might take them for its own, as another run of the tool would.

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use evalscope_core::dataset::{DatasetError, Item, Prompt, PromptSource};
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_workload::dataset::{DatasetError, PromptSource};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::time::{RunClock, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use evalscope_core::engine::SinkMessage;
-use evalscope_core::plan::{Pacing, RunSpec};
-use evalscope_core::record::{
+use evalscope_model::events::SinkMessage;
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_report::model::FORMAT_VERSION;
 use evalscope_report::{Database, RecordBodies, RunMeta, Tool};
 

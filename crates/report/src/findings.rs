@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use evalscope_core::metrics::{ClientReport, RunTotals};
-use evalscope_core::plan::{Pacing, RunSpec};
-use evalscope_core::record::{FailureKind, TokenSource};
-use evalscope_core::time::Timestamp;
+use evalscope_model::metrics::{ClientReport, RunTotals};
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::record::{FailureKind, TokenSource};
+use evalscope_model::time::Timestamp;
 
 use crate::model::RunState;
 
@@ -512,7 +512,7 @@ fn clock_steps(e: &Evidence<'_>) -> Option<String> {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use evalscope_core::metrics::{Comparison, Distribution};
+    use evalscope_model::metrics::{Comparison, Distribution};
 
     use super::*;
 

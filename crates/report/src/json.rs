@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use evalscope_core::metrics::{ClientReport, Comparison, Distribution, Metric, PERCENTILE_ROWS};
-use evalscope_core::plan::Pacing;
-use evalscope_core::record::TokenSource;
+use evalscope_model::metrics::{ClientReport, Comparison, Distribution, Metric, PERCENTILE_ROWS};
+use evalscope_model::plan::Pacing;
+use evalscope_model::record::TokenSource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};

@@ -3,8 +3,8 @@
 //!
 //! What a finished run shows is never taken from here, but from its database.
 
-use evalscope_core::metrics::{Metric, RunTotals};
-use evalscope_core::record::{Phase, RequestRecord};
+use evalscope_model::metrics::{Metric, RunTotals};
+use evalscope_model::record::{Phase, RequestRecord};
 use serde_json::{Map, Value};
 
 use crate::names::Figure;

@@ -3,9 +3,9 @@
 //!
 //! It must not know how either is stored or shown.
 
-use evalscope_core::plan::RunSpec;
-pub use evalscope_core::record::RecordBodies;
-use evalscope_core::time::RunClock;
+use evalscope_model::plan::RunSpec;
+pub use evalscope_model::record::RecordBodies;
+use evalscope_model::time::RunClock;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`RunMeta`] and of the files made from it.

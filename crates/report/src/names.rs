@@ -4,8 +4,8 @@
 //!
 //! It must not know how a figure was computed, nor the format around a name.
 
-use evalscope_core::metrics::{Distribution, Metric};
-use evalscope_core::plan::Pacing;
+use evalscope_model::metrics::{Distribution, Metric};
+use evalscope_model::plan::Pacing;
 
 use crate::report::RunReport;
 

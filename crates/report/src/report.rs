@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use evalscope_core::metrics::{
+use evalscope_model::metrics::{
     Accumulator, ClientReport, Distribution, EXACT_LIMIT, Metric, RunTotals,
 };
-use evalscope_core::plan::Pacing;
-use evalscope_core::record::{FailureKind, Phase, RequestRecord};
+use evalscope_model::plan::Pacing;
+use evalscope_model::record::{FailureKind, Phase, RequestRecord};
 
 use crate::findings::{self, Evidence, Spacing};
 use crate::model::{RunMeta, RunState};
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_warm_up_request_that_was_never_sent_is_no_failed_one() {
-        use evalscope_core::record::Failure;
+        use evalscope_model::record::Failure;
         let warmup = |kind| {
             let mut exchange = samples::successes(1).remove(0);
             exchange.record.phase = Phase::Warmup;

@@ -3,14 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use evalscope_core::engine::SinkMessage;
-use evalscope_core::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
-use evalscope_core::plan::{Pacing, RunSpec};
-use evalscope_core::record::{
+use evalscope_model::events::SinkMessage;
+use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::time::{RunClock, Timestamp};
 
 use crate::model::{FORMAT_VERSION, RecordBodies, RunMeta, RunState, Tool};
 use crate::report::RunReport;

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use evalscope_core::metrics::Metric;
-use evalscope_core::record::RequestRecord;
+use evalscope_model::metrics::Metric;
+use evalscope_model::record::RequestRecord;
 use serde_json::{Value, json};
 
 /// Data sets whose runs have the table begin like this.

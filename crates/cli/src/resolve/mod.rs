@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evalscope_core::plan::{RunPlan, Sweep, Warmup};
 use evalscope_core::protocol::declared::Declaration;
 use evalscope_core::protocol::zhipu::ZhipuKey;
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, OpenAi};
-use evalscope_core::record::RecordBodies;
 use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use evalscope_hub::Source;
+use evalscope_model::plan::{RunPlan, Sweep, Warmup};
+use evalscope_model::record::RecordBodies;
 use evalscope_plugin::TrackerPlace;
 use serde_json::{Map, Value, json};
 use url::Url;

@@ -1,9 +1,9 @@
 //! Owns which data set the flags ask for; nothing is opened or fetched here.
 
-use evalscope_core::dataset::{Canvas, PixelMode, ShareGptLanguage};
 use evalscope_core::protocol::{BodyRules, Endpoint};
-use evalscope_core::tokens::Asked;
 use evalscope_hub::Source;
+use evalscope_workload::dataset::{Canvas, PixelMode, ShareGptLanguage};
+use evalscope_workload::tokens::Asked;
 
 use crate::args::{DataSource, Dataset, PromptArgs};
 use crate::choices::DatasetChoice;

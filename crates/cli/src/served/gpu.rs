@@ -13,7 +13,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::time::{RunClock, Timestamp};
 
 use super::family::belongs;
 

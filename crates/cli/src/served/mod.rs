@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_core::time::{RunClock, Timestamp};
+use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::{SECRET_VARIABLES, withhold};
 
 use self::gpu::MemoryWatch;

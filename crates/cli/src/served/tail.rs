@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use evalscope_core::record::masked;
+use evalscope_model::record::masked;
 
 /// Lines that are shown: the end of a Python traceback, mostly.
 const LINES: usize = 15;

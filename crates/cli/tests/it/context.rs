@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use evalscope_core::time::RunClock;
+use evalscope_model::time::RunClock;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -264,7 +264,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         if let Some(seen) = look() {
             return seen;
         }
-        let waited = clock.now().since(evalscope_core::time::Timestamp::ZERO);
+        let waited = clock.now().since(evalscope_model::time::Timestamp::ZERO);
         assert!(waited < PATIENCE, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }

@@ -162,7 +162,7 @@ fn photographs_come_from_folders_lists_and_shards() {
 #[test]
 fn images_with_instructions_come_from_parquet() {
     let context = Context::new();
-    let fixture = include_bytes!("../../../core/src/dataset/fixtures/images.parquet");
+    let fixture = include_bytes!("../../../workload/src/dataset/fixtures/images.parquet");
     put(context.path(), "data/test-00000-of-00001.parquet", fixture);
     for path in ["data", "data/test-00000-of-00001.parquet"] {
         let messages = messages(&context, "kontext_bench", path, "3");
@@ -409,7 +409,7 @@ fn files_of_ones_own_are_read_by_a_field() {
         }
     }
     let context = Context::new();
-    let fixture = include_bytes!("../../../core/src/dataset/fixtures/images.parquet");
+    let fixture = include_bytes!("../../../workload/src/dataset/fixtures/images.parquet");
     put(context.path(), "own.parquet", fixture);
     let field = [
         "--dataset-path",

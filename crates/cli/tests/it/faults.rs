@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use evalscope_core::record::{EventLog, EventLogFormat};
-use evalscope_core::time::RunClock;
+use evalscope_model::record::{EventLog, EventLogFormat};
+use evalscope_model::time::RunClock;
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 
 use crate::context::Context;

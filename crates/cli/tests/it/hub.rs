@@ -154,7 +154,7 @@ fn each_data_set_asks_for_its_own_files() {
     let png = bytes(PNG);
     let shard = tar(&[("a.png", &png), ("a.txt", b"a dot")]);
     let talk = br#"{"conversation": [{"human": "hi", "assistant": "ho"}]}"#;
-    let parquet = include_bytes!("../../../core/src/dataset/fixtures/images.parquet");
+    let parquet = include_bytes!("../../../workload/src/dataset/fixtures/images.parquet");
     let cases: [(&str, Stored<'_>); 5] = [
         (
             "longalpaca",

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use evalscope_core::plan::Pacing;
 use evalscope_core::schedule::Arrivals;
+use evalscope_model::plan::Pacing;
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 use serde_json::{Value, json};
 

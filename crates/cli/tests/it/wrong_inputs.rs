@@ -226,12 +226,12 @@ fn files_that_hold_something_else() {
     put(
         folder,
         "zstd.parquet",
-        include_bytes!("../../../core/src/dataset/fixtures/zstd.parquet"),
+        include_bytes!("../../../workload/src/dataset/fixtures/zstd.parquet"),
     );
     put(
         folder,
         "images.parquet",
-        include_bytes!("../../../core/src/dataset/fixtures/images.parquet"),
+        include_bytes!("../../../workload/src/dataset/fixtures/images.parquet"),
     );
     put(folder, "broken.parquet", b"PAR1 and no more PAR1");
     put(folder, "text.png", b"no image at all");

@@ -4,15 +4,15 @@
 use std::hint::black_box;
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
-use evalscope_core::metrics::{Accumulator, Metric};
 use evalscope_core::protocol::AnswerReader;
 use evalscope_core::protocol::openai::OpenAiReader;
-use evalscope_core::record::{
+use evalscope_core::sse::Splitter;
+use evalscope_model::metrics::{Accumulator, Metric};
+use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, EventStamp, Phase,
     PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
-use evalscope_core::sse::Splitter;
-use evalscope_core::time::Timestamp;
+use evalscope_model::time::Timestamp;
 
 /// Events that a stage works on.
 pub(crate) const EVENTS: u64 = 128;

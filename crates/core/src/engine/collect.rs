@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::http1::Head;
 use crate::protocol::openai::error_text;
 use crate::protocol::{AnswerReader, Choices, EventMeaning, error_in, json};
-use crate::record::{
+use crate::sse::{Event, Splitter};
+use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
+use evalscope_model::record::{
     ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, Ending, EventLog, EventStamp, Exchange,
     Failure, FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
 };
-use crate::sse::{Event, Splitter};
-use crate::time::Timestamp;
-use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
+use evalscope_model::time::Timestamp;
 
 /// After its last event a stream should end at once. A server that keeps it
 /// open gets this long before the connection is given up.

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::gate::Job;
-use crate::dataset::{DatasetError, PromptStream};
 use crate::protocol::{BodyError, BuildBodies, PreparedRequest};
-use crate::record::Phase;
-use crate::time::RunClock;
+use evalscope_model::prompt::Workload;
+use evalscope_model::record::Phase;
+use evalscope_model::time::RunClock;
 
 /// How long a run waits at most for bodies to be ready before its first session: a dataset that
 /// takes longer over so many will not keep them ready either.
@@ -25,7 +25,7 @@ const PRIMING_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Feed {
     /// The prompts.
-    pub prompts: PromptStream,
+    pub prompts: Box<dyn Workload>,
     /// What makes bodies of them.
     pub bodies: Box<dyn BuildBodies>,
 }
@@ -33,9 +33,9 @@ pub struct Feed {
 /// Why there are no more requests to send.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The data set failed.
+    /// The prompts ended early.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    Workload(Box<dyn std::error::Error + Send + Sync>),
     /// A body could not be made.
     #[error(transparent)]
     Bodies(#[from] BodyError),
@@ -107,7 +107,7 @@ impl Feed {
                     items.push(item);
                     rounds.push(self.prompts.rounds());
                 }
-                Err(error) => failed = Some(error.into()),
+                Err(error) => failed = Some(FeedError::Workload(error)),
             }
         }
         if items.is_empty() {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::record::{FailureKind, RequestRecord};
-use crate::time::Timestamp;
+use evalscope_model::record::{FailureKind, RequestRecord};
+use evalscope_model::time::Timestamp;
 
 /// The first wait of a slot whose request reached no server.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -184,11 +184,23 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::tests::streamed;
-    use crate::record::Failure;
+    use evalscope_model::record::{Failure, Phase};
+
+    use crate::engine::collect::Dispatch;
+    use crate::engine::no_response::without_answer;
 
     fn ended(kind: Option<FailureKind>, at_ms: u64, first_byte: bool) -> RequestRecord {
-        let mut record = streamed(&[], None);
+        let dispatch = Dispatch {
+            index: 0,
+            phase: Phase::Measured,
+            scheduled: Timestamp::ZERO,
+            slot_free: Timestamp::ZERO,
+            dispatched: Timestamp::ZERO,
+            stream: true,
+            output_asked: true,
+            asked_tokens: None,
+        };
+        let mut record = without_answer(dispatch, Timestamp::ZERO);
         record.failure = kind.map(|kind| Failure::new(kind, "words"));
         record.times.ended = Timestamp::from_nanos(at_ms * 1_000_000);
         record.times.first_byte = first_byte.then_some(Timestamp::ZERO);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::collect::{Collector, Dispatch};
 use crate::protocol::{Api, PreparedRequest};
-use crate::record::{Exchange, Failure, FailureKind, RecordBodies};
 use crate::transport::{Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
+use evalscope_model::record::{Exchange, Failure, FailureKind, RecordBodies};
 
 /// Sends one request at a time.
 pub trait Requester {
@@ -51,7 +51,7 @@ pub struct HttpTransport {
     /// The API that is spoken.
     pub api: Arc<dyn Api>,
     /// The run's clock.
-    pub clock: crate::time::RunClock,
+    pub clock: evalscope_model::time::RunClock,
     /// Counters, one for each receiving thread.
     pub stats: Arc<Vec<Arc<ReadStats>>>,
     /// Do not ask the kernel for times.

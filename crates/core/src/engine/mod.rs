@@ -30,20 +30,9 @@ pub use health::GaveUp;
 pub use http::{HttpRequester, HttpTransport, Requester, Transport};
 pub use run::{Fault, Probe, RunControl, RunEnd, RunOutcome, RunSetup, probe, run};
 
-use crate::metrics::ClientSnapshot;
-use crate::record::{Exchange, Phase, RequestRecord};
-use crate::time::Timestamp;
-
-/// What a run tells its sink, in order.
-#[derive(Debug)]
-pub enum SinkMessage {
-    /// A request has ended.
-    Exchange(Box<Exchange>),
-    /// The client's own figures so far, twice a second: also the sink's tick.
-    Client(Box<ClientSnapshot>),
-    /// Something a reader of the figures must know.
-    Warning(String),
-}
+use evalscope_model::events::SinkMessage;
+use evalscope_model::record::{Phase, RequestRecord};
+use evalscope_model::time::Timestamp;
 
 /// How long requests in flight may go on after a stop.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);

@@ -26,12 +26,12 @@ use super::no_response::panicked;
 use super::shared::{LaneQueue, SharedRun};
 use super::{Progress, SinkMessage};
 use crate::load::model_of;
-use crate::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
-use crate::plan::{Pacing, RunSpec};
 use crate::protocol::PreparedRequest;
-use crate::record::{Exchange, Masker, Phase};
-use crate::time::{RunClock, Timestamp};
 use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
+use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::record::{Exchange, Masker, Phase};
+use evalscope_model::time::{RunClock, Timestamp};
 
 /// How often the client looks at itself.
 const TICK: Duration = Duration::from_millis(500);

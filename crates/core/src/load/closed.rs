@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::places::Places;
 use super::{LoadModel, Next};
-use crate::time::Timestamp;
+use evalscope_model::time::Timestamp;
 
 /// A fixed number of sessions at a time.
 #[derive(Clone, Debug)]

@@ -17,9 +17,9 @@ use std::num::NonZeroUsize;
 pub use closed::Closed;
 pub use paced::Paced;
 
-use crate::plan::{Pacing, RunSpec};
 use crate::schedule::Arrivals;
-use crate::time::Timestamp;
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::time::Timestamp;
 
 /// Decides when sessions start.
 ///

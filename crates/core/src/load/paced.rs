@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::places::Places;
 use super::{LoadModel, Next};
 use crate::schedule::Arrivals;
-use crate::time::Timestamp;
+use evalscope_model::time::Timestamp;
 
 /// Sessions that are due at the moments of a schedule. Where a limit holds one back, it starts as
 /// soon as there is room, in order; the moments after it do not move.

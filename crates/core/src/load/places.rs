@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use crate::time::Timestamp;
+use evalscope_model::time::Timestamp;
 
 /// Places for sessions. One that was never used costs nothing.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Api, BuildBodies};
-use crate::dataset::{Item, Prompt};
-use crate::plan::sub_seed;
+use evalscope_model::plan::sub_seed;
+use evalscope_model::prompt::{Item, Prompt};
 
 /// The shape of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

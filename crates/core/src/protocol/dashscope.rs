@@ -23,7 +23,7 @@ use super::places::{Fields, Joined, Lengths, Place, Sink, Words};
 use super::unread::Unread;
 use super::usage::{Reported, first, merge};
 use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
-use crate::record::{Failure, FailureKind, Usage};
+use evalscope_model::record::{Failure, FailureKind, Usage};
 
 /// Where text generation is, in Beijing.
 pub const DEFAULT_URL: &str =

@@ -79,7 +79,7 @@ const CODES: [&str; 7] = [
 #[must_use]
 pub fn error_text(error: &[u8]) -> String {
     let error = &error[..error.len().min(MOST_BYTES)];
-    crate::steps::add(error.len());
+    evalscope_model::steps::add(error.len());
     if let Ok(value) = super::json::value(error) {
         return text_of(&value).unwrap_or_else(|| clip(error));
     }
@@ -89,7 +89,7 @@ pub fn error_text(error: &[u8]) -> String {
         return clip(error);
     };
     while let Some(rest) = line.trim_ascii_start().strip_prefix(b"data:") {
-        crate::steps::add(line.len() - rest.len());
+        evalscope_model::steps::add(line.len() - rest.len());
         line = rest;
     }
     let line = line.trim_ascii();

@@ -31,8 +31,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::dataset::Item;
-use crate::record::{Failure, MAX_CHOICE, Usage};
+use evalscope_model::prompt::Item;
+use evalscope_model::record::{Failure, MAX_CHOICE, Usage};
 
 /// One API: how a request of it looks, and how its answers read.
 ///

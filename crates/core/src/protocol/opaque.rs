@@ -16,7 +16,7 @@ use super::declared::{
 use super::json::is_done;
 use super::openai::OpenAiReader;
 use super::{AnswerReader, AnswerState, AnswerText, Api, Doubt, EventMeaning};
-use crate::record::Failure;
+use evalscope_model::record::Failure;
 
 /// An API of which the name is known here, and maybe how its answers read.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use super::places::{Fields, Place, Seen, Sink, Walk};
 use super::unread::Unread;
 use super::usage::{Reported, first, merge, of_choices};
 use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
-use crate::record::{Failure, FailureKind, MAX_CHOICE, Usage};
+use evalscope_model::record::{Failure, FailureKind, MAX_CHOICE, Usage};
 
 /// Chat completions and completions.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 use super::AnswerState;
 use super::errors::clip;
 use super::json::lacks_blank_lines;
-use crate::record::{Failure, FailureKind};
+use evalscope_model::record::{Failure, FailureKind};
 
 /// What has come beside the answer.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::record::{MOST_TOKENS, Usage};
+use evalscope_model::record::{MOST_TOKENS, Usage};
 
 /// The counts of one `usage`, by the names they have there; `None`: missing, or
 /// no count.

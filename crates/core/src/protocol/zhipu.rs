@@ -117,7 +117,7 @@ mod tests {
 
     use super::super::{BodyBuilder, BodyRules, Endpoint, MaxTokens};
     use super::*;
-    use crate::dataset::Prompt;
+    use evalscope_model::prompt::Prompt;
 
     /// Computed with Python's `hmac`, `hashlib` and `base64`.
     const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInNpZ25fdHlwZSI6IlNJR04ifQ.\

@@ -18,8 +18,8 @@ use super::socket::{ReadContext, Socket, Wire, write_all};
 use super::tls::TlsSession;
 use super::{Route, Target, TransportError};
 use crate::http1::{Head, Receiver, ResponseReader};
-use crate::record::{ConnectCost, FailureKind};
-use crate::time::Timestamp;
+use evalscope_model::record::{ConnectCost, FailureKind};
+use evalscope_model::time::Timestamp;
 
 /// How long one address may take before the next is tried beside it
 /// (RFC 8305, section 5: the recommended 250 ms).

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::socket::ReadContext;
 use super::{Timeouts, TransportError};
-use crate::record::FailureKind;
-use crate::time::Timestamp;
+use evalscope_model::record::FailureKind;
+use evalscope_model::time::Timestamp;
 
 /// How long making a connection may take where `--connect-timeout` does not say.
 /// The kernel gives up a TCP connection after some 130 s; a proxy or a TLS

@@ -13,8 +13,8 @@ use super::socket::{ReadContext, Wire, write_all};
 use super::tls::PeerState;
 use super::{Arrival, ResponseHandler, SendTimes, TransportError};
 use crate::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
-use crate::record::FailureKind;
-use crate::time::Timestamp;
+use evalscope_model::record::FailureKind;
+use evalscope_model::time::Timestamp;
 
 /// One request and its answer.
 pub(super) struct Exchanging<'a, W> {

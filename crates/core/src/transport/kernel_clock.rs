@@ -5,8 +5,8 @@
 //! wall clock (slewing moves both alike). The offset is sampled at every read,
 //! so that a step is seen before it can bend an arrival.
 
-use crate::record::ArrivalClock;
-use crate::time::{RunClock, Timestamp, monotonic_ns, wall_ns};
+use evalscope_model::record::ArrivalClock;
+use evalscope_model::time::{RunClock, Timestamp, monotonic_ns, wall_ns};
 
 /// When bytes arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,10 +32,10 @@ pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 
 use crate::credential::Credential;
 use crate::http1::Head;
-use crate::record::{ConnectCost, Failure};
-use crate::time::{Timestamp, wall_ns};
 use connect::{Connected, connect};
 use deadline::Deadline;
+use evalscope_model::record::{ConnectCost, Failure};
+use evalscope_model::time::{Timestamp, wall_ns};
 use exchange::Exchanging;
 use resolve::Name;
 

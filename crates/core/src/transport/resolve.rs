@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::connect::plain;
-use crate::time::monotonic_ns;
+use evalscope_model::time::monotonic_ns;
 
 const SECOND_NS: u64 = 1_000_000_000;
 

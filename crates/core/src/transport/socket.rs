@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::kernel_clock::{Arrival, OffsetTracker};
-use crate::metrics::{HANDLING_BITS, SharedHistogram};
-use crate::record::ArrivalClock;
-use crate::time::{RunClock, Timestamp};
+use evalscope_model::metrics::{HANDLING_BITS, SharedHistogram};
+use evalscope_model::record::ArrivalClock;
+use evalscope_model::time::{RunClock, Timestamp};
 
 /// Bytes of one read at most. Larger than what a socket usually holds; shared
 /// by all streams of a thread.
@@ -208,7 +208,7 @@ mod linux {
     use tokio::net::TcpStream;
 
     use super::{Arrival, ReadContext, Scratch, io};
-    use crate::time::{timespec_ns, wall_ns};
+    use evalscope_model::time::{timespec_ns, wall_ns};
 
     /// How much of a request the kernel takes ahead of what it may send. It would
     /// take megabytes, and on a slow line the silence of a server that is still

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::time::{RunClock, Timestamp};
+use evalscope_model::time::{RunClock, Timestamp};
 
 /// Raise this process's limit of open files as far as it may go. Returns the
 /// limit then in force; `None` where there is none to ask for.
@@ -31,8 +31,9 @@ pub fn raise_open_files_limit() -> Option<u64> {
 #[must_use]
 pub fn thread_cpu_ns() -> u64 {
     use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map_or(0, |at| crate::time::timespec_ns(at.tv_sec(), at.tv_nsec()))
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0, |at| {
+        evalscope_model::time::timespec_ns(at.tv_sec(), at.tv_nsec())
+    })
 }
 
 /// Processor time of the calling thread, nanoseconds; 0 where the system does not say.

@@ -13,7 +13,7 @@ use super::connect::establish;
 use super::deadline::Stage;
 use super::socket::Wire;
 use super::*;
-use crate::record::{ArrivalClock, FailureKind};
+use evalscope_model::record::{ArrivalClock, FailureKind};
 
 /// What comes next, after how long.
 #[derive(Clone, Debug)]
@@ -620,7 +620,11 @@ fn connected_to(target: Target, timeouts: Timeouts) -> TransportError {
         .enable_all()
         .build()
         .unwrap();
-    let context = ReadContext::new(crate::time::RunClock::start(), Arc::default(), false);
+    let context = ReadContext::new(
+        evalscope_model::time::RunClock::start(),
+        Arc::default(),
+        false,
+    );
     let mut connection = Connection::new(Arc::new(target), timeouts, Reuse::WhileOpen, context);
     let sending = async {
         connection
@@ -660,7 +664,11 @@ fn a_server_that_reads_slowly_is_not_silent() {
         .enable_all()
         .build()
         .unwrap();
-    let context = ReadContext::new(crate::time::RunClock::start(), Arc::default(), false);
+    let context = ReadContext::new(
+        evalscope_model::time::RunClock::start(),
+        Arc::default(),
+        false,
+    );
     let target = target(&format!("http://{address}/"), &ProxyEnv::default());
     let limits = timeouts(None, Some(1000), Some(60_000));
     let mut connection = Connection::new(Arc::new(target), limits, Reuse::WhileOpen, context);

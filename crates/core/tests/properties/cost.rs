@@ -1,11 +1,11 @@
 //! What reading costs: a server must not be able to make few bytes dear. Held by counting the bytes
-//! that are gone over (`evalscope_core::steps`), and not by time.
+//! that are gone over (`evalscope_model::steps`), and not by time.
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
 use evalscope_core::protocol::openai::error_text;
-use evalscope_core::record::masked;
 use evalscope_core::sse::Splitter;
-use evalscope_core::steps::counted;
+use evalscope_model::record::masked;
+use evalscope_model::steps::counted;
 use proptest::prelude::*;
 use proptest::sample::select;
 

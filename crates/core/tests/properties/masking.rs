@@ -1,6 +1,6 @@
 //! No secret is left in what is shown, whatever the others are and in whatever order they stand.
 
-use evalscope_core::record::masked;
+use evalscope_model::record::masked;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 

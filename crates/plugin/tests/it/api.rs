@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use evalscope_core::dataset::{Item, Prompt};
 use evalscope_core::protocol::{Api, BuildBodies};
-use evalscope_core::record::{
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, FailureKind,
     Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
 };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evalscope_core::dataset::PromptSource;
 use evalscope_plugin::{Patience, PluginDataset};
+use evalscope_workload::dataset::PromptSource;
 
 use crate::scene::{dataset, end_of, number, patience, plugin, started, told};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evalscope_core::time::RunClock;
+use evalscope_model::time::RunClock;
 use evalscope_plugin::Patience;
 
 use crate::scene::{patience, plugin, started, told};

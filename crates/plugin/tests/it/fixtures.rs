@@ -8,12 +8,13 @@ use std::slice::from_ref;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use evalscope_core::dataset::{Item, Prompt, PromptSource};
 use evalscope_core::protocol::{Api, BuildBodies};
-use evalscope_core::record::Exchange;
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::record::Exchange;
 use evalscope_plugin::{
     Begin, Place, Plugin, PluginBodies, PluginCounts, PluginDataset, PluginError, Role, Tracker,
 };
+use evalscope_workload::dataset::PromptSource;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evalscope_core::dataset::{Item, Prompt, PromptSource};
+use evalscope_model::prompt::{Item, Prompt};
 use evalscope_plugin::{Hello, Patience, Place, Plugin, PluginDataset, PluginError, Role};
+use evalscope_workload::dataset::PromptSource;
 use serde_json::json;
 
 pub(crate) fn hello() -> Hello {

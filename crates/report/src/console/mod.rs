@@ -6,8 +6,8 @@
 mod layout;
 mod sweep;
 
-use evalscope_core::metrics::{Metric, PERCENTILE_ROWS, Verdict};
-use evalscope_core::record::{EXCERPT_BYTES, FailureKind};
+use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
+use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 use unicode_width::UnicodeWidthStr;
 
 use crate::names::{self, Figure, Value};

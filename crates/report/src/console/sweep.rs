@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_core::metrics::{Distribution, Metric};
-use evalscope_core::plan::Pacing;
+use evalscope_model::metrics::{Distribution, Metric};
+use evalscope_model::plan::Pacing;
 
 use super::layout::{Grid, MISSING, number, optional, percent, wrapped};
 use super::{Paint, Screen};

@@ -1,6 +1,6 @@
 //! Tables of made-up runs, as snapshots; and what holds for all of them.
 
-use evalscope_core::plan::Pacing;
+use evalscope_model::plan::Pacing;
 
 use super::layout::percent;
 use super::*;

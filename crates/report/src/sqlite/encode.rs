@@ -9,7 +9,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
-use evalscope_core::record::Texts;
+use evalscope_model::record::Texts;
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_pickle::SerOptions;

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use evalscope_core::metrics::ClientSnapshot;
-use evalscope_core::record::{EventLogFormat, Phase, RequestRecord};
+use evalscope_model::metrics::ClientSnapshot;
+use evalscope_model::record::{EventLogFormat, Phase, RequestRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::{StoreError, refused, row, schema};

@@ -3,12 +3,12 @@
 //!
 //! It must not know transactions, nor when a row is written.
 
-use evalscope_core::metrics::Metric;
-use evalscope_core::record::{
+use evalscope_model::metrics::Metric;
+use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, Exchange, Failure,
     FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, TokenSource, Usage,
 };
-use evalscope_core::time::Timestamp;
+use evalscope_model::time::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Row, Statement, ToSql};
 

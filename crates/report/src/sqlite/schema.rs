@@ -3,7 +3,7 @@
 //!
 //! It must not know where a column's value comes from.
 
-use evalscope_core::record::Phase;
+use evalscope_model::record::Phase;
 
 /// Stored in the file's `user_version`.
 pub(super) const VERSION: i64 = 3;

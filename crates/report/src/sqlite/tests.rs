@@ -2,12 +2,12 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use evalscope_core::engine::SinkMessage;
-use evalscope_core::record::{
+use evalscope_model::events::SinkMessage;
+use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange, Failure,
     FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
 };
-use evalscope_core::time::Timestamp;
+use evalscope_model::time::Timestamp;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -140,7 +140,7 @@ proptest! {
         let path = folder.path().join(FILE_NAME);
         let exchanges: Vec<_> = records
             .iter()
-            .map(|record| Exchange { record: record.clone(), bodies: evalscope_core::record::Bodies::default() })
+            .map(|record| Exchange { record: record.clone(), bodies: evalscope_model::record::Bodies::default() })
             .collect();
         write(&path, &samples::meta("m"), &exchanges);
         for phase in [Phase::Measured, Phase::Warmup] {
@@ -308,7 +308,7 @@ fn a_killed_run_is_readable() {
         send(SinkMessage::Exchange(Box::new(exchange)));
     }
     send(SinkMessage::Warning("a warning".to_owned()));
-    let snapshot: evalscope_core::metrics::ClientSnapshot = {
+    let snapshot: evalscope_model::metrics::ClientSnapshot = {
         let json = r#"{"handling":{"bits":5,"counts":[]},"kernel_reads":0,"user_reads":0,"clock_steps":0,
             "cpu_s":0.0,"elapsed_s":0.0,"max_rss_bytes":0,"client_threads":1}"#;
         serde_json::from_str(json).unwrap()
@@ -594,7 +594,7 @@ fn views_read_events_as_the_program_does() {
             .collect();
         assert_eq!(times, format!("[{}]", want.join(", ")));
         let mut want = Vec::new();
-        evalscope_core::metrics::Metric::Itl.samples(
+        evalscope_model::metrics::Metric::Itl.samples(
             &RequestRecord {
                 events: log.clone(),
                 ..exchange.record.clone()

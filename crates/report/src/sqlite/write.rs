@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use evalscope_core::engine::SinkMessage;
-use evalscope_core::record::{Bodies, Exchange};
-use evalscope_core::time::monotonic_ns;
+use evalscope_model::events::SinkMessage;
+use evalscope_model::record::{Bodies, Exchange};
+use evalscope_model::time::monotonic_ns;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::encode::Encoder;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::{Api, Dashscope, OpenAi};
-use crate::record::{TokenSource, Usage};
+use evalscope_model::record::{TokenSource, Usage};
 
 /// An answer, made of what came when.
 struct Received {

@@ -9,13 +9,13 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
-use crate::dataset::{Chars, LengthFilter, PromptStream, Sample};
 use crate::engine::no_response::without_answer;
 use crate::protocol::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi,
 };
-use crate::record::{Bodies, FailureKind, RequestRecord};
 use crate::schedule::Arrivals;
+use evalscope_model::prompt::{Item, Prompt, Workload};
+use evalscope_model::record::{Bodies, FailureKind, RequestRecord};
 
 #[derive(Clone, Copy)]
 struct PausedClock(tokio::time::Instant);
@@ -187,14 +187,23 @@ fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
     }
 }
 
+/// The same prompt without end.
+#[derive(Debug)]
+struct OnePrompt;
+
+impl Workload for OnePrompt {
+    fn next_item(&mut self) -> Result<Item, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Prompt::Text("hello".to_owned()).into())
+    }
+
+    fn rounds(&self) -> u64 {
+        0
+    }
+}
+
 fn feed() -> Feed {
-    let all = LengthFilter {
-        min: 0,
-        max: usize::MAX,
-        measure: Arc::new(Chars),
-    };
     Feed {
-        prompts: PromptStream::new("sample".to_owned(), Box::<Sample>::default(), all),
+        prompts: Box::new(OnePrompt),
         bodies: Box::new(BodyBuilder::new(BodyRules {
             api: Arc::new(OpenAi),
             endpoint: Endpoint::Chat,
@@ -609,11 +618,7 @@ fn a_receiving_thread_that_panics_ends_the_run() {
 struct Panics(u64);
 
 impl BuildBodies for Panics {
-    fn build(
-        &mut self,
-        first: u64,
-        _: Vec<crate::dataset::Item>,
-    ) -> Result<Vec<PreparedRequest>, BodyError> {
+    fn build(&mut self, first: u64, _: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
         assert!(first < self.0, "the test's builder panics");
         Ok(vec![PreparedRequest {
             index: first,
@@ -656,11 +661,7 @@ struct Batches {
 }
 
 impl BuildBodies for Batches {
-    fn build(
-        &mut self,
-        first: u64,
-        items: Vec<crate::dataset::Item>,
-    ) -> Result<Vec<PreparedRequest>, BodyError> {
+    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
         self.sizes.send(items.len()).unwrap();
         if first >= self.fails_at {
             return Err(BodyError::Builder("no more".into()));

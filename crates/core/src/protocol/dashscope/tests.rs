@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::{BodyBuilder, BodyRules, Endpoint, MaxTokens};
 use super::*;
-use crate::dataset::Prompt;
+use evalscope_model::prompt::Prompt;
 
 fn object(value: Value) -> Map<String, Value> {
     let Value::Object(map) = value else {

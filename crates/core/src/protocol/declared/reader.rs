@@ -12,7 +12,7 @@ use super::super::unread::Unread;
 use super::super::usage::{count_of, later};
 use super::super::{AnswerReader, AnswerState, AnswerText, Choices, EventMeaning};
 use super::{AnswerShape, AnswerShapes, Pointers, Seen};
-use crate::record::{Failure, FailureKind};
+use evalscope_model::record::{Failure, FailureKind};
 
 /// Reads one answer.
 #[derive(Debug)]

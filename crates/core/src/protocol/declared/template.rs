@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value, json};
 
 use super::super::body::substituted;
-use crate::dataset::Prompt;
+use evalscope_model::prompt::Prompt;
 
 /// Fields that a place can be for, in OpenAI's names.
 const FIELDS: [&str; 18] = [

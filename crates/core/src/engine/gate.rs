@@ -1,0 +1,343 @@
+//! Owns the gate of a run: it composes the load model, the number of sessions and the time limit,
+//! and pairs each start with its request.
+//!
+//! Its lock is taken once when a session starts and once when it ends, never while bytes arrive.
+//! It must not know how requests are sent, nor on which thread.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_channel::Receiver;
+use tokio::sync::Notify;
+
+use super::budget::Held;
+use crate::load::{LoadModel, Next};
+use crate::protocol::PreparedRequest;
+use evalscope_model::record::Phase;
+use evalscope_model::time::Timestamp;
+
+/// A request that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: PreparedRequest,
+    pub(super) phase: Phase,
+    /// How often the dataset had begun again before its prompt.
+    pub(super) round: u64,
+    /// Its share of the memory for bodies made ahead.
+    pub(super) held: Held,
+}
+
+/// A session that is to start now.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) job: Job,
+    /// When the load wanted it to start.
+    pub(super) due: Timestamp,
+    /// When it was due and the load had room for it.
+    pub(super) could_start: Timestamp,
+}
+
+/// What the gate says at a moment.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Start a session, and ask again.
+    Start(Box<Start>),
+    /// A session was due at this moment and there is no room for it. Ask again.
+    Refused(Job, Timestamp),
+    /// There is nothing to start yet.
+    Wait(Wait),
+    /// Nothing more will start.
+    Over,
+}
+
+/// What has to happen before the next session can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// This moment.
+    Until(Timestamp),
+    /// A request has to be ready.
+    ForRequest,
+    /// A session has to end.
+    ForEnd,
+}
+
+/// A session that was due and did not start.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) request: PreparedRequest,
+    pub(super) phase: Phase,
+    pub(super) due: Timestamp,
+}
+
+/// How many sessions there are, and how long they may start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The first ones, which are not measured.
+    pub(super) warmup: u64,
+    /// The ones after them; [`u64::MAX`] where only the time ends the run.
+    pub(super) measured: u64,
+    /// Measured sessions start within this time.
+    pub(super) duration: Option<Duration>,
+}
+
+/// A session that is due.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    due: Timestamp,
+    /// `None`: it is refused.
+    could_start: Option<Timestamp>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Gate {
+    limits: Limits,
+    ready: Receiver<Job>,
+    state: Mutex<State>,
+    /// Something has changed that the dealing thread waits for.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    model: Box<dyn LoadModel>,
+    /// Sessions that have started or were refused.
+    taken: u64,
+    /// What the model wants next, while its request is not ready.
+    waiting: Option<Wanted>,
+    /// A request that the dealing thread has waited for.
+    head: Option<Job>,
+    /// What the dealing thread waits for.
+    dealer_waits: Option<Wait>,
+    /// When the measurement began.
+    measured_from: Option<Timestamp>,
+    /// Until when requests were not ready, the last time.
+    dry_until: Timestamp,
+    /// How long measured sessions waited for requests, nanoseconds, summed up.
+    starved_ns: u64,
+    over: bool,
+}
+
+impl Gate {
+    /// A gate to sessions whose requests come from `ready`.
+    pub(super) fn new(model: Box<dyn LoadModel>, limits: Limits, ready: Receiver<Job>) -> Self {
+        Self {
+            limits,
+            ready,
+            state: Mutex::new(State {
+                model,
+                taken: 0,
+                waiting: None,
+                head: None,
+                dealer_waits: None,
+                measured_from: None,
+                dry_until: Timestamp::ZERO,
+                starved_ns: 0,
+                over: false,
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to do now, for the thread that deals out starts. It has to wait for what a
+    /// [`Turn::Wait`] says, and for [`Gate::changed`].
+    pub(super) fn deal(&self, now: Timestamp) -> Turn {
+        let mut state = self.lock();
+        let turn = self.next(&mut state, now);
+        state.dealer_waits = match turn {
+            Turn::Wait(wait) => Some(wait),
+            _ => None,
+        };
+        turn
+    }
+
+    /// A session has ended, at a moment that may have passed: what its task is to do now.
+    pub(super) fn ended(&self, at: Timestamp, now: Timestamp) -> Turn {
+        let mut state = self.lock();
+        state.model.ended(at);
+        self.ask(&mut state, now)
+    }
+
+    /// What the task of a session that was refused, or has ended, is to do now.
+    pub(super) fn again(&self, now: Timestamp) -> Turn {
+        self.ask(&mut self.lock(), now)
+    }
+
+    fn ask(&self, state: &mut State, now: Timestamp) -> Turn {
+        // requests are taken in their order: while the dealing thread waits for one, it is the next
+        // to take one
+        if state.dealer_waits == Some(Wait::ForRequest) {
+            return Turn::Wait(Wait::ForRequest);
+        }
+        let turn = self.next(state, now);
+        let is_news = match turn {
+            Turn::Wait(wait) => state.dealer_waits != Some(wait),
+            Turn::Over => true,
+            Turn::Start(_) | Turn::Refused(..) => false,
+        };
+        if is_news {
+            self.changed.notify_one();
+        }
+        turn
+    }
+
+    fn next(&self, state: &mut State, now: Timestamp) -> Turn {
+        if self.limits.warmup == 0 {
+            state.measured_from.get_or_insert(now);
+        }
+        let deadline = self.deadline(state);
+        let all = self.limits.warmup.saturating_add(self.limits.measured);
+        if state.over || state.taken >= all || deadline.is_some_and(|deadline| now >= deadline) {
+            return Self::over(state);
+        }
+        let wanted = match state.waiting.take() {
+            Some(wanted) => wanted,
+            None => match state.model.next(now) {
+                Next::Start { due, could_start } => Wanted {
+                    due,
+                    could_start: Some(could_start),
+                },
+                Next::Refuse { due } => Wanted {
+                    due,
+                    could_start: None,
+                },
+                Next::At(at) => {
+                    let first = deadline.map_or(at, |deadline| at.min(deadline));
+                    return Turn::Wait(Wait::Until(first));
+                }
+                Next::OnEnd => return Turn::Wait(Wait::ForEnd),
+                Next::Over => return Self::over(state),
+            },
+        };
+        let job = match state.head.take() {
+            Some(job) => job,
+            None => match self.ready.try_recv() {
+                Ok(job) => job,
+                Err(error) => {
+                    state.waiting = Some(wanted);
+                    if error.is_closed() {
+                        return Self::over(state);
+                    }
+                    return Turn::Wait(Wait::ForRequest);
+                }
+            },
+        };
+        state.taken += 1;
+        if job.phase == Phase::Measured {
+            state.measured_from.get_or_insert(now);
+        }
+        let Some(could_start) = wanted.could_start else {
+            return Turn::Refused(job, wanted.due);
+        };
+        if job.phase == Phase::Measured {
+            let dry_until = state.dry_until.min(now);
+            state.starved_ns += dry_until.nanos_since(could_start.min(dry_until));
+        }
+        Turn::Start(Box::new(Start {
+            job,
+            due: wanted.due,
+            could_start,
+        }))
+    }
+
+    fn over(state: &mut State) -> Turn {
+        state.over = true;
+        Turn::Over
+    }
+
+    fn deadline(&self, state: &State) -> Option<Timestamp> {
+        Some(state.measured_from?.after(self.limits.duration?))
+    }
+
+    /// Wait for a request to be ready, for the thread that deals out starts. Once there are no
+    /// more, the gate is over.
+    ///
+    /// # Cancel safety
+    /// No request is lost when this is dropped.
+    pub(super) async fn request_ready(&self, now: impl Fn() -> Timestamp) {
+        let Ok(job) = self.ready.recv().await else {
+            // asked again, it finds that there are no more
+            return;
+        };
+        let mut state = self.lock();
+        state.head = Some(job);
+        state.dry_until = now();
+    }
+
+    /// Wait until there is something to ask for again, for the thread that deals out starts.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Let no more sessions start, nor requests be made ready.
+    pub(super) fn close(&self) {
+        self.lock().over = true;
+        self.ready.close();
+        self.changed.notify_one();
+    }
+
+    /// How long measured sessions waited for requests, summed up.
+    pub(super) fn starved(&self) -> Duration {
+        Duration::from_nanos(self.lock().starved_ns)
+    }
+
+    /// The last moment at which a session could have started: `now`, or when the time was up.
+    pub(super) fn end_of_starts(&self, now: Timestamp) -> Timestamp {
+        let state = self.lock();
+        self.deadline(&state)
+            .map_or(now, |deadline| deadline.min(now))
+    }
+
+    /// Whether sessions are due at moments of their own.
+    pub(super) fn has_schedule(&self) -> bool {
+        self.lock().model.has_schedule()
+    }
+
+    /// A session that was due by `end` and did not start; each call returns another one.
+    pub(super) fn unsent(&self, end: Timestamp) -> Option<Unsent> {
+        let mut state = self.lock();
+        let all = self.limits.warmup.saturating_add(self.limits.measured);
+        if state.taken >= all {
+            return None;
+        }
+        if !state.model.has_schedule() {
+            return None;
+        }
+        let due = match state.waiting.take() {
+            Some(wanted) => wanted.due,
+            None => state.model.unsent(end)?,
+        };
+        let nth = state.taken;
+        state.taken += 1;
+        let job = state.head.take().or_else(|| self.ready.try_recv().ok());
+        Some(match job {
+            Some(job) => Unsent {
+                request: job.request,
+                phase: job.phase,
+                due,
+            },
+            // it was due before its request was made
+            None => {
+                let (phase, index) = match nth.checked_sub(self.limits.warmup) {
+                    Some(index) => (Phase::Measured, index),
+                    None => (Phase::Warmup, nth),
+                };
+                Unsent {
+                    request: PreparedRequest {
+                        index,
+                        body: Vec::new(),
+                        stream: false,
+                        output_asked: false,
+                        asked_tokens: None,
+                    },
+                    phase,
+                    due,
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! Owns a lane: what one receiving thread does. Sessions are tasks; connections that are idle wait
+//! on a stack, so that few are used and all of them are warm.
+//!
+//! It must not know which load it serves, nor when sessions are due.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::clock::Clock;
+use super::collect::Dispatch;
+use super::feed::panic_text;
+use super::gate::{Job, Start, Turn, Unsent};
+use super::health::{Backoff, reached_none};
+use super::http::{Requester, Transport};
+use super::no_response::panicked;
+use super::run::RunEnd;
+use super::shared::SharedRun;
+use evalscope_model::record::Ending;
+use evalscope_model::time::Timestamp;
+
+/// The requests under way on one thread, by their task.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay(RefCell<HashMap<Id, Rc<Cell<Option<Dispatch>>>>>);
+
+impl UnderWay {
+    /// All of them: the thread has panicked.
+    pub(super) fn take_all(&self) -> Vec<Dispatch> {
+        self.0
+            .borrow_mut()
+            .drain()
+            .filter_map(|(_, current)| current.take())
+            .collect()
+    }
+}
+
+/// Serve the sessions that are dealt to a lane until no more come and the last one has ended.
+pub(super) async fn serve<T: Transport, C: Clock + 'static>(
+    n: usize,
+    transport: &T,
+    thread: &T::Thread,
+    clock: &C,
+    shared: &Arc<SharedRun>,
+    under_way: &UnderWay,
+) {
+    let idle: Rc<RefCell<Vec<T::Requester>>> = Rc::default();
+    let mut tasks = JoinSet::new();
+    let start_task = |tasks: &mut JoinSet<()>, start: Box<Start>| {
+        let current = Rc::new(Cell::new(None));
+        let warm = idle.borrow_mut().pop();
+        let user = User {
+            requester: warm.unwrap_or_else(|| transport.requester(thread)),
+            clock: clock.clone(),
+            shared: Arc::clone(shared),
+            current: Rc::clone(&current),
+            backoff: Backoff::default(),
+        };
+        let idle = Rc::clone(&idle);
+        let task = async move {
+            let requester = user.live(start).await;
+            idle.borrow_mut().push(requester);
+        };
+        let id = tasks.spawn_local(task).id();
+        under_way.0.borrow_mut().insert(id, current);
+    };
+    let lane = &shared.lanes[n];
+    loop {
+        tokio::select! {
+            start = lane.dealt.recv() => match start {
+                Ok(start) => start_task(&mut tasks, start),
+                Err(_) => break,
+            },
+            Some(joined) = tasks.join_next_with_id() => {
+                if let Some(start) = ended(joined, clock, shared, under_way).await {
+                    start_task(&mut tasks, start);
+                    continue;
+                }
+                lane.sessions.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+    while let Some(joined) = tasks.join_next_with_id().await {
+        if let Some(start) = ended(joined, clock, shared, under_way).await {
+            start_task(&mut tasks, start);
+        }
+    }
+}
+
+/// A task has ended. One that panicked costs its request, which is a record all the same, and the
+/// session that follows it may have to start here.
+async fn ended<C: Clock>(
+    joined: Result<(Id, ()), JoinError>,
+    clock: &C,
+    shared: &SharedRun,
+    under_way: &UnderWay,
+) -> Option<Box<Start>> {
+    let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+    let current = under_way.0.borrow_mut().remove(&id)?;
+    let fault = joined.err()?;
+    let dispatch = current.take()?;
+    let message = fault
+        .try_into_panic()
+        .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
+    let exchange = panicked(dispatch, clock.now(), &message);
+    shared.progress.ended(&exchange.record);
+    shared.hand_on(exchange).await;
+    let now = clock.now();
+    let turn = shared.gate.ended(now, now);
+    start_of(turn, clock, shared).await
+}
+
+/// The session that a turn starts. One that is refused is a record.
+async fn start_of<C: Clock>(mut turn: Turn, clock: &C, shared: &SharedRun) -> Option<Box<Start>> {
+    loop {
+        match turn {
+            Turn::Start(start) => return Some(start),
+            Turn::Refused(job, due) => {
+                let left = Unsent {
+                    request: job.request,
+                    phase: job.phase,
+                    due,
+                };
+                if !shared.hand_on_unsent(&left, clock.now()).await {
+                    return None;
+                }
+                turn = shared.gate.again(clock.now());
+            }
+            Turn::Wait(_) | Turn::Over => return None,
+        }
+    }
+}
+
+/// One session after the other on one connection.
+struct User<R, C> {
+    requester: R,
+    clock: C,
+    shared: Arc<SharedRun>,
+    /// The request under way, for whoever finds that this task panicked.
+    current: Rc<Cell<Option<Dispatch>>>,
+    backoff: Backoff,
+}
+
+impl<R: Requester, C: Clock> User<R, C> {
+    /// Serve a session, and those that its end and their ends make room for. Gives the connection
+    /// back.
+    async fn live(mut self, first: Box<Start>) -> R {
+        let mut next = Some(first);
+        while let Some(start) = next {
+            let Some(ended) = self.session(*start).await else {
+                break;
+            };
+            let turn = self.shared.gate.ended(ended, self.clock.now());
+            next = start_of(turn, &self.clock, &self.shared).await;
+        }
+        self.requester
+    }
+
+    /// Serve a session. `None`: the run is over. Otherwise when its place became free.
+    async fn session(&mut self, start: Start) -> Option<Timestamp> {
+        let shared = &self.shared;
+        if shared.stop.is_cancelled() {
+            shared.came_too_late(start, self.clock.now()).await;
+            return None;
+        }
+        let Start {
+            job,
+            due,
+            could_start,
+        } = start;
+        let Job {
+            request,
+            phase,
+            round,
+            held,
+        } = job;
+        drop(held);
+        let dispatched = self.clock.now();
+        let dispatch = Dispatch {
+            index: request.index,
+            phase,
+            scheduled: due,
+            slot_free: could_start,
+            dispatched,
+            stream: request.stream,
+            output_asked: request.output_asked,
+            asked_tokens: request.asked_tokens,
+        };
+        shared.rounds.fetch_max(round, Ordering::Relaxed);
+        self.current.set(Some(dispatch));
+        shared.progress.started(phase, dispatched);
+        let sending = self
+            .requester
+            .send(request, dispatch, shared.abort.cancelled());
+        let exchange = sending.await;
+        self.current.set(None);
+        let record = &exchange.record;
+        let mut ended = match record.ending {
+            // its place was held on purpose, for a server that did not say that it was done
+            Ending::Grace => self.clock.now(),
+            Ending::Marked => record.times.ended,
+        };
+        shared.progress.ended(record);
+        if let Some(why) = shared.health.note(record) {
+            shared.end(RunEnd::GaveUp(why));
+        }
+        let is_away = reached_none(record);
+        if !shared.hand_on(exchange).await {
+            return None;
+        }
+        if is_away {
+            tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return None,
+                () = tokio::time::sleep(self.backoff.next()) => {}
+            }
+            // its place was not free meanwhile, on purpose
+            ended = self.clock.now();
+        } else {
+            self.backoff.reset();
+        }
+        Some(ended)
+    }
+}

@@ -1,0 +1,82 @@
+//! Owns the records of requests that have no response: never sent, or lost to a panic.
+
+use super::collect::Dispatch;
+use super::gate::Unsent;
+use evalscope_model::record::{
+    ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
+    FailureKind, PluginTokens, RequestRecord, RequestTimes, Usage,
+};
+use evalscope_model::time::Timestamp;
+
+/// The record of a request whose task panicked: a fault of this program, and not lost.
+pub(super) fn panicked(dispatch: Dispatch, now: Timestamp, message: &str) -> Exchange {
+    let mut record = without_answer(dispatch, now);
+    record.failure = Some(Failure::new(
+        FailureKind::Internal,
+        format!("this program panicked while handling the request: {message}; please report it"),
+    ));
+    Exchange {
+        record,
+        bodies: Bodies::default(),
+    }
+}
+
+/// The record of a request that was due and that was not sent before `end`.
+pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
+    let Unsent {
+        request,
+        phase,
+        due,
+    } = unsent;
+    let dispatch = Dispatch {
+        index: request.index,
+        phase: *phase,
+        scheduled: *due,
+        slot_free: *due,
+        dispatched: end.max(*due),
+        stream: request.stream,
+        output_asked: request.output_asked,
+        asked_tokens: request.asked_tokens,
+    };
+    let mut record = without_answer(dispatch, dispatch.dispatched);
+    record.failure = Some(Failure::new(
+        FailureKind::NotSent,
+        "it was due, but the run ended before there was room for it",
+    ));
+    Exchange {
+        record,
+        bodies: Bodies::default(),
+    }
+}
+
+/// A record of which nothing is known but its dispatch.
+pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRecord {
+    RequestRecord {
+        index: dispatch.index,
+        phase: dispatch.phase,
+        failure: None,
+        streamed: dispatch.stream,
+        times: RequestTimes {
+            scheduled: dispatch.scheduled,
+            slot_free: dispatch.slot_free,
+            dispatched: dispatch.dispatched,
+            ended,
+            ..RequestTimes::default()
+        },
+        connect: ConnectCost::default(),
+        clock: ArrivalClock::User,
+        events: EventLog::default(),
+        http_status: None,
+        usage: Usage::default(),
+        plugin: PluginTokens::default(),
+        asked_prompt_tokens: dispatch.asked_tokens,
+        counted: CountedTokens::default(),
+        finish_reason: None,
+        response_id: None,
+        model: None,
+        ending: Ending::Marked,
+        skipped_events: 0,
+        compressed: false,
+        peer: None,
+    }
+}

@@ -1,0 +1,173 @@
+//! Owns what the threads of a run share: the gate, the lanes' queues of starts, and how a run
+//! comes to its end.
+//!
+//! Nothing here is touched while bytes arrive. It must not know how bodies are made, nor how
+//! requests are sent.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_channel::{Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+
+use super::gate::{Gate, Start, Unsent};
+use super::health::Health;
+use super::no_response::unsent;
+use super::run::RunEnd;
+use super::{Progress, SinkMessage};
+use evalscope_model::record::Exchange;
+use evalscope_model::time::Timestamp;
+
+/// Starts that may wait for a lane: they wait only when it is late.
+const LANE_QUEUE: usize = 1024;
+
+/// A receiving thread, as the thread that deals out starts sees it.
+#[derive(Debug)]
+pub(super) struct LaneQueue {
+    pub(super) starts: Sender<Box<Start>>,
+    pub(super) dealt: Receiver<Box<Start>>,
+    /// Sessions that were dealt to it and have not ended.
+    pub(super) sessions: AtomicUsize,
+}
+
+impl Default for LaneQueue {
+    fn default() -> Self {
+        let (starts, dealt) = async_channel::bounded(LANE_QUEUE);
+        Self {
+            starts,
+            dealt,
+            sessions: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SharedRun {
+    pub(super) stop: CancellationToken,
+    pub(super) abort: CancellationToken,
+    /// Enough bodies are ready for the first session to start.
+    pub(super) primed: CancellationToken,
+    pub(super) gate: Gate,
+    pub(super) lanes: Vec<LaneQueue>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) sink: Sender<SinkMessage>,
+    pub(super) health: Health,
+    /// The highest round of the dataset that a request sent was of.
+    pub(super) rounds: AtomicU64,
+    /// When the run was found to be stopped, nanoseconds; 0 before.
+    pub(super) stopped_ns: AtomicU64,
+    /// Why the run ends before its time; the first reason is the reason of the rest.
+    pub(super) ended: Mutex<Option<RunEnd>>,
+}
+
+impl SharedRun {
+    /// Note why the run will have ended before its time.
+    pub(super) fn note_end(&self, why: RunEnd) {
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(why);
+    }
+
+    /// End the run in good order: nothing more is sent, requests in flight may end.
+    pub(super) fn end(&self, why: RunEnd) {
+        let gone = matches!(why, RunEnd::SinkGone);
+        self.note_end(why);
+        self.stop.cancel();
+        if gone {
+            // what still arrives could not be kept
+            self.abort.cancel();
+        }
+    }
+
+    /// Nothing more starts, no more bodies are made, and lanes end with their last session.
+    pub(super) fn close(&self) {
+        self.gate.close();
+        for lane in &self.lanes {
+            lane.starts.close();
+        }
+    }
+
+    /// Give a start to the lane with the fewest sessions.
+    pub(super) async fn deal(&self, start: Box<Start>, now: Timestamp) {
+        let fewest = self
+            .lanes
+            .iter()
+            .min_by_key(|lane| lane.sessions.load(Ordering::Relaxed));
+        let Some(lane) = fewest else { return };
+        lane.sessions.fetch_add(1, Ordering::Relaxed);
+        // the queue is closed when the run has ended
+        if let Err(late) = lane.starts.send(start).await {
+            self.came_too_late(*late.into_inner(), now).await;
+        }
+    }
+
+    /// A start that comes after the end. In a closed loop nothing is due before it is sent.
+    pub(super) async fn came_too_late(&self, start: Start, now: Timestamp) {
+        if self.gate.has_schedule() {
+            self.hand_on_unsent(&not_sent(start), now).await;
+        }
+    }
+
+    /// The run was found to be stopped.
+    pub(super) fn note_stop(&self, now: Timestamp) {
+        let _ = self.stopped_ns.compare_exchange(
+            0,
+            now.as_nanos().max(1),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// When sessions could start for the last time, at the latest now.
+    fn end_of_starts(&self, now: Timestamp) -> Timestamp {
+        let stopped = self.stopped_ns.load(Ordering::Relaxed);
+        let end = self.gate.end_of_starts(now);
+        if stopped == 0 {
+            end
+        } else {
+            end.min(Timestamp::from_nanos(stopped))
+        }
+    }
+
+    /// Records of sessions that were due and never started, once the threads are done. `now` is
+    /// the end of the run.
+    pub(super) fn left_over(&self, now: Timestamp) -> impl Iterator<Item = Exchange> {
+        let end = self.end_of_starts(now);
+        let has_schedule = self.gate.has_schedule();
+        let dealt = self
+            .lanes
+            .iter()
+            .flat_map(|lane| std::iter::from_fn(|| lane.dealt.try_recv().ok()))
+            .filter(move |_| has_schedule)
+            .map(|start| not_sent(*start));
+        let due = std::iter::from_fn(move || self.gate.unsent(end));
+        dealt.chain(due).map(move |left| unsent(&left, end))
+    }
+
+    /// Hand on the record of a session that was due and is not started. Says whether the sink
+    /// still takes records.
+    pub(super) async fn hand_on_unsent(&self, left: &Unsent, now: Timestamp) -> bool {
+        self.hand_on(unsent(left, self.end_of_starts(now))).await
+    }
+
+    /// Hand a finished exchange on. A sink that cannot keep up holds the caller back, and that
+    /// shows as lag; one that is gone ends the run.
+    pub(super) async fn hand_on(&self, exchange: Exchange) -> bool {
+        let message = SinkMessage::Exchange(Box::new(exchange));
+        let sent = self.sink.send(message).await.is_ok();
+        if !sent {
+            self.end(RunEnd::SinkGone);
+        }
+        sent
+    }
+}
+
+fn not_sent(start: Start) -> Unsent {
+    Unsent {
+        request: start.job.request,
+        phase: start.job.phase,
+        due: start.due,
+    }
+}

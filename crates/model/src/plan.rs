@@ -1,0 +1,541 @@
+//! Owns what a command asks for, once it is understood: a [`RunPlan`] is an
+//! immutable list of [`RunSpec`]s, one for each point of a sweep.
+//!
+//! It must not know the command line, sockets or files, nor how a run is
+//! carried out.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How requests are spaced in time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Pacing {
+    /// A slot sends its next request at once when its last has ended.
+    Unpaced,
+    /// Arrivals of a Poisson process, fixed before the clock starts.
+    Poisson {
+        /// Mean arrivals per second; positive and finite.
+        rate_per_s: f64,
+    },
+}
+
+/// One load: everything the engine needs to know of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Name of the run, also of its folder: `parallel_<P>_number_<N>`, and what else tells it
+    /// from the other points of its sweep.
+    pub name: String,
+    /// The most requests in flight at a time; `None`: not limited, which only a paced load can be.
+    pub concurrency: Option<NonZeroUsize>,
+    /// Measured requests to send; `None`: as many as the duration has time for.
+    pub requests: Option<u64>,
+    /// Spacing of the requests.
+    pub pacing: Pacing,
+    /// Requests sent first and left out of every figure.
+    pub warmup_requests: u64,
+    /// Stop dispatching this long after the first dispatch, seconds.
+    pub duration_s: Option<f64>,
+    /// Root of every random draw of this run.
+    pub seed: u64,
+    /// Prompts of the data set that earlier points of the sweep have used.
+    pub dataset_offset: u64,
+}
+
+impl RunSpec {
+    /// The dispatch deadline, counted from the first dispatch.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.duration_s.map(Duration::from_secs_f64)
+    }
+}
+
+/// All runs of one command, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunPlan {
+    runs: Vec<RunSpec>,
+    /// Pause between two runs, seconds.
+    sleep_interval_s: f64,
+}
+
+impl RunPlan {
+    /// The runs, in order; never empty.
+    #[must_use]
+    pub fn runs(&self) -> &[RunSpec] {
+        &self.runs
+    }
+
+    /// Pause between two runs.
+    #[must_use]
+    pub fn sleep_interval(&self) -> Duration {
+        Duration::from_secs_f64(self.sleep_interval_s)
+    }
+}
+
+/// How many warm-up requests to send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Warmup {
+    /// This many.
+    Count(u64),
+    /// This share of the measured number, at least one.
+    Share(f64),
+}
+
+impl Warmup {
+    /// Warm-up requests for `requests` measured ones; `None`: a share of no number.
+    ///
+    /// ```
+    /// use evalscope_model::plan::Warmup;
+    /// assert_eq!(Warmup::Count(5).of(Some(100)), Some(5));
+    /// assert_eq!(Warmup::Share(0.1).of(Some(100)), Some(10));
+    /// assert_eq!(Warmup::Share(0.001).of(Some(100)), Some(1));
+    /// assert_eq!(Warmup::Share(0.1).of(None), None);
+    /// ```
+    #[must_use]
+    pub fn of(self, requests: Option<u64>) -> Option<u64> {
+        match (self, requests) {
+            (Self::Count(n), _) => Some(n),
+            (Self::Share(_), None) => None,
+            (Self::Share(share), Some(requests)) => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a share of a u64 is a non-negative number below it"
+                )]
+                let n = (share * requests as f64) as u64;
+                Some(n.max(1))
+            }
+        }
+    }
+}
+
+/// The loads of a sweep as they were asked for: lists that go together. A list of one value holds
+/// for every point.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// `--parallel`; `None` when it was not given.
+    pub parallel: Option<Vec<NonZeroUsize>>,
+    /// `--number`; `None` when it was not given.
+    pub number: Option<Vec<u64>>,
+    /// Requests when `--number` was not given; without a duration that is [`DEFAULT_REQUESTS`].
+    pub whole: Option<u64>,
+    /// `--rate`; −1 or infinity for no pacing.
+    pub rate: Vec<f64>,
+    /// `--warmup-num`.
+    pub warmup: Warmup,
+    /// `--duration`, seconds.
+    pub duration_s: Option<f64>,
+    /// `--sleep-interval`, seconds.
+    pub sleep_interval_s: f64,
+    /// `--seed`.
+    pub seed: u64,
+    /// `--dataset-offset`: prompts of the data set that no run takes.
+    pub dataset_offset: u64,
+    /// `--repeat-prompts`: every run begins at the first prompt.
+    pub repeat_prompts: bool,
+}
+
+/// Requests per run when nobody says how many, nor for how long.
+pub const DEFAULT_REQUESTS: u64 = 1000;
+
+/// Why the lists of a sweep do not make a plan.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum PlanError {
+    /// Two lists that go together have different lengths, and neither is a single value.
+    #[error("`{left_flag}` has {left_len} ({left}) but `{right_flag}` has {right_len} ({right})",
+        left_len = counted(left), right_len = right.split(' ').count())]
+    Lengths {
+        /// The first flag.
+        left_flag: &'static str,
+        /// Its values.
+        left: String,
+        /// The second flag.
+        right_flag: &'static str,
+        /// Its values.
+        right: String,
+    },
+    /// A rate that is neither −1 nor positive.
+    #[error("`--rate {0}` is not a rate: give requests per second above 0, or -1 for no pacing")]
+    Rate(f64),
+    /// A run of no requests.
+    #[error("`--number 0` sends nothing: give at least 1")]
+    NoRequests,
+    /// A share of a number that nobody has given.
+    #[error("`--warmup-num {0}` is a share of `--number`, which is not given")]
+    ShareOfNothing(f64),
+}
+
+impl Sweep {
+    /// Expand the lists into runs.
+    ///
+    /// # Errors
+    /// When lists that go together differ in length, or a value makes no run.
+    pub fn expand(self) -> Result<RunPlan, PlanError> {
+        let points = self.points()?;
+        let several_rates = self.rate.len() > 1;
+        let mut runs: Vec<RunSpec> = Vec::with_capacity(points);
+        let mut dataset_offset = self.dataset_offset;
+        for i in 0..points {
+            let rate = *at(&self.rate, i);
+            let pacing = if rate == f64::INFINITY || (rate + 1.0).abs() < f64::EPSILON {
+                Pacing::Unpaced
+            } else if rate > 0.0 && rate.is_finite() {
+                Pacing::Poisson { rate_per_s: rate }
+            } else {
+                return Err(PlanError::Rate(rate));
+            };
+            let concurrency = match (&self.parallel, pacing) {
+                (Some(parallel), _) => Some(*at(parallel, i)),
+                (None, Pacing::Unpaced) => Some(NonZeroUsize::MIN),
+                (None, Pacing::Poisson { .. }) => None,
+            };
+            let requests = match (&self.number, self.whole, self.duration_s) {
+                (Some(number), ..) => Some(*at(number, i)),
+                (None, Some(whole), _) => Some(whole),
+                (None, None, Some(_)) => None,
+                (None, None, None) => Some(DEFAULT_REQUESTS),
+            };
+            if requests == Some(0) {
+                return Err(PlanError::NoRequests);
+            }
+            let warmup_requests = self.warmup.of(requests).ok_or(match self.warmup {
+                Warmup::Share(share) => PlanError::ShareOfNothing(share),
+                Warmup::Count(_) => PlanError::NoRequests,
+            })?;
+            let mut run = RunSpec {
+                name: String::new(),
+                concurrency,
+                requests,
+                pacing,
+                warmup_requests,
+                duration_s: self.duration_s,
+                seed: self.seed,
+                dataset_offset,
+            };
+            run.name = free_name(&run, several_rates, &runs);
+            runs.push(run);
+            if !self.repeat_prompts {
+                dataset_offset += requests.unwrap_or(0) + warmup_requests;
+            }
+        }
+        Ok(RunPlan {
+            runs,
+            sleep_interval_s: self.sleep_interval_s,
+        })
+    }
+
+    /// How many points the lists have: as many as the longest.
+    fn points(&self) -> Result<usize, PlanError> {
+        let mut lists = Vec::new();
+        if let Some(parallel) = &self.parallel {
+            lists.push(("--parallel", parallel.len(), spaced(parallel)));
+        }
+        if let Some(number) = &self.number {
+            lists.push(("--number", number.len(), spaced(number)));
+        }
+        lists.push(("--rate", self.rate.len(), spaced(&self.rate)));
+        let mut long = lists.into_iter().filter(|(_, values, _)| *values != 1);
+        let Some((left_flag, points, left)) = long.next() else {
+            return Ok(1);
+        };
+        match long.find(|(_, values, _)| *values != points) {
+            None => Ok(points),
+            Some((right_flag, _, right)) => Err(PlanError::Lengths {
+                left_flag,
+                left,
+                right_flag,
+                right,
+            }),
+        }
+    }
+}
+
+/// The value of a point; a single value is that of every one.
+fn at<T>(values: &[T], point: usize) -> &T {
+    values.get(point).unwrap_or(&values[0])
+}
+
+/// The name of a run, which none before it has.
+fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
+    let amount = match (run.requests, run.duration_s) {
+        (Some(requests), _) => format!("number_{requests}"),
+        (None, duration) => format!("duration_{}s", duration.unwrap_or(0.0)),
+    };
+    let name = match (run.concurrency, run.pacing) {
+        (None, Pacing::Poisson { rate_per_s }) => format!("rate_{rate_per_s}_{amount}"),
+        (None, Pacing::Unpaced) => amount,
+        (Some(slots), Pacing::Poisson { rate_per_s }) if several_rates => {
+            format!("parallel_{slots}_{amount}_rate_{rate_per_s}")
+        }
+        (Some(slots), _) => format!("parallel_{slots}_{amount}"),
+    };
+    let is_free = |name: &String| before.iter().all(|other| other.name != *name);
+    // of as many names one more than there are runs is free
+    std::iter::once(name.clone())
+        .chain((2..=before.len() + 1).map(|nth| format!("{name}_{nth}")))
+        .find(is_free)
+        .unwrap_or(name)
+}
+
+/// Whether a folder's name is that of a run, as [`RunSpec::name`] is.
+///
+/// ```
+/// use evalscope_model::plan::is_run_name;
+/// assert!(is_run_name("parallel_8_number_100"));
+/// assert!(is_run_name("parallel_8_number_100_rate_0.5_2"));
+/// assert!(is_run_name("rate_5_duration_30s"));
+/// assert!(!is_run_name("parallel_8"));
+/// ```
+#[must_use]
+pub fn is_run_name(name: &str) -> bool {
+    let whole = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = |text: &str| {
+        let is_plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        is_plain && text.parse::<f64>().is_ok()
+    };
+    let parts: Vec<&str> = name.split('_').collect();
+    let (load, amount) = match parts.as_slice() {
+        ["parallel", slots, rest @ ..] if whole(slots) => (true, rest),
+        ["rate", rate, rest @ ..] if number(rate) => (false, rest),
+        _ => return false,
+    };
+    let behind = match amount {
+        ["number", requests, rest @ ..] if whole(requests) => rest,
+        ["duration", seconds, rest @ ..] if seconds.strip_suffix('s').is_some_and(number) => rest,
+        _ => return false,
+    };
+    match behind {
+        [] => true,
+        ["rate", rate] => load && number(rate),
+        ["rate", rate, nth] => load && number(rate) && whole(nth),
+        [nth] => whole(nth),
+        _ => false,
+    }
+}
+
+/// Derive the seed of one purpose from the run's seed, so that adding a
+/// consumer of randomness never changes what another one draws.
+///
+/// FNV-1a over the purpose's name and the seed, finished with the mixer of
+/// `SplitMix64` (Steele, Lea & Flood 2014).
+#[must_use]
+pub fn sub_seed(seed: u64, purpose: &str) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in purpose.bytes().chain(seed.to_le_bytes()) {
+        hash ^= u64::from(byte);
+        hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^= hash >> 30;
+    hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash ^= hash >> 27;
+    hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// How many values stand in a list.
+fn counted(list: &str) -> String {
+    match list.split(' ').count() {
+        1 => "1 value".to_owned(),
+        n => format!("{n} values"),
+    }
+}
+
+fn spaced<T: ToString>(values: &[T]) -> String {
+    values
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sweep(parallel: &[usize], number: Option<&[u64]>) -> Sweep {
+        Sweep {
+            parallel: Some(
+                parallel
+                    .iter()
+                    .map(|&p| NonZeroUsize::new(p).unwrap())
+                    .collect(),
+            ),
+            number: number.map(<[u64]>::to_vec),
+            whole: None,
+            rate: vec![-1.0],
+            warmup: Warmup::Count(0),
+            duration_s: None,
+            sleep_interval_s: 5.0,
+            seed: 0,
+            dataset_offset: 0,
+            repeat_prompts: false,
+        }
+    }
+
+    fn names(sweep: Sweep) -> Vec<String> {
+        let plan = sweep.expand().unwrap();
+        plan.runs().iter().map(|run| run.name.clone()).collect()
+    }
+
+    #[test]
+    fn a_single_value_holds_for_every_point() {
+        assert_eq!(
+            names(sweep(&[1, 2], Some(&[9]))),
+            ["parallel_1_number_9", "parallel_2_number_9"]
+        );
+        let numbers = sweep(&[4], Some(&[5, 6]));
+        assert_eq!(
+            names(numbers),
+            ["parallel_4_number_5", "parallel_4_number_6"]
+        );
+        let mut rates = sweep(&[4], Some(&[5]));
+        rates.rate = vec![0.5, 20.0, -1.0];
+        assert_eq!(
+            names(rates),
+            [
+                "parallel_4_number_5_rate_0.5",
+                "parallel_4_number_5_rate_20",
+                "parallel_4_number_5"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_runs_are_known_again() {
+        for parallel in [None, Some(vec![NonZeroUsize::MIN; 3])] {
+            for (number, duration_s) in [(Some(vec![7]), None), (None, Some(0.5))] {
+                let mut sweep = sweep(&[1], None);
+                sweep.rate = vec![2.5, 2.5, 1e-7];
+                (sweep.parallel, sweep.number) = (parallel.clone(), number);
+                sweep.duration_s = duration_s;
+                for name in names(sweep) {
+                    assert!(is_run_name(&name), "{name}");
+                }
+            }
+        }
+        for no in [
+            "parallel_1",
+            "parallel__number_2",
+            "parallel_1_number_x",
+            "x_parallel_1_number_2",
+            "parallel_1_number_2_old",
+            "rate_5_number_2_rate_5",
+        ] {
+            assert!(!is_run_name(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_point_can_be_repeated() {
+        assert_eq!(
+            names(sweep(&[2, 2, 2], Some(&[9]))),
+            [
+                "parallel_2_number_9",
+                "parallel_2_number_9_2",
+                "parallel_2_number_9_3"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rate_alone_is_not_capped() {
+        let mut sweep = sweep(&[1], Some(&[50]));
+        sweep.parallel = None;
+        assert_eq!(
+            sweep.clone().expand().unwrap().runs()[0].concurrency,
+            Some(NonZeroUsize::MIN)
+        );
+        sweep.rate = vec![5.0, 2.5];
+        let plan = sweep.clone().expand().unwrap();
+        assert!(plan.runs().iter().all(|run| run.concurrency.is_none()));
+        assert_eq!(names(sweep), ["rate_5_number_50", "rate_2.5_number_50"]);
+    }
+
+    #[test]
+    fn a_duration_alone_has_no_number() {
+        let mut sweep = sweep(&[4], None);
+        sweep.duration_s = Some(1.5);
+        let run = sweep.clone().expand().unwrap().runs()[0].clone();
+        assert_eq!(
+            (run.requests, run.name.as_str()),
+            (None, "parallel_4_duration_1.5s")
+        );
+        sweep.whole = Some(8);
+        assert_eq!(names(sweep.clone()), ["parallel_4_number_8"]);
+        sweep.whole = None;
+        sweep.warmup = Warmup::Share(0.1);
+        insta::assert_snapshot!(sweep.expand().unwrap_err(), @"`--warmup-num 0.1` is a share of `--number`, which is not given");
+    }
+
+    /// Databases of earlier versions say a number for both.
+    #[test]
+    fn a_run_of_an_earlier_version_is_read() {
+        let text = r#"{"name": "parallel_2_number_9", "concurrency": 2, "requests": 9, "pacing": {"kind": "unpaced"},
+            "warmup_requests": 0, "duration_s": null, "seed": 0, "dataset_offset": 0}"#;
+        let run: RunSpec = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (run.concurrency, run.requests),
+            (NonZeroUsize::new(2), Some(9))
+        );
+    }
+
+    #[test]
+    fn points_of_a_sweep_share_no_prompt() {
+        let plan = sweep(&[1, 10, 50], Some(&[10, 20, 100])).expand().unwrap();
+        let offsets: Vec<_> = plan.runs().iter().map(|r| r.dataset_offset).collect();
+        assert_eq!(offsets, [0, 10, 30]);
+        assert_eq!(plan.runs()[1].name, "parallel_10_number_20");
+    }
+
+    #[test]
+    fn unless_they_are_to_repeat_them() {
+        let mut sweep = sweep(&[1, 10], Some(&[10, 20]));
+        sweep.repeat_prompts = true;
+        let plan = sweep.expand().unwrap();
+        assert!(plan.runs().iter().all(|run| run.dataset_offset == 0));
+    }
+
+    #[test]
+    fn lists_of_different_lengths_show_both() {
+        let error = sweep(&[1, 10, 50], Some(&[10, 20])).expand().unwrap_err();
+        insta::assert_snapshot!(error, @"`--parallel` has 3 values (1 10 50) but `--number` has 2 (10 20)");
+        let mut sweep = sweep(&[1], Some(&[10, 20]));
+        sweep.rate = vec![1.0, 2.0, 3.5];
+        insta::assert_snapshot!(sweep.expand().unwrap_err(), @"`--number` has 2 values (10 20) but `--rate` has 3 (1 2 3.5)");
+    }
+
+    #[test]
+    fn a_default_number_serves_every_point() {
+        let plan = sweep(&[1, 2], None).expand().unwrap();
+        assert!(
+            plan.runs()
+                .iter()
+                .all(|r| r.requests == Some(DEFAULT_REQUESTS))
+        );
+    }
+
+    #[test]
+    fn rates_are_checked() {
+        for bad in [0.0, -2.0, f64::NAN, f64::NEG_INFINITY] {
+            let mut sweep = sweep(&[1], None);
+            sweep.rate = vec![bad];
+            assert!(matches!(sweep.expand(), Err(PlanError::Rate(_))));
+        }
+    }
+
+    #[test]
+    fn a_plan_survives_json() {
+        let plan = sweep(&[1, 2], Some(&[3, 4])).expand().unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<RunPlan>(&text).unwrap(), plan);
+    }
+
+    #[test]
+    fn sub_seeds_differ_by_purpose_and_seed() {
+        assert_ne!(sub_seed(0, "arrivals"), sub_seed(0, "max_tokens"));
+        assert_ne!(sub_seed(0, "arrivals"), sub_seed(1, "arrivals"));
+        assert_eq!(sub_seed(7, "arrivals"), sub_seed(7, "arrivals"));
+    }
+}

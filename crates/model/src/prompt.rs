@@ -1,0 +1,113 @@
+//! Owns what a request asks, before an API gives it its form, and where requests come from.
+//!
+//! It must not know datasets, APIs or tokenizers.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use serde_json::{Map, Value};
+
+/// Gives a run its prompts, in order and without end.
+pub trait Workload: Send + Debug {
+    /// The next item.
+    ///
+    /// # Errors
+    /// When it cannot be read or made; there are no more then.
+    fn next_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>>;
+
+    /// How often the prompts have begun again from the first one.
+    fn rounds(&self) -> u64;
+}
+
+/// What a request is about, before an API gives it its form.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// A text: the user's message, or the prompt.
+    Text(String),
+    /// A conversation, in OpenAI's form.
+    Messages(Vec<Value>),
+    /// A request body of which only missing fields are filled in.
+    Body(Map<String, Value>),
+    /// Ids of tokens, for servers that take them in place of a prompt.
+    TokenIds(Vec<u32>),
+}
+
+/// What a data set gives for one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// What the request is about.
+    pub prompt: Prompt,
+    /// Tokens of the prompt that were asked for, as the server should count
+    /// them; `None` where nobody asked for a length.
+    pub asked_tokens: Option<u64>,
+}
+
+impl From<Prompt> for Item {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            asked_tokens: None,
+        }
+    }
+}
+
+impl Prompt {
+    /// The text of a prompt; of a conversation, the last user message's.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Messages(messages) => last_user_text(messages),
+            Self::Body(body) => match body.get("messages").and_then(Value::as_array) {
+                Some(messages) => last_user_text(messages),
+                None => body
+                    .get("prompt")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
+            Self::TokenIds(_) => String::new(),
+        }
+    }
+
+    /// Length for the length filters: characters of all its texts.
+    #[must_use]
+    pub fn chars(&self) -> usize {
+        match self {
+            Self::Text(text) => text.chars().count(),
+            Self::Messages(messages) => messages.iter().map(content_chars).sum(),
+            Self::Body(body) => match body.get("messages").and_then(Value::as_array) {
+                Some(messages) => messages.iter().map(content_chars).sum(),
+                None => self.text().chars().count(),
+            },
+            Self::TokenIds(ids) => ids.len(),
+        }
+    }
+}
+
+fn content_chars(message: &Value) -> usize {
+    content_text(message).chars().count()
+}
+
+fn last_user_text(messages: &[Value]) -> String {
+    messages
+        .iter()
+        .rev()
+        .find(|m| m.get("role").and_then(Value::as_str) == Some("user"))
+        .or(messages.last())
+        .map(content_text)
+        .unwrap_or_default()
+}
+
+/// The text of a message in OpenAI's form; of several parts, all their texts put together.
+#[must_use]
+pub fn content_text(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts
+            .iter()
+            .filter_map(|part| part.get("text").and_then(Value::as_str))
+            .collect(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,101 @@
+//! How fast random prompts are made, in how much memory, and how many of them
+//! have exactly the length that was asked for.
+//!
+//! `cargo bench -p evalscope-core --bench prompts [-- TOKENIZER]` makes 100,000
+//! prompts of 8192 tokens on one thread, one after the other as a run does. Without a tokenizer
+//! (a folder or a tokenizer.json) a small one is trained first. Every 100th prompt is encoded
+//! again and counted; that is not timed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench may fall over, and prints"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use evalscope_core::transport::process_usage;
+use evalscope_model::time::RunClock;
+use evalscope_workload::dataset::{Lengths, PromptSource, Random, RandomPrompts, Sample};
+use evalscope_workload::tokens::{Frame, TOKENIZER_FILE, Tokenizer, Words};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+const PROMPTS: u64 = 100_000;
+const TOKENS: u64 = 8192;
+const CHECKED_EVERY: u64 = 100;
+
+fn main() {
+    // cargo bench adds flags of its own
+    let named = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let folder = tempfile::tempdir().unwrap();
+    let path = named.map_or_else(|| trained(folder.path()), PathBuf::from);
+    let clock = RunClock::start();
+    let tokenizer = Arc::new(Tokenizer::load(&path).unwrap());
+    let frame = if tokenizer.template().is_some() {
+        Frame::Chat
+    } else {
+        Frame::Plain
+    };
+    let begun = clock.now();
+    let words = Arc::new(Words::find(Arc::clone(&tokenizer), frame).unwrap());
+    println!(
+        "{}: {} words found in {:.0} ms",
+        path.display(),
+        words.variety(),
+        clock.now().since(begun).as_secs_f64() * 1e3
+    );
+    let lengths = Lengths {
+        min: TOKENS,
+        max: TOKENS,
+        prefix: 0,
+        prefixes: 1,
+    };
+    let mut source = Random::new(RandomPrompts::new(words, frame, lengths, 0, 0).unwrap(), 0);
+    let (mut timed, mut exact, mut checked, mut worst) = (Duration::ZERO, 0, 0, 0);
+    for index in 0..PROMPTS {
+        let begun = clock.now();
+        let item = source.next().unwrap().unwrap();
+        timed += clock.now().since(begun);
+        if index % CHECKED_EVERY == 0 {
+            let seen = frame.count(&tokenizer, &item.prompt.text()).unwrap();
+            exact += u64::from(seen == TOKENS);
+            checked += 1;
+            worst = worst.max(seen.abs_diff(TOKENS));
+        }
+        if [PROMPTS / 100, PROMPTS / 10, PROMPTS].contains(&(index + 1)) {
+            let rate = (index + 1) as f64 * TOKENS as f64 / timed.as_secs_f64() / 1e6;
+            let memory = process_usage().unwrap_or_default().1 as f64 / 1e6;
+            println!(
+                "{:>7} prompts of {TOKENS} tokens: {rate:.0} million tokens/s on one thread, \
+                 {memory:.0} MB at most; {exact} of {checked} exact, {worst} at most apart",
+                index + 1
+            );
+        }
+    }
+}
+
+/// A byte-level vocabulary from the built-in prompts.
+fn trained(folder: &Path) -> PathBuf {
+    let mut sample = Sample::default();
+    let texts: Vec<String> = std::iter::from_fn(|| sample.next().unwrap())
+        .map(|item| item.prompt.text())
+        .collect();
+    let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
+    let level = ByteLevel::new(false, true, true);
+    tokenizer.with_pre_tokenizer(Some(level));
+    tokenizer.with_decoder(Some(level));
+    let mut trainer: TrainerWrapper = BpeTrainerBuilder::new()
+        .show_progress(false)
+        .vocab_size(4000)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build()
+        .into();
+    tokenizer.train(&mut trainer, texts.iter()).unwrap();
+    let path = folder.join(TOKENIZER_FILE);
+    tokenizer.save(&path, false).unwrap();
+    path
+}

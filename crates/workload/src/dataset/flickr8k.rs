@@ -1,0 +1,36 @@
+//! Owns `flickr8k`: photographs with their captions, which are sent as the
+//! text (`clip-benchmark/wds_flickr8k`, split test).
+
+use std::path::Path;
+
+use super::image_text::{ImageText, NoText};
+use super::{DatasetError, PromptSource};
+use evalscope_model::prompt::Item;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Flickr8k {
+    samples: ImageText,
+}
+
+impl Flickr8k {
+    /// Open tar shards (`test/*.tar`), Parquet files, a directory of images
+    /// with captions of the same name or a `metadata.jsonl`, or one such file.
+    ///
+    /// # Errors
+    /// When nothing of this kind can be read there.
+    pub fn open(path: &Path) -> Result<Self, DatasetError> {
+        let samples = ImageText::open(path, NoText::Refuse)?;
+        Ok(Self { samples })
+    }
+}
+
+impl PromptSource for Flickr8k {
+    fn next(&mut self) -> Result<Option<Item>, DatasetError> {
+        self.samples.next()
+    }
+
+    fn rewind(&mut self) -> Result<(), DatasetError> {
+        self.samples.rewind()
+    }
+}

@@ -1,0 +1,430 @@
+//! Owns the endless stream of prompts that a run takes from: filtered by
+//! length, started at an offset, wrapped around when the data set is short.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{DatasetError, PromptSource};
+use crate::tokens::TokenizerError;
+use evalscope_model::prompt::{Item, Prompt, Workload};
+
+/// Says how long a prompt is.
+pub trait Measure: fmt::Debug + Send + Sync {
+    /// The length, in [`Measure::unit`]s.
+    ///
+    /// # Errors
+    /// When the chat template refuses the prompt.
+    fn length(&self, prompt: &Prompt) -> Result<usize, TokenizerError>;
+
+    /// What is counted, in the plural.
+    fn unit(&self) -> &'static str;
+}
+
+/// Counts characters.
+#[derive(Clone, Copy, Debug)]
+pub struct Chars;
+
+impl Measure for Chars {
+    fn length(&self, prompt: &Prompt) -> Result<usize, TokenizerError> {
+        Ok(prompt.chars())
+    }
+
+    fn unit(&self) -> &'static str {
+        "characters"
+    }
+}
+
+/// Which prompts are kept, by length, both ends included.
+#[derive(Clone, Debug)]
+pub struct LengthFilter {
+    /// `--min-prompt-length`.
+    pub min: usize,
+    /// `--max-prompt-length`.
+    pub max: usize,
+    /// What lengths count.
+    pub measure: Arc<dyn Measure>,
+}
+
+impl LengthFilter {
+    /// Whether everything passes, so that nothing needs to be measured.
+    fn is_open(&self) -> bool {
+        self.min == 0 && self.max == usize::MAX
+    }
+}
+
+/// What a round of a data set came to, or as much of it as was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Prompts that were taken.
+    pub taken: u64,
+    /// Prompts of nothing, or of blanks, which are left out.
+    pub blank: u64,
+    /// Prompts that are too short.
+    pub short: u64,
+    /// Prompts that are too long.
+    pub long: u64,
+    /// Items that are not what they must be and were passed over.
+    pub bad: u64,
+    /// What is wrong with the first of them.
+    pub first_bad: Option<String>,
+}
+
+/// A data set without end.
+#[derive(Debug)]
+pub struct PromptStream {
+    name: String,
+    source: Box<dyn PromptSource>,
+    filter: LengthFilter,
+    /// Items that are not what they must be are passed over.
+    skip_bad: bool,
+    /// Of the first round; others may look at it meanwhile.
+    tally: Arc<Mutex<Tally>>,
+    /// Prompts that fitted, in the present round.
+    fitted: u64,
+    rounds: u64,
+}
+
+impl Workload for PromptStream {
+    fn next_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>> {
+        Ok(PromptStream::next_item(self)?)
+    }
+
+    fn rounds(&self) -> u64 {
+        self.rounds
+    }
+}
+
+impl PromptStream {
+    /// A stream over a data set; `name` is for messages.
+    #[must_use]
+    pub fn new(name: String, source: Box<dyn PromptSource>, filter: LengthFilter) -> Self {
+        Self {
+            name,
+            source,
+            filter,
+            skip_bad: false,
+            tally: Arc::default(),
+            fitted: 0,
+            rounds: 0,
+        }
+    }
+
+    /// The same, which passes over items that are not what they must be.
+    #[must_use]
+    pub fn skipping_bad(mut self, skip: bool) -> Self {
+        self.skip_bad = skip;
+        self
+    }
+
+    /// What the first round came to so far; it goes on counting.
+    #[must_use]
+    pub fn tally(&self) -> Arc<Mutex<Tally>> {
+        Arc::clone(&self.tally)
+    }
+
+    /// Read on to the end of the data set, once, without giving anything. `go_on`
+    /// is asked now and then; where it says no, what was read so far is told.
+    ///
+    /// # Errors
+    /// As [`PromptStream::next_item`].
+    pub fn survey(mut self, mut go_on: impl FnMut() -> bool) -> Result<Tally, DatasetError> {
+        let mut read = 0_u64;
+        loop {
+            match self.read()? {
+                Read::End if self.fitted == 0 => return Err(self.nothing()),
+                Read::End => break,
+                Read::Item(_) | Read::LeftOut => read += 1,
+            }
+            if read.is_multiple_of(LOOK_EVERY) && !go_on() {
+                break;
+            }
+        }
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(tally.clone())
+    }
+
+    /// The next item.
+    ///
+    /// # Errors
+    /// When an item cannot be read, or a whole round gave none that fits.
+    pub fn next_item(&mut self) -> Result<Item, DatasetError> {
+        loop {
+            match self.read()? {
+                Read::Item(item) => return Ok(item),
+                Read::LeftOut => {}
+                Read::End if self.fitted == 0 => return Err(self.nothing()),
+                Read::End => {
+                    self.source.rewind()?;
+                    self.fitted = 0;
+                    self.rounds += 1;
+                }
+            }
+        }
+    }
+
+    /// One item of the data set.
+    fn read(&mut self) -> Result<Read, DatasetError> {
+        let item = match self.source.next() {
+            Ok(Some(item)) => item,
+            Ok(None) => return Ok(Read::End),
+            Err(error @ DatasetError::Item { .. }) if self.skip_bad => {
+                self.count(|tally| {
+                    tally.bad += 1;
+                    tally.first_bad.get_or_insert_with(|| error.to_string());
+                });
+                return Ok(Read::LeftOut);
+            }
+            Err(error) => return Err(error),
+        };
+        if is_blank(&item.prompt) {
+            self.count(|tally| tally.blank += 1);
+            return Ok(Read::LeftOut);
+        }
+        if !self.filter.is_open() {
+            let length = self.filter.measure.length(&item.prompt)?;
+            if length < self.filter.min {
+                self.count(|tally| tally.short += 1);
+                return Ok(Read::LeftOut);
+            }
+            if length > self.filter.max {
+                self.count(|tally| tally.long += 1);
+                return Ok(Read::LeftOut);
+            }
+        }
+        self.fitted += 1;
+        self.count(|tally| tally.taken += 1);
+        Ok(Read::Item(item))
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Tally)) {
+        if self.rounds == 0 {
+            count(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Pass over prompts that earlier runs have used.
+    ///
+    /// # Errors
+    /// As [`PromptStream::next_item`].
+    pub fn skip(&mut self, n: u64) -> Result<(), DatasetError> {
+        if self.filter.is_open() && self.source.jump(n) {
+            return Ok(());
+        }
+        for _ in 0..n {
+            self.next_item()?;
+        }
+        Ok(())
+    }
+
+    /// How often the data set has begun again.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    fn nothing(&self) -> DatasetError {
+        let name = self.name.clone();
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        if tally.short + tally.long > 0 {
+            return DatasetError::NothingFits {
+                name,
+                min: self.filter.min,
+                max: self.filter.max,
+                unit: self.filter.measure.unit(),
+                short: tally.short,
+                long: tally.long,
+            };
+        }
+        if tally.blank + tally.bad > 0 {
+            return DatasetError::NothingUsable {
+                name,
+                blank: tally.blank,
+                bad: tally.bad,
+                first_bad: tally.first_bad.clone(),
+            };
+        }
+        DatasetError::Empty { name }
+    }
+}
+
+/// What reading on has come to.
+enum Read {
+    Item(Item),
+    LeftOut,
+    End,
+}
+
+/// Items between two looks at whether a survey shall go on: of 100 bytes each
+/// they take a tenth of a millisecond, of 10 MB each some seconds.
+const LOOK_EVERY: u64 = 64;
+
+/// Whether nothing is asked. A body is the person's own business.
+pub(super) fn is_blank(prompt: &Prompt) -> bool {
+    match prompt {
+        Prompt::Text(text) => text.trim().is_empty(),
+        Prompt::Messages(messages) => messages.is_empty(),
+        Prompt::TokenIds(ids) => ids.is_empty(),
+        Prompt::Body(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::{LineByLine, LongAlpaca, OpenQa};
+    use super::*;
+
+    fn chars(min: usize, max: usize) -> LengthFilter {
+        LengthFilter {
+            min,
+            max,
+            measure: Arc::new(Chars),
+        }
+    }
+
+    fn all() -> LengthFilter {
+        chars(0, 1000)
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn texts(source: Box<dyn PromptSource>, filter: LengthFilter, n: usize) -> (Vec<String>, u64) {
+        let mut stream = PromptStream::new("t".into(), source, filter);
+        let texts = (0..n)
+            .map(|_| stream.next_item().unwrap().prompt.text())
+            .collect();
+        (texts, stream.rounds())
+    }
+
+    #[test]
+    fn a_short_data_set_wraps_and_says_so() {
+        let file = file("{\"question\": \" a \"}\n\n{\"question\":\"b\"}\n");
+        let source = Box::new(OpenQa::open(file.path()).unwrap());
+        assert_eq!(
+            texts(source, all(), 5),
+            (["a", "b", "a", "b", "a"].map(str::to_owned).to_vec(), 2)
+        );
+    }
+
+    #[test]
+    fn lines_are_prompts_messages_or_bodies() {
+        let file = file(
+            "plain\r\n[{\"role\":\"user\",\"content\":\"m\"}]\n{\"prompt\":\"b\",\"n\":2}\n[draft] {text}\n42",
+        );
+        let mut source = LineByLine::open(file.path(), false).unwrap();
+        let mut next = || source.next().unwrap().unwrap().prompt;
+        assert_eq!(next(), Prompt::Text("plain".into()));
+        assert!(matches!(next(), Prompt::Messages(m) if m.len() == 1));
+        assert!(matches!(next(), Prompt::Body(b) if b["n"] == 2));
+        assert_eq!(next(), Prompt::Text("[draft] {text}".into()));
+        assert_eq!(next(), Prompt::Text("42".into()));
+    }
+
+    #[test]
+    fn long_alpaca_as_list_and_as_lines() {
+        for text in [
+            "[{\"instruction\": \"x\"},\n {\"instruction\": \"y\"}]",
+            "{\"instruction\": \"x\"}\n{\"instruction\": \"y\"}\n",
+        ] {
+            let file = file(text);
+            let source = Box::new(LongAlpaca::open(file.path()).unwrap());
+            assert_eq!(texts(source, all(), 3).0, ["x", "y", "x"]);
+        }
+    }
+
+    fn error(mut stream: PromptStream) -> String {
+        stream.next_item().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_file_line_and_field() {
+        let stream =
+            |source: Box<dyn PromptSource>, filter| PromptStream::new("t".into(), source, filter);
+        let bad = file("{\"question\":\"ok\"}\n{\"q\":1}\n");
+        let mut source = stream(Box::new(OpenQa::open(bad.path()).unwrap()), all());
+        source.next_item().unwrap();
+        let text = error(source).replace(&bad.path().display().to_string(), "FILE");
+        insta::assert_snapshot!(text, @"FILE, line 2: no text field `question`");
+        let bad = file("[{\"instruction\":\"ok\"},{}]");
+        let text = LongAlpaca::open(bad.path()).unwrap_err().to_string();
+        insta::assert_snapshot!(text.replace(&bad.path().display().to_string(), "FILE"), @"FILE, item 2, line 1: no text field `instruction`");
+        let empty = file("\n \n");
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path(), false).unwrap()), all())), @"the data set t is empty");
+        let odd = file("a\nbb\nccccc\n");
+        let filter = chars(3, 4);
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(odd.path(), false).unwrap()), filter)), @"no prompt of the data set t is between 3 and 4 characters long: 2 are shorter, 1 are longer");
+    }
+
+    #[test]
+    fn blank_prompts_are_left_out_and_counted() {
+        let file = file("{\"question\": \" \"}\n{\"question\":\"b\"}\n{\"question\":\"\"}\n");
+        let source = || Box::new(OpenQa::open(file.path()).unwrap());
+        assert_eq!(texts(source(), all(), 2), (vec!["b".to_owned(); 2], 1));
+        let stream = PromptStream::new("t".into(), source(), all());
+        let tally = stream.survey(|| true).unwrap();
+        assert_eq!((tally.taken, tally.blank), (1, 2));
+        let file = self::file("{\"question\": \" \"}");
+        let source = Box::new(OpenQa::open(file.path()).unwrap());
+        let stream = PromptStream::new("t".into(), source, all());
+        insta::assert_snapshot!(error(stream), @"the data set t has no prompt: 1 blank");
+    }
+
+    #[test]
+    fn bad_items_are_passed_over_where_that_is_wanted() {
+        let text =
+            "{\"question\":\"a\"}\n{\"q\n{\"question\":1}\n\0\n\u{fffd}\n{\"question\":\"b\"}";
+        let file = file(text);
+        let open = |skip| {
+            let source = Box::new(OpenQa::open(file.path()).unwrap());
+            PromptStream::new("t".into(), source, all()).skipping_bad(skip)
+        };
+        let mut stream = open(true);
+        let tally = stream.tally();
+        for _ in 0..2 {
+            assert_eq!(stream.next_item().unwrap().prompt.text(), "a");
+            assert_eq!(stream.next_item().unwrap().prompt.text(), "b");
+        }
+        // of one round
+        let tally = tally.lock().unwrap().clone();
+        assert_eq!((tally.taken, tally.bad), (2, 4));
+        let first = tally.first_bad.unwrap();
+        assert!(
+            first.ends_with("line 2: not JSON: EOF while parsing a string at column 3"),
+            "{first}"
+        );
+        assert!(open(false).survey(|| true).is_err());
+        assert_eq!(open(true).survey(|| true).unwrap().bad, 4);
+        // a list that is cut off has nothing behind the cut, and that is no bad item
+        let cut = self::file("[{\"question\":\"a\"}, {\"question");
+        let source = Box::new(OpenQa::open(cut.path()).unwrap());
+        let stream = PromptStream::new("t".into(), source, all()).skipping_bad(true);
+        assert!(stream.survey(|| true).is_err());
+        let bad = self::file("[1, 2]");
+        let source = Box::new(OpenQa::open(bad.path()).unwrap());
+        let stream = PromptStream::new("t".into(), source, all()).skipping_bad(true);
+        let text = error(stream).replace(&bad.path().display().to_string(), "FILE");
+        insta::assert_snapshot!(text, @"the data set t has no prompt: 2 that cannot be read, the first: FILE, item 1, line 1: no text field `question`");
+    }
+
+    #[test]
+    fn a_survey_ends_when_nobody_wants_it() {
+        let file = file(&"a\n".repeat(1000));
+        let source = Box::new(LineByLine::open(file.path(), false).unwrap());
+        let stream = PromptStream::new("t".into(), source, all());
+        assert!(stream.survey(|| false).unwrap().taken < 1000);
+    }
+
+    #[test]
+    fn lengths_are_characters() {
+        let file = file("你好\nabc\n");
+        let filter = chars(0, 2);
+        let source = Box::new(LineByLine::open(file.path(), false).unwrap());
+        assert_eq!(texts(source, filter, 2).0, ["你好", "你好"]);
+    }
+}
