@@ -18,7 +18,8 @@ const CUTS: [&str; 2] = ["…", "\u{fffd}"];
 /// Takes secrets out of texts, each in one pass, however many and long the secrets are.
 ///
 /// An automaton of Aho and Corasick: its state is the longest beginning of any secret that ends where
-/// the text has been read to. That tells whole secrets, and at a cut the beginnings of secrets.
+/// the text has been read to. That tells whole secrets, and at a cut the beginnings of secrets. The
+/// crate of that name tells whole secrets only: its states do not say how far a beginning has come.
 #[derive(Clone, Debug)]
 pub struct Masker {
     states: Vec<State>,
