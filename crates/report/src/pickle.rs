@@ -41,7 +41,9 @@ fn put(out: &mut Vec<u8>, value: &Value) {
         // an empty container, a mark, what is in it, and all since the mark goes into it
         Value::Array(items) => {
             out.extend(b"](");
-            items.iter().for_each(|item| put(out, item));
+            for item in items {
+                put(out, item);
+            }
             out.push(b'e');
         }
         Value::Object(fields) => {
