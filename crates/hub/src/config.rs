@@ -323,7 +323,9 @@ mod tests {
             proxies: Proxies {
                 http: None,
                 https: None,
-                direct: [],
+                direct: NoProxy(
+                    [],
+                ),
             },
             ca_file: None,
             patience: Patience {

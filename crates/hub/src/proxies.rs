@@ -4,9 +4,9 @@
 //! Must not know where the variables come from, nor what is fetched.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use url::{Host, Url};
+use evalscope_net::{NoProxy, with_scheme};
+use url::Url;
 
 use crate::error::HubError;
 
@@ -16,7 +16,7 @@ pub struct Proxies {
     http: Option<ureq::Proxy>,
     https: Option<ureq::Proxy>,
     /// Hosts that are reached directly.
-    direct: Vec<String>,
+    direct: NoProxy,
 }
 
 impl fmt::Debug for Proxies {
@@ -59,20 +59,17 @@ impl Proxies {
         Ok(Proxies {
             http: one("http_proxy", "HTTP_PROXY")?.or_else(|| all.clone()),
             https: one("https_proxy", "HTTPS_PROXY")?.or(all),
-            direct: var("no_proxy")
-                .or_else(|| var("NO_PROXY"))
-                .unwrap_or_default()
-                .split(',')
-                .map(|entry| entry.trim().to_ascii_lowercase())
-                .filter(|entry| !entry.is_empty())
-                .collect(),
+            direct: NoProxy::new(
+                &var("no_proxy")
+                    .or_else(|| var("NO_PROXY"))
+                    .unwrap_or_default(),
+            ),
         })
     }
 
     /// The proxy for a URL. Loopback never has one.
     pub(crate) fn for_url(&self, url: &Url) -> Option<&ureq::Proxy> {
-        let host = url.host()?;
-        if is_loopback(&host) || self.is_direct(url) {
+        if self.direct.covers(url) {
             return None;
         }
         match url.scheme() {
@@ -80,78 +77,13 @@ impl Proxies {
             _ => self.http.as_ref(),
         }
     }
-
-    fn is_direct(&self, url: &Url) -> bool {
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
-        let port = url.port_or_known_default();
-        self.direct.iter().any(|entry| {
-            if entry == "*" {
-                return true;
-            }
-            if let (Ok(address), Some((network, bits))) =
-                (host.parse::<IpAddr>(), entry.split_once('/'))
-            {
-                return is_in_network(address, network, bits);
-            }
-            let (name, only_port) = match entry.rsplit_once(':') {
-                // more than one colon is an IPv6 address
-                Some((name, port)) if !name.contains(':') => (name, port.parse().ok()),
-                _ => (entry.as_str(), None),
-            };
-            if only_port.is_some() && only_port != port {
-                return false;
-            }
-            let name = name.trim_start_matches('*').trim_start_matches('.');
-            host == name
-                || host
-                    .strip_suffix(name)
-                    .is_some_and(|head| head.ends_with('.'))
-        })
-    }
 }
 
 fn parse(variable: &'static str, text: &str) -> Result<ureq::Proxy, HubError> {
-    let with_scheme = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    ureq::Proxy::new(&with_scheme).map_err(|_| HubError::Setting {
+    ureq::Proxy::new(&with_scheme(text)).map_err(|_| HubError::Setting {
         variable,
         reason: "it is no proxy such as http://host:3128 or socks5h://host:1080".to_owned(),
     })
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
-fn is_in_network(address: IpAddr, network: &str, bits: &str) -> bool {
-    let Ok(bits) = bits.parse::<u32>() else {
-        return false;
-    };
-    match (address, network.parse()) {
-        (IpAddr::V4(address), Ok(IpAddr::V4(network))) if bits <= 32 => {
-            let ignored = 32 - bits;
-            (address.to_bits() ^ network.to_bits())
-                .checked_shr(ignored)
-                .unwrap_or(0)
-                == 0
-        }
-        (IpAddr::V6(address), Ok(IpAddr::V6(network))) if bits <= 128 => {
-            let ignored = 128 - bits;
-            (address.to_bits() ^ network.to_bits())
-                .checked_shr(ignored)
-                .unwrap_or(0)
-                == 0
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,11 @@
 //!
 //! It must not know where files are put.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use evalscope_model::metrics::{ClientReport, Comparison, Distribution, Metric, PERCENTILE_ROWS};
+use evalscope_model::metrics::{ClientReport, Comparison, Metric, PERCENTILE_ROWS};
 use evalscope_model::plan::Pacing;
 use evalscope_model::record::TokenSource;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -64,8 +62,12 @@ pub fn args(report: &RunReport) -> &Value {
 }
 
 /// `result.json`: everything one command has measured.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "result.json", deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(title = "result.json", deny_unknown_fields)
+)]
 pub struct ResultFile<'a> {
     /// Version of this form. A higher one may have dropped or changed keys.
     pub format_version: u32,
@@ -80,8 +82,8 @@ pub struct ResultFile<'a> {
 }
 
 /// One run.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct RunResult<'a> {
     /// Name of the run and of its folder.
     pub name: &'a str,
@@ -128,8 +130,8 @@ pub struct RunResult<'a> {
 }
 
 /// The load a run was asked for.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Load {
     /// The most requests in flight at a time; `null`: not limited.
     pub concurrency: Option<u64>,
@@ -148,8 +150,8 @@ pub struct Load {
 }
 
 /// Requests by outcome.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Counts {
     /// Sent.
     pub total: u64,
@@ -164,8 +166,8 @@ pub struct Counts {
 }
 
 /// Successes only, over the run's duration.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Throughput {
     /// Successes per second.
     pub requests_per_s: Option<f64>,
@@ -178,8 +180,8 @@ pub struct Throughput {
 }
 
 /// Token sums over successes; `null`: nobody told.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Tokens {
     /// Of the prompts.
     pub input: Option<u64>,
@@ -200,8 +202,8 @@ pub struct Tokens {
 }
 
 /// Two counts of the same tokens, over the successes that have both.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Compared {
     /// Requests with both counts.
     pub requests: u64,
@@ -229,8 +231,8 @@ impl Compared {
 }
 
 /// Successes by where their count of output tokens comes from.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Sources {
     /// The server's `usage`.
     pub server_usage: u64,
@@ -245,8 +247,8 @@ pub struct Sources {
 }
 
 /// Connections of the measured requests.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Connections {
     /// Connections made.
     pub opened: u64,
@@ -255,8 +257,8 @@ pub struct Connections {
 }
 
 /// What went to one address.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct AddressTotals {
     /// Requests sent.
     pub requests: u64,
@@ -265,8 +267,8 @@ pub struct AddressTotals {
 }
 
 /// Failures of one kind with one message.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct ErrorResult<'a> {
     /// The kind.
     pub kind: String,
@@ -292,19 +294,20 @@ impl Serialize for Metrics<'_> {
     }
 }
 
-impl JsonSchema for Metrics<'_> {
-    fn schema_name() -> Cow<'static, str> {
+#[cfg(test)]
+impl schemars::JsonSchema for Metrics<'_> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
         "Metrics".into()
     }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<Distribution>();
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<evalscope_model::metrics::Distribution>();
         let properties: Map<String, Value> = Metric::ALL
             .iter()
             .map(|metric| (metric.key().to_owned(), one.clone().to_value()))
             .collect();
         let keys = Metric::ALL.map(Metric::key);
-        json_schema!({
+        schemars::json_schema!({
             "type": "object",
             "description": "Distributions by metric; the ending of a key is the unit.",
             "properties": properties,
@@ -430,12 +433,6 @@ impl<'a> RunResult<'a> {
     }
 }
 
-/// The JSON schema of `result.json`, as in `docs/result.schema.json`.
-#[must_use]
-pub fn schema() -> Value {
-    schemars::schema_for!(ResultFile<'_>).to_value()
-}
-
 /// A file's text: four spaces, as the reference tool writes it, one line break
 /// at the end.
 ///
@@ -455,6 +452,11 @@ pub fn text(value: &impl Serialize) -> serde_json::Result<String> {
 mod tests {
     use super::*;
     use crate::samples;
+
+    /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
+    fn schema() -> Value {
+        schemars::schema_for!(ResultFile<'_>).to_value()
+    }
 
     #[test]
     fn the_schema_in_the_documentation_is_this_one() {

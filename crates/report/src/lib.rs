@@ -9,6 +9,8 @@
 
 pub mod model;
 
+mod pickle;
+
 pub mod sqlite;
 
 pub mod findings;

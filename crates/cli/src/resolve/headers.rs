@@ -133,23 +133,7 @@ pub(super) fn headers_of(
 
 /// Undo the percent-encoding of a user or a password; a `%` that begins none stays.
 fn decoded(text: &str) -> Vec<u8> {
-    let digit = |at: &u8| char::from(*at).to_digit(16);
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let byte = match (first, tail) {
-            (b'%', [high, low, ..]) => digit(high).zip(digit(low)),
-            _ => None,
-        };
-        if let Some((high, low)) = byte {
-            bytes.push(u8::try_from(16 * high + low).expect("two digits are a byte"));
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    bytes
+    percent_encoding::percent_decode_str(text).collect()
 }
 
 #[cfg(test)]

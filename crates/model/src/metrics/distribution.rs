@@ -16,7 +16,8 @@ pub const HISTOGRAM_BITS: u32 = 10;
 pub const EXACT_LIMIT: usize = 1 << 20;
 
 /// A figure's distribution over a population. Missing values are `null`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Distribution {
     /// Number of samples.
     pub count: u64,

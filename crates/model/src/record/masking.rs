@@ -3,11 +3,16 @@
 //! It must not know which texts, nor where the secrets come from.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use aho_corasick::Anchored;
+use aho_corasick::automaton::{Automaton as _, StateID};
+use aho_corasick::nfa::noncontiguous::NFA;
 
 use super::{Exchange, Texts};
 
 /// The beginning of a secret from this length on is masked where a text was cut.
-const TELLING_BYTES: u32 = 4;
+const TELLING_BYTES: usize = 4;
 
 /// What stands in place of a secret.
 const MASK: &str = "***";
@@ -17,27 +22,15 @@ const CUTS: [&str; 2] = ["…", "\u{fffd}"];
 
 /// Takes secrets out of texts, each in one pass, however many and long the secrets are.
 ///
-/// An automaton of Aho and Corasick: its state is the longest beginning of any secret that ends where
-/// the text has been read to. That tells whole secrets, and at a cut the beginnings of secrets.
+/// The state of its automaton is the longest beginning of any secret that ends where the text has been
+/// read to. That tells whole secrets, and at a cut the beginnings of secrets.
 #[derive(Clone, Debug)]
 pub struct Masker {
-    states: Vec<State>,
-    /// The state after one byte, by the byte: most bytes begin no secret.
-    first: Box<[u32; 256]>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct State {
-    /// What the beginning goes on with, sorted.
-    next: Vec<(u8, u32)>,
-    /// The state of its longest end that is the beginning of a secret.
-    fallback: u32,
-    /// Bytes of the beginning.
-    depth: u32,
-    /// Bytes of the longest secret that it ends with; 0: none.
-    secret: u32,
-    /// That one is the beginning of tokens.
-    begins_tokens: bool,
+    automaton: NFA,
+    /// Bytes of the beginning that a state stands for.
+    depths: HashMap<StateID, usize>,
+    /// By secret: it is what tokens begin with.
+    begins_tokens: Vec<bool>,
 }
 
 /// Bytes of a text that are masked.
@@ -52,80 +45,21 @@ impl Masker {
     /// now and then: all of the token is taken out.
     #[must_use]
     pub fn new(secrets: &[String]) -> Self {
-        let mut masker = Self {
-            states: vec![State::default()],
-            first: Box::new([0; 256]),
-        };
-        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-            masker.insert(secret);
-        }
-        masker.link();
-        masker
-    }
-
-    fn insert(&mut self, secret: &str) {
-        let mut at = 0;
-        for byte in secret.bytes() {
-            at = match self.child(at, byte) {
-                Some(next) => next,
-                None => self.grow(at, byte),
-            };
-        }
-        let state = &mut self.states[at as usize];
-        state.secret = state.depth;
-        state.begins_tokens = secret.ends_with('.');
-    }
-
-    fn grow(&mut self, at: u32, byte: u8) -> u32 {
-        let new = u32::try_from(self.states.len()).expect("secrets are shorter than 4 GiB");
-        let parent = &mut self.states[at as usize];
-        let depth = parent.depth + 1;
-        let place = parent.next.partition_point(|(other, _)| *other < byte);
-        parent.next.insert(place, (byte, new));
-        self.states.push(State {
-            depth,
-            ..State::default()
-        });
-        new
-    }
-
-    fn child(&self, at: u32, byte: u8) -> Option<u32> {
-        let next = &self.states[at as usize].next;
-        let place = next.binary_search_by_key(&byte, |(byte, _)| *byte).ok()?;
-        Some(next[place].1)
-    }
-
-    /// Work out the fallbacks, the shortest beginnings first.
-    fn link(&mut self) {
-        for (byte, next) in self.states[0].next.clone() {
-            self.first[usize::from(byte)] = next;
-        }
-        let mut rest: std::collections::VecDeque<u32> =
-            self.states[0].next.iter().map(|(_, next)| *next).collect();
-        while let Some(at) = rest.pop_front() {
-            for (byte, next) in self.states[at as usize].next.clone() {
-                let fallback = self.step(self.states[at as usize].fallback, byte);
-                let shorter = &self.states[fallback as usize];
-                let (secret, begins_tokens) = (shorter.secret, shorter.begins_tokens);
-                let state = &mut self.states[next as usize];
-                state.fallback = fallback;
-                if state.secret == 0 {
-                    state.secret = secret;
-                    state.begins_tokens = begins_tokens;
-                }
-                rest.push_back(next);
+        let secrets: Vec<&String> = secrets.iter().filter(|s| !s.is_empty()).collect();
+        let automaton = NFA::new(&secrets).expect("secrets are shorter than 2 GiB");
+        let mut depths = HashMap::new();
+        for secret in &secrets {
+            let mut at = start(&automaton);
+            for (before, byte) in secret.bytes().enumerate() {
+                at = automaton.next_state(Anchored::No, at, byte);
+                depths.insert(at, before + 1);
             }
         }
-    }
-
-    fn step(&self, mut at: u32, byte: u8) -> u32 {
-        while at != 0 {
-            if let Some(next) = self.child(at, byte) {
-                return next;
-            }
-            at = self.states[at as usize].fallback;
+        Self {
+            automaton,
+            depths,
+            begins_tokens: secrets.iter().map(|s| s.ends_with('.')).collect(),
         }
-        self.first[usize::from(byte)]
     }
 
     /// A text in which none of the secrets stands any more, nor the beginning of one where the text was
@@ -150,22 +84,25 @@ impl Masker {
     /// What is to be masked, in order and apart.
     fn spans(&self, text: &str) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
-        if self.states.len() == 1 {
+        if self.begins_tokens.is_empty() {
             return spans;
         }
         crate::steps::add(text.len());
         let bytes = text.as_bytes();
-        let mut at = 0;
+        let mut at = start(&self.automaton);
         for (read, byte) in bytes.iter().enumerate() {
             if matches!(byte, 0xe2 | 0xef) && CUTS.iter().any(|cut| text[read..].starts_with(cut)) {
                 self.mask_beginning(at, read, &mut spans);
             }
-            at = self.step(at, *byte);
-            let state = &self.states[at as usize];
-            if state.secret > 0 {
-                let (start, mut end) = (read + 1 - state.secret as usize, read + 1);
+            at = self.automaton.next_state(Anchored::No, at, *byte);
+            if self.automaton.is_match(at) {
+                // the longest of those that end here comes first
+                let secret = self.automaton.match_pattern(at, 0);
+                let (start, mut end) = (read + 1 - self.automaton.pattern_len(secret), read + 1);
                 // within a token that is masked already, its end is known
-                if state.begins_tokens && spans.last().is_none_or(|last| last.end < end) {
+                if self.begins_tokens[secret.as_usize()]
+                    && spans.last().is_none_or(|last| last.end < end)
+                {
                     end += bytes[end..].iter().take_while(|b| is_of_token(**b)).count();
                 }
                 add(&mut spans, Span { start, end });
@@ -176,10 +113,10 @@ impl Masker {
     }
 
     /// The text was cut at `end`: what stands before may be the beginning of a secret.
-    fn mask_beginning(&self, at: u32, end: usize, spans: &mut Vec<Span>) {
-        let depth = self.states[at as usize].depth;
+    fn mask_beginning(&self, at: StateID, end: usize, spans: &mut Vec<Span>) {
+        let depth = self.depths.get(&at).copied().unwrap_or_default();
         if depth >= TELLING_BYTES {
-            let start = end - depth as usize;
+            let start = end - depth;
             add(spans, Span { start, end });
         }
     }
@@ -189,7 +126,7 @@ impl Masker {
         let Some(failure) = &mut exchange.record.failure else {
             return;
         };
-        if self.states.len() == 1 {
+        if self.begins_tokens.is_empty() {
             return;
         }
         if let Cow::Owned(masked) = self.mask(&failure.message) {
@@ -221,6 +158,11 @@ impl Masker {
             Cow::Owned(masked) => Some(masked.into_bytes()),
         }
     }
+}
+
+fn start(automaton: &NFA) -> StateID {
+    let start = automaton.start_state(Anchored::No);
+    start.expect("this automaton searches from anywhere")
 }
 
 /// Base64 for URLs, and the dots between parts.

@@ -10,9 +10,8 @@ use base64::Engine as _;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 use evalscope_model::record::Texts;
-use serde::ser::SerializeSeq;
-use serde::{Serialize, Serializer};
-use serde_pickle::SerOptions;
+
+use crate::pickle;
 
 /// Turns bodies into what the columns hold.
 pub(super) struct Encoder {
@@ -36,23 +35,6 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Texts as a list of strings.
-struct List<'a>(&'a Texts);
-
-impl Serialize for List<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        let mut result = Ok(());
-        self.0.for_each(|bytes| {
-            if result.is_ok() {
-                result = list.serialize_element(&text(bytes));
-            }
-        });
-        result?;
-        list.end()
-    }
-}
-
 impl Encoder {
     pub(super) fn new() -> Self {
         Self {
@@ -64,21 +46,25 @@ impl Encoder {
 
     /// base64 of the pickle of the JSON value in `body`; of a string where it
     /// is no JSON.
-    pub(super) fn request(&mut self, body: &[u8]) -> Result<&[u8], serde_pickle::Error> {
-        match serde_json::from_slice::<serde_json::Value>(body) {
-            Ok(value) => self.base64_of(&value),
-            Err(_) => self.base64_of(&text(body)),
+    pub(super) fn request(&mut self, body: &[u8]) -> &[u8] {
+        self.pickle.clear();
+        match serde_json::from_slice(body) {
+            Ok(value) => pickle::write_value(&mut self.pickle, &value),
+            Err(_) => pickle::write_text(&mut self.pickle, &text(body)),
         }
+        self.base64()
     }
 
     /// base64 of the pickle of a list of strings.
-    pub(super) fn responses(&mut self, texts: &Texts) -> Result<&[u8], serde_pickle::Error> {
-        self.base64_of(&List(texts))
+    pub(super) fn responses(&mut self, texts: &Texts) -> &[u8] {
+        self.pickle.clear();
+        pickle::write_texts(&mut self.pickle, |put| {
+            texts.for_each(|bytes| put(&text(bytes)));
+        });
+        self.base64()
     }
 
-    fn base64_of<T: Serialize>(&mut self, value: &T) -> Result<&[u8], serde_pickle::Error> {
-        self.pickle.clear();
-        serde_pickle::to_writer(&mut self.pickle, value, SerOptions::new())?;
+    fn base64(&mut self) -> &[u8] {
         let length = self.pickle.len().div_ceil(3) * 4;
         // only ever grown: clearing it would write zeros over every row's room
         if self.text.len() < length {
@@ -88,7 +74,7 @@ impl Encoder {
             .base64
             .encode_slice(&self.pickle, &mut self.text)
             .expect("the buffer has four bytes for every three");
-        Ok(&self.text[..written])
+        &self.text[..written]
     }
 }
 
@@ -103,7 +89,7 @@ mod tests {
             texts.push(format!("{{\"n\":{i}}}").as_bytes());
         }
         texts.push(b"not \xff utf-8");
-        let column = encoder.responses(&texts).unwrap().to_vec();
+        let column = encoder.responses(&texts).to_vec();
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(column)
             .unwrap();
@@ -115,7 +101,6 @@ mod tests {
         // a shorter value after a longer one leaves nothing of it behind
         let column = encoder
             .request(b"{\"model\":\"m\",\"n\":[1,2.5,null]}")
-            .unwrap()
             .to_vec();
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(column)

@@ -15,18 +15,6 @@ use rusqlite::{Row, Statement, ToSql};
 use super::encode::{Encoder, text};
 use crate::model::RecordBodies;
 
-/// Why a row could not be stored.
-pub(super) enum RowError {
-    Sqlite(rusqlite::Error),
-    Encode(&'static str, serde_pickle::Error),
-}
-
-impl From<rusqlite::Error> for RowError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
 /// Bytes known to be text: they are not looked through again.
 struct Text<'a>(&'a [u8]);
 
@@ -91,7 +79,7 @@ pub(super) fn insert(
     bodies: RecordBodies,
     gpu_memory: Option<f64>,
     encoder: &mut Encoder,
-) -> Result<(), RowError> {
+) -> rusqlite::Result<()> {
     let Exchange {
         record,
         bodies: wire,
@@ -104,14 +92,8 @@ pub(super) fn insert(
         RecordBodies::None => false,
     };
     if keep {
-        let request = encoder
-            .request(&wire.request)
-            .map_err(|e| RowError::Encode("a request's body", e))?;
-        row.text(request)?;
-        let responses = encoder
-            .responses(&wire.responses)
-            .map_err(|e| RowError::Encode("a response's events", e))?;
-        row.text(responses)?;
+        row.text(encoder.request(&wire.request))?;
+        row.text(encoder.responses(&wire.responses))?;
     } else {
         row.text(b"")?;
         row.text(b"")?;

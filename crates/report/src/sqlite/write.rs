@@ -16,7 +16,7 @@ use evalscope_model::time::monotonic_ns;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::encode::Encoder;
-use super::row::{self, RowError};
+use super::row;
 use super::{StoreError, refused, schema};
 use crate::model::{RecordBodies, RunMeta, RunState};
 
@@ -261,31 +261,15 @@ impl Database {
         if without.is_none() {
             match self.insert_row(statement, exchange, self.meta.record_bodies, encoder) {
                 Ok(()) => return Ok(None),
-                Err(RowError::Encode(what, why)) => without = Some(format!("{what}: {why}")),
-                Err(RowError::Sqlite(error))
-                    if error.sqlite_error_code() == Some(ErrorCode::TooBig) =>
-                {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
                     without = Some(error.to_string());
                 }
-                Err(RowError::Sqlite(error)) => {
-                    return Err(refused(&self.path, "store a request")(error));
-                }
+                Err(error) => return Err(refused(&self.path, "store a request")(error)),
             }
         }
         exchange.bodies = Bodies::default();
-        match self.insert_row(statement, exchange, RecordBodies::None, encoder) {
-            Ok(()) => {}
-            Err(RowError::Sqlite(error)) => {
-                return Err(refused(&self.path, "store a request")(error));
-            }
-            Err(RowError::Encode(what, why)) => {
-                return Err(StoreError::Encode {
-                    path: self.path.clone(),
-                    what,
-                    why: why.to_string(),
-                });
-            }
-        }
+        self.insert_row(statement, exchange, RecordBodies::None, encoder)
+            .map_err(refused(&self.path, "store a request"))?;
         Ok(without.map(|why| {
             format!(
                 "the bodies of request {} could not be stored: {why}",
@@ -300,7 +284,7 @@ impl Database {
         exchange: &Exchange,
         bodies: RecordBodies,
         encoder: &mut Encoder,
-    ) -> Result<(), RowError> {
+    ) -> rusqlite::Result<()> {
         let peak_mib = self.gpu_peak_mib.as_ref();
         let peak_mib = peak_mib.map_or(0, |peak| peak.load(Ordering::Relaxed));
         // GiB, which the column's readers know as GB
