@@ -1,15 +1,14 @@
-//! The engine of `evalscope perf`: what to send, when to send it, when the
-//! bytes came back, and what the numbers mean.
+//! The engine of `evalscope perf`: what to send, when to send it, when the bytes came back, and
+//! what the numbers mean.
 //!
-//! Modules in reading order; each may use those above it and none below
-//! (`tests/arrows.rs` holds this). The pure cores ([`sse`], [`http1`],
-//! [`protocol`], [`schedule`], [`metrics`], [`plan`]) have no clock, no I/O
-//! and no tokio.
+//! Modules in reading order: each may use those above it and none below (enforced by
+//! `tests/arrows.rs`). The pure cores ([`sse`], [`http1`], [`protocol`], [`schedule`], [`metrics`],
+//! [`plan`]) have no clock, no I/O and no tokio.
 //!
-//! This crate must not know the command line, the screen, SQLite or files of
-//! results: it hands out [`record::Exchange`]s and leaves the rest to others.
+//! This crate must not know the command line, the screen, SQLite or result files: it hands out
+//! [`record::Exchange`]s and leaves the rest to its callers.
 
-#[doc(hidden)] // for tests, which hold what reading costs by it
+#[doc(hidden)] // for tests that bound the cost of reading
 pub mod steps;
 
 pub mod time;

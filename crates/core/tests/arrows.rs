@@ -1,13 +1,13 @@
-//! Holds the arrows of `docs/ARCHITECTURE.md`: which module may use which, and
-//! what the pure cores must not touch.
+//! Enforces the dependencies of `docs/ARCHITECTURE.md`: which module may use which, and what the
+//! pure cores must not use.
 
-#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules in reading order; each may use those above it. `transport` counts
-/// its bytes with a histogram of `metrics`, hence stands below it.
+/// Modules in reading order; each may use those above it. `transport` counts its bytes with a
+/// histogram from `metrics`, so it is below it.
 const ORDER: [&str; 15] = [
     "steps",
     "time",
@@ -26,7 +26,7 @@ const ORDER: [&str; 15] = [
     "counting",
 ];
 
-/// Modules without clock, I/O and runtime.
+/// Modules without clock, I/O and async runtime.
 const PURE: [&str; 6] = ["plan", "sse", "http1", "protocol", "schedule", "metrics"];
 
 const IMPURE: [&str; 9] = [

@@ -1,4 +1,4 @@
-//! Owns taking secrets out of texts that servers say.
+//! Owns the removal of secrets from texts that servers send.
 //!
 //! It must not know which texts, nor where the secrets come from.
 
@@ -6,41 +6,41 @@ use std::borrow::Cow;
 
 use super::{Exchange, Texts};
 
-/// The beginning of a secret from this length on is masked where a text was cut.
+/// Where a text was cut, the start of a secret is masked from this length on.
 const TELLING_BYTES: u32 = 4;
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
 
-/// Where texts are cut: by an ellipsis, or in the middle of a character.
+/// Marks a cut: an ellipsis, or a character cut in the middle.
 const CUTS: [&str; 2] = ["…", "\u{fffd}"];
 
-/// Takes secrets out of texts, each in one pass, however many and long the secrets are.
+/// Removes secrets from texts, each in one pass, however many and long the secrets are.
 ///
-/// An automaton of Aho and Corasick: its state is the longest beginning of any secret that ends where
-/// the text has been read to. That tells whole secrets, and at a cut the beginnings of secrets.
+/// An Aho-Corasick automaton: its state is the longest prefix of any secret that ends at the
+/// current position. That finds whole secrets and, at a cut, prefixes of secrets.
 #[derive(Clone, Debug)]
 pub struct Masker {
     states: Vec<State>,
-    /// The state after one byte, by the byte: most bytes begin no secret.
+    /// State after one byte, indexed by the byte: most bytes start no secret.
     first: Box<[u32; 256]>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    /// What the beginning goes on with, sorted.
+    /// Bytes that extend the prefix, sorted.
     next: Vec<(u8, u32)>,
-    /// The state of its longest end that is the beginning of a secret.
+    /// State of its longest suffix that is a prefix of a secret.
     fallback: u32,
-    /// Bytes of the beginning.
+    /// Length of the prefix in bytes.
     depth: u32,
-    /// Bytes of the longest secret that it ends with; 0: none.
+    /// Length of the longest secret it ends with; 0 if there is none.
     secret: u32,
-    /// That one is the beginning of tokens.
+    /// That secret is the prefix of tokens.
     begins_tokens: bool,
 }
 
-/// Bytes of a text that are masked.
+/// A range of bytes to mask.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
@@ -48,8 +48,8 @@ struct Span {
 }
 
 impl Masker {
-    /// A masker of these secrets. One that ends in a dot is what tokens begin with that are signed anew
-    /// now and then: all of the token is taken out.
+    /// Build a masker. A secret that ends in a dot is the prefix of tokens that are signed anew now
+    /// and then: the whole token is masked.
     #[must_use]
     pub fn new(secrets: &[String]) -> Self {
         let mut masker = Self {
@@ -95,7 +95,7 @@ impl Masker {
         Some(next[place].1)
     }
 
-    /// Work out the fallbacks, the shortest beginnings first.
+    /// Compute the fallbacks, shortest prefixes first.
     fn link(&mut self) {
         for (byte, next) in self.states[0].next.clone() {
             self.first[usize::from(byte)] = next;
@@ -128,8 +128,8 @@ impl Masker {
         self.first[usize::from(byte)]
     }
 
-    /// A text in which none of the secrets stands any more, nor the beginning of one where the text was
-    /// cut: at its end, or before an ellipsis.
+    /// The text without the secrets, and without the start of one where the text was cut: at its
+    /// end, or before an ellipsis.
     #[must_use]
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let spans = self.spans(text);
@@ -147,7 +147,7 @@ impl Masker {
         Cow::Owned(masked)
     }
 
-    /// What is to be masked, in order and apart.
+    /// The ranges to mask, in order and disjoint.
     fn spans(&self, text: &str) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
         if self.states.len() == 1 {
@@ -164,7 +164,7 @@ impl Masker {
             let state = &self.states[at as usize];
             if state.secret > 0 {
                 let (start, mut end) = (read + 1 - state.secret as usize, read + 1);
-                // within a token that is masked already, its end is known
+                // the end of a token that is already masked is known
                 if state.begins_tokens && spans.last().is_none_or(|last| last.end < end) {
                     end += bytes[end..].iter().take_while(|b| is_of_token(**b)).count();
                 }
@@ -175,7 +175,7 @@ impl Masker {
         spans
     }
 
-    /// The text was cut at `end`: what stands before may be the beginning of a secret.
+    /// The text was cut at `end`: the bytes before may be the start of a secret.
     fn mask_beginning(&self, at: u32, end: usize, spans: &mut Vec<Span>) {
         let depth = self.states[at as usize].depth;
         if depth >= TELLING_BYTES {
@@ -184,7 +184,7 @@ impl Masker {
         }
     }
 
-    /// Take the secrets out of what a server said when it failed: a refusal may repeat the key.
+    /// Mask the secrets in what a server said on failure: an error message may repeat the key.
     pub fn hide(&self, exchange: &mut Exchange) {
         let Some(failure) = &mut exchange.record.failure else {
             return;
@@ -213,7 +213,7 @@ impl Masker {
         }
     }
 
-    /// Bytes without secrets; `None`: there were none.
+    /// The bytes without secrets; `None` if there were none.
     fn masked_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let text = String::from_utf8_lossy(bytes);
         match self.mask(&text) {
@@ -223,12 +223,12 @@ impl Masker {
     }
 }
 
-/// Base64 for URLs, and the dots between parts.
+/// URL-safe base64, and the dots between parts.
 fn is_of_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
 }
 
-/// Add a span to those before, of which it may cover some.
+/// Add a span, merging it with those it covers.
 fn add(spans: &mut Vec<Span>, mut span: Span) {
     while let Some(last) = spans.last().filter(|last| last.end > span.start) {
         span.start = span.start.min(last.start);
@@ -238,7 +238,7 @@ fn add(spans: &mut Vec<Span>, mut span: Span) {
     spans.push(span);
 }
 
-/// What [`Masker::mask`] makes of a single text.
+/// [`Masker::mask`] for a single text.
 ///
 /// ```
 /// use evalscope_core::record::masked;
@@ -248,7 +248,7 @@ fn add(spans: &mut Vec<Span>, mut span: Span) {
 /// assert_eq!(masked("bad key sk-12", &secrets), "bad key ***");
 /// ```
 ///
-/// A secret that ends in a dot is what tokens begin with:
+/// A secret that ends in a dot is the prefix of tokens:
 ///
 /// ```
 /// use evalscope_core::record::masked;
@@ -294,7 +294,7 @@ mod tests {
         }
     }
 
-    /// Texts of megabytes and keys of thousands of bytes must not hold anything up.
+    /// Megabytes of text and keys of thousands of bytes must not stall anything.
     #[test]
     fn one_pass_masks_any_number_of_long_secrets() {
         let secrets: Vec<String> = (0..50)
@@ -319,13 +319,13 @@ mod tests {
             for secret in &secrets {
                 prop_assert!(!masked.contains(secret.as_str()), "{} of {:?}", masked, secret);
             }
-            // what is no secret stays
+            // without secrets, the text stays
             let masker = Masker::new(&[]);
             prop_assert_eq!(masker.mask(&text), text.as_str());
         }
 
         #[test]
-        fn a_secret_that_was_cut_is_not_told(secret in "[a-c]{8,20}", n in 4usize..8, before in "[d-f ]{0,8}") {
+        fn a_truncated_secret_is_masked(secret in "[a-c]{8,20}", n in 4usize..8, before in "[d-f ]{0,8}") {
             let secrets = [secret.clone()];
             for end in ["", "…", "… [503]"] {
                 let want = format!("{before}***{end}");

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::scene::{config, dataset, hiding_numbers, model, noise, told};
 use crate::stub::{Act, Size, Stub};
 
-/// What is told when file `a` of the data set is wanted, and the servers do this.
+/// What is told when file `a` of the dataset is wanted, and the servers do this.
 fn refusal(source: Source, hub_acts: Vec<Act>, cdn_acts: Vec<Act>) -> String {
     let (stub, cache) = (
         Stub::with("a", Size::Large, &noise(1000, 1)),
@@ -125,7 +125,7 @@ fn not_found() {
     };
     assert_snapshot!(told_of(Source::ModelScope, &dataset()), @"
     ModelScope has no `b` of data set owner/name
-    hint: check the name of the data set and the path; Hugging Face may have it: `--data-source huggingface`
+    hint: check the name of the dataset and the path; Hugging Face may have it: `--data-source huggingface`
     ");
     assert_snapshot!(told_of(Source::HuggingFace, &dataset()), @"
     Hugging Face has no `b` of data set owner/name
