@@ -116,10 +116,7 @@ pub enum HubError {
         missing: Missing,
     },
     /// Another status than success, after all attempts.
-    #[error(
-        "{host} returned HTTP {status} for {wanted}{}",
-        Said(said)
-    )]
+    #[error("{host} returned HTTP {status} for {wanted}{}", Said(said))]
     Status {
         /// What was requested.
         wanted: Box<Wanted>,

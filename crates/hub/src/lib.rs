@@ -1,4 +1,4 @@
-//! Files of data sets and models from [ModelScope](https://www.modelscope.cn) and
+//! Files of datasets and models from [ModelScope](https://www.modelscope.cn) and
 //! [Hugging Face](https://huggingface.co), kept in a local cache.
 //!
 //! A file is downloaded once, completely and verified, even if the connection breaks or several

@@ -110,7 +110,7 @@ impl fmt::Display for RepoKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             RepoKind::Model => "model",
-            RepoKind::Dataset => "data set",
+            RepoKind::Dataset => "dataset",
         })
     }
 }

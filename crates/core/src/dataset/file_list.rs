@@ -50,8 +50,9 @@ pub(super) fn holds(folder: &Path, name: &str) -> bool {
 
 /// A directory has none of the files searched for.
 pub(super) fn holds_no(folder: &Path, files: &str) -> DatasetError {
-    let reason =
-        format!("the folder contains no {files}; for a file with another name, give the file instead of the folder");
+    let reason = format!(
+        "the folder contains no {files}; for a file with another name, give the file instead of the folder"
+    );
     read_error(folder)(Error::new(ErrorKind::NotFound, reason))
 }
 

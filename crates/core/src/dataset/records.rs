@@ -138,8 +138,7 @@ fn all_without_nul(value: &Value) -> Result<(), String> {
     }
 }
 
-pub(super) const NUL: &str =
-    "NUL in a prompt: the file is damaged or not in UTF-8";
+pub(super) const NUL: &str = "NUL in a prompt: the file is damaged or not in UTF-8";
 
 /// A message of a conversation.
 pub(super) fn is_message(value: &Value) -> bool {

@@ -248,8 +248,7 @@ mod tests {
         let link = folder.path().join("common_zh_70k.jsonl");
         std::os::unix::fs::symlink("common_zh_70k.jsonl", &link).unwrap();
         assert!(
-            error()
-                .starts_with("cannot read the dataset DIR/common_zh_70k.jsonl: Too many levels"),
+            error().starts_with("cannot read the dataset DIR/common_zh_70k.jsonl: Too many levels"),
             "{}",
             error()
         );

@@ -59,7 +59,10 @@ impl LogHistogram {
     pub fn sum<'a>(bits: u32, parts: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut counts = std::collections::BTreeMap::new();
         for part in parts {
-            assert_eq!(part.bits, bits, "only histograms of the same resolution are summed");
+            assert_eq!(
+                part.bits, bits,
+                "only histograms of the same resolution are summed"
+            );
             for (bucket, count) in &part.counts {
                 *counts.entry(*bucket).or_insert(0) += count;
             }

@@ -186,7 +186,8 @@ impl BodyBuilder {
             stream: body.get("stream").and_then(Value::as_bool) == Some(true),
             output_asked: limit != Some(0),
             asked_tokens,
-            body: serde_json::to_vec(&rules.api.body(body)).expect("a JSON value can be serialised"),
+            body: serde_json::to_vec(&rules.api.body(body))
+                .expect("a JSON value can be serialised"),
         }
     }
 

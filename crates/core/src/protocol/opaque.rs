@@ -359,7 +359,11 @@ mod tests {
         let body = br#"{"tok":"a"}"#;
         let streams = told(json!({"stream": {"text": "/tok"}}));
         assert!(streams.reader().whole(body).has_token());
-        assert_eq!(streams.doubt(), None, "a non-streaming response has no TTFT");
+        assert_eq!(
+            streams.doubt(),
+            None,
+            "a non-streaming response has no TTFT"
+        );
         let wholes = told(json!({"whole": {"text": "/tok", "error": "/oops"}}));
         let mut reader = wholes.reader();
         assert!(reader.whole(body).has_token() && reader.take().done);

@@ -997,10 +997,7 @@ mod tests {
     fn events_that_are_no_json_are_passed_over() {
         let mut reader = OpenAiReader::default();
         assert_eq!(reader.event(b"ping", b"2024-04-27 01:35:43.686476"), None);
-        assert!(
-            reader.aside().is_none(),
-            "a heartbeat is not missing data"
-        );
+        assert!(reader.aside().is_none(), "a heartbeat is not missing data");
         assert_eq!(reader.event(b"", br#"{"choices":["#), None);
         assert!(reader.event(b"", br#"{"id":"a","id":"b","choices":[{"delta":{"content":"x"}}],"usage":null,"usage":{"prompt_tokens":1}}"#).unwrap().has_token());
         assert!(reader.event(b"", br#"{"choices":[{"delta":{"content":"y"},"logprobs":{"content":[{"logprob":-Infinity,"x":NaN}]}}]}"#).unwrap().has_token());

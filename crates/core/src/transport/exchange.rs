@@ -362,7 +362,10 @@ impl<H: ResponseHandler> Receiver for Sink<'_, H> {
                     Ok(()) => return,
                     Err(error) => TransportError::new(
                         FailureKind::Malformed,
-                        format!("the compressed response cannot be decoded: {}", plain(&error)),
+                        format!(
+                            "the compressed response cannot be decoded: {}",
+                            plain(&error)
+                        ),
                     ),
                 }
             }

@@ -360,11 +360,7 @@ fn comments_do_not_hold_an_answer_that_has_finished() {
     let comments = || (0..1000).map(|_| (ms(250), bytes("1\r\n:\r\n")));
     let limits = timeouts(None, Some(60_000), None);
     let (went, _) = answered(limits, finished_then(comments()));
-    assert_eq!(
-        went.result,
-        Ok(false),
-        "such a connection is not reused"
-    );
+    assert_eq!(went.result, Ok(false), "such a connection is not reused");
     assert!(about(went.took, ms(2100)), "{went:?}");
     // nor do thousands per second
     let flood = (0..20_000).map(|_| (Duration::from_micros(200), bytes("1\r\n:\r\n")));

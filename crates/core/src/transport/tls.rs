@@ -169,8 +169,7 @@ impl TlsError {
             Self::Rustls(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
                 if other.to_string().contains("CaUsedAsEndEntity") =>
             {
-                "invalid peer certificate: it is self-signed and not trusted"
-                    .to_owned()
+                "invalid peer certificate: it is self-signed and not trusted".to_owned()
             }
             error => error.to_string(),
         }
