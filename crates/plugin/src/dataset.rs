@@ -135,7 +135,7 @@ impl PluginDataset {
     }
 
     fn begin_again(&mut self) -> Result<(), PluginError> {
-        // what is still on its way comes before the answer to this, and is left
+        // a batch still on its way arrives before the response to this, and is dropped
         self.ahead = None;
         self.items.clear();
         let pending = self.plugin.ask("rewind", json!({}))?;

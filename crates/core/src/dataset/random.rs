@@ -267,7 +267,7 @@ mod tests {
             .map(|index| {
                 let item = prompts.item(index);
                 let Prompt::TokenIds(ids) = item.prompt else {
-                    panic!("ids are wanted")
+                    panic!("expected ids")
                 };
                 assert_eq!(Some(ids.len() as u64), item.asked_tokens);
                 assert!(ids.iter().all(|id| ordinary.contains(id)));

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(plain.asked_tokens, Some(ids.len() as u64));
         assert_eq!(plain.prompt, Prompt::TokenIds(ids));
         let Prompt::TokenIds(chat) = as_ids(Frame::Chat).prompt else {
-            panic!("ids are wanted")
+            panic!("expected ids")
         };
         let text = "<|im_start|>user\nhello there<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(chat, tokenizer.encode(text));

@@ -68,7 +68,7 @@ pub struct PreparedRequest {
     pub index: u64,
     /// The serialised body.
     pub body: Vec<u8>,
-    /// A stream was asked for.
+    /// A stream was requested.
     pub stream: bool,
     /// Output was requested: a response without any is a failure.
     pub output_asked: bool,

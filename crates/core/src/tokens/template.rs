@@ -62,7 +62,7 @@ impl Asked {
 /// Why a chat template cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// There is none.
+    /// There is no template.
     #[error("it does not exist")]
     None,
     /// It is not valid Jinja.

@@ -219,7 +219,7 @@ async fn tunnel(
     match answer.0 {
         Some(Head { status, .. }) if (200..300).contains(&status) => Ok(()),
         Some(Head { status, .. }) => Err(fail(format!("status {status} to CONNECT {authority}"))),
-        None => Err(fail("no answer".to_owned())),
+        None => Err(fail("no response".to_owned())),
     }
 }
 

@@ -241,7 +241,7 @@ fn a_file_that_changed_meanwhile_starts_over() {
 
 #[test]
 fn a_file_that_became_shorter_starts_over() {
-    // the server answers 416
+    // the server responds with 416
     let (stub, cache) = (Stub::with("a", Size::Large, &noise(300_000, 10)), tmp());
     stub.cdn_acts([Act::CutAfter(100_000)]);
     let mut impatient = stub.config(Source::ModelScope, &cache);

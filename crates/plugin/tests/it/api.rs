@@ -178,7 +178,7 @@ fn what_it_tells_of_answers_is_how_they_are_read() {
     assert!(
         error.ends_with(
             "failed in `hello`: in `answers`, `[stream]` has no `text`, which says where generated text \
-             stands, for example text = \"/text\""
+             is, for example text = \"/text\""
         ),
         "{error}"
     );

@@ -188,7 +188,7 @@ impl<'a> Fields<'a> {
                 }
                 Some(Value::Array(_)) => {
                     return Err(refused(
-                        "a content that is a list; only the multimodal-generation path takes lists",
+                        "content that is a list; only the multimodal-generation path takes lists",
                     ));
                 }
                 Some(_) => {

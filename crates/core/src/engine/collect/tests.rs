@@ -310,10 +310,7 @@ fn events_that_are_no_json_cost_no_good_answer() {
             .then("data: {}\ndata: {}\ndata: [DONE]\n")
             .whole(),
     );
-    assert!(
-        text.contains("blank lines are missing between events"),
-        "{text}"
-    );
+    assert!(text.contains("without blank lines between them"), "{text}");
 }
 
 #[test]
