@@ -188,7 +188,7 @@ impl ResponseReader {
     /// end are left alone.
     ///
     /// # Errors
-    /// When the bytes are not a response; nothing more can be read.
+    /// If the bytes are not a response; nothing more can be read.
     pub fn push(
         &mut self,
         bytes: &[u8],
@@ -476,7 +476,7 @@ impl ChunkReader {
     /// bytes belonged to the body.
     ///
     /// # Errors
-    /// When the framing is broken.
+    /// If the framing is broken.
     pub fn push(
         &mut self,
         bytes: &[u8],

@@ -74,7 +74,7 @@ impl Splitter {
     /// Take the bytes of one read and pass every event they complete to `sink`.
     ///
     /// # Errors
-    /// When an event exceeds [`MAX_EVENT_BYTES`]; nothing more can be read.
+    /// If an event exceeds [`MAX_EVENT_BYTES`]; nothing more can be read.
     pub fn push(
         &mut self,
         mut bytes: &[u8],

@@ -67,7 +67,7 @@ pub enum HubError {
         source: io::Error,
     },
     /// It is not in any cache, and the network is forbidden.
-    #[error("{wanted} is in no cache, and {by} forbids the network")]
+    #[error("{wanted} is not cached, and {by} forbids network access")]
     Offline {
         /// What was requested.
         wanted: Box<Wanted>,

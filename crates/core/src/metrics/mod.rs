@@ -372,7 +372,7 @@ pub struct RunTotals {
     pub skipping: u64,
     /// See `skipping`.
     pub skipped_events: u64,
-    /// Successes whose reasoning tokens were only part of the total.
+    /// Successes whose reasoning tokens were only included in the total.
     pub reasoning_from_total: u64,
     /// Successful streams of two token-bearing events or more.
     pub first_reads: u64,

@@ -151,7 +151,7 @@ fn a_run_of_failures_has_no_throughput() {
 }
 
 proptest! {
-    /// TTFT plus the gaps is the time to the last token, and TPOT is its mean.
+    /// TTFT plus the gaps is the time to the last token, and TPOT is the mean gap.
     #[test]
     fn parts_add_up(gaps in prop::collection::vec(1u64..1000, 2..50)) {
         let mut at = 10;

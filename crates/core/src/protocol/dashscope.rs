@@ -426,8 +426,8 @@ fn parse(data: &[u8]) -> Result<Event<'_, Lengths>, String> {
     }
 }
 
-/// The relevant fields of an event or a non-streaming response. Unknown fields are skipped; of a
-/// duplicate field, the last counts.
+/// The relevant fields of an event or a non-streaming response. Unknown fields are skipped, and a
+/// duplicate field is not an error.
 #[derive(Default)]
 struct Event<'a, S> {
     output: Output<S>,

@@ -116,7 +116,7 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Generated tokens that were reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// The reasoning tokens were only part of the total, and were added to the generated tokens.
+    /// The reasoning tokens were only included in the total, and were added to the generated tokens.
     pub reasoning_from_total: bool,
 }
 
@@ -233,7 +233,7 @@ pub struct RequestRecord {
     /// The response was compressed though not requested: bytes may have waited for later ones on
     /// their way.
     pub compressed: bool,
-    /// The address of the server.
+    /// The address of the peer: the server, or the proxy.
     pub peer: Option<SocketAddr>,
 }
 
@@ -323,7 +323,7 @@ pub struct Bodies {
     pub responses: Texts,
     /// JSON text of the stream's last data event other than `[DONE]`.
     pub final_event: Vec<u8>,
-    /// The first [`EXCERPT_BYTES`] of an error response.
+    /// The first [`EXCERPT_BYTES`] of the response to a failed request.
     pub error_excerpt: Vec<u8>,
     /// Target of a redirect.
     pub location: Option<String>,
@@ -350,7 +350,7 @@ pub enum RecordBodies {
     None,
 }
 
-/// How much of an error response is kept.
+/// How much of the response to a failed request is kept.
 pub const EXCERPT_BYTES: usize = 4096;
 
 /// A finished request: the record, and the bodies that were kept.

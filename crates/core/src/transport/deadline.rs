@@ -99,7 +99,9 @@ impl Deadline {
             _ => {
                 let read = seconds(self.timeouts.read);
                 match stage {
-                    Stage::Upload => format!("the server took no more of the request for {read} s"),
+                    Stage::Upload => {
+                        format!("the server accepted no more of the request for {read} s")
+                    }
                     Stage::Tunnel => format!("nothing arrived from the proxy for {read} s"),
                     Stage::Handshake => {
                         format!("nothing arrived for {read} s during the TLS handshake")

@@ -323,7 +323,7 @@ fn an_upload_may_take_long_but_not_stand_still() {
     let went = upload([vec![ms(900); 5], vec![ms(1500); 20]].concat(), None);
     assert_eq!(
         went.message(),
-        "the server took no more of the request for 1 s"
+        "the server accepted no more of the request for 1 s"
     );
     assert_eq!(went.kind(), Some(FailureKind::ReadTimeout));
     assert!(about(went.took, ms(5500)), "{went:?}");

@@ -79,12 +79,12 @@ fn offline() {
         .file(&dataset(), "data/a.jsonl", &Unwatched)
         .unwrap_err();
     assert_snapshot!(told(&error, &cache), @"
-    `data/a.jsonl` of dataset owner/name is in no cache, and `HF_HUB_OFFLINE` forbids the network
+    `data/a.jsonl` of dataset owner/name is not cached, and `HF_HUB_OFFLINE` forbids network access
     hint: put the file at [tmp]/own/huggingface/datasets/owner/name/main/data/a.jsonl, or give a local path with `--dataset-path`
     ");
     let error = hub.files(&dataset(), &Unwatched).unwrap_err();
     assert_snapshot!(told(&error, &cache), @"
-    the list of files of dataset owner/name is in no cache, and `HF_HUB_OFFLINE` forbids the network
+    the list of files of dataset owner/name is not cached, and `HF_HUB_OFFLINE` forbids network access
     hint: give a local path with `--dataset-path`
     ");
 }

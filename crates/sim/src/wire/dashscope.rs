@@ -55,8 +55,8 @@ impl Protocol for DashScope {
         let Some(input) = fields.object("input")? else {
             return Err(Refusal::of(
                 "input",
-                "input must be an object with messages or a prompt, got none; neither belongs \
-                 beside model",
+                "input must be an object with messages or a prompt, got none; put them inside \
+                 input, not next to model",
             ));
         };
         let prompt_tokens = counter.chat(&self.conversation(input)?)?;

@@ -64,7 +64,7 @@ fn parse(text: &str) -> Result<Vec<Step>, String> {
     }
     let Some(path) = text.strip_prefix('/') else {
         return Err(format!(
-            "`{text}` is not a JSON pointer, which starts with `/`, such as `/choices/0/text`"
+            "`{text}` is not a JSON pointer: it must start with `/`, such as `/choices/0/text`"
         ));
     };
     path.split('/').map(|part| step(text, part)).collect()
@@ -139,7 +139,7 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        insta::assert_snapshot!(error(json!("choices")), @"`choices` is not a JSON pointer, which starts with `/`, such as `/choices/0/text`");
+        insta::assert_snapshot!(error(json!("choices")), @"`choices` is not a JSON pointer: it must start with `/`, such as `/choices/0/text`");
         insta::assert_snapshot!(error(json!(["/a", "/b~c"])), @"`/b~c` is not a JSON pointer: write `~` in a key as `~0`, and `/` as `~1`");
         insta::assert_snapshot!(error(json!(3)), @"expected a JSON pointer or a list of them");
     }
