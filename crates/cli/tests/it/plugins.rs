@@ -417,7 +417,7 @@ fn a_plugin_that_does_not_start_is_told_before_any_load() {
     assert!(
         outcome
             .stderr
-            .contains("`/no/such/python` cannot be started"),
+            .contains("cannot start `/no/such/python`"),
         "{}",
         outcome.stderr
     );
