@@ -415,9 +415,7 @@ fn a_plugin_that_does_not_start_is_told_before_any_load() {
     let context = context.with_env("EVALSCOPE_PYTHON", "/no/such/python");
     let outcome = perf(&context, &server, &["--dataset", "mine.py:rows"]);
     assert!(
-        outcome
-            .stderr
-            .contains("cannot start `/no/such/python`"),
+        outcome.stderr.contains("cannot start `/no/such/python`"),
         "{}",
         outcome.stderr
     );
