@@ -1,5 +1,5 @@
-//! Whatever a server sends as events or as a whole answer: no panic, and a
-//! payload that belongs to the answer is always a token.
+//! Whatever a server sends as events or as a non-streaming response: no panic, and payload that
+//! belongs to the answer is always a token.
 #![no_main]
 
 use evalscope_core::protocol::{AnswerText, Api, Dashscope, OpenAi, Zhipu};

@@ -1,8 +1,8 @@
-//! An answer from its first byte to its record, however the bytes are cut: no panic, events in
-//! order, and never a count of 0 tokens for an answer whose tokens came.
+//! A response from its first byte to its record, however the bytes are split: no panic, events in
+//! order, and never a count of 0 tokens for a response whose tokens arrived.
 //!
-//! Input: a byte for API and bodies, two for the lengths of reads in turn, one for what is known of
-//! the request and of the connection's end, then the bytes of the server.
+//! Input: one byte for API and bodies, two for the alternating lengths of reads, one for what is
+//! known about the request and the end of the connection, then the bytes from the server.
 #![no_main]
 
 use evalscope_core::engine::{Collector, Dispatch};
@@ -16,7 +16,7 @@ use evalscope_model::time::Timestamp;
 use evalscope_core::transport::{Arrival, ResponseHandler, SendTimes};
 use libfuzzer_sys::fuzz_target;
 
-/// Hands on what the reader of the connection finds, as the transport does.
+/// Passes on what the connection's reader finds, as the transport does.
 struct Sink<'a> {
     collector: &'a mut Collector,
     arrival: Arrival,
@@ -36,7 +36,7 @@ fn broken(kind: FailureKind) -> Result<(), Failure> {
     Err(Failure::new(kind, "as the transport would say"))
 }
 
-/// The record of an answer that comes in reads of these lengths in turn.
+/// The record of a response that arrives in reads of these alternating lengths.
 fn collected(api: u8, known: u8, bytes: &[u8], lengths: [usize; 2]) -> Exchange {
     let keep = [
         RecordBodies::All,
@@ -152,8 +152,8 @@ fuzz_target!(|data: &[u8]| {
     check(&in_parts);
     let at_once = collected(*api, *known, bytes, [bytes.len().max(1); 2]);
     check(&at_once);
-    // a byte order mark split over reads is not recognised, and of bytes that are no answer one
-    // read may hand out more than several do
+    // a byte order mark split over reads is not recognised, and for invalid bytes one read may emit
+    // more than several do
     let both = [&in_parts.record, &at_once.record];
     if both.iter().all(|record| record.succeeded()) && !bytes.contains(&0xef) {
         let said = both.map(|record| {

@@ -1,7 +1,7 @@
-//! Any text as the declaration of an API: it is refused, or answers are read and bodies made by it
-//! without a panic.
+//! Any text as the declaration of an API: it is rejected, or responses are read and bodies built
+//! with it without a panic.
 //!
-//! Input: TOML as in a file, or, where it begins with `{`, JSON as a plugin tells it.
+//! Input: TOML as in a file or, if it starts with `{`, JSON as sent by a plugin.
 #![no_main]
 
 use evalscope_core::protocol::declared::Declaration;

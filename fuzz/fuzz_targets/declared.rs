@@ -1,7 +1,8 @@
-//! Answers that are read by what a person or a plugin declares, whatever they are: no panic, and a
-//! payload that belongs to the answer is always a token.
+//! Responses read by the rules of a user or a plugin, whatever they are: no panic, and payload that
+//! belongs to the answer is always a token.
 //!
-//! Input: a byte that chooses the declaration, then a stream, which is also read as a whole answer.
+//! Input: a byte that selects the declaration, then a stream, which is also read as a non-streaming
+//! response.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -51,8 +52,8 @@ static APIS: LazyLock<Vec<Box<dyn Api>>> = LazyLock::new(|| {
         r#"{"stream": {"text": "/tok", "error": "/oops"}}"#,
         r#"{"whole": {"text": ["/tok", "/toks"], "reasoning": "/why"}}"#,
     ] {
-        let told = serde_json::from_str(told).expect("it tells how answers read");
-        let api = Opaque::new("x".to_owned(), Some(told)).expect("it tells where text stands");
+        let told = serde_json::from_str(told).expect("the rules are valid");
+        let api = Opaque::new("x".to_owned(), Some(told)).expect("the rules say where text is");
         apis.push(Box::new(api));
     }
     apis.push(Box::new(Opaque::untold("x".to_owned())));
@@ -71,7 +72,7 @@ fuzz_target!(|data: &[u8]| {
         let ended = reader.state().done;
         if let Some(meaning) = reader.event(name, data) {
             assert!(meaning.has_token() || !meaning.has_answer());
-            assert!(!ended, "an event after the end is one of the answer");
+            assert!(!ended, "no event after the end is part of the response");
         }
         api.read_text(data, &mut text);
     };

@@ -1,5 +1,5 @@
-//! Any bytes as the events of a record: they are refused, or they are events that survive being
-//! written and read again.
+//! Any bytes as the events of a record: they are rejected, or they are events that survive encoding
+//! and decoding.
 #![no_main]
 
 use evalscope_model::record::{EventLog, EventLogFormat};

@@ -1,5 +1,5 @@
-//! The response reader gives the same head and body however the bytes are cut,
-//! the chunked coding included, and never panics.
+//! The response parser gives the same head and body however the bytes are split, also inside
+//! chunked framing, and never panics.
 #![no_main]
 
 use evalscope_core::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
@@ -50,8 +50,7 @@ fuzz_target!(|data: &[u8]| {
     let (whole, progress) = read([bytes.as_slice()]);
     assert!(whole.heads.len() <= 1);
     let (parts, part_progress) = read(bytes.chunks(usize::from(*cut).max(1)));
-    // where an error lies, more may have been handed out before it was met, and
-    // a broken head may be called broken earlier
+    // before an error, more may have been emitted, and an invalid head may be rejected earlier
     if progress.is_ok() && part_progress.is_ok() {
         assert_eq!(whole, parts);
         assert_eq!(progress, part_progress);

@@ -1,17 +1,17 @@
-//! The response reader beside hyper's: where hyper has a complete response, so has ours, with the
-//! same status and the same body.
+//! Our response parser compared with hyper's: if hyper has a complete response, so have we, with
+//! the same status and the same body.
 //!
-//! Input: a byte that chooses a head to begin with, then the bytes of the server, after which it
+//! Input: a byte that selects the start of the head, then the bytes from the server, which then
 //! closes the connection.
 //!
-//! Where the two differ by design, and what is left out here for it:
-//! * 101: hyper gives the connection away, ours knows no other protocol.
-//! * hyper does not look at a transfer coding or a length that has a byte above 127 in its header.
-//! * Ours refuses transfer codings other than `chunked`; hyper hands out the coded bytes.
-//! * Ours refuses a length that is no number where the body is framed in another way (204, a transfer
-//!   coding), and interim responses without end.
-//! * Ours takes what hyper refuses: a line feed alone in the chunked coding, HTTP/1.0 with a chunked
-//!   body, trailers that are no header fields, more than 100 headers. Nothing is asserted then.
+//! Deliberate differences, which are excluded here:
+//! * 101: hyper hands over the connection, we support no other protocol.
+//! * hyper ignores a transfer coding or a length with a byte above 127 in its header.
+//! * We reject transfer codings other than `chunked`; hyper emits the encoded bytes.
+//! * We reject an invalid length even if the body is framed otherwise (204, a transfer coding), and
+//!   endless interim responses.
+//! * We accept what hyper rejects: a bare line feed in chunked framing, HTTP/1.0 with a chunked
+//!   body, trailers that are not header fields, more than 100 headers. Nothing is asserted then.
 #![no_main]
 
 use std::cell::RefCell;
@@ -50,13 +50,13 @@ fn ours(bytes: &[u8]) -> Result<Option<(u16, Vec<u8>)>, HttpError> {
     Ok(head.map(|head| (head.status, seen.body)))
 }
 
-/// What hyper makes of a server that says this and closes.
+/// hyper's result for a server that sends this and closes.
 async fn hypers(bytes: Vec<u8>) -> Option<(u16, Vec<u8>)> {
     let (client, mut server) = duplex(1 << 20);
     let (mut sender, connection) = handshake(TokioIo::new(client)).await.ok()?;
     let connection = tokio::spawn(connection);
     let server = tokio::spawn(async move {
-        // hyper takes what comes before its request for a fault
+        // hyper treats bytes that arrive before its request as an error
         let mut request = [0; 1024];
         let _ = server.read(&mut request).await;
         let _ = server.write_all(&bytes).await;
@@ -75,13 +75,13 @@ async fn hypers(bytes: Vec<u8>) -> Option<(u16, Vec<u8>)> {
     answer
 }
 
-/// What ours refuses by design, known by its words.
+/// What we reject by design, recognised by the message.
 fn is_refused(error: &HttpError) -> bool {
     let said = error.to_string();
     said.starts_with("`transfer-encoding: ") || said.contains("interim")
 }
 
-/// Some head of it names a transfer coding.
+/// Some head in it has a transfer coding.
 fn is_coded(bytes: &[u8]) -> bool {
     let text = bytes.to_ascii_lowercase();
     text.windows(18).any(|word| word == b"transfer-encoding:")
@@ -96,7 +96,7 @@ const HEADS: [&[u8]; 4] = [
 
 thread_local! {
     static RUNTIME: RefCell<Runtime> = RefCell::new(
-        Builder::new_current_thread().build().expect("a runtime of one thread"),
+        Builder::new_current_thread().build().expect("a single-threaded runtime"),
     );
 }
 
@@ -117,7 +117,7 @@ fuzz_target!(|data: &[u8]| {
         Err(HttpError::Length(_)) if is_coded(&bytes) || matches!(status, 204 | 304) => {}
         Err(error) if is_refused(&error) => {}
         other => panic!(
-            "hyper reads {status} with {} bytes, we {other:?}",
+            "hyper got {status} with {} bytes, we got {other:?}",
             body.len()
         ),
     }

@@ -1,4 +1,4 @@
-//! Whatever a hub answers when asked for a repository's files: no panic, hashes are hashes, and the
+//! Whatever a hub returns when asked for a repository's files: no panic, hashes are hashes, and the
 //! next page is on the same server.
 //!
 //! Input: the body of a page of either hub, and the header that names the next.
@@ -22,9 +22,9 @@ fuzz_target!(|data: &[u8]| {
                     .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
             assert!(is_hash || file.sha256.is_none(), "{hash}");
         }
-        // the list is kept as JSON
+        // the listing is kept as JSON
         let kept = serde_json::to_vec(&files).expect("strings and numbers are JSON");
-        let back: Vec<RemoteFile> = serde_json::from_slice(&kept).expect("it was written so");
+        let back: Vec<RemoteFile> = serde_json::from_slice(&kept).expect("it was written in this format");
         assert_eq!(back, files);
     }
     if let Ok(links) = std::str::from_utf8(data) {

@@ -1,4 +1,4 @@
-//! Whatever a plugin writes: no panic, and each request has the answer that was for it or none.
+//! Whatever a plugin writes: no panic, and each request gets its own response or none.
 //!
 //! Input: a byte for the number of requests, then the plugin's output.
 #![no_main]
@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let requests = requests % 8;
     let heard = conversation(output, requests);
     assert_eq!(heard.answers.len(), usize::from(requests));
-    // answers come in order: none after one that is missing
+    // responses come in order: none after a missing one
     let answered = heard.answers.iter().take_while(|answer| answer.is_some());
     let answered = answered.count();
     assert!(heard.answers[answered..].iter().all(Option::is_none));

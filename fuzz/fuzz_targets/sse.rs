@@ -1,4 +1,4 @@
-//! The splitter gives the same events however the bytes are cut, and never panics.
+//! The splitter gives the same events however the bytes are split, and never panics.
 #![no_main]
 
 use evalscope_core::sse::Splitter;
@@ -9,7 +9,7 @@ fn events<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Vec<u8>, Vec<u8
     let mut seen = Vec::new();
     for part in parts {
         let pushed = splitter.push(part, |e| seen.push((e.name.to_vec(), e.data.to_vec())));
-        pushed.expect("no input of the fuzzer is that large");
+        pushed.expect("the fuzzer's inputs are not that large");
     }
     splitter.finish(|e| seen.push((e.name.to_vec(), e.data.to_vec())));
     seen

@@ -1,8 +1,8 @@
-//! Owns the counting of tokens that a server did not tell: with a tokenizer of
-//! our own, after a request has ended.
+//! Owns counting the tokens that a server did not report, with a local tokenizer, after a request
+//! has ended.
 //!
-//! It must not run on a receiving thread, and it changes nothing of a record
-//! but [`CountedTokens`](evalscope_model::record::CountedTokens).
+//! It must not run on a receive thread, and it changes nothing in a record but
+//! [`CountedTokens`](evalscope_model::record::CountedTokens).
 
 use std::sync::Arc;
 
@@ -14,10 +14,9 @@ use evalscope_model::record::{Exchange, RequestRecord};
 use evalscope_workload::dataset::{image_tokens, prompt_ids};
 use evalscope_workload::tokens::{Frame, Tokenizer};
 
-/// Where the server tells its tokens, so many requests are counted all the
-/// same, to compare.
+/// Where the server reports its tokens, this many requests are counted anyway, to compare.
 const COMPARED_FIRST: u64 = 256;
-/// After those, one of so many.
+/// After those, one in this many.
 const COMPARED_EVERY: u64 = 16;
 
 /// Counts the tokens of requests that have ended.
@@ -25,18 +24,17 @@ const COMPARED_EVERY: u64 = 16;
 pub(crate) struct TokenCounter {
     /// The tokenizer.
     pub(crate) tokenizer: Arc<Tokenizer>,
-    /// The API that was spoken.
+    /// The API in use.
     pub(crate) api: Arc<dyn Api>,
     /// How prompts reach the model.
     pub(crate) frame: Frame,
-    /// Side of a square of an image that is one token, in pixels.
+    /// Side length, in pixels, of the square of an image that is one token.
     pub(crate) image_patch: u32,
 }
 
 impl TokenCounter {
-    /// Count what the server did not tell, and now and then what it did. Needs
-    /// the bodies; without them nothing is counted. Says what is doubtful about the
-    /// text of the answer.
+    /// Count what the server did not report, and now and then what it did. Needs the bodies;
+    /// without them nothing is counted. Returns any doubt about the text of the response.
     pub(crate) fn count(&self, exchange: &mut Exchange) -> Option<Doubt> {
         let Exchange { record, bodies } = exchange;
         if !record.succeeded() {
@@ -50,7 +48,7 @@ impl TokenCounter {
                 self.api.read_text(answer, &mut text);
             });
             doubt = text.repeats().then_some(Doubt::Repeats);
-            // an answer in which no text was found may have some all the same
+            // a response in which no text was found may still have some
             if !text.choices.is_empty() {
                 let tokens = |text: &str| self.tokenizer.encode(text).len() as u64;
                 let of_choice =
@@ -64,7 +62,7 @@ impl TokenCounter {
         doubt
     }
 
-    /// Tokens of the prompt in a body as it was sent.
+    /// Prompt tokens of a body as it was sent.
     fn prompt_tokens(&self, body: &[u8]) -> Option<u64> {
         let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
             return None;
@@ -228,7 +226,7 @@ mod tests {
                 (Some(tokens(text)), TokenSource::LocalTokenizer)
             );
         }
-        // choices are counted apart, and added
+        // choices are counted separately, then added
         let mut exchange = exchange(&[
             r#"{"choices":[{"index":0,"delta":{"content":"and"}},{"index":1,"delta":{"content":"then"}}]}"#,
             r#"{"choices":[{"index":1,"delta":{"content":" the answer"}},{"index":0,"delta":{"content":" then"}}]}"#,

@@ -1,11 +1,11 @@
-//! Runs one stage of the receiving path a number of times, for callgrind to
-//! count: `ci/instructions` calls it.
+//! Runs one stage of the receive path a number of times, for callgrind to count: `ci/instructions`
+//! calls it.
 
 mod stages;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
-    // cargo runs every bench without arguments: then there is nothing to count
+    // cargo runs every benchmark without arguments: then there is nothing to count
     let (Some(name), Some(times)) = (args.next(), args.next()) else {
         return;
     };

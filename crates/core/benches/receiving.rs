@@ -1,7 +1,7 @@
-//! What an event costs on its way from bytes to record, stage by stage.
+//! The cost of an event on its way from bytes to record, stage by stage.
 //!
-//! `cargo bench -p evalscope-core --bench receiving` prints events a second.
-//! Compare stages within one run: machines are shared and noisy.
+//! `cargo bench -p evalscope-core --bench receiving` prints events per second. Compare stages
+//! within one run: machines are shared and noisy.
 
 use divan::counter::ItemsCount;
 

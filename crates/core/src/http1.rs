@@ -1,38 +1,37 @@
-//! Owns the reading of HTTP/1.1 responses: bytes in, head and body out
-//! (RFC 9112), whatever the sizes of the reads.
+//! Owns the parsing of HTTP/1.1 responses (RFC 9112): bytes in, head and body out, however the
+//! reads split them.
 //!
-//! Pure. It must not know sockets, event streams or the time; that is what lets
-//! the caller say which read brought which bytes.
+//! Pure. It must not know sockets, event streams or the time; this is what lets the caller say
+//! which read brought which bytes.
 
 use std::fmt;
 use std::mem::MaybeUninit;
 
-/// A response's head may not be larger than this.
+/// Maximum size of a response head.
 pub const MAX_HEAD_BYTES: usize = 256 << 10;
 
-/// Gateways that add a header for each limit and each hop have been seen with
-/// well over a hundred.
+/// Gateways that add a header per limit and per hop have been seen with well over a hundred.
 const MAX_HEADERS: usize = 512;
 
-/// A server announces with a handful of interim (1xx) heads; without a limit it
-/// could do so for ever.
+/// Servers send at most a handful of interim (1xx) heads; without a limit, they could go on
+/// forever.
 const MAX_INTERIM_HEADS: u32 = 16;
 
-/// What of a response's head matters to us.
+/// The parts of a response head that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The status code.
     pub status: u16,
     /// `Content-Type`, lower case, without parameters.
     pub content_type: String,
-    /// The connection may carry another request after this answer.
+    /// The connection may carry another request after this response.
     pub keep_alive: bool,
     /// `Location`, for redirects.
     pub location: Option<String>,
     /// `Retry-After`, as sent.
     pub retry_after: Option<String>,
-    /// `Content-Encoding`, lower case, all of its headers as one list without
-    /// `identity`; empty for none.
+    /// `Content-Encoding`, lower case: all its headers as one list, without `identity`. Empty if
+    /// there is none.
     pub content_encoding: String,
 }
 
@@ -44,7 +43,7 @@ impl Head {
     }
 }
 
-/// Who takes a response's parts, in order: one head, then body bytes.
+/// Receives the parts of a response in order: one head, then body bytes.
 pub trait Receiver {
     /// The head is complete.
     fn head(&mut self, head: Head);
@@ -52,10 +51,10 @@ pub trait Receiver {
     fn body(&mut self, bytes: &[u8]);
 }
 
-/// Why bytes are not a response.
+/// Why the bytes are not a valid response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// The head cannot be read.
+    /// The head cannot be parsed.
     #[error("not an HTTP/1.x response: {reason}, starting with {excerpt:?}")]
     Head {
         /// What is wrong.
@@ -63,31 +62,31 @@ pub enum HttpError {
         /// The first bytes.
         excerpt: String,
     },
-    /// The head never ends.
+    /// The head exceeds [`MAX_HEAD_BYTES`].
     #[error("the response head is larger than {} KiB", MAX_HEAD_BYTES >> 10)]
     HeadTooLarge,
-    /// The head has headers without end.
+    /// The head has too many headers.
     #[error("the response head has more than {MAX_HEADERS} headers")]
     TooManyHeaders,
-    /// Interim responses that no final one follows.
+    /// Too many interim responses without a final one.
     #[error("the server sent more than {MAX_INTERIM_HEADS} interim (1xx) responses")]
     TooManyInterim,
-    /// The answer is a TLS record: an alert, since we did not begin a handshake.
+    /// The response is a TLS record: an alert, since we sent no handshake.
     #[error("the server speaks TLS on this port")]
     SpeaksTls,
-    /// `Content-Length` is not one number.
+    /// `Content-Length` is not a single number.
     #[error("`content-length: {0}` is not a length")]
     Length(String),
     /// `Transfer-Encoding` is something other than `chunked`.
-    #[error("`transfer-encoding: {0}` is not read: only `chunked` alone is")]
+    #[error("`transfer-encoding: {0}` is not supported, only `chunked` alone")]
     TransferEncoding(String),
-    /// A chunk of the body is not framed as it must be.
+    /// A chunk of the body is framed wrongly.
     #[error("the chunked body is broken: {0}")]
     Chunk(ChunkError),
 }
 
 impl HttpError {
-    /// The bytes may be a response, but are more than what is kept of one.
+    /// The bytes may be a valid response, but exceed a limit.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         matches!(
@@ -104,9 +103,9 @@ pub enum ChunkError {
     Size(u8),
     /// The size does not fit 64 bits.
     SizeOverflow,
-    /// A line feed is missing where one must stand.
+    /// A line feed is missing.
     LineFeed(u8),
-    /// The size line, its extensions or the trailers never end.
+    /// The size line, its extensions or the trailers are too long.
     TooLong,
 }
 
@@ -114,14 +113,14 @@ impl fmt::Display for ChunkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Size(byte) => write!(f, "byte 0x{byte:02x} in a chunk size"),
-            Self::SizeOverflow => f.write_str("a chunk size above 64 bits"),
-            Self::LineFeed(byte) => write!(f, "byte 0x{byte:02x} where a line ends"),
-            Self::TooLong => f.write_str("a size line or trailers without end"),
+            Self::SizeOverflow => f.write_str("a chunk size over 64 bits"),
+            Self::LineFeed(byte) => write!(f, "byte 0x{byte:02x} instead of a line end"),
+            Self::TooLong => f.write_str("the size line or the trailers are too long"),
         }
     }
 }
 
-/// How far a response has come.
+/// How much of a response has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// More bytes are needed.
@@ -138,28 +137,28 @@ pub struct ResponseReader {
     interim_heads: u32,
 }
 
-/// A head whose end has not come.
+/// A head that is not complete yet.
 #[derive(Debug, Default)]
 struct PartialHead {
     bytes: Vec<u8>,
     end: HeadEnd,
-    /// How many bytes must be there before the parser looks again.
+    /// Number of bytes needed before the parser tries again.
     next_look: usize,
 }
 
-/// Looks for the empty line that ends a head, at each byte once. The parser
-/// begins at the first byte each time: asked at every read, a head that comes
-/// byte by byte would cost the square of its length.
+/// Searches for the empty line that ends a head, looking at each byte once. The parser itself
+/// starts over each time: called on every read, a head that arrives byte by byte would cost the
+/// square of its length.
 #[derive(Clone, Copy, Debug, Default)]
 struct HeadEnd {
     /// The status line has begun; empty lines before it are skipped.
     begun: bool,
-    /// The present line has a byte.
+    /// The current line has a byte.
     in_line: bool,
 }
 
 impl HeadEnd {
-    /// How many of `bytes` belong to the head, if its end is among them.
+    /// How many of `bytes` belong to the head, if it ends among them.
     fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             evalscope_model::steps::add(1);
@@ -185,11 +184,11 @@ enum State {
 }
 
 impl ResponseReader {
-    /// Take the bytes of one read. Bytes after the response's end are left
-    /// alone; the returned count says how many belonged to it.
+    /// Take the bytes of one read; returns how many of them belong to the response. Bytes past its
+    /// end are left alone.
     ///
     /// # Errors
-    /// When the bytes are not a response; nothing more can be read.
+    /// If the bytes are not a response; nothing more can be read.
     pub fn push(
         &mut self,
         bytes: &[u8],
@@ -240,7 +239,7 @@ impl ResponseReader {
         Ok((used, progress))
     }
 
-    /// The connection was closed in order: is the response complete with that?
+    /// The connection was closed cleanly: is the response complete?
     #[must_use]
     pub fn complete_at_close(&self) -> bool {
         matches!(self.state, State::UntilClose | State::Complete)
@@ -275,8 +274,8 @@ impl ResponseReader {
             return Err(HttpError::SpeaksTls);
         }
         if end.is_none() {
-            // what is no response at all is told before its end; looking anew
-            // at twice the length keeps the sum of all looks linear
+            // reject non-HTTP before a head ends; retrying only at twice the length keeps the total
+            // work linear
             if text.len() >= partial.next_look && text != [TLS_ALERT] {
                 with_parsed(text, |_| Ok(()))?;
                 partial.next_look = text.len() * 2;
@@ -284,11 +283,11 @@ impl ResponseReader {
             return Ok(used);
         }
         let (head, state) = with_parsed(text, interpret)?.ok_or_else(|| HttpError::Head {
-            reason: "the head has no end".to_owned(),
+            reason: "the head does not end".to_owned(),
             excerpt: excerpt(text),
         })?;
         self.head = PartialHead::default();
-        // 1xx heads announce another; 101 would change the protocol
+        // 1xx heads precede the final one; 101 would switch protocols
         if (100..200).contains(&head.status) && head.status != 101 {
             self.interim_heads += 1;
             if self.interim_heads > MAX_INTERIM_HEADS {
@@ -302,15 +301,14 @@ impl ResponseReader {
     }
 }
 
-/// The first byte of a TLS alert; the protocol's version follows, which begins
-/// with 3.
+/// The first byte of a TLS alert; the protocol version follows and starts with 3.
 const TLS_ALERT: u8 = 0x15;
 
 fn speaks_tls(text: &[u8]) -> bool {
     text.starts_with(&[TLS_ALERT, 0x03])
 }
 
-/// Parse a head; `None` when it has no end yet.
+/// Parse a head; `None` if it is incomplete.
 fn with_parsed<T>(
     text: &[u8],
     read: impl FnOnce(&httparse::Response<'_, '_>) -> Result<T, HttpError>,
@@ -374,8 +372,8 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
     }
     codings.retain(|coding| coding != "identity");
     head.content_encoding = codings.join(", ");
-    // a proxy on the way may have framed the body in the other way (RFC 9112,
-    // section 6.1): what follows it cannot be trusted. HTTP/1.0 knows no chunks.
+    // a proxy on the way may have used the other framing (RFC 9112, section 6.1), so what follows
+    // cannot be trusted; HTTP/1.0 has no chunks
     if !framing.codings.is_empty() && (framing.length.is_some() || response.version != Some(1)) {
         head.keep_alive = false;
     }
@@ -398,7 +396,7 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
     Ok((head, state))
 }
 
-/// The members of a list in a header, lower case.
+/// Members of a comma-separated header list, lower case.
 fn members(value: &str) -> impl Iterator<Item = String> + '_ {
     value
         .split(',')
@@ -406,7 +404,7 @@ fn members(value: &str) -> impl Iterator<Item = String> + '_ {
         .filter(|member| !member.is_empty())
 }
 
-/// What the head says of where the body ends.
+/// What the head says about where the body ends.
 #[derive(Debug, Default)]
 struct Framing {
     /// All `Transfer-Encoding` headers, as one list.
@@ -415,16 +413,16 @@ struct Framing {
 }
 
 impl Framing {
-    /// A proxy may have joined several equal lengths into a list: they count as
-    /// one (RFC 9110, section 8.6).
+    /// A proxy may have joined equal lengths into a list; they count as one (RFC 9110, section
+    /// 8.6).
     fn add_length(&mut self, value: &str) -> Result<(), HttpError> {
         for member in value.split(',').map(str::trim) {
-            // Rust reads a sign too
+            // `parse` accepts a sign too
             let digits = !member.is_empty() && member.bytes().all(|byte| byte.is_ascii_digit());
             let length = member.parse().ok().filter(|_| digits);
             let length = length.ok_or_else(|| HttpError::Length(value.to_owned()))?;
             if self.length.is_some_and(|other| other != length) {
-                return Err(HttpError::Length(format!("{length}, and another one")));
+                return Err(HttpError::Length(format!("{length}, and a different one")));
             }
             self.length = Some(length);
         }
@@ -434,7 +432,7 @@ impl Framing {
     fn is_chunked(&self) -> Result<bool, HttpError> {
         let named: Vec<&str> = self.codings.iter().map(String::as_str).collect();
         match named[..] {
-            // `identity` is of RFC 2616 and says nothing
+            // `identity` is from RFC 2616 and means nothing
             [] | ["identity"] => Ok(false),
             ["chunked"] => Ok(true),
             _ => Err(HttpError::TransferEncoding(self.codings.join(", "))),
@@ -450,9 +448,9 @@ fn excerpt(bytes: &[u8]) -> String {
 #[derive(Debug, Default)]
 pub struct ChunkReader {
     state: ChunkState,
-    /// Size so far, or bytes left of the chunk.
+    /// Size so far, or bytes left in the chunk.
     size: u64,
-    /// Bytes of the size line or the trailers seen.
+    /// Bytes read of the size line or the trailers.
     extra: usize,
 }
 
@@ -474,11 +472,11 @@ enum ChunkState {
 }
 
 impl ChunkReader {
-    /// Take the bytes of one read and hand the body's bytes in them to `sink`.
-    /// Returns how many bytes belonged to the body.
+    /// Take the bytes of one read and pass the body bytes among them to `sink`. Returns how many
+    /// bytes belonged to the body.
     ///
     /// # Errors
-    /// When the framing is broken.
+    /// If the framing is broken.
     pub fn push(
         &mut self,
         bytes: &[u8],
@@ -525,7 +523,7 @@ impl ChunkReader {
                 b'\n' => self.after_size(),
                 b';' | b' ' | b'\t' => S::Extension,
                 _ => {
-                    // zeros without end never overflow
+                    // endless zeros never overflow
                     self.count_extra()?;
                     let digit = u64::from(digit(byte)?);
                     self.size = self
@@ -725,7 +723,7 @@ mod tests {
             assert!(matches!(error, HttpError::Length(_)), "{bad}: {error}");
         }
         let error = head_of("content-length: 5\r\ncontent-length: 6\r\n").unwrap_err();
-        insta::assert_snapshot!(error, @"`content-length: 6, and another one` is not a length");
+        insta::assert_snapshot!(error, @"`content-length: 6, and a different one` is not a length");
     }
 
     #[test]
@@ -773,7 +771,7 @@ mod tests {
         }
         insta::assert_snapshot!(
             head_of("transfer-encoding: gzip, chunked\r\n").unwrap_err(),
-            @"`transfer-encoding: gzip, chunked` is not read: only `chunked` alone is");
+            @"`transfer-encoding: gzip, chunked` is not supported, only `chunked` alone");
     }
 
     #[test]
@@ -851,7 +849,7 @@ mod tests {
         assert!(read([b"HTTP/1.1 200 OK\r\n\x00".as_slice()]).is_err());
     }
 
-    /// Steps taken for these pieces, and their bytes.
+    /// Steps taken for these pieces, and their total size.
     fn cost<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> (usize, usize) {
         let mut bytes = 0;
         let ((), steps) = evalscope_model::steps::counted(|| {
@@ -864,7 +862,7 @@ mod tests {
                 }
             }
         });
-        let steps = steps.expect("a build for tests counts");
+        let steps = steps.expect("test builds count steps");
         (usize::try_from(steps).unwrap(), bytes)
     }
 
@@ -882,8 +880,7 @@ mod tests {
                 text.push_str("\r\n5\r\nhello\r\n0\r\n\r\n");
             }
             let (steps, bytes) = cost(text.as_bytes().chunks(cut));
-            // once by our own search, at most twice by looks at a growing head,
-            // once at its end
+            // one pass of our own search, at most two by retries on a growing head, one at its end
             prop_assert!(steps <= 5 * bytes + 16, "{steps} steps for {bytes} bytes");
         }
 

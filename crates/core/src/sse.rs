@@ -1,15 +1,12 @@
-//! Owns the framing of server-sent events: bytes in, events out, whatever the
-//! sizes of the reads.
+//! Owns the framing of server-sent events: bytes in, events out, however the reads split them.
 //!
-//! Pure. It must not know JSON, any API, or the time. The rules are those of
-//! the WHATWG HTML standard, section 9.2.6 ("Interpreting an event stream"),
-//! except that an unfinished event at the end of a stream is given out: servers
-//! leave out the last blank line.
+//! Pure. It must not know JSON, any API, or the time. The rules are those of the WHATWG HTML
+//! standard, section 9.2.6 ("Interpreting an event stream"), except that an unfinished event at the
+//! end of a stream is emitted: servers omit the last blank line.
 
 use memchr::memchr2;
 
-/// An event may not be larger than this; a server that never ends one must not
-/// take the machine's memory.
+/// Maximum size of an event: a server that never ends one must not exhaust memory.
 pub const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// One event, borrowed from the bytes that completed it.
@@ -40,32 +37,32 @@ pub struct EventTooLarge;
 /// ```
 #[derive(Debug, Default)]
 pub struct Splitter {
-    /// Bytes of an event that is not complete; empty between events.
+    /// Bytes of an incomplete event; empty between events.
     pending: Vec<u8>,
-    /// How the scan of `pending` stands.
+    /// Progress of the scan of `pending`.
     scan: Scan,
-    /// The last byte was a carriage return that ended a line: a line feed
-    /// right after it belongs to it.
+    /// The last byte was a carriage return that ended a line: a line feed right after it belongs to
+    /// the same line end.
     skip_line_feed: bool,
-    /// Bytes of a byte order mark that the stream has begun with.
+    /// Bytes of a byte order mark seen at the start of the stream.
     marked: usize,
-    /// The stream's first bytes have been looked at for a byte order mark.
+    /// The start of the stream has been checked for a byte order mark.
     begun: bool,
-    /// Room for joining several `data:` lines.
+    /// Buffer for joining several `data:` lines.
     joined: Vec<u8>,
-    /// The last lines that are no fields.
+    /// The most recent lines that are not fields.
     stray: Vec<u8>,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// So much is kept of lines that are no fields.
+/// How many bytes of such lines are kept.
 const STRAY_BYTES: usize = 4096;
 
-/// Where the search for the end of an event stands.
+/// Position in the search for the end of an event.
 #[derive(Clone, Copy, Debug, Default)]
 struct Scan {
-    /// Everything before is known to hold no line end of the current line.
+    /// Up to here, the current line is known to have no line end.
     at: usize,
     /// Start of the current line.
     line: usize,
@@ -74,10 +71,10 @@ struct Scan {
 }
 
 impl Splitter {
-    /// Take the bytes of one read and hand every event they complete to `sink`.
+    /// Take the bytes of one read and pass every event they complete to `sink`.
     ///
     /// # Errors
-    /// When an event exceeds [`MAX_EVENT_BYTES`]; the stream cannot go on.
+    /// If an event exceeds [`MAX_EVENT_BYTES`]; nothing more can be read.
     pub fn push(
         &mut self,
         mut bytes: &[u8],
@@ -109,13 +106,13 @@ impl Splitter {
         Ok(())
     }
 
-    /// The stream's first bytes, when there are enough of them to know whether they are a byte order
-    /// mark; none before.
+    /// The stream's first bytes, once there are enough to tell whether they are a byte order mark;
+    /// empty before that.
     fn without_mark<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let rest = &BYTE_ORDER_MARK[self.marked..];
         let n = rest.len().min(bytes.len());
         if bytes[..n] != rest[..n] {
-            // no mark: what was held back belongs to the first line
+            // no mark: the bytes held back belong to the first line
             self.begun = true;
             self.pending
                 .extend_from_slice(&BYTE_ORDER_MARK[..self.marked]);
@@ -126,14 +123,14 @@ impl Splitter {
         &bytes[n..]
     }
 
-    /// The last lines that are no fields, as far as they are kept: some servers break the framing to
-    /// say what went wrong.
+    /// The most recent lines that are not fields, as far as they are kept: some servers break the
+    /// framing to report an error.
     #[must_use]
     pub fn stray(&self) -> &[u8] {
         &self.stray
     }
 
-    /// The stream has ended: hand out an event that lacks its blank line.
+    /// The stream has ended: emit an event that lacks its blank line.
     pub fn finish(&mut self, sink: impl FnOnce(Event<'_>)) {
         let pending = std::mem::take(&mut self.pending);
         let lines = self.scan.lines + 1;
@@ -141,8 +138,8 @@ impl Splitter {
         self.emit(&pending, lines, sink);
     }
 
-    /// Hand out the complete events of `buffer`; returns where the incomplete
-    /// one starts and leaves `scan` relative to it.
+    /// Emit the complete events of `buffer`; returns where the incomplete one starts and leaves
+    /// `scan` relative to it.
     fn split(&mut self, buffer: &[u8], sink: &mut impl FnMut(Event<'_>)) -> usize {
         evalscope_model::steps::add(buffer.len() - self.scan.at);
         let mut block = 0;
@@ -179,7 +176,7 @@ impl Splitter {
 
     fn emit(&mut self, block: &[u8], lines: usize, sink: impl FnOnce(Event<'_>)) {
         evalscope_model::steps::add(block.len());
-        // one `data:` line, with or without its line end: the way of all servers
+        // a single `data:` line, with or without its line end, as from all servers
         if lines == 1
             && let Some(data) = block.strip_prefix(b"data:")
         {
@@ -337,7 +334,7 @@ mod tests {
         assert_eq!(result, Err(EventTooLarge));
     }
 
-    /// Streams of pieces that matter, so that splits meet every seam.
+    /// Streams of significant pieces, so that splits hit every boundary.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop::sample::select(vec![
             "\u{feff}",

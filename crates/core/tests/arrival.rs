@@ -1,7 +1,7 @@
-//! A time stamp belongs to the read that brought the bytes: shown against a
-//! server whose writes the test commands, with a reader that is late on purpose.
+//! A timestamp belongs to the read that delivered the bytes: shown with a server whose writes the
+//! test controls and a deliberately late reader.
 
-#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use evalscope_core::transport::{
 use evalscope_model::record::ArrivalClock;
 use evalscope_model::time::{RunClock, Timestamp};
 
-/// A server that writes each piece when told to, and says when it has.
+/// A server that writes each piece on command, and confirms it.
 struct Commanded {
     url: url::Url,
     write: Sender<&'static str>,
@@ -47,8 +47,8 @@ fn commanded() -> Commanded {
     }
 }
 
-/// Notes arrivals; after the first piece it has the second written, and then
-/// takes its time before it reads on.
+/// Records arrivals; after the first piece it has the second written, then waits before it reads
+/// on.
 struct Late {
     server: Commanded,
     clock: RunClock,
@@ -66,7 +66,7 @@ impl ResponseHandler for Late {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         self.seen.push((text, at, read));
         if self.woke.is_none() {
-            // the confirmation of the first piece, then that of the second
+            // the confirmation of the first piece, then of the second
             self.server.written.recv().unwrap();
             self.server.write.send("6\r\nsecond\r\n0\r\n\r\n").unwrap();
             self.server.written.recv().unwrap();
@@ -146,7 +146,7 @@ fn the_kernel_stamps_bytes_that_wait_for_a_late_reader() {
     assert_ne!(read_first, read_second);
     assert_eq!(at_second.clock, ArrivalClock::Kernel);
     assert!(at_first.at < at_second.at);
-    // read after the reader woke, but arrived before it did
+    // read after the reader woke up, but arrived before
     assert!(at_second.at < late.woke.unwrap(), "{at_second:?}");
     assert!(at_second.handling_ns.unwrap() > 10_000_000);
     assert!(stats.handling.snapshot().quantile(1.0).unwrap() > 1e7);

@@ -1,7 +1,7 @@
-//! Holds the arrows of `docs/ARCHITECTURE.md`: which module may use which, and
-//! what the pure cores must not touch.
+//! Enforces the dependencies of `docs/ARCHITECTURE.md`: which module may use which, and what the
+//! pure cores must not use.
 
-#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const ORDER: [&str; 8] = [
     "engine",
 ];
 
-/// Modules without clock, I/O and runtime.
+/// Modules without clock, I/O and async runtime.
 const PURE: [&str; 7] = [
     "plan", "sse", "http1", "protocol", "schedule", "load", "metrics",
 ];

@@ -1,5 +1,5 @@
-//! Golden transcripts: the bodies of streams as servers send them, in `fixtures/sse`, and what is
-//! made of each, whole or a byte at a time.
+//! Golden transcripts: stream bodies sent by real servers, in `fixtures/sse`, and how each is
+//! interpreted, as a whole or a byte at a time.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use evalscope_core::protocol::{
 };
 use evalscope_core::sse::Splitter;
 
-/// What a stream was understood to say.
+/// How a stream was interpreted.
 #[derive(Debug, Default, PartialEq)]
 struct Understood {
     events: usize,
@@ -22,7 +22,7 @@ struct Understood {
     state: AnswerState,
 }
 
-/// The API that a transcript is of; its name begins with it.
+/// The API of a transcript, from the start of its name.
 fn api_of(name: &str) -> Box<dyn Api> {
     if name.starts_with("dashscope_") {
         let incremental = !name.contains("cumulative");
@@ -181,8 +181,8 @@ fn in_openais_form() -> impl Iterator<Item = (String, Vec<u8>)> {
         .filter(move |(name, _)| !others.iter().any(|other| name.starts_with(other)))
 }
 
-/// Thinking in a list inside of `content`, texts that stand twice, images, counts and errors in other
-/// places.
+/// Reasoning in a list inside `content`, duplicate texts, images, counts and errors in other
+/// places: more than pointers can express.
 const MORE_THAN_POINTERS_SAY: [&str; 10] = [
     "copilot_chat_thinking.txt",
     "gemini_chat.txt",
@@ -225,14 +225,14 @@ fn the_declared_api_reads_as_the_built_in_one() {
 fn a_plugin_api_reads_openais_events_as_the_built_in_one() {
     let opaque = Opaque::untold("x.py".to_owned());
     for (name, body) in in_openais_form() {
-        // any text may be generated there, and errors may have any form
+        // any text may be generated there, and errors may have any format
         if ["gateway_chat_odd.txt", "minimax_chat_error.txt"].contains(&name.as_str()) {
             continue;
         }
         let built_in = understood(&name, &body, usize::MAX);
         let mut seen = understood_by(&opaque, &body, usize::MAX);
         if built_in.state.failure.is_none() {
-            // events without `choices` bear a token there
+            // events without `choices` count as a token there
             seen.tokens.retain(|at| built_in.tokens.contains(at));
             assert_eq!(seen, built_in, "{name}");
         } else {
@@ -266,7 +266,8 @@ fn the_size_of_reads_changes_nothing() {
     }
 }
 
-/// A connection that breaks anywhere gives what had come until then, and no failure of our making.
+/// A connection that breaks anywhere leaves what had arrived until then, and does not cause a
+/// failure of our own.
 #[test]
 fn a_cut_gives_a_beginning() {
     for (name, body) in transcripts() {

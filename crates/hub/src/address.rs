@@ -1,12 +1,12 @@
 //! Owns the URLs of both hubs. Pure.
 //!
-//! Must not know how they are fetched or what the answers look like.
+//! It must not know how they are fetched or what the responses look like.
 
 use url::Url;
 
 use crate::repo::{Repo, RepoKind, RepoPath, Source};
 
-/// How many entries a page of `ModelScope`'s listing has; its own tools ask for as many.
+/// Number of entries per page of `ModelScope`'s listing; its own tools request the same.
 pub(crate) const PAGE_ENTRIES: usize = 100;
 
 /// The URL of a file.
@@ -38,7 +38,7 @@ pub(crate) fn file(source: Source, endpoint: &Url, repo: &Repo, path: &RepoPath)
     }
 }
 
-/// The URL of a page of the list of files, counted from 1. Hugging Face names the next page itself.
+/// The URL of a page of the file listing, counted from 1. Hugging Face itself names the next page.
 pub(crate) fn listing(source: Source, endpoint: &Url, repo: &Repo, page: usize) -> Url {
     let revision = repo.revision().unwrap_or(source.default_revision());
     match (source, repo.kind()) {
@@ -79,10 +79,10 @@ fn model_scope(endpoint: &Url, repo: &Repo, end: &[&str]) -> Url {
     extended(endpoint, parts)
 }
 
-/// The endpoint with more parts of a path, each encoded on its own.
+/// The endpoint with further path components, each encoded separately.
 fn extended<'a>(endpoint: &Url, parts: impl Iterator<Item = &'a str>) -> Url {
     let mut url = endpoint.clone();
-    // these fail for URLs that cannot have a user, which then have none
+    // these fail for URLs that cannot have a user, and those have none
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);

@@ -1,12 +1,12 @@
-//! Owns what a person can do about an error.
+//! Owns the hints: what the user can do about an error.
 //!
-//! Must not know how anything is fetched.
+//! It must not know how anything is fetched.
 
 use crate::error::{HubError, Missing, TokenUse, Wanted};
 use crate::repo::{RepoKind, Source};
 
 impl HubError {
-    /// What can be done about it, as a sentence for the line below the error.
+    /// What the user can do about it, as a sentence for the line below the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -16,19 +16,19 @@ impl HubError {
                 place_it(wanted)
             )),
             HubError::Cut { wanted, .. } => Some(format!(
-                "run it again: it goes on from what has arrived; or {}",
+                "run it again: it resumes where it stopped; or {}",
                 place_it(wanted)
             )),
             HubError::Certificate { .. } => Some(
-                "behind a proxy that opens TLS, name its certificate in `SSL_CERT_FILE`, and see \
-                 that the clock is right"
+                "behind a proxy that intercepts TLS, set `SSL_CERT_FILE` to its certificate, and \
+                 check that the clock is right"
                     .to_owned(),
             ),
             HubError::Denied { wanted, token, .. } => Some(denied(wanted, *token)),
             HubError::NotFound { wanted, missing } => Some(not_found(wanted, *missing)),
             HubError::Status { wanted, status, .. } => Some(match status {
                 429 => format!(
-                    "wait a while; {} allows more requests to those who send a token in `{}`",
+                    "wait a while; {} allows more requests with a token in `{}`",
                     wanted.source,
                     wanted.source.token_variables()[0]
                 ),
@@ -36,27 +36,26 @@ impl HubError {
             }),
             HubError::WrongSize { wanted, .. } | HubError::WrongHash { wanted, .. } => {
                 Some(format!(
-                    "it was fetched twice, and nothing was kept; a proxy may change what it passes \
-                     on; {}",
+                    "it was fetched twice, and nothing was kept; a proxy may be changing the data; {}",
                     other_hub(wanted)
                 ))
             }
             HubError::Malformed { wanted, .. } => Some(format!(
-                "see that {} names a hub, and that no login page stands between; {}",
+                "check that {} is the address of a hub, and that there is no login page in between; {}",
                 endpoint_variable(wanted.source),
                 other_hub(wanted)
             )),
             HubError::DiskFull { missing_bytes, .. } => Some(format!(
-                "make room{}, or name a directory elsewhere in `EVALSCOPE_CACHE`; what has arrived \
+                "make room{}, or set `EVALSCOPE_CACHE` to a directory elsewhere; what has arrived \
                  is kept",
                 missing_bytes.map_or(String::new(), |bytes| format!(" for {bytes} more bytes"))
             )),
             HubError::Disk { .. } => {
-                Some("name a directory that can be written in `EVALSCOPE_CACHE`".to_owned())
+                Some("set `EVALSCOPE_CACHE` to a writable directory".to_owned())
             }
-            HubError::NoCacheDir { .. } => Some("name a directory in `EVALSCOPE_CACHE`".to_owned()),
+            HubError::NoCacheDir { .. } => Some("set `EVALSCOPE_CACHE` to a directory".to_owned()),
             HubError::Cancelled { .. } => {
-                Some("what has arrived is kept; the next time it goes on from there".to_owned())
+                Some("what has arrived is kept; the next run resumes from there".to_owned())
             }
             HubError::Source { .. }
             | HubError::RepoId { .. }
@@ -95,11 +94,11 @@ fn denied(wanted: &Wanted, token: TokenUse) -> String {
     let variable = wanted.source.token_variables()[0];
     match token {
         TokenUse::NoneSet => format!(
-            "it is gated or private: ask for access on the website, and put your token into \
+            "it is gated or private: request access on the website, and put your token into \
              `{variable}`, which is not set"
         ),
         TokenUse::Sent => format!(
-            "a token was sent: see that `{variable}` holds a valid one and that its owner has \
+            "a token was sent: check that `{variable}` holds a valid one and that its owner has \
              access, which the website grants"
         ),
     }
@@ -115,7 +114,7 @@ fn not_found(wanted: &Wanted, missing: Missing) -> String {
         (Missing::Revision, _) => "the revision",
         (Missing::Repository, _) => "the name",
         (Missing::Something, RepoKind::Model) => "the name of the model and the path",
-        (Missing::Something, RepoKind::Dataset) => "the name of the data set and the path",
+        (Missing::Something, RepoKind::Dataset) => "the name of the dataset and the path",
     };
     format!("check {what}{private}; {}", other_hub(wanted))
 }

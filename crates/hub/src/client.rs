@@ -1,6 +1,8 @@
-//! Owns requests: proxies, TLS, who is sent the token, redirects, and what a failed request means.
+//! Owns HTTP requests: proxies, TLS, which hosts receive the token, redirects, and what a failed
+//! request means.
 //!
-//! Must not know files, caches, or the meaning of a body. The only module that opens a connection.
+//! It must not know files, caches, or the meaning of a body. The only module that opens a
+//! connection.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -18,16 +20,16 @@ use crate::proxies::Proxies;
 use crate::repo::Source;
 use crate::secret::Secret;
 
-/// As many as browsers follow, about; the hubs need two.
+/// About as many as browsers follow; the hubs need two.
 const MAX_REDIRECTS: usize = 10;
 
-/// How much of a body is read to find what the hub says of an error.
+/// How much of a body is read to find the hub's error message.
 const SAID_BYTES: u64 = 4096;
 
-/// How much of what a server says is shown.
+/// How much of a server's message is shown.
 const SAID_CHARS: usize = 200;
 
-/// Makes requests to one hub and to where it redirects.
+/// Makes requests to one hub and to the targets of its redirects.
 pub(crate) struct Client {
     agent: Agent,
     proxies: Proxies,
@@ -42,37 +44,37 @@ impl fmt::Debug for Client {
     }
 }
 
-/// An answer whose body is still to be read. Redirects have been followed.
+/// A response whose body has not been read yet. Redirects have been followed.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// What was stated of the file before the redirect to where it is.
+    /// What was stated about the file before the redirect to it.
     pub(crate) linked: Linked,
     pub(crate) body: Body,
-    /// Who answered in the end, with port.
+    /// The host that finally responded, with port.
     pub(crate) host: String,
-    /// Whether that was the hub itself.
+    /// Whether that is the hub itself.
     pub(crate) is_hub: bool,
 }
 
-/// Headers of Hugging Face about the file behind a redirect.
+/// Hugging Face's headers about the file behind a redirect.
 #[derive(Debug, Default)]
 pub(crate) struct Linked {
     pub(crate) etag: Option<String>,
     pub(crate) size_bytes: Option<u64>,
 }
 
-/// Why there is no answer, or only a part of one.
+/// Why there is no response, or only a part of one.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// No connection.
+    /// No connection could be made.
     Unreachable { host: String, source: io::Error },
-    /// The connection broke, or fell silent.
+    /// The connection broke or timed out.
     Broken { host: String, source: io::Error },
     /// The certificate is not trusted.
     Certificate { host: String, reason: String },
-    /// Nothing that HTTP allows.
+    /// Invalid HTTP.
     Malformed { host: String, reason: String },
 }
 
@@ -81,11 +83,13 @@ impl Client {
         let patience = &config.patience;
         let agent = Agent::config_builder()
             .user_agent(concat!("evalscope/", env!("CARGO_PKG_VERSION")))
-            // the sizes and hashes that the hubs state are those of the file, not of a packed one
+            // the sizes and hashes stated by the hubs are those of the file, not of a compressed
+            // version
             .accept_encoding("identity")
-            // statuses mean different things from the hub and from where it redirects
+            // a status means something different from the hub than from a redirect target
             .http_status_as_error(false)
-            // by hand: the token must stay behind, and the hub's own headers are needed
+            // followed by hand: the token must not be forwarded, and the hub's own headers are
+            // needed
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
@@ -113,7 +117,7 @@ impl Client {
         }
     }
 
-    /// Ask for a URL of the hub, or for all of it from byte `from` on.
+    /// Request a URL of the hub, from byte `from` on if given.
     pub(crate) fn get(&self, url: &Url, from: Option<u64>) -> Result<Answer, Failure> {
         let mut url = url.clone();
         let mut linked = Linked::default();
@@ -124,7 +128,7 @@ impl Client {
                 .request(&url, is_hub, from)
                 .map_err(|error| failure(error, &host))?;
             let headers = response.headers();
-            // the first one counts: it is the hub, unless a mirror sends on to the hub
+            // the first one counts: it is from the hub, unless a mirror redirects to the hub
             if linked.etag.is_none()
                 && let Some(etag) = text(headers, "x-linked-etag")
             {
@@ -152,7 +156,7 @@ impl Client {
                 .filter(|to| matches!(to.scheme(), "http" | "https"))
                 .ok_or_else(|| Failure::Malformed {
                     host,
-                    reason: "it redirects to what is no http or https URL".to_owned(),
+                    reason: "it redirects to something other than an http or https URL".to_owned(),
                 })?;
         }
         Err(Failure::Malformed {
@@ -177,14 +181,14 @@ impl Client {
         if let Some(token) = self.token.as_ref().filter(|_| is_hub) {
             request = request.header("authorization", format!("Bearer {}", token.reveal()));
             if self.source == Source::ModelScope {
-                // some of its services know the token as a session only
+                // some of its services accept the token only as a session
                 request = request.header("cookie", format!("m_session_id={}", token.reveal()));
             }
         }
         request.call()
     }
 
-    /// What a server says of an error, short and without the token.
+    /// A server's error message, short and without the token.
     pub(crate) fn said(&self, answer: &mut Answer) -> Option<String> {
         let text = match text(&answer.headers, "x-error-message") {
             Some(text) => text.to_owned(),
@@ -203,7 +207,7 @@ impl Client {
         Some(line).filter(|line| !line.is_empty())
     }
 
-    /// Text of a server without the token, should it hold it.
+    /// Text from a server, with the token masked if it occurs.
     pub(crate) fn masked(&self, text: &str) -> String {
         match &self.token {
             Some(token) => token.mask(text),
@@ -212,7 +216,7 @@ impl Client {
     }
 }
 
-/// The sentence of a JSON error: `{"error": ...}` or `{"Message": ...}`.
+/// The message in a JSON error: `{"error": ...}` or `{"Message": ...}`.
 fn said_in_body(body: &mut Body) -> Option<String> {
     let mut bytes = Vec::new();
     let mut reader = body.as_reader().take(SAID_BYTES);
@@ -224,7 +228,7 @@ fn said_in_body(body: &mut Body) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The platform's certificates and those of the file; Mozilla's where the platform has none.
+/// The platform's certificates plus those of the file; Mozilla's if the platform has none.
 fn roots(config: &HubConfig) -> Result<RootCerts, HubError> {
     let mut certificates: Vec<Certificate<'static>> = load_native_certs()
         .certs
@@ -252,8 +256,8 @@ fn roots(config: &HubConfig) -> Result<RootCerts, HubError> {
     })
 }
 
-/// What an error of a request means. An error while the body is read is always a broken
-/// connection, see [`broken`].
+/// The meaning of a request error. An error while reading the body is always a broken connection,
+/// see [`broken`].
 fn failure(error: ureq::Error, host: &str) -> Failure {
     let host = host.to_owned();
     if let Some(reason) = certificate_trouble(&error) {
@@ -279,7 +283,7 @@ fn failure(error: ureq::Error, host: &str) -> Failure {
     }
 }
 
-/// What an error while a body is read means.
+/// The meaning of an error while reading a body.
 pub(crate) fn broken(error: io::Error, host: &str) -> Failure {
     Failure::Broken {
         host: host.to_owned(),
@@ -299,7 +303,7 @@ fn certificate_trouble(error: &ureq::Error) -> Option<String> {
     }
 }
 
-/// The cause of a failure. Texts that hold a URL are replaced: it may be signed.
+/// The cause of a failure. Messages with a URL are replaced, because it may be signed.
 fn cause(error: ureq::Error) -> io::Error {
     match error {
         ureq::Error::Io(error) => error,
@@ -326,7 +330,7 @@ fn host_of(url: &Url) -> String {
     }
 }
 
-/// The value of a header, if it is text.
+/// The value of a header, if it is valid text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -336,12 +340,12 @@ pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     text(headers, name)?.trim().parse().ok()
 }
 
-/// How long a server asks to wait, if it says so in seconds. A date is not understood.
+/// How long a server asks to wait, if given in seconds. A date is not supported.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     number(headers, "retry-after").map(Duration::from_secs)
 }
 
-/// An entity tag without quotes and the mark of weakness.
+/// An entity tag without quotes and the weakness marker.
 pub(crate) fn bare_etag(etag: &str) -> String {
     let etag = etag.trim();
     etag.strip_prefix("W/")

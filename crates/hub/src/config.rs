@@ -1,7 +1,7 @@
-//! Owns the settings of a hub, and what the environment says of them: the variables that the hubs'
-//! own tools read, with the same meaning.
+//! Owns the settings of a hub, and how they are set by the environment: the same variables as for
+//! the hubs' own tools, with the same meaning.
 //!
-//! Must not read the environment (it is handed in), files, or the network.
+//! It must not read the environment (it is passed in), files, or the network.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,18 +17,18 @@ use crate::secret::{Secret, shown};
 /// The settings of one hub.
 #[derive(Clone)]
 pub struct HubConfig {
-    /// Which hub, and so which protocol.
+    /// Which hub, which determines the protocol.
     pub source: Source,
-    /// Where it is. May have a path, as mirrors do; user, password and query are not used.
+    /// Its address. May have a path, as mirrors do; user, password and query are ignored.
     pub endpoint: Url,
-    /// The cache: what is fetched is kept below `<cache_dir>/<source>/`.
+    /// The cache: fetched files are kept below `<cache_dir>/<source>/`.
     pub cache_dir: PathBuf,
-    /// Caches of the hub's own tools. Files in them are used where they are; nothing is written.
+    /// Caches of the hub's own tools. Files in them are used in place; nothing is written.
     pub other_caches: Vec<PathBuf>,
-    /// The token, sent to the hub and to nobody else.
+    /// The token; sent only to the hub.
     pub token: Option<Secret>,
-    /// Where the hub's own tools keep the token. Read when `token` is `None`; a file that is not
-    /// there is no error.
+    /// Where the hub's own tools keep the token. Read if `token` is `None`; a missing file is not
+    /// an error.
     pub token_file: Option<PathBuf>,
     /// Whether the network may be used.
     pub network: Network,
@@ -36,33 +36,33 @@ pub struct HubConfig {
     pub proxies: Proxies,
     /// Certificates (PEM) to trust besides the platform's.
     pub ca_file: Option<PathBuf>,
-    /// How long to wait and how often to try.
+    /// Timeouts and retries.
     pub patience: Patience,
 }
 
 /// Whether the network may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It may.
+    /// Yes.
     Allowed,
-    /// It may not: only caches are looked into.
+    /// No: only caches are used.
     Forbidden {
-        /// What forbids it, for the error: the name of a variable or flag in backticks.
+        /// The reason, for error messages: a variable or flag in backticks.
         by: String,
     },
 }
 
-/// How long to wait and how often to try.
+/// Timeouts and retries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// How often a request is made in a row without progress (one MiB is progress). A first
-    /// connection that cannot be made is not tried again.
+    /// Maximum number of attempts in a row without progress (one MiB is progress). A first
+    /// connection that cannot be made is not retried.
     pub tries: u32,
-    /// The wait before the second try. It doubles each time.
+    /// The delay before the second attempt. It doubles each time.
     pub first_pause: Duration,
-    /// The longest wait between tries, also when a server asks for a longer one.
+    /// Maximum delay between attempts, even if a server asks for a longer one.
     pub longest_pause: Duration,
-    /// How long resolving a name or making a connection may take, TLS included.
+    /// Timeout of name resolution and of connecting, TLS included.
     pub connect: Duration,
     /// How long the server may be silent.
     pub idle: Duration,
@@ -99,8 +99,8 @@ impl fmt::Debug for HubConfig {
 }
 
 impl HubConfig {
-    /// The settings that the environment asks for; `var` gives the value of a variable. Nothing
-    /// else is looked at, so this never touches a file or the network.
+    /// The settings given by the environment; `var` returns the value of a variable. Nothing else
+    /// is read, so this never touches a file or the network.
     ///
     /// | variable | is |
     /// |---|---|
@@ -113,11 +113,11 @@ impl HubConfig {
     /// | `HTTPS_PROXY` and the like | proxies, see [`Proxies::from_env`] |
     /// | `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` | certificates to trust besides the platform's |
     ///
-    /// An empty value counts as none.
+    /// An empty value counts as unset.
     ///
     /// # Errors
-    /// [`HubError::Setting`] when a variable cannot be understood, [`HubError::NoCacheDir`] when
-    /// nothing says where the cache could be.
+    /// [`HubError::Setting`] if a variable is invalid, [`HubError::NoCacheDir`] if there is no
+    /// place for the cache.
     pub fn from_env(
         source: Source,
         var: impl Fn(&str) -> Option<String>,
@@ -146,7 +146,7 @@ impl HubConfig {
 /// The variables that are set and not empty.
 struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
 
-/// Where the home directory is named.
+/// The variable of the home directory.
 const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 
 impl Env<'_> {
@@ -167,20 +167,20 @@ impl Env<'_> {
         self.get(HOME).map(PathBuf::from)
     }
 
-    /// The words that Hugging Face's tools take for true.
+    /// The values that Hugging Face's tools treat as true.
     fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| {
             ["1", "on", "yes", "true"].contains(&value.trim().to_ascii_lowercase().as_str())
         })
     }
 
-    /// `XDG_CACHE_HOME`; the specification wants relative paths ignored.
+    /// `XDG_CACHE_HOME`; the specification says to ignore relative paths.
     fn xdg_cache(&self) -> Option<PathBuf> {
         self.path("XDG_CACHE_HOME")
             .filter(|path| path.is_absolute())
     }
 
-    /// Where the hubs' own tools keep things, on any platform.
+    /// Where the hubs' own tools keep their files, on any platform.
     fn dot_cache(&self) -> Option<PathBuf> {
         self.home().map(|home| home.join(".cache"))
     }
@@ -218,7 +218,7 @@ fn endpoint(source: Source, env: &Env<'_>) -> Result<Url, HubError> {
     let refused = |reason: String| HubError::Setting { variable, reason };
     let url = Url::parse(&with_scheme).map_err(|error| refused(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(refused("it is no http or https URL".to_owned()));
+        return Err(refused("it is not an http or https URL".to_owned()));
     }
     Ok(url)
 }
@@ -232,7 +232,7 @@ fn token(source: Source, env: &Env<'_>) -> Result<Option<Secret>, HubError> {
         .map(|(variable, text)| {
             Secret::new(&text).ok_or_else(|| HubError::Setting {
                 variable,
-                reason: "a token has neither spaces nor other than ASCII characters".to_owned(),
+                reason: "a token must be ASCII without spaces".to_owned(),
             })
         })
         .transpose()
@@ -240,7 +240,7 @@ fn token(source: Source, env: &Env<'_>) -> Result<Option<Secret>, HubError> {
 
 fn token_file(source: Source, env: &Env<'_>) -> Option<PathBuf> {
     match source {
-        // its tools keep the token in a pickled cookie jar, which nothing but Python reads
+        // its tools keep the token in a pickled cookie jar, which only Python can read
         Source::ModelScope => None,
         Source::HuggingFace => env
             .path("HF_TOKEN_PATH")
@@ -373,7 +373,7 @@ mod tests {
         let taken: String = endpoint(Source::HuggingFace, "HF_ENDPOINT", "http://m:8/hf").unwrap();
         assert_eq!(taken, "http://m:8/hf");
         let error = endpoint(Source::HuggingFace, "HF_ENDPOINT", "ftp://u:pw@x").unwrap_err();
-        insta::assert_snapshot!(error, @"`HF_ENDPOINT` cannot be used: it is no http or https URL");
+        insta::assert_snapshot!(error, @"`HF_ENDPOINT` cannot be used: it is not an http or https URL");
     }
 
     #[test]

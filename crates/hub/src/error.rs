@@ -1,7 +1,7 @@
-//! Owns what can go wrong, in words for the person who asked for a file.
+//! Owns what can go wrong, in words for the user who requested a file.
 //!
-//! Must not know how anything is fetched. No text here ever holds a token or the query of a URL:
-//! what comes from elsewhere was masked before.
+//! It must not know how anything is fetched. No text here ever contains a token or the query of a
+//! URL: external text was masked before.
 
 use std::fmt;
 use std::io;
@@ -9,96 +9,96 @@ use std::path::PathBuf;
 
 use crate::repo::{Repo, Source};
 
-/// Why there is no file. [`hint`](HubError::hint) says what to do; causes are in `source()` and not
-/// repeated in the text.
+/// Why a file is not available. [`hint`](HubError::hint) says what to do; causes are in `source()`
+/// and not repeated in the text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// A hub that is not known.
-    #[error("unknown hub `{got}`; allowed are modelscope, huggingface")]
+    /// An unknown hub.
+    #[error("unknown hub `{got}`, expected modelscope or huggingface")]
     Source {
-        /// As it was given.
+        /// As given.
         got: String,
     },
-    /// The id of a repository cannot be one.
-    #[error("`{id}` is no repository such as owner/name: {reason}")]
+    /// The id of a repository is invalid.
+    #[error("`{id}` is not a repository such as owner/name: {reason}")]
     RepoId {
-        /// As it was given.
+        /// As given.
         id: String,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
-    /// A revision cannot be one.
-    #[error("`{revision}` is no revision: {reason}")]
+    /// A revision is invalid.
+    #[error("`{revision}` is not a revision: {reason}")]
     Revision {
-        /// As it was given.
+        /// As given.
         revision: String,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
-    /// The path of a file cannot be one.
-    #[error("`{path}` is no path inside a repository: {reason}")]
+    /// The path of a file is invalid.
+    #[error("`{path}` is not a path inside a repository: {reason}")]
     FilePath {
-        /// As it was given.
+        /// As given.
         path: String,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
-    /// A variable of the environment holds what cannot be used. Its value is not told, it may be a
-    /// secret.
+    /// An environment variable has an invalid value. The value is not shown, as it may be a secret.
     #[error("`{variable}` cannot be used: {reason}")]
     Setting {
         /// Its name.
         variable: &'static str,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Nothing says where a cache could be.
-    #[error("there is no place for a cache: neither `EVALSCOPE_CACHE` nor `{home}` is set")]
+    /// There is no place for the cache.
+    #[error("no cache directory: neither `EVALSCOPE_CACHE` nor `{home}` is set")]
     NoCacheDir {
         /// The variable that names the home directory on this platform.
         home: &'static str,
     },
-    /// The file with certificates to trust cannot be read.
+    /// The file of trusted certificates cannot be read.
     #[error("cannot read certificates from {}", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// It is not in any cache, and the network is forbidden.
-    #[error("{wanted} is in no cache, and {by} forbids the network")]
+    #[error("{wanted} is not cached, and {by} forbids network access")]
     Offline {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// What forbids it.
         by: String,
     },
-    /// No connection: no network, no such name, nothing listens, a proxy that does not answer.
+    /// No connection: no network, no such name, nothing is listening, a proxy that does not
+    /// respond.
     #[error("cannot connect to {host} for {wanted}")]
     Unreachable {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// Host and port.
         host: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The server's certificate is not trusted.
     #[error("the certificate of {host} is not trusted: {reason}")]
     Certificate {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// Host and port.
         host: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// 401 or 403: gated, private, or a bad token.
+    /// 401 or 403: gated, private, or an invalid token.
     #[error("{} refuses {wanted} (HTTP {status}){}", wanted.source, Said(said))]
     Denied {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// The status code.
         status: u16,
@@ -107,21 +107,18 @@ pub enum HubError {
         /// What the hub said, if anything.
         said: Option<String>,
     },
-    /// 404: there is no such thing.
+    /// 404: not found.
     #[error("{} has no {}", wanted.source, Lacking(wanted, *missing))]
     NotFound {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
-        /// What of it there is not.
+        /// Which part of it is missing.
         missing: Missing,
     },
-    /// Another status that is no success, after all tries.
-    #[error(
-        "{host} answered HTTP {status} to the request for {wanted}{}",
-        Said(said)
-    )]
+    /// Another status than success, after all attempts.
+    #[error("{host} returned HTTP {status} for {wanted}{}", Said(said))]
     Status {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// Host and port.
         host: String,
@@ -136,43 +133,43 @@ pub enum HubError {
         Bytes(*got_bytes, *total_bytes)
     )]
     Cut {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// Host and port.
         host: String,
-        /// How many times in a row, without progress between.
+        /// Number of times in a row, without progress in between.
         tries: u32,
-        /// Bytes that are there.
+        /// Bytes received so far.
         got_bytes: u64,
-        /// Bytes that the hub says it has.
+        /// Total size stated by the hub.
         total_bytes: Option<u64>,
         /// How it broke the last time.
         source: io::Error,
     },
-    /// All of it arrived, twice, and each time it had the wrong size.
+    /// All of it arrived, twice, each time with the wrong size.
     #[error("{wanted} arrived with {got_bytes} bytes; {} says it has {stated_bytes}", wanted.source)]
     WrongSize {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
-        /// The size that the hub states, in bytes.
+        /// The size stated by the hub, in bytes.
         stated_bytes: u64,
         /// The size of what arrived, in bytes.
         got_bytes: u64,
     },
-    /// All of it arrived, twice, and each time it had the wrong SHA-256.
+    /// All of it arrived, twice, each time with the wrong SHA-256.
     #[error("{wanted} arrived with SHA-256 {got}; {} says it has {stated}", wanted.source)]
     WrongHash {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
-        /// The hash that the hub states, in hex.
+        /// The hash stated by the hub, in hex.
         stated: String,
         /// The hash of what arrived, in hex.
         got: String,
     },
-    /// An answer that is not in the hub's protocol.
-    #[error("the answer of {host} to the request for {wanted} is not understood: {reason}")]
+    /// A response that does not follow the hub's protocol.
+    #[error("the response of {host} to the request for {wanted} is not valid: {reason}")]
     Malformed {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
         /// Host and port.
         host: String,
@@ -180,41 +177,41 @@ pub enum HubError {
         reason: String,
     },
     /// The disk is full.
-    #[error("no space is left for {}", path.display())]
+    #[error("no space left for {}", path.display())]
     DiskFull {
         /// The file that was written.
         path: PathBuf,
-        /// How many more bytes are to come, if known.
+        /// Number of bytes still to come, if known.
         missing_bytes: Option<u64>,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The cache cannot be read or written.
     #[error("cannot {doing} {}", path.display())]
     Disk {
-        /// What was tried.
+        /// The attempted operation.
         doing: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// [`Watch::cancelled`](crate::Watch::cancelled) said so.
-    #[error("stopped before all of {wanted} had arrived")]
+    /// [`Watch::cancelled`](crate::Watch::cancelled) returned true.
+    #[error("stopped before {wanted} was complete")]
     Cancelled {
-        /// What was asked for.
+        /// What was requested.
         wanted: Box<Wanted>,
     },
 }
 
-/// What was asked for: a file, or the list of all files.
+/// What was requested: a file, or the list of all files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// From which hub.
     pub source: Source,
     /// From which repository.
     pub repo: Repo,
-    /// The file; `None` is the list of files.
+    /// The file; `None` for the list of files.
     pub path: Option<String>,
     /// Where the cache looks for it.
     pub place: PathBuf,
@@ -233,13 +230,13 @@ impl fmt::Display for Wanted {
 /// What the hub does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The repository, as far as the hub tells without a token that may see it.
+    /// The repository, or the hub hides it without a token that has access.
     Repository,
     /// The revision.
     Revision,
     /// The file.
     File,
-    /// The hub does not say which of them.
+    /// The hub does not say which.
     Something,
 }
 
@@ -253,7 +250,7 @@ pub enum TokenUse {
 }
 
 impl HubError {
-    /// Whether the hub could not be asked at all, so that what was kept from before may stand in.
+    /// Whether the hub could not be reached at all, so that a kept copy may be used instead.
     #[must_use]
     pub fn is_without_network(&self) -> bool {
         matches!(
@@ -263,7 +260,7 @@ impl HubError {
     }
 }
 
-/// What a file error means: a full disk has a name of its own.
+/// The meaning of a file error: a full disk has its own variant.
 pub(crate) fn on_disk(
     doing: &'static str,
     path: &std::path::Path,
@@ -283,7 +280,7 @@ pub(crate) fn on_disk(
     }
 }
 
-/// What is lacking, after "has no".
+/// What is missing, after "has no".
 struct Lacking<'a>(&'a Wanted, Missing);
 
 impl fmt::Display for Lacking<'_> {
@@ -304,7 +301,7 @@ impl fmt::Display for Lacking<'_> {
     }
 }
 
-/// What a server said, after the text.
+/// A server's message, after the error text.
 struct Said<'a>(&'a Option<String>);
 
 impl fmt::Display for Said<'_> {
@@ -316,7 +313,7 @@ impl fmt::Display for Said<'_> {
     }
 }
 
-/// So many bytes, of so many.
+/// Bytes received, and the total.
 struct Bytes(u64, Option<u64>);
 
 impl fmt::Display for Bytes {
@@ -336,7 +333,7 @@ mod tests {
     fn a_full_disk_has_a_name_of_its_own() {
         let path = std::path::Path::new("/c/a.partial");
         let full = on_disk("write", path)(io::ErrorKind::StorageFull.into());
-        insta::assert_snapshot!(full, @"no space is left for /c/a.partial");
+        insta::assert_snapshot!(full, @"no space left for /c/a.partial");
         let HubError::DiskFull { path, source, .. } = full else {
             panic!("{full:?}");
         };
@@ -346,6 +343,6 @@ mod tests {
             source,
         };
         let hint = full.hint().unwrap();
-        insta::assert_snapshot!(hint, @"make room for 1000 more bytes, or name a directory elsewhere in `EVALSCOPE_CACHE`; what has arrived is kept");
+        insta::assert_snapshot!(hint, @"make room for 1000 more bytes, or set `EVALSCOPE_CACHE` to a directory elsewhere; what has arrived is kept");
     }
 }

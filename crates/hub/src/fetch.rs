@@ -1,7 +1,7 @@
-//! Owns the fetch of one file: from what is there to the whole, over as many connections as it
-//! takes.
+//! Owns the download of one file: from a partial file to the complete one, over as many connections
+//! as needed.
 //!
-//! Must not know the layout of the cache or when a fetch is needed.
+//! It must not know the layout of the cache or when a download is needed.
 
 use std::cell::Cell;
 use std::io::{self, Read as _};
@@ -15,10 +15,11 @@ use crate::partial::{Partial, Stated, as_sha256};
 use crate::tries::{Setback, Tries};
 use crate::watch::Watch;
 
-/// Read at once, and the step of the progress that a watcher sees.
+/// Size of a read, and the granularity of progress.
 const BLOCK_BYTES: usize = 1 << 16;
 
-/// A watcher that is watched of the end exactly once, if it was watched of a beginning.
+/// Makes sure that a watcher is notified of the end exactly once, if it was notified of a
+/// beginning.
 pub(crate) struct Watched<'a> {
     watch: &'a dyn Watch,
     begun: Cell<bool>,
@@ -46,7 +47,7 @@ impl Drop for Watched<'_> {
     }
 }
 
-/// What is fetched, and with what.
+/// A file to fetch, and what is needed for it.
 pub(crate) struct Fetch<'a> {
     pub(crate) client: &'a Client,
     pub(crate) patience: &'a Patience,
@@ -54,13 +55,13 @@ pub(crate) struct Fetch<'a> {
     /// Path inside the repository.
     pub(crate) name: &'a str,
     pub(crate) url: &'a Url,
-    /// What the hub's list of files states.
+    /// What the hub's file listing states.
     pub(crate) listed: Stated,
     pub(crate) watched: &'a Watched<'a>,
 }
 
 impl Fetch<'_> {
-    /// Fetch what is missing and check the whole.
+    /// Fetch what is missing and verify the complete file.
     pub(crate) fn complete(&self, partial: &mut Partial<'_>) -> Result<(), HubError> {
         let mut tries = Tries::new(self.patience, self.wanted, partial.progress());
         let mut started_over = 0;
@@ -77,7 +78,7 @@ impl Fetch<'_> {
                     if started_over > self.patience.tries {
                         return Err(self.malformed(
                             self.url.host_str().unwrap_or_default(),
-                            format!("the file changed {started_over} times while it was fetched"),
+                            format!("the file changed {started_over} times during the download"),
                         ));
                     }
                 }
@@ -85,7 +86,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// One request, and as much of its answer as comes.
+    /// Make one request, and read as much of its response as arrives.
     fn attempt(&self, partial: &mut Partial<'_>, tries: &mut Tries<'_>) -> Result<(), Setback> {
         if partial.is_full() {
             return Ok(());
@@ -104,14 +105,14 @@ impl Fetch<'_> {
                     return Err(Setback::StartOver);
                 }
             }
-            // the server does not know ranges, or not for this file: all of it comes again
+            // the server does not support ranges, or not for this file: it sends everything again
             (200, Some(_)) => partial.start_over()?,
             (200, None) => {}
             (206, None) => {
-                let reason = "it is a part, and the whole was asked for".to_owned();
+                let reason = "it is a part, but the whole was requested".to_owned();
                 return Err(Setback::Final(self.malformed(&answer.host, reason)));
             }
-            // there is nothing behind what we have, so it is not a part of what the server has
+            // the file ends before our position, so what we have is not part of it
             (416, Some(_)) => return Err(Setback::StartOver),
             _ => return Err(tries.refused(self.client, answer)),
         }
@@ -149,22 +150,22 @@ impl Fetch<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(tries.failed(broken(error, &host))),
             }
-            // no more of what is wrong already: an endless answer must not fill the disk
+            // it is wrong already: an endless response must not fill the disk
             if partial.is_overfull() {
                 return Ok(());
             }
         }
         let is_short = !partial.is_full() && partial.progress().total_bytes.is_some();
         if is_short && !has_length && partial.length_bytes() > 0 {
-            // the end of the connection was the end of the body: it may as well have been cut
+            // the end of the connection marked the end of the body, so it may have been cut off
             let error = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Err(tries.failed(broken(error, &host)));
         }
         Ok(())
     }
 
-    /// What is known of the file: Hugging Face states it before it redirects, `ModelScope` in its
-    /// list of files, and every server a bit in its headers.
+    /// What is known about the file: Hugging Face states it before it redirects, `ModelScope` in
+    /// its file listing, and every server some of it in its headers.
     fn stated(&self, answer: &Answer) -> Stated {
         let linked = &answer.linked;
         let length = match answer.status {
@@ -192,7 +193,7 @@ impl Fetch<'_> {
     }
 }
 
-/// `bytes 10-99/100`: where the part begins, and the length of the whole if it is watched.
+/// `bytes 10-99/100`: where the part starts, and the total length if given.
 fn content_range(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let range = text(&answer.headers, "content-range")?.trim();
     let (part, total) = range.strip_prefix("bytes")?.trim().split_once('/')?;

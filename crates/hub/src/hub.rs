@@ -1,7 +1,7 @@
-//! Owns when a file is taken from where: from the cache, from the cache of the hub's own tools, or
-//! from the hub.
+//! Owns the choice of where to get a file: from our cache, from the cache of the hub's own tools,
+//! or from the hub.
 //!
-//! Must not know the wire or the layout on disk.
+//! It must not know the wire format or the layout on disk.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,15 +19,15 @@ use crate::repo::{Repo, RepoPath, Source};
 use crate::secret::Secret;
 use crate::watch::Watch;
 
-/// The files of one hub, by way of the cache.
+/// The files of one hub, through the cache.
 ///
 /// All calls block. A `Hub` can be shared between threads; several processes can use one cache.
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
-    /// Made with the first request: a hit in the cache needs neither certificates nor a token.
+    /// Created with the first request: a cache hit needs neither certificates nor a token.
     client: OnceLock<Client>,
-    /// Lists of files that were fetched since the start.
+    /// File listings fetched since the start.
     listings: Mutex<HashMap<Repo, Vec<RemoteFile>>>,
 }
 
@@ -48,14 +48,14 @@ impl Hub {
         &self.config
     }
 
-    /// A file on the local disk: from a cache if it is there, else fetched.
+    /// A file on the local disk: from a cache if it is there, otherwise downloaded.
     ///
-    /// What is in a cache is taken to be right and is not looked up again: a branch that moves on
-    /// shows only when the cache is deleted, or a commit is named as the revision.
+    /// A cached file is taken to be right and not checked for updates: when a branch moves on,
+    /// delete the cache or specify a commit as the revision.
     ///
     /// # Errors
-    /// Any [`HubError`]. What has arrived before is kept, unless it was wrong, and the next call
-    /// goes on from there.
+    /// Any [`HubError`]. What has arrived is kept, unless it was wrong, and the next call resumes
+    /// from there.
     pub fn file(&self, repo: &Repo, path: &str, watch: &dyn Watch) -> Result<PathBuf, HubError> {
         let path = RepoPath::new(path)?;
         let places = Places::new(&self.config, repo, &path);
@@ -65,7 +65,7 @@ impl Hub {
         let wanted = self.wanted(repo, Some(path.as_str()), places.file.clone());
         self.may_connect(&wanted)?;
         let _lock = Lock::acquire(&places.lock, watch, &wanted)?;
-        // whoever held the lock may have fetched it
+        // the previous holder of the lock may have fetched it
         if places.file.is_file() {
             return Ok(places.file);
         }
@@ -73,12 +73,12 @@ impl Hub {
         Ok(places.file)
     }
 
-    /// The same for a file that need not exist: `None` when the hub says that it does not.
+    /// The same for a file that may not exist: `None` if the hub says that it does not.
     ///
-    /// That is remembered for when there is no network. With a network the hub is asked again.
+    /// This is remembered for when there is no network. With a network, the hub is asked again.
     ///
     /// # Errors
-    /// Those of [`file`](Hub::file); also when the repository or the revision does not exist.
+    /// Those of [`file`](Hub::file), and if the repository or the revision does not exist.
     pub fn optional_file(
         &self,
         repo: &Repo,
@@ -107,8 +107,8 @@ impl Hub {
         }
     }
 
-    /// All files of a repository, in the hub's order. Without a network it is the list as it was
-    /// when it was last fetched.
+    /// All files of a repository, in the hub's order. Without a network, the list as it was last
+    /// fetched.
     ///
     /// # Errors
     /// Any [`HubError`].
@@ -127,14 +127,14 @@ impl Hub {
         }
     }
 
-    /// Where the file is, if it is in a cache. Never uses the network.
+    /// The path of the file, if it is in a cache. Never uses the network.
     #[must_use]
     pub fn cached(&self, repo: &Repo, path: &str) -> Option<PathBuf> {
         let path = RepoPath::new(path).ok()?;
         self.find(repo, &path, &Places::new(&self.config, repo, &path))
     }
 
-    /// The hub's own tools go first, so that a file is not there twice.
+    /// The caches of the hub's own tools come first, to avoid duplicates.
     fn find(&self, repo: &Repo, path: &RepoPath, places: &Places) -> Option<PathBuf> {
         places::elsewhere(&self.config, repo, path)
             .or_else(|| places.file.is_file().then(|| places.file.clone()))
@@ -173,7 +173,7 @@ impl Hub {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// The token of the settings, or of the file that the hub's own tools keep.
+    /// The token from the settings, or from the file where the hub's own tools keep it.
     fn token(&self) -> Result<Option<Secret>, HubError> {
         if self.config.token.is_some() {
             return Ok(self.config.token.clone());
@@ -187,7 +187,7 @@ impl Hub {
                 .map(Some)
                 .ok_or_else(|| HubError::Setting {
                     variable: "HF_TOKEN_PATH",
-                    reason: format!("{} holds more than a token", path.display()),
+                    reason: format!("{} contains more than a token", path.display()),
                 }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(HubError::Setting {
@@ -224,7 +224,7 @@ impl Hub {
             };
             match fetch.complete(&mut partial) {
                 Ok(()) => return partial.publish(),
-                // once more from the start, and by a new list should the file have changed
+                // start over once, with a new listing in case the file has changed
                 Err(HubError::WrongSize { .. } | HubError::WrongHash { .. }) if !was_wrong => {
                     was_wrong = true;
                     self.forget_listing(repo);
@@ -238,8 +238,8 @@ impl Hub {
         }
     }
 
-    /// What the list of files states of one. Only `ModelScope` needs it: it does not say size and
-    /// hash with the file. A list that cannot be understood is done without.
+    /// What the file listing states about a file. Only needed for `ModelScope`, which does not send
+    /// size and hash with the file. An invalid listing is ignored.
     fn listed(
         &self,
         repo: &Repo,
@@ -269,8 +269,7 @@ impl Hub {
         }))
     }
 
-    /// The list from the hub, as far as the file `until` if one is named. A whole one is kept for
-    /// later.
+    /// The listing from the hub, up to the file `until` if given. A complete one is kept for later.
     fn fetch_listing(
         &self,
         repo: &Repo,
@@ -292,7 +291,7 @@ impl Hub {
         self.lock_listings().remove(repo);
     }
 
-    /// A panic elsewhere leaves a map that is whole.
+    /// A panic elsewhere cannot leave the map inconsistent.
     fn lock_listings(&self) -> std::sync::MutexGuard<'_, HashMap<Repo, Vec<RemoteFile>>> {
         self.listings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,15 +1,15 @@
-//! Files of data sets and models from [ModelScope](https://www.modelscope.cn) and
+//! Files of datasets and models from [ModelScope](https://www.modelscope.cn) and
 //! [Hugging Face](https://huggingface.co), kept in a local cache.
 //!
-//! A file is fetched once, whole and checked, also over a connection that breaks and when several
-//! processes want it. It blocks, so it has no place where something is measured. It must not know
-//! what the files mean, who shows progress, or the environment, which is handed in.
+//! A file is downloaded once, completely and verified, even if the connection breaks or several
+//! processes want it. All calls block, so nothing here may run during a measurement. It must not
+//! know what the files mean, how progress is shown, or the environment, which is passed in.
 //!
 //! ```no_run
 //! use evalscope_hub::{Hub, HubConfig, Repo, RepoKind, Source, Unwatched};
 //!
 //! # fn main() -> Result<(), evalscope_hub::HubError> {
-//! // a program looks its environment up instead
+//! // a program passes its environment instead
 //! let config = HubConfig::from_env(Source::ModelScope, |name| {
 //!     (name == "HOME").then(|| "/home/me".to_owned())
 //! })?;
@@ -32,7 +32,7 @@
 //! <cache>/.locks/                       the same tree of lock files; they are empty and stay
 //! ```
 //!
-//! A file put there by hand counts. The revision is the hub's default branch if none is named.
+//! A file put there by hand counts. Without a revision, the hub's default branch is used.
 
 mod address;
 mod advice;
@@ -54,7 +54,8 @@ pub use config::{HubConfig, Network, Patience};
 pub use error::{HubError, Missing, TokenUse, Wanted};
 pub use hub::Hub;
 pub use listing::RemoteFile;
-// for the fuzz target `hub_listing` alone: a listing has no other face without a server behind it
+// only for the fuzz target `hub_listing`: without a server, listings cannot be reached in any other
+// way
 #[doc(hidden)]
 pub use listing::{listed, next_link};
 pub use proxies::Proxies;

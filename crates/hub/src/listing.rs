@@ -1,6 +1,6 @@
-//! Owns the list of a repository's files: its pages, and the two hubs' ways of writing it.
+//! Owns the listing of a repository's files: its pages, and the formats of the two hubs.
 //!
-//! Must not know what the list is for or where it is kept.
+//! It must not know what the listing is for or where it is kept.
 
 use std::collections::HashSet;
 use std::io::Read as _;
@@ -17,31 +17,31 @@ use crate::repo::{Repo, RepoKind, Source};
 use crate::tries::{Progress, Setback, Tries};
 use crate::watch::Watch;
 
-/// The largest page that is read. A thousand files, as Hugging Face sends them, are 0.5 MB.
+/// Maximum size of a page. A thousand files, as sent by Hugging Face, take 0.5 MB.
 const PAGE_BYTES: u64 = 64 << 20;
 
-/// The longest list that is read.
+/// Maximum length of a listing.
 const MOST_FILES: usize = 1_000_000;
 
-/// A file of a repository, as the hub lists it.
+/// A file of a repository, as listed by the hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteFile {
-    /// Its path, `/` between the parts.
+    /// Its path, with `/` as separator.
     pub path: String,
-    /// Its size in bytes, if the hub says so.
+    /// Its size in bytes, if the hub states it.
     pub size_bytes: Option<u64>,
-    /// Its SHA-256 in hex, if the hub says so. Hugging Face does for large files only.
+    /// Its SHA-256 in hex, if the hub states it. Hugging Face does so only for large files.
     pub sha256: Option<String>,
 }
 
-/// The list as the hub has it now, in the hub's order.
+/// The current listing, in the hub's order.
 pub(crate) struct Listing {
     pub(crate) files: Vec<RemoteFile>,
     /// Whether all pages were read.
     pub(crate) is_whole: bool,
 }
 
-/// Fetch the list; only as far as the page that has the file `until`, if one is named.
+/// Fetch the listing, up to the page with the file `until` if given.
 pub(crate) fn fetch(
     client: &Client,
     config: &HubConfig,
@@ -75,8 +75,8 @@ pub(crate) fn fetch(
         let next = match (source, repo.kind()) {
             (Source::HuggingFace, _) => found.next,
             (Source::ModelScope, RepoKind::Model) => None,
-            // A full page may have a successor. One that brings nothing new comes from a server
-            // that does not count pages.
+            // A full page may be followed by another. A page that brings nothing new comes from a
+            // server that ignores page numbers.
             (Source::ModelScope, RepoKind::Dataset) => (entries >= PAGE_ENTRIES
                 && (page == 1 || files.len() > before))
                 .then(|| address::listing(source, endpoint, repo, page + 1)),
@@ -95,7 +95,7 @@ pub(crate) fn fetch(
     }
 }
 
-/// Without a revision in question, what is missing with the list is the repository.
+/// If no revision was given, a missing listing means a missing repository.
 fn about_repository(error: HubError) -> HubError {
     match error {
         HubError::NotFound {
@@ -109,10 +109,10 @@ fn about_repository(error: HubError) -> HubError {
     }
 }
 
-/// One page, understood.
+/// One parsed page.
 struct Page {
     files: Vec<RemoteFile>,
-    /// With directories.
+    /// Including directories.
     entries: usize,
     next: Option<Url>,
 }
@@ -149,7 +149,7 @@ fn fetch_page(
     }
 }
 
-/// The answer with its body, read to the end.
+/// A response with its complete body.
 fn attempt(
     client: &Client,
     url: &Url,
@@ -172,8 +172,8 @@ fn attempt(
     Ok((answer, body))
 }
 
-/// The files in the body of a page, and how many entries it has. For the fuzz target, which has no
-/// use for a server.
+/// The files in the body of a page, and its number of entries. Public for the fuzz target, which
+/// has no server.
 ///
 /// # Errors
 /// What is wrong with the body.
@@ -241,7 +241,7 @@ fn model_scope(body: &[u8]) -> Result<(Vec<RemoteFile>, usize), String> {
     let page: ModelScopePage = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if let Some(code) = page.code.filter(|&code| code != 200) {
         let message = page.message.unwrap_or_default();
-        return Err(format!("it says code {code}: {message}"));
+        return Err(format!("it has the code {code}: {message}"));
     }
     let entries = page.data.and_then(|data| data.files).unwrap_or_default();
     let count = entries.len();
@@ -251,7 +251,7 @@ fn model_scope(body: &[u8]) -> Result<(Vec<RemoteFile>, usize), String> {
         .map(|entry| RemoteFile {
             path: entry.path,
             size_bytes: entry.size,
-            // small files may have an empty one
+            // small files may have an empty hash
             sha256: entry.sha256.as_deref().and_then(as_sha256),
         })
         .collect();
@@ -265,7 +265,7 @@ fn next_page(answer: &Answer, url: &Url) -> Result<Option<Url>, String> {
 /// The next page, if a header names one: `Link: <url>; rel="next"`. It must be on the same server.
 ///
 /// # Errors
-/// When it is not.
+/// If it is not.
 pub fn next_link(links: &str, url: &Url) -> Result<Option<Url>, String> {
     let next = links.split(',').find_map(|link| {
         let (target, parameters) = link.split_once('>')?;
@@ -315,6 +315,6 @@ mod tests {
         let (files, entries) = model_scope(br#"{"Code":200,"Data":{"Files":null}}"#).unwrap();
         assert_eq!((files.len(), entries), (0, 0));
         let error = model_scope(br#"{"Code":10010205,"Message":"no","Data":null}"#).unwrap_err();
-        assert_eq!(error, "it says code 10010205: no");
+        assert_eq!(error, "it has the code 10010205: no");
     }
 }

@@ -1,7 +1,7 @@
-//! Owns a file on its way into the cache: the lock, the bytes so far and what they are a part of,
-//! the check of the whole, the move to its place.
+//! Owns a partial download: the lock, the bytes so far and the file they belong to, the
+//! verification of the complete file, and moving it into place.
 //!
-//! Must not know where the bytes come from.
+//! It must not know where the bytes come from.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError, create_dir_all, remove_file};
@@ -17,21 +17,21 @@ use crate::places::Places;
 use crate::tries::{Progress, short_pause};
 use crate::watch::Watch;
 
-/// Read at once when a file is hashed.
+/// Size of a read when hashing a file.
 const HASH_BLOCK_BYTES: usize = 1 << 18;
 
-/// What a hub states of a file.
+/// What a hub states about a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stated {
     /// The entity tag, bare.
     pub(crate) etag: Option<String>,
     pub(crate) size_bytes: Option<u64>,
-    /// In hex, small letters.
+    /// In lower-case hex.
     pub(crate) sha256: Option<String>,
 }
 
 impl Stated {
-    /// Whether two statements are surely about the same bytes.
+    /// Whether two statements are certain to describe the same bytes.
     fn is_same_file(&self, other: &Stated) -> bool {
         let sizes_agree = match (self.size_bytes, other.size_bytes) {
             (Some(a), Some(b)) => a == b,
@@ -45,21 +45,21 @@ impl Stated {
     }
 }
 
-/// Text in hex that can be a SHA-256, in small letters.
+/// Hex text that can be a SHA-256, in lower case.
 pub(crate) fn as_sha256(text: &str) -> Option<String> {
     let is_one = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_one.then(|| text.to_ascii_lowercase())
 }
 
-/// Held while a file is fetched, against other processes and threads.
+/// Held while a file is fetched, to exclude other processes and threads.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    /// The lock ends with it.
+    /// Dropping it releases the lock.
     _file: File,
 }
 
 impl Lock {
-    /// Wait until nobody else fetches the file.
+    /// Wait until nobody else is fetching the file.
     pub(crate) fn acquire(
         path: &Path,
         watch: &dyn Watch,
@@ -73,12 +73,12 @@ impl Lock {
             .open(path)
             .map_err(on_disk("create the lock", path))?;
         loop {
-            // Not the blocking call: a stop has to be noticed.
+            // Not the blocking call: cancellation must be noticed.
             match file.try_lock() {
                 Ok(()) => return Ok(Lock { _file: file }),
                 Err(TryLockError::WouldBlock) => short_pause(watch, wanted)?,
-                // Some network file systems have no locks. Two fetches at once then cost a check
-                // that fails, not a wrong file.
+                // Some network file systems have no locks. Two concurrent downloads then fail
+                // verification, but do not produce a wrong file.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                     return Ok(Lock { _file: file });
                 }
@@ -88,7 +88,7 @@ impl Lock {
     }
 }
 
-/// A file of which a part is there, perhaps nothing.
+/// A partial download, possibly empty.
 #[derive(Debug)]
 pub(crate) struct Partial<'a> {
     places: &'a Places,
@@ -98,7 +98,7 @@ pub(crate) struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// What is there from before. A part of which nobody knows what it is a part of is dropped.
+    /// Open what is left from before. Bytes of an unknown file are dropped.
     pub(crate) fn open(places: &'a Places) -> Result<Partial<'a>, HubError> {
         let path = &places.partial;
         create_parent(path)?;
@@ -153,7 +153,7 @@ impl<'a> Partial<'a> {
         !self.fits()
     }
 
-    /// Whether what a hub states now is about the file of which a part is there.
+    /// Whether the hub's current statement is about the file that the bytes belong to.
     pub(crate) fn is_part_of(&self, stated: &Stated) -> bool {
         self.stated.is_same_file(stated)
     }
@@ -170,7 +170,7 @@ impl<'a> Partial<'a> {
         remove_if_there(&self.places.partial_of)
     }
 
-    /// Note what the bytes to come are a part of, before the first of them is written.
+    /// Record which file the bytes belong to, before the first of them is written.
     pub(crate) fn note(&mut self, stated: Stated) -> Result<(), HubError> {
         if self.stated != stated {
             let path = &self.places.partial_of;
@@ -199,7 +199,7 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// Compare with what was stated. What is wrong is dropped.
+    /// Compare with what was stated. A wrong file is dropped.
     pub(crate) fn check(&mut self, wanted: &Wanted) -> Result<(), HubError> {
         let wanted = || Box::new(wanted.clone());
         if let Some(stated_bytes) = self.stated.size_bytes
@@ -214,7 +214,8 @@ impl<'a> Partial<'a> {
             });
         }
         if let Some(stated) = self.stated.sha256.clone() {
-            // from the disk and not on the way: also bytes from before count, and what was written
+            // hashed from disk, not during the download: this covers earlier bytes and what was
+            // actually written
             let got = self
                 .sha256()
                 .map_err(on_disk("read", &self.places.partial))?;
@@ -242,12 +243,12 @@ impl<'a> Partial<'a> {
         }
         let mut hex = String::with_capacity(64);
         for byte in hash.finalize() {
-            write!(hex, "{byte:02x}").expect("a string takes all");
+            write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
         }
         Ok(hex)
     }
 
-    /// Leave what has arrived for the next time, and nothing if nothing has.
+    /// Keep what has arrived for the next time; remove an empty file.
     pub(crate) fn close(self) -> Result<(), HubError> {
         drop(self.file);
         if self.length_bytes == 0 {
@@ -257,8 +258,8 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// Put the whole file into its place. It is there completely or not at all, also after a power
-    /// cut.
+    /// Move the complete file into place. It is there completely or not at all, even after a power
+    /// failure.
     pub(crate) fn publish(self) -> Result<(), HubError> {
         let Places {
             file,
@@ -278,12 +279,12 @@ impl<'a> Partial<'a> {
     }
 }
 
-/// Replace a small file of the cache's own, whole or not at all.
+/// Replace a small file of the cache, atomically.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     create_parent(path)?;
-    // a name of its own for each process and call, so that two do not write into one file
+    // a unique name per process and call, so that no two write to the same file
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}-{count}.new", std::process::id()));
     let new = Path::new(&name);
@@ -315,7 +316,7 @@ fn remove_if_there(path: &Path) -> Result<(), HubError> {
     }
 }
 
-/// Make a rename last. Not every system can do this; the file itself is safe in any case.
+/// Make a rename durable. Not every system supports this; the file itself is safe in any case.
 fn sync_dir(dir: &Path) {
     if let Ok(dir) = File::open(dir) {
         let _ = dir.sync_all();

@@ -1,28 +1,28 @@
-//! Owns where files are: the layout of our cache, and where the hubs' own tools keep theirs.
+//! Owns the locations of files: the layout of our cache, and of the caches of the hubs' own tools.
 //!
-//! Nothing here writes. Must not know how files get there.
+//! Nothing here writes. It must not know how files get there.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::HubConfig;
 use crate::repo::{ABSENT, PARTIAL, PARTIAL_OF, Repo, RepoPath, Source, check_component};
 
-/// The owner's directory of a repository without one. No owner is called so.
+/// The owner directory for repositories without an owner. No owner has this name.
 const NO_OWNER: &str = "_";
 
-/// The places of one file in our cache.
+/// The locations of one file in our cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    /// Complete and checked.
+    /// Complete and verified.
     pub(crate) file: PathBuf,
-    /// On its way.
+    /// The partial download.
     pub(crate) partial: PathBuf,
-    /// What the partial file is a part of.
+    /// Which file the partial download belongs to.
     pub(crate) partial_of: PathBuf,
-    /// Says that the hub does not have it.
+    /// Marks that the hub does not have the file.
     pub(crate) absent: PathBuf,
-    /// Held by the process that fetches it. In a tree of its own, since it must stay: a lock that
-    /// is removed can be held twice.
+    /// Held by the process that fetches the file. In a separate tree, because it must stay: a lock
+    /// file that is removed can be locked twice.
     pub(crate) lock: PathBuf,
 }
 
@@ -42,7 +42,7 @@ impl Places {
     }
 }
 
-/// The list of a repository's files, as it was when it was last fetched.
+/// The listing of a repository's files, as it was last fetched.
 pub(crate) fn listing(config: &HubConfig, repo: &Repo) -> PathBuf {
     let revision = revision_dir(config.source, repo);
     config
@@ -66,7 +66,7 @@ pub(crate) fn elsewhere(config: &HubConfig, repo: &Repo, path: &RepoPath) -> Opt
         .find(|file| file.is_file())
 }
 
-/// Whether a cache of the hub's own tools says that the hub does not have the file.
+/// Whether a cache of the hub's own tools records that the hub does not have the file.
 pub(crate) fn known_absent_elsewhere(config: &HubConfig, repo: &Repo, path: &RepoPath) -> bool {
     config.source == Source::HuggingFace
         && config.other_caches.iter().any(|base| {
@@ -75,7 +75,7 @@ pub(crate) fn known_absent_elsewhere(config: &HubConfig, repo: &Repo, path: &Rep
         })
 }
 
-/// `<base>/models--owner--name/snapshots/<commit>`, the commit as `refs/` has it.
+/// `<base>/models--owner--name/snapshots/<commit>`, with the commit from `refs/`.
 fn hugging_face_snapshot(base: &Path, tree: &str, repo: &Repo) -> Option<PathBuf> {
     let id = repo.id().replace('/', "--");
     let dir = base.join(format!("{}--{id}", repo.kind().plural()));
@@ -88,8 +88,8 @@ fn hugging_face_snapshot(base: &Path, tree: &str, repo: &Repo) -> Option<PathBuf
     Some(dir.join(tree).join(commit))
 }
 
-/// Where versions of `ModelScope`'s tools keep a repository. The older layouts do not say which
-/// revision it is, so they count for the default branch only; they also write `___` for a dot.
+/// Where versions of `ModelScope`'s tools keep a repository. The older layouts do not record the
+/// revision, so they only count for the default branch; they also write `___` for a dot.
 fn model_scope_dirs(base: &Path, repo: &Repo) -> Vec<PathBuf> {
     let branch = Source::ModelScope.default_revision();
     let revision = repo.revision().unwrap_or(branch);
@@ -120,7 +120,7 @@ fn repo_dir(source: Source, repo: &Repo) -> PathBuf {
     dir
 }
 
-/// One directory, also for `refs/pr/1`.
+/// A single directory, even for `refs/pr/1`.
 fn revision_dir(source: Source, repo: &Repo) -> String {
     repo.revision()
         .unwrap_or(source.default_revision())

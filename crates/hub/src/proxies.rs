@@ -1,7 +1,6 @@
-//! Owns which proxy, if any, stands between us and a host: the rules of the `*_PROXY` and
-//! `NO_PROXY` variables.
+//! Owns the choice of a proxy for a host: the rules of the `*_PROXY` and `NO_PROXY` variables.
 //!
-//! Must not know where the variables come from, nor what is fetched.
+//! It must not know where the variables come from, or what is fetched.
 
 use std::fmt;
 
@@ -10,12 +9,12 @@ use url::Url;
 
 use crate::error::HubError;
 
-/// The proxies of the environment. `Debug` shows no passwords.
+/// The proxies from the environment. `Debug` shows no passwords.
 #[derive(Clone, Default)]
 pub struct Proxies {
     http: Option<ureq::Proxy>,
     https: Option<ureq::Proxy>,
-    /// Hosts that are reached directly.
+    /// Hosts to connect to directly.
     direct: NoProxy,
 }
 
@@ -35,18 +34,18 @@ impl fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Every host is reached directly.
+    /// Connect to every host directly.
     #[must_use]
     pub fn none() -> Proxies {
         Proxies::default()
     }
 
-    /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, each also in capitals; the small
-    /// ones go first. Proxies speak `http`, `https`, `socks4`, `socks4a`, `socks5` or `socks5h`;
-    /// without a scheme it is `http`.
+    /// Read `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, each also in upper case; lower
+    /// case takes precedence. Proxies speak `http`, `https`, `socks4`, `socks4a`, `socks5` or
+    /// `socks5h`; without a scheme, `http`.
     ///
     /// # Errors
-    /// [`HubError::Setting`] when one is not a URL or speaks something else.
+    /// [`HubError::Setting`] if one is not a URL or has another scheme.
     pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Result<Proxies, HubError> {
         let one = |small: &'static str, capital: &'static str| {
             [small, capital]
@@ -82,7 +81,7 @@ impl Proxies {
 fn parse(variable: &'static str, text: &str) -> Result<ureq::Proxy, HubError> {
     ureq::Proxy::new(&with_scheme(text)).map_err(|_| HubError::Setting {
         variable,
-        reason: "it is no proxy such as http://host:3128 or socks5h://host:1080".to_owned(),
+        reason: "it is not a proxy such as http://host:3128 or socks5h://host:1080".to_owned(),
     })
 }
 

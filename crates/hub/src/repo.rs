@@ -1,8 +1,8 @@
-//! Owns what a file of a hub is named by: the hub, the repository and its kind, the revision, the
-//! path inside. Names that could lead out of a directory are refused here, so nothing below has to
-//! think of them.
+//! Owns the identity of a hub file: the hub, the repository and its kind, the revision, the path
+//! inside. Names that could lead out of a directory are rejected here, so the rest of the crate
+//! need not check them.
 //!
-//! Must not know URLs or where files are kept.
+//! It must not know URLs or where files are kept.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// As flags and directories name it: `modelscope`, `huggingface`.
+    /// Its name in flags and directories: `modelscope`, `huggingface`.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Source {
         }
     }
 
-    /// The hub to try when this one does not have it.
+    /// The hub to try if this one does not have the file.
     #[must_use]
     pub fn other(self) -> Source {
         match self {
@@ -37,7 +37,7 @@ impl Source {
         }
     }
 
-    /// The variables that can hold the token, the first that is set counts.
+    /// The variables that can hold the token; the first one set counts.
     #[must_use]
     pub fn token_variables(self) -> &'static [&'static str] {
         match self {
@@ -46,7 +46,7 @@ impl Source {
         }
     }
 
-    /// The branch that is meant when no revision is named.
+    /// The branch used if no revision is given.
     pub(crate) fn default_revision(self) -> &'static str {
         match self {
             Source::ModelScope => "master",
@@ -55,7 +55,7 @@ impl Source {
     }
 }
 
-/// As people write it: `ModelScope`, `Hugging Face`.
+/// The name as people write it: `ModelScope`, `Hugging Face`.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -78,17 +78,17 @@ impl FromStr for Source {
     }
 }
 
-/// What a repository holds.
+/// What is in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RepoKind {
     /// Weights, tokenizer, configuration.
     Model,
-    /// A data set.
+    /// A dataset.
     Dataset,
 }
 
 impl RepoKind {
-    /// As both hubs and all caches name it: `models`, `datasets`.
+    /// Its name on both hubs and in all caches: `models`, `datasets`.
     pub(crate) fn plural(self) -> &'static str {
         match self {
             RepoKind::Model => "models",
@@ -110,12 +110,12 @@ impl fmt::Display for RepoKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             RepoKind::Model => "model",
-            RepoKind::Dataset => "data set",
+            RepoKind::Dataset => "dataset",
         })
     }
 }
 
-/// A repository, perhaps at a revision.
+/// A repository, optionally at a revision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Repo {
     kind: RepoKind,
@@ -124,10 +124,10 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// A repository by its id, `owner/name` (or `name` alone, as old ones of Hugging Face have it).
+    /// A repository by its id, `owner/name` (or just `name`, as for old ones on Hugging Face).
     ///
     /// # Errors
-    /// [`HubError::RepoId`] when the id has another form or could lead out of a directory.
+    /// [`HubError::RepoId`] if the id is malformed or could lead out of a directory.
     pub fn new(kind: RepoKind, id: &str) -> Result<Repo, HubError> {
         let refused = |reason| HubError::RepoId {
             id: id.to_owned(),
@@ -144,10 +144,11 @@ impl Repo {
         })
     }
 
-    /// The same repository at a branch, tag or commit. Without one it is the hub's default branch.
+    /// The same repository at a branch, tag or commit. By default, the hub's default branch is
+    /// used.
     ///
     /// # Errors
-    /// [`HubError::Revision`] when it could lead out of a directory.
+    /// [`HubError::Revision`] if it could lead out of a directory.
     pub fn at(self, revision: &str) -> Result<Repo, HubError> {
         check_components(revision).map_err(|reason| HubError::Revision {
             revision: revision.to_owned(),
@@ -159,7 +160,7 @@ impl Repo {
         })
     }
 
-    /// Model or data set.
+    /// Model or dataset.
     #[must_use]
     pub fn kind(&self) -> RepoKind {
         self.kind
@@ -171,7 +172,7 @@ impl Repo {
         &self.id
     }
 
-    /// The revision, if one was named.
+    /// The revision, if given.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
         self.revision.as_deref()
@@ -186,7 +187,7 @@ impl Repo {
     }
 }
 
-/// `data set owner/name`.
+/// `dataset owner/name`.
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.id)?;
@@ -197,14 +198,14 @@ impl fmt::Display for Repo {
     }
 }
 
-/// Endings that the cache uses for itself beside a file.
+/// Suffixes that the cache itself uses next to a file.
 pub(crate) const PARTIAL: &str = ".partial";
-/// Beside a partial file: which file it is a part of.
+/// Next to a partial file: which file it belongs to.
 pub(crate) const PARTIAL_OF: &str = ".partial.json";
-/// Beside the place of a file that the hub does not have.
+/// Next to the place of a file that the hub does not have.
 pub(crate) const ABSENT: &str = ".absent";
 
-/// The path of a file inside a repository, `/` between its parts.
+/// The path of a file inside a repository, with `/` as separator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RepoPath(String);
 
@@ -219,7 +220,7 @@ impl RepoPath {
             .iter()
             .any(|ending| path.ends_with(ending))
         {
-            return Err(refused("the cache needs such names for itself"));
+            return Err(refused("the cache reserves such names"));
         }
         Ok(RepoPath(path.to_owned()))
     }
@@ -229,7 +230,7 @@ impl RepoPath {
     }
 }
 
-/// Whether `/`-separated text is safe to become directories and a file on any system.
+/// Whether `/`-separated text can safely become directories and a file on any system.
 fn check_components(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("it is empty");
@@ -243,7 +244,7 @@ fn check_components(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether text is the name of one file or directory and nothing else, on any system.
+/// Whether text is the name of a single file or directory on any system.
 pub(crate) fn check_component(part: &str) -> Result<(), &'static str> {
     let bytes = part.as_bytes();
     match part {

@@ -1,19 +1,19 @@
-//! Owns what must never be shown: tokens, and the parts of URLs that can hold one.
+//! Owns what must never be shown: tokens, and the parts of URLs that can contain one.
 
 use std::fmt;
 
 use url::Url;
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 const MASK: &str = "***";
 
-/// A token. It can be sent, never shown: `Debug` prints a mask, and there is no `Display`.
+/// A token. It can be sent but never shown: `Debug` prints a mask, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A token as it stands in a variable or a file; space around it is dropped. `None` when
-    /// nothing is left, or when it holds what cannot stand in a header (only visible ASCII can).
+    /// A token from a variable or a file, trimmed. `None` if nothing is left, or if it is not valid
+    /// in a header (only visible ASCII is).
     #[must_use]
     pub fn new(text: &str) -> Option<Secret> {
         let text = text.trim();
@@ -26,7 +26,7 @@ impl Secret {
         &self.0
     }
 
-    /// Text from elsewhere, with the token masked should it occur in it.
+    /// External text, with the token masked if it occurs.
     pub(crate) fn mask(&self, text: &str) -> String {
         text.replace(&self.0, MASK)
     }
@@ -38,11 +38,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A URL for people to see: no user, no password, no query. The query of a signed URL is as good as
-/// a password, and what the query of a hub names is said in words beside it.
+/// A URL for display: no user, no password, no query. The query of a signed URL is as good as a
+/// password, and what the query of a hub says is also said in words next to it.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
-    // these fail for URLs that cannot have a user, which then have none
+    // these fail for URLs that cannot have a user, and those have none
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);

@@ -1,6 +1,6 @@
-//! Owns what is tried again, how often, and the waits between.
+//! Owns retries: what is retried, how often, and the delays.
 //!
-//! Must not know what is fetched or where it goes.
+//! It must not know what is fetched or where it goes.
 
 use std::io;
 use std::time::Duration;
@@ -10,20 +10,21 @@ use crate::config::Patience;
 use crate::error::{HubError, Missing, Wanted};
 use crate::watch::Watch;
 
-/// So much is progress: a connection that breaks after it is not counted as one more try.
+/// This many bytes are progress: if the connection breaks after that, it does not count as another
+/// attempt.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
-/// A wait is made of these, so that a stop is noticed.
+/// Delays are split into slices of this length, so that cancellation is noticed.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Why an attempt did not succeed.
+/// Why an attempt failed.
 #[derive(Debug)]
 pub(crate) enum Setback {
-    /// It never will.
+    /// It will never succeed.
     Final(HubError),
-    /// It may the next time, from where it stopped.
+    /// It may succeed the next time, from where it stopped.
     Again(Trouble),
-    /// What has arrived is of no use.
+    /// What has arrived is useless.
     StartOver,
 }
 
@@ -33,7 +34,7 @@ impl From<HubError> for Setback {
     }
 }
 
-/// What may pass by itself.
+/// A problem that may be transient.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// The connection broke.
@@ -43,28 +44,28 @@ pub(crate) enum Trouble {
         host: String,
         status: u16,
         said: Option<String>,
-        /// How long it asks to wait.
+        /// How long it asks us to wait.
         wait: Option<Duration>,
     },
 }
 
-/// How far a fetch has come, in bytes.
+/// Progress of a fetch, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) got_bytes: u64,
     pub(crate) total_bytes: Option<u64>,
 }
 
-/// Counts tries.
+/// Counts attempts.
 #[derive(Debug)]
 pub(crate) struct Tries<'a> {
     patience: &'a Patience,
     wanted: &'a Wanted,
     /// In a row, without progress.
     failed: u32,
-    /// Where the last one stopped, in bytes.
+    /// Position where the last one stopped, in bytes.
     stopped_at: u64,
-    /// Whether there was an answer at all.
+    /// Whether there was any response at all.
     reached: bool,
 }
 
@@ -79,7 +80,7 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// There was an answer, so there is a network.
+    /// There was a response, so the network works.
     pub(crate) fn reached(&mut self) {
         self.reached = true;
     }
@@ -88,7 +89,7 @@ impl<'a> Tries<'a> {
     pub(crate) fn failed(&self, failure: Failure) -> Setback {
         let wanted = || Box::new(self.wanted.clone());
         match failure {
-            // when nothing was reached yet, more tries would only delay the advice
+            // if nothing has been reached yet, retrying would only delay the hint
             Failure::Unreachable { host, source } if !self.reached => {
                 Setback::Final(HubError::Unreachable {
                     wanted: wanted(),
@@ -112,14 +113,14 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// What an answer that is no success means for this fetch.
+    /// What a response other than success means for this fetch.
     pub(crate) fn refused(&self, client: &Client, mut answer: Answer) -> Setback {
         let said = client.said(&mut answer);
         let (status, host) = (answer.status, answer.host);
         let wanted = Box::new(self.wanted.clone());
         let code = text(&answer.headers, "x-error-code");
-        // Elsewhere than at the hub, 403 and 404 mean that a signed URL has expired. The next try
-        // gets a new one. Only a hub gives codes: then a mirror has sent us on to it.
+        // From hosts other than the hub, 403 and 404 mean that a signed URL has expired; the next
+        // attempt gets a new one. Only a hub sends codes: then a mirror has redirected us to it.
         let is_transient = matches!(status, 408 | 425 | 429 | 500..=599)
             || (!answer.is_hub && code.is_none() && (400..500).contains(&status));
         if is_transient {
@@ -131,7 +132,8 @@ impl<'a> Tries<'a> {
             });
         }
         Setback::Final(match (status, code) {
-            // Hugging Face answers so, that nobody learns the names of private repositories
+            // Hugging Face responds like this so that nobody learns the names of private
+            // repositories
             (401, Some("RepoNotFound")) => HubError::NotFound {
                 wanted,
                 missing: Missing::Repository,
@@ -155,10 +157,10 @@ impl<'a> Tries<'a> {
         })
     }
 
-    /// Wait for the next try.
+    /// Wait before the next attempt.
     ///
     /// # Errors
-    /// What to tell when there have been enough tries, or the watcher wants to stop.
+    /// The error to report after too many attempts, or if the watcher cancels.
     pub(crate) fn again(
         &mut self,
         trouble: Trouble,
@@ -209,7 +211,7 @@ impl<'a> Tries<'a> {
     }
 }
 
-/// What 404 is about. `ModelScope` does not say.
+/// What a 404 is about. `ModelScope` does not say.
 fn missing(code: Option<&str>) -> Missing {
     match code {
         Some("EntryNotFound") => Missing::File,
@@ -219,7 +221,7 @@ fn missing(code: Option<&str>) -> Missing {
     }
 }
 
-/// Wait, unless the watcher wants to stop.
+/// Wait, unless the watcher cancels.
 ///
 /// # Errors
 /// [`HubError::Cancelled`].
@@ -249,7 +251,7 @@ fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Wait a moment for another process.
+/// Wait briefly for another process.
 pub(crate) fn short_pause(watch: &dyn Watch, wanted: &Wanted) -> Result<(), HubError> {
     pause(SLICE, watch, wanted)
 }

@@ -1,30 +1,29 @@
-//! Owns what a caller can see of a fetch while it is under way, and how it stops one.
+//! Owns how a caller follows the progress of a fetch, and how it cancels one.
 //!
-//! Must not know how progress is shown.
+//! It must not know how progress is shown.
 
-/// Sees the progress of a fetch and can stop it. A progress bar implements this.
+/// Receives the progress of a fetch and can cancel it. A progress bar implements this.
 pub trait Watch {
-    /// The bytes of `file` are about to arrive: of `total_bytes`, if the hub says how many, there
-    /// are `already_bytes` from before.
+    /// The bytes of `file` are about to arrive: `total_bytes`, if the hub states them, of which
+    /// `already_bytes` are left from before.
     ///
-    /// Comes again for the same file when the connection was cut and the fetch goes on, or when it
-    /// has to start over (then `already_bytes` is 0). It does not come for a file that is in the
-    /// cache.
+    /// Called again for the same file when the fetch resumes after a broken connection, or when it
+    /// has to start over (then `already_bytes` is 0). Not called for a cached file.
     fn begin(&self, file: &str, total_bytes: Option<u64>, already_bytes: u64);
 
-    /// So many more bytes have been written.
+    /// This many more bytes have been written.
     fn advance(&self, bytes: u64);
 
-    /// The file has arrived, or will not. Comes once for each file for which
-    /// [`begin`](Watch::begin) came.
+    /// The file has arrived, or failed. Called once for each file for which [`begin`](Watch::begin)
+    /// was called.
     fn end(&self);
 
-    /// Whether to stop. It is asked between reads and while waiting, so a silent server delays the
-    /// stop by up to [`Patience::idle`](crate::Patience::idle).
+    /// Whether to cancel. Called between reads and while waiting, so a silent server delays
+    /// cancellation by up to [`Patience::idle`](crate::Patience::idle).
     fn cancelled(&self) -> bool;
 }
 
-/// Shows nothing and never stops a fetch.
+/// Shows nothing and never cancels a fetch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unwatched;
 

@@ -19,26 +19,26 @@ pub trait Workload: Send + Debug {
     fn rounds(&self) -> u64;
 }
 
-/// What a request is about, before an API gives it its form.
+/// The content of a request, before an API gives it its format.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
     /// A text: the user's message, or the prompt.
     Text(String),
-    /// A conversation, in OpenAI's form.
+    /// A conversation, in OpenAI's format.
     Messages(Vec<Value>),
-    /// A request body of which only missing fields are filled in.
+    /// A request body in which only missing fields are filled in.
     Body(Map<String, Value>),
-    /// Ids of tokens, for servers that take them in place of a prompt.
+    /// Token ids, for servers that accept them instead of a prompt.
     TokenIds(Vec<u32>),
 }
 
-/// What a data set gives for one request.
+/// What a dataset provides for one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// What the request is about.
+    /// The content of the request.
     pub prompt: Prompt,
-    /// Tokens of the prompt that were asked for, as the server should count
-    /// them; `None` where nobody asked for a length.
+    /// Requested prompt length in tokens, as the server should count them; `None` if no length was
+    /// requested.
     pub asked_tokens: Option<u64>,
 }
 
@@ -52,7 +52,7 @@ impl From<Prompt> for Item {
 }
 
 impl Prompt {
-    /// The text of a prompt; of a conversation, the last user message's.
+    /// The text of a prompt; for a conversation, the last user message.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
@@ -70,7 +70,7 @@ impl Prompt {
         }
     }
 
-    /// Length for the length filters: characters of all its texts.
+    /// Length for the length filters: the number of characters in all its texts.
     #[must_use]
     pub fn chars(&self) -> usize {
         match self {
@@ -99,7 +99,7 @@ fn last_user_text(messages: &[Value]) -> String {
         .unwrap_or_default()
 }
 
-/// The text of a message in OpenAI's form; of several parts, all their texts put together.
+/// The text of a message in OpenAI's format; of several parts, all their texts put together.
 #[must_use]
 pub fn content_text(message: &Value) -> String {
     match message.get("content") {

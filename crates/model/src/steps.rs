@@ -1,16 +1,16 @@
-//! Owns counting how many bytes the readers of what servers say have gone over, so that tests can
-//! hold their cost to a multiple of the bytes that came. A test that measured time would fail on a
-//! busy machine, and pass for a cost that only long inputs show.
+//! Owns a counter of the bytes that parsers of server data have looked at, so that tests can bound
+//! their cost by a multiple of the bytes received. A test that measured time would fail on a busy
+//! machine, and pass for a cost that only shows with long inputs.
 //!
-//! Counts per thread, and in builds with debug assertions only: elsewhere [`add`] is nothing. It must
-//! not know who is counted.
+//! It counts per thread, and only in builds with debug assertions: elsewhere [`add`] does nothing.
+//! It must not know whose work is counted.
 
 #[cfg(debug_assertions)]
 thread_local! {
     static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// So many bytes are gone over.
+/// Record that this many bytes were looked at.
 #[inline]
 pub fn add(bytes: usize) {
     #[cfg(debug_assertions)]
@@ -19,8 +19,7 @@ pub fn add(bytes: usize) {
     let _ = bytes;
 }
 
-/// What this does on this thread, and the bytes that are gone over for it; `None`: this build does
-/// not count.
+/// Run `work` on this thread and count the bytes it looks at; `None`: this build does not count.
 pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Option<u64>) {
     #[cfg(debug_assertions)]
     {

@@ -1,18 +1,17 @@
-//! Owns the run's clock: one wall-clock anchor, and monotonic nanoseconds
-//! after it.
+//! Owns the run's clock: one wall-clock anchor, and monotonic nanoseconds from there.
 //!
-//! It must not know what is being timed. Everything else in the workspace asks
-//! this module for the time (`clippy.toml` forbids the standard clocks), so a
-//! step of the wall clock can never bend an interval.
+//! It must not know what is being timed. Everything else in the workspace asks this module for the
+//! time (`clippy.toml` forbids the standard clocks), so that a step of the wall clock can never
+//! distort an interval.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment of a run: nanoseconds since the run's clock was started.
+/// A moment of a run: nanoseconds since the run's clock started.
 ///
-/// Monotonic; never negative. Moments of different runs do not compare.
+/// Monotonic and never negative. Moments of different runs are not comparable.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -20,16 +19,16 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The moment the clock was started.
+    /// The moment the clock started.
     pub const ZERO: Self = Self(0);
 
-    /// A moment `nanos` nanoseconds after the clock was started.
+    /// The moment `nanos` nanoseconds after the clock started.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the clock was started.
+    /// Nanoseconds since the clock started.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
@@ -63,10 +62,10 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The clock of one run: where its time begins, in both time scales.
+/// The clock of one run: its starting point on both time scales.
 ///
-/// On Linux the monotonic scale is `CLOCK_MONOTONIC`, which every process of
-/// the machine shares; elsewhere it starts with the process.
+/// On Linux the monotonic scale is `CLOCK_MONOTONIC`, which all processes of the machine share;
+/// elsewhere it starts with the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunClock {
     /// Unix time of the start, nanoseconds.
@@ -86,7 +85,7 @@ impl RunClock {
         }
     }
 
-    /// The present moment.
+    /// The current moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.at_monotonic(monotonic_ns())
@@ -104,7 +103,7 @@ impl RunClock {
         self.wall_start_ns.saturating_add(at.0)
     }
 
-    /// Unix seconds of a moment. A double holds the present to about 0.24 µs.
+    /// Unix seconds of a moment. A double represents present times to about 0.24 µs.
     #[must_use]
     pub fn unix_seconds(&self, at: Timestamp) -> f64 {
         let ns = self.unix_ns(at);
@@ -124,7 +123,7 @@ pub fn monotonic_ns() -> u64 {
 /// The raw monotonic clock, nanoseconds since the first call.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+#[expect(clippy::disallowed_methods, reason = "the only place allowed to")]
 pub fn monotonic_ns() -> u64 {
     use std::sync::OnceLock;
     use std::time::Instant;
@@ -134,7 +133,7 @@ pub fn monotonic_ns() -> u64 {
 
 /// The wall clock, Unix nanoseconds.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+#[expect(clippy::disallowed_methods, reason = "the only place allowed to")]
 pub fn wall_ns() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

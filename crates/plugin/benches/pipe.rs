@@ -1,8 +1,8 @@
-//! How many prompts, bodies and counts a second come through the pipe of a plugin in Python, and
+//! How many prompts, bodies and counts per second pass through the pipe of a Python plugin, and
 //! what the protocol costs: `cargo bench -p evalscope-plugin`.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
-#![expect(clippy::print_stdout, reason = "its figures are what it is for")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "its purpose is to print figures")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Owns an API that a plugin speaks: bodies ahead of their dispatch, token
-//! counts after the answers have ended.
+//! Owns an API spoken by a plugin: bodies before they are sent, token counts after the responses
+//! have ended.
 //!
-//! It must not know sockets, nor how answers are read while they come.
+//! It must not know sockets, or how responses are read while they arrive.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use crate::dataset::WireItem;
 use crate::error::PluginError;
 use crate::plugin::Plugin;
 
-/// Most prompts of a call of `build`.
+/// Maximum number of prompts per call of `build`.
 const BATCH: usize = 32;
-/// Bytes of answers from which on a call of `parse` is made with what there is.
+/// Call `parse` as soon as the responses have this many bytes.
 const PARSE_BYTES: usize = 4 << 20;
-/// Longest exchange that is parsed: as JSON in JSON it can be twice as long, and
-/// has to fit into a line.
+/// Maximum size of an exchange to parse: as JSON inside JSON it can take twice as much, and must
+/// fit into a line.
 const LONGEST_BYTES: usize = 16 << 20;
 
-/// Bodies out of a plugin.
+/// Bodies built by a plugin.
 #[derive(Debug)]
 pub struct PluginBodies {
     plugin: Arc<Plugin>,
@@ -44,7 +44,7 @@ struct Built {
     bodies: Vec<Box<RawValue>>,
 }
 
-/// What is looked at in a body.
+/// The relevant fields of a body.
 #[derive(Deserialize)]
 struct Look {
     #[serde(default)]
@@ -56,8 +56,7 @@ struct Look {
 }
 
 impl PluginBodies {
-    /// Bodies out of a plugin; `chat`: it is given messages, and not plain
-    /// prompts.
+    /// Bodies built by a plugin; with `chat`, it receives messages instead of plain prompts.
     #[must_use]
     pub fn new(plugin: Arc<Plugin>, chat: bool) -> Self {
         Self { plugin, chat }
@@ -96,7 +95,7 @@ impl PluginBodies {
                 let text = body.get();
                 let look = serde_json::from_str::<Look>(text).ok();
                 let look = look.filter(|_| text.starts_with('{')).ok_or_else(|| {
-                    let text = format!("the body of prompt {index} is no JSON object");
+                    let text = format!("the body of prompt {index} is not a JSON object");
                     self.plugin.rubbish("build", text)
                 })?;
                 let limit = look.max_tokens.or(look.max_completion_tokens);
@@ -123,7 +122,7 @@ impl BuildBodies for PluginBodies {
     }
 }
 
-/// Token counts out of a plugin.
+/// Token counts from a plugin.
 #[derive(Debug)]
 pub struct PluginCounts {
     plugin: Arc<Plugin>,
@@ -143,33 +142,32 @@ struct Answer<'a> {
 
 #[derive(Deserialize)]
 struct Counts {
-    // one that is odd must not cost those of other answers
+    // one invalid count must not affect those of other responses
     counts: Vec<Value>,
 }
 
-/// What a plugin says of one answer.
+/// A plugin's result for one response.
 enum Count {
     Tokens(PluginTokens),
-    /// The answer is none, for this reason.
+    /// The response is a failure, for this reason.
     Failed(String),
     /// There are no counts, for this reason.
     Unknown(String),
 }
 
 impl PluginCounts {
-    /// Token counts out of a plugin; `secrets` must not be seen in what it says.
+    /// Token counts from a plugin; `secrets` are masked in its messages.
     #[must_use]
     pub fn new(plugin: Arc<Plugin>, secrets: Vec<String>) -> Self {
         Self { plugin, secrets }
     }
 
-    /// Have the tokens of answers counted, those of successes. Their bodies must
-    /// have been kept. Gives the first complaint about a single answer, whose
-    /// counts then stay unknown. An answer that the plugin says has failed is a
-    /// failure from then on.
+    /// Count the tokens of successful responses, whose bodies must have been kept. Returns the
+    /// first complaint about a single response, whose counts stay unknown. A response that the
+    /// plugin calls failed becomes a failure.
     ///
     /// # Errors
-    /// When the plugin counts no more.
+    /// If the plugin can no longer count.
     pub fn count(&self, exchanges: &mut [&mut Exchange]) -> Result<Option<String>, PluginError> {
         let mut complaint = None;
         let mut batch: Vec<&mut Exchange> = Vec::new();
@@ -181,7 +179,7 @@ impl PluginCounts {
             let length = length(exchange);
             if length > LONGEST_BYTES {
                 complaint.get_or_insert_with(|| {
-                    format!("an exchange of {length} bytes is too long to be handed over")
+                    format!("an exchange of {length} bytes is too large to be passed to the plugin")
                 });
                 continue;
             }
@@ -201,7 +199,7 @@ impl PluginCounts {
         batch: &mut Vec<&mut Exchange>,
         complaint: &mut Option<String>,
     ) -> Result<(), PluginError> {
-        // every body is JSON, but one that was cut by whoever kept it
+        // every body is JSON, unless it was cut when it was stored
         batch.retain(|exchange| request(exchange).is_some());
         let answers: Vec<Answer<'_>> = batch
             .iter()
@@ -218,7 +216,7 @@ impl PluginCounts {
         let Counts { counts } = self.plugin.wait_after(&pending)?;
         if counts.len() != batch.len() {
             let (got, want) = (counts.len(), batch.len());
-            let text = format!("it gave {got} counts for {want} answers");
+            let text = format!("it gave {got} counts for {want} responses");
             return Err(self.plugin.rubbish("parse", text));
         }
         for (exchange, count) in batch.drain(..).zip(counts) {
@@ -228,7 +226,7 @@ impl PluginCounts {
                     let reason = masked(&clip(reason.as_bytes()), &self.secrets);
                     let failure = Failure::new(FailureKind::ServerError, reason);
                     exchange.record.failure = Some(failure);
-                    // what the server said, as of any other failure
+                    // with the server's message, as for any other failure
                     let said = masked(&responses(exchange).join("\n"), &self.secrets);
                     let excerpt = &said.as_bytes()[..said.len().min(EXCERPT_BYTES)];
                     exchange.bodies.error_excerpt = excerpt.into();
@@ -246,7 +244,7 @@ impl Count {
     fn of(value: &Value) -> Self {
         let Some(count) = value.as_object() else {
             return Self::Unknown(format!(
-                "what it gave for an answer is {}, and must be an object",
+                "its result for a response is {}, but must be an object",
                 clip(value.to_string().as_bytes())
             ));
         };
@@ -270,7 +268,7 @@ impl Count {
             Some(value) => match value.as_u64() {
                 Some(n) if n <= MOST_TOKENS => Ok(Some(n)),
                 _ => Err(format!(
-                    "`{name}` is {}, and must be a whole number up to {MOST_TOKENS}, or null",
+                    "`{name}` is {}, but must be a whole number up to {MOST_TOKENS}, or null",
                     clip(value.to_string().as_bytes())
                 )),
             },
@@ -289,7 +287,7 @@ fn request(exchange: &Exchange) -> Option<&RawValue> {
     serde_json::from_slice(&exchange.bodies.request).ok()
 }
 
-/// What the server said: the data of events, or the whole answer.
+/// The server's output: the data of events, or the whole body.
 fn responses(exchange: &Exchange) -> Vec<String> {
     let mut texts = Vec::new();
     let bodies = &exchange.bodies;

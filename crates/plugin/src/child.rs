@@ -1,7 +1,7 @@
-//! Owns the process of a plugin: it is started in a group of its own, what it
-//! says on stderr is kept, and it is ended however its owner ends.
+//! Owns the process of a plugin: it is started in its own process group, its stderr is kept, and it
+//! is ended however its owner ends.
 //!
-//! It must not know what goes over its pipes.
+//! It must not know what is sent through its pipes.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,18 +12,17 @@ use std::time::Duration;
 
 use evalscope_model::time::RunClock;
 
-/// By these, a program that calls the tool asks for things. Nothing that the tool starts is
-/// given them: it might take them for its own, as another run of the tool would.
+/// Variables by which a calling program controls this tool. No child receives them: it might act on
+/// them, as another run of this tool would.
 const CALLER_VARIABLES: [&str; 3] = [
     "EVALSCOPE_ERROR_FILE",
     "EVALSCOPE_RESULT_PATH_FILE",
     "EVALSCOPE_EXIT_WITH_PARENT",
 ];
 
-/// Variables with keys and tokens: those that this program, its trackers and the servers it starts
-/// read, and those in which keys of well-known providers stand. Nothing that the tool starts is
-/// given them, but for what it cannot do without: a plugin, a tracker's library or a server is the
-/// code of others, and may print its environment.
+/// Variables with keys and tokens: those read by this program, its trackers and the servers it
+/// starts, and those of well-known providers. A child receives only those it needs: a plugin, a
+/// tracker's library or a server is third-party code, and may print its environment.
 pub const SECRET_VARIABLES: [&str; 36] = [
     "ANTHROPIC_API_KEY",
     "ARK_API_KEY",
@@ -63,8 +62,8 @@ pub const SECRET_VARIABLES: [&str; 36] = [
     "ZHIPU_API_KEY",
 ];
 
-/// Keep from a program that is about to be started what is not its business: what the caller of
-/// this one asks for, and every secret but the `needed` ones.
+/// Hide from a program that is about to be started what is not its business: the options of our
+/// caller, and every secret except the `needed` ones.
 pub fn withhold(command: &mut Command, needed: &[&str]) {
     let secrets = SECRET_VARIABLES
         .into_iter()
@@ -74,49 +73,49 @@ pub fn withhold(command: &mut Command, needed: &[&str]) {
     }
 }
 
-/// Lines of stderr that are kept.
+/// Number of stderr lines kept.
 const KEPT_LINES: usize = 20;
-/// Longest piece of a line of stderr: a plugin may print without an end.
+/// Maximum length of a stderr line: a plugin may print endlessly.
 const LINE_BYTES: u64 = 4096;
-/// How long a plugin may take to end by itself once its input has ended.
+/// How long a plugin may take to exit by itself once its input has ended.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long it may take after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_secs(1);
-/// How long the last words of a process that has ended are waited for.
+/// How long to wait for the last output of a process that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often a process is looked at.
+/// How often a process is polled.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Takes lines of stderr, one at a time.
+/// Receives lines of stderr, one at a time.
 pub type Listener = Box<dyn Fn(&str) + Send>;
 
-/// A running plugin. Dropping it ends it.
+/// A running plugin. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     clock: RunClock,
     status: Option<ExitStatus>,
     said: Arc<Said>,
-    /// It does not react: nothing is gained by waiting for it.
+    /// It does not respond: there is no point in waiting for it.
     pub(crate) hung: bool,
 }
 
-/// What a process says on stderr.
+/// The stderr of a process.
 #[derive(Debug, Default)]
 struct Said {
     lines: Mutex<VecDeque<String>>,
     over: AtomicBool,
 }
 
-/// Both ends of the pipes to a process.
+/// Our ends of the pipes to a process.
 pub(crate) struct Pipes {
     pub(crate) stdin: ChildStdin,
     pub(crate) stdout: ChildStdout,
 }
 
 impl Process {
-    /// Start a program; `words` begin with it.
-    /// `environment` is added to this process's own, of which secrets are left out.
+    /// Start a program; `words` start with it. `environment` is added to this process's own,
+    /// without its secrets.
     pub(crate) fn start(
         words: &[String],
         environment: &[(String, String)],
@@ -130,15 +129,15 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // Ctrl-C in a terminal goes to the whole group, and requests drain after
-        // it; what the plugin starts itself is ended with it
+        // Ctrl-C in a terminal goes to the whole group, but requests drain after it; whatever the
+        // plugin itself starts is ended with it
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
         let said = Arc::new(Said::default());
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let (stdin, stdout) = pipes.expect("both were asked for");
-        let stderr = child.stderr.take().expect("it was asked for");
+        let (stdin, stdout) = pipes.expect("both are piped");
+        let stderr = child.stderr.take().expect("it is piped");
         // from here on, dropping it ends the child
         let process = Self {
             child,
@@ -153,7 +152,7 @@ impl Process {
         Ok((process, Pipes { stdin, stdout }))
     }
 
-    /// How it ended, if it does within a time.
+    /// Its exit status, if it ends within this time.
     pub(crate) fn ended_within(&mut self, time: Duration) -> Option<ExitStatus> {
         let until = self.clock.now().after(time);
         loop {
@@ -167,7 +166,7 @@ impl Process {
         }
     }
 
-    /// How it ended and its last words, where its output has ended.
+    /// Its exit status and its last output, if its output has ended.
     pub(crate) fn last_words(&mut self) -> (Option<ExitStatus>, Vec<String>) {
         let until = self.clock.now().after(LAST_WORDS);
         let status = self.ended_within(LAST_WORDS);
@@ -177,13 +176,13 @@ impl Process {
         (status, self.stderr())
     }
 
-    /// The last lines that it said.
+    /// The last lines of its stderr.
     pub(crate) fn stderr(&self) -> Vec<String> {
         let lines = self.said.lines.lock();
         lines.map_or_else(|_| Vec::new(), |lines| lines.iter().cloned().collect())
     }
 
-    /// End it: it has heard that its input is over.
+    /// End it; its input has already been closed.
     pub(crate) fn end(&mut self) {
         let grace = if self.hung { Duration::ZERO } else { GRACE };
         if self.ended_within(grace).is_some() {
@@ -197,7 +196,7 @@ impl Process {
         self.status = self.child.wait().ok();
     }
 
-    /// Ask the whole group to end, or make it.
+    /// Terminate the whole group, gently or by force.
     #[cfg(unix)]
     fn signal(&mut self, kill: bool) {
         use nix::sys::signal::{Signal, killpg};
@@ -207,7 +206,7 @@ impl Process {
         } else {
             Signal::SIGTERM
         };
-        // it leads its group, and has not been waited for: the number is still its own
+        // it leads its group, and has not been waited for: the id is still its own
         if let Ok(group) = i32::try_from(self.child.id()) {
             let _ = killpg(Pid::from_raw(group), signal);
         }

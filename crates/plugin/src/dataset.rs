@@ -1,5 +1,4 @@
-//! Owns prompts that a plugin gives: batches of them, asked for before they are
-//! needed.
+//! Owns prompts from a plugin: batches of them, requested before they are needed.
 //!
 //! It must not know how they are sent.
 
@@ -14,11 +13,11 @@ use serde_json::{Map, Value, json};
 use crate::error::PluginError;
 use crate::plugin::{Pending, Plugin};
 
-/// Most items of a batch. At some 2 KB each a line is well below 1 MB, and the
-/// price of a call is spread over enough.
+/// Maximum number of items per batch. With about 2 KB each, a line is well below 1 MB, and the cost
+/// of a call is spread over enough items.
 const BATCH: usize = 64;
 
-/// An item as it goes over the wire.
+/// An item in its wire format.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct WireItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,30 +34,30 @@ pub(crate) struct WireItem {
 
 impl WireItem {
     /// # Errors
-    /// What is wrong with it, to be said of the plugin: a server would refuse each
-    /// such request in words of its own.
+    /// What is wrong with the item, reported as the plugin's fault: a server would reject each such
+    /// request with its own message.
     fn into_item(self) -> Result<Item, &'static str> {
         let prompt = match (self.text, self.messages, self.body, self.token_ids) {
             (Some(text), None, None, None) => Prompt::Text(text),
             (None, Some(messages), None, None) => {
                 if messages.is_empty() {
-                    return Err("an item has `messages` without a message");
+                    return Err("`messages` of an item is empty");
                 }
                 if !messages.iter().all(Value::is_object) {
-                    return Err("an item has a message that is not an object");
+                    return Err("a message of an item is not an object");
                 }
                 Prompt::Messages(messages)
             }
             (None, None, Some(body), None) => Prompt::Body(body),
             (None, None, None, Some(ids)) => {
                 if ids.is_empty() {
-                    return Err("an item has `token_ids` without an id");
+                    return Err("`token_ids` of an item is empty");
                 }
                 Prompt::TokenIds(ids)
             }
             _ => {
                 return Err(
-                    "an item has not exactly one of `text`, `messages`, `body`, `token_ids`",
+                    "an item must have exactly one of `text`, `messages`, `body`, `token_ids`",
                 );
             }
         };
@@ -76,30 +75,29 @@ struct Batch {
     end: bool,
 }
 
-/// The data set of a plugin.
+/// The dataset of a plugin.
 #[derive(Debug)]
 pub struct PluginDataset {
     plugin: Arc<Plugin>,
     items: VecDeque<Item>,
-    /// The next batch, on its way.
+    /// The next batch, already requested.
     ahead: Option<(usize, Pending)>,
-    /// Items of the next batch to ask for.
+    /// Number of items to request in the next batch.
     batch: usize,
     ended: bool,
-    /// Items were asked for by somebody before: it has to begin again.
+    /// Items were requested before, so it has to start over.
     used: bool,
 }
 
 impl PluginDataset {
-    /// The prompts of a plugin from the first one on. `used`: somebody has taken
-    /// prompts from it before.
+    /// The prompts of a plugin from the start. `used`: prompts were taken from it before.
     #[must_use]
     pub fn new(plugin: Arc<Plugin>, used: bool) -> Self {
         Self {
             plugin,
             items: VecDeque::new(),
             ahead: None,
-            // the first prompt is wanted at once, however dear a batch is
+            // the first prompt is needed at once, however expensive a batch is
             batch: 1,
             ended: false,
             used,
@@ -122,10 +120,7 @@ impl PluginDataset {
         };
         let Batch { items, end } = self.plugin.wait(&pending)?;
         if items.len() > max || items.is_empty() && !end {
-            let text = format!(
-                "it gave {} items where at least 1 and at most {max} were asked for",
-                items.len()
-            );
+            let text = format!("it gave {} items instead of 1 to {max}", items.len());
             return Err(self.plugin.rubbish("next", text));
         }
         self.ended = end;
@@ -141,7 +136,7 @@ impl PluginDataset {
     }
 
     fn begin_again(&mut self) -> Result<(), PluginError> {
-        // what is still on its way comes before the answer to this, and is left
+        // a batch still on its way arrives before the response to this, and is dropped
         self.ahead = None;
         self.items.clear();
         let pending = self.plugin.ask("rewind", json!({}))?;

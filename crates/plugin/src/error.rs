@@ -1,15 +1,15 @@
-//! Owns what can go wrong with a plugin, in words for the person who wrote it.
+//! Owns what can go wrong with a plugin, in words for its author.
 
 use std::fmt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// A plugin did not do what was asked of it.
+/// A plugin failed in a call.
 #[derive(Debug)]
 pub struct PluginError {
-    /// The plugin, as it was given on the command line.
+    /// The plugin, as given on the command line.
     pub plugin: String,
-    /// What was asked of it.
+    /// The call.
     pub call: String,
     /// What happened.
     pub fault: PluginFault,
@@ -17,47 +17,47 @@ pub struct PluginError {
     pub stderr: Vec<String>,
 }
 
-/// What happened instead of an answer.
+/// What happened instead of a response.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginFault {
-    /// Its program cannot be started.
-    #[error("`{program}` cannot be started: {source}")]
+    /// Its program could not be started.
+    #[error("cannot start `{program}`: {source}")]
     Start {
         /// The program.
         program: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Nobody answers at its socket.
+    /// Nothing is listening on its socket.
     #[error("no connection to the socket: {0}")]
     Connect(std::io::Error),
-    /// There are no such sockets here.
+    /// This system has no Unix sockets.
     #[error(
         "there are no Unix sockets on this system: use a path that ends in .py, or exec:COMMAND"
     )]
     NoSockets,
-    /// It answered that it cannot.
+    /// It reported an error.
     #[error("{message}")]
     Raised {
-        /// Why, in its own words.
+        /// The error in its own words.
         message: String,
-        /// Where its code raised.
+        /// Where its code raised it.
         traceback: Option<String>,
     },
-    /// It did not answer in time.
-    #[error("no answer within {} s", .0.as_secs_f64())]
+    /// It did not respond in time.
+    #[error("no response within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// It ended, or closed its output.
-    #[error("it ended before it answered{}", status_text(.0.as_ref()))]
+    #[error("it ended before it responded{}", status_text(.0.as_ref()))]
     Ended(Option<ExitStatus>),
-    /// Its output is not that of a plugin.
+    /// Its output does not follow the protocol.
     #[error("{0}")]
     Rubbish(String),
-    /// What it is to be asked does not fit into a line.
-    #[error("the request is {0} bytes long, more than fit into a line")]
+    /// The request does not fit into a line.
+    #[error("the request of {0} bytes does not fit into a line")]
     TooMuch(usize),
-    /// The person stopped the command meanwhile.
-    #[error("the command was stopped before it answered")]
+    /// The user stopped the command meanwhile.
+    #[error("the command was stopped before it responded")]
     Stopped,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for PluginError {
         let mut lines = fault_text.lines();
         let first = lines.next().unwrap_or_default();
         write!(f, "the plugin `{plugin}` failed in `{call}`: {first}")?;
-        // further lines are its own words, and must not look like ours
+        // further lines are the plugin's own words, and must not look like ours
         for line in lines {
             write!(f, "\n  | {line}")?;
         }
@@ -87,7 +87,7 @@ impl fmt::Display for PluginError {
                     write!(f, "\n  | {line}")?;
                 }
             }
-            // what it raised says more than what it had printed before
+            // what it raised is more useful than what it printed before
             return Ok(());
         }
         if stderr.is_empty() {

@@ -1,4 +1,4 @@
-//! Owns where a plugin is: how that is written, and which command starts it.
+//! Owns where a plugin is: how that is written, and the command that starts it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,17 @@ pub enum Place {
     Python {
         /// The file.
         file: PathBuf,
-        /// Which of its classes.
+        /// One of its classes.
         name: Option<String>,
     },
-    /// `unix:PATH`, or `unix:PATH.sock:NAME`: a socket behind which somebody speaks the
-    /// protocol.
+    /// `unix:PATH`, or `unix:PATH.sock:NAME`: a socket of a program that speaks the protocol.
     Unix {
         /// The socket.
         socket: PathBuf,
-        /// What is asked for there. It names the plugin wherever it is shown, as the path
-        /// may be another each time.
+        /// What to request there. It also names the plugin in messages, as the path may change.
         name: Option<String>,
     },
-    /// A client library of a tracker, which the Python package knows.
+    /// A tracker's client library, started through the Python package.
     Tracker(TrackerPlace),
 }
 
@@ -35,12 +33,12 @@ pub enum Place {
 pub struct TrackerPlace {
     /// `wandb`, `swanlab` or `clearml`.
     pub kind: String,
-    /// Variables of its environment, for keys: they are on no command line.
+    /// Environment variables for its keys, so that they are not on a command line.
     pub environment: Vec<(String, String)>,
 }
 
 impl fmt::Debug for TrackerPlace {
-    // the environment holds keys
+    // the environment contains keys
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrackerPlace")
             .field("kind", &self.kind)
@@ -48,25 +46,25 @@ impl fmt::Debug for TrackerPlace {
     }
 }
 
-/// Why something that looks like a plugin is none.
+/// Why something that looks like a plugin is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// `exec:` without a program.
     #[error("`{0}` names no program: write exec:PROGRAM ARGUMENTS")]
     NoProgram(String),
-    /// A quotation mark without its partner.
-    #[error("`{0}`: a quotation mark or a backslash at the end has no partner")]
+    /// An unclosed quotation mark.
+    #[error("`{0}`: unclosed quotation mark, or a backslash at the end")]
     Quotes(String),
     /// `unix:` without a path.
     #[error("`{0}` names no socket: write unix:PATH")]
     NoSocket(String),
-    /// The file is not there.
-    #[error("the plugin {} is not there", .0.display())]
+    /// The file does not exist.
+    #[error("the plugin {} does not exist", .0.display())]
     NoFile(PathBuf),
 }
 
 impl Place {
-    /// Read a place as it is written; `None` where no plugin is meant.
+    /// Parse a place; `None` if it is not meant as a plugin.
     ///
     /// ```
     /// use evalscope_plugin::Place;
@@ -106,10 +104,10 @@ impl Place {
         })
     }
 
-    /// Look whether what has to be there is.
+    /// Check that its file exists.
     ///
     /// # Errors
-    /// When a file is missing.
+    /// If a file is missing.
     pub fn check(&self) -> Result<(), PlaceError> {
         match self {
             Self::Python { file, .. } if !file.is_file() => Err(PlaceError::NoFile(file.clone())),
@@ -117,7 +115,7 @@ impl Place {
         }
     }
 
-    /// What is added to the environment of its process.
+    /// Variables to add to the environment of its process.
     pub(crate) fn environment(&self) -> &[(String, String)] {
         match self {
             Self::Tracker(tracker) => &tracker.environment,
@@ -125,7 +123,7 @@ impl Place {
         }
     }
 
-    /// The name to ask the plugin for.
+    /// The name to request from the plugin.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Python { name, .. } | Self::Unix { name, .. } => name.as_deref(),
@@ -133,8 +131,8 @@ impl Place {
         }
     }
 
-    /// The command that starts it; `None` where it runs already. `python` is
-    /// the interpreter, if somebody has chosen one.
+    /// The command that starts it; `None` if it is already running. `python` is the interpreter, if
+    /// one was chosen.
     pub(crate) fn command(&self, role: Role, python: Option<&str>) -> Option<Vec<String>> {
         match self {
             Self::Exec(words) => Some(words.clone()),
@@ -156,7 +154,7 @@ impl Place {
     }
 }
 
-/// `PATH` or `PATH:NAME`, where the path has this ending.
+/// Splits `PATH` or `PATH:NAME`, where the path has this ending.
 fn path_and_name(text: &str, ending: &str) -> (String, Option<String>) {
     match text.rsplit_once(&format!("{ending}:")) {
         Some((stem, name)) => {
@@ -167,23 +165,22 @@ fn path_and_name(text: &str, ending: &str) -> (String, Option<String>) {
     }
 }
 
-/// Serves something in Python. With `-m`, a file or folder called `evalscope` where
-/// the command runs (a checkout of something else) would be taken for the package; a
-/// plugin may import what lies there all the same.
+/// Serves a Python object. With `-m`, a file or folder named `evalscope` in the working directory
+/// (a checkout of something else) would be taken for the package; a plugin can still import from
+/// the working directory.
 const SERVE: &str = "import sys; \
     here = [] if getattr(sys.flags, 'safe_path', False) else [sys.path.pop(0)]; \
     from evalscope.perf.serve import main; \
     sys.path[:0] = here; \
     sys.exit(main())";
 
-/// The beginning of a command that does.
+/// The start of a command that serves a Python object.
 fn serving(python: Option<&str>) -> Vec<String> {
     let python = python.map_or_else(default_python, str::to_owned);
     vec![python, "-c".to_owned(), SERVE.to_owned()]
 }
 
-/// The interpreter beside this program, where a wheel has put both; else the
-/// first on the path.
+/// The interpreter next to this program, where a wheel puts both; else the first one on the path.
 fn default_python() -> String {
     const PYTHON: &str = "python3";
     let beside = std::env::current_exe().ok().and_then(|program| {
@@ -253,10 +250,10 @@ mod tests {
     fn mistakes_are_told() {
         let error = |text| Place::parse(text).unwrap().unwrap_err().to_string();
         insta::assert_snapshot!(error("exec: "), @"`exec: ` names no program: write exec:PROGRAM ARGUMENTS");
-        insta::assert_snapshot!(error("exec:a 'b"), @"`exec:a 'b`: a quotation mark or a backslash at the end has no partner");
+        insta::assert_snapshot!(error("exec:a 'b"), @"`exec:a 'b`: unclosed quotation mark, or a backslash at the end");
         insta::assert_snapshot!(error("unix:"), @"`unix:` names no socket: write unix:PATH");
         let place = Place::parse("no/such.py").unwrap().unwrap();
-        insta::assert_snapshot!(place.check().unwrap_err(), @"the plugin no/such.py is not there");
+        insta::assert_snapshot!(place.check().unwrap_err(), @"the plugin no/such.py does not exist");
     }
 
     #[test]

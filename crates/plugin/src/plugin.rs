@@ -1,7 +1,7 @@
-//! Owns a plugin as a whole: started, greeted, asked, and ended, with errors
-//! that say which plugin failed at what.
+//! Owns a plugin as a whole: start, greeting, calls and end, with errors that say which plugin
+//! failed in which call.
 //!
-//! It must not know what data sets and APIs are asked for.
+//! It must not know what datasets and APIs request.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,21 +17,21 @@ use crate::error::{PluginError, PluginFault};
 use crate::place::Place;
 use crate::wire::{Broken, Expected, NoAnswer, Wire, shown};
 
-/// The version of the protocol.
+/// The protocol version.
 const PROTOCOL: u64 = 1;
-/// How long a plugin may take over `bye`.
+/// How long a plugin may take for `bye`.
 const BYE: Duration = Duration::from_secs(2);
-/// How long a tracker may: it uploads what is left.
+/// How long a tracker may take: it uploads its remaining data.
 const TRACKER_BYE: Duration = Duration::from_mins(5);
 
-/// What a plugin is for.
+/// The role of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It gives prompts.
+    /// Provides prompts.
     Dataset,
-    /// It makes bodies, and reads answers.
+    /// Builds bodies, and reads responses.
     Api,
-    /// It shows figures to people elsewhere.
+    /// Shows figures to people elsewhere.
     Tracker,
 }
 
@@ -47,25 +47,25 @@ impl Role {
     }
 }
 
-/// What a plugin is told when it starts.
+/// What a plugin receives when it starts.
 #[derive(Clone, Debug)]
 pub struct Hello {
     /// Name and version of this tool.
     pub tool: String,
-    /// Every option of the command by its name; secrets are masked.
+    /// Every option of the command by name; secrets are masked.
     pub options: Value,
 }
 
-/// How long a plugin is waited for.
+/// How long to wait for a plugin.
 #[derive(Clone)]
 pub struct Patience {
-    /// For an answer.
+    /// For a response.
     pub call: Duration,
-    /// For the answer to `hello`: plugins import much.
+    /// For the response to `hello`: plugins import a lot.
     pub hello: Duration,
-    /// Whether nothing more is sent: prompts and bodies are not waited for.
+    /// Whether nothing more is sent: then do not wait for prompts and bodies.
     pub stopped: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Whether everything is given up: token counts are not waited for either.
+    /// Whether everything is aborted: then do not wait for token counts either.
     pub aborted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -89,23 +89,23 @@ impl fmt::Debug for Patience {
     }
 }
 
-/// A plugin that runs. Dropping it ends it.
+/// A running plugin. Dropping it ends it.
 #[derive(Debug)]
 pub struct Plugin {
-    /// As it was given on the command line.
+    /// As given on the command line.
     given: String,
-    /// A tracker that has logged in: it may have much to upload at its end.
+    /// A tracker that has logged in: it may have a lot to upload at the end.
     pub(crate) uploads: std::sync::atomic::AtomicBool,
-    /// As it calls itself.
+    /// The name it gives itself.
     name: String,
-    /// How answers read, where it tells.
+    /// Rules for responses, if it gives any.
     answers: Option<ResponseRules>,
     patience: Patience,
     wire: Wire,
     running: Mutex<Running>,
 }
 
-/// What stands behind the wire.
+/// What is at the other end of the wire.
 #[derive(Debug)]
 enum Running {
     Child(Process),
@@ -114,7 +114,7 @@ enum Running {
     Over,
 }
 
-/// An answer that is to come.
+/// A response to come.
 #[derive(Debug)]
 pub struct Pending {
     call: &'static str,
@@ -129,12 +129,12 @@ struct Greeting {
     answers: Value,
 }
 
-/// How answers read. Objects by their keys alone: lists in their order would do for serde.
+/// Rules for responses. Only accepts objects with keys: serde would also accept lists.
 fn response_rules(answers: Value) -> Result<Option<ResponseRules>, String> {
     if answers.is_null() {
         return Ok(None);
     }
-    let parts = answers.as_object().ok_or("an object is wanted")?;
+    let parts = answers.as_object().ok_or("expected an object")?;
     if let Some((name, _)) = parts.iter().find(|(_, part)| !part.is_object()) {
         return Err(format!("`{name}` must be an object"));
     }
@@ -144,11 +144,11 @@ fn response_rules(answers: Value) -> Result<Option<ResponseRules>, String> {
 }
 
 impl Plugin {
-    /// Start a plugin, or connect to it, and wait until it is ready. `python`
-    /// is the interpreter for files; `listener` gets each line of its stderr.
+    /// Start a plugin, or connect to it, and wait until it is ready. `python` is the interpreter
+    /// for files; `listener` receives each line of its stderr.
     ///
     /// # Errors
-    /// When it cannot be started, or does not greet as a plugin does.
+    /// If it cannot be started, or its greeting is invalid.
     pub fn start(
         place: &Place,
         role: Role,
@@ -195,7 +195,7 @@ impl Plugin {
             return Err(self.rubbish(
                 "hello",
                 format!(
-                    "it speaks version {} of the protocol, this program version {PROTOCOL}",
+                    "it speaks version {} of the protocol, but this program speaks version {PROTOCOL}",
                     greeting.protocol
                 ),
             ));
@@ -203,25 +203,25 @@ impl Plugin {
         Ok(greeting)
     }
 
-    /// What it calls itself.
+    /// The name it gives itself.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The API that it speaks, under the name it was given by.
+    /// Its API, with the name it was given by.
     ///
     /// # Errors
-    /// When what it tells of answers is of no use.
+    /// If its rules for responses are invalid.
     pub fn api(&self) -> Result<Opaque, PluginError> {
         Opaque::new(self.given.clone(), self.answers.clone())
             .map_err(|error| self.rubbish("hello", format!("in `answers`, {error}")))
     }
 
-    /// Ask for something, and go on.
+    /// Send a request, without waiting.
     ///
     /// # Errors
-    /// When it can be asked no more.
+    /// If it can no longer be called.
     pub fn ask(&self, call: &'static str, params: impl Serialize) -> Result<Pending, PluginError> {
         match self.wire.ask(call, params) {
             Ok(expected) => Ok(Pending { call, expected }),
@@ -229,18 +229,18 @@ impl Plugin {
         }
     }
 
-    /// Wait for an answer that a run cannot go on without.
+    /// Wait for a response that a run cannot continue without.
     ///
     /// # Errors
-    /// When there is none, or it is not what was asked for.
+    /// If there is none, or it has the wrong form.
     pub fn wait<T: DeserializeOwned>(&self, pending: &Pending) -> Result<T, PluginError> {
         self.answer(pending, self.patience.call, &*self.patience.stopped)
     }
 
-    /// Wait for an answer about requests that have ended.
+    /// Wait for a response about requests that have ended.
     ///
     /// # Errors
-    /// As [`Plugin::wait`].
+    /// As for [`Plugin::wait`].
     pub fn wait_after<T: DeserializeOwned>(&self, pending: &Pending) -> Result<T, PluginError> {
         self.answer(pending, self.patience.call, &*self.patience.aborted)
     }
@@ -265,7 +265,7 @@ impl Plugin {
         })?;
         serde_json::from_str(result.get()).map_err(|error| {
             let text = format!(
-                "its result is not what `{call}` gives ({error}): {}",
+                "its result is not valid for `{call}` ({error}): {}",
                 shown(result.get().as_bytes())
             );
             self.rubbish(call, text)
@@ -304,7 +304,7 @@ impl Plugin {
         }
     }
 
-    /// An answer that is not what it must be.
+    /// A response with the wrong form.
     pub(crate) fn rubbish(&self, call: &str, text: String) -> PluginError {
         let stderr = match &*self.running() {
             Running::Child(process) => process.stderr(),
@@ -318,12 +318,12 @@ impl Plugin {
         }
     }
 
-    /// Take leave, and see that it ends.
+    /// Say goodbye, and make sure that it ends.
     pub fn end(&self) {
         if self.wire.is_whole()
             && let Ok(expected) = self.wire.ask("bye", json!({}))
             && let Err(NoAnswer::TimedOut) = self.wire.wait(&expected, self.bye(), &|| {
-                // two Ctrl-C: nobody waits for an upload
+                // after two Ctrl-C, do not wait for an upload
                 self.uploads() && (self.patience.aborted)()
             })
             && let Running::Child(process) = &mut *self.running()

@@ -1,5 +1,5 @@
-//! Owns a tracker: a child in which the client library of Weights & Biases,
-//! `SwanLab` or `ClearML` runs, and what it is told of a command.
+//! Owns a tracker: a child that runs the client library of Weights & Biases, `SwanLab` or
+//! `ClearML`, and the data sent to it.
 //!
 //! It must not know what the figures mean.
 
@@ -26,10 +26,10 @@ struct Started {
 }
 
 impl Tracker {
-    /// Start a tracker and let it log in.
+    /// Start a tracker and log in.
     ///
     /// # Errors
-    /// When its library is missing, or the login fails.
+    /// If its library is missing, or the login fails.
     pub fn start(
         place: &Place,
         python: Option<&str>,
@@ -54,16 +54,16 @@ impl Tracker {
         })
     }
 
-    /// Where people look at it.
+    /// The address of its web page.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
     }
 
-    /// Figures of a run that is under way; `step` rises.
+    /// Send figures of a run in progress; `step` increases.
     ///
     /// # Errors
-    /// When the tracker could not take them.
+    /// If the tracker rejected them.
     pub fn metrics(
         &self,
         run: &str,
@@ -76,10 +76,10 @@ impl Tracker {
         )
     }
 
-    /// Figures of a run that has ended.
+    /// Send figures of a run that has ended.
     ///
     /// # Errors
-    /// As [`Tracker::metrics`].
+    /// As for [`Tracker::metrics`].
     pub fn summary(
         &self,
         run: &str,
@@ -90,10 +90,10 @@ impl Tracker {
         self.tell("summary", params)
     }
 
-    /// Files to keep; their paths are absolute.
+    /// Upload files; their paths are absolute.
     ///
     /// # Errors
-    /// As [`Tracker::metrics`].
+    /// As for [`Tracker::metrics`].
     pub fn files(&self, paths: &[&Path]) -> Result<(), PluginError> {
         self.tell("files", json!({"paths": paths}))
     }
@@ -109,12 +109,12 @@ impl Tracker {
     }
 }
 
-/// What a tracker is told at its start.
+/// What a tracker receives when it starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Begin<'a> {
     /// Every option; secrets are masked.
     pub settings: &'a Value,
-    /// What the experiment is to be called.
+    /// The name of the experiment.
     pub name: &'a str,
     /// The folder of all results; absolute.
     pub output_dir: &'a Path,

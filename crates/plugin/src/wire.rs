@@ -1,5 +1,5 @@
-//! Owns the lines: requests go out in order, each answer is given to whoever
-//! asked, and an output that is not a plugin's ends the conversation.
+//! Owns the lines: requests are sent in order, each response goes to the thread that waits for it,
+//! and invalid output ends the conversation.
 //!
 //! It must not know processes, sockets, or what a request is about.
 
@@ -14,16 +14,16 @@ use evalscope_model::time::{RunClock, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Longest line, its end included.
+/// Maximum length of a line, including its end.
 pub(crate) const MAX_LINE_BYTES: usize = 64 << 20;
-/// Requests on their way to the plugin: more than all who may ask at a time have.
+/// Number of requests on their way to the plugin: more than all threads can have at a time.
 const REQUESTS_AHEAD: usize = 16;
-/// How often whoever waits looks whether it still should.
+/// How often a waiting thread checks whether to go on.
 const LOOK: Duration = Duration::from_millis(20);
-/// How much of a wrong line is shown.
+/// How much of an invalid line is shown.
 const SHOWN_CHARS: usize = 120;
 
-/// One conversation.
+/// One conversation with a plugin.
 #[derive(Debug)]
 pub(crate) struct Wire {
     shared: Arc<Shared>,
@@ -33,18 +33,18 @@ pub(crate) struct Wire {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// When the last answer came.
+    /// When the last response arrived.
     answered_ns: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State {
     next_id: u64,
-    /// `None`: nothing more is asked.
+    /// `None`: no more requests are sent.
     out: Option<SyncSender<Vec<u8>>>,
-    /// Who waits, in the order of the answers to come.
+    /// Waiting requests, in the order of their responses.
     waiting: VecDeque<(u64, SyncSender<Answer>)>,
-    /// Why there will be no more answers.
+    /// Why there will be no more responses.
     broken: Option<Broken>,
 }
 
@@ -53,16 +53,16 @@ struct State {
 pub(crate) enum Broken {
     /// The plugin's output has ended.
     Ended,
-    /// The plugin did not answer in time.
+    /// The plugin did not respond in time.
     Hung,
-    /// The plugin's output is not what it must be.
+    /// The plugin's output is invalid.
     Rubbish(String),
 }
 
-/// What a plugin answers to one request.
+/// A plugin's response to one request.
 pub(crate) type Answer = Result<Box<RawValue>, Refused>;
 
-/// A request that the plugin could not serve.
+/// A request that the plugin could not fulfil.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refused {
     pub(crate) message: String,
@@ -70,7 +70,7 @@ pub(crate) struct Refused {
     pub(crate) traceback: Option<String>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
     Broken(Broken),
@@ -79,7 +79,7 @@ pub(crate) enum NoAnswer {
     TooMuch(usize),
 }
 
-/// An answer that is to come.
+/// A response to come.
 #[derive(Debug)]
 pub(crate) struct Expected {
     answer: Receiver<Answer>,
@@ -102,7 +102,7 @@ struct Message<'a> {
 }
 
 impl Wire {
-    /// A conversation over an input and an output of a plugin.
+    /// A conversation over a plugin's input and output.
     pub(crate) fn start(
         to_plugin: impl Write + Send + 'static,
         from_plugin: impl Read + Send + 'static,
@@ -118,8 +118,8 @@ impl Wire {
             answered_ns: AtomicU64::new(0),
         });
         let clock = RunClock::start();
-        // writing has a thread of its own: a plugin that writes before it reads
-        // must not hold up whoever would read
+        // writing has its own thread: a plugin that writes before it reads must not block the
+        // reader
         std::thread::Builder::new()
             .name("evalscope-plugin-write".to_owned())
             .spawn(move || write_lines(to_plugin, &lines))?;
@@ -130,7 +130,7 @@ impl Wire {
         Ok(Self { shared, clock })
     }
 
-    /// Ask for something; the answer is waited for later.
+    /// Send a request; wait for its response later.
     pub(crate) fn ask(&self, method: &str, params: impl Serialize) -> Result<Expected, NoAnswer> {
         let mut state = self.shared.state();
         if let Some(broken) = &state.broken {
@@ -138,7 +138,7 @@ impl Wire {
         }
         let id = state.next_id;
         let request = Request { id, method, params };
-        let mut line = serde_json::to_vec(&request).expect("a request can be written as JSON");
+        let mut line = serde_json::to_vec(&request).expect("a request can be serialised");
         line.push(b'\n');
         if line.len() > MAX_LINE_BYTES {
             return Err(NoAnswer::TooMuch(line.len()));
@@ -156,8 +156,8 @@ impl Wire {
         Ok(Expected { answer })
     }
 
-    /// Wait for an answer. `limit` is for the plugin's silence: what it is asked
-    /// meanwhile by others does not count against it.
+    /// Wait for a response. `limit` applies to the plugin's silence: time it spends on requests of
+    /// other threads does not count.
     pub(crate) fn wait(
         &self,
         expected: &Expected,
@@ -186,12 +186,12 @@ impl Wire {
         }
     }
 
-    /// Whether the plugin may still answer.
+    /// Whether the plugin may still respond.
     pub(crate) fn is_whole(&self) -> bool {
         self.shared.state().broken.is_none()
     }
 
-    /// Ask nothing more: the plugin's input ends.
+    /// Send no more requests: the plugin's input ends.
     pub(crate) fn close(&self) {
         self.shared.state().out = None;
     }
@@ -205,7 +205,7 @@ impl Shared {
     fn break_off(&self, why: Broken) {
         let mut state = self.state();
         state.broken.get_or_insert(why);
-        // whoever waits hears of it
+        // wakes up the waiting threads
         state.waiting.clear();
     }
 
@@ -218,7 +218,7 @@ impl Shared {
             match reader.by_ref().take(most).read_until(b'\n', &mut line) {
                 Ok(_) if line.len() > MAX_LINE_BYTES => {
                     let limit = MAX_LINE_BYTES >> 20;
-                    break Broken::Rubbish(format!("its answer is longer than {limit} MiB"));
+                    break Broken::Rubbish(format!("its response is longer than {limit} MiB"));
                 }
                 Ok(_) if line.ends_with(b"\n") => {}
                 _ => break Broken::Ended,
@@ -232,19 +232,19 @@ impl Shared {
         self.break_off(why);
     }
 
-    /// Give a line to whoever asked for it.
+    /// Pass a line to the thread that waits for it.
     fn answer(&self, line: &[u8]) -> Result<(), String> {
         let parsed: Message<'_> = serde_json::from_slice(line)
-            .map_err(|error| format!("its output is no answer ({error}): {}", shown(line)))?;
-        // whoever waits stays in the queue until the answer is sound: they must
-        // not see that they are left before it is known why
+            .map_err(|error| format!("its output is not a response ({error}): {}", shown(line)))?;
+        // a waiting request stays in the queue until its response is known to be valid: otherwise
+        // its thread could be woken before the reason is known
         let first = self.state().waiting.front().map(|(id, _)| *id);
-        let id = first.ok_or_else(|| format!("it answered without a question: {}", shown(line)))?;
-        // a request that it could not even read has no id
+        let id = first.ok_or_else(|| format!("it responded without a request: {}", shown(line)))?;
+        // for a request that the plugin could not even parse there is no id
         let unread = parsed.id.is_none() && parsed.error.is_some();
         if parsed.id != Some(id) && !unread {
             return Err(format!(
-                "it answered out of turn, not to id {id}: {}",
+                "it responded out of order, not to id {id}: {}",
                 shown(line)
             ));
         }
@@ -253,13 +253,13 @@ impl Shared {
             (None, Some(result)) => Ok(result.to_owned()),
             (None, None) => {
                 return Err(format!(
-                    "its answer has neither `result` nor `error`: {}",
+                    "its response has neither `result` nor `error`: {}",
                     shown(line)
                 ));
             }
         };
         if let Some((_, asker)) = self.state().waiting.pop_front() {
-            // who asked may have gone
+            // the waiting thread may be gone
             let _ = asker.send(answer);
         }
         Ok(())
@@ -268,7 +268,7 @@ impl Shared {
 
 fn write_lines(mut to_plugin: impl Write, lines: &Receiver<Vec<u8>>) {
     while let Ok(line) = lines.recv() {
-        // that the plugin is gone is found by its output
+        // a dead plugin is noticed by its output
         if to_plugin
             .write_all(&line)
             .and_then(|()| to_plugin.flush())
@@ -279,17 +279,17 @@ fn write_lines(mut to_plugin: impl Write, lines: &Receiver<Vec<u8>>) {
     }
 }
 
-/// What a plugin's output was taken for.
+/// How a plugin's output was interpreted.
 #[derive(Debug)]
 pub struct Conversation {
-    /// For each request the JSON text of its result or what was refused; `None`: no answer came.
+    /// For each request the JSON text of its result, or the error; `None`: no response came.
     pub answers: Vec<Option<Result<String, String>>>,
-    /// The conversation ended because of the output, for this reason, and not with it.
+    /// The conversation ended because of invalid output, for this reason.
     pub rubbish: Option<String>,
 }
 
-/// Read a plugin's whole output, in answer to so many requests. For the fuzz target, which has no
-/// use for a process and threads.
+/// Read a plugin's whole output, with this many requests waiting. Public for the fuzz target, which
+/// has no process and threads.
 #[must_use]
 pub fn conversation(output: &[u8], requests: u8) -> Conversation {
     let (waiting, expected): (VecDeque<_>, Vec<_>) = (1..=u64::from(requests))
@@ -324,7 +324,7 @@ pub fn conversation(output: &[u8], requests: u8) -> Conversation {
     }
 }
 
-/// The beginning of a line, for people.
+/// The start of a line, for display.
 pub(crate) fn shown(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(&line[..line.len().min(4 * SHOWN_CHARS)]);
     let mut start: String = text.trim_end().chars().take(SHOWN_CHARS).collect();

@@ -1,7 +1,7 @@
-//! Owns the playing of one answer on one connection: its timing, its writes and their stamps, and
-//! the faults that are a matter of bytes and connections rather than of text.
+//! Owns sending one response on one connection: its timing, its writes and their timestamps, and
+//! the faults that affect bytes and connections rather than text.
 //!
-//! Must not know how requests are read or connections accepted.
+//! It must not know how requests are read or connections accepted.
 
 use std::io::{self, Write as _};
 use std::sync::mpsc::SyncSender;
@@ -20,32 +20,33 @@ use crate::http::{Framing, seal_chunk, write_all, write_head, write_last_chunk};
 use crate::truth::{Line, Recorder};
 use crate::wire::{Answer, Beat, Refusal, Script};
 
-/// A server without latency writes events in pieces of about this size, in bytes.
+/// A server without latency writes events in pieces of about this many bytes.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// More room than any single event takes but those with usage in each; those overshoot harmlessly.
+/// More room than any single event needs, except those with usage in each; those overshoot
+/// harmlessly.
 const EVENT_ROOM: usize = 1 << 10;
 
 /// Events per write of the `batched` oddity.
 const EVENTS_PER_BATCH: usize = 4;
 
-/// Size of the `oversized-event` fault in pieces of 1 MiB.
+/// Size of the `oversized-event` fault in units of 1 MiB.
 const OVERSIZED_PIECES: usize = 64;
 
-/// Between the parts of a write that is split on purpose.
+/// Pause between the parts of a deliberately split write.
 const SPLIT_PAUSE: Duration = Duration::from_millis(1);
 
-/// Between the bytes of a slow response head.
+/// Pause between the bytes of a slow response head.
 const SLOW_HEAD_PAUSE: Duration = Duration::from_millis(10);
 
-/// What becomes of the connection after an answer.
+/// What happens to the connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
     KeepAlive,
     Close,
 }
 
-/// All that playing an answer needs to know.
+/// Everything needed to send a response.
 #[derive(Debug)]
 pub(crate) struct Player<'a> {
     pub(crate) stream: &'a TcpStream,
@@ -57,11 +58,11 @@ pub(crate) struct Player<'a> {
     pub(crate) wants_stream: bool,
     pub(crate) keep_alive: bool,
     pub(crate) knows_chunks: bool,
-    /// When the request had been read; 0 without a truth log.
+    /// When the request was read; 0 without a truth log.
     pub(crate) request_read_ns: u64,
 }
 
-/// Sends a whole JSON response.
+/// Send a non-streaming JSON response.
 pub(crate) async fn respond(
     stream: &TcpStream,
     status: u16,
@@ -88,7 +89,7 @@ pub(crate) async fn respond(
     })
 }
 
-/// Completes when the client has closed its side; never, while it has sent further bytes.
+/// Completes when the client has closed its side; never completes if it has sent more bytes.
 async fn peer_closed(stream: &TcpStream) {
     if let Ok(1..) = stream.peek(&mut [0]).await {
         std::future::pending::<()>().await;
@@ -100,7 +101,7 @@ fn gone() -> io::Error {
 }
 
 impl Player<'_> {
-    /// Plays the answer to its end, and logs its truth however it ends.
+    /// Send the response to its end, and log its truth however it ends.
     pub(crate) async fn play(&self) -> io::Result<Then> {
         let mut recorder = self.truth.filter(|_| self.wants_stream).map(|sender| {
             let line = Line {
@@ -126,7 +127,7 @@ impl Player<'_> {
         Ok(then)
     }
 
-    /// The faults that take the place of any answer.
+    /// The faults that replace a response.
     async fn instead(&self) -> io::Result<Option<Then>> {
         let Some(fault) = self.answer.fault else {
             return Ok(None);
@@ -144,7 +145,7 @@ impl Player<'_> {
         }
         match fault {
             Fault::Redirect307 => {
-                // Reserved never to resolve, so that a client that follows it harms nobody.
+                // Reserved never to resolve, so that a client that follows it does no harm.
                 let extra = "location: http://redirected.invalid/v1/chat/completions\r\n";
                 respond(self.stream, 307, extra, b"", self.keep_alive)
                     .await
@@ -187,7 +188,7 @@ impl Player<'_> {
         respond(self.stream, 200, "", &body, self.keep_alive).await
     }
 
-    /// Leaves the connection open and silent until the client closes it.
+    /// Keep the connection open and silent until the client closes it.
     async fn stall(&self) {
         tokio::select! {
             () = sleep(self.config.stall) => {}
@@ -195,7 +196,7 @@ impl Player<'_> {
         }
     }
 
-    /// Waits for a free slot, in order of arrival.
+    /// Wait for a free slot, in order of arrival.
     async fn slot(
         &self,
         recorder: &mut Option<Recorder>,
@@ -206,7 +207,7 @@ impl Player<'_> {
         let since = recorder.as_ref().map(|_| monotonic_ns());
         let slot = tokio::select! {
             biased;
-            slot = slots.acquire() => slot.expect("nobody closes the slots"),
+            slot = slots.acquire() => slot.expect("the slots are never closed"),
             () = peer_closed(self.stream) => return Err(gone()),
         };
         if let (Some(recorder), Some(since)) = (recorder, since) {
@@ -234,7 +235,7 @@ impl Player<'_> {
                 .time_to_first_token(self.answer.prompt_tokens)
     }
 
-    /// Whether the first token comes later than the request.
+    /// Whether the first token is later than the request.
     fn waits_for_first_token(&self) -> bool {
         self.config.profile.ttft_ms > 0.0 || self.config.profile.prefill_tokens_per_s > 0.0
     }
@@ -323,7 +324,7 @@ impl Player<'_> {
         let keep_alive = self.keep_alive && framing != Framing::UntilClose;
         let mut slot = None;
         if let Some(slots) = self.slots {
-            // Found free, the slot costs no waiting, and the head can go with the first events.
+            // If a slot is free there is no waiting, and the head can go with the first events.
             slot = slots.try_acquire().ok();
         }
         let must_queue = self.slots.is_some() && slot.is_none();
@@ -375,7 +376,7 @@ impl Player<'_> {
                 Beat::Opening | Beat::Closing => {}
                 Beat::Tokens { count, new_step } => {
                     if new_step && !batches {
-                        // The first token is due at once; an event is due with its last token.
+                        // The first token is due immediately; an event is due with its last token.
                         for _ in u32::from(first)..count {
                             due += gaps.draw();
                         }
@@ -405,7 +406,7 @@ impl Player<'_> {
         match self.answer.fault {
             Some(Fault::CutChunked) => {
                 outbox.flush().await?;
-                // A size of 500 bytes, and then fewer.
+                // A size of 500 bytes, then fewer bytes.
                 write_all(self.stream, b"1f4\r\ndata: {\"id\":\"chat").await?;
                 return Ok(Then::Close);
             }
@@ -421,7 +422,7 @@ impl Player<'_> {
             }
             Some(Fault::Stall) => {
                 outbox.flush().await?;
-                // A request that hangs must not hold up the queue for an hour.
+                // A stalled request must not block the queue for an hour.
                 drop(slot);
                 self.stall().await;
                 return Ok(Then::Close);
@@ -447,13 +448,13 @@ impl Player<'_> {
     }
 }
 
-/// How a write is cut into pieces.
+/// How a write is split into pieces.
 #[derive(Debug, Clone, Copy)]
 enum Pieces {
     Whole,
     /// Inside multi-byte characters, and between CR and LF.
     AtSeams,
-    /// A byte at a time for that many more writes with tokens.
+    /// One byte at a time for this many more writes with tokens.
     Bytes(usize),
 }
 
@@ -462,9 +463,9 @@ struct Outbox<'a, 'r> {
     stream: &'a TcpStream,
     recorder: &'r mut Option<Recorder>,
     buffer: Vec<u8>,
-    /// Where the payload of the chunk now being filled starts.
+    /// Start of the payload of the current chunk.
     chunk_start: usize,
-    /// Token-bearing events in the buffer.
+    /// Number of token-bearing events in the buffer.
     events: usize,
     framing: Framing,
     pieces: Pieces,
@@ -496,7 +497,7 @@ impl<'a, 'r> Outbox<'a, 'r> {
         }
     }
 
-    /// Marks what is in the buffer as the head. It is sent later, with what follows.
+    /// Mark the content of the buffer as the head. It is sent later, with what follows.
     async fn start_body(&mut self) -> io::Result<()> {
         if self.early_hints {
             let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
@@ -542,7 +543,7 @@ impl<'a, 'r> Outbox<'a, 'r> {
         Ok(())
     }
 
-    /// Sends all that is in the buffer.
+    /// Send everything in the buffer.
     async fn flush(&mut self) -> io::Result<()> {
         self.seal()?;
         if self.recorder.is_some() && self.events > 0 {
@@ -574,8 +575,8 @@ impl<'a, 'r> Outbox<'a, 'r> {
                 self.pieces = Pieces::Bytes(writes - 1);
                 for byte in self.buffer.chunks(1) {
                     write_all(self.stream, byte).await?;
-                    // Only the first event is slow: some reader must see single bytes, but not
-                    // every test wait for them.
+                    // Only the first event is slow: readers must see single bytes, but tests should
+                    // not have to wait for all of them.
                     if writes == 3 {
                         sleep(SPLIT_PAUSE).await;
                     } else {
@@ -588,8 +589,8 @@ impl<'a, 'r> Outbox<'a, 'r> {
         }
     }
 
-    /// Sends the buffer; returns when the first byte of it was about to be written, and when the
-    /// last had been.
+    /// Send the buffer; returns the times just before its first byte was written and just after its
+    /// last one was.
     async fn send_stamped(&mut self) -> io::Result<(u64, u64)> {
         if !matches!(self.pieces, Pieces::Whole) {
             let before = monotonic_ns();
@@ -603,7 +604,7 @@ impl<'a, 'r> Outbox<'a, 'r> {
                     write_all(self.stream, &self.buffer[written..]).await?;
                     return Ok((before, monotonic_ns()));
                 }
-                // Nothing was written: the time until there is room is not part of the write.
+                // Nothing was written: the wait for room is not part of the write.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stream.writable().await?;
                 }
@@ -613,7 +614,7 @@ impl<'a, 'r> Outbox<'a, 'r> {
     }
 }
 
-/// The first place inside a multi-byte character or between CR and LF.
+/// The first position inside a multi-byte character or between CR and LF.
 fn seam(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(2)
@@ -633,7 +634,7 @@ mod tests {
         assert_eq!(
             seam(&"的".as_bytes()[1..]),
             None,
-            "a cut character is not cut again"
+            "a split character is not split again"
         );
     }
 }

@@ -1,13 +1,13 @@
 //! Owns the clocks of the simulator: raw monotonic nanoseconds for the truth log, and wall time for
 //! the `created` field and the expiry of signed keys.
 //!
-//! Must not know who asks or why. The monotonic clock is the operating system's own, unshifted,
-//! so that another process on the same machine can compare its stamps with ours.
+//! It must not know who asks or why. The monotonic clock is the operating system's own, unshifted,
+//! so that another process on the same machine can compare its timestamps with ours.
 
 /// Now, in raw monotonic nanoseconds.
 ///
-/// On Linux this is `CLOCK_MONOTONIC`, the clock that `std::time::Instant` uses as well, so stamps
-/// of different processes on one machine are comparable.
+/// On Linux this is `CLOCK_MONOTONIC`, which `std::time::Instant` also uses, so timestamps of
+/// different processes on one machine are comparable.
 #[cfg(target_os = "linux")]
 #[must_use]
 pub fn monotonic_ns() -> u64 {
@@ -31,7 +31,7 @@ pub fn monotonic_ns() -> u64 {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let origin = *ORIGIN.get_or_init(Instant::now);
     u64::try_from(Instant::now().duration_since(origin).as_nanos())
-        .expect("a process does not live 584 years")
+        .expect("a process does not run for 584 years")
 }
 
 /// Now, in milliseconds since the Unix epoch; 0 on a machine whose clock is set before it.

@@ -1,6 +1,6 @@
 //! Owns the settings of a simulated server.
 //!
-//! Must not know where they come from: flags, tests, or defaults.
+//! It must not know where they come from: flags, tests, or defaults.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,33 +9,33 @@ use std::time::Duration;
 use crate::fault::FaultRule;
 use crate::profile::Profile;
 
-/// All settings of a simulated server. The default answers as fast as it can, without faults.
+/// All settings of a simulated server. By default it responds as fast as it can, without faults.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
-    /// Latencies and answer lengths.
+    /// Latencies and output lengths.
     pub profile: Profile,
-    /// The model that the server lists, and names when a request names none.
+    /// The model that the server lists, and uses in responses if a request names none.
     pub model: String,
-    /// Checked in order for each request; the first that hits wins.
+    /// Checked in order for each request; the first match wins.
     pub faults: Vec<FaultRule>,
-    /// The first so many requests get no fault.
+    /// This many requests at the start get no fault.
     pub fault_after: u64,
     /// How long the stalling faults stay silent.
     pub stall: Duration,
-    /// Writes the role chunk on its own before the first token, rather than together with it.
+    /// Write the role chunk separately before the first token, rather than together with it.
     pub role_first: bool,
-    /// Requests to the API must carry this key. If it has the form `id.secret`, requests by Zhipu's
+    /// Requests to the API must carry this key. If it has the form `id.secret`, requests in Zhipu's
     /// protocol may carry a token signed with the secret instead.
     pub api_key: Option<String>,
-    /// Refuses requests with `stream_options`, as old servers do.
+    /// Reject requests with `stream_options`, as old servers do.
     pub reject_stream_options: bool,
-    /// What counts prompt tokens: a `tokenizer.json`, or a directory that holds one and perhaps
-    /// `tokenizer_config.json` and `chat_template.jinja` or `.json`. Without a template conversations are
-    /// rendered as `ChatML`; without a tokenizer four characters are a token.
+    /// Counts prompt tokens: a `tokenizer.json`, or a directory with one and optionally
+    /// `tokenizer_config.json` and `chat_template.jinja` or `.json`. Without a template,
+    /// conversations are rendered as `ChatML`; without a tokenizer, four characters are one token.
     pub tokenizer: Option<PathBuf>,
-    /// Prompt tokens of each image.
+    /// Prompt tokens per image.
     pub image_tokens: u32,
-    /// Where the ground truth goes, if anywhere.
+    /// Path of the ground-truth log, if any.
     pub truth_log: Option<PathBuf>,
     /// Threads that serve connections.
     pub threads: NonZeroUsize,

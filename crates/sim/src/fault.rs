@@ -1,7 +1,8 @@
-//! Owns the list of faults and oddities that can be asked for, and the rules that say which
-//! request gets which.
+//! Owns the list of available faults and oddities, and the rules that determine which request gets
+//! which.
 //!
-//! Must not know how a fault looks on the wire: that is the `answer` and `wire` modules' job.
+//! It must not know how a fault looks on the wire: that is the job of the `answer` and `wire`
+//! modules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,9 +14,9 @@ use crate::profile::seeded;
 
 macro_rules! faults {
     ($( $(#[doc = $doc:literal])+ $variant:ident = $name:literal, )+) => {
-        /// A way in which an answer differs from a plain one. The first group are errors, which
-        /// a client must report; the second are oddities, which a client must read as if the
-        /// answer were plain.
+        /// A way in which a response differs from a plain one. The first group are errors, which a
+        /// client must report; the second are oddities, which a client must treat as if the
+        /// response were plain.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Fault {
             $( $(#[doc = $doc])+ $variant, )+
@@ -25,7 +26,7 @@ macro_rules! faults {
             /// Every fault, errors first.
             pub const ALL: &'static [Fault] = &[$( Fault::$variant, )+];
 
-            /// The name that a rule uses.
+            /// The name used in a rule.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -61,8 +62,8 @@ faults! {
     Http503 = "http-503",
     /// Status 307 to a host whose name never resolves.
     Redirect307 = "redirect-307",
-    /// Three tokens, then an event with an `error` object, then `[DONE]`; DashScope's event is named
-    /// `error` and the last.
+    /// Three tokens, then an event with an `error` object, then `[DONE]`; DashScope's event is
+    /// named `error` and is the last.
     ErrorEvent = "error-event",
     /// Three tokens, then an event named `error`.
     ErrorEventNamed = "error-event-named",
@@ -84,18 +85,18 @@ faults! {
     CloseBefore = "close-before",
     /// Bytes that are not HTTP.
     Garbage = "garbage",
-    /// Half of the tokens, then a chunk-size line that is no number.
+    /// Half of the tokens, then an invalid chunk-size line.
     GarbageChunk = "garbage-chunk",
-    /// A well-formed answer without any token.
+    /// A well-formed response without any token.
     Empty = "empty",
     /// Half of the tokens, then nothing while the connection stays open.
     Stall = "stall",
-    /// The request is read and never answered.
+    /// The request is read but never gets a response.
     StallBefore = "stall-before",
     /// Half of the tokens, then one event of 64 MiB that never ends.
     OversizedEvent = "oversized-event",
 
-    /// The response head arrives a byte every 10 ms.
+    /// The response head arrives one byte every 10 ms.
     SlowHeaders = "slow-headers",
     /// Lines end with carriage return and line feed.
     Crlf = "crlf",
@@ -111,23 +112,24 @@ faults! {
     RetryLine = "retry-line",
     /// Each write is split inside a multi-byte character and between CR and LF, 1 ms apart.
     SplitUtf8 = "split-utf8",
-    /// The first events arrive a byte at a time.
+    /// The first events arrive one byte at a time.
     SplitBytes = "split-bytes",
-    /// Four events in each write.
+    /// Four events per write.
     Batched = "batched",
     /// No `[DONE]`, but a `finish_reason`.
     NoDone = "no-done",
     /// The last event lacks its blank line.
     NoBlankEnd = "no-blank-end",
-    /// No usage, even if asked for.
+    /// No usage, even if requested.
     NoUsage = "no-usage",
-    /// A usage with nothing but `prompt_tokens`.
+    /// A usage with only `prompt_tokens`.
     PartialUsage = "partial-usage",
     /// The usage so far in every event.
     UsageEverywhere = "usage-everywhere",
     /// The usage is part of the event with the `finish_reason`.
     UsageWithChoices = "usage-with-choices",
-    /// One more event in the middle of the stream is broken JSON; an answer that is no stream is cut.
+    /// An additional event with invalid JSON in the middle of the stream; a non-streaming response
+    /// is cut.
     BrokenJson = "broken-json",
     /// `"error":null` in every event.
     ErrorNull = "error-null",
@@ -161,7 +163,7 @@ faults! {
     ChunkExtensions = "chunk-extensions",
     /// The last content chunk carries the `finish_reason`.
     FinishWithContent = "finish-with-content",
-    /// A valid answer that is not a stream although one was asked for.
+    /// A valid non-streaming response although a stream was requested.
     JsonInsteadOfStream = "json-instead-of-stream",
     /// A `103 Early Hints` head before the real one.
     EarlyHints = "1xx",
@@ -170,7 +172,7 @@ faults! {
 }
 
 impl Fault {
-    /// Whether a client must read the answer as if it were a plain one.
+    /// Whether a client must treat the response as a plain one.
     #[must_use]
     pub fn is_oddity(self) -> bool {
         self as usize >= Fault::SlowHeaders as usize
@@ -211,27 +213,27 @@ impl FromStr for Fault {
     }
 }
 
-/// Which requests a rule hits.
+/// Which requests a rule affects.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum When {
-    /// Every n-th request: 4 hits requests 4, 8, 12 and so on. At least 1.
+    /// Every n-th request: 4 affects requests 4, 8, 12 and so on. At least 1.
     Every(u64),
     /// Each request with this probability, 0 to 1, drawn from the seed and the sequence number.
     Probability(f64),
 }
 
-/// A fault and the requests that it hits; written `http-429:every=4`, `cut:p=0.1`, or `crlf` for
+/// A fault and the requests it affects; written `http-429:every=4`, `cut:p=0.1`, or `crlf` for
 /// every request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultRule {
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
-    /// To which requests.
+    /// The requests.
     pub when: When,
 }
 
 impl FaultRule {
-    /// The rule that hits every request.
+    /// A rule for every request.
     #[must_use]
     pub fn always(fault: Fault) -> Self {
         FaultRule {
@@ -275,17 +277,17 @@ impl FromStr for FaultRule {
     }
 }
 
-/// Set apart from the seed of the gaps, so that both can use the sequence number as their stream.
+/// Different from the seed of the gaps, so that both can use the sequence number as their stream.
 const FAULT_SEED: u64 = 0x6661_756c_7473_2121;
 
-/// The fault of request number `sequence` (from 1): of the first rule that hits it.
+/// The fault of request number `sequence` (from 1), from the first rule that matches.
 #[must_use]
 pub fn pick(rules: &[FaultRule], skip_first: u64, seed: u64, sequence: u64) -> Option<Fault> {
     if sequence <= skip_first || rules.is_empty() {
         return None;
     }
     let mut generator = seeded(seed ^ FAULT_SEED, sequence);
-    // Each rule draws, hit or not, so that a rule's requests do not depend on the rules before.
+    // Every rule draws, matching or not, so that a rule's requests do not depend on earlier rules.
     let mut hit = None;
     for rule in rules {
         let hits = match rule.when {

@@ -1,20 +1,20 @@
-//! Owns HTTP/1.1 as far as a server needs it: reading requests from a connection, response heads,
-//! and the framing of bodies.
+//! Owns the server side of HTTP/1.1: reading requests from a connection, response heads, and the
+//! framing of bodies.
 //!
-//! Must not know what the bodies mean. Heads are parsed by `httparse`; the bodies are framed here.
+//! It must not know what the bodies mean. Heads are parsed by `httparse`; bodies are framed here.
 
 use std::io::{self, Write};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// Longest request head, in bytes.
+/// Maximum size of a request head, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
 
-/// Longest request body, in bytes.
+/// Maximum size of a request body, in bytes.
 pub(crate) const LONGEST_BODY: usize = 64 << 20;
 
-/// Most header fields of one request.
+/// Maximum number of header fields of a request.
 const MOST_FIELDS: usize = 100;
 
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub(crate) struct Request {
     /// Without the query.
     pub(crate) path: String,
     pub(crate) keep_alive: bool,
-    /// HTTP/1.0 clients know no chunked bodies.
+    /// HTTP/1.0 clients do not support chunked bodies.
     pub(crate) knows_chunks: bool,
     /// The token of `Authorization: Bearer <token>`.
     pub(crate) bearer: Option<String>,
@@ -36,9 +36,9 @@ pub(crate) struct Request {
 /// Why no request could be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// The client is gone, or never was a client.
+    /// The client is gone, or never was one.
     Gone,
-    /// The request cannot be understood; the connection is unusable after the answer.
+    /// The request is invalid; the connection is unusable after the response.
     Refused { status: u16, message: String },
 }
 
@@ -67,14 +67,14 @@ enum BodyLength {
     Chunked,
 }
 
-/// The bytes that a connection has received and nobody has taken yet.
+/// Bytes received on a connection and not yet consumed.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
 }
 
 impl Inbox {
-    /// Reads the next request; [`ReadError::Gone`] when the client closed instead.
+    /// Read the next request; [`ReadError::Gone`] if the client closed instead.
     pub(crate) async fn next(&mut self, stream: &mut TcpStream) -> Result<Request, ReadError> {
         let head = loop {
             if let Some(head) = parse_head(&self.bytes)? {
@@ -106,7 +106,7 @@ impl Inbox {
         Ok(request)
     }
 
-    /// Takes the first `length` bytes.
+    /// Take the first `length` bytes.
     fn take(&mut self, length: usize) -> Vec<u8> {
         let rest = self.bytes.split_off(length);
         std::mem::replace(&mut self.bytes, rest)
@@ -252,7 +252,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ReadError> {
     Ok(Some(head))
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// Chunked transfer encoding.
@@ -287,7 +287,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Appends a response head. `extra` is whole header lines with their line ends.
+/// Append a response head. `extra` is complete header lines with their line ends.
 pub(crate) fn write_head(
     out: &mut Vec<u8>,
     status: u16,
@@ -324,10 +324,10 @@ pub(crate) fn write_head(
         };
         write!(out, "{close}{extra}\r\n")
     })
-    .expect("a Vec takes all");
+    .expect("writing to a Vec cannot fail");
 }
 
-/// Turns everything in `out` from `start` on into one chunk.
+/// Turn everything in `out` from `start` on into one chunk.
 pub(crate) fn seal_chunk(out: &mut Vec<u8>, start: usize, extensions: bool) {
     let size = out.len() - start;
     if size == 0 {
@@ -338,7 +338,7 @@ pub(crate) fn seal_chunk(out: &mut Vec<u8>, start: usize, extensions: bool) {
     } else {
         ""
     };
-    // Moving the payload is far cheaper than a write of its own for the size line.
+    // Moving the payload is far cheaper than a separate write for the size line.
     out.splice(
         start..start,
         format!("{size:x}{extension}\r\n").into_bytes(),
@@ -346,17 +346,17 @@ pub(crate) fn seal_chunk(out: &mut Vec<u8>, start: usize, extensions: bool) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends what ends a chunked body.
+/// Append the end of a chunked body.
 pub(crate) fn write_last_chunk(out: &mut Vec<u8>, trailers: bool) {
     let trailer = if trailers {
         "x-sim-trailer: done\r\n"
     } else {
         ""
     };
-    write!(out, "0\r\n{trailer}\r\n").expect("a Vec takes all");
+    write!(out, "0\r\n{trailer}\r\n").expect("writing to a Vec cannot fail");
 }
 
-/// Writes all of `bytes`, waiting for room without holding up other connections.
+/// Write all of `bytes`, waiting for room without blocking other connections.
 pub(crate) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {

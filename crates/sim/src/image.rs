@@ -1,11 +1,11 @@
-//! Owns the check of images in requests: whether a data URL holds what begins like an image.
+//! Owns the check of images in requests: whether the data in a data URL starts like an image.
 //!
-//! Must not know where in a request images stand. Nothing is fetched and no pixel is decoded.
+//! It must not know where images are in a request. Nothing is fetched and no pixel is decoded.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Why an image is refused.
+/// Why an image is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ImageError {
     #[error(
@@ -16,14 +16,14 @@ pub(crate) enum ImageError {
     Form,
     #[error("the data of an image is not base64: {0}")]
     Base64(#[from] base64::DecodeError),
-    #[error("the data of an image must begin like PNG, JPEG, GIF or WebP")]
+    #[error("the data of an image must start like PNG, JPEG, GIF or WebP")]
     Format,
 }
 
-/// How much of an odd URL a message repeats, in characters.
+/// How much of an invalid URL is repeated in a message, in characters.
 const SHOWN_CHARS: usize = 32;
 
-/// Checks a URL; one that is not a data URL is believed.
+/// Check a URL; anything but a data URL is accepted.
 pub(crate) fn check_url(url: &str) -> Result<(), ImageError> {
     let Some(rest) = url.strip_prefix("data:") else {
         if url.starts_with("http://") || url.starts_with("https://") {
@@ -39,7 +39,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), ImageError> {
     check_base64(data)
 }
 
-/// Checks the data of an image without a URL around it.
+/// Check the data of an image without a URL around it.
 pub(crate) fn check_base64(data: &str) -> Result<(), ImageError> {
     let bytes = STANDARD.decode(data)?;
     let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");

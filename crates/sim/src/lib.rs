@@ -1,9 +1,9 @@
 //! A simulated LLM server whose truth is known.
 //!
-//! It answers chat and text completions, streamed or not, with a configured latency
-//! ([`Profile`]), configured faults and oddities ([`FaultRule`]), and it can log when it really
-//! wrote each token ([`SimConfig::truth_log`]): what a load tester reports can be held against
-//! that. It owns its wire format and shares no code with any client.
+//! It responds to chat and text completions, streaming or not, with a configured latency
+//! ([`Profile`]) and configured faults and oddities ([`FaultRule`]), and it can log when it really
+//! wrote each token ([`SimConfig::truth_log`]), so that a load tester's report can be compared with
+//! the truth. It owns its wire format and shares no code with any client.
 //!
 //! | path | protocol |
 //! |---|---|
@@ -15,9 +15,9 @@
 //! | `/tokenize`, `/detokenize` | vLLM's, with [`SimConfig::tokenizer`] |
 //! | `/health` | |
 //!
-//! Each protocol has faults and oddities in its own form: the `error-event` of DashScope is an event
-//! named `error`, its `error-body` has code and message at the top. Where a protocol has no such
-//! form (nothing of DashScope's is called `object`), the answer is plain.
+//! Each protocol has faults and oddities in its own format: DashScope's `error-event` is an event
+//! named `error`, and its `error-body` has code and message at the top level. If a protocol has no
+//! such format (nothing in DashScope is called `object`), the response is plain.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -45,17 +45,17 @@
 //!
 //! # The truth log
 //!
-//! One JSON object a line for each accepted request that asked for a stream, in the order in which
-//! the answers ended, also when they ended by a fault or because the client left:
+//! One JSON object per line for each accepted streaming request, in the order in which the
+//! responses ended, including those ended by a fault or by a client that left:
 //!
 //! ```json
 //! {"id":"chatcmpl-sim-7","prompt_tokens":3,"queued_ns":0,"request_read_ns":100,
 //!  "tokens":[[200,210],[300,310]],"fault":null}
 //! ```
 //!
-//! All but `queued_ns`, the time spent waiting for a slot, are stamps in raw monotonic nanoseconds
-//! ([`clock::monotonic_ns`]). `tokens` has one pair per token-bearing event, in order: just before
-//! and just after the write that carried it. Events that share a write share the pair.
+//! All values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw monotonic
+//! nanoseconds ([`clock::monotonic_ns`]). `tokens` has one pair per token-bearing event, in order:
+//! just before and just after the write that carried it. Events that share a write share the pair.
 
 mod answer;
 pub mod clock;
@@ -84,41 +84,41 @@ pub use server::{Prepared, Simulator, bind, serve};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimError {
-    /// The address cannot be listened on.
+    /// The address is not available.
     #[error("cannot listen on {address}: choose a free port, or 0 for any")]
     Bind {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The truth log cannot be created or written.
     #[error("cannot write the truth log {}", path.display())]
     TruthLog {
-        /// Where it was to be.
+        /// Its path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The tokenizer or its chat template cannot be used.
     #[error(
-        "cannot use the tokenizer {}: {message}; allowed are a tokenizer.json and a directory that \
+        "cannot use the tokenizer {}: {message}; use a tokenizer.json or a directory that \
          holds one",
         path.display()
     )]
     Tokenizer {
-        /// What was asked for.
+        /// The requested path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         message: String,
     },
     /// A thread or its runtime cannot be started.
     #[error("cannot run the simulated server: {source}")]
     Thread {
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A number of the profile is unusable.
+    /// A number in the profile is out of range.
     #[error("{name} is {got}; allowed are 0 to {highest} ({unit})")]
     Profile {
         /// Name of the setting.
@@ -142,7 +142,7 @@ pub enum SimError {
         /// The name.
         got: String,
     },
-    /// The part after the colon of a fault rule is not understood.
+    /// The part after the colon of a fault rule is invalid.
     #[error(
         "unknown condition {got:?} of a fault; allowed are every=N (N at least 1) and p=P (P from \
          0 to 1), as in http-429:every=4 or cut:p=0.1"

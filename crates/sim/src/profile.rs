@@ -1,8 +1,8 @@
-//! Owns the latency model: how long a request waits for its first token, how far apart its tokens
-//! are, and how many of them there will be.
+//! Owns the latency model: how long a request waits for its first token, the gaps between its
+//! tokens, and their number.
 //!
-//! Must not know about sockets, JSON or faults. Everything here is a pure function of the profile
-//! and the request's sequence number, so that a run repeats.
+//! It must not know about sockets, JSON or faults. Everything here is a pure function of the
+//! profile and the request's sequence number, so that runs are reproducible.
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ use crate::SimError;
 /// How the gaps between tokens vary around their mean.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Spread {
-    /// Every gap is the mean.
+    /// Every gap equals the mean.
     #[default]
     Constant,
     /// Normally distributed; a negative draw counts as no gap, which lifts the mean noticeably
@@ -33,7 +33,7 @@ pub enum Spread {
     },
 }
 
-/// The kind of a [`Spread`], without its width: what `--itl-dist` takes.
+/// The kind of a [`Spread`], without its width: the value of `--itl-dist`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SpreadKind {
     /// See [`Spread::Constant`].
@@ -84,26 +84,26 @@ impl std::fmt::Display for SpreadKind {
 
 /// The latency model of the simulated server.
 ///
-/// `time to first token = ttft_ms + prompt_tokens / prefill_tokens_per_s`, then one token per
-/// gap. The default profile has no latency at all: the server answers as fast as it can.
+/// `time to first token = ttft_ms + prompt_tokens / prefill_tokens_per_s`, then one token per gap.
+/// The default profile has no latency: the server responds as fast as it can.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// The part of the time to first token that does not depend on the prompt, in milliseconds.
     pub ttft_ms: f64,
-    /// Prefill speed in prompt tokens per second; 0 makes the prompt cost nothing.
+    /// Prefill speed in prompt tokens per second; 0 means that the prompt costs nothing.
     pub prefill_tokens_per_s: f64,
     /// Mean gap between two tokens of one request, in milliseconds.
     pub itl_ms: f64,
     /// How the gaps vary around their mean.
     pub spread: Spread,
-    /// How many requests are served at once; the others wait their turn in order of arrival.
-    /// `None` serves all at once.
+    /// Number of requests served at once; others wait in order of arrival. `None` serves all at
+    /// once.
     pub slots: Option<NonZeroUsize>,
-    /// Every answer has exactly this many tokens, whatever the request asks for.
+    /// Every response has exactly this many tokens, whatever the request asks for.
     pub output_tokens: Option<u32>,
-    /// How many tokens an answer has when the request does not say.
+    /// Number of tokens of a response if the request does not say.
     pub default_output_tokens: u32,
-    /// Seed of everything random: gaps and the requests that faults hit.
+    /// Seed for everything random: gaps and the requests affected by faults.
     pub seed: u64,
 }
 
@@ -122,15 +122,15 @@ impl Default for Profile {
     }
 }
 
-/// The longest latency that a profile accepts, in milliseconds: one day. Far above any use, and
-/// far below where the arithmetic of deadlines could overflow.
+/// Maximum latency in a profile, in milliseconds: one day. Far above any use, and far below an
+/// overflow in the arithmetic of deadlines.
 const LONGEST_MS: f64 = 86_400_000.0;
 
 impl Profile {
-    /// Checks that every number is usable.
+    /// Check that every number is in range.
     ///
     /// # Errors
-    /// [`SimError::Profile`] with the name, the value and what is allowed.
+    /// [`SimError::Profile`] with the name, the value and the allowed range.
     pub fn check(&self) -> Result<(), SimError> {
         let in_range = |name: &'static str, got: f64, highest: f64, unit: &'static str| {
             if got.is_finite() && (0.0..=highest).contains(&got) {
@@ -160,7 +160,7 @@ impl Profile {
         }
     }
 
-    /// Whether the server answers as fast as it can: no latency is configured at all.
+    /// Whether the server responds as fast as it can: no latency is configured.
     #[must_use]
     pub fn is_instant(&self) -> bool {
         self.ttft_ms <= 0.0 && self.prefill_tokens_per_s <= 0.0 && self.itl_ms <= 0.0
@@ -178,8 +178,8 @@ impl Profile {
         Duration::from_secs_f64((self.ttft_ms / 1e3 + prefill_s).min(LONGEST_MS / 1e3))
     }
 
-    /// How many tokens each choice of the answer has, and whether it ends for its length (rather
-    /// than because the model stopped by itself), when the request allows `asked` tokens.
+    /// How many tokens each choice of the response has, and whether it ends because of its length
+    /// (rather than because the model stopped), if the request allows `asked` tokens.
     #[must_use]
     pub fn output_length(&self, asked: Option<u32>) -> (u32, bool) {
         let tokens = self
@@ -209,7 +209,7 @@ impl Profile {
     }
 }
 
-/// A generator of its own for each pair of seed and sequence number.
+/// A separate generator for each pair of seed and sequence number.
 pub(crate) fn seeded(seed: u64, sequence: u64) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(sequence);

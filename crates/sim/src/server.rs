@@ -1,6 +1,6 @@
 //! Owns the listening socket, the threads, the connections and the routing of requests.
 //!
-//! Must not know how an answer looks or when its tokens are due.
+//! It must not know what a response looks like or when its tokens are due.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,19 +30,19 @@ use crate::wire::{
     Answer, CONTEXT_TOKENS, Protocol, Refusal, dashscope, openai, protocol_of, zhipu,
 };
 
-/// Connections that may wait to be accepted; the operating system may lower it.
+/// Number of connections that may wait to be accepted; the operating system may lower it.
 const BACKLOG: u32 = 16_384;
 
-/// Accepted connections that may wait for another thread to take them.
+/// Number of accepted connections that may wait to be taken by another thread.
 const HANDOVER: usize = 1024;
 
-/// How long to go on accepting nothing after the operating system refused a connection.
+/// How long to pause accepting after the operating system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long a client may go on sending a request that was refused already.
+/// How long a client may go on sending a request that was already rejected.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Debug)]
 struct Shared {
     config: SimConfig,
@@ -52,8 +52,8 @@ struct Shared {
     requests: Arc<AtomicU64>,
 }
 
-/// Binds a listener with a backlog long enough for thousands of clients at once. Must be called
-/// within a tokio runtime.
+/// Bind a listener with a backlog large enough for thousands of simultaneous clients. Must be
+/// called within a tokio runtime.
 ///
 /// # Errors
 /// [`SimError::Bind`] with the address.
@@ -72,7 +72,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, SimError> {
     listen().map_err(|source| SimError::Bind { address, source })
 }
 
-/// Settings that were found usable, with the tokenizer that they name.
+/// Valid settings, with the tokenizer that they name.
 #[derive(Debug)]
 pub struct Prepared {
     config: SimConfig,
@@ -80,10 +80,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Checks the settings and loads the tokenizer, if they name one; a large one takes a second.
+    /// Check the settings and load the tokenizer, if they name one; a large one takes a second.
     ///
     /// # Errors
-    /// When a number is unusable, or the tokenizer or its template cannot be read.
+    /// If a number is out of range, or the tokenizer or its template cannot be read.
     pub fn new(config: SimConfig) -> Result<Self, SimError> {
         config.profile.check()?;
         let encoder = match &config.tokenizer {
@@ -98,10 +98,10 @@ impl Prepared {
     }
 }
 
-/// Serves until `shutdown` is cancelled; then drops all connections and completes the truth log.
+/// Serve until `shutdown` is cancelled, then drop all connections and complete the truth log.
 ///
 /// # Errors
-/// When the truth log cannot be created or written, or a thread cannot be had.
+/// If the truth log cannot be created or written, or a thread cannot be started.
 pub async fn serve(
     listener: TcpListener,
     prepared: Prepared,
@@ -150,7 +150,7 @@ async fn serve_counting(
     tokio::task::spawn_blocking(move || {
         for worker in workers {
             drop(worker.connections);
-            // A panic there has been printed by the panic hook already.
+            // A panic there has already been printed by the panic hook.
             let _ = worker.thread.join();
         }
         truth.map_or(Ok(()), TruthLog::finish)
@@ -160,7 +160,7 @@ async fn serve_counting(
     .map_err(|source| SimError::TruthLog { path, source })
 }
 
-/// Accepts until told to stop, handing connections to all threads in turn.
+/// Accept until cancelled, distributing connections to all threads in turn.
 async fn accept_connections(
     listener: &TcpListener,
     shared: &Arc<Shared>,
@@ -177,7 +177,7 @@ async fn accept_connections(
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of descriptors, most likely: one will be free soon.
+            // Out of descriptors, most likely: one will soon be free.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -185,7 +185,7 @@ async fn accept_connections(
         match workers.get(turn) {
             Some(worker) => {
                 if let Ok(stream) = stream.into_std() {
-                    // Only fails when that thread is gone, and then the connection is closed.
+                    // Only fails if that thread is gone, and then the connection is closed.
                     let _ = worker.connections.send(stream).await;
                 }
             }
@@ -197,7 +197,7 @@ async fn accept_connections(
     own.shutdown().await;
 }
 
-/// A further thread with a runtime of its own.
+/// An additional thread with its own runtime.
 #[derive(Debug)]
 struct Worker {
     connections: mpsc::Sender<std::net::TcpStream>,
@@ -257,9 +257,9 @@ fn raise_open_files() {
     }
 }
 
-/// Serves one connection until either side closes it.
+/// Serve one connection until either side closes it.
 async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
-    // Without it a small write waits for the acknowledgement of the one before.
+    // Otherwise a small write waits for the acknowledgement of the previous one.
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -273,7 +273,7 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             }
             Err(ReadError::Gone) => return,
             Err(ReadError::Refused { status, message }) => {
-                // No path is known yet, and so no protocol.
+                // The path is unknown, and so is the protocol.
                 let body = openai::CHAT.refusal(&Refusal::new(status, message), "");
                 if respond(&stream, status, "", &body, false).await.is_ok() {
                     linger(stream).await;
@@ -284,7 +284,7 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// Closing a connection with unread bytes would reset it, and the answer could be lost.
+/// Closing a connection with unread bytes would reset it, and the response could be lost.
 async fn linger(mut stream: TcpStream) {
     use tokio::io::AsyncWriteExt;
     if stream.shutdown().await.is_err() {
@@ -292,11 +292,11 @@ async fn linger(mut stream: TcpStream) {
     }
     let mut ignored = vec![0; 64 << 10];
     let drain = async { while let Ok(1..) = stream.read(&mut ignored).await {} };
-    // Either way the connection is done with.
+    // Either way, the connection is finished.
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-/// What there is at a path.
+/// What is served at a path.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Generate(&'static dyn Protocol),
@@ -318,7 +318,7 @@ impl Place {
             "/api/paas/v4/chat/completions" => return Some(Place::Generate(&zhipu::Zhipu)),
             _ => {}
         }
-        // DashScope serves OpenAI's interface under a name of its own.
+        // DashScope serves OpenAI's interface under its own prefix.
         let path = path.strip_prefix("/compatible-mode").unwrap_or(path);
         match path.strip_prefix("/v1").unwrap_or(path) {
             "/chat/completions" => Some(Place::Generate(&openai::CHAT)),
@@ -400,13 +400,13 @@ fn models(config: &SimConfig) -> Vec<u8> {
     models.to_string().into_bytes()
 }
 
-/// The id in errors of requests that have no number.
+/// The id in errors for requests without a number.
 fn refused_id(protocol: &dyn Protocol) -> String {
     format!("{}-sim-refused", protocol.id_prefix())
 }
 
-/// Reads a body that may have to be tokenized: a long one on a thread of its own, so that the
-/// tokens of other answers are not late.
+/// Read a body that may have to be tokenized: a long one on a separate thread, so that the tokens
+/// of other responses are not late.
 async fn counted<T: Send + 'static>(
     shared: &Arc<Shared>,
     request: http::Request,
@@ -422,10 +422,10 @@ async fn counted<T: Send + 'static>(
         (request, outcome)
     })
     .await
-    .expect("counting does not panic, and nobody cancels it")
+    .expect("counting neither panics nor is cancelled")
 }
 
-/// Answers a request to one of the generating endpoints.
+/// Respond to a request to one of the generating endpoints.
 async fn generate(
     stream: &TcpStream,
     shared: &Arc<Shared>,
@@ -493,7 +493,7 @@ async fn generate(
     .await
 }
 
-/// A server on threads of its own, on a free port of the loopback interface; stops when dropped.
+/// A server on its own threads, on a free port of the loopback interface; stops when dropped.
 #[derive(Debug)]
 pub struct Simulator {
     address: SocketAddr,
@@ -503,14 +503,14 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts a server; it accepts connections when this returns.
+    /// Start a server; it accepts connections when this returns.
     ///
     /// # Errors
-    /// When the settings are unusable, or a port, a thread or the truth log cannot be had.
+    /// If the settings are invalid, or a port, a thread or the truth log is not available.
     pub fn start(config: SimConfig) -> Result<Self, SimError> {
         let prepared = Prepared::new(config)?;
         if let Some(path) = &prepared.config.truth_log {
-            // Fails here rather than in the thread, where nobody would see it.
+            // Fails here rather than in the thread, where the error would be lost.
             std::fs::File::create(path).map_err(|source| SimError::TruthLog {
                 path: path.clone(),
                 source,
@@ -539,7 +539,7 @@ impl Simulator {
         })
     }
 
-    /// Where the server listens.
+    /// The address of the server.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
@@ -551,17 +551,17 @@ impl Simulator {
         format!("http://{}", self.address)
     }
 
-    /// How many requests to the generating endpoints were accepted so far; it is also the
-    /// sequence number of the latest.
+    /// Number of requests to the generating endpoints accepted so far; also the sequence number of
+    /// the latest.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Stops the server and completes the truth log.
+    /// Stop the server and complete the truth log.
     ///
     /// # Errors
-    /// When the truth log could not be written.
+    /// If the truth log could not be written.
     pub fn stop(mut self) -> Result<(), SimError> {
         self.join()
     }
@@ -580,7 +580,7 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        // Whoever wants to know calls `stop`.
+        // Callers interested in errors call `stop`.
         let _ = self.join();
     }
 }

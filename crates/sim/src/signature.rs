@@ -1,7 +1,7 @@
-//! Owns the check of signed tokens: JSON Web Tokens by HMAC-SHA256 in the form that Zhipu's clients
-//! make of an API key `id.secret`.
+//! Owns the check of signed tokens: JSON Web Tokens with HMAC-SHA256, as Zhipu's clients make them
+//! from an API key `id.secret`.
 //!
-//! Must not know how requests carry tokens, nor read a clock.
+//! It must not know how requests carry tokens, or read a clock.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,11 +9,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
-/// How far the `timestamp` of a token may lie from the server's clock, in milliseconds: a day.
-/// Clocks differ by less; seconds in place of milliseconds lie decades away.
+/// How far the `timestamp` of a token may differ from the server's clock, in milliseconds: a day.
+/// Clocks differ by less; a timestamp in seconds is decades off.
 const LARGEST_SKEW_MS: u64 = 86_400_000;
 
-/// Why a token is refused.
+/// Why a token is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     #[error("the token is not a signed token: three parts in base64url with dots between them")]
@@ -51,7 +51,7 @@ pub(crate) fn parts(key: &str) -> Option<(&str, &str)> {
         .filter(|(id, secret)| !id.is_empty() && !secret.is_empty() && !secret.contains('.'))
 }
 
-/// Checks `token` against the key `id.secret` at the time `now_ms`, in milliseconds since the Unix
+/// Check `token` against the key `id.secret` at the time `now_ms`, in milliseconds since the Unix
 /// epoch.
 pub(crate) fn check(token: &str, id: &str, secret: &str, now_ms: u64) -> Result<(), TokenError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Form)?;

@@ -1,7 +1,7 @@
-//! Owns chat templates: where a tokenizer's directory keeps its template, and what text a
-//! conversation becomes by it, as the library `transformers` would render it.
+//! Owns chat templates: where a tokenizer's directory keeps its template, and rendering a
+//! conversation with it as the `transformers` library would.
 //!
-//! Must not know of token ids, requests or sockets.
+//! It must not know token ids, requests or sockets.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use serde_json::{Map, Value, json};
 
-/// What conversations are rendered with when there is no template: `ChatML`, the format of the Qwen
-/// family and many others.
+/// The template for conversations if there is no other: `ChatML`, the format of the Qwen family and
+/// many others.
 const CHAT_ML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + \
                        message.content + '<|im_end|>\n' }}{% endfor %}\
                        {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/// The name under which the environment keeps the one template.
+/// The name of the only template in the environment.
 const NAME: &str = "chat";
 
 /// Why there is no usable template.
@@ -34,7 +34,7 @@ pub(crate) enum TemplateError {
         path: PathBuf,
         source: serde_json::Error,
     },
-    #[error("the chat template is not understood: {source}")]
+    #[error("the chat template is not valid: {source}")]
     Syntax { source: minijinja::Error },
 }
 
@@ -42,10 +42,10 @@ pub(crate) enum TemplateError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Conversation<'a> {
     pub(crate) messages: Vec<Message<'a>>,
-    /// How many images the messages hold.
+    /// Number of images in the messages.
     pub(crate) images: u64,
     pub(crate) tools: Option<&'a Value>,
-    /// vLLM's `chat_template_kwargs`: further variables of the template.
+    /// vLLM's `chat_template_kwargs`: additional variables of the template.
     pub(crate) variables: Option<&'a Map<String, Value>>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Message<'a> {
     pub(crate) role: &'a str,
     /// The texts of its parts; a plain text is one part.
     pub(crate) texts: Vec<&'a str>,
-    /// The message as it was sent, for the fields that only a template knows.
+    /// The message as it was sent, for fields that only a template knows.
     pub(crate) fields: Option<&'a Map<String, Value>>,
 }
 
@@ -62,13 +62,13 @@ impl Message<'_> {
     fn to_json(&self) -> Value {
         let mut fields = self.fields.cloned().unwrap_or_default();
         fields.insert("role".to_owned(), self.role.into());
-        // As vLLM does for templates that want one text. Images have no text of their own.
+        // As vLLM does for templates that expect a single text. Images have no text.
         fields.insert("content".to_owned(), self.texts.join("\n").into());
         Value::Object(fields)
     }
 }
 
-/// A template, ready to render.
+/// A parsed template.
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
@@ -101,8 +101,8 @@ impl ChatTemplate {
                 Some((name.clone(), Value::from(text)))
             })
             .collect();
-        // A file of its own goes before the configuration, as in transformers; of a model with
-        // images it may be JSON.
+        // A separate file overrides the configuration, as in transformers; for models with images
+        // it may be JSON.
         let processor = match read("chat_template.json")? {
             Some((path, text)) => serde_json::from_str(&text)
                 .map_err(|source| TemplateError::Json { path, source })?,
@@ -161,7 +161,7 @@ impl ChatTemplate {
     }
 }
 
-/// `chat_template` of a configuration is a text, or a list of texts with names.
+/// `chat_template` of a configuration is a string, or a list of strings with names.
 fn named_default(template: &Value) -> Option<&str> {
     template.as_str().or_else(|| {
         template
@@ -172,15 +172,14 @@ fn named_default(template: &Value) -> Option<&str> {
     })
 }
 
-/// `json.dumps` of Python, as templates of transformers see it: minijinja's own filter escapes for
-/// HTML.
+/// Python's `json.dumps`, as in templates of transformers: minijinja's own filter escapes HTML.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "filters get their options by value"
 )]
 fn to_json(value: &Jinja, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent = options.get::<Option<usize>>("indent")?;
-    // Texts are never escaped to ASCII, keys never sorted: no template known wants either.
+    // Text is never escaped to ASCII and keys are never sorted: no known template needs either.
     options.get::<Option<Jinja>>("ensure_ascii")?;
     options.get::<Option<Jinja>>("sort_keys")?;
     options.get::<Option<Jinja>>("separators")?;

@@ -1,7 +1,7 @@
-//! Owns the counting of prompt tokens: with a tokenizer as a real server counts, and without one by
-//! the rule that four characters are a token.
+//! Owns the counting of prompt tokens: with a tokenizer as a real server does, and without one by
+//! the rule that four characters are one token.
 //!
-//! Must not know of requests, protocols or sockets.
+//! It must not know requests, protocols or sockets.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,9 @@ use tokenizers::Tokenizer;
 
 use crate::template::{ChatTemplate, Conversation, TemplateError};
 
-/// Longer bodies than this take longer to tokenize than other connections should have to wait, in
-/// bytes: this many take 0.9 ms (a release build, a byte-level tokenizer, English text), and the
-/// timer's resolution is 1 ms.
+/// Longer bodies take longer to tokenize than other connections should have to wait, in bytes: this
+/// many take 0.9 ms (a release build, a byte-level tokenizer, English text), and the timer's
+/// resolution is 1 ms.
 const QUICK_BODY: usize = 4 << 10;
 
 /// Why there is no usable tokenizer.
@@ -28,15 +28,15 @@ pub(crate) enum LoadError {
 /// Why a prompt has no tokens.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CountError {
-    #[error("the chat template does not take these messages: {0}")]
+    #[error("the chat template rejects these messages: {0}")]
     Template(#[from] minijinja::Error),
     #[error("the prompt cannot be tokenized: {0}")]
     Tokenizer(String),
-    #[error("token id {got} is out of the vocabulary; allowed are 0 to {highest}")]
+    #[error("token id {got} is not in the vocabulary; allowed are 0 to {highest}")]
     OutOfVocabulary { got: u64, highest: u32 },
 }
 
-/// A tokenizer with the chat template that belongs to it.
+/// A tokenizer with its chat template.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     tokenizer: Tokenizer,
@@ -45,8 +45,8 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// `path` is a `tokenizer.json`, or a directory with one and its template. Next to a file
-    /// nothing else is looked at.
+    /// `path` is a `tokenizer.json`, or a directory with one and its template. For a file, nothing
+    /// next to it is read.
     pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
         let (file, directory) = if path.is_dir() {
             (path.join("tokenizer.json"), Some(path))
@@ -60,7 +60,7 @@ impl Encoder {
             message: error.to_string(),
         };
         let mut tokenizer = Tokenizer::from_file(&file).map_err(failed)?;
-        // Some files carry the limits of the training; servers count whole prompts.
+        // Some files contain the limits used in training; servers count whole prompts.
         tokenizer.with_truncation(None).map_err(failed)?;
         tokenizer.with_padding(None);
         let highest_id = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
@@ -94,14 +94,14 @@ impl Encoder {
             .map_err(|error| CountError::Tokenizer(error.to_string()))
     }
 
-    /// The tokens as the vocabulary spells them.
+    /// The tokens as spelled in the vocabulary.
     pub(crate) fn spellings(&self, ids: &[u32]) -> Vec<String> {
         ids.iter()
             .map(|id| self.tokenizer.id_to_token(*id).unwrap_or_default())
             .collect()
     }
 
-    /// `id`, if the vocabulary has room for it.
+    /// `id`, if it is within the vocabulary.
     pub(crate) fn known(&self, id: u64) -> Result<u32, CountError> {
         u32::try_from(id)
             .ok()
@@ -117,7 +117,7 @@ impl Encoder {
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     encoder: Option<Encoder>,
-    /// Tokens of each image.
+    /// Tokens per image.
     image_tokens: u64,
 }
 
@@ -133,12 +133,12 @@ impl Counter {
         self.encoder.as_ref()
     }
 
-    /// Whether counting should not be done between the writes of other answers.
+    /// Whether counting takes too long to be done between the writes of other responses.
     pub(crate) fn takes_long(&self, body_bytes: usize) -> bool {
         self.encoder.is_some() && body_bytes > QUICK_BODY
     }
 
-    /// Tokens of a plain prompt, with those that the tokenizer adds of itself.
+    /// Tokens of a plain prompt, including those added by the tokenizer.
     pub(crate) fn text(&self, text: &str) -> Result<u64, CountError> {
         match &self.encoder {
             Some(encoder) => Ok(encoder.text(text, true)?.len() as u64),
@@ -146,7 +146,7 @@ impl Counter {
         }
     }
 
-    /// Tokens of a prompt that is given as its ids.
+    /// Tokens of a prompt given as ids.
     pub(crate) fn ids(&self, ids: impl Iterator<Item = u64>) -> Result<u64, CountError> {
         let mut count = 0;
         for id in ids {
@@ -158,8 +158,8 @@ impl Counter {
         Ok(count)
     }
 
-    /// Tokens of a conversation and of the opening of its answer. The template writes the special
-    /// tokens; the tokenizer must not add them again.
+    /// Tokens of a conversation and of the start of the reply. The template writes the special
+    /// tokens, so the tokenizer must not add them again.
     pub(crate) fn chat(&self, conversation: &Conversation<'_>) -> Result<u64, CountError> {
         let text = match &self.encoder {
             Some(encoder) => encoder.chat(conversation, true, false)?.len() as u64,
@@ -176,7 +176,7 @@ impl Counter {
     }
 }
 
-/// Four characters a token, and at least one token.
+/// Four characters per token, and at least one token.
 fn text_tokens(chars: usize) -> u64 {
     (chars as u64).div_ceil(4).max(1)
 }

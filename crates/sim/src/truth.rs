@@ -1,7 +1,6 @@
-//! Owns the ground-truth log: one JSON line per answer that was asked for as a stream, written by
-//! a thread of its own.
+//! Owns the ground-truth log: one JSON line per streaming response, written by a separate thread.
 //!
-//! Must not know how answers are made. Without a log nothing here runs, and no clock is read.
+//! It must not know how responses are made. Without a log nothing here runs, and no clock is read.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -14,21 +13,21 @@ use crate::SimError;
 use crate::clock::monotonic_ns;
 use crate::fault::Fault;
 
-/// The longest that a finished line waits before it is handed to the operating system.
+/// Maximum time that a finished line waits before it is passed to the operating system.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
-/// How many finished answers may wait for the writer. An answer that finds the channel full makes
-/// its connection wait, never the others' stamps wrong.
+/// Number of finished responses that may wait for the writer. If the channel is full, a response
+/// delays its own connection, but never the timestamps of others.
 const WAITING_LINES: usize = 8192;
 
-/// What is known about one streamed answer. Stamps are raw monotonic nanoseconds.
+/// What is known about one streaming response. Timestamps are raw monotonic nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) id: String,
     pub(crate) prompt_tokens: u64,
     /// How long the request waited for a slot, in nanoseconds.
     pub(crate) queued_ns: u64,
-    /// When the last byte of the request had been read.
+    /// When the last byte of the request was read.
     pub(crate) request_read_ns: u64,
     /// Just before and just after the write of each token-bearing event.
     pub(crate) tokens: Vec<(u64, u64)>,
@@ -36,7 +35,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Hand-written: an answer can have a million stamps.
+    /// Hand-written: a response can have a million timestamps.
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         write!(
             out,
@@ -54,7 +53,7 @@ impl Line {
     }
 }
 
-/// The log's thread; [`TruthLog::finish`] waits until all is written.
+/// The log's thread; [`TruthLog::finish`] waits until everything is written.
 #[derive(Debug)]
 pub(crate) struct TruthLog {
     sender: SyncSender<Line>,
@@ -80,7 +79,7 @@ impl TruthLog {
         self.sender.clone()
     }
 
-    /// Blocks until every line is written. All other senders must be gone.
+    /// Block until every line is written. All other senders must be gone.
     pub(crate) fn finish(self) -> io::Result<()> {
         drop(self.sender);
         self.writer
@@ -96,7 +95,7 @@ fn write_lines(receiver: &Receiver<Line>, file: File) -> io::Result<()> {
     let mut dirty = false;
     loop {
         let line = receiver.recv_timeout(FLUSH_EVERY);
-        // After a failed write the lines are still taken: a full disk must not stop the answers.
+        // After a failed write, lines are still received: a full disk must not stop the responses.
         if outcome.is_ok() {
             let wrote = match &line {
                 Ok(line) => {
@@ -121,8 +120,8 @@ fn write_lines(receiver: &Receiver<Line>, file: File) -> io::Result<()> {
     }
 }
 
-/// Collects the truth of one answer and hands it to the log however the answer ends: also when
-/// the task is dropped in the middle.
+/// Collects the truth of one response and passes it to the log however the response ends, even if
+/// the task is dropped halfway.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     line: Option<Line>,
@@ -150,7 +149,7 @@ impl Recorder {
         }
     }
 
-    /// Hands the line over, waiting without blocking the thread while the log is behind.
+    /// Pass on the line, waiting without blocking the thread while the log is behind.
     pub(crate) async fn finish(mut self) {
         while let Some(line) = self.line.take() {
             match self.sender.try_send(line) {
@@ -167,7 +166,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if let Some(line) = self.line.take() {
-            // Only fails when the writer is gone, and then there is nobody left to tell.
+            // Only fails if the writer is gone, and then there is nothing to write to.
             let _ = self.sender.send(line);
         }
     }
@@ -188,7 +187,7 @@ mod tests {
             fault: None,
         };
         let mut out = Vec::new();
-        line.write(&mut out).expect("a Vec takes all");
+        line.write(&mut out).expect("writing to a Vec cannot fail");
         assert_eq!(
             String::from_utf8(out).expect("UTF-8"),
             "{\"id\":\"chatcmpl-sim-7\",\"prompt_tokens\":3,\"queued_ns\":0,\"request_read_ns\":10,\
@@ -196,7 +195,7 @@ mod tests {
         );
         line.fault = Some(Fault::Cut);
         let mut out = Vec::new();
-        line.write(&mut out).expect("a Vec takes all");
+        line.write(&mut out).expect("writing to a Vec cannot fail");
         assert!(
             String::from_utf8(out)
                 .expect("UTF-8")

@@ -1,15 +1,15 @@
-//! How fast random prompts are made, in how much memory, and how many of them
-//! have exactly the length that was asked for.
+//! How fast random prompts are generated, in how much memory, and how many of them have exactly the
+//! requested length.
 //!
-//! `cargo bench -p evalscope-core --bench prompts [-- TOKENIZER]` makes 100,000
-//! prompts of 8192 tokens on one thread, one after the other as a run does. Without a tokenizer
-//! (a folder or a tokenizer.json) a small one is trained first. Every 100th prompt is encoded
-//! again and counted; that is not timed.
+//! `cargo bench -p evalscope-core --bench prompts [-- TOKENIZER]` generates 100,000 prompts of 8192
+//! tokens on one thread, one by one as a run does. Without a tokenizer (a folder or a
+//! tokenizer.json) a small one is trained first. Every 100th prompt is encoded again and counted;
+//! that is not timed.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a bench may fall over, and prints"
+    reason = "a benchmark may panic, and prints"
 )]
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const TOKENS: u64 = 8192;
 const CHECKED_EVERY: u64 = 100;
 
 fn main() {
-    // cargo bench adds flags of its own
+    // cargo bench adds flags
     let named = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let folder = tempfile::tempdir().unwrap();
     let path = named.map_or_else(|| trained(folder.path()), PathBuf::from);
@@ -78,7 +78,7 @@ fn main() {
     }
 }
 
-/// A byte-level vocabulary from the built-in prompts.
+/// A byte-level vocabulary trained on the built-in prompts.
 fn trained(folder: &Path) -> PathBuf {
     let mut sample = Sample::default();
     let texts: Vec<String> = std::iter::from_fn(|| sample.next().unwrap())

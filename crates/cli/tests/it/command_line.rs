@@ -288,7 +288,7 @@ fn wrong_data_in_the_middle_ends_the_run() {
     ]);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     for said in [
-        "open.jsonl, line 2: no text field `question`",
+        "open.jsonl, line 2: no string field `question`",
         "hint: mend it, or leave out what cannot be read with `--skip-bad-lines`; what was measured is in",
     ] {
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);

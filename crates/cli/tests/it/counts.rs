@@ -140,7 +140,7 @@ fn lengths_that_nothing_has_are_told_with_counts() {
     insta::assert_snapshot!(
         run(&["--min-prompt-length", "8", "--max-prompt-length", "10"]),
         @"
-    error: no prompt of the data set openqa is between 8 and 10 characters long: 3 are shorter, 2 are longer
+    error: no prompt of the dataset openqa is between 8 and 10 characters long: 3 are shorter, 2 are longer
       hint: see `--min-prompt-length` and `--max-prompt-length`
     "
     );
@@ -148,7 +148,7 @@ fn lengths_that_nothing_has_are_told_with_counts() {
     insta::assert_snapshot!(
         tokens,
         @"
-    error: no prompt of the data set openqa is between 0 and 3 tokens long: 0 are shorter, 5 are longer
+    error: no prompt of the dataset openqa is between 0 and 3 tokens long: 0 are shorter, 5 are longer
       hint: see `--min-prompt-length` and `--max-prompt-length`
     "
     );

@@ -422,7 +422,7 @@ fn files_of_ones_own_are_read_by_a_field() {
     assert!(
         outcome
             .stderr
-            .contains("own.parquet, row 2: no text field `instruction`"),
+            .contains("own.parquet, row 2: no string field `instruction`"),
         "{outcome:#?}"
     );
     over(&context, &field, &["--skip-bad-lines", "--number", "2"]);

@@ -258,7 +258,7 @@ fn events_of_any_form_are_tokens_for_a_plugin() {
     let told = warnings(&context);
     assert!(
         told.iter()
-            .any(|text| text.contains("which events of a stream bear tokens")),
+            .any(|text| text.contains("which events of a stream carry tokens")),
         "{told:?}"
     );
 
@@ -340,7 +340,7 @@ fn a_plugin_that_fails_in_the_run_ends_it_and_keeps_what_was_measured() {
         (
             "dies",
             [
-                "failed in `next`: it ended before it answered (exit status: 9)",
+                "failed in `next`: it ended before it responded (exit status: 9)",
                 "| Segmentation fault",
             ],
         ),
@@ -393,11 +393,11 @@ fn a_plugin_that_does_not_start_is_told_before_any_load() {
         ),
         (
             ["--api", "exec:no-such-program"],
-            "`no-such-program` cannot be started",
+            "cannot start `no-such-program`",
         ),
         (
             ["--api", "missing.py"],
-            "the plugin missing.py is not there",
+            "the plugin missing.py does not exist",
         ),
         (["--api", "unix:/no/such"], "no connection to the socket"),
     ] {
@@ -415,9 +415,7 @@ fn a_plugin_that_does_not_start_is_told_before_any_load() {
     let context = context.with_env("EVALSCOPE_PYTHON", "/no/such/python");
     let outcome = perf(&context, &server, &["--dataset", "mine.py:rows"]);
     assert!(
-        outcome
-            .stderr
-            .contains("`/no/such/python` cannot be started"),
+        outcome.stderr.contains("cannot start `/no/such/python`"),
         "{}",
         outcome.stderr
     );
@@ -437,7 +435,7 @@ fn counts_that_fail_cost_a_warning_and_not_the_run() {
         ),
         (
             "no_counts",
-            "failed in `parse`: it ended before it answered",
+            "failed in `parse`: it ended before it responded",
         ),
     ] {
         let context = context();

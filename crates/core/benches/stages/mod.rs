@@ -1,5 +1,5 @@
-//! The stages that an event passes on its way from bytes to record, each as
-//! work on the same [`EVENTS`] events, for whoever wants to time or count it.
+//! The stages of an event on its way from bytes to record, each as work on the same [`EVENTS`]
+//! events, to be timed or counted.
 
 use std::hint::black_box;
 
@@ -14,10 +14,10 @@ use evalscope_model::record::{
 };
 use evalscope_model::time::Timestamp;
 
-/// Events that a stage works on.
+/// Number of events that a stage processes.
 pub(crate) const EVENTS: u64 = 128;
 
-/// Names of the stages, in the order in which an event passes them.
+/// Names of the stages, in the order in which an event passes through them.
 pub(crate) const STAGES: [&str; 7] = [
     "chunks of http",
     "framing, whole reads",
@@ -28,7 +28,7 @@ pub(crate) const STAGES: [&str; 7] = [
     "metrics of a record",
 ];
 
-/// A stage's work, its material prepared.
+/// A stage's work, with its input prepared.
 pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
     match name {
         "chunks of http" => {
@@ -43,7 +43,7 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
             let bytes = stream();
             Box::new(move || split(&bytes, bytes.len()))
         }
-        // a read ends in the middle of every event: every byte is copied
+        // a read ends in the middle of every event, so every byte is copied
         "framing, split reads" => {
             let bytes = stream();
             let size = bytes.len() / usize::try_from(EVENTS).expect("128") - 7;
@@ -125,7 +125,7 @@ fn stream() -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// One chunk for each event, as servers write them.
+/// One chunk per event, as servers write them.
 fn response() -> Vec<u8> {
     let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for i in 0..EVENTS {

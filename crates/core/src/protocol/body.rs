@@ -1,8 +1,7 @@
-//! Owns request bodies: what a prompt, a template and the sampling options
-//! become on the wire.
+//! Owns request bodies: how a prompt, a template and the sampling options are combined.
 //!
-//! Who wins: `--extra-args`, then what the person typed, then the template,
-//! then a default. A prompt that is itself a body only gets what it lacks.
+//! Precedence: `--extra-args`, then what the user typed, then the template, then a default. A
+//! prompt that is itself a body only gets the fields it lacks.
 
 use std::sync::Arc;
 
@@ -25,65 +24,65 @@ pub enum Endpoint {
     Completions,
 }
 
-/// `--max-tokens`: one value, or a range drawn from for each request.
+/// `--max-tokens`: one value, or a range to draw from for each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxTokens {
-    /// The same for all.
+    /// The same for all requests.
     Fixed(u64),
-    /// Uniform, both ends included.
+    /// Uniform, both bounds included.
     Uniform(u64, u64),
 }
 
-/// Everything that shapes a body besides the prompt.
+/// Everything that determines a body besides the prompt.
 #[derive(Clone, Debug)]
 pub struct BodyRules {
-    /// The API whose bodies are built.
+    /// The API to build bodies for.
     pub api: Arc<dyn Api>,
-    /// Shape where the prompt leaves it open.
+    /// The shape, unless the prompt determines it.
     pub endpoint: Endpoint,
     /// `--query-template`.
     pub template: Option<Map<String, Value>>,
     /// `%m` of the template.
     pub model: String,
-    /// Fields that the person typed as flags; they override the template.
+    /// Fields that the user typed as flags; they override the template.
     pub typed: Map<String, Value>,
-    /// Fields of default value; they only fill what is missing.
+    /// Default fields; they only fill in what is missing.
     pub defaults: Map<String, Value>,
     /// `max_tokens`.
     pub max_tokens: MaxTokens,
-    /// The person typed `--max-tokens`.
+    /// The user typed `--max-tokens`.
     pub max_tokens_typed: bool,
     /// Ask for usage in streams (`stream_options.include_usage`).
     pub include_usage: bool,
     /// `--extra-args`; a `null` deletes a field.
     pub extra: Map<String, Value>,
-    /// Root of the random draws.
+    /// Seed of the random draws.
     pub seed: u64,
 }
 
-/// A request that can be sent without further thought.
+/// A request that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedRequest {
     /// Position in its phase, from 0.
     pub index: u64,
     /// The serialised body.
     pub body: Vec<u8>,
-    /// A stream was asked for.
+    /// A stream was requested.
     pub stream: bool,
-    /// Output was asked for: an answer without any is a failure.
+    /// Output was requested: a response without any is a failure.
     pub output_asked: bool,
-    /// Tokens that the prompt was to have, as the server counts them.
+    /// Requested prompt length in tokens, as the server counts them.
     pub asked_tokens: Option<u64>,
 }
 
 /// Why a body cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The template is no JSON object.
+    /// The template is not a JSON object.
     #[error("`--query-template` is not a JSON object: {0}")]
     Template(String),
-    /// What builds the bodies failed.
+    /// The source of the bodies failed.
     #[error(transparent)]
     Builder(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -93,16 +92,15 @@ pub enum BodyError {
 pub struct BodyBuilder {
     rules: BodyRules,
     template_has_prompt: bool,
-    /// Of the draws of `max_tokens`.
+    /// For the draws of `max_tokens`.
     seed: u64,
 }
 
 impl BodyRules {
-    /// Read a template: a JSON object, in which `%m` and `%p` stand inside
-    /// strings.
+    /// Parse a template: a JSON object with `%m` and `%p` inside strings.
     ///
     /// # Errors
-    /// When it is no JSON object.
+    /// If it is not a JSON object.
     pub fn parse_template(text: &str) -> Result<Map<String, Value>, BodyError> {
         match serde_json::from_str(text) {
             Ok(Value::Object(map)) => Ok(map),
@@ -113,7 +111,7 @@ impl BodyRules {
 }
 
 impl BodyBuilder {
-    /// A builder; two with the same rules build the same bodies.
+    /// Create a builder; two with the same rules build the same bodies.
     #[must_use]
     pub fn new(mut rules: BodyRules) -> Self {
         rules.extra = rules.api.fields(rules.extra);
@@ -128,8 +126,8 @@ impl BodyBuilder {
         }
     }
 
-    /// The body for one item of a data set. What is drawn for it depends on the seed and on
-    /// `index` alone, not on how many were built before.
+    /// Build the body for one dataset item. Random draws depend only on the seed and on `index`,
+    /// not on how many bodies were built before.
     pub fn prepare(&mut self, index: u64, item: impl Into<Item>) -> PreparedRequest {
         let Item {
             prompt,
@@ -173,7 +171,7 @@ impl BodyBuilder {
                 body.insert(key.clone(), value.clone());
             }
         }
-        // asking for no stream after all, servers refuse options of one
+        // servers reject stream options in a request without streaming
         if body.get("stream") == Some(&Value::Bool(false))
             && !rules.extra.contains_key("stream_options")
         {
@@ -188,7 +186,8 @@ impl BodyBuilder {
             stream: body.get("stream").and_then(Value::as_bool) == Some(true),
             output_asked: limit != Some(0),
             asked_tokens,
-            body: serde_json::to_vec(&rules.api.body(body)).expect("a JSON value can be written"),
+            body: serde_json::to_vec(&rules.api.body(body))
+                .expect("a JSON value can be serialised"),
         }
     }
 
@@ -208,7 +207,7 @@ impl BodyBuilder {
         };
         let mut body = self.rules.api.fields(template.clone());
         match prompt {
-            // a whole body stands for itself
+            // a complete body is used as it is
             Prompt::Body(own) => return self.rules.api.fields(own),
             prompt if self.template_has_prompt => {
                 let text = prompt.text();
@@ -285,7 +284,7 @@ fn substitute(value: &mut Value, model: &str, prompt: &str) {
     }
 }
 
-/// One pass, so that a prompt holding `%m` stays as it is.
+/// Substitute in one pass, so that a prompt containing `%m` is not changed.
 pub(super) fn substituted(text: &str, model: &str, prompt: &str) -> String {
     let mut out = String::with_capacity(text.len() + prompt.len());
     let mut rest = text;
@@ -373,7 +372,7 @@ mod tests {
             .unwrap(),
         );
         insta::assert_snapshot!(body(rules.clone(), Prompt::Text("50% \"%m\"\n".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"Q: 50% \"%m\"\n %x 100%"}],"max_tokens":7,"temperature":0.0,"stream":true,"stream_options":{"include_usage":true}}"#);
-        // what the person typed wins over the template, a default does not
+        // what the user typed overrides the template; a default does not
         rules.max_tokens_typed = true;
         rules.max_tokens = MaxTokens::Fixed(9);
         rules.typed = object(json!({"temperature": 0.5}));
@@ -426,7 +425,7 @@ mod tests {
         assert_eq!(drawn, draw());
         assert_eq!(drawn.iter().min(), Some(&10));
         assert_eq!(drawn.iter().max(), Some(&20));
-        // a fingerprint: what a seed draws is part of every recorded run
+        // a fingerprint: every recorded run depends on what a seed draws
         assert_eq!(drawn[..6], [14, 17, 19, 13, 19, 14]);
     }
 

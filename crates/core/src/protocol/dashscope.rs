@@ -1,9 +1,9 @@
-//! Owns DashScope's own text generation: what its requests look like, and how
-//! its answers read, streamed or whole.
+//! Owns DashScope's own text generation API: the format of its requests and responses, streaming or
+//! not.
 //!
-//! It must not know which models want which URL. As in OpenAI's form, an event
-//! is looked at once, no text is kept, and nothing is allocated for an ordinary
-//! event; lengths are all that a stream which repeats itself needs.
+//! It must not know which models need which URL. As for OpenAI, each event is parsed once, no text
+//! is kept, and an ordinary event allocates nothing; for a stream that repeats itself, lengths are
+//! enough.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -25,26 +25,26 @@ use super::usage::{Reported, first, merge};
 use super::{AnswerReader, AnswerState, AnswerText, Api, Choices, EventMeaning};
 use evalscope_model::record::{Failure, FailureKind, Usage};
 
-/// Where text generation is, in Beijing.
+/// The URL of text generation, in Beijing.
 pub const DEFAULT_URL: &str =
     "https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation";
 
 /// The path of text generation.
 pub const TEXT_PATH: &str = "/api/v1/services/aigc/text-generation/generation";
 
-/// The path of generation from texts, images, videos and sound.
+/// The path of generation from text, images, video and audio.
 pub const MULTIMODAL_PATH: &str = "/api/v1/services/aigc/multimodal-generation/generation";
 
-/// Most answers to one request (`n`); further ones count with the last.
+/// Maximum number of choices (`n`); further ones count with the last.
 const MOST_CHOICES: usize = 4;
 
-/// Names that mean something else below `parameters` than at the top.
+/// Names whose meaning below `parameters` differs from that at the top level.
 const NEVER_LIFTED: [&str; 5] = ["model", "input", "messages", "prompt", "parameters"];
 
-/// How the content of messages is written; each URL takes one form only.
+/// How the content of messages is written; each URL accepts only one form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// A text.
+    /// A string.
     #[default]
     Text,
     /// A list of parts: `{"text": …}`, `{"image": …}`.
@@ -52,7 +52,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form that a URL's path takes.
+    /// The form required by a URL's path.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
         if path.contains("/multimodal-generation/") {
@@ -66,8 +66,8 @@ impl Form {
 /// DashScope's own API, as opposed to its OpenAI-compatible one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dashscope {
-    /// Each event of a stream carries only what is new. Otherwise each repeats
-    /// the text so far. Asked for where the body does not say.
+    /// Each event of a stream carries only new text; otherwise each repeats the text so far.
+    /// Requested unless the body says otherwise.
     pub incremental: bool,
     /// How the content of messages is written.
     pub form: Form,
@@ -111,7 +111,7 @@ impl Api for Dashscope {
                 if !lifted {
                     rest.insert(key, value);
                 } else if !fields.contains_key(&key) {
-                    // what is said at the top wins
+                    // the top level wins
                     fields.insert(key, value);
                 }
             }
@@ -146,7 +146,7 @@ impl Api for Dashscope {
                 input.extend(rest);
                 Value::Object(input)
             }
-            // nothing that we know; the server may
+            // unknown to us; the server may know it
             Some(rest) if input.is_empty() => rest,
             _ => Value::Object(input),
         };
@@ -156,7 +156,7 @@ impl Api for Dashscope {
             _ => Map::new(),
         };
         parameters.extend(fields);
-        // its `stop` takes ids as well, but not both kinds at once
+        // its `stop` also accepts ids, but not both kinds at once
         if !parameters.contains_key("stop")
             && let Some(ids) = parameters.shift_remove("stop_token_ids")
         {
@@ -223,7 +223,7 @@ impl Api for Dashscope {
     }
 }
 
-/// Messages whose content is a list of DashScope's parts.
+/// Convert message content to lists of DashScope's parts.
 fn in_parts(mut messages: Value) -> Value {
     for message in messages.as_array_mut().into_iter().flatten() {
         match message.get_mut("content") {
@@ -237,7 +237,7 @@ fn in_parts(mut messages: Value) -> Value {
     messages
 }
 
-/// A part in OpenAI's form as one of DashScope's; others stay as they are.
+/// Convert a part in OpenAI's format to DashScope's; others stay as they are.
 fn as_part(part: &mut Value) {
     let Some(fields) = part.as_object_mut() else {
         return;
@@ -260,21 +260,20 @@ fn as_part(part: &mut Value) {
     fields.insert(to.to_owned(), content);
 }
 
-/// Reads one answer.
+/// Reads one response.
 #[derive(Debug)]
 pub struct DashscopeReader {
     incremental: bool,
-    /// How much each choice had said before.
+    /// The lengths of each choice's text so far.
     before: [Lengths; MOST_CHOICES],
-    /// An `output` has come.
+    /// An `output` has arrived.
     answered: bool,
     unread: Unread,
     state: AnswerState,
 }
 
 impl DashscopeReader {
-    /// A reader of a stream whose events carry only what is new, or repeat the
-    /// text so far.
+    /// A reader for a stream whose events carry only new text, or repeat the text so far.
     #[must_use]
     pub fn new(incremental: bool) -> Self {
         Self {
@@ -289,8 +288,8 @@ impl DashscopeReader {
 
 impl AnswerReader for DashscopeReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        // no server is known to send `[DONE]`, but one in front may; the `done`
-        // is what DashScope's own client looks for
+        // no server is known to send `[DONE]`, but a proxy may; DashScope's own client looks for
+        // `done`
         if self.state.done || name == b"done" || is_done(data) {
             self.state.done = true;
             return None;
@@ -313,7 +312,7 @@ impl AnswerReader for DashscopeReader {
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
         let meaning = self.read(unmarked(body)).unwrap_or_else(|error| {
-            let message = format!("the answer is not a JSON object: {error}: {}", clip(body));
+            let message = format!("the response is not a JSON object: {error}: {}", clip(body));
             self.fail(FailureKind::Malformed, message);
             EventMeaning::default()
         });
@@ -344,7 +343,7 @@ impl DashscopeReader {
             Ok(event) => return Ok(self.take_in(event, data)),
             Err(error) => error,
         };
-        // a server that cuts a character in two spoils the character, not the answer
+        // a truncated character does not invalidate the response
         let Some(mended) = mended(data) else {
             return Err(error);
         };
@@ -354,9 +353,9 @@ impl DashscopeReader {
 
     fn take_in(&mut self, event: Event<'_, Lengths>, raw: &[u8]) -> EventMeaning {
         self.answered |= event.output.present;
-        // gateways in front report in OpenAI's form
+        // gateways report errors in OpenAI's format
         let error = event.error.filter(|error| !says_nothing_raw(error.get()));
-        // an answer may come with an empty code, or one of success
+        // a response may have an empty code, or one that means success
         let code = event.code.filter(|code| !says_nothing_raw(code.get()));
         if error.is_some() || code.is_some() && !event.output.present {
             self.fail(FailureKind::ServerError, error_text(raw));
@@ -395,7 +394,7 @@ impl DashscopeReader {
             let answer = now.answer > before.answer;
             meaning.answers |= own.when(answer);
             meaning.tokens |= own.when(answer || now.reasoning > before.reasoning);
-            // the last event of some models has no text at all
+            // the last event of some models has no text
             before.answer = before.answer.max(now.answer);
             before.reasoning = before.reasoning.max(now.reasoning);
         }
@@ -411,7 +410,7 @@ impl DashscopeReader {
     }
 
     fn fail(&mut self, kind: FailureKind, message: String) {
-        // the first thing that went wrong is the reason of the rest
+        // the first error is the cause of those that follow
         self.state
             .failure
             .get_or_insert_with(|| Failure::new(kind, message));
@@ -419,16 +418,16 @@ impl DashscopeReader {
 }
 
 fn parse(data: &[u8]) -> Result<Event<'_, Lengths>, String> {
-    // serde would take a list for a struct, field by field
+    // serde would accept a list for a struct, field by field
     if data.trim_ascii_start().first() == Some(&b'{') {
         serde_json::from_slice(data).map_err(|error| error.to_string())
     } else {
-        Err("it does not begin with `{`".to_owned())
+        Err("it does not start with `{`".to_owned())
     }
 }
 
-/// What we look for in an event or a whole answer. Unknown fields are skipped, and one that comes
-/// twice costs nothing.
+/// The relevant fields of an event or a non-streaming response. Unknown fields are skipped, and a
+/// duplicate field is not an error.
 #[derive(Default)]
 struct Event<'a, S> {
     output: Output<S>,
@@ -441,22 +440,21 @@ struct Event<'a, S> {
 
 #[derive(Default)]
 struct Output<S> {
-    /// There is one, and something is in it.
+    /// It is present and not empty.
     present: bool,
     said: [S; MOST_CHOICES],
     finish_reason: Option<String>,
     finished: Choices,
 }
 
-/// How a choice, or an `output` in its place, ended.
+/// How a choice, or an `output` without choices, ended.
 #[derive(Default)]
 struct Ended {
     index: Option<usize>,
     reason: Option<String>,
 }
 
-/// Under which names DashScope tells token counts. Either kind of details may
-/// stand in any of the three places.
+/// DashScope's names for token counts. Both kinds of details may occur in any of the three places.
 fn usage_of(reported: &Reported) -> Usage {
     let details = [
         reported.output_details,
@@ -472,7 +470,7 @@ fn usage_of(reported: &Reported) -> Usage {
     }
 }
 
-/// Why generation ended; while it has not, servers say `"null"`, null or nothing.
+/// Why generation ended; until it has, servers send `"null"`, null or nothing.
 fn reason_of(raw: &RawValue) -> Option<String> {
     match raw.get() {
         "\"null\"" | "\"\"" | "null" => None,
@@ -480,7 +478,7 @@ fn reason_of(raw: &RawValue) -> Option<String> {
     }
 }
 
-/// A key of an `output`, a choice or a message; output stands under the same names in all of them.
+/// A key of an `output`, a choice or a message; output has the same names in all of them.
 enum Key {
     Choices,
     Message,
@@ -563,7 +561,7 @@ impl<'de, S: Joined> Visitor<'de> for EventVisitor<S> {
     }
 }
 
-/// How a seed is read that takes any value; one of the wrong kind holds nothing.
+/// Makes a seed accept any value; a value of the wrong type holds nothing.
 macro_rules! reads_any_value {
     ($seed:ident<$param:ident: $bound:ident>, { $($methods:item)* }) => {
         impl<'de, $param: $bound> DeserializeSeed<'de> for $seed<'_, $param> {
@@ -635,7 +633,7 @@ reads_any_value!(OutputSeed<S: Joined>, {
                 }
             }
         }
-        // what stands in choices is not said again
+        // text in choices is not repeated
         if output.said.iter().any(|said| !said.is_nothing()) {
             own = S::default();
         }

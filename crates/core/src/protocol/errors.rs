@@ -1,25 +1,25 @@
-//! Owns what servers say when something went wrong: which finish reasons and which objects are
-//! errors, and the words for a person in them.
+//! Owns the error formats of servers: which finish reasons and which objects are errors, and the
+//! message for a person in them.
 //!
 //! It must not know which API is spoken.
 
 use serde_json::Value;
 
-/// Longest message of a failure, in characters.
+/// Maximum length of a failure message, in characters.
 const MESSAGE_CHARS: usize = 300;
 
-/// No more of an error is looked at.
+/// Only this much of an error is examined.
 const MOST_BYTES: usize = 64 << 10;
 
-/// An error within an error within …: deeper ones are shown as they are.
+/// Errors nested deeper than this are shown as they are.
 const MOST_NESTED: usize = 4;
 
-/// Longest id, model or finish reason that is kept, in bytes.
+/// Maximum length of an id, a model or a finish reason, in bytes.
 const NAME_BYTES: usize = 256;
 
-/// Finish reasons of an answer that the server gave up, in lower case: vLLM, SGLang and TGI say
+/// Finish reasons of a response that the server aborted, in lower case: vLLM, SGLang and TGI say
 /// `abort` and `error`, `DeepSeek` `insufficient_system_resource`, Zhipu `network_error`; the
-/// others are gateways'. Whatever ends in `error` is one too.
+/// others come from gateways. Any reason that ends in `error` counts too.
 const GIVEN_UP: [&str; 13] = [
     "abort",
     "aborted",
@@ -36,18 +36,18 @@ const GIVEN_UP: [&str; 13] = [
     "unavailable",
 ];
 
-/// Whether the server gave an answer up, by its finish reason.
+/// Whether the finish reason says that the server aborted the response.
 pub(super) fn is_given_up(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
     reason.ends_with("error") || GIVEN_UP.contains(&reason.as_str())
 }
 
-/// The message of such an answer.
+/// The message for such a response.
 pub(super) fn given_up(reason: &str) -> String {
     format!("the server ended generation with finish_reason `{reason}`")
 }
 
-/// Keys under which a message stands, the likeliest first.
+/// Keys of a message, the most likely first.
 const MESSAGES: [&str; 10] = [
     "message",
     "msg",
@@ -61,10 +61,10 @@ const MESSAGES: [&str; 10] = [
     "title",
 ];
 
-/// Keys under which an error stands in something larger, the likeliest first.
+/// Keys of an error inside a larger object, the most likely first.
 const WITHIN: [&str; 6] = ["error", "errors", "base_resp", "detail", "message", "fault"];
 
-/// Keys of a class or a number, the likeliest first.
+/// Keys of an error class or number, the most likely first.
 const CODES: [&str; 7] = [
     "code",
     "type",
@@ -75,7 +75,7 @@ const CODES: [&str; 7] = [
     "status",
 ];
 
-/// The message in an error of any of the usual forms.
+/// The message of an error in any of the usual formats.
 #[must_use]
 pub fn error_text(error: &[u8]) -> String {
     let error = &error[..error.len().min(MOST_BYTES)];
@@ -83,7 +83,7 @@ pub fn error_text(error: &[u8]) -> String {
     if let Ok(value) = super::json::value(error) {
         return text_of(&value).unwrap_or_else(|| clip(error));
     }
-    // some gateways frame an error as an event, whatever they call it
+    // some gateways format an error as an event, whatever they call it
     let mut lines = error.split(|byte| *byte == b'\n');
     let Some(mut line) = lines.find_map(|line| line.strip_prefix(b"data:")) else {
         return clip(error);
@@ -103,7 +103,7 @@ pub fn error_text(error: &[u8]) -> String {
 fn text_of(mut value: &Value) -> Option<String> {
     let mut code = None;
     for _ in 0..=MOST_NESTED {
-        // Google's are lists of one, FastAPI's `detail` is a list
+        // Google sends lists of one; FastAPI's `detail` is a list
         if let Some(first) = value.as_array().and_then(|items| items.first()) {
             value = first;
         }
@@ -141,7 +141,7 @@ fn code_in(value: &Value, key: &str) -> Option<String> {
     }
 }
 
-/// Whether an error is none: some servers say in each event that there is no error.
+/// Whether an error field means "no error": some servers send one in each event.
 pub(super) fn says_nothing(error: &Value) -> bool {
     match error {
         Value::Null => true,
@@ -153,7 +153,7 @@ pub(super) fn says_nothing(error: &Value) -> bool {
     }
 }
 
-/// The same of a value that has not been parsed; the usual ones are known by their looks.
+/// The same for an unparsed value; the usual ones are recognised as text.
 pub(super) fn says_nothing_raw(raw: &str) -> bool {
     match raw {
         "null" | "false" | "\"\"" | "{}" | "[]" | "0" => true,
@@ -170,24 +170,24 @@ fn means_success(text: &str) -> bool {
         || text.parse().is_ok_and(|n| is_success(Some(n)))
 }
 
-/// 0 and the statuses of HTTP that are no error.
+/// 0, and the HTTP statuses that are not errors.
 fn is_success(number: Option<f64>) -> bool {
     number.is_some_and(|n| n == 0.0 || (200.0..300.0).contains(&n))
 }
 
-/// What an object is that has no part of an answer.
+/// Classification of an object that has no part of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remark {
     /// Nothing of interest.
     None,
-    /// Words that may explain why no answer came.
+    /// A message that may explain why there was no output.
     Notice(String),
-    /// An error, with its words.
+    /// An error, with its message.
     Error(String),
 }
 
-/// Look at an object without any part of an answer: whether it is an error in other words than
-/// `error`.
+/// Classify an object without any part of a response: is it an error under a name other than
+/// `error`?
 pub(super) fn remark(raw: &[u8]) -> Remark {
     let Ok(value @ Value::Object(_)) = super::json::value(raw) else {
         return Remark::None;
@@ -227,7 +227,7 @@ pub(super) fn remark(raw: &[u8]) -> Remark {
     let refused = value
         .pointer("/base_resp/status_code")
         .is_some_and(|code| !says_nothing(code));
-    // a state that is no failure, such as `queued`, is no code
+    // a state that is not a failure, such as `queued`, is not an error code
     let state = value.get("code").is_some_and(is_state);
     if failed || untrue || named || refused || of_http || coded && !state {
         return Remark::Error(error_text(raw));
@@ -238,7 +238,7 @@ pub(super) fn remark(raw: &[u8]) -> Remark {
     }
 }
 
-/// The words of an object, when it is an error.
+/// The message of an object that is an error.
 pub(crate) fn error_in(raw: &[u8]) -> Option<String> {
     match remark(raw) {
         Remark::Error(words) => Some(words),
@@ -246,8 +246,7 @@ pub(crate) fn error_in(raw: &[u8]) -> Option<String> {
     }
 }
 
-/// Whether what stands in place of a code is the state of a request that is under way, rather than
-/// `InvalidApiKey` or `1004`.
+/// Whether a code is the state of a request in progress, rather than `InvalidApiKey` or `1004`.
 fn is_state(value: &Value) -> bool {
     let states = [
         "queued",
@@ -266,7 +265,7 @@ fn is_state(value: &Value) -> bool {
     states.contains(&&*text)
 }
 
-/// The beginning of a text on one line.
+/// The start of a text, on one line.
 #[must_use]
 pub fn clip(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(4 * MESSAGE_CHARS)]);
@@ -281,7 +280,7 @@ pub fn clip(text: &[u8]) -> String {
     line
 }
 
-/// A name as it is kept: no server may fill memory with one.
+/// Clip a name, so that a server cannot fill memory with one.
 pub(super) fn clipped(mut name: String) -> String {
     if name.len() > NAME_BYTES {
         name.truncate(name.floor_char_boundary(NAME_BYTES));
@@ -290,7 +289,7 @@ pub(super) fn clipped(mut name: String) -> String {
     name
 }
 
-/// A name out of a JSON string; `None` for an empty one and for what is no string.
+/// A name in a JSON string; `None` if it is empty or not a string.
 pub(super) fn name_in(raw: &serde_json::value::RawValue) -> Option<String> {
     let name: String = serde_json::from_str(raw.get()).ok()?;
     (!name.is_empty()).then(|| clipped(name))
@@ -438,7 +437,7 @@ mod tests {
         }
     }
 
-    /// A server's bytes must not hold a receiving thread, nor its stack.
+    /// Data from a server must not block a receive thread or exhaust its stack.
     #[test]
     fn an_endless_frame_costs_nothing() {
         let data = "data:".repeat(3 << 20);

@@ -1,27 +1,27 @@
-//! Owns the reading of JSON as servers write it: with a byte order mark, with characters cut in two,
-//! with numbers that are none.
+//! Owns the reading of JSON as servers write it: with a byte order mark, with truncated characters,
+//! with `NaN` as a number.
 //!
-//! It must not know what the JSON says. What is valid is read where it stands and costs nothing more.
+//! It must not know what the JSON means. Valid JSON is parsed in place, at no extra cost.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// Bytes that some programs put before a text in UTF-8.
+/// Bytes that some programs put before UTF-8 text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What Python's `json` writes where JSON knows no number.
+/// What Python's `json` writes for numbers that JSON does not have.
 const NO_NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// A text without its byte order mark.
+/// The text without its byte order mark.
 pub(crate) fn unmarked(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// The data that ends a stream; some gateways quote it, as if it were JSON too.
+/// The data that ends a stream; some gateways quote it as if it were JSON.
 pub(super) fn is_done(data: &[u8]) -> bool {
     let data = data.trim_ascii_start();
-    // an ordinary event is seen by its first byte
+    // an ordinary event is recognised by its first byte
     matches!(data.first(), Some(b'[' | b'"'))
         && data
             .strip_prefix(b"\"")
@@ -30,8 +30,8 @@ pub(super) fn is_done(data: &[u8]) -> bool {
             .starts_with(b"[DONE]")
 }
 
-/// Several objects in one event, each on a line of its own: the blank lines that part events are
-/// missing, and which line came when is not known.
+/// Several objects in one event, one per line: the blank lines between events are missing, and it
+/// is unknown which line arrived when.
 pub(super) fn lacks_blank_lines(data: &[u8]) -> bool {
     let mut lines = data.split(|byte| *byte == b'\n');
     let begins = |line: &[u8]| line.trim_ascii_start().starts_with(b"{") || is_done(line);
@@ -42,8 +42,8 @@ pub(super) fn lacks_blank_lines(data: &[u8]) -> bool {
         && lines.any(begins)
 }
 
-/// A text with what spoils it mended: bytes that are no UTF-8, and `NaN` and the like where a number
-/// stands. `None`: nothing of it was spoilt in that way.
+/// The text with invalid UTF-8 replaced, and with `null` for numbers such as `NaN`. `None`: it had
+/// neither.
 pub(super) fn mended(data: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(data);
     let numbers = with_numbers(&text);
@@ -53,7 +53,7 @@ pub(super) fn mended(data: &[u8]) -> Option<String> {
     }
 }
 
-/// The text with `null` for each number that is none, where there is any.
+/// The text with `null` for each invalid number; `None` if there is none.
 fn with_numbers(text: &str) -> Option<String> {
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
@@ -85,7 +85,7 @@ fn with_numbers(text: &str) -> Option<String> {
     })
 }
 
-/// Any JSON, mended where it has to be.
+/// Parse any JSON, repaired if necessary.
 pub(super) fn value(data: &[u8]) -> Result<Value, serde_json::Error> {
     let data = unmarked(data);
     serde_json::from_slice(data).or_else(|error| match mended(data) {

@@ -1,8 +1,7 @@
-//! Owns what goes over the wire for each API: request bodies, and what the
-//! events of an answer mean.
+//! Owns the wire format of each API: request bodies, and the meaning of response events.
 //!
-//! Pure. It must not know sockets, schedules or sums; it is handed events and
-//! says what they carried, and the caller says when they arrived.
+//! Pure. It must not know sockets, schedules or totals: it receives events and says what they
+//! carried; the caller knows when they arrived.
 
 mod body;
 pub mod dashscope;
@@ -34,87 +33,85 @@ use serde_json::{Map, Value};
 use evalscope_model::prompt::Item;
 use evalscope_model::record::{Failure, MAX_CHOICE, Usage};
 
-/// One API: how a request of it looks, and how its answers read.
+/// One API: the format of its requests and responses.
 ///
-/// Bodies are put together in OpenAI's names, whatever the API, so that flags,
-/// templates and prompts are combined by one set of rules; [`Api::fields`] and
-/// [`Api::body`] translate.
+/// Bodies are assembled with OpenAI's names, whatever the API, so that one set of rules combines
+/// flags, templates and prompts; [`Api::fields`] and [`Api::body`] translate.
 pub trait Api: fmt::Debug + Send + Sync {
     /// Its name on the command line and in files.
     fn name(&self) -> &str;
 
-    /// A body in the API's own form (a template, a line of a data set) as
-    /// fields in OpenAI's names. What is in OpenAI's form already stays.
+    /// Translate a body in the API's own format (a template, a line of a dataset) to fields with
+    /// OpenAI's names. OpenAI's own format stays as it is.
     fn fields(&self, body: Map<String, Value>) -> Map<String, Value> {
         body
     }
 
-    /// The body that goes over the wire, from fields in OpenAI's names.
+    /// The body to send, from fields with OpenAI's names.
     fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
         fields
     }
 
-    /// Whether a stream has to be asked for its token counts by
-    /// `stream_options`.
+    /// Whether a stream must be asked for its token counts with `stream_options`.
     fn takes_stream_options(&self) -> bool {
         true
     }
 
-    /// Headers of a request, below those that the person gives.
+    /// Headers of a request; the user's take precedence.
     fn headers(&self, _stream: bool) -> &'static [(&'static str, &'static str)] {
         &[]
     }
 
-    /// A reader for one answer.
+    /// A reader for one response.
     fn reader(&self) -> Box<dyn AnswerReader>;
 
-    /// What is doubtful about the answers that have been read.
+    /// Any doubt about the responses read so far.
     fn doubt(&self) -> Option<Doubt> {
         None
     }
 
-    /// Add what an event of a stream, or a whole answer, holds of generated
-    /// text. Only used after an answer has ended, to count its tokens.
+    /// Add the generated text of a stream event or of a non-streaming response. Only used after a
+    /// response has ended, to count its tokens.
     fn read_text(&self, answer: &[u8], text: &mut AnswerText);
 }
 
-/// Makes the bodies of a run, in order.
+/// Builds the bodies of a run, in order.
 pub trait BuildBodies: fmt::Debug + Send {
-    /// The requests of these items, one for each, in their order; `first` is
-    /// the position of the first in its phase.
+    /// Build the requests for these items, in order; `first` is the position of the first in its
+    /// phase.
     ///
     /// # Errors
-    /// When there can be no body for one of them. What was built before is lost.
+    /// If one of them has no valid body. Those already built are lost.
     fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError>;
 
-    /// The most items that are worth handing over at a time: more than one
-    /// where a call has a price of its own.
+    /// The largest number of items worth passing at once: more than one if each call has a cost of
+    /// its own.
     fn batch(&self) -> usize {
         1
     }
 }
 
-/// What is doubtful about the answers of an API that was told by a person.
+/// A doubt about the responses of a user-defined API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
-    /// Events of a form that nobody has told were taken for token-bearing ones.
+    /// Events of an unknown format were counted as token-bearing.
     #[error(
-        "`{api}` does not say which events of a stream bear tokens: each was taken for one that does, \
-         so TTFT, ITL and TPOT may be those of events without any (the plugin can tell by `answers`)"
+        "`{api}` does not say which events of a stream carry tokens: every event was counted as one that does, \
+         so TTFT, ITL and TPOT may include events without tokens (the plugin can say so in `answers`)"
     )]
     Guessed {
         /// The API.
         api: String,
     },
-    /// Each event of a stream held the whole text before it.
+    /// Each event of a stream repeated all text before it.
     #[error(
-        "the events of streams repeat the text so far: their text was counted once, and a token \
-         that is counted by its event may be more than one"
+        "the events of streams repeat the text so far: their text was counted once, and an event \
+         that is counted as one token may be more than one"
     )]
     Repeats,
-    /// Nothing stood where generated text is said to stand, in any answer so far.
+    /// So far, no response had anything in the places of generated text.
     #[error(
-        "no answer has a text at {}, where it is said to stand",
+        "no response has text at {}, where the declaration says it is",
         quoted(places)
     )]
     TextNowhere {
@@ -122,7 +119,7 @@ pub enum Doubt {
         section: &'static str,
         /// JSON pointers.
         places: Vec<String>,
-        /// What the first such answer began with.
+        /// The start of the first such response.
         instead: Vec<String>,
     },
 }
@@ -132,23 +129,23 @@ fn quoted(places: &[String]) -> String {
     places.join(" or ")
 }
 
-/// A set of choices of an answer, by index; what is beyond [`MAX_CHOICE`] counts as that.
+/// A set of choices of a response, by index; indices above [`MAX_CHOICE`] count as that one.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Choices(u64);
 
 impl Choices {
     /// No choice.
     pub const NONE: Self = Self(0);
-    /// The first choice alone: what an answer has that knows no choices.
+    /// Only the first choice: for responses without choices.
     pub const FIRST: Self = Self(1);
 
-    /// One choice.
+    /// A single choice.
     #[must_use]
     pub fn one(index: usize) -> Self {
         Self(1 << index.min(usize::from(MAX_CHOICE)))
     }
 
-    /// These where `holds` is true, else none.
+    /// This set if `holds` is true, else the empty set.
     #[must_use]
     pub const fn when(self, holds: bool) -> Self {
         if holds { self } else { Self::NONE }
@@ -160,19 +157,19 @@ impl Choices {
         self.0 == 0
     }
 
-    /// These but for `others`.
+    /// This set without `others`.
     #[must_use]
     pub const fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    /// It holds all of `others`.
+    /// It contains all of `others`.
     #[must_use]
     pub const fn contains(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
 
-    /// The choices, the lowest first.
+    /// The choices, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = u8> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -206,16 +203,16 @@ impl std::ops::BitOrAssign for Choices {
 /// What one data event of a stream carried, for each choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventMeaning {
-    /// Generated payload of any channel: content, reasoning, tool calls, refusal.
+    /// Generated output of any channel: content, reasoning, tool calls, refusal.
     pub tokens: Choices,
-    /// Generated payload that belongs to the answer rather than to reasoning.
+    /// Generated output that belongs to the answer rather than to reasoning.
     pub answers: Choices,
     /// A `finish_reason`: generation had ended by then.
     pub finished: Choices,
 }
 
 impl EventMeaning {
-    /// What an event carried that knows no choices.
+    /// The meaning of an event without choices.
     #[must_use]
     pub const fn single(token: bool, answer: bool) -> Self {
         Self {
@@ -225,19 +222,19 @@ impl EventMeaning {
         }
     }
 
-    /// It carried generated payload.
+    /// It carried generated output.
     #[must_use]
     pub const fn has_token(&self) -> bool {
         !self.tokens.is_empty()
     }
 
-    /// It carried a part of the answer.
+    /// It carried part of the answer.
     #[must_use]
     pub const fn has_answer(&self) -> bool {
         !self.answers.is_empty()
     }
 
-    /// The choices that the event speaks of.
+    /// The choices that the event mentions.
     #[must_use]
     pub fn choices(&self) -> Choices {
         self.tokens | self.answers | self.finished
@@ -252,60 +249,57 @@ impl std::ops::BitOrAssign for EventMeaning {
     }
 }
 
-/// What an answer has said of itself so far.
+/// The state of a response so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerState {
-    /// Token counts; the last value that said something, field by field.
+    /// Token counts; for each field, the last reported value.
     pub usage: Usage,
-    /// Why generation ended, once the server said so.
+    /// Why generation ended, once the server has said so.
     pub finish_reason: Option<String>,
-    /// The answer's `id`.
+    /// The response `id`.
     pub response_id: Option<String>,
-    /// The model that the answer names.
+    /// The model named in the response.
     pub model: Option<String>,
-    /// Events that were no data of the API and were passed over.
+    /// Events that were not data of the API and were skipped.
     pub skipped_events: u64,
-    /// The end marker has come: nothing is missing.
+    /// The end marker has arrived: nothing is missing.
     pub done: bool,
-    /// The first thing that makes the answer a failure.
+    /// The first reason why the response is a failure.
     pub failure: Option<Failure>,
 }
 
-/// Reads an answer of one API. One value reads one answer.
+/// Reads a response of one API. Each value reads one response.
 pub trait AnswerReader: fmt::Debug + Send {
-    /// Read one event of a stream. Returns `None` for what is no data event: the
-    /// end marker, and what was passed over.
+    /// Read one event of a stream. Returns `None` if it is not a data event: the end marker, or a
+    /// skipped event.
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning>;
 
-    /// Read the body of an answer that is no stream. Says whether it carried
-    /// generated payload.
+    /// Read the body of a non-streaming response. Says whether it carried generated output.
     fn whole(&mut self, body: &[u8]) -> EventMeaning;
 
-    /// The body of a stream has ended as it should: for an API without an end
-    /// marker that is the end of the answer.
+    /// The body of a stream has ended properly: without an end marker, this is the end of the
+    /// response.
     fn body_ended(&mut self) {}
 
-    /// Whether the text of every data event is to be kept, and not only of those
-    /// that bear tokens.
+    /// Whether to keep the text of every data event, and not only of token-bearing ones.
     fn keeps_all(&self) -> bool {
         false
     }
 
-    /// Something in the form of an answer has come, be it without output.
+    /// Something in the format of a response has arrived, even without output.
     fn answered(&self) -> bool {
         true
     }
 
-    /// What has come beside the answer, and makes a failure of one that is empty
-    /// or has no end: an event that could not be read (then that is its reason),
-    /// or words of the server.
+    /// What arrived besides the output, and explains the failure of a response that is empty or has
+    /// no end: an event that could not be parsed, or a message of the server.
     fn aside(&self) -> Option<&Failure> {
         None
     }
 
-    /// What the answer has said so far.
+    /// The state of the response so far.
     fn state(&self) -> &AnswerState;
 
-    /// Take out what the answer has said, leaving the reader as new.
+    /// Take the state, leaving the reader as new.
     fn take(&mut self) -> AnswerState;
 }

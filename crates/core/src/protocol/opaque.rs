@@ -1,8 +1,7 @@
-//! Owns the reading of answers whose API only a plugin knows. Where the plugin
-//! says how they read, it is done as it says; else what looks like OpenAI's is read
-//! as such, and of all else only that something was generated.
+//! Owns the reading of responses whose API only a plugin knows: by the plugin's rules if it gives
+//! any, else as OpenAI's where they look like it, else any event counts as output.
 //!
-//! It must not know the plugin, nor how bodies are made.
+//! It must not know the plugin, or how bodies are made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +17,16 @@ use super::openai::OpenAiReader;
 use super::{AnswerReader, AnswerState, AnswerText, Api, Doubt, EventMeaning};
 use evalscope_model::record::Failure;
 
-/// An API of which the name is known here, and maybe how its answers read.
+/// An API known only by its name, and perhaps by rules for its responses.
 #[derive(Clone, Debug)]
 pub struct Opaque {
     name: String,
     rules: Option<Rules>,
-    /// Some event was taken for one that bears a token, for want of better knowledge.
+    /// Some event was counted as token-bearing without a rule that says so.
     guessed: Arc<AtomicBool>,
 }
 
-/// What was told of answers.
+/// The rules given for responses.
 #[derive(Clone, Debug)]
 struct Rules {
     shapes: Arc<AnswerShapes>,
@@ -35,19 +34,19 @@ struct Rules {
     whole: bool,
 }
 
-/// How the answers of an API read, as its plugin tells it: `[stream]` and `[whole]`
-/// of a declared API. What it does not tell is guessed.
+/// How to read the responses of an API, according to its plugin: `[stream]` and `[whole]` of a
+/// declared API. What it leaves out is guessed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseRules {
-    /// Streams. `[DONE]` ends one where no other end is rules.
+    /// Streaming responses. If no other end is given, `[DONE]` ends the stream.
     pub stream: Option<StreamShape>,
-    /// Answers that are no streams.
+    /// Non-streaming responses.
     pub whole: Option<AnswerShape>,
 }
 
 impl Opaque {
-    /// An API of this name, of which nothing was rules.
+    /// An API with this name and no rules.
     #[must_use]
     pub fn untold(name: String) -> Self {
         Self {
@@ -57,10 +56,10 @@ impl Opaque {
         }
     }
 
-    /// An API of this name.
+    /// An API with this name.
     ///
     /// # Errors
-    /// When what is told of answers does not say where generated text stands.
+    /// If the rules do not say where generated text is.
     pub fn new(name: String, answers: Option<ResponseRules>) -> Result<Self, DeclarationError> {
         let rules = answers.map(Rules::new).transpose()?;
         Ok(Self {
@@ -129,14 +128,14 @@ impl Api for Opaque {
     }
 }
 
-/// What tells OpenAI's events from others.
+/// What distinguishes OpenAI's events from others.
 #[derive(Deserialize)]
 struct Look {
     #[serde(default)]
     choices: Option<IgnoredAny>,
 }
 
-/// Reads one answer.
+/// Reads one response.
 #[derive(Debug)]
 struct OpaqueReader {
     inner: OpenAiReader,
@@ -146,7 +145,7 @@ struct OpaqueReader {
     guessed: Arc<AtomicBool>,
 }
 
-/// What an answer is read by.
+/// How a response is read.
 #[derive(Clone, Copy, Debug)]
 enum By {
     Guess,
@@ -154,10 +153,10 @@ enum By {
     Whole,
 }
 
-/// It is in no form that is known here.
+/// It has no format known here.
 struct UnknownForm;
 
-/// Something was generated, and nobody says that it is reasoning.
+/// Output that nothing marks as reasoning.
 const GENERATED: EventMeaning = EventMeaning::single(true, true);
 
 impl OpaqueReader {
@@ -175,8 +174,8 @@ impl OpaqueReader {
         }
     }
 
-    /// What an event, or a whole answer, carried, if it has a form that is known
-    /// here. `read` reads one in OpenAI's form.
+    /// The meaning of an event or of a non-streaming response, if its format is known here. `read`
+    /// reads it in OpenAI's format.
     fn meaning(
         &mut self,
         data: &[u8],
@@ -194,7 +193,7 @@ impl OpaqueReader {
         let Some(look) = look else {
             return Err(UnknownForm);
         };
-        // errors, usage and ids are looked for in any object
+        // errors, usage and ids are read from any object
         let failed_before = self.inner.state().failure.is_some();
         let meaning = read(&mut self.inner);
         let failed = !failed_before && self.inner.state().failure.is_some();
@@ -242,7 +241,7 @@ impl AnswerReader for OpaqueReader {
         }
     }
 
-    /// What its plugin is given to count.
+    /// The plugin needs all events to count.
     fn keeps_all(&self) -> bool {
         true
     }
@@ -341,7 +340,7 @@ mod tests {
         );
         assert_eq!(seen, [false, true, false]);
         assert!(state.done && state.failure.is_none(), "{state:?}");
-        // the end of the body is one too, where no other is told
+        // the end of the body also counts, unless another end is given
         assert!(tokens_of(&api, &[r#"{"tok":"a"}"#]).1.done);
         let (seen, state) = tokens_of(&api, &[r#"{"oops":"I exploded"}"#]);
         assert_eq!(seen, [false]);
@@ -349,7 +348,7 @@ mod tests {
         assert_eq!(api.doubt(), None);
         assert!(
             api.reader().keeps_all(),
-            "the plugin counts by events without a token too"
+            "the plugin also counts from events without a token"
         );
         let cut = told(json!({"stream": {"text": "/tok", "finish_reason": "/why"}}));
         assert!(!tokens_of(&cut, &[r#"{"tok":"a"}"#]).1.done);
@@ -360,7 +359,11 @@ mod tests {
         let body = br#"{"tok":"a"}"#;
         let streams = told(json!({"stream": {"text": "/tok"}}));
         assert!(streams.reader().whole(body).has_token());
-        assert_eq!(streams.doubt(), None, "a whole answer has no TTFT");
+        assert_eq!(
+            streams.doubt(),
+            None,
+            "a non-streaming response has no TTFT"
+        );
         let wholes = told(json!({"whole": {"text": "/tok", "error": "/oops"}}));
         let mut reader = wholes.reader();
         assert!(reader.whole(body).has_token() && reader.take().done);
@@ -369,8 +372,8 @@ mod tests {
         assert_eq!(reader.take().failure.unwrap().message, "no");
         assert_eq!(wholes.doubt(), None);
         assert_eq!(tokens_of(&wholes, &[r#"{"fin":1}"#]).0, [true]);
-        insta::assert_snapshot!(wholes.doubt().unwrap().to_string(), @"`x` does not say which events of a stream bear tokens: each was taken for one that does, so TTFT, ITL and TPOT may be those of events without any (the plugin can tell by `answers`)");
-        // OpenAI's own are not guessed
+        insta::assert_snapshot!(wholes.doubt().unwrap().to_string(), @"`x` does not say which events of a stream carry tokens: every event was counted as one that does, so TTFT, ITL and TPOT may include events without tokens (the plugin can say so in `answers`)");
+        // OpenAI's own events are not guessed
         let api = untold();
         tokens_of(
             &api,
@@ -387,7 +390,7 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        insta::assert_snapshot!(error(json!({"stream": {"error": "/oops"}})), @"`[stream]` has no `text`: it says where generated text stands, for example text = \"/text\"");
+        insta::assert_snapshot!(error(json!({"stream": {"error": "/oops"}})), @"`[stream]` has no `text`, which says where generated text is, for example text = \"/text\"");
         assert!(error(json!({"whole": {}})).starts_with("`[whole]` has no `text`"));
         let unknown = serde_json::from_value::<ResponseRules>(json!({"streams": {}}));
         assert!(

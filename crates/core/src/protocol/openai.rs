@@ -1,8 +1,8 @@
-//! Owns the reading of OpenAI chat completions and completions, streamed or
-//! whole, in the dialects that servers speak.
+//! Owns the parsing of OpenAI chat completions and completions, streaming or not, in the dialects
+//! that servers speak.
 //!
-//! It looks at each event once, keeps no text, and allocates nothing for an
-//! ordinary event: whether a field holds text is all that is asked of it.
+//! It parses each event once, keeps no text, and allocates nothing for an ordinary event: all it
+//! needs to know is whether a field has text.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -38,27 +38,27 @@ impl Api for OpenAi {
     }
 }
 
-/// Reads one answer.
+/// Reads one response.
 #[derive(Debug, Default)]
 pub struct OpenAiReader {
     state: AnswerState,
-    /// Choices of which a `delta` has borne output, and a `delta` or a `text`: what stands elsewhere
-    /// repeats that.
+    /// Choices whose `delta` has held output, and whose `delta` or `text` has: any other place
+    /// repeats it.
     borne: [Choices; 2],
-    /// A choice has come.
+    /// A choice has arrived.
     answered: bool,
-    /// Token counts that stood inside of choices, by choice, as long as none stood at the top.
+    /// Token counts inside choices, by choice, while there are none at the top level.
     of_choices: Vec<Usage>,
-    /// Tokens generated stood at the top.
+    /// There was a count of generated tokens at the top level.
     usage_at_top: bool,
     unread: Unread,
-    /// The answers may be in another form: only what is surely OpenAI's is read.
+    /// The responses may have another format: only what is surely OpenAI's is read.
     guessing: bool,
 }
 
 impl AnswerReader for OpenAiReader {
     fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        // what follows the end is not part of the answer
+        // anything after the end is not part of the response
         if self.state.done || is_done(data) {
             self.state.done = true;
             return None;
@@ -78,7 +78,7 @@ impl AnswerReader for OpenAiReader {
 
     fn whole(&mut self, body: &[u8]) -> EventMeaning {
         let meaning = self.parse(unmarked(body)).unwrap_or_else(|error| {
-            let message = format!("the answer is not a JSON object: {error}: {}", clip(body));
+            let message = format!("the response is not a JSON object: {error}: {}", clip(body));
             self.fail(FailureKind::Malformed, message);
             EventMeaning::default()
         });
@@ -107,7 +107,7 @@ impl AnswerReader for OpenAiReader {
 }
 
 impl OpenAiReader {
-    /// A reader of answers of which it is not known whether they are OpenAI's.
+    /// A reader for responses that may or may not be OpenAI's.
     pub(super) fn guessing() -> Self {
         Self {
             guessing: true,
@@ -115,23 +115,22 @@ impl OpenAiReader {
         }
     }
 
-    /// Nothing more of the answer is to come.
+    /// The response is complete.
     pub(super) fn end(&mut self) {
         self.state.done = true;
     }
 
     fn parse(&mut self, data: &[u8]) -> Result<EventMeaning, String> {
-        // serde would take a list for a struct, field by field
+        // serde would accept a list for a struct, field by field
         if data.trim_ascii_start().first() != Some(&b'{') {
-            return Err("it does not begin with `{`".to_owned());
+            return Err("it does not start with `{`".to_owned());
         }
         let mut choices = ChoiceList::default();
         let error = match Chunk::parse(data, &mut choices) {
             Ok(chunk) => return Ok(self.read(&chunk, choices, data)),
             Err(error) => error,
         };
-        // a server that cuts a character in two, or tells of a probability of 0, spoils that and not
-        // the answer
+        // a truncated character, or the log of a probability of 0, does not invalidate the response
         let Some(mended) = mended(data) else {
             return Err(error.to_string());
         };
@@ -142,7 +141,7 @@ impl OpenAiReader {
 
     fn read(&mut self, chunk: &Chunk<'_>, choices: ChoiceList<'_>, raw: &[u8]) -> EventMeaning {
         self.answered |= choices.any;
-        // some servers say in each event that there is no error
+        // some servers send an empty error field in each event
         let error = chunk.error.filter(|error| !says_nothing_raw(error.get()));
         if let Some(error) = error {
             let whole = chunk.odd || chunk.is_error;
@@ -161,7 +160,7 @@ impl OpenAiReader {
         if self.state.response_id.is_none()
             && let Some(id) = chunk.id
         {
-            // Azure's first event and all of TGI's have an empty one
+            // Azure's first event and all of TGI's have an empty id
             self.state.response_id = name_in(id);
         }
         if self.state.model.is_none()
@@ -179,8 +178,8 @@ impl OpenAiReader {
         meaning
     }
 
-    /// What an event carried: of each choice what stands in the first of its places that has ever
-    /// borne output, as others repeat that.
+    /// The meaning of an event: for each choice, only the first of its places that has ever held
+    /// output counts, because the others repeat it.
     fn meaning(&mut self, choices: &ChoiceList<'_>) -> EventMeaning {
         let [delta, text, message] = choices.seen;
         self.borne[0] |= delta.tokens;
@@ -218,46 +217,46 @@ impl OpenAiReader {
     }
 
     fn fail(&mut self, kind: FailureKind, message: String) {
-        // the first thing that went wrong is the reason of the rest
+        // the first error is the cause of those that follow
         self.state
             .failure
             .get_or_insert_with(|| Failure::new(kind, message));
     }
 }
 
-/// Takes the choices of an event.
+/// Receives the choices of an event.
 pub(super) trait ChoiceSink<'a> {
-    /// Takes the output of one.
+    /// Receives the output of one choice.
     type Sink: Sink + Default;
 
-    /// A choice, with its `index` or its position.
+    /// Add a choice, with its `index` or its position.
     fn choice(&mut self, index: usize, choice: Choice<'a, Self::Sink>);
 }
 
-/// What we look for in an event or a whole answer, but for its choices. Unknown fields are skipped, and
-/// one that comes twice costs nothing.
+/// The relevant fields of an event or a non-streaming response, except its choices. Unknown fields
+/// are skipped, and a duplicate field is not an error.
 #[derive(Debug, Default)]
 pub(super) struct Chunk<'a> {
     id: Option<&'a RawValue>,
     model: Option<&'a RawValue>,
     /// `"object": "error"`: vLLM's older form.
     is_error: bool,
-    /// `base_resp` of `MiniMax` with a status that is no success.
+    /// `base_resp` of `MiniMax` with a status other than success.
     refused: bool,
-    /// Token counts, those at the top last.
+    /// Token counts, those at the top level last.
     usages: [Option<&'a RawValue>; 2],
     error: Option<&'a RawValue>,
-    /// It has fields that objects without an answer have.
+    /// It has fields that only objects without output have.
     odd: bool,
 }
 
 impl<'a> Chunk<'a> {
-    /// Read an event; its choices go to the sink.
+    /// Parse an event; its choices are passed to the sink.
     pub(super) fn parse<L: ChoiceSink<'a>>(
         data: &'a [u8],
         choices: &mut L,
     ) -> Result<Self, serde_json::Error> {
-        // looking at all of it once is cheaper than at each name and each text
+        // checking all of it once is cheaper than each name and each string
         let text = std::str::from_utf8(data).map_err(serde::de::Error::custom)?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let chunk = ChunkSeed(choices).deserialize(&mut deserializer)?;
@@ -266,7 +265,7 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// Choices with output, and with output that is more than thinking.
+/// Choices with output, and with output other than reasoning.
 #[derive(Clone, Copy, Debug, Default)]
 struct Output {
     tokens: Choices,
@@ -284,9 +283,9 @@ struct ChoiceList<'a> {
     usages: Vec<(usize, &'a RawValue)>,
 }
 
-/// Which name of a token count goes first.
+/// Which name of a token count takes precedence.
 fn usage_of(reported: &Reported) -> Usage {
-    // Anthropic counts what is in the cache apart from `input_tokens`
+    // Anthropic does not include cached tokens in `input_tokens`
     let input = reported.input_tokens.map(|count| {
         [reported.cache_read, reported.cache_creation]
             .into_iter()
@@ -312,7 +311,7 @@ fn usage_of(reported: &Reported) -> Usage {
     }
 }
 
-/// A visitor method for each scalar, which gives a fixed value.
+/// Visitor methods that return a fixed value for each scalar.
 macro_rules! scalars {
     ($value:expr; $($method:ident: $type:ty),*) => {
         $(fn $method<E>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
@@ -416,7 +415,7 @@ impl<'de, L: ChoiceSink<'de>> Visitor<'de> for ChunkSeed<'_, L> {
                     let inner: Option<&RawValue> = map.next_value()?;
                     chunk.usages[0] = inner.and_then(usage_within).or(chunk.usages[0]);
                 }
-                // Anthropic's first event has the counts of the prompt there; else it is words
+                // Anthropic's first event has the prompt's counts there; otherwise it is a text
                 ChunkKey::Message => {
                     let message: Option<&RawValue> = map.next_value()?;
                     chunk.odd |= message.is_some();
@@ -470,7 +469,7 @@ fn within<'a>(object: &'a RawValue, field: &str) -> Option<&'a RawValue> {
     deserializer.deserialize_map(Within(field)).ok()?
 }
 
-/// The list of choices goes to the sink.
+/// Passes the list of choices to the sink.
 struct ListSeed<'s, L>(&'s mut L);
 
 impl<'de, L: ChoiceSink<'de>> DeserializeSeed<'de> for ListSeed<'_, L> {
@@ -523,7 +522,7 @@ impl<'de> ChoiceSink<'de> for ChoiceList<'de> {
     }
 }
 
-/// A choice; its output is in three sinks, as the places repeat one another.
+/// A choice; its output goes to three sinks, as the places repeat one another.
 #[derive(Debug, Default)]
 pub(super) struct Choice<'a, S> {
     index: Option<usize>,
@@ -616,12 +615,12 @@ impl<'de> Visitor<'de> for ReasonVisitor {
     skip_list!(Reason(None));
 
     fn visit_str<E>(self, text: &str) -> Result<Reason, E> {
-        // some servers say so in words while there is none yet
+        // some servers send a word for "not yet"
         let none = text.is_empty() || text == "null";
         Ok(Reason((!none).then(|| clipped(text.to_owned()))))
     }
 
-    /// SGLang's own form: `{"type": "abort", "message": …}`.
+    /// SGLang's own format: `{"type": "abort", "message": …}`.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reason, A::Error> {
         let mut reason = Reason(None);
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
@@ -853,7 +852,7 @@ mod tests {
         assert!(state.done);
     }
 
-    /// Events one after another, and what became of them.
+    /// Events, and what became of them.
     fn read(events: &[&str]) -> (Vec<bool>, OpenAiReader) {
         let mut reader = OpenAiReader::default();
         let tokens = events
@@ -998,10 +997,7 @@ mod tests {
     fn events_that_are_no_json_are_passed_over() {
         let mut reader = OpenAiReader::default();
         assert_eq!(reader.event(b"ping", b"2024-04-27 01:35:43.686476"), None);
-        assert!(
-            reader.aside().is_none(),
-            "a heartbeat is nothing that is missing"
-        );
+        assert!(reader.aside().is_none(), "a heartbeat is not missing data");
         assert_eq!(reader.event(b"", br#"{"choices":["#), None);
         assert!(reader.event(b"", br#"{"id":"a","id":"b","choices":[{"delta":{"content":"x"}}],"usage":null,"usage":{"prompt_tokens":1}}"#).unwrap().has_token());
         assert!(reader.event(b"", br#"{"choices":[{"delta":{"content":"y"},"logprobs":{"content":[{"logprob":-Infinity,"x":NaN}]}}]}"#).unwrap().has_token());
@@ -1029,7 +1025,7 @@ mod tests {
         let text = failure("", data).unwrap();
         assert!(
             text.starts_with(
-                "malformed: several events came as one: blank lines are missing between events"
+                "malformed: several events arrived as one, without blank lines between them"
             ),
             "{text}"
         );

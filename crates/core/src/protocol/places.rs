@@ -1,53 +1,53 @@
-//! Owns the one list of places where generated text can stand in a `delta` or a `message`, and the
-//! walk through them.
+//! Owns the list of places where generated text can be in a `delta` or a `message`, and the
+//! traversal of them.
 //!
-//! It must not know what is made of a text: the reader of events asks only whether there is any, the
-//! tokenizer wants all of it. Both walk here, so that neither can see what the other does not.
+//! It must not know what the text is for: the event reader only asks whether there is any, the
+//! tokenizer wants all of it. Both use this traversal, so that neither sees what the other misses.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A field of a `delta` or a `message` in which generated output can stand. Of one channel's
-/// spellings the first that is not empty counts: servers that send several repeat the text.
+/// A field of a `delta` or a `message` that can hold generated output. Among the spellings of one
+/// channel, the first that is not empty counts: servers that send several repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 pub(super) enum Place {
     ReasoningContent,
     Reasoning,
-    /// GitHub's.
+    /// GitHub.
     ReasoningText,
-    /// Also a part inside of `content`: Mistral's, Anthropic's.
+    /// Also a part of `content`: Mistral, Anthropic.
     Thinking,
-    /// `OpenRouter`'s.
+    /// `OpenRouter`.
     ReasoningDetails,
     Content,
     Text,
     Refusal,
     ToolCalls,
     FunctionCall,
-    /// Sound, with a transcript.
+    /// Audio, with a transcript.
     Audio,
     /// Images: output without text.
     Images,
-    /// Nothing generated stands there.
+    /// Holds no generated output.
     #[serde(other)]
     Other,
 }
 
 impl Place {
-    /// All places with text.
+    /// Number of places with text.
     const TEXTS: usize = Self::Audio as usize + 1;
 
-    /// What stands there is thinking, not the answer.
+    /// Its text is reasoning, not the answer.
     pub(super) const fn is_reasoning(self) -> bool {
         (self as usize) <= Self::ReasoningDetails as usize
     }
 }
 
-/// Keys under which output stands inside parts, tool calls and reasoning details. Not
-/// `signature`, and not `data` but in a sound: that is encrypted reasoning.
+/// Keys that hold output inside parts, tool calls and reasoning details. Not `signature`, and not
+/// `data` except in audio: those are encrypted reasoning.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Inner {
@@ -78,7 +78,7 @@ enum Inner {
 }
 
 impl Inner {
-    /// The place that what stands under the key belongs to, within another.
+    /// The place that the value of this key belongs to, inside another place.
     fn within(self, place: Place) -> Place {
         match self {
             Self::Arguments
@@ -106,15 +106,15 @@ impl Inner {
     }
 }
 
-/// Takes what is found.
+/// Receives what is found.
 pub(super) trait Sink {
-    /// A text, maybe an empty one.
+    /// A text, possibly empty.
     fn text(&mut self, place: Place, text: &str);
-    /// Output that is no text.
+    /// Output other than text.
     fn payload(&mut self, place: Place);
 }
 
-/// Whether there is any output, and whether any of it is more than thinking.
+/// Whether there is any output, and whether any of it is not reasoning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) token: bool,
@@ -134,7 +134,7 @@ impl Sink for Seen {
     }
 }
 
-/// How much there is, in bytes.
+/// Amount of output, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lengths {
     pub(super) reasoning: usize,
@@ -155,7 +155,7 @@ impl Sink for Lengths {
     }
 }
 
-/// All of the text, by place.
+/// The full text, by place.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     texts: [String; Place::TEXTS],
@@ -173,12 +173,12 @@ impl Sink for Words {
 }
 
 impl Words {
-    /// There is output, be it without text.
+    /// Whether there is output, even without text.
     pub(super) fn any(&self) -> bool {
         self.payload || self.texts.iter().any(|text| !text.is_empty())
     }
 
-    /// The reasoning and the answer, of each channel the first spelling that has something.
+    /// The reasoning and the answer: for each channel, the first spelling that is not empty.
     pub(super) fn said(mut self) -> (String, String) {
         let mut first = |places: &[Place]| {
             let mut texts = places.iter().map(|place| *place as usize);
@@ -200,11 +200,11 @@ impl Words {
     }
 }
 
-/// A sink for one place of a choice among several.
+/// A sink for one place of one choice among several.
 pub(super) trait Joined: Sink + Default {
-    /// Add what another one has taken.
+    /// Merge what another sink received.
     fn join(&mut self, other: Self);
-    /// It has taken nothing.
+    /// It received nothing.
     fn is_nothing(&self) -> bool;
 }
 
@@ -232,7 +232,7 @@ impl Joined for Words {
     }
 }
 
-/// What stands in a place goes to the sink.
+/// Passes the output in a place to the sink.
 pub(super) struct Walk<'s, S> {
     pub(super) sink: &'s mut S,
     pub(super) place: Place,
@@ -247,7 +247,7 @@ impl<S> Walk<'_, S> {
     }
 }
 
-/// Visitor methods for values in which nothing can stand.
+/// Visitor methods for values that cannot hold output.
 macro_rules! nothing_in {
     ($($method:ident: $type:ty),*) => {
         $(fn $method<E>(self, _: $type) -> Result<(), E> { Ok(()) })*
@@ -310,11 +310,11 @@ impl<'de, S: Sink> Visitor<'de> for Walk<'_, S> {
     }
 }
 
-/// The output in the fields of a `delta` or a `message` goes to the sink.
+/// Passes the output in the fields of a `delta` or a `message` to the sink.
 pub(super) struct Fields<'s, S>(pub(super) &'s mut S);
 
 impl<S: Sink> Fields<'_, S> {
-    /// Take the value of one field.
+    /// Read the value of one field.
     pub(super) fn take<'de, A: MapAccess<'de>>(
         &mut self,
         place: Place,

@@ -1,8 +1,8 @@
-//! Owns the generated text of answers: what a tokenizer counts where the server
-//! does not say.
+//! Owns the generated text of responses: what a tokenizer counts if the server does not report
+//! tokens.
 //!
-//! Apart from the reader of events, which keeps no text: this one runs only
-//! after an answer has ended. Where text stands, both know from the same list.
+//! It is separate from the event reader, which keeps no text: this code runs only after a response
+//! has ended. Both take the places of text from the same list.
 
 use serde_json::Value;
 
@@ -10,21 +10,21 @@ use super::json;
 use super::openai::{Choice, ChoiceSink, Chunk};
 use super::places::Words;
 
-/// Longest list of choices that is believed.
+/// Choices beyond this index count as one.
 const MOST_CHOICES: usize = 1024;
 
-/// So many texts in a row that begin with all of the text before them are no chance.
+/// This many texts in a row that start with the whole previous text are no coincidence.
 const REPEATS_SEEN: u32 = 2;
 
-/// After so many it is settled: what the texts would be one after another is forgotten.
+/// After this many, repetition is certain and the concatenation of the texts is dropped.
 const REPEATS_SETTLED: u32 = 8;
 
-/// All text of one answer, reasoning apart from content.
+/// All text of one response, with reasoning separate from content.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerText {
-    /// One for each choice: reasoning, and content with refusals and the like.
+    /// One entry per choice: reasoning, and content including refusals and the like.
     pub choices: Vec<ChoiceText>,
-    /// How each was read so far.
+    /// How each has been read so far.
     reading: Vec<Reading>,
 }
 
@@ -33,11 +33,11 @@ pub struct AnswerText {
 pub struct ChoiceText {
     /// Its reasoning.
     pub reasoning: String,
-    /// Its content, and tool calls as their names and arguments.
+    /// Its content, with tool calls as names and arguments.
     pub content: String,
 }
 
-/// How it was read is no part of a text.
+/// How a text was read does not affect equality.
 impl PartialEq for AnswerText {
     fn eq(&self, other: &Self) -> bool {
         self.choices == other.choices
@@ -48,7 +48,7 @@ impl Eq for AnswerText {}
 
 #[derive(Clone, Debug, Default)]
 struct Reading {
-    /// The lowest of `delta`, `text` and `message` that has borne something.
+    /// The lowest of `delta`, `text` and `message` that has held output.
     rank: Option<usize>,
     reasoning: Repeats,
     content: Repeats,
@@ -57,15 +57,15 @@ struct Reading {
 /// Whether the events of a stream repeat the text so far.
 #[derive(Clone, Debug, Default)]
 struct Repeats {
-    /// A text has come.
+    /// A text has arrived.
     begun: bool,
-    /// Texts that began with all of the one before and went on.
+    /// Texts that started with the whole previous one and continued it.
     grown: u32,
-    /// One did not begin so.
+    /// One did not start that way.
     broken: bool,
-    /// Where the last text begins, as long as no repetition is seen.
+    /// Where the last text starts, as long as no repetition is detected.
     last_at: usize,
-    /// The texts one after another, as long as what looks like repetition may be chance.
+    /// The concatenation of the texts, as long as apparent repetition may be a coincidence.
     joined: String,
 }
 
@@ -78,7 +78,7 @@ impl Repeats {
         self.grown >= REPEATS_SETTLED
     }
 
-    /// Add a text to those of a channel.
+    /// Add a text to a channel.
     fn add(&mut self, text: &str, to: &mut String) {
         if text.is_empty() {
             return;
@@ -122,13 +122,13 @@ impl Repeats {
 }
 
 impl AnswerText {
-    /// A choice by its `index`, made when it is new.
+    /// The choice with this `index`, created if it is new.
     pub fn choice(&mut self, index: usize) -> &mut ChoiceText {
         let index = self.place(index);
         &mut self.choices[index]
     }
 
-    /// Whether the events of a choice repeated the text so far: it was counted once.
+    /// Whether the events of a choice repeated the text so far; it was counted once.
     #[must_use]
     pub fn repeats(&self) -> bool {
         let mut all = self.reading.iter();
@@ -144,7 +144,7 @@ impl AnswerText {
         index
     }
 
-    /// Add what an event says of a choice.
+    /// Add the text of an event for one choice.
     pub(super) fn add(&mut self, index: usize, reasoning: &str, content: &str) {
         let index = self.place(index);
         let (to, reading) = (&mut self.choices[index], &mut self.reading[index]);
@@ -160,7 +160,7 @@ impl<'a> ChoiceSink<'a> for AnswerText {
         let index = self.place(index);
         let ranked = [choice.delta, choice.text, choice.message];
         let mut ranked = ranked.into_iter().enumerate();
-        // as the reader of events has it: a `message` beside deltas repeats them
+        // as in the event reader: a `message` beside deltas repeats them
         let Some((rank, words)) = ranked.find(|(_, words)| words.any()) else {
             return;
         };
@@ -174,7 +174,7 @@ impl<'a> ChoiceSink<'a> for AnswerText {
     }
 }
 
-/// Add the text of the `choices` of an event or of a whole answer.
+/// Add the text of the `choices` of an event or of a non-streaming response.
 pub(super) fn read_choices(answer: &[u8], text: &mut AnswerText) {
     let answer = json::unmarked(answer);
     if Chunk::parse(answer, &mut *text).is_ok() {
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(long.choices[0].content.len(), 2 * 99);
     }
 
-    /// A delta of fields in which output can stand, or cannot.
+    /// A delta with fields that can or cannot hold output.
     fn any_delta() -> impl Strategy<Value = Value> {
         let text = prop_oneof![
             Just(json!("")),
@@ -403,8 +403,8 @@ mod tests {
     }
 
     proptest! {
-        /// What bears a token for the reader of events has text for the tokenizer, but for images and sound;
-        /// and no text counts that bore none.
+        /// Whatever counts as a token for the event reader has text for the tokenizer, except
+        /// images and audio, and no other text counts.
         #[test]
         fn both_readers_see_the_same(
             events in prop::collection::vec((any_delta(), any_delta(), 0usize..3, 0usize..3), 1..6),
@@ -426,7 +426,7 @@ mod tests {
                 read_choices(event.as_bytes(), &mut text);
                 let after: usize = text.choices.iter().map(|c| c.reasoning.len() + c.content.len()).sum();
                 let answers = text.choices.iter().map(|c| c.content.len()).sum::<usize>() != answers;
-                // images, and sound, which stands under `data`
+                // images, and audio, which is in `data`
                 let textless = event.contains("data:x") || event.contains("\"data\"");
                 prop_assert!(textless || meaning.has_token() == (before != after) || text.repeats(), "{}", event);
                 prop_assert!(before == after || meaning.has_token() || text.repeats(), "{}", event);

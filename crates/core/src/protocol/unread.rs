@@ -1,36 +1,36 @@
-//! Owns the events of a stream that are no data of the API: which are passed over, and what they tell
-//! when no answer comes of the stream.
+//! Owns stream events that are not data of the API: which are skipped, and what they reveal if the
+//! stream yields no output.
 //!
-//! It must not know the API, nor whether an answer came.
+//! It must not know the API, or whether there was output.
 
 use super::AnswerState;
 use super::errors::clip;
 use super::json::lacks_blank_lines;
 use evalscope_model::record::{Failure, FailureKind};
 
-/// What has come beside the answer.
+/// What arrived besides the output.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     aside: Option<Failure>,
 }
 
 impl Unread {
-    /// An event was not read, for a reason. It is passed over: whether it was a part of the answer shows
-    /// at the end.
+    /// An event could not be parsed. It is skipped: whether it was part of the output only shows at
+    /// the end.
     pub(super) fn event(&mut self, state: &mut AnswerState, name: &[u8], data: &[u8], error: &str) {
         let failed = |message| Failure::new(FailureKind::Malformed, message);
         if lacks_blank_lines(data) {
-            // more than one event is lost, and when each came is not known
+            // more than one event is lost, and their arrival times are unknown
             state.failure.get_or_insert_with(|| {
                 failed(format!(
-                    "several events came as one: blank lines are missing between events: {}",
+                    "several events arrived as one, without blank lines between them: {}",
                     clip(data)
                 ))
             });
             return;
         }
         state.skipped_events += 1;
-        // a heartbeat of another name is nothing that is missing
+        // a heartbeat with another event name is not missing data
         let is_other = !matches!(name, b"" | b"message" | b"error" | b"result");
         let is_reason = self
             .aside
@@ -44,7 +44,7 @@ impl Unread {
         }
     }
 
-    /// The server said something in an event without an answer.
+    /// The server sent a message in an event without output.
     pub(super) fn notice(&mut self, words: String) {
         self.aside
             .get_or_insert_with(|| Failure::new(FailureKind::ServerError, words));

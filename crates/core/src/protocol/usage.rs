@@ -1,9 +1,8 @@
-//! Owns token counts as servers tell them: under which names they may stand,
-//! what is a count at all, what is counted in which, and what a later event does
-//! to an earlier one's.
+//! Owns token counts as servers report them: the names they may have, what is a valid count, which
+//! counts include which, and how later counts replace earlier ones.
 //!
-//! It must not know which name goes first: each API says so. Some servers tell
-//! counts in every event, hence nothing is allocated.
+//! It must not know which name takes precedence: each API decides. Some servers send counts in
+//! every event, so nothing is allocated.
 
 use std::fmt;
 
@@ -14,8 +13,7 @@ use serde_json::value::RawValue;
 
 use evalscope_model::record::{MOST_TOKENS, Usage};
 
-/// The counts of one `usage`, by the names they have there; `None`: missing, or
-/// no count.
+/// The counts of one `usage`, by their names; `None`: missing, or not a count.
 #[derive(Debug, Default)]
 pub(super) struct Reported {
     pub(super) prompt_tokens: Option<u64>,
@@ -34,15 +32,15 @@ pub(super) struct Reported {
     pub(super) output_details: Details,
 }
 
-/// The counts of a `…_tokens_details`.
+/// The counts of a `…_tokens_details` object.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Details {
     pub(super) cached_tokens: Option<u64>,
     pub(super) reasoning_tokens: Option<u64>,
 }
 
-/// Take the counts of a `usage` in: the last value that says something wins,
-/// field by field. `chosen` picks one where several names mean the same.
+/// Merge the counts of a `usage`: for each field, the last reported value wins. `chosen` picks one
+/// of several names for the same count.
 pub(super) fn merge(raw: &RawValue, usage: &mut Usage, chosen: fn(&Reported) -> Usage) {
     let Some(reported) = object::<Reported>(raw) else {
         return;
@@ -52,7 +50,7 @@ pub(super) fn merge(raw: &RawValue, usage: &mut Usage, chosen: fn(&Reported) -> 
     replace(usage, &now);
 }
 
-/// Replace earlier counts by later ones.
+/// Replace earlier counts with later ones.
 fn replace(usage: &mut Usage, now: &Usage) {
     let completion = later(now.completion_tokens, usage.completion_tokens);
     if now.completion_tokens.is_some() && completion == now.completion_tokens {
@@ -67,14 +65,14 @@ fn replace(usage: &mut Usage, now: &Usage) {
     usage.reasoning_tokens = later(now.reasoning_tokens, usage.reasoning_tokens);
 }
 
-/// The later of two counts that says something. A count never falls to 0 in truth: a last event with
-/// a `usage` of zeros takes nothing back.
+/// The later of two reported counts. A true count never falls to 0: a final `usage` of zeros
+/// replaces nothing.
 pub(super) fn later(now: Option<u64>, before: Option<u64>) -> Option<u64> {
     now.filter(|count| *count > 0).or(before).or(now)
 }
 
-/// The first of several counts of one thing that says something: gateways send several spellings at
-/// once, those that they do not fill as 0.
+/// The first of several spellings of a count that is reported: gateways send several at once, with
+/// 0 for those they do not fill.
 pub(super) fn first<const N: usize>(counts: [Option<u64>; N]) -> Option<u64> {
     counts
         .into_iter()
@@ -82,8 +80,8 @@ pub(super) fn first<const N: usize>(counts: [Option<u64>; N]) -> Option<u64> {
         .fold(None, |rest, count| later(count, rest))
 }
 
-/// Some servers leave reasoning out of the tokens generated: xAI tells it in the details alone, Gemini
-/// in the total alone. The total shows it.
+/// Some servers leave reasoning out of the generated tokens: xAI reports it only in the details,
+/// Gemini only in the total. The total reveals it.
 fn add_reasoning_on_top(usage: &mut Usage, reported: &Reported) {
     let (Some(prompt), Some(completion)) = (usage.prompt_tokens, usage.completion_tokens) else {
         return;
@@ -93,7 +91,7 @@ fn add_reasoning_on_top(usage: &mut Usage, reported: &Reported) {
         (Some(total), Some(reasoning)) => {
             (total.checked_sub(seen) == Some(reasoning)).then_some(reasoning)
         }
-        // what is more than all of it is no part of it
+        // reasoning that exceeds the output is not part of it
         (None, Some(reasoning)) => (reasoning > completion && completion > 0).then_some(reasoning),
         (Some(total), None) => {
             let rest = total
@@ -111,7 +109,7 @@ fn add_reasoning_on_top(usage: &mut Usage, reported: &Reported) {
     usage.completion_tokens = Some(completion.saturating_add(on_top)).filter(|n| *n <= MOST_TOKENS);
 }
 
-/// Whether so many tokens beyond prompt and output are those of the cache, which some gateways count
+/// Whether this many tokens beyond prompt and output are cached tokens, which some gateways include
 /// in the total but not in the prompt.
 fn is_cache(rest: u64, reported: &Reported, usage: &Usage) -> bool {
     let (read, made) = (reported.cache_read, reported.cache_creation);
@@ -119,7 +117,7 @@ fn is_cache(rest: u64, reported: &Reported, usage: &Usage) -> bool {
     [read, made, Some(both), usage.cached_tokens].contains(&Some(rest))
 }
 
-/// The counts of several choices, each reported for itself: one prompt, and the sum of what was generated.
+/// Combine counts reported per choice: one prompt, and the sum of the output.
 pub(super) fn of_choices(each: &[Usage]) -> Usage {
     let most = |of: fn(&Usage) -> Option<u64>| each.iter().filter_map(of).max();
     let sum = |of: fn(&Usage) -> Option<u64>| {
@@ -137,7 +135,7 @@ pub(super) fn of_choices(each: &[Usage]) -> Usage {
     }
 }
 
-/// A count as servers write it: a whole number, also as `2.0` or as a text.
+/// A count as servers write it: a whole number, also as `2.0` or as a string.
 pub(super) fn count_of(value: &Value) -> Option<u64> {
     match value {
         Value::String(text) => count_from(text),
@@ -145,7 +143,7 @@ pub(super) fn count_of(value: &Value) -> Option<u64> {
     }
 }
 
-/// The same of a value that has not been parsed.
+/// The same for an unparsed value.
 fn count_in(raw: &RawValue) -> Option<u64> {
     let text = raw.get();
     let quoted = text
@@ -156,7 +154,7 @@ fn count_in(raw: &RawValue) -> Option<u64> {
 
 fn count_from(text: &str) -> Option<u64> {
     let text = text.trim();
-    // Rust reads words for numbers, which are no counts
+    // `parse` accepts words such as `inf`, which are not counts
     if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
         return None;
     }
@@ -176,7 +174,7 @@ fn believed(whole: Option<u64>, number: impl FnOnce() -> Option<f64>) -> Option<
     count.filter(|count| *count <= MOST_TOKENS)
 }
 
-/// What is no object is as good as missing.
+/// Anything but an object counts as missing.
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
@@ -207,8 +205,8 @@ enum Name {
     Other,
 }
 
-/// How an object of counts is read, by its names. Not derived: a name that
-/// comes twice would cost all the others.
+/// Reads an object of counts by their names. Not derived: a duplicate name would lose all the
+/// others.
 macro_rules! reads_names {
     ($type:ty, $visitor:ident, { $($name:ident => $field:ident by $read:expr,)* }) => {
         struct $visitor;
@@ -264,7 +262,7 @@ reads_names!(Details, DetailsVisitor, {
     ReasoningTokens => reasoning_tokens by count,
 });
 
-/// A name may come twice.
+/// A name may occur twice.
 fn count(raw: &RawValue, before: Option<u64>) -> Option<u64> {
     later(count_in(raw), before)
 }
@@ -371,9 +369,9 @@ mod tests {
             ("23", "7", "30", "null", "0", (Some(7), None, false)),
             ("0", "7", "639", "null", "0", (Some(7), None, false)),
             ("null", "7", "639", "null", "0", (Some(7), None, false)),
-            // the rest of the total is the cache
+            // the rest of the total is cached tokens
             ("23", "7", "639", "null", "609", (Some(7), None, false)),
-            // a total that nothing explains
+            // an unexplained total
             ("23", "7", "639", "5", "0", (Some(7), Some(5), false)),
             ("23", "7", "3", "null", "0", (Some(7), None, false)),
         ] {
@@ -383,7 +381,7 @@ mod tests {
             });
             assert_eq!(counts(&text), want, "{text}");
         }
-        // an event later, the server has it in the details
+        // one event later, the server has it in the details
         let later = usage(&[
             r#"{"prompt_tokens":1,"completion_tokens":2,"total_tokens":9}"#,
             r#"{"prompt_tokens":1,"completion_tokens":8,"total_tokens":9}"#,

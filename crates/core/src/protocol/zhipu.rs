@@ -1,7 +1,7 @@
-//! Owns what is Zhipu's own in an API that otherwise has OpenAI's form: where
-//! it is, and its keys, which sign a token instead of being sent.
+//! Owns what Zhipu adds to OpenAI's format: its URL, and its keys, which sign a token instead of
+//! being sent.
 //!
-//! It must not know what time it is: who sends a token says that.
+//! It must not know what time it is: the sender of a token passes it in.
 
 use std::fmt;
 
@@ -15,13 +15,13 @@ use super::openai::OpenAiReader;
 use super::{AnswerReader, AnswerText, Api};
 use crate::credential::Credential;
 
-/// Where chat completions are.
+/// The URL of chat completions.
 pub const DEFAULT_URL: &str = "https://open.bigmodel.cn/api/paas/v4/chat/completions";
 
-/// How long a token is good for; as long as Zhipu's own Python client makes it.
+/// Lifetime of a token; the same as in Zhipu's own Python client.
 const LIFETIME_MS: u64 = 210_000;
 
-/// How long one is used: what is left bears a clock that is a minute late.
+/// How long a token is used: the rest tolerates a clock that is a minute late.
 const USED_MS: u64 = LIFETIME_MS / 2;
 
 /// Zhipu's chat completions.
@@ -33,7 +33,7 @@ impl Api for Zhipu {
         "zhipu"
     }
 
-    /// The last event of every stream has the token counts.
+    /// The last event of every stream has token counts.
     fn takes_stream_options(&self) -> bool {
         false
     }
@@ -56,8 +56,7 @@ pub struct ZhipuKey {
 }
 
 impl ZhipuKey {
-    /// A key that signs. `None` for all else, such as a finished token, which
-    /// is sent as it is.
+    /// A signing key. `None` for anything else, such as a finished token, which is sent as it is.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         let (id, secret) = key.split_once('.')?;
@@ -68,8 +67,7 @@ impl ZhipuKey {
         })
     }
 
-    /// What every token begins with, its dot included: by it tokens are found
-    /// where they must not be shown.
+    /// The prefix of every token, including its dot: used to find tokens that must not be shown.
     #[must_use]
     pub fn token_start() -> String {
         let header = json!({"alg": "HS256", "sign_type": "SIGN"});

@@ -1,19 +1,18 @@
-//! Owns the content codings of answers: which can be undone, and undoing them
-//! piece by piece as the bytes come.
+//! Owns the content codings of responses: which can be decoded, and decoding them as the bytes
+//! arrive.
 //!
-//! It must not know sockets, heads or what the bytes mean. The output of one
-//! call is handed out in pieces of a fixed size, so that a small input that
-//! stands for a huge output never fills memory.
+//! It must not know sockets, heads or what the bytes mean. Output is passed on in pieces of a fixed
+//! size, so that a small input that decodes to a huge output never fills memory.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-/// Bytes of one decoded piece at most.
+/// Maximum size of one decoded piece.
 const PIECE_BYTES: usize = 8 << 10;
 
-/// Undoes the coding of one answer.
+/// Decodes one response.
 pub(super) struct Decoder {
     inflate: Decompress,
     frame: Frame,
@@ -26,19 +25,19 @@ impl fmt::Debug for Decoder {
     }
 }
 
-/// What stands around the deflated bytes, and where in it we are.
+/// The format around the deflated bytes, and the position in it.
 #[derive(Debug)]
 enum Frame {
     /// RFC 1952: members, each with a header and a trailer.
     Gzip(Member),
-    /// `deflate` whose first byte has not come. By RFC 9110 it is zlib's format;
-    /// some servers send deflated bytes alone.
+    /// `deflate` before its first byte. According to RFC 9110 it is the zlib format; some servers
+    /// send raw deflate.
     Unknown,
-    /// zlib's format or deflated bytes alone, up to their end.
+    /// zlib format or raw deflate, up to its end.
     Deflated { ended: bool },
 }
 
-/// Where in a gzip member we are.
+/// The position in a gzip member.
 #[derive(Debug)]
 enum Member {
     Header(Header),
@@ -48,18 +47,17 @@ enum Member {
         bytes: [u8; 8],
         n: usize,
     },
-    /// A member has ended, and no other begun. What follows and is none is
-    /// padding.
+    /// A member has ended and no other has started. Anything that is not a member is padding.
     Between {
         n: usize,
     },
     Padding,
 }
 
-/// A header of a member, byte by byte.
+/// A member's header, byte by byte.
 #[derive(Debug, Default)]
 struct Header {
-    /// Bytes of the fixed part so far.
+    /// Number of bytes of the fixed part so far.
     n: usize,
     flags: u8,
     part: Part,
@@ -85,8 +83,7 @@ const HAS_NAME: u8 = 8;
 const HAS_COMMENT: u8 = 16;
 
 impl Decoder {
-    /// The decoder for a `Content-Encoding`, lower case; `None` when there is
-    /// none that we know.
+    /// The decoder for a `Content-Encoding`, in lower case; `None` if it is not supported.
     pub(super) fn of(coding: &str) -> Option<Box<Self>> {
         let (name, frame) = match coding {
             "gzip" | "x-gzip" => ("gzip", Frame::Gzip(Member::Header(Header::default()))),
@@ -100,11 +97,10 @@ impl Decoder {
         }))
     }
 
-    /// Undo the coding of some bytes. Each piece goes to `sink`, which says
-    /// whether it wants more.
+    /// Decode some bytes. Each piece goes to `sink`, which says whether it wants more.
     ///
     /// # Errors
-    /// When the bytes are not coded as they should be.
+    /// If the bytes are not a valid encoding.
     pub(super) fn push(
         &mut self,
         mut bytes: &[u8],
@@ -113,9 +109,8 @@ impl Decoder {
         while let Some(&first) = bytes.first() {
             match &mut self.frame {
                 Frame::Unknown => {
-                    // RFC 1950: the low four bits are 8. Deflated bytes alone
-                    // would begin so only with a stored block whose padding is
-                    // not zero.
+                    // RFC 1950: the low four bits are 8. Raw deflate starts with these only for a
+                    // stored block whose padding is not zero.
                     let zlib = first & 0x0f == 8;
                     self.inflate = Decompress::new(zlib);
                     self.frame = Frame::Deflated { ended: false };
@@ -131,7 +126,7 @@ impl Decoder {
                 }
                 Frame::Gzip(member @ Member::Deflated(_)) => {
                     let Member::Deflated(crc) = member else {
-                        unreachable!("the arm says so")
+                        unreachable!("guaranteed by the match arm")
                     };
                     let inflated = inflate(&mut self.inflate, bytes, |piece| {
                         crc.update(piece);
@@ -160,7 +155,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Whether the bytes so far may be all.
+    /// Whether the body may end here.
     pub(super) fn is_whole(&self) -> bool {
         match &self.frame {
             Frame::Unknown | Frame::Deflated { ended: true } => true,
@@ -171,8 +166,8 @@ impl Decoder {
     }
 }
 
-/// Inflate until the bytes or the deflated data end. Says how many bytes were
-/// used and whether the data ended; `None` when the sink wants no more.
+/// Inflate until the bytes or the deflated data end. Returns the number of bytes used and whether
+/// the data ended; `None` if the sink wants no more.
 fn inflate(
     inflate: &mut Decompress,
     bytes: &[u8],
@@ -184,7 +179,7 @@ fn inflate(
         let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
         let status = inflate.decompress(&bytes[used..], &mut piece, FlushDecompress::Sync)?;
         let length = |total: u64, before: u64| {
-            usize::try_from(total - before).expect("not more than the slices that were given")
+            usize::try_from(total - before).expect("at most the length of the slices passed in")
         };
         let taken = length(inflate.total_in(), before_in);
         let made = length(inflate.total_out(), before_out);
@@ -199,14 +194,14 @@ fn inflate(
             return Ok(Some((used, false)));
         }
         if made == 0 && taken == 0 {
-            return Err(invalid("it goes neither forward nor to an end"));
+            return Err(invalid("it makes no progress"));
         }
     }
 }
 
 impl Member {
-    /// Take a byte of what surrounds the deflated data. Says whether deflated
-    /// data begins after it.
+    /// Read one byte of the format around the deflated data. Returns whether deflated data starts
+    /// after it.
     fn step(&mut self, byte: u8) -> io::Result<bool> {
         match self {
             Member::Header(header) => {
@@ -224,7 +219,7 @@ impl Member {
                         u32::from_le_bytes(word.expect("four of eight bytes"))
                     };
                     if (word(0), word(4)) != (crc.sum(), crc.amount()) {
-                        return Err(invalid("its checksum is another one"));
+                        return Err(invalid("its checksum does not match"));
                     }
                     *self = Member::Between { n: 0 };
                 }
@@ -248,12 +243,12 @@ impl Member {
 }
 
 impl Header {
-    /// Says whether the header has ended with this byte.
+    /// Returns whether the header ends with this byte.
     fn step(&mut self, byte: u8) -> io::Result<bool> {
         match &mut self.part {
             Part::Fixed => {
                 if self.n < GZIP_MAGIC.len() && byte != GZIP_MAGIC[self.n] {
-                    return Err(invalid("it does not begin as it must"));
+                    return Err(invalid("it has no gzip header"));
                 }
                 if self.n == GZIP_MAGIC.len() {
                     self.flags = byte;
@@ -283,8 +278,8 @@ impl Header {
         Ok(false)
     }
 
-    /// Go to the next optional part that is there, from one on. Says whether
-    /// there is none.
+    /// Move to the next optional part that is present, starting from `from`. Returns whether there
+    /// is none.
     fn next(&mut self, from: u8) -> bool {
         let parts = [HAS_EXTRA, HAS_NAME, HAS_COMMENT, HAS_CHECKSUM];
         let from = parts.iter().position(|part| *part == from).unwrap_or(0);

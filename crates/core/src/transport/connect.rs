@@ -1,6 +1,6 @@
 //! Owns making a connection: TCP to one of the addresses, proxy tunnel, TLS.
 //!
-//! It must not know how names become addresses, nor what is sent afterwards.
+//! It must not know how names are resolved, or what is sent afterwards.
 
 use std::cell::Cell;
 use std::io;
@@ -21,8 +21,8 @@ use crate::http1::{Head, Receiver, ResponseReader};
 use evalscope_model::record::{ConnectCost, FailureKind};
 use evalscope_model::time::Timestamp;
 
-/// How long one address may take before the next is tried beside it
-/// (RFC 8305, section 5: the recommended 250 ms).
+/// How long one address may take before the next is tried in parallel (RFC 8305, section 5: the
+/// recommended 250 ms).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection that is ready for a request.
@@ -31,7 +31,7 @@ pub(super) struct Connected<W> {
     pub(super) socket: W,
     pub(super) tls: Option<TlsSession>,
     pub(super) cost: ConnectCost,
-    /// The other end: the server, or the proxy.
+    /// The peer: the server, or the proxy.
     pub(super) peer: Option<SocketAddr>,
 }
 
@@ -74,10 +74,10 @@ fn not_found(target: &Target, reason: &str) -> TransportError {
     match &target.route {
         Route::Direct => TransportError::new(
             FailureKind::Dns,
-            format!("cannot find the address of {}: {reason}", target.host),
+            format!("cannot resolve {}: {reason}", target.host),
         ),
         Route::Forward(proxy) | Route::Tunnel(proxy) => {
-            let reason = format!("cannot find the address of {}: {reason}", proxy.host);
+            let reason = format!("cannot resolve {}: {reason}", proxy.host);
             unreachable(target, &reason)
         }
     }
@@ -97,8 +97,8 @@ fn unreachable(target: &Target, reason: &str) -> TransportError {
     }
 }
 
-/// What comes after TCP: the proxy's tunnel and TLS, as far as there are. Says
-/// when the way to the server was there.
+/// Everything after TCP: the proxy's tunnel and TLS, if needed. Returns when the server could be
+/// reached.
 pub(super) async fn establish<W: Wire>(
     socket: &W,
     target: &Target,
@@ -127,9 +127,9 @@ pub(super) async fn establish<W: Wire>(
     Ok((Some(session), connected))
 }
 
-/// Happy Eyeballs: each next address starts when the one before has failed or
-/// taken [`ATTEMPT_DELAY`]; the first to connect wins. The name learns which
-/// failed, and which lost against one that started later.
+/// Happy Eyeballs: each address is tried when the one before has failed or taken [`ATTEMPT_DELAY`];
+/// the first to connect wins. Reports to `name` which addresses failed, and which lost to one that
+/// started later.
 async fn race(name: &Name, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     if let [only] = addresses {
         let connected = TcpStream::connect(only).await;
@@ -168,7 +168,7 @@ async fn race(name: &Name, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-/// What a proxy says to `CONNECT`.
+/// A proxy's response to `CONNECT`.
 #[derive(Default)]
 struct ProxyAnswer(Option<Head>);
 
@@ -219,7 +219,7 @@ async fn tunnel(
     match answer.0 {
         Some(Head { status, .. }) if (200..300).contains(&status) => Ok(()),
         Some(Head { status, .. }) => Err(fail(format!("status {status} to CONNECT {authority}"))),
-        None => Err(fail("no answer".to_owned())),
+        None => Err(fail("no response".to_owned())),
     }
 }
 
@@ -246,7 +246,7 @@ async fn handshake(
         match read {
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(error))) => {
-                // tell the peer why, as far as it still listens
+                // tell the peer why, if it still listens
                 let alert = session.take_output();
                 let _ = write_all(socket, &alert, || {}).await;
                 return Err(fail(error.while_shaking_hands()));
@@ -257,7 +257,7 @@ async fn handshake(
     }
 }
 
-/// The system's words without its number.
+/// The system's message without its error number.
 pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

@@ -1,9 +1,8 @@
-//! Owns the limits of one request: until when it must have got how far, and how
-//! long the other side may be silent meanwhile.
+//! Owns the time limits of one request: when it must have reached which stage, and how long the
+//! peer may be silent meanwhile.
 //!
-//! It must not know what is waited for, only at which stage a request is. All
-//! limits are moments, fixed when the request is dispatched: no stage can begin
-//! a limit anew.
+//! It must not know what is being waited for, only which stage a request is in. All limits are
+//! moments, fixed when the request is dispatched: no stage can restart a limit.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -14,29 +13,29 @@ use super::{Timeouts, TransportError};
 use evalscope_model::record::FailureKind;
 use evalscope_model::time::Timestamp;
 
-/// How long making a connection may take where `--connect-timeout` does not say.
-/// The kernel gives up a TCP connection after some 130 s; a proxy or a TLS
-/// server that says nothing, or a byte a minute, would be waited for without end.
+/// How long making a connection may take without `--connect-timeout`. The kernel gives up on a TCP
+/// connection after about 130 s; a proxy or a TLS server that sends nothing, or a byte a minute,
+/// would be waited for forever.
 const CONNECT_LIMIT: Duration = Duration::from_mins(2);
 
-/// The runtime's timers have a resolution of a millisecond.
+/// The runtime's timers have a resolution of one millisecond.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
-/// Nothing is waited for longer than this without a look at the clock.
+/// No wait is longer than this without a look at the clock.
 const FAR: Duration = Duration::from_hours(24);
 
-/// How far a request has come.
+/// The stage of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The name and the TCP connection: nobody is there yet who could be silent.
+    /// Name lookup and TCP connection: there is no peer yet that could be silent.
     Connect,
-    /// The proxy's answer to `CONNECT`.
+    /// Waiting for the proxy's response to `CONNECT`.
     Tunnel,
     /// The TLS handshake.
     Handshake,
-    /// The request is being taken.
+    /// The request is being sent.
     Upload,
-    /// The answer is being waited for, or comes.
+    /// The response is awaited or being received.
     Answer,
 }
 
@@ -49,7 +48,7 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// The limits of a request that is dispatched at a moment.
+    /// The limits of a request dispatched at this moment.
     pub(super) fn new(timeouts: Timeouts, dispatched: Timestamp) -> Self {
         Self {
             timeouts,
@@ -58,7 +57,7 @@ impl Deadline {
         }
     }
 
-    /// The first limit that would be passed if nothing moved after `moved`.
+    /// The first limit to expire if nothing moves after `moved`.
     fn first(&self, stage: Stage, moved: Timestamp) -> Option<(Timestamp, FailureKind)> {
         let total = self.total.map(|at| (at, FailureKind::TotalTimeout));
         let connecting = matches!(stage, Stage::Connect | Stage::Tunnel | Stage::Handshake);
@@ -68,20 +67,20 @@ impl Deadline {
             .read
             .filter(|_| stage != Stage::Connect)
             .map(|read| (moved.after(read), FailureKind::ReadTimeout));
-        // of equal ones the first: what bounds all is told before its parts
+        // on a tie, the first: the limit of the whole takes precedence over those of its parts
         [total, connect, silence]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
     }
 
-    /// When to look at the limits again if nothing moves after `moved`.
+    /// When to check the limits again if nothing moves after `moved`.
     pub(super) fn look_at(&self, stage: Stage, moved: Timestamp) -> Timestamp {
         self.first(stage, moved)
             .map_or_else(|| moved.after(FAR), |(at, _)| at)
     }
 
-    /// The failure of a request that has passed a limit.
+    /// The failure of a request that exceeded a limit.
     pub(super) fn failure(
         &self,
         stage: Stage,
@@ -100,7 +99,9 @@ impl Deadline {
             _ => {
                 let read = seconds(self.timeouts.read);
                 match stage {
-                    Stage::Upload => format!("the server took no more of the request for {read} s"),
+                    Stage::Upload => {
+                        format!("the server accepted no more of the request for {read} s")
+                    }
                     Stage::Tunnel => format!("nothing arrived from the proxy for {read} s"),
                     Stage::Handshake => {
                         format!("nothing arrived for {read} s during the TLS handshake")
@@ -112,8 +113,8 @@ impl Deadline {
         Some(TransportError::new(kind, message))
     }
 
-    /// Do something within the limits of a stage. `moved` says when the other
-    /// side last moved, and is looked at only when a limit seems to have passed.
+    /// Run a future within the limits of a stage. `moved` returns when the peer last moved; it is
+    /// only asked when a limit seems to have expired.
     pub(super) async fn hold<T>(
         &self,
         context: &ReadContext,
@@ -140,7 +141,7 @@ impl Deadline {
     }
 }
 
-/// How long to sleep so as to wake just after a moment.
+/// How long to sleep to wake just after a moment.
 pub(super) fn wait(now: Timestamp, at: Timestamp) -> Duration {
     at.since(now) + RESOLUTION
 }

@@ -1,7 +1,7 @@
-//! Owns one request on a connection that is ready: writing it, and reading the
-//! answer until its end or a limit.
+//! Owns one request on an established connection: writing it, and reading the response until its
+//! end or a limit.
 //!
-//! It must not know how the connection was made, nor what the bytes mean.
+//! It must not know how the connection was made, or what the bytes mean.
 
 use std::cell::Cell;
 use std::io;
@@ -16,27 +16,27 @@ use crate::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
 use evalscope_model::record::FailureKind;
 use evalscope_model::time::Timestamp;
 
-/// One request and its answer.
+/// One request and its response.
 pub(super) struct Exchanging<'a, W> {
     pub(super) connection: Connected<W>,
     context: &'a ReadContext,
     deadline: Deadline,
     reads: &'a mut u64,
-    /// The server took no more of the request, but may still have answered.
+    /// The server stopped accepting the request, but may still have responded.
     write_error: Option<TransportError>,
 }
 
-/// What a read led to.
+/// The result of a read.
 enum Step {
     /// More is to come.
     Go,
-    /// The peer will send no more; whether that is all is not yet judged.
+    /// The peer will send no more; whether the response is complete is not decided yet.
     Closed,
-    /// The answer is complete.
+    /// The response is complete.
     Complete { reusable: bool },
 }
 
-/// How far an answer has been read.
+/// How much of a response has been read.
 #[derive(Default)]
 struct Reading {
     reader: ResponseReader,
@@ -44,14 +44,14 @@ struct Reading {
     coding: Coding,
 }
 
-/// How the body is coded.
+/// The content coding of the body.
 #[derive(Default)]
 enum Coding {
     #[default]
     None,
     Known(Box<Decoder>),
     Unknown(String),
-    /// Nothing more can be read of it.
+    /// No more of it can be read.
     Broken(TransportError),
 }
 
@@ -71,8 +71,8 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         }
     }
 
-    /// Send the request; its bytes are given up with the call, so that slots
-    /// that wait for an answer hold one copy of the body and not two.
+    /// Send the request. Its bytes are dropped with the call, so that slots waiting for a response
+    /// hold one copy of the body instead of two.
     pub(super) async fn send(
         &mut self,
         request: Vec<u8>,
@@ -83,8 +83,8 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         times.write_done = Some(self.context.now());
         match written {
             Ok(()) => Ok(()),
-            // a server that refuses early closes while we still write: its
-            // answer says more than the broken pipe
+            // a server that rejects a request early closes while we still write: its response says
+            // more than the broken pipe
             Err(error) if error.kind == FailureKind::Reset => {
                 self.write_error = Some(error);
                 Ok(())
@@ -93,7 +93,7 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         }
     }
 
-    /// Read the answer. Returns whether the connection may be used again.
+    /// Read the response. Returns whether the connection can be reused.
     pub(super) async fn receive(
         &mut self,
         times: &mut SendTimes,
@@ -102,7 +102,7 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         let mut reading = Reading::default();
         let mut last_read = self.context.now();
         let mut ends_at: Option<Timestamp> = None;
-        // the moment at which the limits are looked at again
+        // when the limits are checked again
         let mut due = self.due(last_read, ends_at);
         let alarm = tokio::time::sleep(wait(last_read, due));
         tokio::pin!(alarm);
@@ -122,8 +122,7 @@ impl<'a, W: Wire> Exchanging<'a, W> {
                 }
                 Some(Ok(Step::Go | Step::Closed)) => last_read = now,
                 Some(Err(error)) => {
-                    // all that was asked for has come: how the connection ends
-                    // does not matter
+                    // everything requested has arrived: how the connection ends does not matter
                     if handler.is_satisfied() {
                         return Ok(false);
                     }
@@ -138,10 +137,9 @@ impl<'a, W: Wire> Exchanging<'a, W> {
             }
             let ends = handler.ends_at();
             let sooner = ends.is_some_and(|new| ends_at.is_none_or(|old| new < old));
-            // a server that always has something ready must not outrun the
-            // timer, hence the clock. A later end, and a later limit after a
-            // read, are seen when the moment has come: once for each period,
-            // and not for each read.
+            // a server that always has data ready must not starve the timer, so the clock is
+            // checked too. If a read moves an end or a limit to a later time, that is noticed when
+            // the old time has come: once per period, not once per read.
             if !sooner && now < due {
                 continue;
             }
@@ -150,7 +148,7 @@ impl<'a, W: Wire> Exchanging<'a, W> {
                 return Ok(false);
             }
             if let Some(failure) = self.deadline.failure(Stage::Answer, now, last_read) {
-                // nothing is missing but time to wait for a belated end
+                // nothing is missing; we only waited for a late end
                 if ends_at.is_some() {
                     return Ok(false);
                 }
@@ -164,7 +162,7 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         }
     }
 
-    /// When to look at the limits again if nothing is read.
+    /// When to check the limits again if nothing is read.
     fn due(&self, last_read: Timestamp, ends_at: Option<Timestamp>) -> Timestamp {
         let limit = self.deadline.look_at(Stage::Answer, last_read);
         ends_at.map_or(limit, |at| at.min(limit))
@@ -240,9 +238,8 @@ impl<'a, W: Wire> Exchanging<'a, W> {
                         format!("TLS: {error}"),
                     )),
                     (Ok(PeerState::Closed), Ok(Step::Go)) => Ok(Step::Closed),
-                    // an answer is whole whatever comes after it, but nothing
-                    // may follow on a connection that was closed, broke, or
-                    // said more than it was asked
+                    // a complete response stays complete whatever follows, but a connection that
+                    // was closed, broke, or sent more than was requested cannot be reused
                     (opened, Ok(Step::Complete { reusable })) => Ok(Step::Complete {
                         reusable: reusable
                             && !past_the_end
@@ -255,18 +252,18 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         match outcome {
             Ok(Some(Ok(Step::Closed)) | None) => {}
             Ok(Some(step)) => return step,
-            Err(error) => return Err(broken(&error, "reading the answer")),
+            Err(error) => return Err(broken(&error, "reading the response")),
         }
         if reader.complete_at_close() {
             coding.ended()?;
             return Ok(Step::Complete { reusable: false });
         }
         let message = if reader.untouched() && self.connection.cost.reused {
-            "the server closed the connection, kept from an earlier request, without an answer"
+            "the server closed the connection, reused from an earlier request, without a response"
         } else if reader.untouched() {
-            "the server closed the connection without an answer"
+            "the server closed the connection without a response"
         } else {
-            "the connection was closed in the middle of the answer"
+            "the connection was closed in the middle of the response"
         };
         Err(TransportError::new(FailureKind::Truncated, message))
     }
@@ -292,7 +289,7 @@ fn consume(
         Ok((used, Progress::Complete)) => {
             sink.coding.ended()?;
             Ok(Step::Complete {
-                // bytes after an answer belong to nothing we asked for
+                // bytes after a response belong to no request
                 reusable: used == bytes.len(),
             })
         }
@@ -324,7 +321,7 @@ impl Coding {
         match self {
             Self::Known(decoder) if !decoder.is_whole() => Err(TransportError::new(
                 FailureKind::Truncated,
-                "the compressed answer ends in its middle",
+                "the compressed response is truncated",
             )),
             _ => Ok(()),
         }
@@ -352,7 +349,7 @@ impl<H: ResponseHandler> Receiver for Sink<'_, H> {
             Coding::Broken(_) => return,
             Coding::Unknown(coding) => TransportError::new(
                 FailureKind::Malformed,
-                format!("the answer is encoded as {coding}: only gzip and deflate can be read"),
+                format!("the response is encoded as {coding}: only gzip and deflate are supported"),
             ),
             Coding::Known(decoder) => {
                 let handler = &mut *self.handler;
@@ -365,7 +362,10 @@ impl<H: ResponseHandler> Receiver for Sink<'_, H> {
                     Ok(()) => return,
                     Err(error) => TransportError::new(
                         FailureKind::Malformed,
-                        format!("the compressed answer cannot be read: {}", plain(&error)),
+                        format!(
+                            "the compressed response cannot be decoded: {}",
+                            plain(&error)
+                        ),
                     ),
                 }
             }

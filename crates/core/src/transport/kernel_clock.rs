@@ -1,9 +1,8 @@
-//! Owns the conversion of the kernel's receive times, which are wall-clock
-//! times, to the run's monotonic clock.
+//! Owns the conversion of the kernel's receive times (wall clock) to the run's monotonic clock.
 //!
-//! The two scales differ by an offset that changes only when somebody steps the
-//! wall clock (slewing moves both alike). The offset is sampled at every read,
-//! so that a step is seen before it can bend an arrival.
+//! The two clocks differ by an offset that changes only when the wall clock is stepped (slewing
+//! affects both alike). The offset is sampled at every read, so that a step is detected before it
+//! can distort an arrival.
 
 use evalscope_model::record::ArrivalClock;
 use evalscope_model::time::{RunClock, Timestamp, monotonic_ns, wall_ns};
@@ -13,29 +12,28 @@ use evalscope_model::time::{RunClock, Timestamp, monotonic_ns, wall_ns};
 pub struct Arrival {
     /// The moment.
     pub at: Timestamp,
-    /// Who says so.
+    /// The clock it is from.
     pub clock: ArrivalClock,
-    /// How long the bytes then waited for user space, nanoseconds; `None`
-    /// without a kernel time.
+    /// How long the bytes then waited for user space, nanoseconds; `None` without a kernel
+    /// timestamp.
     pub handling_ns: Option<u64>,
 }
 
-/// A sample whose two monotonic readings are further apart was interrupted.
+/// A sample whose two monotonic readings are further apart than this was interrupted.
 const MAX_SAMPLE_GAP_NS: u64 = 20_000;
 
-/// A change of the offset beyond this is a step: far above the error of a
-/// sample, far below a latency that matters.
+/// A larger change of the offset is a step: far above the error of a sample, far below any latency
+/// that matters.
 const STEP_NS: u64 = 50_000;
 
-/// Bytes that waited in the kernel across a step carry times of the old scale.
-/// For this long after one, the user clock stamps.
+/// Bytes that waited in the kernel across a step have timestamps from before it. For this long
+/// after a step, the user clock stamps arrivals.
 const QUARANTINE_NS: u64 = 1_000_000_000;
 
-/// A thread is rarely interrupted twice within a microsecond, and hardly ever
-/// this often.
+/// A thread is rarely interrupted twice within a microsecond, and hardly ever this often.
 const FIRST_SAMPLES: usize = 16;
 
-/// The three readings of one sample of the offset, nanoseconds.
+/// The three clock readings of one sample, nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     before: u64,
@@ -53,12 +51,12 @@ impl Sample {
     }
 }
 
-/// The sample whose readings are closest together: it bounds the offset best.
+/// The sample whose readings are closest together: it has the smallest error.
 fn best_of(samples: impl Iterator<Item = Sample>) -> Option<Sample> {
     samples.min_by_key(|sample| sample.after - sample.before)
 }
 
-/// The offset between the wall clock and the monotonic clock, as last seen.
+/// The offset between the wall clock and the monotonic clock, as last sampled.
 #[derive(Debug, Default)]
 pub(crate) struct OffsetTracker {
     /// Wall minus monotonic, nanoseconds.
@@ -68,9 +66,8 @@ pub(crate) struct OffsetTracker {
 }
 
 impl OffsetTracker {
-    /// A tracker that knows the offset already. The first sample has no earlier
-    /// one to be held against: taken while the thread was interrupted, it would
-    /// make the next look like a step of the clock.
+    /// Create a tracker with an initial offset. The first sample has nothing to be compared with:
+    /// taken while the thread was interrupted, it would make the next one look like a clock step.
     pub(crate) fn started() -> Self {
         let mut tracker = Self::default();
         if let Some(best) = best_of((0..FIRST_SAMPLES).map(|_| Sample::take())) {
@@ -79,8 +76,8 @@ impl OffsetTracker {
         tracker
     }
 
-    /// Turn the kernel's wall-clock time of a read that has just returned into
-    /// a moment of the run; without one, stamp the present moment.
+    /// Convert the kernel's wall-clock time of a read that has just returned to a moment of the
+    /// run; without one, use the current moment.
     pub(crate) fn stamp(&mut self, clock: &RunClock, kernel_wall_ns: Option<u64>) -> Arrival {
         let sample = Sample::take();
         let monotonic = self.convert(sample, kernel_wall_ns);
@@ -90,7 +87,7 @@ impl OffsetTracker {
                 clock: ArrivalClock::Kernel,
                 handling_ns: Some(sample.before.saturating_sub(arrived_ns)),
             },
-            // the reading right after the read
+            // the clock reading right after the read
             None => Arrival {
                 at: clock.at_monotonic(sample.before),
                 clock: ArrivalClock::User,
@@ -99,7 +96,7 @@ impl OffsetTracker {
         }
     }
 
-    /// Steps of the wall clock so far.
+    /// Number of wall-clock steps so far.
     pub(crate) fn steps(&self) -> u64 {
         self.steps
     }
@@ -110,7 +107,7 @@ impl OffsetTracker {
         if sample.before < self.quarantine_until_ns {
             return None;
         }
-        // never later than now: the sample's own error
+        // never later than now, despite the error of the sample
         Some(arrived.min(sample.before))
     }
 
@@ -119,7 +116,7 @@ impl OffsetTracker {
             return;
         }
         let middle = sample.before + (sample.after - sample.before) / 2;
-        // a wall clock before the boot of the machine gives no offset
+        // a wall clock from before the machine's boot gives no offset
         let Some(seen) = sample.wall.checked_sub(middle) else {
             self.offset_ns = None;
             return;
@@ -152,7 +149,7 @@ mod tests {
     #[test]
     fn a_late_reader_still_learns_the_arrival() {
         let mut tracker = OffsetTracker::default();
-        // the bytes came at 1 ms; the read happens 10 ms later
+        // the bytes arrived at 1 ms; the read happens 10 ms later
         let arrived = tracker.convert(sample(11_000_000, WALL), Some(WALL + 1_000_000));
         assert_eq!(arrived, Some(1_000_000));
     }
@@ -163,7 +160,7 @@ mod tests {
             let mut tracker = OffsetTracker::default();
             tracker.convert(sample(1_000_000, WALL), Some(WALL + 900_000));
             let stepped = WALL.wrapping_add_signed(step);
-            // read across the step: the old scale's time must not be believed
+            // read across the step: the timestamp from before it must not be used
             let late = tracker.convert(sample(2_000_000, stepped), Some(WALL + 1_900_000));
             assert_eq!((late, tracker.steps()), (None, 1), "{step}");
             let waited = tracker.convert(sample(2_100_000, stepped), Some(WALL + 1_950_000));

@@ -1,8 +1,8 @@
-//! Owns sockets: the only module that opens one. It sends a request's bytes and
-//! hands on the answer's bytes, each with the moment it arrived.
+//! Owns sockets: the only module that opens one. It sends request bytes and passes on response
+//! bytes, each with its arrival time.
 //!
-//! It must not know tokens, JSON, data sets or metrics. Between a read and its
-//! time stamp nothing else happens; what the bytes mean is worked out after.
+//! It must not know tokens, JSON, datasets or metrics. Nothing happens between a read and its
+//! timestamp; the bytes are interpreted afterwards.
 
 mod coding;
 mod connect;
@@ -39,13 +39,13 @@ use evalscope_model::time::{Timestamp, wall_ns};
 use exchange::Exchanging;
 use resolve::Name;
 
-/// A failure of the transport: the same words as in a record.
+/// A failure of the transport, as in a record.
 pub type TransportError = Failure;
 
-/// How to get to a server.
+/// The route to a server.
 #[derive(Clone, Debug)]
 pub enum Route {
-    /// Straight.
+    /// Direct.
     Direct,
     /// Through a proxy that forwards plain HTTP.
     Forward(Proxy),
@@ -53,27 +53,27 @@ pub enum Route {
     Tunnel(Proxy),
 }
 
-/// Where requests go, and everything of them that is always the same.
+/// Where requests go, and everything about them that never changes.
 #[derive(Clone)]
 pub struct Target {
     host: String,
     port: u16,
     route: Route,
-    /// Where connections go to: the server, or the proxy.
+    /// The host to connect to: the server, or the proxy.
     name: Arc<Name>,
     tls: Option<TlsSetup>,
-    /// Request line and headers, but for `Content-Length`.
+    /// Request line and headers, except `Content-Length`.
     head: Vec<u8>,
-    /// The same where a stream is asked for.
+    /// The same for a streaming request.
     stream_head: Vec<u8>,
-    /// A header that is made anew from time to time.
+    /// A header that is renewed from time to time.
     renewed: Option<Arc<Renewed>>,
 }
 
-/// A header whose value grows old, with its present value.
+/// A header whose value expires, with its current value.
 struct Renewed {
     credential: Box<dyn Credential>,
-    /// Until when, in Unix milliseconds, and the header's line.
+    /// Expiry in Unix milliseconds, and the header line.
     line: Mutex<(u64, Vec<u8>)>,
 }
 
@@ -90,21 +90,21 @@ impl Renewed {
     }
 }
 
-/// What goes into the head of every request.
+/// Headers of every request.
 #[derive(Debug, Default)]
 pub struct RequestHeaders<'a> {
-    /// What the person gave, and the key.
+    /// Headers given by the user, and the key.
     pub fields: &'a [(String, String)],
-    /// What the API wants of a request that asks for a stream; below `fields`.
+    /// Headers that the API needs for a streaming request; `fields` take precedence.
     pub stream: &'static [(&'static str, &'static str)],
-    /// What it wants of any other.
+    /// Headers it needs for any other request.
     pub whole: &'static [(&'static str, &'static str)],
-    /// A header that is made anew from time to time; above `fields`.
+    /// A header that is renewed from time to time; takes precedence over `fields`.
     pub renewed: Option<Box<dyn Credential>>,
 }
 
 impl fmt::Debug for Target {
-    // the head may hold a key
+    // the head may contain a key
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("host", &self.host)
@@ -114,36 +114,36 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Why a URL is no target.
+/// Why a URL cannot be a target.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// It does not parse.
     #[error("`{url}` is not a URL: {reason}")]
     Url {
-        /// The text.
+        /// The URL as given.
         url: String,
-        /// Why.
+        /// The parser's error.
         reason: String,
     },
     /// Neither http nor https.
     #[error("`{0}` is not an http:// or https:// URL")]
     Scheme(String),
-    /// The proxy of the environment.
+    /// The proxy from the environment.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
-    /// A header that cannot be sent.
-    #[error("the header `{0}` holds characters that HTTP does not allow")]
+    /// A header that is not valid in HTTP.
+    #[error("the header `{0}` contains characters that HTTP does not allow")]
     Header(String),
 }
 
 impl Target {
-    /// Prepare to send to a URL.
+    /// Prepare requests to a URL.
     ///
     /// # Errors
-    /// When the URL, a header, the proxy or the certificates cannot be used.
+    /// If the URL, a header, the proxy or the certificates cannot be used.
     pub fn new(
         url: &Url,
         headers: RequestHeaders<'_>,
@@ -191,7 +191,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The same, asked with GET.
+    /// The same target, with GET.
     #[must_use]
     pub fn with_get(mut self) -> Self {
         for head in [&mut self.head, &mut self.stream_head] {
@@ -201,7 +201,7 @@ impl Target {
         self
     }
 
-    /// The proxy that stands between, for a person; never with a password.
+    /// The proxy in use, for display; never with a password.
     #[must_use]
     pub fn proxy(&self) -> Option<String> {
         match &self.route {
@@ -210,7 +210,7 @@ impl Target {
         }
     }
 
-    /// Where the trusted certificates come from; `None` without TLS.
+    /// Source of the trusted certificates; `None` without TLS.
     #[must_use]
     pub fn tls_roots(&self) -> Option<&str> {
         self.tls.as_ref().map(|tls| tls.roots.as_str())
@@ -265,8 +265,8 @@ impl Target {
                 concat!("evalscope/", env!("CARGO_PKG_VERSION")),
             ),
             ("Accept", "text/event-stream, application/json"),
-            // without it a gateway may choose any coding (RFC 9110, section
-            // 12.5.3), and one that compresses holds events back
+            // without it a gateway may choose any coding (RFC 9110, section 12.5.3), and one that
+            // compresses delays events
             ("Accept-Encoding", "identity"),
             ("Content-Type", "application/json"),
         ];
@@ -290,7 +290,7 @@ impl Target {
             fields.push((name, value));
         }
         for (name, value) in fields {
-            // the length is ours to say
+            // we set the length ourselves
             if name.eq_ignore_ascii_case("content-length")
                 || name.eq_ignore_ascii_case("transfer-encoding")
             {
@@ -305,7 +305,7 @@ impl Target {
     }
 }
 
-/// Host and port as they stand in a URL.
+/// Host and port as written in a URL.
 fn authority(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
@@ -318,50 +318,48 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// How long things may take.
+/// Timeouts of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To make a connection: name, TCP, proxy and TLS together. Without one, two
-    /// minutes.
+    /// To make a connection: name, TCP, proxy and TLS together. Two minutes by default.
     pub connect: Option<Duration>,
-    /// Silence: between two reads of an answer, of a TLS handshake or of a
-    /// proxy's answer, and between two moments at which more of a request is
-    /// taken.
+    /// Silence: between two reads of a response, of a TLS handshake or of a proxy's response, and
+    /// while sending, between two moments at which the peer accepts more of the request.
     pub read: Option<Duration>,
-    /// For all of a request, from its dispatch to its end.
+    /// For the whole request, from its dispatch to its end.
     pub total: Option<Duration>,
 }
 
-/// Takes an answer apart as it comes.
+/// Interprets a response as it arrives.
 pub trait ResponseHandler {
     /// The head has arrived.
     fn head(&mut self, head: Head, at: Arrival);
-    /// Bytes of the body have arrived. All calls of one read carry one arrival,
-    /// and `read` tells reads apart.
+    /// Bytes of the body have arrived. All calls of one read have the same arrival, and `read`
+    /// distinguishes reads.
     fn body(&mut self, bytes: &[u8], at: Arrival, read: u64);
-    /// Nothing more is needed: how the answer ends does not matter.
+    /// Nothing more is needed: how the response ends does not matter.
     fn is_satisfied(&self) -> bool;
-    /// From when on nothing more is waited for, as things stand; `None` while
-    /// something is missing. Data that comes before may move it.
+    /// The moment after which we stop waiting, as things stand; `None` while something is missing.
+    /// Data that arrives earlier may move it.
     fn ends_at(&self) -> Option<Timestamp>;
-    /// Nothing more can be understood: reading on is useless.
+    /// Nothing more can be understood: there is no point in reading on.
     fn is_lost(&self) -> bool;
 }
 
-/// What is known of the sending of a request.
+/// What is known about the sending of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SendTimes {
     /// A connection was ready.
     pub connected: Option<Timestamp>,
-    /// Just before the first byte went to the kernel.
+    /// Just before the first byte was passed to the kernel.
     pub write_begun: Option<Timestamp>,
-    /// Just after the last one did.
+    /// Just after the last byte was.
     pub write_done: Option<Timestamp>,
-    /// Arrival of the answer's first byte.
+    /// Arrival of the first byte of the response.
     pub first_byte: Option<Timestamp>,
     /// What the connection cost.
     pub cost: ConnectCost,
-    /// Where the connection goes to.
+    /// The peer of the connection.
     pub peer: Option<SocketAddr>,
 }
 
@@ -370,12 +368,12 @@ pub struct SendTimes {
 pub enum Reuse {
     /// As long as the server keeps it open.
     WhileOpen,
-    /// Never: the server closes it after each answer, and a request sent before
-    /// its close is seen would be lost.
+    /// Never: the server closes it after each response, and a request sent before we notice would
+    /// be lost.
     Never,
 }
 
-/// The connection of one slot: opened when a request needs it, kept while it can be.
+/// The connection of one slot: opened when a request needs it, then kept open if possible.
 #[derive(Debug)]
 pub struct Connection {
     target: Arc<Target>,
@@ -383,12 +381,12 @@ pub struct Connection {
     reuse: Reuse,
     context: ReadContext,
     open: Option<Connected<Socket>>,
-    /// Reads so far, over all connections.
+    /// Number of reads so far, over all connections.
     reads: u64,
 }
 
 impl Connection {
-    /// Not open yet.
+    /// Create a connection that is not open yet.
     #[must_use]
     pub fn new(
         target: Arc<Target>,
@@ -406,14 +404,14 @@ impl Connection {
         }
     }
 
-    /// Send a body, which asks for a stream or not, and hand the answer to `handler`; `times` fills as things
-    /// happen, so that it is true also when the call is given up half way.
+    /// Send a body, streaming or not, and pass the response to `handler`. `times` is filled as
+    /// things happen, so that it is valid even if the call is cancelled halfway.
     ///
     /// # Errors
-    /// Whatever kept the answer from coming to its end. There is no retry.
+    /// If the response was not received to its end. There is no retry.
     ///
     /// # Cancel safety
-    /// When dropped, the connection is dropped with it.
+    /// Dropping the future drops the connection.
     pub async fn send(
         &mut self,
         body: &[u8],
@@ -442,7 +440,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the connection of the last answer is still open `after` it.
+    /// Whether the connection is still open this long `after` the last response.
     pub async fn stays_open(&self, after: Duration) -> bool {
         match &self.open {
             None => false,
@@ -457,14 +455,14 @@ impl Connection {
         &mut self,
         deadline: &Deadline,
     ) -> Result<Connected<Socket>, TransportError> {
-        // a server may close an idle connection at any time: looking before
-        // sending is no retry, since nothing has been sent
+        // a server may close an idle connection at any time: checking before sending is not a
+        // retry, since nothing has been sent
         if let Some(connection) = self.open.take()
             && !connection.socket.is_stale()
         {
             return Ok(connection);
         }
-        // on the heap while it lasts: a slot that waits for an answer need not have room for it
+        // boxed, so that a slot waiting for a response does not reserve room for it
         Box::pin(connect(&self.target, &self.context, deadline)).await
     }
 }

@@ -1,5 +1,5 @@
-//! Owns which proxy, if any, stands between us and a server: the rules of the
-//! `*_PROXY` and `NO_PROXY` variables. Pure: the variables are handed in.
+//! Owns the choice of a proxy for a server: the rules of the `*_PROXY` and `NO_PROXY` variables.
+//! Pure: the variables are passed in.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use evalscope_net::{NoProxy, with_scheme};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// The proxy variables as they stand in the environment.
+/// The proxy variables as set in the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyEnv {
     /// `http_proxy` or `HTTP_PROXY`.
@@ -24,7 +24,7 @@ pub struct ProxyEnv {
 /// A proxy that speaks HTTP.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its host, a name or an address without brackets.
+    /// Its host: a name, or an address without brackets.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -42,10 +42,10 @@ impl std::fmt::Debug for Proxy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     /// Not a URL.
-    #[error("the proxy `{0}` of the environment is not a URL such as http://host:3128")]
+    #[error("the proxy `{0}` from the environment is not a URL such as http://host:3128")]
     Url(String),
     /// Not HTTP.
-    #[error("the proxy of the environment speaks `{0}`: only http:// proxies are supported")]
+    #[error("the proxy from the environment uses `{0}`: only http:// proxies are supported")]
     Scheme(String),
 }
 
@@ -53,7 +53,7 @@ impl ProxyEnv {
     /// The proxy for a URL. Loopback never has one.
     ///
     /// # Errors
-    /// When the environment names one that cannot be used.
+    /// If the environment names a proxy that cannot be used.
     pub fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, ProxyError> {
         if NoProxy::new(self.none.as_deref().unwrap_or_default()).covers(url) {
             return Ok(None);
@@ -69,7 +69,7 @@ impl ProxyEnv {
 }
 
 fn parse(text: &str) -> Result<Proxy, ProxyError> {
-    // the text may hold a password: show it only as far as that is safe
+    // the text may contain a password: show only what is safe
     let shown = || text.rsplit('@').next().unwrap_or_default().to_owned();
     let url = Url::parse(&with_scheme(text)).map_err(|_| ProxyError::Url(shown()))?;
     if url.scheme() != "http" {
@@ -94,7 +94,7 @@ fn parse(text: &str) -> Result<Proxy, ProxyError> {
     })
 }
 
-/// Undo percent-encoding; what is none stays as it is.
+/// Decode percent-encoding; anything else stays as it is.
 fn decode(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }

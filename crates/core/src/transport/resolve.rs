@@ -1,9 +1,8 @@
-//! Owns the addresses of one name: looking them up, keeping them for a while,
-//! and whose turn it is.
+//! Owns the addresses of one name: looking them up, caching them, and rotating through them.
 //!
-//! It must not know what is sent there. All receiving threads share one: however
-//! many connections are made at once, one thread at a time asks the system, and
-//! a connection costs one lock.
+//! It must not know what is sent there. All receive threads share one instance: however many
+//! connections are made at once, only one thread at a time queries the system, and a connection
+//! costs one lock.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,29 +17,27 @@ use evalscope_model::time::monotonic_ns;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// How long addresses are used before they are looked up again; the old ones
-/// are used until the new ones are there. Short enough to follow a service that
-/// moves, long enough to spare the name server.
+/// How long addresses are used before they are looked up again; the old ones are used until the new
+/// ones arrive. Short enough to follow a service that moves, long enough to spare the name server.
 const KEEP_NS: u64 = 60 * SECOND_NS;
 
-/// How long it stays true that a name has no address, and the least time
-/// between two lookups.
+/// How long a failed lookup is remembered, and the minimum time between two lookups.
 const RETRY_NS: u64 = SECOND_NS;
 
-/// How long an address that did not connect goes last.
+/// How long an address that failed to connect is tried last.
 const REST_NS: u64 = 10 * SECOND_NS;
 
-/// Asks for the addresses of a name; blocks.
+/// Looks up the addresses of a name; blocks.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
-/// What a lookup came to, once it has ended.
+/// The result of a lookup, once it has ended.
 type Outcome = Option<Result<(), Arc<str>>>;
 
 /// A name and its addresses.
 pub(super) struct Name {
     host: String,
     port: u16,
-    /// The name is an address already.
+    /// The name is itself an address.
     literal: Option<IpAddr>,
     lookup: Box<Lookup>,
     state: Mutex<State>,
@@ -58,31 +55,31 @@ struct State {
     addresses: Vec<IpAddr>,
     fresh_until_ns: u64,
     looked_up_at_ns: u64,
-    /// Why there is no address, and until when that is believed.
+    /// Why there is no address, and until when this is cached.
     failure: Option<(Arc<str>, u64)>,
-    /// The lookup that is under way.
+    /// The lookup in progress.
     under_way: Option<watch::Receiver<Outcome>>,
-    /// Connections so far.
+    /// Number of connections so far.
     turn: usize,
-    /// Addresses that did not connect, and until when they go last.
+    /// Addresses that failed to connect, and until when they are tried last.
     resting: HashMap<IpAddr, u64>,
 }
 
-/// What is known of a name at a moment.
+/// The state of the cache at a moment.
 #[derive(Debug, PartialEq, Eq)]
 enum Known {
     Fresh,
-    /// To be used while they are looked up again.
+    /// To be used while a new lookup is running.
     Old,
     Failed(Arc<str>),
     Nothing,
 }
 
 impl Name {
-    /// A name that the system looks up.
+    /// A name to be resolved by the system.
     pub(super) fn new(host: &str, port: u16) -> Arc<Self> {
         Self::with_lookup(host, port, |host| {
-            // getaddrinfo: the port has no part in it
+            // getaddrinfo: the port does not matter
             let found = (host, 0).to_socket_addrs()?;
             Ok(found.map(|address| address.ip()).collect())
         })
@@ -102,18 +99,18 @@ impl Name {
         })
     }
 
-    /// Host and port for a person.
+    /// Host and port, for display.
     pub(super) fn shown(&self) -> String {
         super::authority(&self.host, self.port)
     }
 
-    /// Where to connect to, in this order.
+    /// The addresses to connect to, in this order.
     ///
     /// # Errors
-    /// Why there is no address.
+    /// The reason why there is no address.
     ///
     /// # Cancel safety
-    /// A lookup that has begun goes on for whoever asks next.
+    /// A lookup in progress continues and serves later callers.
     pub(super) async fn addresses(self: &Arc<Self>) -> Result<Vec<SocketAddr>, String> {
         if let Some(ip) = self.literal {
             return Ok(vec![SocketAddr::new(ip, self.port)]);
@@ -124,7 +121,7 @@ impl Name {
             match state.known(now) {
                 Known::Fresh => return Ok(self.with_port(state.order(now))),
                 Known::Old => {
-                    // a refresh that cannot begin now is tried at the next connection
+                    // a refresh that cannot start now is retried at the next connection
                     let _ = self.look_up(&mut state);
                     return Ok(self.with_port(state.order(now)));
                 }
@@ -136,13 +133,13 @@ impl Name {
         match outcome.as_deref() {
             Ok(Some(Ok(()))) => {}
             Ok(Some(Err(reason))) => return Err(reason.to_string()),
-            Ok(None) | Err(_) => return Err("the lookup broke off".to_owned()),
+            Ok(None) | Err(_) => return Err("the lookup was aborted".to_owned()),
         }
         Ok(self.with_port(self.state().order(monotonic_ns())))
     }
 
-    /// What came of connecting: these addresses failed or were too slow, and
-    /// this one, if any, connected.
+    /// Record a connection attempt: the addresses that failed or were too slow, and the one that
+    /// connected, if any.
     pub(super) fn tried(&self, failed: &[SocketAddr], connected: Option<SocketAddr>) {
         if self.literal.is_some() {
             return;
@@ -153,7 +150,7 @@ impl Name {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // every change of the state is whole
+        // every change to the state is complete
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,9 +162,9 @@ impl Name {
             .collect()
     }
 
-    /// Begin a lookup, or join the one that is under way.
+    /// Start a lookup, or join the one in progress.
     fn look_up(self: &Arc<Self>, state: &mut State) -> Result<watch::Receiver<Outcome>, String> {
-        // one whose thread is gone without a word is no longer under way
+        // a lookup whose thread ended without a result is no longer in progress
         if let Some(under_way) = &state.under_way
             && under_way.has_changed().is_ok()
         {
@@ -175,8 +172,8 @@ impl Name {
         }
         let (ended, under_way) = watch::channel(None);
         let name = Arc::clone(self);
-        // not the runtime's blocking threads: its end would wait for a name
-        // server that does not answer
+        // not on the runtime's blocking threads: shutting it down would wait for a name server that
+        // does not respond
         std::thread::Builder::new()
             .name("evalscope-names".to_owned())
             .spawn(move || {
@@ -205,13 +202,13 @@ impl State {
         }
     }
 
-    /// A lookup has ended.
+    /// Store the result of a lookup.
     fn learn(&mut self, now: u64, found: io::Result<Vec<IpAddr>>) -> Result<(), Arc<str>> {
         self.under_way = None;
         self.looked_up_at_ns = now;
         let found = found.map_err(|error| plain(&error)).and_then(|found| {
             if found.is_empty() {
-                return Err("it has none".to_owned());
+                return Err("it has no address".to_owned());
             }
             Ok(found)
         });
@@ -228,7 +225,7 @@ impl State {
                 self.failure = None;
                 Ok(())
             }
-            // what was known goes on being used
+            // keep using the known addresses
             Err(_) if !self.addresses.is_empty() => {
                 self.fresh_until_ns = now + RETRY_NS;
                 Ok(())
@@ -241,9 +238,9 @@ impl State {
         }
     }
 
-    /// All addresses, in the order in which this connection tries them: each
-    /// family's in turn, the family that the system prefers first (RFC 6724),
-    /// the other between them (RFC 8305, section 4), and last those that rest.
+    /// All addresses, in the order in which this connection tries them: each family in rotation, the
+    /// two interleaved (RFC 8305, section 4) starting with the one the system prefers (RFC 6724), and
+    /// last those that failed recently.
     fn order(&mut self, now: u64) -> Vec<IpAddr> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
@@ -265,13 +262,13 @@ impl State {
             self.resting.remove(&ip);
             return;
         }
-        // none of them: the name may have moved
+        // all of them failed: the name may have moved
         let soonest = now.max(self.looked_up_at_ns + RETRY_NS);
         self.fresh_until_ns = self.fresh_until_ns.min(soonest);
     }
 }
 
-/// The families in turn, each begun at the address whose turn it is.
+/// The families in turn, each rotated.
 fn interleaved(addresses: &[IpAddr], turn: usize) -> Vec<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (mut a, mut b): (Vec<IpAddr>, Vec<IpAddr>) = addresses
@@ -352,7 +349,7 @@ mod tests {
         }
         let orders: Vec<_> = (0..3).map(|_| state.order(now + REST_NS)[0]).collect();
         assert!(orders.contains(&ip("1.1.1.2")));
-        // one that connects after all rests no longer
+        // one that connects again is no longer tried last
         state.tried(now, [ip("1.1.1.1")].into_iter(), Some(ip("1.1.1.2")));
         state.tried(now, [].into_iter(), Some(ip("1.1.1.1")));
         assert!(state.resting.is_empty());
@@ -388,7 +385,7 @@ mod tests {
         assert!(matches!(state.known(4 + RETRY_NS), Known::Failed(_)));
         assert_eq!(state.known(5 + RETRY_NS), Known::Nothing);
         let none = state.learn(5, Ok(Vec::new()));
-        assert_eq!(&*none.unwrap_err(), "it has none");
+        assert_eq!(&*none.unwrap_err(), "it has no address");
     }
 
     #[test]
@@ -456,7 +453,7 @@ mod tests {
         });
         runtime().block_on(async {
             let error = name.addresses().await.unwrap_err();
-            assert_eq!(error, "the lookup broke off");
+            assert_eq!(error, "the lookup was aborted");
             assert_eq!(name.addresses().await.unwrap().len(), 1);
         });
     }

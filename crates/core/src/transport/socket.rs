@@ -1,9 +1,8 @@
-//! Owns the one kind of I/O object of this crate: a connected TCP socket that
-//! says of each read when its bytes arrived.
+//! Owns the only kind of I/O object of this crate: a connected TCP socket that reports when the
+//! bytes of each read arrived.
 //!
-//! On Linux the kernel's receive time comes with every read
-//! (`SO_TIMESTAMPNS`, `recvmsg`); elsewhere, and when the kernel gives none,
-//! the monotonic clock right after the read stands in.
+//! On Linux the kernel's receive time comes with every read (`SO_TIMESTAMPNS`, `recvmsg`);
+//! elsewhere, and if the kernel gives none, the monotonic clock right after the read is used.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,25 +15,25 @@ use evalscope_model::metrics::{HANDLING_BITS, SharedHistogram};
 use evalscope_model::record::ArrivalClock;
 use evalscope_model::time::{RunClock, Timestamp};
 
-/// Bytes of one read at most. Larger than what a socket usually holds; shared
-/// by all streams of a thread.
+/// Maximum size of one read. Larger than what a socket usually holds; shared by all streams of a
+/// thread.
 const READ_BYTES: usize = 128 << 10;
 
-/// A connection to read from and write to: a socket, or a script of a test.
+/// A connection to read from and write to: a socket, or a test script.
 pub(super) trait Wire {
-    /// Read once and hand the bytes and their arrival to `sink`. `None` at the
-    /// orderly end. Cancel safe: nothing is read unless `sink` is called.
+    /// Read once and pass the bytes and their arrival to `sink`. `None` after an orderly close.
+    /// Cancel safe: nothing is read unless `sink` is called.
     async fn read<R>(
         &self,
         context: &ReadContext,
         sink: impl FnOnce(&[u8], Arrival) -> R,
     ) -> io::Result<Option<R>>;
 
-    /// Write some bytes as soon as any are taken, and say how many were.
+    /// Write some bytes as soon as any can be written, and return how many were.
     async fn write_some(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// Write all bytes; `moved` is called when some were taken.
+/// Write all bytes; `moved` is called whenever some were written.
 pub(super) async fn write_all(
     wire: &impl Wire,
     mut bytes: &[u8],
@@ -62,7 +61,7 @@ impl Wire for Socket {
     }
 }
 
-/// What a receiving thread counts of itself; others may look at any time.
+/// Counters of a receive thread; other threads may read them at any time.
 #[derive(Debug)]
 pub struct ReadStats {
     /// From arrival to handling, nanoseconds.
@@ -73,7 +72,7 @@ pub struct ReadStats {
     pub user_reads: AtomicU64,
     /// Steps of the wall clock.
     pub clock_steps: AtomicU64,
-    /// Processor time of the thread, nanoseconds.
+    /// CPU time of the thread, nanoseconds.
     pub cpu_ns: AtomicU64,
 }
 
@@ -89,17 +88,16 @@ impl Default for ReadStats {
     }
 }
 
-/// What all streams of one receiving thread share: the buffer that bytes are
-/// read into, and the thread's view of the clocks. Not shared between threads,
-/// so there is no lock on the receiving path.
+/// State shared by all streams of one receive thread: the read buffer, and the thread's clocks. Not
+/// shared between threads, so the receive path has no lock.
 #[derive(Debug, Clone)]
 pub struct ReadContext {
     clock: RunClock,
     scratch: Rc<RefCell<Scratch>>,
     stats: Arc<ReadStats>,
-    /// Do not ask the kernel for times.
+    /// Do not ask the kernel for timestamps.
     user_clock_only: bool,
-    /// When a test whose time is the runtime's began.
+    /// When a test on the runtime's time began.
     #[cfg(test)]
     runtime_time: Option<tokio::time::Instant>,
 }
@@ -135,7 +133,7 @@ impl ReadContext {
         }
     }
 
-    /// A context whose time is that of the runtime, which a test may pause.
+    /// A context that uses the runtime's time, which a test may pause.
     #[cfg(test)]
     pub(super) fn of_runtime() -> Self {
         let mut context = Self::new(RunClock::start(), Arc::default(), true);
@@ -143,7 +141,7 @@ impl ReadContext {
         context
     }
 
-    /// The present moment.
+    /// The current moment.
     pub(super) fn now(&self) -> Timestamp {
         #[cfg(test)]
         if let Some(began) = self.runtime_time {
@@ -160,7 +158,7 @@ impl ReadContext {
 
     fn stamp(&self, offset: &mut OffsetTracker, kernel_wall_ns: Option<u64>) -> Arrival {
         let arrival = offset.stamp(&self.clock, kernel_wall_ns);
-        // this thread alone writes: a load and a store are enough
+        // only this thread writes: a load and a store are enough
         let add = |counter: &AtomicU64| {
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         };
@@ -210,36 +208,36 @@ mod linux {
     use super::{Arrival, ReadContext, Scratch, io};
     use evalscope_model::time::{timespec_ns, wall_ns};
 
-    /// How much of a request the kernel takes ahead of what it may send. It would
-    /// take megabytes, and on a slow line the silence of a server that is still
-    /// being told its request would begin many seconds too early. What is on its
-    /// way is not limited, so a fast line loses nothing.
+    /// How much of a request the kernel buffers beyond what it can send. By default it would take
+    /// megabytes, and on a slow connection the server would seem silent many seconds before it has
+    /// received its request. Data in transit is not limited, so a fast connection loses nothing.
     const UNSENT_BYTES: u32 = 256 << 10;
 
-    /// The kernel says that a socket is writable only when a third of its buffer
-    /// is free, though it takes bytes as soon as there is room for one: on a slow
-    /// line that is many seconds, in which an upload would seem to stand still.
+    /// The kernel reports a socket as writable only when a third of its buffer is free, though it
+    /// accepts bytes as soon as there is room for one: on a slow connection an upload would seem to
+    /// stand still for many seconds.
     const WRITE_AGAIN: Duration = Duration::from_millis(250);
 
     pub(super) fn control_buffer() -> Vec<u8> {
         nix::cmsg_space!(nix::sys::time::TimeSpec)
     }
 
-    /// Keeps the kernel stamping. The first socket that asks for receive times
-    /// turns stamping on for the whole machine, a moment later and off again
-    /// with the last one: hold a beacon from before the first connection on.
+    /// Keeps kernel timestamps enabled. The first socket that requests receive times enables them
+    /// for the whole machine, with a delay, and the last one disables them: hold a beacon from
+    /// before the first connection.
     #[derive(Debug)]
     pub struct TimestampBeacon {
         _socket: Option<UdpSocket>,
     }
 
     impl TimestampBeacon {
-        /// Light a beacon, and see it. Without one, the first reads may lack kernel times.
+        /// Create a beacon and wait until timestamps are enabled. Without one, the first reads may
+        /// lack kernel timestamps.
         #[must_use]
         pub fn light() -> Self {
             let socket = UdpSocket::bind(("127.0.0.1", 0)).ok();
             if let Some(socket) = &socket {
-                // a kernel that refuses gives no times: the reads will say so
+                // a kernel that refuses gives no timestamps, which shows in the reads
                 let _ = setsockopt(socket, ReceiveTimestampns, &true);
                 let _ = wait_until_seen(socket);
             }
@@ -247,11 +245,11 @@ mod linux {
         }
     }
 
-    /// How often a beacon is looked for; twenty milliseconds in all.
+    /// How often to check; twenty milliseconds in total.
     const LOOKS: usize = 20;
 
-    /// Send datagrams to ourselves until one is stamped as it comes: the time of
-    /// one that was not stamped is filled in when it is received.
+    /// Send datagrams to ourselves until one is stamped on arrival: one that was not gets the time
+    /// at which it is received.
     fn wait_until_seen(socket: &UdpSocket) -> io::Result<()> {
         socket.set_read_timeout(Some(Duration::from_millis(1)))?;
         socket.connect(socket.local_addr()?)?;
@@ -263,13 +261,13 @@ mod linux {
             if received.is_ok_and(|(_, at)| at.is_some_and(|at| at <= sent_ns)) {
                 return Ok(());
             }
-            // nothing comes of its own accord: this waits
+            // no other datagram arrives: this waits
             let _ = receive(socket, &mut scratch, MsgFlags::empty());
         }
         Ok(())
     }
 
-    /// See the module.
+    /// See the module documentation.
     #[derive(Debug)]
     pub struct Socket {
         stream: TcpStream,
@@ -277,25 +275,25 @@ mod linux {
 
     impl Socket {
         /// Take over a connected stream.
-        ///
+        /// As reported by the system.
         /// # Errors
         /// As the system reports them.
         pub fn new(stream: TcpStream, context: &ReadContext) -> io::Result<Self> {
             stream.set_nodelay(true)?;
-            // refused: an upload looks ahead of what the server has taken
+            // if refused, uploads run ahead of what the server has received
             let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
             if !context.user_clock_only {
-                // refused: the reads carry no kernel time, and the record says so
+                // if refused, reads have no kernel timestamp, and the record says so
                 let _ = setsockopt(&stream, ReceiveTimestampns, &true);
             }
             Ok(Self { stream })
         }
 
-        /// Read once and hand the bytes and their arrival to `sink`. `None` at
-        /// the orderly end of the stream.
+        /// Read once and pass the bytes and their arrival to `sink`. `None` after an orderly close
+        /// of the stream.
         ///
         /// # Errors
-        /// As the system reports them.
+        /// As reported by the system.
         ///
         /// # Cancel safety
         /// Nothing is read unless `sink` is called.
@@ -312,9 +310,8 @@ mod linux {
                     let flags = MsgFlags::MSG_DONTWAIT;
                     let (n, kernel_wall_ns) = receive(&self.stream, scratch, flags)?;
                     received = Some((n, kernel_wall_ns));
-                    // a read that did not fill the buffer emptied the socket, and
-                    // new bytes make a new edge: to say so now spares the read
-                    // that would only find nothing
+                    // a read that did not fill the buffer has emptied the socket, and new bytes
+                    // cause a new edge: clearing readiness now saves a read that would find nothing
                     if n > 0 && n < scratch.bytes.len() {
                         return Err(io::ErrorKind::WouldBlock.into());
                     }
@@ -333,10 +330,10 @@ mod linux {
             }
         }
 
-        /// Write some bytes as soon as any are taken, and say how many were.
+        /// Write some bytes as soon as any can be written, and return how many were.
         ///
         /// # Errors
-        /// As the system reports them.
+        /// As reported by the system.
         pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
             loop {
                 match self.stream.try_write(bytes) {
@@ -358,8 +355,8 @@ mod linux {
             }
         }
 
-        /// An idle connection on which anything is to be read, an end included,
-        /// cannot carry another request.
+        /// An idle connection with anything to read, including its end, cannot carry another
+        /// request.
         pub fn is_stale(&self) -> bool {
             let mut byte = [0];
             let mut iov = [IoSliceMut::new(&mut byte)];
@@ -406,7 +403,7 @@ mod linux {
 mod tests {
     use super::*;
 
-    /// The loopback stamps within the send, once stamping is on.
+    /// Once enabled, the loopback stamps during the send.
     #[test]
     fn a_beacon_is_seen_when_it_is_lit() {
         let (done, waited) = std::sync::mpsc::channel();
@@ -415,7 +412,7 @@ mod tests {
             done.send(()).unwrap();
         });
         let limit = std::time::Duration::from_secs(5);
-        waited.recv_timeout(limit).expect("looking for it ends");
+        waited.recv_timeout(limit).expect("waiting for it ends");
     }
 }
 
@@ -429,19 +426,19 @@ mod portable {
         Vec::new()
     }
 
-    /// Nothing to hold here: this system gives no receive times.
+    /// Empty: this system gives no receive times.
     #[derive(Debug)]
     pub struct TimestampBeacon;
 
     impl TimestampBeacon {
-        /// Nothing to do.
+        /// Does nothing.
         #[must_use]
         pub fn light() -> Self {
             Self
         }
     }
 
-    /// See the module.
+    /// See the module documentation.
     #[derive(Debug)]
     pub struct Socket {
         stream: TcpStream,
@@ -451,17 +448,17 @@ mod portable {
         /// Take over a connected stream.
         ///
         /// # Errors
-        /// As the system reports them.
+        /// As reported by the system.
         pub fn new(stream: TcpStream, _context: &ReadContext) -> io::Result<Self> {
             stream.set_nodelay(true)?;
             Ok(Self { stream })
         }
 
-        /// Read once and hand the bytes and their arrival to `sink`. `None` at
-        /// the orderly end of the stream.
+        /// Read once and pass the bytes and their arrival to `sink`. `None` after an orderly close
+        /// of the stream.
         ///
         /// # Errors
-        /// As the system reports them.
+        /// As reported by the system.
         ///
         /// # Cancel safety
         /// Nothing is read unless `sink` is called.
@@ -485,10 +482,10 @@ mod portable {
             }
         }
 
-        /// Write some bytes as soon as any are taken, and say how many were.
+        /// Write some bytes as soon as any can be written, and return how many were.
         ///
         /// # Errors
-        /// As the system reports them.
+        /// As reported by the system.
         pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
             loop {
                 self.stream.writable().await?;
@@ -499,8 +496,8 @@ mod portable {
             }
         }
 
-        /// An idle connection on which anything is to be read, an end included,
-        /// cannot carry another request.
+        /// An idle connection with anything to read, including its end, cannot carry another
+        /// request.
         pub fn is_stale(&self) -> bool {
             let mut byte = [0];
             !matches!(

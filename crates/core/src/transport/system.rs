@@ -1,12 +1,12 @@
-//! Owns the few things beside sockets that only the operating system can do for
-//! the transport: a limit on open files, and a timer finer than the runtime's.
+//! Owns the few other things that the transport needs from the operating system: the limit on open
+//! files, CPU time and memory, and a timer finer than the runtime's.
 
 use std::time::Duration;
 
 use evalscope_model::time::{RunClock, Timestamp};
 
-/// Raise this process's limit of open files as far as it may go. Returns the
-/// limit then in force; `None` where there is none to ask for.
+/// Raise this process's limit of open files as far as possible. Returns the limit now in force;
+/// `None` if the system has none.
 #[cfg(unix)]
 #[must_use]
 pub fn raise_open_files_limit() -> Option<u64> {
@@ -18,15 +18,15 @@ pub fn raise_open_files_limit() -> Option<u64> {
     Some(soft)
 }
 
-/// Raise this process's limit of open files as far as it may go. Returns the
-/// limit then in force; `None` where there is none to ask for.
+/// Raise this process's limit of open files as far as possible. Returns the limit now in force;
+/// `None` if the system has none.
 #[cfg(not(unix))]
 #[must_use]
 pub fn raise_open_files_limit() -> Option<u64> {
     None
 }
 
-/// Processor time of the calling thread, nanoseconds; 0 where the system does not say.
+/// CPU time of the calling thread, nanoseconds; 0 if unknown.
 #[cfg(unix)]
 #[must_use]
 pub fn thread_cpu_ns() -> u64 {
@@ -36,15 +36,15 @@ pub fn thread_cpu_ns() -> u64 {
     })
 }
 
-/// Processor time of the calling thread, nanoseconds; 0 where the system does not say.
+/// CPU time of the calling thread, nanoseconds; 0 if unknown.
 #[cfg(not(unix))]
 #[must_use]
 pub fn thread_cpu_ns() -> u64 {
     0
 }
 
-/// Peak resident memory of this program, bytes. Unlike what `getrusage` says it does not hold
-/// what ran in this process before it became this program.
+/// Peak resident memory of this program, bytes. Unlike the value of `getrusage`, it excludes what
+/// ran in this process before `exec`.
 #[cfg(target_os = "linux")]
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -60,15 +60,15 @@ fn peak_memory() -> Option<u64> {
     None
 }
 
-/// Processor time (user and system, seconds) and peak resident memory (bytes)
-/// of this process; `None` where the system does not say.
+/// CPU time (user and system, seconds) and peak resident memory (bytes) of this process; `None` if
+/// unknown.
 #[cfg(unix)]
 #[must_use]
 pub fn process_usage() -> Option<(f64, u64)> {
     use nix::sys::resource::{UsageWho, getrusage};
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
-    // macOS counts bytes, everybody else KiB
+    // macOS reports bytes, other systems KiB
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     let peak = u64::try_from(usage.max_rss()).unwrap_or(0) * unit;
     let peak = peak_memory().unwrap_or(peak);
@@ -78,19 +78,19 @@ pub fn process_usage() -> Option<(f64, u64)> {
     ))
 }
 
-/// Processor time (user and system, seconds) and peak resident memory (bytes)
-/// of this process; `None` where the system does not say.
+/// CPU time (user and system, seconds) and peak resident memory (bytes) of this process; `None` if
+/// unknown.
 #[cfg(not(unix))]
 #[must_use]
 pub fn process_usage() -> Option<(f64, u64)> {
     None
 }
 
-/// The runtime's timers have a resolution of a millisecond and round up.
+/// The runtime's timers have a resolution of one millisecond and round up.
 const COARSE: Duration = Duration::from_millis(3);
 
-/// Sleep until a moment, to some fifty microseconds: a runtime's timer alone
-/// would bend a schedule of arrivals by a millisecond.
+/// Sleep until a moment, accurate to about fifty microseconds: the runtime's timer alone would
+/// shift arrivals by up to a millisecond.
 ///
 /// The last milliseconds block the thread, which must have nothing else to do.
 pub async fn sleep_until(clock: &RunClock, at: Timestamp) {

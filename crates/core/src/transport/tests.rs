@@ -1,5 +1,5 @@
-//! Tests of a request's limits and of what ends a connection, against scripts
-//! instead of sockets and with the runtime's time paused.
+//! Tests of a request's limits and of what ends a connection, with scripts instead of sockets and
+//! with the runtime's time paused.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,24 +15,24 @@ use super::socket::Wire;
 use super::*;
 use evalscope_model::record::{ArrivalClock, FailureKind};
 
-/// What comes next, after how long.
+/// What happens next, and after how long.
 #[derive(Clone, Debug)]
 enum Piece {
     Bytes(Vec<u8>),
     Close,
 }
 
-/// A connection whose other side follows a script, and is silent after it.
+/// A connection whose peer follows a script and is silent after it.
 #[derive(Default)]
 struct Script {
     reads: RefCell<VecDeque<(Duration, Piece)>>,
-    /// When the next piece is there: set when it is first waited for.
+    /// When the next piece is ready: set when it is first awaited.
     ready: Cell<Option<Instant>>,
-    /// How long each further write waits; after the last nothing is taken.
+    /// How long each further write waits; after the last, nothing is accepted.
     writes: RefCell<VecDeque<Duration>>,
-    /// All writes are taken at once.
+    /// All writes are accepted at once.
     takes_all: bool,
-    /// Bytes that one write takes.
+    /// Number of bytes that one write accepts.
     takes: usize,
 }
 
@@ -87,8 +87,8 @@ impl Wire for Script {
     }
 }
 
-/// Notes what comes. In its bodies `f` says that all has come but the end, `d`
-/// is more data, and anything else is a comment.
+/// Records what arrives. In its bodies `f` means that only the end is missing, `d` is more data,
+/// and anything else is a comment.
 #[derive(Default)]
 struct Noted {
     body: Vec<u8>,
@@ -155,7 +155,7 @@ fn bytes(text: &str) -> Piece {
     Piece::Bytes(text.as_bytes().to_vec())
 }
 
-/// How one request went.
+/// The result of one request.
 #[derive(Debug)]
 struct Went {
     result: Result<bool, TransportError>,
@@ -174,7 +174,7 @@ impl Went {
     }
 }
 
-/// One request, whose name takes a while and whose connection is a script.
+/// One request; its name lookup takes a while and its connection is a script.
 fn request(
     target: &Target,
     timeouts: Timeouts,
@@ -238,8 +238,7 @@ fn answered(timeouts: Timeouts, reads: Vec<(Duration, Piece)>) -> (Went, Noted) 
     (went, noted)
 }
 
-/// Timers fire up to a millisecond late, and limits are looked at a millisecond
-/// after them.
+/// Timers fire up to a millisecond late, and limits are checked a millisecond after them.
 const LATE: Duration = Duration::from_millis(3);
 
 fn about(took: Duration, want: Duration) -> bool {
@@ -274,10 +273,10 @@ fn a_silent_peer_ends_the_handshake_and_the_tunnel() {
         let went = silent(timeouts(Some(8000), None, Some(2000)));
         assert_eq!(went.kind(), Some(FailureKind::TotalTimeout));
         assert!(about(went.took, ms(2000)), "{went:?}");
-        // nothing is given: there is a limit all the same
+        // without any option there is still a limit
         let went = silent(timeouts(None, None, None));
         assert_eq!(went.message(), "no connection within 120 s");
-        // the test request gives silence alone
+        // the test request has only a limit on silence
         let went = silent(timeouts(None, Some(120_000), None));
         assert!(about(went.took, ms(120_000)), "{went:?}");
     }
@@ -317,14 +316,14 @@ fn an_upload_may_take_long_but_not_stand_still() {
         let limits = timeouts(None, Some(1000), total);
         request(&plain_target(), limits, ms(0), script, 20_000, &mut noted)
     };
-    // 18 s in all, never a whole second without a byte
+    // 18 s in total, never a whole second without a byte
     let went = upload(vec![ms(900); 30], None);
     assert_eq!(went.result, Ok(true));
     assert!(went.took > ms(18_000), "{went:?}");
     let went = upload([vec![ms(900); 5], vec![ms(1500); 20]].concat(), None);
     assert_eq!(
         went.message(),
-        "the server took no more of the request for 1 s"
+        "the server accepted no more of the request for 1 s"
     );
     assert_eq!(went.kind(), Some(FailureKind::ReadTimeout));
     assert!(about(went.took, ms(5500)), "{went:?}");
@@ -361,13 +360,9 @@ fn comments_do_not_hold_an_answer_that_has_finished() {
     let comments = || (0..1000).map(|_| (ms(250), bytes("1\r\n:\r\n")));
     let limits = timeouts(None, Some(60_000), None);
     let (went, _) = answered(limits, finished_then(comments()));
-    assert_eq!(
-        went.result,
-        Ok(false),
-        "such a connection is not used again"
-    );
+    assert_eq!(went.result, Ok(false), "such a connection is not reused");
     assert!(about(went.took, ms(2100)), "{went:?}");
-    // thousands a second do not either
+    // nor do thousands per second
     let flood = (0..20_000).map(|_| (Duration::from_micros(200), bytes("1\r\n:\r\n")));
     let (went, _) = answered(limits, finished_then(flood));
     assert!(about(went.took, ms(2100)), "{went:?}");
@@ -385,7 +380,7 @@ fn data_moves_the_end() {
     assert_eq!(went.result, Ok(false));
     assert_eq!(noted.body, b"fd:d");
     assert!(about(went.took, ms(100 + 1500 + 1950 + 2000)), "{went:?}");
-    // an end that comes in time is an end in order
+    // an end that arrives in time is a proper end
     let (went, _) = answered(limits, finished_then([(ms(1500), bytes("0\r\n\r\n"))]));
     assert_eq!((went.result, went.took < ms(1650)), (Ok(true), true));
 }
@@ -554,7 +549,7 @@ fn a_coding_that_cannot_be_read_is_named() {
     assert_eq!(went.kind(), Some(FailureKind::Malformed));
     assert_eq!(
         went.message(),
-        "the answer is encoded as br: only gzip and deflate can be read"
+        "the response is encoded as br: only gzip and deflate are supported"
     );
     assert!(noted.body.is_empty());
     let (went, noted) = answered(
@@ -570,7 +565,7 @@ fn a_coding_that_cannot_be_read_is_named() {
     assert_eq!(went.kind(), Some(FailureKind::Malformed));
     assert!(
         went.message()
-            .starts_with("the compressed answer cannot be read: "),
+            .starts_with("the compressed response cannot be decoded: "),
         "{went:?}"
     );
     let mut cut = gzip(&[b'a'; 100]);
@@ -639,8 +634,8 @@ fn connected_to(target: Target, timeouts: Timeouts) -> TransportError {
     runtime.block_on(sending).unwrap_err()
 }
 
-/// The kernel would take all of this request at once, and the server's silence
-/// would seem to begin long before it has been told everything.
+/// The kernel would accept all of this request at once, and the server would seem silent long
+/// before it has received everything.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_server_that_reads_slowly_is_not_silent() {
@@ -682,7 +677,7 @@ fn a_server_that_reads_slowly_is_not_silent() {
     server.join().unwrap();
 }
 
-/// A port of the loopback that nobody listens on.
+/// A loopback port without a listener.
 fn dead_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
@@ -701,7 +696,7 @@ fn who_cannot_be_reached_is_named() {
         refused.message,
         format!("cannot connect to 127.0.0.1:{port}: connection refused")
     );
-    // whatever a machine without IPv6 says
+    // the message of a machine without IPv6 varies
     let start = format!("cannot connect to [::1]:{port}: ");
     let refused = direct("[::1]");
     assert!(refused.message.starts_with(&start), "{refused:?}");
@@ -731,8 +726,8 @@ prop_compose! {
 }
 
 proptest! {
-    /// Whatever stalls wherever: no request outlives its total, no connecting
-    /// its own limit, and no silence its own.
+    /// Whatever stalls, and wherever: no request exceeds its total time, no connection attempt its
+    /// own limit, and no silence its own.
     #[test]
     fn no_stall_outlives_a_limit(
         limits in limits(),
@@ -746,7 +741,7 @@ proptest! {
         let text = match (tunnel, through) {
             (false, _) => format!("{CHUNKED}1\r\na\r\n1\r\nb\r\n3\r\nabc\r\n1\r\nd"),
             (true, false) => "HTTP/1.1 200 OK\r\nx-forwarded: by me and by others\r\n".to_owned(),
-            // then the beginning of a record that never ends
+            // then the start of a record that never ends
             (true, true) => "HTTP/1.1 200 OK\r\n\r\n\u{16}\u{3}\u{3}\u{40}\0\u{2}\0\u{3f}".to_owned(),
         };
         let reads = text
@@ -763,7 +758,7 @@ proptest! {
         let went = request(&target, limits, ms(name), script, 300, &mut Noted::default());
         let total = limits.total.unwrap();
         prop_assert!(went.took <= total + LATE, "{went:?}");
-        prop_assert!(went.result.is_err(), "nothing of this ends well");
+        prop_assert!(went.result.is_err(), "none of these succeed");
         match went.kind() {
             Some(FailureKind::TotalTimeout) => prop_assert!(went.took >= total),
             Some(FailureKind::ConnectTimeout) => {

@@ -1,7 +1,7 @@
-//! Owns TLS: which certificates are trusted, and the session above a socket.
+//! Owns TLS: trusted certificates, and the session above a socket.
 //!
-//! Ciphertext goes in with its arrival, plaintext comes out with the same one:
-//! a record's plaintext arrived when the read came that completed the record.
+//! Ciphertext goes in with its arrival time, and plaintext comes out with the same one: a record's
+//! plaintext arrived with the read that completed the record.
 
 use std::fmt;
 use std::io::{self, BufRead, Write};
@@ -20,31 +20,31 @@ use rustls::{
     RootCertStore, SignatureScheme,
 };
 
-/// Whom to trust.
+/// Which certificates to trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsTrust {
-    /// Trust anybody (`--insecure`).
+    /// Trust any certificate (`--insecure`).
     pub insecure: bool,
-    /// Trust the certificates of this PEM file too (`--ca-cert`).
+    /// Also trust the certificates in this PEM file (`--ca-cert`).
     pub ca_cert: Option<std::path::PathBuf>,
 }
 
-/// Why there is no TLS configuration.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
-    /// The file of certificates cannot be read.
+    /// The certificate file cannot be read.
     #[error("cannot read certificates from {path}: {reason}")]
     CaCert {
         /// The file.
         path: String,
-        /// Why.
+        /// What is wrong.
         reason: String,
     },
     /// rustls refused.
     #[error("cannot set up TLS")]
     Rustls(#[from] rustls::Error),
     /// rustls refused the certificates.
-    #[error("cannot set up TLS with the certificates that are trusted")]
+    #[error("cannot set up TLS with the trusted certificates")]
     Verifier(#[from] VerifierBuilderError),
 }
 
@@ -52,16 +52,16 @@ pub enum TlsSetupError {
 #[derive(Clone, Debug)]
 pub struct TlsSetup {
     config: Arc<ClientConfig>,
-    /// Where the trusted certificates come from, for a person.
+    /// Source of the trusted certificates, for display.
     pub roots: String,
 }
 
 impl TlsSetup {
-    /// Load the trusted certificates: the platform's, those of `--ca-cert`, and
-    /// Mozilla's where the platform has none.
+    /// Load the trusted certificates: the platform's and those of `--ca-cert`, with Mozilla's if
+    /// the platform has none.
     ///
     /// # Errors
-    /// When `--ca-cert` cannot be read.
+    /// If `--ca-cert` cannot be read.
     pub fn new(trust: &TlsTrust) -> Result<Self, TlsSetupError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -79,7 +79,7 @@ impl TlsSetup {
         let mut store = RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
         let (added, _) = store.add_parsable_certificates(native.certs);
-        let mut roots = format!("{added} of the platform");
+        let mut roots = format!("{added} from the platform");
         let config = if let Some(path) = &trust.ca_cert {
             let own = certificates_of(path)?;
             let n = add_own(&mut store, &own, path)?;
@@ -93,7 +93,7 @@ impl TlsSetup {
         } else {
             if added == 0 {
                 store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-                "Mozilla's, built in: the platform has none".clone_into(&mut roots);
+                "Mozilla's (built in), because the platform has none".clone_into(&mut roots);
             }
             builder.with_root_certificates(store).with_no_client_auth()
         };
@@ -105,7 +105,7 @@ impl TlsSetup {
 
     pub(super) fn session(&self, host: &str) -> Result<TlsSession, String> {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-            .map_err(|_| format!("`{host}` is no name a certificate can be for"))?;
+            .map_err(|_| format!("no certificate can be issued for `{host}`"))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name)
             .map_err(|error| error.to_string())?;
         connection.set_buffer_limit(None);
@@ -128,7 +128,7 @@ fn add_own(
     if added == 0 {
         return Err(unusable(
             path,
-            format!("it holds no usable PEM certificate ({ignored} could not be parsed)"),
+            format!("it contains no usable PEM certificate ({ignored} could not be parsed)"),
         ));
     }
     Ok(added)
@@ -158,26 +158,25 @@ impl fmt::Display for TlsError {
 }
 
 impl TlsError {
-    /// What it means before anything was understood.
+    /// The message if it fails during the handshake.
     pub(super) fn while_shaking_hands(&self) -> String {
         match self {
             Self::Rustls(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 "the server does not speak TLS on this port".to_owned()
             }
-            // webpki's word for a certificate of an authority that stands for a
-            // server, which nearly always is one that somebody made by hand
+            // webpki's error for a CA certificate used by a server, which is nearly always a
+            // self-made one
             Self::Rustls(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
                 if other.to_string().contains("CaUsedAsEndEntity") =>
             {
-                "invalid peer certificate: it is self-signed, and not among those that are trusted"
-                    .to_owned()
+                "invalid peer certificate: it is self-signed and not trusted".to_owned()
             }
             error => error.to_string(),
         }
     }
 }
 
-/// One TLS session; moves bytes, does no I/O.
+/// One TLS session; transforms bytes, does no I/O.
 pub(super) struct TlsSession {
     connection: ClientConnection,
 }
@@ -193,11 +192,11 @@ impl TlsSession {
         self.connection.is_handshaking()
     }
 
-    /// Ciphertext that waits to be sent.
+    /// Take the ciphertext to be sent.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         while self.connection.wants_write() {
-            // a Vec takes everything
+            // writing to a Vec cannot fail
             if self.connection.write_tls(&mut out).is_err() {
                 break;
             }
@@ -205,14 +204,14 @@ impl TlsSession {
         out
     }
 
-    /// Plaintext to send.
+    /// Encrypt plaintext; returns the ciphertext to be sent.
     pub(super) fn write(&mut self, plaintext: &[u8]) -> io::Result<Vec<u8>> {
         self.connection.writer().write_all(plaintext)?;
         Ok(self.take_output())
     }
 
-    /// Ciphertext that has come; its plaintext goes to `sink`. Says whether the
-    /// peer is still open.
+    /// Decrypt received ciphertext; its plaintext goes to `sink`. Returns whether the peer may
+    /// still send.
     pub(super) fn read(
         &mut self,
         mut ciphertext: &[u8],
@@ -224,8 +223,8 @@ impl TlsSession {
                 .read_tls(&mut ciphertext)
                 .map_err(TlsError::Io)?;
             let processed = self.connection.process_new_packets();
-            // what came before a broken record has come all the same.
-            // `fill_buf` fails with WouldBlock when all plaintext is taken
+            // data before a broken record counts; `fill_buf` fails with WouldBlock when all
+            // plaintext has been read
             let mut reader = self.connection.reader();
             while let Ok(plaintext) = reader.fill_buf() {
                 let len = plaintext.len();
@@ -243,7 +242,7 @@ impl TlsSession {
     }
 }
 
-/// Whether the other side may still send.
+/// Whether the peer may still send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerState {
     Open,
@@ -291,11 +290,10 @@ impl ServerCertVerifier for TrustAnybody {
     }
 }
 
-/// `--ca-cert`: what its certificates have signed, and the servers that present
-/// one of them themselves. A certificate that was made by hand for a server is
-/// commonly marked as an authority (`openssl req -x509` does so), and an
-/// authority may not stand for a server in a chain; curl and Python accept it
-/// where it is trusted by name, and so does this.
+/// `--ca-cert`: accepts what its certificates have signed, and servers that present one of them
+/// directly. A self-made server certificate is usually marked as a CA (`openssl req -x509` does
+/// this), and a CA must not act as a server in a chain; curl and Python accept it if it is
+/// explicitly trusted, and so do we.
 #[derive(Debug)]
 struct TrustOwn {
     chains: Arc<WebPkiServerVerifier>,
@@ -303,14 +301,14 @@ struct TrustOwn {
 }
 
 impl TrustOwn {
-    /// The name is one of the certificate's.
+    /// The certificate is valid for this name.
     fn is_for(cert: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), rustls::Error> {
         let mismatch = match verify_server_name(&ParsedCertificate::try_from(cert)?, name) {
             Ok(()) => return Ok(()),
             Err(mismatch) => mismatch,
         };
-        // one that lists no names has a common name at most, which counts for a
-        // certificate that the person has handed over, as it does for curl
+        // a certificate without listed names has at most a common name, which we accept for a
+        // certificate given by the user, as curl does
         let no_names = matches!(
             &mismatch,
             rustls::Error::InvalidCertificate(
@@ -338,8 +336,7 @@ impl ServerCertVerifier for TrustOwn {
             ocsp_response,
             now,
         );
-        // its validity has been checked where one of these is found, since that
-        // is looked at first
+        // validity has already been checked when one of these errors is returned
         let Err(rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer
             | CertificateError::Other(_)
@@ -379,14 +376,14 @@ impl ServerCertVerifier for TrustOwn {
     }
 }
 
-/// The last common name of a certificate's subject.
+/// The last common name in a certificate's subject.
 fn common_name(cert: &CertificateDer<'_>) -> Option<String> {
     let mut store = RootCertStore::empty();
     store.add(cert.clone().into_owned()).ok()?;
     let subject = store.roots.first()?.subject.to_vec();
     let mut rest = subject.as_slice();
     let mut found = None;
-    // a sequence of sets of pairs of identifier and text (RFC 5280, 4.1.2.4)
+    // a sequence of sets of identifier-value pairs (RFC 5280, 4.1.2.4)
     while let Some((_, set, after)) = element(rest) {
         let mut pairs = set;
         while let Some((_, pair, more)) = element(pairs) {
@@ -406,7 +403,7 @@ fn common_name(cert: &CertificateDer<'_>) -> Option<String> {
 /// The object identifier 2.5.4.3.
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 
-/// The first element of DER: its tag, its content and what follows it.
+/// The first DER element: its tag, its content and the rest.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, short], rest) = der.split_first_chunk()?;
     let (length, rest) = if short < 0x80 {
@@ -425,7 +422,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// Whether a common name, which may begin with `*.`, is this name.
+/// Whether a common name, possibly with `*.`, matches this name.
 fn is_name(own: &str, name: &ServerName<'_>) -> bool {
     let ServerName::DnsName(_) = name else {
         return own == name.to_str();
@@ -438,7 +435,7 @@ fn is_name(own: &str, name: &ServerName<'_>) -> bool {
             .is_some_and(|(own, (_, domain))| own.eq_ignore_ascii_case(domain))
 }
 
-/// A session that trusts anybody, and the server that it has shaken hands with.
+/// A session that trusts any certificate, and the server it has completed a handshake with.
 #[cfg(test)]
 pub(super) fn pair() -> (TlsSession, rustls::ServerConnection) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -467,7 +464,7 @@ mod tests {
         key: KeyPair,
     }
 
-    /// A certificate as `openssl req -x509` makes it, but for `change`.
+    /// A certificate as made by `openssl req -x509`, except for `change`.
     fn self_signed(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Made {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -483,7 +480,7 @@ mod tests {
         }
     }
 
-    /// Shake hands with a server that presents one certificate, trusting others.
+    /// Do a handshake with a server that presents one certificate, while trusting others.
     fn shake(made: &Made, trusted: &[&Made], host: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
@@ -539,7 +536,7 @@ mod tests {
         let error = shake(&made, &[&other], "localhost").unwrap_err();
         assert_eq!(
             error,
-            "invalid peer certificate: it is self-signed, and not among those that are trusted"
+            "invalid peer certificate: it is self-signed and not trusted"
         );
     }
 
@@ -587,7 +584,7 @@ mod tests {
             let shaken = shake(&made, &[&made], host);
             assert_eq!(shaken.is_ok(), fits, "{common} {host}: {shaken:?}");
         }
-        // where names are listed the common name is none
+        // if names are listed, the common name does not count
         let listed = self_signed(&["example.com"], |params| {
             params
                 .distinguished_name

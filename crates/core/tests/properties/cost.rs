@@ -1,5 +1,5 @@
-//! What reading costs: a server must not be able to make few bytes dear. Held by counting the bytes
-//! that are gone over (`evalscope_model::steps`), and not by time.
+//! The cost of reading: a server must not be able to make a few bytes expensive. Checked by
+//! counting the bytes that are looked at (`evalscope_model::steps`), not by time.
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
 use evalscope_core::protocol::openai::error_text;
@@ -18,7 +18,8 @@ impl Receiver for Nobody {
     fn body(&mut self, _: &[u8]) {}
 }
 
-/// Run this, which gets so many bytes, and hold it to `most` times as many.
+/// Run this work on input of this many bytes, and check that it takes at most `most` steps per
+/// byte.
 fn hold(what: &str, bytes: usize, most: u64, work: impl FnOnce()) -> Result<(), TestCaseError> {
     let ((), steps) = counted(work);
     let Some(steps) = steps else {
@@ -29,7 +30,7 @@ fn hold(what: &str, bytes: usize, most: u64, work: impl FnOnce()) -> Result<(), 
         steps > 0 || bytes == 0,
         "{what}: `steps::add` is not called where it reads"
     );
-    // what is small may cost what it costs to begin
+    // small inputs may cost a fixed minimum
     let allowed = most * bytes as u64 + 1024;
     prop_assert!(
         steps <= allowed,
@@ -55,7 +56,7 @@ fn push_stream(bytes: &[u8], at_a_time: usize) {
     splitter.finish(|_| {});
 }
 
-/// Heads of many fields or of long ones, whole or without an end.
+/// Heads with many or long fields, complete or without an end.
 fn long_head() -> impl Strategy<Value = Vec<u8>> {
     let field = (select(vec!["x", "Set-Cookie", "via"]), 1usize..2000);
     (prop::collection::vec(field, 1..60), any::<bool>()).prop_map(|(fields, ends)| {
@@ -70,7 +71,7 @@ fn long_head() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Streams of long events, of many lines, and of none at all.
+/// Streams of long events, of many lines, and of neither.
 fn long_stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = select(vec![
         "data: a\n",
@@ -91,7 +92,7 @@ fn long_stream() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Errors inside of errors.
+/// Errors nested inside errors.
 fn deep_error() -> impl Strategy<Value = Vec<u8>> {
     let layer = select(vec![
         "data:",

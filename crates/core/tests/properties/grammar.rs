@@ -1,4 +1,4 @@
-//! Owns inputs that are right by their grammar, and what spoils them.
+//! Owns grammatically valid inputs, and ways to corrupt them.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
 
-/// A response, and what was put into it.
+/// A response, and what it was built from.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) bytes: Vec<u8>,
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// It ends by itself, and not with its connection.
+    /// Its framing marks its end, not the end of the connection.
     pub(crate) framed: bool,
 }
 
@@ -65,7 +65,7 @@ fn push_head(bytes: &mut Vec<u8>, line: &str, fields: &[(String, String)], frami
     bytes.extend_from_slice(head.as_bytes());
 }
 
-/// Responses as RFC 9112 has them, heads of 1xx before them included.
+/// Responses according to RFC 9112, including 1xx heads before them.
 pub(crate) fn response(body: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Response> {
     let status = select(vec![
         (200, "200 OK"),
@@ -122,7 +122,7 @@ pub(crate) fn response(body: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Re
     )
 }
 
-/// Texts, with what has to be escaped in JSON and what takes several bytes.
+/// Texts, including characters that need escaping in JSON or several bytes.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -143,7 +143,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Any value in place of another.
+/// Any value, to replace another.
 fn odd() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -175,12 +175,12 @@ fn odd() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A value, mostly of this kind.
+/// A value, usually of this kind.
 fn mostly(kind: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
     prop_oneof![8 => kind, 1 => odd(), 1 => Just(Value::Null)].boxed()
 }
 
-/// An object that has each of these fields or has not.
+/// An object with a random selection of these fields.
 fn object(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
     let fields: Vec<_> = fields
         .into_iter()
@@ -247,7 +247,7 @@ fn error() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// An event, or a whole answer, of any of the APIs that are built in.
+/// An event or a non-streaming response of any built-in API.
 pub(crate) fn answer() -> BoxedStrategy<Value> {
     let call = object(vec![
         ("index", count()),
@@ -297,7 +297,7 @@ pub(crate) fn answer() -> BoxedStrategy<Value> {
     ])
 }
 
-/// An error as servers word them, framed as an event or not.
+/// An error as servers phrase it, formatted as an event or not.
 pub(crate) fn error_body() -> impl Strategy<Value = Vec<u8>> {
     let value = prop_oneof![
         error(),
@@ -317,7 +317,7 @@ pub(crate) fn error_body() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(value, (before, after))| format!("{before}{value}{after}").into_bytes())
 }
 
-/// Streams of such events, with all that may stand around them.
+/// Streams of such events, with everything that may surround them.
 pub(crate) fn stream() -> BoxedStrategy<Vec<u8>> {
     let data = prop_oneof![6 => answer().prop_map(|event| event.to_string()), 1 => text()];
     let end = || select(vec!["\n", "\r\n", "\r"]);
@@ -345,7 +345,7 @@ pub(crate) fn stream() -> BoxedStrategy<Vec<u8>> {
                 if !before.is_empty() {
                     write!(stream, "{before}{end}").unwrap();
                 }
-                // a text may hold line ends: then the rest is a line of its own
+                // a text may contain line ends: then the rest is a separate line
                 write!(stream, "{field}{data}{end}{end}").unwrap();
             }
             stream.push_str(done);
@@ -354,7 +354,7 @@ pub(crate) fn stream() -> BoxedStrategy<Vec<u8>> {
         .boxed()
 }
 
-/// What spoils bytes: some are changed, left out, doubled, or cut off.
+/// Corrupts bytes: some are changed, removed, duplicated, or cut off.
 #[derive(Clone, Debug)]
 pub(crate) enum Spoil {
     Byte(Index, u8),

@@ -1,5 +1,5 @@
-//! Rules that hold for whatever a server says, found by inputs that are nearly right: noise alone
-//! ends in the first branch of a reader.
+//! Properties that hold for whatever a server sends, tested with inputs that are nearly valid: pure
+//! noise ends in the first branch of a parser.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,18 +1,18 @@
-//! No secret is left in what is shown, whatever the others are and in whatever order they stand.
+//! No secret is left in displayed text, whatever the other secrets are and whatever their order.
 
 use evalscope_model::record::masked;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Shorter beginnings of a secret tell nothing.
+/// A shorter start of a secret reveals nothing.
 const TELLING_CHARS: usize = 4;
 
-/// Characters of secrets stand in no other text here: any that is left is a part of one.
+/// Characters of secrets occur in no other text here: any that is left is part of a secret.
 fn is_of_secrets(c: char) -> bool {
     matches!(c, 'a'..='f' | 'é')
 }
 
-/// Secrets of which some begin as others do, and some are wholes with a dot, in any order.
+/// Secrets in any order; some start like others, and some are token prefixes ending in a dot.
 fn secrets() -> impl Strategy<Value = Vec<String>> {
     let own = "[a-fé]{4,16}".prop_map(|secret| vec![secret]);
     let family =
@@ -27,7 +27,7 @@ fn secrets() -> impl Strategy<Value = Vec<String>> {
         .prop_shuffle()
 }
 
-/// Text around secrets: nothing that a token could go on with.
+/// Text around secrets that cannot continue a token.
 fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         select(vec![" ", "\"", ": \"", " 中 ", "\n", "…"]).prop_map(str::to_owned),
@@ -39,7 +39,7 @@ fn around() -> impl Strategy<Value = String> {
 struct Piece {
     before: String,
     secret: Index,
-    /// The rest of a token that begins with its secret.
+    /// The rest of a token that starts with its secret.
     rest: String,
 }
 
@@ -79,7 +79,7 @@ proptest! {
         let text = text_of(&pieces, &secrets) + &after;
         let shown = masked(&text, &secrets);
         prop_assert!(!shown.contains(is_of_secrets), "{shown:?} of {text:?} and {secrets:?}");
-        // and nothing else is taken out
+        // and nothing else is removed
         let kept = |text: &str| text.chars().filter(|c| !is_of_secrets(*c) && !"*.".contains(*c)).collect::<String>();
         prop_assert_eq!(kept(&shown), kept(&text));
     }

@@ -1,5 +1,5 @@
-//! What is nearly right is read without a panic, the same however it is cut; what is right is
-//! read as it was meant.
+//! Nearly valid input is parsed without a panic, with the same result however it is split; valid
+//! input is parsed as it was meant.
 
 use evalscope_core::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
 use evalscope_core::protocol::openai::error_text;
@@ -77,7 +77,7 @@ proptest! {
         at_a_time in 1usize..50,
     ) {
         let bytes = spoilt(response.bytes, &spoils);
-        // where an error lies, one read may hand out more before it than several do
+        // before an error, one read may emit more than several do
         if let (Ok(whole), Ok(parts)) = (read([bytes.as_slice()]), read(bytes.chunks(at_a_time))) {
             prop_assert_eq!(whole, parts);
         }

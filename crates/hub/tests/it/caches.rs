@@ -1,4 +1,4 @@
-//! Files that are there already, and what can be done without a network.
+//! Files that are already there, and what works without a network.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What arrives, over connections that break, from servers that err.
+//! Downloads over connections that break, from servers that misbehave.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -241,7 +241,7 @@ fn a_file_that_changed_meanwhile_starts_over() {
 
 #[test]
 fn a_file_that_became_shorter_starts_over() {
-    // the server answers 416
+    // the server responds with 416
     let (stub, cache) = (Stub::with("a", Size::Large, &noise(300_000, 10)), tmp());
     stub.cdn_acts([Act::CutAfter(100_000)]);
     let mut impatient = stub.config(Source::ModelScope, &cache);
@@ -288,7 +288,7 @@ fn an_expired_signature_gets_a_new_one() {
     let hub = stub.client(Source::HuggingFace, &cache);
     let file = hub.file(&dataset(), "a", &Unwatched).unwrap();
     assert_eq!(std::fs::read(file).unwrap(), bytes);
-    assert_eq!(stub.seen().len(), 4, "both were asked twice");
+    assert_eq!(stub.seen().len(), 4, "both were requested twice");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn two_at_once_fetch_once() {
         let (stub, cache) = (Stub::with("a", Size::Large, &bytes), tmp());
         let (go_on, held) = channel();
         stub.cdn_acts([Act::HoldAfter(100_000, held)]);
-        // a lock belongs to an open file, so two hubs in one process are as two processes
+        // a lock belongs to an open file, so two hubs in one process behave like two processes
         let fetch = || -> PathBuf {
             let hub = stub.client(source, &cache);
             hub.file(&dataset(), "a", &Unwatched).unwrap()
@@ -388,7 +388,7 @@ fn a_renamed_repository_is_followed() {
 fn a_proxy_is_used() {
     let bytes = noise(1000, 21);
     let (stub, cache) = (Stub::with("a", Size::Small, &bytes), tmp());
-    // the stub takes the tunnel for itself
+    // the stub itself accepts the tunnel
     let proxy = format!("http://user:pass@{}", stub.hub);
     let config = config(
         Source::HuggingFace,

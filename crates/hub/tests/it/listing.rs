@@ -1,4 +1,4 @@
-//! Lists of files.
+//! File listings.
 
 use evalscope_hub::{HubError, Missing, RemoteFile, Repo, RepoKind, Source, Unwatched};
 use tempfile::TempDir;
@@ -38,7 +38,7 @@ fn all_pages_of_modelscope_are_read() {
     assert_eq!(files.len(), 230, "without the directory");
     assert_eq!(stub.seen().len(), 3);
     assert_eq!(hub.files(&model(), &Unwatched).unwrap(), files);
-    assert_eq!(stub.seen().len(), 4, "of a model it is one page");
+    assert_eq!(stub.seen().len(), 4, "for a model it is one page");
 }
 
 #[test]

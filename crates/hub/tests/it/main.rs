@@ -1,4 +1,4 @@
-//! Fetches from servers that speak as the hubs do, on loopback, with all that can go wrong.
+//! Fetches from loopback servers that speak like the hubs, with everything that can go wrong.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on may end with a panic"

@@ -1,5 +1,5 @@
-//! Owns what a test needs besides servers: settings, repositories, bytes, watchers, and how an error
-//! is read.
+//! Owns what a test needs besides servers: settings, repositories, bytes, watchers, and the text of
+//! an error.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::stub::REPO;
 
-/// Settings as an environment gives them, impatient.
+/// Settings as from an environment, with short timeouts.
 pub(crate) fn config(
     source: Source,
     endpoint: &str,
@@ -46,7 +46,7 @@ pub(crate) fn model() -> Repo {
     Repo::new(RepoKind::Model, REPO).unwrap()
 }
 
-/// Bytes without a pattern that a shift would not show.
+/// Random bytes, so that a wrong offset shows.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     std::iter::repeat_with(|| {
@@ -59,7 +59,7 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     .collect()
 }
 
-/// All that a person sees of an error, with what differs between runs replaced.
+/// The full text of an error as the user sees it, with what differs between runs replaced.
 pub(crate) fn told(error: &HubError, cache: &TempDir) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -73,7 +73,7 @@ pub(crate) fn told(error: &HubError, cache: &TempDir) -> String {
     text.replace(&cache.path().display().to_string(), "[tmp]")
 }
 
-/// Snapshot settings that hide ports and the numbers that a system gives its errors.
+/// Snapshot settings that hide ports and the system's error numbers.
 pub(crate) fn hiding_numbers(check: impl FnOnce()) {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:[port]");
@@ -81,13 +81,13 @@ pub(crate) fn hiding_numbers(check: impl FnOnce()) {
     settings.bind(check);
 }
 
-/// Counts what it is told.
+/// Records its calls.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     pub(crate) begun: Mutex<Vec<(Option<u64>, u64)>>,
     pub(crate) advanced: AtomicU64,
     pub(crate) ended: AtomicU32,
-    /// Stop when so many bytes have come.
+    /// Stop when this many bytes have arrived.
     pub(crate) stop_at: Option<u64>,
 }
 
@@ -116,7 +116,7 @@ impl Watch for Counter {
     }
 }
 
-/// Files below a directory, relative, in order; without the locks.
+/// Files below a directory, relative and sorted; without the locks.
 pub(crate) fn tree(dir: &Path) -> Vec<String> {
     fn walk(root: &Path, dir: &Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(dir).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Who sees the token: the hub, and nobody else.
+//! Who sees the token: only the hub.
 
 use evalscope_hub::{Hub, HubError, Source, Unwatched};
 use tempfile::TempDir;

@@ -1,5 +1,5 @@
 //! Owns a hub and a CDN on loopback that speak the URL forms of both real hubs, and the faults they
-//! are told to have. Knows nothing of the crate's inside: HTTP is written by hand.
+//! are given. It knows nothing of the crate's internals: HTTP is written by hand.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -14,49 +14,49 @@ use url::Url;
 
 use crate::scene::{config, sha256};
 
-/// The only repository there is, as a model and as a data set.
+/// The only repository, as a model and as a dataset.
 pub(crate) const REPO: &str = "owner/name";
 
-/// In each signed URL of the CDN. Must never be shown.
+/// Part of each signed URL of the CDN. Must never be shown.
 pub(crate) const SIGNATURE: &str = "sig-of-the-cdn";
 
-/// What a server does with a request.
+/// How a server treats a request.
 #[derive(Debug)]
 pub(crate) enum Act {
-    /// Closes the connection after so many bytes of the body.
+    /// Closes the connection after this many bytes of the body.
     CutAfter(usize),
-    /// Answers so.
+    /// Responds with this status.
     Status(u16),
-    /// Sends the whole file, whatever part was asked for.
+    /// Sends the whole file, whichever part was requested.
     IgnoreRange,
     /// Sends these bytes instead.
     Bytes(Vec<u8>),
-    /// Sends so many bytes, and the rest when a message comes (or its sender is gone).
+    /// Sends this many bytes, and the rest when a message arrives (or its sender is gone).
     HoldAfter(usize, Receiver<()>),
-    /// Sends all without saying how much, and closes after so many bytes.
+    /// Sends everything without a length, and closes after this many bytes.
     UntoldUntil(usize),
-    /// States another size before the redirect.
+    /// States a wrong size before the redirect.
     StateSize(u64),
 }
 
-/// Who was asked.
+/// Which server received a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     Hub,
     Cdn,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) server: Server,
     pub(crate) target: String,
     pub(crate) headers: BTreeMap<String, String>,
-    /// Bytes of the body that are sent in answer.
+    /// Number of body bytes sent in the response.
     pub(crate) sent: usize,
 }
 
-/// Where the bytes of a file come from.
+/// Where a file is served from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
     /// From the hub.
@@ -100,17 +100,17 @@ impl Stub {
         locked(&self.state.files).insert(path.to_owned(), (size, bytes.to_owned()));
     }
 
-    /// What the hub does with the next requests for files.
+    /// How the hub treats the next file requests.
     pub(crate) fn hub_acts(&self, acts: impl IntoIterator<Item = Act>) {
         locked(&self.state.hub_acts).extend(acts);
     }
 
-    /// What the CDN does with the next requests.
+    /// How the CDN treats the next requests.
     pub(crate) fn cdn_acts(&self, acts: impl IntoIterator<Item = Act>) {
         locked(&self.state.cdn_acts).extend(acts);
     }
 
-    /// What the hub does with the next requests for lists.
+    /// How the hub treats the next listing requests.
     pub(crate) fn listing_acts(&self, acts: impl IntoIterator<Item = Act>) {
         locked(&self.state.listing_acts).extend(acts);
     }
@@ -119,14 +119,14 @@ impl Stub {
         locked(&self.state.seen).clone()
     }
 
-    /// The requests that the CDN got.
+    /// The requests received by the CDN.
     pub(crate) fn at_cdn(&self) -> Vec<Seen> {
         let mut seen = self.seen();
         seen.retain(|seen| seen.server == Server::Cdn);
         seen
     }
 
-    /// Settings for this hub with a cache of their own, impatient.
+    /// Settings for this hub with a separate cache and short timeouts.
     pub(crate) fn config(&self, source: Source, cache: &TempDir) -> HubConfig {
         config(source, &format!("http://{}", self.hub), cache, &[])
     }
@@ -147,14 +147,14 @@ fn listen(server: Server, state: &Arc<State>) -> SocketAddr {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let state = Arc::clone(&state);
-            // a client that leaves in the middle is no fault of the server
+            // a client that disconnects halfway is not an error of the server
             std::thread::spawn(move || serve(server, stream.unwrap(), &state));
         }
     });
     address
 }
 
-/// One request, one answer; a tunnel is the hub again.
+/// Handle one request; a tunnel leads to the hub itself.
 fn serve(server: Server, stream: TcpStream, state: &State) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
@@ -185,7 +185,7 @@ fn serve(server: Server, stream: TcpStream, state: &State) -> Option<()> {
         }
         let mut answer = answer_to(&request, state);
         answer.deliver(request, &mut stream, state)?;
-        // all that is left unread would make the close a reset
+        // unread data would turn the close into a reset
         stream.shutdown(Shutdown::Write).ok()?;
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).ok()?;
@@ -290,7 +290,7 @@ fn answer_to(request: &Seen, state: &State) -> Answer {
             Answer::new(307, &to, "")
         }
         (_, ["api", "v1", ..]) => Answer::new(404, "", ""),
-        // nobody learns the names of private repositories
+        // hides the names of private repositories
         _ => Answer::new(401, "x-error-code: RepoNotFound\r\n", ""),
     }
 }
@@ -324,7 +324,7 @@ fn file_of(source: Source, path: &str, request: &Seen, state: &State) -> Answer 
     Answer::new(302, &headers, "")
 }
 
-/// The bytes of a file, or the part that was asked for, with the fault.
+/// The bytes of a file, or the requested part, with the fault applied.
 fn bytes_of(path: &str, request: &Seen, act: Option<Act>, state: &State) -> Answer {
     let Some((_, stored)) = locked(&state.files).get(path).cloned() else {
         return Answer::new(404, "", "");
@@ -395,7 +395,7 @@ fn model_scope_list(act: Option<&Act>, page: &str, page_size: &str, state: &Stat
     Answer::new(200, "content-type: application/json\r\n", body.to_string())
 }
 
-/// Two files a page.
+/// Two files per page.
 fn hugging_face_list(act: Option<&Act>, cursor: &str, state: &State) -> Answer {
     if let Some(Act::Status(status)) = act {
         return Answer::new(*status, "", "");

@@ -1,4 +1,4 @@
-//! Certificates: not trusted by themselves, trusted when the environment says so.
+//! Certificates: not trusted by default, trusted if the environment says so.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::scene::{config, dataset, hiding_numbers, told};
 
-/// A server with a certificate of its own making, in PEM, that has nothing.
+/// A server with a self-made certificate (in PEM) and no content.
 fn self_signed() -> (SocketAddr, String) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -28,7 +28,7 @@ fn self_signed() -> (SocketAddr, String) {
         for stream in listener.incoming() {
             let connection = ServerConnection::new(Arc::clone(&server)).unwrap();
             let mut stream = StreamOwned::new(connection, stream.unwrap());
-            // a client that does not trust it leaves
+            // a client that does not trust it disconnects
             let _ = answer(&mut stream);
         }
     });
@@ -56,7 +56,7 @@ fn a_certificate_of_nobody_is_refused() {
     hiding_numbers(|| {
         insta::assert_snapshot!(told(&error, &cache), @"
     the certificate of 127.0.0.1:[port] is not trusted: UnknownIssuer
-    hint: behind a proxy that opens TLS, name its certificate in `SSL_CERT_FILE`, and see that the clock is right
+    hint: behind a proxy that intercepts TLS, set `SSL_CERT_FILE` to its certificate, and check that the clock is right
     ");
     });
 }

@@ -1,20 +1,19 @@
-//! Owns figures that each choice of an answer has for itself: with `n` above 1
-//! the events of all choices come interleaved, and only those of one choice
-//! follow each other.
+//! Owns the metrics that each choice of a response has on its own: with `n` above 1 the events of
+//! all choices are interleaved, and only those of the same choice follow each other.
 //!
-//! It must not know which requests count, nor units.
+//! It must not know which requests count, or units.
 
 use crate::record::{EventLog, EventStamp, MAX_CHOICE};
 use crate::time::Timestamp;
 
-/// Where the generation of one choice began and ended.
+/// Start and end of the generation of one choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     /// Its first token-bearing event.
     first: Timestamp,
-    /// The later of its last token-bearing event and the one with its
-    /// `finish_reason`: tokens without text (the end-of-sequence token, parts of
-    /// a character) are counted by the server and come after the last text.
+    /// The later of its last token-bearing event and the one with its `finish_reason`: the server
+    /// also counts tokens without text (the end-of-sequence token, parts of a character), and they
+    /// come after the last text.
     end: Timestamp,
     /// Its token-bearing events.
     events: u64,
@@ -38,21 +37,21 @@ impl Span {
         }
     }
 
-    /// Nanoseconds for each of `tokens` after the first.
+    /// Nanoseconds per token after the first, for this many tokens.
     fn per_token(&self, tokens: f64) -> Option<f64> {
         (tokens >= 2.0 && self.end > self.first)
             .then(|| self.end.nanos_since(self.first) as f64 / (tokens - 1.0))
     }
 }
 
-/// All stamps are of one choice, which is by far the most common.
+/// All stamps belong to one choice, by far the most common case.
 fn is_single(events: &EventLog) -> bool {
     events.stamps().all(|stamp| stamp.choice == 0)
 }
 
 const MOST: usize = MAX_CHOICE as usize + 1;
 
-/// Choices of which a token has come.
+/// Number of choices that produced a token.
 pub(super) fn count(events: &EventLog) -> u64 {
     let seen = events
         .tokens()
@@ -60,9 +59,9 @@ pub(super) fn count(events: &EventLog) -> u64 {
     u64::from(seen.count_ones())
 }
 
-/// Time per output token after the first, nanoseconds: the mean over the choices.
-/// `output` is the number of tokens of all choices together; a choice has its
-/// share of the token-bearing events.
+/// Time per output token after the first, nanoseconds: the mean over the choices. `output` is the
+/// number of tokens of all choices together; each choice is assigned its share by token-bearing
+/// events.
 pub(super) fn time_per_token(events: &EventLog, output: f64) -> Option<f64> {
     if is_single(events) {
         let mut span = None;
@@ -82,8 +81,8 @@ pub(super) fn time_per_token(events: &EventLog, output: f64) -> Option<f64> {
     (n > 0).then(|| sum / f64::from(n))
 }
 
-/// Tokens after the first for each event after the first, up to the end of generation; events
-/// without text count too. `None` unless it is above 1, and with several choices.
+/// Tokens after the first per event after the first, up to the end of generation; events without
+/// text count too. `None` unless it is above 1, and with several choices.
 pub(super) fn decoded_per_event(events: &EventLog, output: f64) -> Option<f64> {
     if !is_single(events) {
         return None;
@@ -152,7 +151,7 @@ mod tests {
             (90, 0, false, false),
         ]);
         assert_eq!(time_per_token(&stopped, 4.0), Some(10.0));
-        // text after it, as of servers that send it with each event
+        // text after it, from servers that send it with each event
         let late = log(&[
             (10, 0, true, true),
             (20, 0, true, true),
@@ -177,7 +176,7 @@ mod tests {
         assert_eq!(count(&log), 4);
         assert_eq!(gaps(&log), [100.0; 16]);
         assert_eq!(time_per_token(&log, 20.0), Some(100.0));
-        // twice as many tokens as events: 10 for each choice
+        // twice as many tokens as events: 10 per choice
         assert_eq!(time_per_token(&log, 40.0), Some(400.0 / 9.0));
     }
 

@@ -1,5 +1,4 @@
-//! Owns the verdict on the client itself: was it, and not the server, what the
-//! figures show?
+//! Owns the verdict on the client: do the figures show the server, or the client itself?
 
 use serde::{Deserialize, Serialize};
 
@@ -9,41 +8,41 @@ use super::{Distribution, RunTotals};
 /// Resolution of the handling-delay histogram: at most 1.6 % error.
 pub const HANDLING_BITS: u32 = 5;
 
-/// Above this p99 of the client's own lag, a request's time in the server's
-/// queue is no longer what the schedule says. inference-perf documents 10 ms.
+/// Above this p99 of the client's own lag, a request's time in the server's queue no longer follows
+/// the schedule. inference-perf documents 10 ms.
 const CLIENT_LAG_LIMIT_MS: f64 = 10.0;
 
-/// Above this p99 between a byte's arrival and its handling, slots refill late,
-/// and without kernel timestamps the latencies themselves are bent.
+/// Above this p99 between a byte's arrival and its handling, slots refill late and, without kernel
+/// timestamps, the latencies themselves are distorted.
 const HANDLING_LIMIT_MS: f64 = 10.0;
 
-/// Above this share of its time a receiving thread is near its ceiling.
+/// Above this share of its time a receive thread is near its limit.
 const BUSY_LIMIT: f64 = 0.9;
 
-/// What the client saw of itself during a run. Counters only grow.
+/// What the client observed about itself during a run. Counters only grow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientSnapshot {
-    /// From the kernel's arrival time to user space, nanoseconds, one sample a read.
+    /// From the kernel's arrival time to user space, nanoseconds, one sample per read.
     pub handling: LogHistogram,
     /// Reads stamped by the kernel.
     pub kernel_reads: u64,
     /// Reads stamped by the user clock.
     pub user_reads: u64,
-    /// Steps of the wall clock seen between two reads.
+    /// Steps of the wall clock detected between two reads.
     pub clock_steps: u64,
-    /// Processor time of this process since the run began, user and system, seconds.
+    /// CPU time of this process since the run began, user and system, seconds.
     pub cpu_s: f64,
-    /// Processor time of each receiving thread, seconds; empty in runs of earlier versions.
+    /// CPU time of each receive thread, seconds; empty in runs of earlier versions.
     #[serde(default)]
     pub receive_cpu_s: Vec<f64>,
     /// Time since the run began, seconds.
     pub elapsed_s: f64,
     /// Peak resident memory of this process, bytes.
     pub max_rss_bytes: u64,
-    /// Threads that receive.
+    /// Number of receive threads.
     pub client_threads: u64,
-    /// How long requests that could have been sent waited for their bodies,
-    /// summed up over the slots, in the measured phase, seconds.
+    /// How long requests that could have been sent waited for their bodies, summed over the slots,
+    /// in the measured phase, seconds.
     #[serde(default)]
     pub feed_wait_s: f64,
 }
@@ -53,7 +52,7 @@ pub struct ClientSnapshot {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Nothing says so.
+    /// Nothing suggests so.
     Ok,
     /// Some figures may show the client rather than the server.
     ClientLimited,
@@ -65,25 +64,25 @@ pub enum Verdict {
 pub struct ClientReport {
     /// The judgement.
     pub verdict: Verdict,
-    /// Why it is not `ok`.
+    /// Reasons why it is not `ok`.
     pub reasons: Vec<String>,
-    /// Who stamped the arrivals: `kernel`, `user`, or `mixed`.
+    /// Which clock stamped the arrivals: `kernel`, `user`, or `mixed`.
     pub clock: String,
-    /// From a byte's arrival in the kernel to user space. Missing without kernel times.
+    /// From a byte's arrival in the kernel to user space. Missing without kernel timestamps.
     pub handling_delay_ms: HandlingDelay,
-    /// Processor time, user and system, seconds.
+    /// CPU time, user and system, seconds.
     pub cpu_s: Option<f64>,
-    /// Share of its time that the busiest receiving thread worked: 1 means without a pause. What
-    /// other threads do (the database, bodies, plugins) is in `cpu_s` alone.
+    /// Share of the time that the busiest receive thread was busy; 1 means without a pause. Other
+    /// threads (database, bodies, plugins) are in `cpu_s` only.
     pub receive_busy_share: Option<f64>,
     /// Peak resident memory, bytes.
     pub max_rss_bytes: Option<u64>,
-    /// Share of token-bearing events that shared a read with one before them.
+    /// Share of token-bearing events that arrived in the same read as an earlier one.
     pub coalesced_share: Option<f64>,
-    /// How long free slots waited for bodies, summed up over them, seconds: the data set or what
-    /// builds the bodies was too slow.
+    /// How long free slots waited for bodies, summed over them, seconds: the dataset or the code
+    /// that builds bodies was too slow.
     pub feed_wait_s: Option<f64>,
-    /// Steps of the wall clock during the run; none of them bent a latency.
+    /// Steps of the wall clock during the run; none of them affected a latency.
     pub clock_steps: u64,
 }
 
@@ -91,7 +90,7 @@ pub struct ClientReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HandlingDelay {
-    /// Reads with a kernel time.
+    /// Reads with a kernel timestamp.
     pub count: u64,
     /// Median.
     pub p50: Option<f64>,
@@ -102,7 +101,7 @@ pub struct HandlingDelay {
 }
 
 impl ClientReport {
-    /// Judge a run by its own lag, its handling delay and its processor share.
+    /// Judge a run by its own lag, its handling delay and its CPU share.
     #[must_use]
     pub fn judge(
         snapshot: Option<&ClientSnapshot>,
@@ -131,15 +130,15 @@ impl ClientReport {
         let mut reasons = Vec::new();
         if let Some(lag) = client_lag.p99.filter(|lag| *lag > CLIENT_LAG_LIMIT_MS) {
             reasons.push(format!(
-                "1 % of the requests left {lag:.1} ms or more after they could have (limit {CLIENT_LAG_LIMIT_MS} ms)"
+                "1 % of the requests were sent {lag:.1} ms or more after they could have been (limit {CLIENT_LAG_LIMIT_MS} ms)"
             ));
         }
         if let Some(delay) = handling.p99.filter(|delay| *delay > HANDLING_LIMIT_MS) {
             reasons.push(format!(
-                "1 % of the reads came {delay:.1} ms or more after the bytes had arrived (limit {HANDLING_LIMIT_MS} ms)"
+                "1 % of the reads were handled {delay:.1} ms or more after the bytes arrived (limit {HANDLING_LIMIT_MS} ms)"
             ));
         }
-        // a run of a few milliseconds is all start-up
+        // a run of a few milliseconds is nothing but start-up
         let long_enough = snapshot.is_some_and(|s| s.elapsed_s >= 1.0);
         if let Some(share) = busiest.filter(|share| long_enough && *share > BUSY_LIMIT) {
             reasons.push(format!(

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::DenseHistogram;
 
-/// Resolution of the histogram that long runs fall back to: the error of a
-/// value is at most 2⁻¹¹ ≈ 0.05 % of itself.
+/// Resolution of the histogram used for long runs: the relative error of a value is at most 2⁻¹¹ ≈
+/// 0.05 %.
 pub const HISTOGRAM_BITS: u32 = 10;
 
-/// Values kept as they are before a collection that may fall back does so.
+/// Number of values kept exactly before a collection switches to a histogram.
 pub const EXACT_LIMIT: usize = 1 << 20;
 
-/// A figure's distribution over a population. Missing values are `null`.
+/// Distribution of a metric over a population. Missing values are `null`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Distribution {
@@ -55,7 +55,7 @@ pub struct Distribution {
     pub max: Option<f64>,
 }
 
-/// A row of a percentile table: its label and where it stands in a distribution.
+/// A row of a percentile table: its label and its value in a distribution.
 pub type PercentileRow = (&'static str, fn(&Distribution) -> Option<f64>);
 
 /// The rows of percentile tables, smallest first.
@@ -76,7 +76,7 @@ pub const PERCENTILE_ROWS: [PercentileRow; 14] = [
     ("max", |d| d.max),
 ];
 
-/// Samples of one figure.
+/// Samples of one metric.
 #[derive(Clone, Debug)]
 pub struct Samples {
     values: Vec<f64>,
@@ -106,8 +106,8 @@ impl Samples {
         }
     }
 
-    /// A collection that becomes a histogram above [`EXACT_LIMIT`] values.
-    /// Values must be whole and not negative.
+    /// A collection that becomes a histogram above [`EXACT_LIMIT`] values. Values must be whole
+    /// numbers and not negative.
     #[must_use]
     pub fn bounded() -> Self {
         Self {
@@ -132,13 +132,13 @@ impl Samples {
         }
     }
 
-    /// Summarise, with every value multiplied by `scale` (a change of unit).
+    /// Summarise, with every value multiplied by `scale` (a unit conversion).
     #[must_use]
     pub fn distribution(mut self, scale: f64) -> Distribution {
         if let Some(overflow) = self.overflow {
             return overflow.distribution(scale);
         }
-        // sorted first, so that the sums do not depend on the order of arrival
+        // sorted first, so that the sums do not depend on arrival order
         self.values.sort_unstable_by(f64::total_cmp);
         let values = &self.values;
         let n = values.len();
@@ -167,7 +167,7 @@ impl Samples {
 /// ```
 ///
 /// # Panics
-/// When there is no value.
+/// If there is no value.
 #[must_use]
 pub fn quantile(sorted: &[f64], p: f64) -> f64 {
     let rank = p * (sorted.len() - 1) as f64;

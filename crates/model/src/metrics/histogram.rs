@@ -1,14 +1,14 @@
 //! Owns a log-linear histogram: bounded memory, bounded relative error.
 //!
-//! Each power of two is cut into `2^bits` buckets of equal width, so a value
-//! reported as its bucket's middle is off by at most `2^-(bits + 1)` of itself
-//! (the layout of `HdrHistogram`, Gil Tene).
+//! Each power of two is divided into `2^bits` buckets of equal width, so a value reported as its
+//! bucket's middle has a relative error of at most `2^-(bits + 1)` (the layout of `HdrHistogram`,
+//! Gil Tene).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Bucket of `value` with `2^bits` buckets for each power of two.
+/// Bucket of `value`, with `2^bits` buckets per power of two.
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
@@ -46,20 +46,23 @@ const fn bucket_count(bits: u32) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHistogram {
     bits: u32,
-    /// (bucket, count), by bucket; buckets never hit are absent.
+    /// (bucket, count), sorted by bucket; empty buckets are absent.
     counts: Vec<(usize, u64)>,
 }
 
 impl LogHistogram {
-    /// The bucket-by-bucket sum of many histograms of one resolution.
+    /// Sum of several histograms of the same resolution, bucket by bucket.
     ///
     /// # Panics
-    /// When their resolutions differ.
+    /// If their resolutions differ.
     #[must_use]
     pub fn sum<'a>(bits: u32, parts: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut counts = std::collections::BTreeMap::new();
         for part in parts {
-            assert_eq!(part.bits, bits, "histograms of one resolution are summed");
+            assert_eq!(
+                part.bits, bits,
+                "only histograms of the same resolution are summed"
+            );
             for (bucket, count) in &part.counts {
                 *counts.entry(*bucket).or_insert(0) += count;
             }
@@ -70,7 +73,7 @@ impl LogHistogram {
         }
     }
 
-    /// From dense counts by bucket.
+    /// Build from dense counts by bucket.
     #[must_use]
     pub fn from_dense(bits: u32, dense: &[u64]) -> Self {
         Self {
@@ -117,7 +120,7 @@ impl LogHistogram {
     }
 }
 
-/// A dense histogram that one thread fills.
+/// A dense histogram for a single thread.
 #[derive(Clone, Debug)]
 pub struct DenseHistogram {
     bits: u32,
@@ -146,8 +149,8 @@ impl DenseHistogram {
     }
 }
 
-/// A histogram that one thread fills while others may look: a plain load and
-/// store for each value, no locked instruction.
+/// A histogram that one thread fills while others read it: a plain load and store per value, no
+/// locked instruction.
 #[derive(Debug)]
 pub struct SharedHistogram {
     bits: u32,

@@ -1,8 +1,7 @@
-//! Owns what the numbers mean: from records to metrics, from metrics to the
-//! statistics of a run. `docs/metrics.md` states every formula with its source.
+//! Owns what the numbers mean: from records to metrics, from metrics to the statistics of a run.
+//! `docs/metrics.md` gives every formula with its source.
 //!
-//! Pure: it knows no tokio, no files, and no unit of display beyond the one in
-//! a metric's key.
+//! Pure. It must not know tokio, files, or any display unit beyond the one in a metric's key.
 
 mod choices;
 mod client;
@@ -21,7 +20,7 @@ pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bu
 use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};
 use crate::time::Timestamp;
 
-/// A figure that requests have: one sample for each request, or for each gap.
+/// A metric of requests: one sample per request, or per gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
     /// Time from the send to the first token of any channel.
@@ -34,24 +33,24 @@ pub enum Metric {
     Itl,
     /// Time from the send to the last data event.
     Latency,
-    /// Time from the scheduled moment to the last data event. A request that was due and
-    /// never sent counts with the time that it had waited: its latency is longer than that.
+    /// Time from the scheduled moment to the last data event. A request that was due but never sent
+    /// counts with the time it had waited; its latency would have been longer.
     LatencyFromSchedule,
-    /// Time from the scheduled moment to the first token of any channel, likewise.
+    /// Time from the scheduled moment to the first token of any channel. Requests never sent count
+    /// in the same way.
     TtftFromSchedule,
     /// Prompt tokens.
     InputTokens,
     /// Generated tokens.
     OutputTokens,
-    /// Data events ("packages").
+    /// Data events ("packages" in the Python tool).
     EventsPerRequest,
     /// Gap between data events of any kind.
     EventGap,
-    /// Output tokens for each token-bearing event.
+    /// Output tokens per token-bearing event.
     TokensPerEvent,
-    /// Output tokens after the first over the events after the first, up to the
-    /// `finish_reason`, where that is above 1: of servers that decode several tokens
-    /// at a time, or bundle them.
+    /// Output tokens after the first over events after the first, up to the `finish_reason`, if
+    /// above 1: for servers that decode several tokens at a time, or bundle them.
     DecodedTokensPerEvent,
     /// Output tokens over latency.
     OutputTokPerS,
@@ -59,33 +58,33 @@ pub enum Metric {
     TotalTokPerS,
     /// Output tokens after the first over the time since the first.
     DecodeTokPerS,
-    /// How late a request was taken up, whatever the reason.
+    /// How late a request was dispatched, for any reason.
     DispatchLag,
-    /// How late it was taken up though a slot was free: the client's own part.
+    /// How late it was dispatched although a slot was free: the client's own part.
     ClientLag,
     /// Time to make a new connection.
     Connect,
-    /// Time from taking a request up to having a connection for it.
+    /// Time from dispatch until a connection was ready.
     ConnectionWait,
     /// Time the send itself took.
     Send,
-    /// Time from the send to the answer's first byte.
+    /// Time from the send to the first byte of the response.
     FirstByte,
 }
 
-/// Whose samples make up a metric.
+/// Which requests have samples of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Population {
     /// Requests that succeeded.
     Succeeded,
     /// Requests that were dispatched, however they ended.
     Dispatched,
-    /// Requests that succeeded, and those that were due and never sent.
+    /// Requests that succeeded, and those that were due but never sent.
     Due,
 }
 
 impl Metric {
-    /// All metrics, in the order of files.
+    /// All metrics, in file order.
     pub const ALL: [Self; 22] = [
         Self::Ttft,
         Self::Ttfat,
@@ -111,7 +110,7 @@ impl Metric {
         Self::FirstByte,
     ];
 
-    /// The key in files; its ending is the unit.
+    /// The key in files; its suffix is the unit.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -140,7 +139,7 @@ impl Metric {
         }
     }
 
-    /// From the unit of the samples to the unit of the key.
+    /// Factor from the unit of the samples to the unit of the key.
     #[must_use]
     pub const fn scale(self) -> f64 {
         match self {
@@ -169,12 +168,12 @@ impl Metric {
         }
     }
 
-    /// One sample for each gap rather than for each request: there may be 10⁹.
+    /// One sample per gap rather than per request: there may be 10⁹.
     const fn per_gap(self) -> bool {
         matches!(self, Self::Itl | Self::EventGap)
     }
 
-    /// Hand every sample of a record to `sink`: nanoseconds for times.
+    /// Pass every sample of a record to `sink`; times in nanoseconds.
     pub fn samples(self, record: &RequestRecord, mut sink: impl FnMut(f64)) {
         let counts = match self.population() {
             Population::Succeeded => record.succeeded(),
@@ -195,8 +194,8 @@ impl Metric {
         }
     }
 
-    /// The metric's one value for a request; nanoseconds for times. `None`
-    /// where it has none, and for metrics of gaps.
+    /// The metric's single value for a request; times in nanoseconds. `None` if the request has
+    /// none, and for per-gap metrics.
     #[must_use]
     pub fn of_request(self, record: &RequestRecord) -> Option<f64> {
         let times = &record.times;
@@ -269,7 +268,7 @@ fn gaps(times: impl Iterator<Item = Timestamp>, mut sink: impl FnMut(f64)) {
     }
 }
 
-/// A growing summary of some metrics over measured records.
+/// An incremental summary of some metrics over measured records.
 #[derive(Debug)]
 pub struct Accumulator {
     metrics: Vec<(Metric, Samples)>,
@@ -293,7 +292,7 @@ impl Accumulator {
         Self { metrics }
     }
 
-    /// Take a record in.
+    /// Add a record.
     pub fn push(&mut self, record: &RequestRecord) {
         for (metric, samples) in &mut self.metrics {
             metric.samples(record, |value| samples.push(value));
@@ -315,13 +314,13 @@ impl Accumulator {
 pub struct RunTotals {
     /// Requests dispatched.
     pub total: u64,
-    /// Requests that were due and never dispatched, beside the total.
+    /// Requests that were due but never dispatched; not part of the total.
     pub not_sent: u64,
     /// Requests that succeeded.
     pub succeeded: u64,
     /// Failed requests by kind.
     pub failed_by_kind: BTreeMap<FailureKind, u64>,
-    /// Answers that came as event streams, over successes.
+    /// Successful responses that were event streams.
     pub streamed: u64,
     /// First dispatch.
     pub first_dispatch: Option<Timestamp>,
@@ -335,27 +334,27 @@ pub struct RunTotals {
     pub input_known: u64,
     /// Successes by source of their output tokens.
     pub token_sources: BTreeMap<&'static str, u64>,
-    /// Lengths of prompts: asked for, against what the server saw.
+    /// Prompt lengths: requested, compared with what the server saw.
     pub prompt_lengths: Comparison,
-    /// Output tokens: counted here, against what the server told.
+    /// Output tokens: counted locally, compared with what the server reported.
     pub counted_output: Comparison,
-    /// Cached prompt tokens, over successes that told them.
+    /// Cached prompt tokens, over successes that reported them.
     pub cached_tokens: Option<u64>,
-    /// Prompt tokens of those.
+    /// Prompt tokens of those successes.
     pub cached_of_tokens: u64,
-    /// Reasoning tokens, over successes that told them.
+    /// Reasoning tokens, over successes that reported them.
     pub reasoning_tokens: Option<u64>,
-    /// Token-bearing events of failed requests: output that was paid for and lost.
+    /// Token-bearing events of failed requests: output that was generated and lost.
     pub failed_token_events: u64,
-    /// The most choices that a success has had.
+    /// Largest number of choices in a success.
     pub most_choices: u64,
     /// Successes by finish reason.
     pub finish_reasons: BTreeMap<String, u64>,
     /// Token-bearing events of all requests.
     pub token_events: u64,
-    /// Those that shared a read with a token-bearing event before them.
+    /// Those that arrived in the same read as an earlier token-bearing event.
     pub coalesced_events: u64,
-    /// Streamed requests of which some arrival was stamped by the user clock.
+    /// Streamed requests with at least one arrival stamped by the user clock.
     pub user_clock: u64,
     /// Requests whose arrivals were all stamped by the kernel.
     pub kernel_clock: u64,
@@ -363,31 +362,31 @@ pub struct RunTotals {
     pub new_connections: u64,
     /// Connections to each address, and requests sent there; the first [`MOST_NAMES`] addresses.
     pub peers: BTreeMap<SocketAddr, PeerTotals>,
-    /// Successes by the model that they name; the first [`MOST_NAMES`] models.
+    /// Successes by the model named in the response; the first [`MOST_NAMES`] models.
     pub models: BTreeMap<String, u64>,
-    /// Answers that came compressed.
+    /// Compressed responses.
     pub compressed: u64,
-    /// Successes whose end was only seen by silence.
+    /// Successes whose end was only detected by silence.
     pub ended_by_grace: u64,
-    /// Successes of which events were passed over, and these events.
+    /// Successes with skipped events, and the number of these events.
     pub skipping: u64,
     /// See `skipping`.
     pub skipped_events: u64,
-    /// Successes whose reasoning tokens stood in the total alone.
+    /// Successes whose reasoning tokens were only included in the total.
     pub reasoning_from_total: u64,
     /// Successful streams of two token-bearing events or more.
     pub first_reads: u64,
-    /// Those whose second token came with the first.
+    /// Those whose second token came in the same read as the first.
     pub bundled_first_reads: u64,
     /// Requests that were due while every slot was busy.
     pub waited_for_slot: u64,
 }
 
-/// Different names of models, reasons and addresses that are told apart: a server that
-/// makes up a new one for each answer must not fill the memory.
+/// Number of distinct models, reasons and addresses that are kept apart: a server that invents a
+/// new one for each response must not exhaust memory.
 pub const MOST_NAMES: usize = 64;
 
-/// What went to one address.
+/// Traffic to one address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerTotals {
     /// Requests sent.
@@ -396,7 +395,7 @@ pub struct PeerTotals {
     pub connections: u64,
 }
 
-/// Count one more under a name; what is one too many counts as `other`.
+/// Count one more under a name; names beyond the limit count as `other`.
 fn count_name(counts: &mut BTreeMap<String, u64>, name: &str) {
     if let Some(count) = counts.get_mut(name) {
         *count += 1;
@@ -410,18 +409,18 @@ fn count_name(counts: &mut BTreeMap<String, u64>, name: &str) {
     *counts.entry(name.to_owned()).or_insert(0) += 1;
 }
 
-/// Two counts of the same tokens, side by side, over the successes that have both.
+/// Two counts of the same tokens, compared over the successes that have both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Requests that have both.
     pub requests: u64,
     /// Those where the two agree.
     pub equal: u64,
-    /// Sum of our side: asked for, or counted here.
+    /// Sum of our side: requested, or counted locally.
     pub ours: u64,
-    /// Sum of what the server said.
+    /// Sum of what the server reported.
     pub theirs: u64,
-    /// The greatest difference of one request.
+    /// Largest difference of one request.
     pub max_difference: u64,
 }
 
@@ -452,7 +451,7 @@ impl Comparison {
 }
 
 impl RunTotals {
-    /// Take a record in.
+    /// Add a record.
     pub fn push(&mut self, record: &RequestRecord) {
         let times = &record.times;
         if !record.dispatched() {
@@ -551,21 +550,21 @@ impl RunTotals {
         }
     }
 
-    /// `amount` over the run's duration; `None` for a run without one, or
-    /// without a success.
+    /// `amount` divided by the run's duration; `None` if the duration or the number of successes is
+    /// 0.
     #[must_use]
     pub fn rate_per_s(&self, amount: u64) -> Option<f64> {
         let duration = self.duration_s();
         (duration > 0.0 && self.succeeded > 0).then(|| amount as f64 / duration)
     }
 
-    /// Share of token-bearing events that shared a read with one before them.
+    /// Share of token-bearing events that arrived in the same read as an earlier one.
     #[must_use]
     pub fn coalesced_share(&self) -> Option<f64> {
         (self.token_events > 0).then(|| self.coalesced_events as f64 / self.token_events as f64)
     }
 
-    /// Share of successes whose output tokens are counted or estimated here.
+    /// Share of successes whose output tokens are counted or estimated locally.
     #[must_use]
     pub fn estimated_share(&self) -> Option<f64> {
         let estimated = self

@@ -137,7 +137,7 @@ fn failures_count_but_make_no_latency() {
     assert_eq!(totals.output_tokens, 2);
     assert_eq!(totals.token_sources["event_count"], 1);
     assert_eq!(totals.failed_token_events, 2);
-    // the failure's end belongs to the duration
+    // the failure's end counts towards the duration
     assert!((totals.duration_s() - 0.492).abs() < 1e-9);
 }
 
@@ -151,7 +151,7 @@ fn a_run_of_failures_has_no_throughput() {
 }
 
 proptest! {
-    /// TTFT plus the gaps is the way to the last token, and TPOT spreads it.
+    /// TTFT plus the gaps is the time to the last token, and TPOT is the mean gap.
     #[test]
     fn parts_add_up(gaps in prop::collection::vec(1u64..1000, 2..50)) {
         let mut at = 10;

@@ -1,38 +1,38 @@
-//! Owns the data events of one stream: when each arrived and what it was, in
-//! eight bytes a stamp, and the log of them as bytes.
+//! Owns the data events of one stream (when each arrived and what it carried, in eight bytes per
+//! stamp) and the encoding of their log.
 //!
 //! It must not know what a gap between two of them means.
 
 use super::varint::push_varint;
 use crate::time::Timestamp;
 
-/// What one data event of a stream said of one choice, and when it arrived. An event that speaks
-/// of several choices makes a stamp for each.
+/// What one data event of a stream carried for one choice, and when it arrived. An event with
+/// several choices has one stamp for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "independent flags, a bit each"
+    reason = "independent flags, one bit each"
 )]
 pub struct EventStamp {
-    /// Arrival of the read that completed it.
+    /// Arrival time of the read that completed it.
     pub at: Timestamp,
-    /// It carried generated payload.
+    /// It carried generated output.
     pub token: bool,
-    /// The payload belonged to the answer, not to reasoning.
+    /// The output belonged to the answer, not to reasoning.
     pub answer: bool,
-    /// It bore the choice's `finish_reason`: generation had ended by then.
+    /// It had the choice's `finish_reason`: generation had ended by then.
     pub finish: bool,
-    /// The same read completed a token-bearing event of the same choice before
-    /// it: the gap between the two is not known.
+    /// The same read completed an earlier token-bearing event of the same choice: the gap between
+    /// the two is unknown.
     pub coalesced: bool,
     /// The choice's `index`, at most [`MAX_CHOICE`].
     pub choice: u8,
-    /// The stamp before is of the same event.
+    /// Belongs to the same event as the previous stamp.
     pub continued: bool,
 }
 
 impl EventStamp {
-    /// A stamp of an event without any payload.
+    /// The stamp of an event without output.
     #[must_use]
     pub const fn empty(at: Timestamp) -> Self {
         Self {
@@ -47,21 +47,21 @@ impl EventStamp {
     }
 }
 
-/// Choices with this index or a higher one are taken for one.
+/// Choices with this index or a higher one count as one.
 pub const MAX_CHOICE: u8 = 63;
 
-/// The data events of a stream, in order, eight bytes a stamp.
+/// The data events of a stream, in order, eight bytes per stamp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventLog {
     packed: Vec<u64>,
-    /// Stamps that belong to the event of the stamp before.
+    /// Stamps that belong to the same event as the one before.
     continued: usize,
 }
 
-/// How the bytes of a log are to be read.
+/// How a log is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventLogFormat {
-    /// Of databases up to format 2: three flags and one choice.
+    /// Databases up to format 2: three flags and a single choice.
     V1,
     /// What [`EventLog::to_bytes`] writes.
     V2,
@@ -72,13 +72,12 @@ const ANSWER: u64 = 2;
 const COALESCED: u64 = 4;
 const FINISH: u64 = 8;
 const TOKEN_OF_ANSWER: u64 = TOKEN | ANSWER;
-/// In bytes: see [`EventLog::to_bytes`].
+/// In the encoding: see [`EventLog::to_bytes`].
 const FLAGS_FOLLOW: u64 = 3;
-/// In bytes: bits below the distance.
+/// In the encoding: bits below the distance.
 const KIND_BITS: u32 = 2;
 const CONTINUED: u64 = 16;
-/// Bits of flags, and then of the choice. What is left for the moment
-/// are 53 bits of nanoseconds: 104 days.
+/// Bits for the flags, and then for the choice. This leaves 53 bits of nanoseconds: 104 days.
 const FLAG_BITS: u32 = 5;
 const CHOICE_BITS: u32 = 6;
 const AT_SHIFT: u32 = FLAG_BITS + CHOICE_BITS;
@@ -116,13 +115,13 @@ impl EventLog {
         self.packed.len() - self.continued
     }
 
-    /// No event came.
+    /// No event arrived.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packed.is_empty()
     }
 
-    /// All stamps, in order: one for each event, or one for each choice of it.
+    /// All stamps, in order: one per event, or one per choice of it.
     #[must_use]
     pub fn stamps(&self) -> impl DoubleEndedIterator<Item = EventStamp> + Clone + '_ {
         self.packed.iter().map(|packed| EventStamp {
@@ -137,7 +136,7 @@ impl EventLog {
         })
     }
 
-    /// Arrivals of the data events, in order.
+    /// Arrival times of the data events, in order.
     #[must_use]
     pub fn arrivals(&self) -> impl DoubleEndedIterator<Item = Timestamp> + '_ {
         self.stamps()
@@ -151,7 +150,7 @@ impl EventLog {
         self.stamps().filter(|event| event.token)
     }
 
-    /// Arrivals of the events that bear a token of any choice, in order.
+    /// Arrival times of the events that carry a token of any choice, in order.
     pub fn token_events(&self) -> impl Iterator<Item = Timestamp> + '_ {
         let mut counted = false;
         self.stamps().filter_map(move |stamp| {
@@ -162,13 +161,12 @@ impl EventLog {
         })
     }
 
-    /// The log as bytes: for each stamp a LEB128 varint of its distance to the
-    /// stamp before (the first: to the start of the run) in nanoseconds,
-    /// shifted left by two, with what most stamps are in the two bits: 0 a token
-    /// of the answer, 1 a token of the reasoning, 2 nothing, all of the choice of
-    /// the stamp before (the first: of choice 0). With 3 a varint follows that says
-    /// more: the choice, shifted left by five, with the bits 1 token-bearing,
-    /// 2 answer, 4 coalesced, 8 finished, 16 of the event of the stamp before.
+    /// Encode the log. Each stamp is a LEB128 varint: the distance to the previous stamp (for the
+    /// first, to the start of the run) in nanoseconds, shifted left by two. The two low bits cover
+    /// the common cases: 0 an answer token, 1 a reasoning token, 2 no token, all of the same choice
+    /// as the previous stamp (for the first, choice 0). With 3, another varint follows: the choice,
+    /// shifted left by five, with the bits 1 token-bearing, 2 answer, 4 coalesced, 8 finished, 16
+    /// same event as the previous stamp.
     ///
     /// Gaps of up to 67 ms take four bytes.
     #[must_use]
@@ -177,8 +175,8 @@ impl EventLog {
         let (mut last, mut choice) = (0, 0);
         for packed in &self.packed {
             let at = packed >> AT_SHIFT;
-            // the kernel's times of one socket do not go back, but a fallback
-            // to the user clock may meet a kernel time a moment later
+            // the kernel's times of one socket never go back, but a fallback to the user clock may
+            // be followed by a slightly earlier kernel time
             let delta = at.saturating_sub(last);
             last += delta;
             let flags = packed & ((1 << FLAG_BITS) - 1);
@@ -198,8 +196,8 @@ impl EventLog {
         bytes
     }
 
-    /// Read what [`EventLog::to_bytes`] wrote, or what it wrote in earlier
-    /// versions; `None` for anything else.
+    /// Decode what this or an earlier version of [`EventLog::to_bytes`] wrote; `None` for anything
+    /// else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], format: EventLogFormat) -> Option<Self> {
         let mut log = Self::with_capacity(bytes.len() / 4);
@@ -215,7 +213,7 @@ impl EventLog {
                 .filter(|at| at >> (u64::BITS - AT_SHIFT) == 0)?;
             let kind = value & ((1 << shift) - 1);
             let flags = match (format, kind) {
-                // the three flags were the same
+                // the three flags have not changed
                 (EventLogFormat::V1, flags) => flags,
                 (EventLogFormat::V2, 0) => TOKEN_OF_ANSWER,
                 (EventLogFormat::V2, 1) => TOKEN,
@@ -237,7 +235,7 @@ impl EventLog {
     }
 }
 
-/// The varint that `bytes` begin with, which are cut by it.
+/// Remove the varint at the start of `bytes`.
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let (mut value, mut shift) = (0u64, 0u32);
     loop {
@@ -294,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_log_of_an_earlier_version_is_read() {
-        // 1000 ns a token of the answer, 10 ns later nothing, coalesced
+        // an answer token after 1000 ns; 10 ns later no token, coalesced
         let bytes = [0xc3, 0x3e, 0x54];
         let log = EventLog::from_bytes(&bytes, EventLogFormat::V1).unwrap();
         let stamps: Vec<_> = log.stamps().collect();

@@ -1,27 +1,27 @@
-//! Owns why a request failed: the classes of failures and their names.
+//! Owns the reasons why requests fail: the failure kinds and their names.
 //!
 //! It must not know which layer found a failure.
 
 use std::fmt;
 
-/// The class of a failure, from the socket to the column in the database.
+/// The kind of a failure, from the socket to the database column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
-    /// The run was stopped while the request was under way.
+    /// The run was stopped while the request was in flight.
     Cancelled,
     /// No connection could be made.
     Connect,
     /// No connection within `--connect-timeout`, or within two minutes.
     ConnectTimeout,
-    /// The host's name has no address.
+    /// The host name has no address.
     Dns,
-    /// The answer ended without any generated token though some were asked for.
+    /// The response ended without any generated token though output was requested.
     EmptyOutput,
-    /// A fault of this program.
+    /// A bug in this program.
     Internal,
     /// Bytes that are not HTTP, not an event stream, or not the API's JSON.
     Malformed,
-    /// The run ended before the request, which was due, could be sent.
+    /// The run ended before the request, already due, could be sent.
     NotSent,
     /// The proxy cannot be reached, or refused the tunnel.
     Proxy,
@@ -29,17 +29,17 @@ pub enum FailureKind {
     ReadTimeout,
     /// The connection was reset or broke.
     Reset,
-    /// The server reported an error in an answer whose status was a success.
+    /// The server reported an error in a response with a success status.
     ServerError,
-    /// An HTTP status that is no success (2xx).
+    /// An HTTP status other than 2xx.
     Status(u16),
-    /// No TLS session, or a broken one.
+    /// The TLS handshake failed, or the session broke.
     Tls,
-    /// The answer is larger than what is kept of one.
+    /// The response exceeds a size limit.
     TooLarge,
-    /// The request was not finished within `--total-timeout`.
+    /// The request did not finish within `--total-timeout`.
     TotalTimeout,
-    /// The answer ended before its end.
+    /// The response was cut off.
     Truncated,
 }
 
@@ -63,7 +63,7 @@ impl FailureKind {
         (Self::Truncated, "truncated"),
     ];
 
-    /// Read a name as written by [`fmt::Display`].
+    /// Parse a name as written by [`fmt::Display`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         if let Some(status) = name.strip_prefix("http_") {
@@ -93,14 +93,14 @@ impl fmt::Display for FailureKind {
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its class.
+    /// Its kind.
     pub kind: FailureKind,
-    /// What happened, for a person: one line.
+    /// What happened, for a person; one line.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of a class.
+    /// A failure of this kind.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,

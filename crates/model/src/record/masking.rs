@@ -1,4 +1,4 @@
-//! Owns taking secrets out of texts that servers say.
+//! Owns the removal of secrets from texts that servers send.
 //!
 //! It must not know which texts, nor where the secrets come from.
 
@@ -14,13 +14,13 @@ use super::{Exchange, Texts};
 /// The beginning of a secret from this length on is masked where a text was cut.
 const TELLING_BYTES: usize = 4;
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
 
-/// Where texts are cut: by an ellipsis, or in the middle of a character.
+/// Marks a cut: an ellipsis, or a character cut in the middle.
 const CUTS: [&str; 2] = ["…", "\u{fffd}"];
 
-/// Takes secrets out of texts, each in one pass, however many and long the secrets are.
+/// Removes secrets from texts, each in one pass, however many and long the secrets are.
 ///
 /// The state of its automaton is the longest beginning of any secret that ends where the text has been
 /// read to. That tells whole secrets, and at a cut the beginnings of secrets.
@@ -33,7 +33,7 @@ pub struct Masker {
     begins_tokens: Vec<bool>,
 }
 
-/// Bytes of a text that are masked.
+/// A range of bytes to mask.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
@@ -41,8 +41,8 @@ struct Span {
 }
 
 impl Masker {
-    /// A masker of these secrets. One that ends in a dot is what tokens begin with that are signed anew
-    /// now and then: all of the token is taken out.
+    /// Build a masker. A secret that ends in a dot is the prefix of tokens that are signed anew now
+    /// and then: the whole token is masked.
     #[must_use]
     pub fn new(secrets: &[String]) -> Self {
         let secrets: Vec<&String> = secrets.iter().filter(|s| !s.is_empty()).collect();
@@ -62,8 +62,8 @@ impl Masker {
         }
     }
 
-    /// A text in which none of the secrets stands any more, nor the beginning of one where the text was
-    /// cut: at its end, or before an ellipsis.
+    /// The text without the secrets, and without the start of one where the text was cut: at its
+    /// end, or before an ellipsis.
     #[must_use]
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let spans = self.spans(text);
@@ -81,7 +81,7 @@ impl Masker {
         Cow::Owned(masked)
     }
 
-    /// What is to be masked, in order and apart.
+    /// The ranges to mask, in order and disjoint.
     fn spans(&self, text: &str) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
         if self.begins_tokens.is_empty() {
@@ -121,7 +121,7 @@ impl Masker {
         }
     }
 
-    /// Take the secrets out of what a server said when it failed: a refusal may repeat the key.
+    /// Mask the secrets in what a server said on failure: an error message may repeat the key.
     pub fn hide(&self, exchange: &mut Exchange) {
         let Some(failure) = &mut exchange.record.failure else {
             return;
@@ -150,7 +150,7 @@ impl Masker {
         }
     }
 
-    /// Bytes without secrets; `None`: there were none.
+    /// The bytes without secrets; `None` if there were none.
     fn masked_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let text = String::from_utf8_lossy(bytes);
         match self.mask(&text) {
@@ -170,7 +170,7 @@ fn is_of_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
 }
 
-/// Add a span to those before, of which it may cover some.
+/// Add a span, merging it with those it covers.
 fn add(spans: &mut Vec<Span>, mut span: Span) {
     while let Some(last) = spans.last().filter(|last| last.end > span.start) {
         span.start = span.start.min(last.start);
@@ -180,7 +180,7 @@ fn add(spans: &mut Vec<Span>, mut span: Span) {
     spans.push(span);
 }
 
-/// What [`Masker::mask`] makes of a single text.
+/// [`Masker::mask`] for a single text.
 ///
 /// ```
 /// use evalscope_model::record::masked;
@@ -190,7 +190,7 @@ fn add(spans: &mut Vec<Span>, mut span: Span) {
 /// assert_eq!(masked("bad key sk-12", &secrets), "bad key ***");
 /// ```
 ///
-/// A secret that ends in a dot is what tokens begin with:
+/// A secret that ends in a dot is the prefix of tokens:
 ///
 /// ```
 /// use evalscope_model::record::masked;
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// Texts of megabytes and keys of thousands of bytes must not hold anything up.
+    /// Megabytes of text and keys of thousands of bytes must not stall anything.
     #[test]
     fn one_pass_masks_any_number_of_long_secrets() {
         let secrets: Vec<String> = (0..50)
@@ -261,13 +261,13 @@ mod tests {
             for secret in &secrets {
                 prop_assert!(!masked.contains(secret.as_str()), "{} of {:?}", masked, secret);
             }
-            // what is no secret stays
+            // without secrets, the text stays
             let masker = Masker::new(&[]);
             prop_assert_eq!(masker.mask(&text), text.as_str());
         }
 
         #[test]
-        fn a_secret_that_was_cut_is_not_told(secret in "[a-c]{8,20}", n in 4usize..8, before in "[d-f ]{0,8}") {
+        fn a_truncated_secret_is_masked(secret in "[a-c]{8,20}", n in 4usize..8, before in "[d-f ]{0,8}") {
             let secrets = [secret.clone()];
             for end in ["", "…", "… [503]"] {
                 let want = format!("{before}***{end}");

@@ -1,8 +1,8 @@
-//! Owns the raw truth of one request: [`RequestRecord`] (times, outcome,
-//! usage) and the [`Bodies`] that went over the wire.
+//! Owns the measurements of one request: [`RequestRecord`] (times, outcome, usage) and the
+//! [`Bodies`] that went over the wire.
 //!
-//! It must not know how records are summed, stored or shown. Derived numbers
-//! live in [`crate::metrics`] and never replace what stands here.
+//! It must not know how records are aggregated, stored or shown. Derived numbers live in
+//! [`crate::metrics`] and never replace what is recorded here.
 
 mod event_log;
 mod failure;
@@ -25,14 +25,14 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Sent before the measurement; left out of every figure.
+    /// Sent before the measurement; excluded from every figure.
     Warmup,
     /// Part of the measurement.
     Measured,
 }
 
 impl Phase {
-    /// The name in files.
+    /// Its name in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,11 +42,11 @@ impl Phase {
     }
 }
 
-/// Whose clock stamped the arrivals of a request.
+/// Which clock stamped the arrivals of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArrivalClock {
-    /// The kernel's receive time of the bytes, for every read.
+    /// The kernel's receive time, for every read.
     Kernel,
     /// The monotonic clock right after the read, for at least one read.
     #[default]
@@ -54,7 +54,7 @@ pub enum ArrivalClock {
 }
 
 impl ArrivalClock {
-    /// The name in files.
+    /// Its name in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,37 +64,37 @@ impl ArrivalClock {
     }
 }
 
-/// When things happened to one request. `None`: it never came so far.
+/// When things happened to one request. `None`: it never got that far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestTimes {
-    /// When the schedule wanted it sent. Without pacing: when its slot was free.
+    /// When the schedule wanted it sent. Without pacing: when its slot became free.
     pub scheduled: Timestamp,
-    /// When the slot that sent it had become free.
+    /// When the slot that sent it became free.
     pub slot_free: Timestamp,
-    /// When the slot took it up; connecting comes after.
+    /// When the slot took it; connecting comes after.
     pub dispatched: Timestamp,
     /// When a connection was ready for it.
     pub connected: Option<Timestamp>,
-    /// Just before the first byte was handed to the kernel. Latencies start here.
+    /// Just before the first byte was passed to the kernel. Latencies start here.
     pub write_begun: Option<Timestamp>,
-    /// Just after the last byte was. The gap is the uncertainty of the send.
+    /// Just after the last byte was. The difference is the uncertainty of the send time.
     pub write_done: Option<Timestamp>,
-    /// Arrival of the answer's first byte.
+    /// Arrival of the first byte of the response.
     pub first_byte: Option<Timestamp>,
-    /// Arrival of the end of the answer's head.
+    /// Arrival of the end of the response head.
     pub headers: Option<Timestamp>,
-    /// Arrival of the last data event (streamed) or of the body's end.
+    /// Arrival of the last data event (streaming) or of the end of the body.
     pub last_data: Option<Timestamp>,
-    /// When the slot was done with it.
+    /// When the slot had finished with it.
     pub ended: Timestamp,
 }
 
-/// What a connection cost. All 0 on a reused one.
+/// What a connection cost; all 0 if it was reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectCost {
     /// An earlier request of the slot left it open.
     pub reused: bool,
-    /// Looking up the name, nanoseconds.
+    /// Name lookup, nanoseconds.
     pub dns_ns: u64,
     /// TCP handshake and proxy tunnel, nanoseconds.
     pub tcp_ns: u64,
@@ -102,39 +102,37 @@ pub struct ConnectCost {
     pub tls_ns: u64,
 }
 
-/// No prompt and no answer has more tokens: a count above this is none.
+/// No prompt and no output has more tokens: larger counts are ignored.
 pub const MOST_TOKENS: u64 = 1_000_000_000_000;
 
-/// Token counts as the server told them; `None`: it did not.
+/// Token counts reported by the server; `None`: not reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: Option<u64>,
     /// Tokens generated.
     pub completion_tokens: Option<u64>,
-    /// Tokens of the prompt that came from the server's cache.
+    /// Prompt tokens that came from the server's cache.
     pub cached_tokens: Option<u64>,
-    /// Tokens generated that were reasoning.
+    /// Generated tokens that were reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// The reasoning tokens stood in the total alone, and were added to the
-    /// tokens generated.
+    /// The reasoning tokens were only included in the total, and were added to the generated tokens.
     pub reasoning_from_total: bool,
 }
 
-/// How the end of an answer was seen.
+/// How the end of a response was detected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// By its end marker, the end of its body, or a failure.
     #[default]
     Marked,
-    /// By silence: after its `finish_reason` no data event came any more,
-    /// though the connection stayed open.
+    /// By silence: no data event came after its `finish_reason`, though the connection stayed open.
     Grace,
 }
 
 impl Ending {
-    /// The name in files.
+    /// Its name in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -144,19 +142,17 @@ impl Ending {
     }
 }
 
-/// Token counts of our own, made with a tokenizer after the request had ended;
-/// `None`: not counted.
+/// Token counts made locally with a tokenizer after the request had ended; `None`: not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountedTokens {
-    /// Tokens of the prompt, with the chat template and an estimate of its
-    /// images.
+    /// Prompt tokens, including the chat template and an estimate for its images.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the whole generated text, without special tokens.
+    /// Tokens of all generated text, without special tokens.
     pub completion_tokens: Option<u64>,
 }
 
-/// Token counts that an API's plugin read out of an answer, after it had ended;
-/// `None`: it did not say.
+/// Token counts that an API plugin extracted from a response after it had ended; `None`: it gave
+/// none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PluginTokens {
     /// Tokens of the prompt.
@@ -171,18 +167,18 @@ pub struct PluginTokens {
 pub enum TokenSource {
     /// The server's `usage`.
     ServerUsage,
-    /// The plugin of the API, which read the whole answer.
+    /// The API's plugin, which read the whole response.
     Plugin,
-    /// A tokenizer on our side: what the server should have counted.
+    /// A local tokenizer: what the server should have counted.
     LocalTokenizer,
-    /// One token for each token-bearing event: an estimate.
+    /// One token per token-bearing event: an estimate.
     EventCount,
-    /// Nothing is known.
+    /// Unknown.
     Unknown,
 }
 
 impl TokenSource {
-    /// The name in files.
+    /// Its name in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -195,50 +191,49 @@ impl TokenSource {
     }
 }
 
-/// Everything measured of one request, except its bodies.
+/// Everything measured about one request, except its bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRecord {
-    /// Position in the run, from 0, in the order of the data set. Warm-up
-    /// requests count for themselves.
+    /// Position in the run, from 0, in dataset order. Warm-up requests are numbered separately.
     pub index: u64,
     /// Whether it counts.
     pub phase: Phase,
     /// `None`: it succeeded.
     pub failure: Option<Failure>,
-    /// The answer was an event stream (before an answer: one was asked for).
+    /// The response was an event stream (if there was none: one was requested).
     pub streamed: bool,
     /// When things happened.
     pub times: RequestTimes,
     /// What its connection cost.
     pub connect: ConnectCost,
-    /// Whose clock stamped the arrivals.
+    /// Which clock stamped the arrivals.
     pub clock: ArrivalClock,
     /// The data events.
     pub events: EventLog,
-    /// Status of the answer's head.
+    /// HTTP status of the response.
     pub http_status: Option<u16>,
     /// Token counts of the server.
     pub usage: Usage,
     /// Token counts of the API's plugin.
     pub plugin: PluginTokens,
-    /// Tokens that the prompt was to have, where a length was asked for.
+    /// Requested prompt length in tokens, if one was requested.
     pub asked_prompt_tokens: Option<u64>,
-    /// Token counts of our own.
+    /// Local token counts.
     pub counted: CountedTokens,
     /// Why generation ended, in the server's words.
     pub finish_reason: Option<String>,
-    /// The answer's `id`, to find it in the server's log.
+    /// The response `id`, to find it in the server's log.
     pub response_id: Option<String>,
-    /// The model that the answer names.
+    /// The model named in the response.
     pub model: Option<String>,
-    /// How its end was seen.
+    /// How its end was detected.
     pub ending: Ending,
-    /// Events of the stream that were no data of the API and were passed over.
+    /// Events of the stream that were not data of the API and were skipped.
     pub skipped_events: u64,
-    /// The answer was compressed, though that was not asked for: bytes may have
-    /// waited for others on their way.
+    /// The response was compressed though not requested: bytes may have waited for later ones on
+    /// their way.
     pub compressed: bool,
-    /// The address that the connection went to.
+    /// The address of the peer: the server, or the proxy.
     pub peer: Option<SocketAddr>,
 }
 
@@ -249,7 +244,7 @@ impl RequestRecord {
         self.failure.is_none()
     }
 
-    /// It was dispatched: not so, if the run ended before.
+    /// It was dispatched, that is, the run did not end before.
     #[must_use]
     pub fn dispatched(&self) -> bool {
         self.failure
@@ -257,8 +252,7 @@ impl RequestRecord {
             .is_none_or(|failure| failure.kind != FailureKind::NotSent)
     }
 
-    /// Tokens of the prompt, and who says so. No prompt has none: a count of 0 is
-    /// not told.
+    /// Prompt tokens, and their source. No prompt is empty, so a count of 0 means not reported.
     #[must_use]
     pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {
         let sources = [
@@ -269,15 +263,14 @@ impl RequestRecord {
         first_known(sources, false).unwrap_or((None, TokenSource::Unknown))
     }
 
-    /// Tokens of the prompt in the server's own words, as its usage or the
-    /// API's plugin has them.
+    /// Prompt tokens reported by the server, from its usage or the API's plugin.
     #[must_use]
     pub fn reported_prompt_tokens(&self) -> Option<u64> {
         let counts = [self.plugin.prompt_tokens, self.usage.prompt_tokens];
         counts.into_iter().flatten().find(|count| *count > 0)
     }
 
-    /// Output tokens, likewise.
+    /// Output tokens reported by the server, from its usage or the API's plugin.
     #[must_use]
     pub fn reported_output_tokens(&self) -> Option<u64> {
         let none_possible = !self.has_tokens();
@@ -286,8 +279,8 @@ impl RequestRecord {
         counts.find(|count| *count > 0 || none_possible)
     }
 
-    /// Output tokens, and who says so. A count of 0 is not told where
-    /// token-bearing events came.
+    /// Output tokens, and their source. A count of 0 means not reported if token-bearing events
+    /// came.
     #[must_use]
     pub fn output_tokens(&self) -> (Option<u64>, TokenSource) {
         let sources = [
@@ -326,18 +319,18 @@ fn first_known<const N: usize>(
 pub struct Bodies {
     /// The request's body.
     pub request: Vec<u8>,
-    /// JSON text of each token-bearing event; the body of a whole answer.
+    /// JSON text of each token-bearing event; for a non-streaming response, its body.
     pub responses: Texts,
     /// JSON text of the stream's last data event other than `[DONE]`.
     pub final_event: Vec<u8>,
-    /// The first [`EXCERPT_BYTES`] of what the server said when it failed.
+    /// The first [`EXCERPT_BYTES`] of the response to a failed request.
     pub error_excerpt: Vec<u8>,
-    /// Where the answer, a redirect, points to.
+    /// Target of a redirect.
     pub location: Option<String>,
 }
 
 impl Bodies {
-    /// Bytes of the request and of what came of the answer.
+    /// Total bytes of the request and of the response received.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.request.len() + self.responses.bytes() + self.final_event.len()
@@ -357,15 +350,15 @@ pub enum RecordBodies {
     None,
 }
 
-/// How much of a failing answer is kept.
+/// How much of the response to a failed request is kept.
 pub const EXCERPT_BYTES: usize = 4096;
 
 /// A finished request: the record, and the bodies that were kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
-    /// The measured truth.
+    /// The measurements.
     pub record: RequestRecord,
-    /// The wire's contents.
+    /// What went over the wire.
     pub bodies: Bodies,
 }
 
@@ -401,7 +394,7 @@ mod tests {
                 prop_assert!(output > Some(0));
                 prop_assert_ne!(record.reported_output_tokens(), Some(0));
             } else {
-                // without a token-bearing event, a count of 0 is one
+                // without a token-bearing event, a count of 0 counts
                 let first = [plugin, usage, counted].into_iter().flatten().next();
                 prop_assert_eq!(output, first.or(Some(0)));
             }

@@ -1,14 +1,14 @@
-//! Owns many texts that resemble one another, in little memory.
+//! Owns compact storage for many similar texts.
 //!
 //! It must not know what the texts say.
 
 use super::varint::{push_varint, read_varint};
 
-/// Texts that resemble their predecessors, as the events of a stream do: of
-/// each only what differs from the one before is kept.
+/// Texts that resemble their predecessors, like the events of a stream: only the difference to the
+/// previous one is kept.
 ///
-/// A text is stored as three LEB128 varints (bytes that its beginning and its
-/// end share with the text before, bytes in between) and the bytes in between.
+/// A text is stored as three LEB128 varints (bytes shared with the start and the end of the
+/// previous text, bytes in between) and the bytes in between.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     packed: Vec<u8>,
@@ -66,7 +66,7 @@ impl Texts {
         self.len
     }
 
-    /// Bytes of all texts, as they were given.
+    /// Total bytes of all texts as pushed.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -78,7 +78,7 @@ impl Texts {
         self.len == 0
     }
 
-    /// Forget all texts.
+    /// Remove all texts.
     pub fn clear(&mut self) {
         self.packed.clear();
         self.last.clear();
@@ -87,9 +87,9 @@ impl Texts {
     }
 }
 
-/// Bytes that two slices of one length share at their beginning.
+/// Number of bytes that two slices of equal length share at the start.
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    // eight at a time: an event is some two hundred bytes
+    // eight at a time: an event is about two hundred bytes
     let (words_a, words_b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
     let words = words_a
         .iter()
@@ -101,7 +101,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     rest + bytes.take_while(|(x, y)| x == y).count()
 }
 
-/// Bytes that two slices of one length share at their end.
+/// Number of bytes that two slices of equal length share at the end.
 fn common_suffix(a: &[u8], b: &[u8]) -> usize {
     let (words_a, words_b) = (a.as_rchunks::<8>().1, b.as_rchunks::<8>().1);
     let words = words_a

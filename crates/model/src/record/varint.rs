@@ -1,8 +1,8 @@
 //! Owns numbers as LEB128 varints.
 //!
-//! It must not know what is counted.
+//! It must not know what the numbers mean.
 
-/// Add a number.
+/// Append a number.
 pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push((value & 0x7f) as u8 | 0x80);
@@ -11,7 +11,7 @@ pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push((value & 0x7f) as u8);
 }
 
-/// A varint that [`push_varint`] wrote, and its length.
+/// Read a varint that [`push_varint`] wrote; returns it and its length.
 pub(super) fn read_varint(bytes: &[u8]) -> (usize, usize) {
     let mut value = 0;
     for (i, byte) in bytes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Bodies and token counts out of plugins.
+//! Bodies and token counts from plugins.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn success() -> RequestRecord {
     }
 }
 
-/// A success with these answers.
+/// A success with these responses.
 pub(crate) fn exchange(request: &str, responses: &[&str]) -> Exchange {
     let mut bodies = Bodies {
         request: request.as_bytes().to_owned(),
@@ -81,7 +81,7 @@ fn bodies_that_are_none_end_the_run() {
         told(&errors.unwrap())
     };
     insta::assert_snapshot!(error("wrong_length"), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `build`: it gave 0 bodies for 1 prompts");
-    insta::assert_snapshot!(error("wrong_item"), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `build`: the body of prompt 2 is no JSON object");
+    insta::assert_snapshot!(error("wrong_item"), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `build`: the body of prompt 2 is not a JSON object");
     assert!(error("raises").contains("ValueError: no"));
 }
 
@@ -109,7 +109,7 @@ fn what_is_no_count_costs_no_other() {
     let complaint = counts.count(&mut [&mut huge, &mut good]).unwrap();
     assert_eq!(huge.record.plugin, PluginTokens::default());
     assert_eq!(good.record.plugin.completion_tokens, Some(1));
-    insta::assert_snapshot!(complaint.unwrap(), @"`prompt_tokens` is 1e+30, and must be a whole number up to 1000000000000, or null");
+    insta::assert_snapshot!(complaint.unwrap(), @"`prompt_tokens` is 1e+30, but must be a whole number up to 1000000000000, or null");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn what_is_odd_about_one_answer_costs_no_other() {
     );
     assert_eq!(
         complaint("[7,5]"),
-        "what it gave for an answer is [7,5], and must be an object"
+        "its result for a response is [7,5], but must be an object"
     );
 }
 
@@ -161,14 +161,14 @@ fn what_it_tells_of_answers_is_how_they_are_read() {
     assert!(reader.event(b"", br#"{"u":"a"}"#).unwrap().has_token());
     let error = told(&api(r#"{"stream":{"error":"/e"}}"#).unwrap_err());
     for (answers, words) in [
-        (r#"[{"text":"/t"}]"#, "in `answers`, an object is wanted"),
+        (r#"[{"text":"/t"}]"#, "in `answers`, expected an object"),
         (
             r#"{"stream":["[DONE]"]}"#,
             "in `answers`, `stream` must be an object",
         ),
         (
             r#"{"stream":{"text":"t"}}"#,
-            "in `answers`, `t` is no JSON pointer",
+            "in `answers`, `t` is not a JSON pointer",
         ),
     ] {
         let place = format!("tells '{answers}'");
@@ -177,8 +177,8 @@ fn what_it_tells_of_answers_is_how_they_are_read() {
     }
     assert!(
         error.ends_with(
-            "failed in `hello`: in `answers`, `[stream]` has no `text`: it says where generated text \
-             stands, for example text = \"/text\""
+            "failed in `hello`: in `answers`, `[stream]` has no `text`, which says where generated text \
+             is, for example text = \"/text\""
         ),
         "{error}"
     );

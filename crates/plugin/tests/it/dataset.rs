@@ -1,4 +1,4 @@
-//! Prompts out of plugins.
+//! Prompts from plugins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn prompts_come_in_order_to_the_end_and_again() {
     assert!(source.next().unwrap().is_none());
     source.rewind().unwrap();
     assert_eq!(numbers(&mut source, 5), all[..5]);
-    // in the middle, with a batch on its way
+    // in the middle, with a batch requested
     source.rewind().unwrap();
     assert_eq!(numbers(&mut source, 1000), all);
 }
@@ -45,13 +45,13 @@ fn an_empty_data_set_is_no_error() {
 
 #[test]
 fn what_is_no_answer_names_plugin_call_and_line() {
-    insta::assert_snapshot!(end_of(dataset("rubbish")), @"the plugin `exec:python3 -u standin.py rubbish` failed in `next`: its output is no answer (expected value at line 1 column 1): Loading weights: 100%");
-    insta::assert_snapshot!(end_of(dataset("wrong_id")), @r#"the plugin `exec:python3 -u standin.py wrong_id` failed in `next`: it answered out of turn, not to id 4: {"id":77,"result":{}}"#);
-    insta::assert_snapshot!(end_of(dataset("neither")), @r#"the plugin `exec:python3 -u standin.py neither` failed in `next`: its answer has neither `result` nor `error`: {"id": 4}"#);
-    insta::assert_snapshot!(end_of(dataset("wrong_types")), @r#"the plugin `exec:python3 -u standin.py wrong_types` failed in `next`: its result is not what `next` gives (invalid type: integer `5`, expected a sequence at line 1 column 11): {"items": 5, "bodies": "x", "counts": null}"#);
-    insta::assert_snapshot!(end_of(dataset("wrong_length")), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `next`: it gave 0 items where at least 1 and at most 4 were asked for");
-    insta::assert_snapshot!(end_of(dataset("wrong_item")), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `next`: an item has not exactly one of `text`, `messages`, `body`, `token_ids`");
-    insta::assert_snapshot!(end_of(dataset("long_line")), @"the plugin `exec:python3 -u standin.py long_line` failed in `next`: its answer is longer than 64 MiB");
+    insta::assert_snapshot!(end_of(dataset("rubbish")), @"the plugin `exec:python3 -u standin.py rubbish` failed in `next`: its output is not a response (expected value at line 1 column 1): Loading weights: 100%");
+    insta::assert_snapshot!(end_of(dataset("wrong_id")), @r#"the plugin `exec:python3 -u standin.py wrong_id` failed in `next`: it responded out of order, not to id 4: {"id":77,"result":{}}"#);
+    insta::assert_snapshot!(end_of(dataset("neither")), @r#"the plugin `exec:python3 -u standin.py neither` failed in `next`: its response has neither `result` nor `error`: {"id": 4}"#);
+    insta::assert_snapshot!(end_of(dataset("wrong_types")), @r#"the plugin `exec:python3 -u standin.py wrong_types` failed in `next`: its result is not valid for `next` (invalid type: integer `5`, expected a sequence at line 1 column 11): {"items": 5, "bodies": "x", "counts": null}"#);
+    insta::assert_snapshot!(end_of(dataset("wrong_length")), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `next`: it gave 0 items instead of 1 to 4");
+    insta::assert_snapshot!(end_of(dataset("wrong_item")), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `next`: an item must have exactly one of `text`, `messages`, `body`, `token_ids`");
+    insta::assert_snapshot!(end_of(dataset("long_line")), @"the plugin `exec:python3 -u standin.py long_line` failed in `next`: its response is longer than 64 MiB");
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn an_item_that_no_server_could_take_is_the_plugins_fault() {
         let text = end_of(dataset(&format!("gives '{item}'")));
         text.rsplit_once("`next`: ").unwrap().1.to_owned()
     };
-    insta::assert_snapshot!(fault(r#"{"messages":[]}"#), @"an item has `messages` without a message");
-    insta::assert_snapshot!(fault(r#"{"messages":[1]}"#), @"an item has a message that is not an object");
-    insta::assert_snapshot!(fault(r#"{"token_ids":[]}"#), @"an item has `token_ids` without an id");
-    insta::assert_snapshot!(fault("{}"), @"an item has not exactly one of `text`, `messages`, `body`, `token_ids`");
+    insta::assert_snapshot!(fault(r#"{"messages":[]}"#), @"`messages` of an item is empty");
+    insta::assert_snapshot!(fault(r#"{"messages":[1]}"#), @"a message of an item is not an object");
+    insta::assert_snapshot!(fault(r#"{"token_ids":[]}"#), @"`token_ids` of an item is empty");
+    insta::assert_snapshot!(fault("{}"), @"an item must have exactly one of `text`, `messages`, `body`, `token_ids`");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn what_a_plugin_raises_comes_with_its_traceback() {
 #[test]
 fn a_plugin_that_dies_leaves_its_last_words() {
     insta::assert_snapshot!(end_of(dataset("dies")), @r"
-    the plugin `exec:python3 -u standin.py dies` failed in `next`: it ended before it answered (exit status: 7)
+    the plugin `exec:python3 -u standin.py dies` failed in `next`: it ended before it responded (exit status: 7)
       the last lines of its stderr:
       | Killed by nobody
     ");
@@ -101,14 +101,14 @@ fn a_plugin_that_hangs_is_given_up() {
     };
     let plugin = Arc::new(started("hangs", patience).0.unwrap());
     insta::assert_snapshot!(end_of(PluginDataset::new(Arc::clone(&plugin), false)), @r"
-    the plugin `exec:python3 -u standin.py hangs` failed in `next`: no answer within 1 s
+    the plugin `exec:python3 -u standin.py hangs` failed in `next`: no response within 1 s
       the last lines of its stderr:
       | thinking
     ");
-    // and is not asked again
+    // and no more requests are sent
     let mut again = PluginDataset::new(plugin, true);
     let error = told(&again.next().unwrap_err());
-    assert!(error.contains("failed in `rewind`: no answer"), "{error}");
+    assert!(error.contains("failed in `rewind`: no response"), "{error}");
 }
 
 #[test]
@@ -119,5 +119,5 @@ fn who_is_stopped_does_not_wait() {
         ..patience()
     };
     let error = started("hangs_in_hello", patience).0.unwrap_err();
-    assert!(told(&error).ends_with("the command was stopped before it answered"));
+    assert!(told(&error).ends_with("the command was stopped before it responded"));
 }

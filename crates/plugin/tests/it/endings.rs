@@ -14,19 +14,19 @@ fn refusal(how: &str) -> String {
 #[test]
 fn a_plugin_that_does_not_start_says_why() {
     insta::assert_snapshot!(refusal("dead_at_once"), @r"
-    the plugin `exec:python3 -u standin.py dead_at_once` failed in `hello`: it ended before it answered (exit status: 3)
+    the plugin `exec:python3 -u standin.py dead_at_once` failed in `hello`: it ended before it responded (exit status: 3)
       the last lines of its stderr:
       | ModuleNotFoundError: No module named 'numpy'
     ");
-    insta::assert_snapshot!(refusal("wrong_version"), @"the plugin `exec:python3 -u standin.py wrong_version` failed in `hello`: it speaks version 2 of the protocol, this program version 1");
-    insta::assert_snapshot!(refusal("refuses"), @"the plugin `exec:python3 -u standin.py refuses` failed in `hello`: there is no data set `x`; did you mean `y`?");
+    insta::assert_snapshot!(refusal("wrong_version"), @"the plugin `exec:python3 -u standin.py wrong_version` failed in `hello`: it speaks version 2 of the protocol, but this program speaks version 1");
+    insta::assert_snapshot!(refusal("refuses"), @"the plugin `exec:python3 -u standin.py refuses` failed in `hello`: there is no dataset `x`; did you mean `y`?");
     let patience = Patience {
         hello: Duration::from_millis(300),
         ..patience()
     };
     let error = told(&started("hangs_in_hello", patience).0.unwrap_err());
     assert!(
-        error.ends_with("failed in `hello`: no answer within 0.3 s"),
+        error.ends_with("failed in `hello`: no response within 0.3 s"),
         "{error}"
     );
 }
@@ -71,7 +71,7 @@ fn what_a_plugin_started_is_ended_with_it() {
     let child: i32 = std::fs::read_to_string(file).unwrap().parse().unwrap();
     drop(plugin);
     let pid = nix::unistd::Pid::from_raw(child);
-    // nobody may have waited for it yet, where no init does
+    // without an init, the parent may not have waited for it yet
     let gone = || {
         nix::sys::signal::kill(pid, None).is_err()
             || std::fs::read_to_string(format!("/proc/{child}/stat"))
@@ -79,7 +79,10 @@ fn what_a_plugin_started_is_ended_with_it() {
     };
     let clock = RunClock::start();
     while !gone() {
-        assert!(clock.now().as_nanos() < 5_000_000_000, "it lives on");
+        assert!(
+            clock.now().as_nanos() < 5_000_000_000,
+            "it is still running"
+        );
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,4 @@
-//! The recorded exchanges in `fixtures/plugin`, with a plugin behind a socket that plays its part.
+//! The recorded exchanges in `fixtures/plugin`, played back by a plugin behind a socket.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::api::exchange;
 use crate::scene::{hello, patience, told};
 
-/// Questions and answers of a recording, in order.
+/// Requests and responses of a recording, in order.
 fn recorded(name: &str) -> Vec<(Value, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/plugin");
     let text = std::fs::read_to_string(folder.join(name)).unwrap();
@@ -41,7 +41,7 @@ fn recorded(name: &str) -> Vec<(Value, Value)> {
         .collect()
 }
 
-/// A socket that answers each line by `answer`, and gives what it was asked.
+/// A socket that responds to each line with `answer`, and returns the requests.
 fn served(
     mut answer: impl FnMut(&Value) -> Value + Send + 'static,
 ) -> (TempDir, Place, JoinHandle<Vec<Value>>) {
@@ -77,7 +77,7 @@ fn start(place: &Place, role: Role) -> Result<Plugin, PluginError> {
     Plugin::start(place, role, None, &hello(), patience(), Box::new(|_| ()))
 }
 
-/// A socket that gives the recorded answers in their order.
+/// A socket that plays back the recorded responses in order.
 fn replayed(pairs: &[(Value, Value)]) -> (TempDir, Place, JoinHandle<Vec<Value>>) {
     let mut answers: VecDeque<Value> = pairs.iter().map(|(_, answer)| answer.clone()).collect();
     served(move |_| answers.pop_front().unwrap())
@@ -185,7 +185,7 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
     assert_eq!(tokens, [(Some(9), Some(2)), none, (None, Some(3)), none]);
     let failure = exchanges[3].record.failure.as_ref().unwrap();
     assert_eq!(failure.message, "the model is being loaded");
-    // what it told of answers in its greeting
+    // the rules in its greeting
     let mut reader = plugin.api().unwrap().reader();
     let event = reader.event(b"", br#"{"oops":"no"}"#).unwrap();
     assert!(!event.has_token() && reader.state().failure.is_some());
@@ -200,8 +200,8 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
     assert_eq!(asked.len(), pairs.len());
 }
 
-/// The tool never tells a tracker figures before `start`: that part of the recording is asked for
-/// by the call beneath, and the rest as a command does it.
+/// The tool never sends figures to a tracker before `start`: that part of the recording uses the
+/// lower-level call, and the rest goes as in a command.
 #[test]
 fn the_recorded_tracker_is_told_what_a_tracker_is_told() {
     let mut pairs = recorded("tracker.jsonl");

@@ -1,4 +1,4 @@
-//! Black-box tests of plugins: stand-ins in Python that behave well or badly, and the recorded
+//! Black-box tests of plugins: Python stand-ins that behave well or badly, and the recorded
 //! exchanges in `fixtures/plugin`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]

@@ -1,4 +1,4 @@
-//! Owns starting a stand-in.
+//! Owns starting a stand-in plugin.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ pub(crate) fn script() -> String {
     path.display().to_string()
 }
 
-/// Waits only so long that a slow machine does not fail.
+/// Long enough that a slow machine does not fail.
 pub(crate) fn patience() -> Patience {
     Patience {
         call: Duration::from_secs(20),
@@ -30,7 +30,7 @@ pub(crate) fn patience() -> Patience {
     }
 }
 
-/// A stand-in, and the lines of its stderr.
+/// A stand-in plugin, and the lines of its stderr.
 pub(crate) fn started(
     how: &str,
     patience: Patience,
@@ -60,11 +60,11 @@ pub(crate) fn number(item: &Item) -> u64 {
     text.strip_prefix("prompt ").unwrap().parse().unwrap()
 }
 
-/// What ends a data set that does not end well.
+/// The error that ends a dataset.
 pub(crate) fn end_of(mut source: PluginDataset) -> String {
     for _ in 0..100_000 {
         match source.next() {
-            Ok(item) => assert!(item.is_some(), "it ended well"),
+            Ok(item) => assert!(item.is_some(), "it ended without an error"),
             Err(error) => return told(&error),
         }
     }

@@ -56,7 +56,7 @@ def main():
             if how == "wrong_version":
                 answer(request, {"protocol": 2, "name": "new"})
             elif how == "refuses":
-                refuse(request, "there is no data set `x`; did you mean `y`?")
+                refuse(request, "there is no dataset `x`; did you mean `y`?")
             elif how == "hangs_in_hello":
                 time.sleep(1000)
             else:

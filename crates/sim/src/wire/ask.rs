@@ -1,7 +1,7 @@
-//! Owns the reading of requests, as far as protocols have it in common: fields, conversations and
-//! prompts, with the tokens that they count for.
+//! Owns what protocols have in common in reading requests: fields, conversations and prompts, and
+//! the tokens they count for.
 //!
-//! Must not know which field of which protocol is where.
+//! It must not know the names and places of a protocol's fields.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::image::{self, ImageError};
 use crate::template::{Conversation, Message};
 use crate::tokens::{CountError, Counter};
 
-/// Most choices of one answer.
+/// Maximum number of choices per response.
 pub(super) const MOST_CHOICES: u64 = 128;
 
 /// The `stream_options` of a request.
@@ -21,7 +21,7 @@ pub(crate) struct StreamOptions {
     pub(crate) usage_in_each: bool,
 }
 
-/// What a request asks for; all else in it is ignored, as a real server ignores most of it.
+/// What a request asks for; everything else is ignored, as a real server ignores most of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
     pub(crate) model: Option<String>,
@@ -30,7 +30,7 @@ pub(crate) struct Asked {
     pub(crate) max_tokens: Option<u32>,
     pub(crate) choices: u32,
     pub(crate) prompt_tokens: u64,
-    /// Whether choices are messages rather than bare texts.
+    /// Whether choices are messages rather than plain texts.
     pub(crate) messages: bool,
     /// Whether each event repeats all text before it.
     pub(crate) repeats: bool,
@@ -46,7 +46,7 @@ impl From<CountError> for Refusal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a>(&'a Map<String, Value>);
 
-/// Parses a request body.
+/// Parse a request body.
 pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(fields),
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         Fields(fields)
     }
 
-    /// An explicit null means the same as a missing field.
+    /// An explicit null counts as a missing field.
     pub(super) fn get(self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
         self.count(name, CONTEXT_TOKENS)
     }
 
-    /// The `stream` and `stream_options` of OpenAI.
+    /// OpenAI's `stream` and `stream_options`.
     pub(super) fn stream(self) -> Result<(bool, Option<StreamOptions>), Refusal> {
         let stream = self.flag("stream")?.unwrap_or(false);
         let Some(options) = self.object("stream_options")? else {
@@ -188,10 +188,14 @@ impl<'a> Fields<'a> {
                 }
                 Some(Value::Array(_)) => {
                     return Err(refused(
-                        "a content that is a list; only the multimodal-generation path takes lists",
+                        "content that is a list; only the multimodal-generation path takes lists",
                     ));
                 }
-                Some(_) => return Err(refused("a content that is neither text nor parts")),
+                Some(_) => {
+                    return Err(refused(
+                        "content that is neither a string nor a list of parts",
+                    ));
+                }
             };
             conversation.messages.push(Message {
                 role,
@@ -208,10 +212,10 @@ impl<'a> Fields<'a> {
 pub(super) enum Content {
     /// Text or parts with a `type`.
     Typed {
-        /// Whether an image may be base64 without a URL around it, as Zhipu has it.
+        /// Whether an image may be base64 without a URL around it, as in Zhipu's protocol.
         bare_base64: bool,
     },
-    /// Text or parts whose only key is their type, as DashScope has it.
+    /// Text or parts whose only key is their type, as in DashScope's protocol.
     Keyed,
     TextOnly,
 }
@@ -219,7 +223,7 @@ pub(super) enum Content {
 enum Part<'a> {
     Text(&'a str),
     Image,
-    /// Sound and the like; what it costs is any server's own affair.
+    /// Audio and the like; servers differ in what it costs.
     Other,
 }
 
@@ -246,7 +250,7 @@ impl Content {
                     None => Err(refused("a text part has no text".to_owned())),
                 },
                 Some(_) => Ok(Part::Other),
-                None => Err(refused(format!("a part of a content has no type: {part}"))),
+                None => Err(refused(format!("a content part has no type: {part}"))),
             };
         }
         match (part.get("text"), part.get("image")) {
@@ -254,18 +258,18 @@ impl Content {
             (None, Some(url)) => image(Some(url), false),
             (None, None) if part.is_object() => Ok(Part::Other),
             _ => Err(refused(format!(
-                "a part of a content must be {{\"text\": TEXT}} or {{\"image\": URL}}, got {part}"
+                "a content part must be {{\"text\": TEXT}} or {{\"image\": URL}}, got {part}"
             ))),
         }
     }
 }
 
-/// The tokens of all prompts of a completion, and how many prompts there are.
+/// The tokens of all prompts of a completion, and the number of prompts.
 pub(super) fn prompts(prompt: Option<&Value>, counter: &Counter) -> Result<(u64, u64), Refusal> {
     let refused = || {
         Refusal::of(
             "prompt",
-            "prompt must be a text, a list of texts, a list of token ids, or a list of these lists",
+            "prompt must be a string, a list of strings, a list of token ids, or a list of such lists",
         )
     };
     let ids = |list: &[Value]| -> Option<Result<u64, Refusal>> {

@@ -1,7 +1,7 @@
-//! Owns DashScope's native protocol: text and multimodal generation, with input and parameters apart,
-//! streams asked for by a header, and usage in every event.
+//! Owns DashScope's native protocol: text and multimodal generation, with input and parameters
+//! separate, streams requested by a header, and usage in every event.
 //!
-//! Must not know about other protocols; DashScope's OpenAI-compatible path is simply OpenAI's.
+//! It must not know about other protocols; DashScope's OpenAI-compatible path is simply OpenAI's.
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ pub(crate) static TEXT: DashScope = DashScope { multimodal: false };
 /// `/api/v1/services/aigc/multimodal-generation/generation`.
 pub(crate) static MULTIMODAL: DashScope = DashScope { multimodal: true };
 
-/// Most choices of one answer.
+/// Maximum number of choices per response.
 const MOST_CHOICES: u64 = 4;
 
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Protocol for DashScope {
         let Some(input) = fields.object("input")? else {
             return Err(Refusal::of(
                 "input",
-                "input must be an object with messages or a prompt, got none; neither belongs \
-                 beside model",
+                "input must be an object with messages or a prompt, got none; put them inside \
+                 input, not next to model",
             ));
         };
         let prompt_tokens = counter.chat(&self.conversation(input)?)?;
@@ -67,7 +67,7 @@ impl Protocol for DashScope {
             .unwrap_or_else(|| Fields::new(&none));
         let messages = match parameters.text("result_format")? {
             Some("message") => true,
-            // Multimodal answers have one form only.
+            // Multimodal responses have only one form.
             Some("text") | None => self.multimodal,
             Some(got) => {
                 return Err(Refusal::of(
@@ -164,10 +164,10 @@ impl Protocol for DashScope {
             // A string, not null.
             "null"
         };
-        write!(out, ",\"finish_reason\":\"{reason}\"").expect("a Vec takes all");
+        write!(out, ",\"finish_reason\":\"{reason}\"").expect("writing to a Vec cannot fail");
         if answer.messages {
             if answer.choices > 1 {
-                write!(out, ",\"index\":{}", chunk.choice).expect("a Vec takes all");
+                write!(out, ",\"index\":{}", chunk.choice).expect("writing to a Vec cannot fail");
             }
             out.extend_from_slice(b"}]");
         }
@@ -176,7 +176,7 @@ impl Protocol for DashScope {
             out.extend_from_slice(b",\"usage\":");
             write_usage(out, answer, page.completion_tokens);
         }
-        write!(out, ",\"request_id\":\"{}\"", answer.id).expect("a Vec takes all");
+        write!(out, ",\"request_id\":\"{}\"", answer.id).expect("writing to a Vec cannot fail");
         if answer.has(Fault::ErrorNull) {
             out.extend_from_slice(b",\"code\":\"\",\"message\":\"\"");
         }
@@ -190,7 +190,7 @@ impl Protocol for DashScope {
     }
 
     fn error_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) -> bool {
-        // The error that some gateways send under the name of a result.
+        // The error that some gateways send as a `result` event.
         let (event, status) = match page.answer.fault {
             Some(Fault::ErrorString) => ("result", 200),
             _ => ("error", 500),
@@ -245,7 +245,7 @@ impl DashScope {
         message
     }
 
-    /// The fields of a message but its role.
+    /// The fields of a message except its role.
     fn content(&self, page: &Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
         let answer = page.answer;
         let range = shown(page, chunk);
@@ -286,7 +286,7 @@ impl DashScope {
     }
 }
 
-/// The tokens that an event shows: its own, or all so far.
+/// The tokens in an event: only its own, or all so far.
 fn shown(page: &Page<'_>, chunk: &Chunk) -> std::ops::Range<u32> {
     match (chunk.delta, page.answer.repeats) {
         (Delta::Tokens { at, count }, true) => 0..at + count,
@@ -308,21 +308,21 @@ fn write_usage(out: &mut Vec<u8>, answer: &Answer, output_tokens: u64) {
             input_tokens + output_tokens
         )
     }
-    .expect("a Vec takes all");
+    .expect("writing to a Vec cannot fail");
 }
 
 fn before_payload(page: &mut Page<'_>, out: &mut Vec<u8>, event: &str, status: u16) {
     let line = page.end_of_line;
     page.events += 1;
     if page.answer.has(Fault::Comments) {
-        write!(out, ": ping{line}{line}").expect("a Vec takes all");
+        write!(out, ": ping{line}{line}").expect("writing to a Vec cannot fail");
     }
     write!(
         out,
         "id:{}{line}event:{event}{line}:HTTP_STATUS/{status}{line}data:",
         page.events
     )
-    .expect("a Vec takes all");
+    .expect("writing to a Vec cannot fail");
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Owns the JSON and the event-stream text of the simulated interfaces: what a request asks for and
-//! how each part of an answer is written down, with every oddity that is a matter of text.
+//! how each part of a response is written, with every oddity that affects text.
 //!
-//! Must not know about sockets, chunked framing or time. It shares no types with any client: a
-//! misreading on one side must not be cancelled out by the same misreading on the other.
+//! It must not know about sockets, chunked framing or time. It shares no types with any client: a
+//! mistake on one side must not be cancelled out by the same mistake on the other.
 //!
 //! Each protocol is one implementation of [`Protocol`]. What they have in common is here and in
 //! `ask` (reading requests) and `script` (the order of a stream's events).
@@ -25,19 +25,19 @@ use script::{Chunk, Page};
 use crate::fault::Fault;
 use crate::tokens::Counter;
 
-/// The simulated context window, in tokens: also the longest answer of one choice.
+/// The simulated context window, in tokens; also the maximum output of one choice.
 pub(crate) const CONTEXT_TOKENS: u64 = 1 << 20;
 
-/// What a generating failure says, in all protocols.
+/// The message of a failure during generation, in all protocols.
 const DECODING_FAILED: &str = "simulated failure while decoding";
 
-/// A request that is answered with an error status.
+/// A request that gets an error status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) message: String,
     pub(crate) param: Option<&'static str>,
-    /// The protocol's own code, where the status does not say it.
+    /// The protocol's own code, if the status does not imply it.
     pub(crate) code: Option<&'static str>,
 }
 
@@ -59,27 +59,27 @@ impl Refusal {
     }
 }
 
-/// How a protocol's event stream is put together.
+/// How a protocol's event stream is structured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parts {
-    /// Each choice begins with an event that has the role and no text.
+    /// Each choice starts with an event that has the role and no text.
     roles: bool,
-    /// The usage has an event of its own, if it was asked for.
+    /// The usage has its own event, if requested.
     usage: bool,
     /// The stream ends with `[DONE]`.
     done: bool,
 }
 
-/// One protocol: how a request is read, and how each part of an answer is written.
+/// One protocol: how requests are read, and how each part of a response is written.
 pub(crate) trait Protocol: fmt::Debug + Send + Sync {
-    /// What the ids of its answers begin with.
+    /// Prefix of the ids of its responses.
     fn id_prefix(&self) -> &'static str;
 
-    /// What a request asks for. `by_header` says whether a header asks for an event stream.
+    /// What a request asks for. `by_header` says whether a header requests an event stream.
     fn read(&self, body: &[u8], by_header: bool, counter: &Counter) -> Result<Asked, Refusal>;
 
-    /// Whether the token of a request opens a server whose key is `key`. `now_ms` is the time in
-    /// milliseconds since the Unix epoch.
+    /// Check a request's token on a server whose key is `key`. `now_ms` is the time in milliseconds
+    /// since the Unix epoch.
     fn admit(&self, key: &str, bearer: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
         let _ = now_ms;
         if bearer == Some(key) {
@@ -89,37 +89,37 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         Err(Refusal::new(401, message))
     }
 
-    /// The body of an error response; `id` is that of the answer there would have been.
+    /// The body of an error response; `id` is the one that the response would have had.
     fn refusal(&self, refusal: &Refusal, id: &str) -> Vec<u8>;
 
-    /// The whole answer as one JSON document, for a request that asked for no stream.
+    /// The complete response as one JSON document, for a non-streaming request.
     fn document(&self, answer: &Answer) -> Vec<u8>;
 
     fn parts(&self) -> Parts;
 
-    /// What the payload of every event begins with.
+    /// The start of every event's payload.
     fn opening(&self, answer: &Answer) -> Vec<u8>;
 
-    /// Appends an ordinary event without the line ends behind it.
+    /// Append an ordinary event without the line ends after it.
     fn chunk(&self, page: &mut Page<'_>, out: &mut Vec<u8>, chunk: &Chunk);
 
-    /// Appends the event that has nothing but the usage; see [`Parts`].
+    /// Append the event with only the usage; see [`Parts`].
     fn usage_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) {
         let _ = (page, out);
     }
 
-    /// Appends an event whose JSON breaks off.
+    /// Append an event with truncated JSON.
     fn broken_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>);
 
-    /// Appends the event of the faults that fail in the middle of a stream. Says whether `[DONE]`
+    /// Append the event of faults that occur in the middle of a stream. Returns whether `[DONE]`
     /// may follow.
     fn error_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) -> bool;
 
-    /// How an event begins whose text never ends.
+    /// The start of an event whose text never ends.
     fn endless_event(&self) -> &'static [u8];
 }
 
-/// The protocol of a path, for errors that come before it is known whether there is such a path.
+/// The protocol of a path, for errors that occur before the path has been checked.
 pub(crate) fn protocol_of(path: &str) -> &'static dyn Protocol {
     if path.starts_with("/api/v1/services/") {
         &dashscope::TEXT
@@ -130,7 +130,7 @@ pub(crate) fn protocol_of(path: &str) -> &'static dyn Protocol {
     }
 }
 
-/// The words of every answer. None needs escaping in JSON; half of them are multi-byte. The two
+/// The words of every response. None needs escaping in JSON; half of them are multi-byte. The two
 /// halves have the same size, a power of two.
 const WORDS: [&str; 64] = [
     " the", " of", " and", " to", " a", " in", " is", " that", " it", " was", " for", " on",
@@ -141,7 +141,7 @@ const WORDS: [&str; 64] = [
     "，", "🙂", "…",
 ];
 
-/// All facts about one answer that its text depends on.
+/// Everything about one response that its text depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) protocol: &'static dyn Protocol,
@@ -149,7 +149,7 @@ pub(crate) struct Answer {
     pub(crate) model: String,
     /// Seconds since the Unix epoch.
     pub(crate) created: u64,
-    /// Whether choices are messages rather than bare texts.
+    /// Whether choices are messages rather than plain texts.
     pub(crate) messages: bool,
     /// Whether each event repeats all text before it.
     pub(crate) repeats: bool,
@@ -157,11 +157,11 @@ pub(crate) struct Answer {
     pub(crate) choices: u32,
     /// Tokens of each choice.
     pub(crate) tokens: u32,
-    /// Whether the answer ends for its length.
+    /// Whether the response ends because of its length.
     pub(crate) at_length: bool,
     pub(crate) stream_options: StreamOptions,
     pub(crate) fault: Option<Fault>,
-    /// Where in the vocabulary the text starts.
+    /// Start position of the text in the vocabulary.
     pub(crate) salt: u64,
 }
 
@@ -177,7 +177,7 @@ impl Answer {
             .wrapping_add(u64::from(choice) * 13)
             % 64;
         let index = usize::try_from(hashed).expect("below 64");
-        // There must be a multi-byte character in each event to split.
+        // Each event must have a multi-byte character to split.
         if self.has(Fault::SplitUtf8) {
             WORDS[32 + index % 32]
         } else {
@@ -189,12 +189,12 @@ impl Answer {
         tokens.map(|at| self.word(choice, at)).collect()
     }
 
-    /// Whether the answer is the pieces of a tool call.
+    /// Whether the response consists of pieces of a tool call.
     fn calls_tool(&self) -> bool {
         self.messages && self.has(Fault::ToolCalls)
     }
 
-    /// How many tokens each choice emits before the fault, if any, ends the stream.
+    /// How many tokens each choice emits before a fault, if any, ends the stream.
     pub(crate) fn emitted_tokens(&self) -> u32 {
         match self.fault {
             Some(
@@ -242,7 +242,7 @@ impl Answer {
         u64::from(self.emitted_tokens()) * u64::from(self.choices)
     }
 
-    /// The usage in the form of OpenAI, which others took over.
+    /// The usage in OpenAI's format, which others have adopted.
     fn usage(&self, completion_tokens: u64) -> Value {
         if self.has(Fault::PartialUsage) {
             return json!({"prompt_tokens": self.prompt_tokens});
@@ -255,7 +255,7 @@ impl Answer {
         })
     }
 
-    /// The tool call of the `tool-calls` oddity, whole.
+    /// The complete tool call of the `tool-calls` oddity.
     fn tool_call(&self, text: &str) -> Value {
         json!({
             "id": format!("call-{}", self.id),
@@ -268,7 +268,7 @@ impl Answer {
     }
 }
 
-/// The function that the `tool-calls` oddity calls.
+/// The function called by the `tool-calls` oddity.
 const TOOL: &str = "look_up";
 
 #[cfg(test)]
@@ -305,7 +305,7 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
-    /// The payloads of a stream, line ends of any kind.
+    /// The payloads of a stream, with any kind of line ends.
     pub(super) fn payloads(stream: &str) -> Vec<Value> {
         stream
             .split(['\r', '\n'])

@@ -1,6 +1,6 @@
-//! Owns OpenAI's protocol: chat and text completions, as vLLM answers them.
+//! Owns OpenAI's protocol: chat and text completions, as served by vLLM.
 //!
-//! Must not know about other protocols, but for what Zhipu took over from here.
+//! It must not know about other protocols, except for what Zhipu adopted from this one.
 
 use std::io::Write;
 
@@ -119,7 +119,7 @@ impl Protocol for OpenAi {
         });
         let fields = document
             .as_object_mut()
-            .expect("made as an object just above");
+            .expect("created as an object above");
         if answer.has(Fault::NoObject) {
             fields.shift_remove("object");
         }
@@ -161,7 +161,7 @@ impl Protocol for OpenAi {
             "{{\"id\":\"{}\",{object}\"created\":{},\"model\":{model},{error}\"choices\":[",
             answer.id, answer.created
         )
-        .expect("a Vec takes all");
+        .expect("writing to a Vec cannot fail");
         opening
     }
 
@@ -188,7 +188,7 @@ impl Protocol for OpenAi {
             _ => answer.stream_options.usage_in_each,
         };
         if !chunk.finish && !with_usage {
-            // Nearly every event: one copy rather than two.
+            // The most common event by far: one copy rather than two.
             out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":null}]}");
             return;
         }
@@ -198,17 +198,17 @@ impl Protocol for OpenAi {
                 ",\"logprobs\":null,\"finish_reason\":\"{}\",\"stop_reason\":null}}]",
                 answer.finish_reason()
             )
-            .expect("a Vec takes all");
+            .expect("writing to a Vec cannot fail");
         } else {
             out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":null}]");
         }
         if with_usage {
             let usage = answer.usage(page.completion_tokens);
-            write!(out, ",\"usage\":{usage}").expect("a Vec takes all");
+            write!(out, ",\"usage\":{usage}").expect("writing to a Vec cannot fail");
         }
         if chunk.last && answer.has(Fault::Timings) {
             let timings = timings(answer, page.completion_tokens);
-            write!(out, ",\"timings\":{timings}").expect("a Vec takes all");
+            write!(out, ",\"timings\":{timings}").expect("writing to a Vec cannot fail");
         }
         out.push(b'}');
     }
@@ -217,7 +217,7 @@ impl Protocol for OpenAi {
         page.before_payload(out);
         out.extend_from_slice(&page.opening);
         let usage = page.answer.usage(page.completion_tokens);
-        write!(out, "],\"usage\":{usage}}}").expect("a Vec takes all");
+        write!(out, "],\"usage\":{usage}}}").expect("writing to a Vec cannot fail");
     }
 
     fn broken_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) {
@@ -234,7 +234,7 @@ impl Protocol for OpenAi {
                     "data: {{\"error\":{{\"message\":\"{DECODING_FAILED}\",\
                      \"type\":\"InternalServerError\",\"param\":null,\"code\":500}}}}"
                 )
-                .expect("a Vec takes all");
+                .expect("writing to a Vec cannot fail");
                 true
             }
             fault => {
@@ -259,7 +259,7 @@ impl OpenAi {
     }
 }
 
-/// The errors in a stream that lack the object with code and message.
+/// The stream errors without an object with code and message.
 pub(super) fn bare_error(out: &mut Vec<u8>, fault: Option<Fault>, line: &str) {
     if fault == Some(Fault::ErrorEventNamed) {
         write!(
@@ -269,10 +269,10 @@ pub(super) fn bare_error(out: &mut Vec<u8>, fault: Option<Fault>, line: &str) {
     } else {
         write!(out, "data: {{\"error\":\"{DECODING_FAILED}\"}}")
     }
-    .expect("a Vec takes all");
+    .expect("writing to a Vec cannot fail");
 }
 
-/// llama.cpp's account of its own speed; the durations are made up.
+/// llama.cpp's report of its own speed; the durations are made up.
 fn timings(answer: &Answer, completion_tokens: u64) -> Value {
     let prompt_tokens = answer.prompt_tokens as f64;
     json!({

@@ -1,14 +1,14 @@
 //! Owns the order of a stream's events and what they have in common: line ends, the lines before a
 //! payload, and the words.
 //!
-//! Must not know how any protocol writes a payload.
+//! It must not know how any protocol writes a payload.
 
 use std::io::Write;
 
 use super::{Answer, Parts, TOOL};
 use crate::fault::Fault;
 
-/// What an event, just written by a [`Script`], means for the one who sends it.
+/// What an event, just written by a [`Script`], means for its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
     /// Comes right before the first token.
@@ -25,7 +25,7 @@ pub(crate) enum Beat {
     Closing,
 }
 
-/// What one event says.
+/// The content of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delta {
     Role,
@@ -38,9 +38,9 @@ pub(crate) enum Delta {
 pub(crate) struct Chunk {
     pub(super) choice: u32,
     pub(super) delta: Delta,
-    /// Whether it carries the reason why the choice ends.
+    /// Whether it carries the choice's finish reason.
     pub(super) finish: bool,
-    /// Whether it is the last event with a choice in it.
+    /// Whether it is the last event with a choice.
     pub(super) last: bool,
 }
 
@@ -48,29 +48,29 @@ pub(crate) struct Chunk {
 #[derive(Debug, Clone)]
 pub(crate) struct Page<'a> {
     pub(super) answer: &'a Answer,
-    /// What every payload begins with.
+    /// The start of every payload.
     pub(super) opening: Vec<u8>,
     pub(super) end_of_line: &'static str,
     /// Two line ends.
     blank_line: &'static str,
-    /// Events with a payload so far.
+    /// Number of events with a payload so far.
     pub(super) events: u64,
-    /// Tokens of all choices so far.
+    /// Number of tokens of all choices so far.
     pub(super) completion_tokens: u64,
     pub(super) emitted_tokens: u32,
 }
 
 impl Page<'_> {
-    /// All of an event that comes before its payload, where events have no lines of their own.
+    /// Everything in an event before its payload, for protocols without other lines.
     pub(super) fn before_payload(&mut self, out: &mut Vec<u8>) {
         let line = self.end_of_line;
         match self.answer.fault {
             Some(Fault::Comments) => {
-                write!(out, ": ping{line}{line}data: ").expect("a Vec takes all");
+                write!(out, ": ping{line}{line}data: ").expect("writing to a Vec cannot fail");
             }
             Some(Fault::EventIdLines) => {
                 write!(out, "event: message{line}id: {}{line}data: ", self.events)
-                    .expect("a Vec takes all");
+                    .expect("writing to a Vec cannot fail");
             }
             Some(Fault::NoSpace) => out.extend_from_slice(b"data:"),
             _ => out.extend_from_slice(b"data: "),
@@ -84,7 +84,7 @@ impl Page<'_> {
         }
     }
 
-    /// A list of one piece of a tool call. The pieces of the arguments, put together, are the JSON
+    /// A list with one piece of a tool call. The concatenated pieces of the arguments are the JSON
     /// text of `{"text":"…"}`.
     pub(super) fn tool_piece(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
         out.extend_from_slice(b"[{\"index\":0,");
@@ -96,7 +96,7 @@ impl Page<'_> {
                  \"arguments\":\"{{\\\"text\\\":\\\"",
                 self.answer.id
             )
-            .expect("a Vec takes all");
+            .expect("writing to a Vec cannot fail");
         } else {
             out.extend_from_slice(b"\"function\":{\"arguments\":\"");
         }
@@ -108,11 +108,11 @@ impl Page<'_> {
     }
 }
 
-/// Most numbers here have one digit, and formatting one takes longer than all the rest.
+/// Most numbers here have one digit, and formatting one takes longer than everything else.
 pub(super) fn number(out: &mut Vec<u8>, number: u32) {
     match u8::try_from(number) {
         Ok(digit @ 0..=9) => out.push(b'0' + digit),
-        _ => write!(out, "{number}").expect("a Vec takes all"),
+        _ => write!(out, "{number}").expect("writing to a Vec cannot fail"),
     }
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Script<'a> {
     page: Page<'a>,
     parts: Parts,
     tokens_per_event: u32,
-    /// Where the broken event comes, until it came.
+    /// Position of the broken event, until it has been written.
     broken_at: Option<u32>,
     phase: Phase,
 }
@@ -142,7 +142,7 @@ pub(crate) struct Script<'a> {
 impl<'a> Script<'a> {
     pub(crate) fn new(answer: &'a Answer) -> Self {
         let (end_of_line, blank_line) = match answer.fault {
-            // Split writes are to split this pair as well.
+            // Split writes should split this pair as well.
             Some(Fault::Crlf | Fault::SplitUtf8) => ("\r\n", "\r\n\r\n"),
             Some(Fault::Cr) => ("\r", "\r\r"),
             _ => ("\n", "\n\n"),
@@ -176,7 +176,7 @@ impl<'a> Script<'a> {
         length
     }
 
-    /// Appends the next event to `out`; `None` at the end of the stream.
+    /// Append the next event to `out`; `None` at the end of the stream.
     pub(crate) fn write_next(&mut self, out: &mut Vec<u8>) -> Option<Beat> {
         let answer = self.page.answer;
         loop {
@@ -242,7 +242,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// The phase in which token number `at` and all after it remain.
+    /// The phase in which token number `at` and all later ones remain.
     fn tokens_from(&self, at: u32) -> Phase {
         if at < self.page.emitted_tokens {
             return Phase::Tokens { at, choice: 0 };
@@ -257,7 +257,7 @@ impl<'a> Script<'a> {
                 | Fault::OversizedEvent,
             ) => Phase::End,
             Some(Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString) => Phase::Error,
-            // The content had it.
+            // It was in the event with the content.
             Some(Fault::FinishWithContent) if at > 0 => Phase::Usage,
             _ => Phase::Finish(0),
         }

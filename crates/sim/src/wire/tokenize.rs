@@ -1,6 +1,6 @@
-//! Owns vLLM's paths around the tokenizer: `/tokenize` and `/detokenize`.
+//! Owns vLLM's tokenizer paths: `/tokenize` and `/detokenize`.
 //!
-//! Must not know how tokens are made.
+//! It must not know how tokens are made.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn encoder(counter: &Counter) -> Result<&Encoder, Refusal> {
     })
 }
 
-/// The answer to `/tokenize`: the ids of a prompt or of a conversation.
+/// The response to `/tokenize`: the ids of a prompt or of a conversation.
 pub(crate) fn tokenize(body: &[u8], counter: &Counter) -> Result<Vec<u8>, Refusal> {
     let encoder = encoder(counter)?;
     let body = ask::parse(body)?;
@@ -50,7 +50,7 @@ pub(crate) fn tokenize(body: &[u8], counter: &Counter) -> Result<Vec<u8>, Refusa
     Ok(answer.to_string().into_bytes())
 }
 
-/// The answer to `/detokenize`: the text of ids.
+/// The response to `/detokenize`: the text of ids.
 pub(crate) fn detokenize(body: &[u8], counter: &Counter) -> Result<Vec<u8>, Refusal> {
     let encoder = encoder(counter)?;
     let body = ask::parse(body)?;

@@ -1,7 +1,7 @@
-//! Owns Zhipu's protocol, version 4: chat completions much like OpenAI's, but with usage in the last
-//! event unasked, a role in each, signed keys, and error codes of its own.
+//! Owns Zhipu's protocol, version 4: chat completions much like OpenAI's, but with usage in the
+//! last event by default, a role in each event, signed keys, and its own error codes.
 //!
-//! Must not know about DashScope's protocol or how a signature is checked.
+//! It must not know about DashScope's protocol or how a signature is checked.
 
 use std::io::Write;
 
@@ -18,7 +18,7 @@ use crate::tokens::Counter;
 #[derive(Debug)]
 pub(crate) struct Zhipu;
 
-/// The documented code that is closest to a status.
+/// The documented code closest to a status.
 fn code(refusal: &Refusal) -> &'static str {
     match (refusal.code, refusal.status) {
         (Some(code), _) => code,
@@ -31,7 +31,7 @@ fn code(refusal: &Refusal) -> &'static str {
         (None, 500) => "500",
         // The call failed in the network.
         (None, 501..) => "1234",
-        // A parameter is wrong, or the parameters as a whole.
+        // An invalid parameter, or an invalid combination.
         (None, _) if refusal.param.is_some() => "1214",
         (None, _) => "1210",
     }
@@ -42,7 +42,7 @@ impl Protocol for Zhipu {
         "zhipu"
     }
 
-    /// With a key of the form `id.secret`, a token signed with the secret or the key itself.
+    /// With a key of the form `id.secret`: a token signed with the secret, or the key itself.
     fn admit(&self, key: &str, bearer: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
         let refused = |code, message: String| {
             Err(Refusal {
@@ -161,7 +161,7 @@ impl Protocol for Zhipu {
         out.extend_from_slice(&page.opening);
         if chunk.finish {
             write!(out, "\"finish_reason\":\"{}\",", finish_reason(answer))
-                .expect("a Vec takes all");
+                .expect("writing to a Vec cannot fail");
         }
         out.extend_from_slice(b"\"delta\":");
         delta(page, out, chunk);
@@ -173,7 +173,7 @@ impl Protocol for Zhipu {
         };
         if with_usage {
             let usage = answer.usage(page.completion_tokens);
-            write!(out, ",\"usage\":{usage}").expect("a Vec takes all");
+            write!(out, ",\"usage\":{usage}").expect("writing to a Vec cannot fail");
         }
         out.push(b'}');
     }
@@ -190,7 +190,7 @@ impl Protocol for Zhipu {
                 out,
                 "data: {{\"error\":{{\"code\":\"500\",\"message\":\"{DECODING_FAILED}\"}}}}"
             )
-            .expect("a Vec takes all");
+            .expect("writing to a Vec cannot fail");
             return true;
         }
         openai::bare_error(out, page.answer.fault, page.end_of_line);
@@ -202,7 +202,7 @@ impl Protocol for Zhipu {
     }
 }
 
-/// The protocol has no reason named `error`.
+/// The protocol has no finish reason named `error`.
 fn finish_reason(answer: &Answer) -> &'static str {
     if answer.has(Fault::FinishError) {
         "network_error"

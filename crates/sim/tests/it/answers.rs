@@ -1,4 +1,4 @@
-//! Answers as they should be, and requests as they should not.
+//! Valid responses, and invalid requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -32,7 +32,9 @@ fn plain_stream() {
     assert_eq!(response.finish_reasons(), ["length"]);
     assert!(events.iter().all(|event| event.get("usage").is_none()));
     assert_eq!(simulator.requests(), 1);
-    simulator.stop().expect("no truth log to fail");
+    simulator
+        .stop()
+        .expect("without a truth log, this cannot fail");
 }
 
 #[test]

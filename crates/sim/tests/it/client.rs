@@ -1,4 +1,4 @@
-//! Owns plain sockets and the raw bytes of answers: no HTTP client that could forgive a mistake.
+//! Owns plain sockets and the raw bytes of responses: no HTTP client that could forgive a mistake.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -62,7 +62,7 @@ pub(crate) struct Response {
     /// In lower case.
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
-    /// Whether the body ended as its framing demands.
+    /// Whether the body is complete according to its framing.
     pub(crate) complete: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong when it is asked to.
+//! Requested faults.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -115,7 +115,7 @@ fn errors_come_as_events() {
     assert_eq!(last(Fault::FinishError).finish_reasons(), ["error"]);
 
     let response = last(Fault::BrokenJson);
-    assert_eq!(response.events().len(), 10, "all but the broken one");
+    assert_eq!(response.events().len(), 10, "all except the broken one");
     assert_eq!(response.text().matches("data: ").count(), 12);
 
     let options = json!({"stream": true, "stream_options": {"include_usage": true}});

@@ -1,11 +1,11 @@
-//! What is odd, and yet right.
+//! Unusual but valid responses.
 
 use evalscope_sim::{Fault, SimConfig};
 use serde_json::json;
 
 use crate::client::{Response, ask, chat, exchange, post, post_chat, start, text_of, with_fault};
 
-/// What a client must make of every oddity: the same text as of a plain answer.
+/// What a client must read from every oddity: the same text as from a plain response.
 #[test]
 fn oddities_have_the_text_of_a_plain_answer() {
     let options = json!({"stream": true, "max_tokens": 8});

@@ -43,7 +43,7 @@ fn slots_are_taken_in_turn() {
     let mut free_ns = 0;
     for line in &lines {
         let stamps = stamps(line);
-        assert!(stamps[0].0 > free_ns, "two answers at once");
+        assert!(stamps[0].0 > free_ns, "two responses at once");
         free_ns = stamps[3].1;
     }
     let queued = |line: &Value| line["queued_ns"].as_u64().expect("ns");
@@ -68,7 +68,7 @@ fn a_stalled_answer_gives_up_its_slot() {
         stream
             .write_all(request.as_bytes())
             .expect("the server reads");
-        // The head comes even to those that wait; a token only to those with a slot.
+        // Waiting requests also get the head, but tokens only come with a slot.
         let mut some = [0; 500];
         stream.read_exact(&mut some).expect("some tokens");
         assert!(String::from_utf8_lossy(&some).contains("\"role\""));

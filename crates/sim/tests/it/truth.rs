@@ -1,4 +1,4 @@
-//! What the truth log says.
+//! The content of the truth log.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{ask, post_chat, start};
 
-/// The latest stamps of a truth log, by line.
+/// The latest lines of a truth log.
 pub(crate) fn truth(path: &PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the log exists");
     assert!(text.is_empty() || text.ends_with('\n'));
@@ -50,7 +50,7 @@ fn truth_has_a_pair_for_each_token() {
     simulator.stop().expect("the log is written");
 
     let lines = truth(&path);
-    assert_eq!(lines.len(), 1, "answers without a stream have no line");
+    assert_eq!(lines.len(), 1, "non-streaming responses have no line");
     let line = &lines[0];
     assert_eq!(line["id"], "chatcmpl-sim-1");
     assert_eq!(

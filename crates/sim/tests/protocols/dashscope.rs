@@ -27,7 +27,7 @@ fn stream(simulator: &Simulator, body: &Value) -> Answer {
     post(simulator, TEXT, SSE, body).unwrap()
 }
 
-/// The text of the first choice, as a client of incremental output puts it together.
+/// The text of the first choice, as assembled by a client of incremental output.
 fn text_of(answer: &Answer) -> String {
     answer
         .payloads()
@@ -184,7 +184,7 @@ fn statuses_have_its_codes() {
     }
 }
 
-/// What every fault and oddity looks like in a stream.
+/// How every fault and oddity looks in a stream.
 #[test]
 fn faults_have_its_form() {
     let plain = text_of(&stream(
@@ -194,7 +194,7 @@ fn faults_have_its_form() {
     for fault in Fault::ALL {
         let simulator = with_fault(*fault);
         let answer = match (fault, post(&simulator, TEXT, SSE, &messages(true))) {
-            // 64 MiB that never end; another test reads them.
+            // An endless event of 64 MiB, which another test reads.
             (Fault::OversizedEvent, _) => continue,
             (
                 Fault::ResetBefore | Fault::CloseBefore | Fault::StallBefore | Fault::Garbage,

@@ -1,6 +1,6 @@
-//! Owns one HTTP exchange over a plain socket, and the taking apart of its answer.
+//! Owns one HTTP exchange over a plain socket, and parsing its response.
 //!
-//! Must not know any protocol.
+//! It must not know any protocol.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -23,11 +23,11 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// In lower case.
     pub(crate) head: String,
-    /// Without the framing of chunks.
+    /// Without chunk framing.
     pub(crate) body: String,
-    /// Whether the body ended as its framing demands.
+    /// Whether the body is complete according to its framing.
     pub(crate) complete: bool,
-    /// How the connection ended, if not in order.
+    /// How the connection ended, unless cleanly.
     pub(crate) error: Option<ErrorKind>,
 }
 
@@ -36,7 +36,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// The payloads of the events; `[DONE]` and broken ones are left out.
+    /// The payloads of the events, without `[DONE]` and broken ones.
     pub(crate) fn payloads(&self) -> Vec<Value> {
         self.body
             .split(['\r', '\n'])
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-/// Posts a body; `headers` are whole lines. `None` when nothing like HTTP came back.
+/// Post a body; `headers` are complete lines. `None` if the response was not HTTP.
 pub(crate) fn post(
     simulator: &Simulator,
     path: &str,

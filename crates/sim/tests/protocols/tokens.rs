@@ -1,4 +1,4 @@
-//! Prompts that are counted by a tokenizer, token ids, images, and the tokenizer's own paths.
+//! Prompts counted by a tokenizer, token ids, images, and the tokenizer's own paths.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use tokenizers::{PreTokenizerWrapper, Tokenizer, TokenizerBuilder};
 
 use crate::raw::post;
 
-/// A byte-level tokenizer that knows a few words and puts `<s>` before every text.
+/// A byte-level tokenizer that knows a few words and adds `<s>` before every text.
 fn train() -> Tokenizer {
     let mut trainer = BpeTrainer::builder()
         .show_progress(false)
@@ -96,7 +96,7 @@ fn chats_are_counted_by_the_template_of_the_directory() {
         {"role": "system", "content": "the system"},
         {"role": "user", "content": [{"type": "text", "text": "asks"}]},
     ]);
-    // The tag lines vanish with their line ends, as in transformers.
+    // The tag lines disappear with their line ends, as in transformers.
     let rendered = "<s>[system] the system\n[user] asks\n>";
     let expected = train().encode(rendered, false).unwrap().len() as u64;
     let body = json!({"messages": messages, "max_tokens": 1});
@@ -110,7 +110,7 @@ fn chats_are_counted_by_the_template_of_the_directory() {
     let dashscope = "/api/v1/services/aigc/text-generation/generation";
     assert_eq!(prompt_tokens(&simulator, dashscope, &body), expected);
 
-    // A file of its own goes before the configuration.
+    // A separate file overrides the configuration.
     let files = [
         ("tokenizer_config.json", config.as_str()),
         ("chat_template.jinja", "{{ messages[-1].content }}"),
@@ -188,7 +188,7 @@ fn images_are_checked_and_cost_what_is_set() {
     }
     let text = format!("data:image/png;base64,{}", STANDARD.encode("plain text"));
     for (url, says) in [
-        (text.as_str(), "must begin like PNG, JPEG, GIF or WebP"),
+        (text.as_str(), "must start like PNG, JPEG, GIF or WebP"),
         ("data:image/png;base64,###", "not base64"),
         ("file:///etc/passwd", "must be a data URL"),
     ] {

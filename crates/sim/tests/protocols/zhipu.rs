@@ -52,7 +52,7 @@ fn streams_and_documents() {
     assert_eq!(document["usage"]["total_tokens"], 10);
 }
 
-/// A token as Zhipu's own client makes it of a key.
+/// A token as made by Zhipu's own client from a key.
 fn token(id: &str, secret: &str, lives_ms: i64) -> String {
     let now_ms = i64::try_from(wall_ms()).unwrap();
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -120,14 +120,14 @@ fn statuses_have_its_codes() {
     assert_eq!(answer.json()["error"]["code"], "1214");
 }
 
-/// What every fault and oddity looks like in a stream.
+/// How every fault and oddity looks in a stream.
 #[test]
 fn faults_have_its_form() {
     let plain = text_of(&stream(&Simulator::start(SimConfig::default()).unwrap()));
     for fault in Fault::ALL {
         let simulator = with_fault(*fault);
         let answer = match (fault, post(&simulator, PATH, "", &body(true))) {
-            // 64 MiB that never end; another test reads them.
+            // An endless event of 64 MiB, which another test reads.
             (Fault::OversizedEvent, _) => continue,
             (
                 Fault::ResetBefore | Fault::CloseBefore | Fault::StallBefore | Fault::Garbage,

@@ -1,5 +1,5 @@
-//! Owns rows of a CSV file with a header: the value of one column, as RFC 4180
-//! has it, with commas, semicolons or tabs.
+//! Owns rows of a CSV file with a header: the value of one column, according to RFC 4180, separated
+//! by commas, semicolons or tabs.
 //!
 //! It must not know what the column means.
 
@@ -15,21 +15,21 @@ use super::DatasetError;
 use super::file_list::read_error;
 use super::records::{MOST_ITEM_BYTES, Wrong, not_json};
 
-/// What stands between values, by how common it is.
+/// Separators, the most common first.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 
-/// Rows behind the header.
+/// Rows after the header.
 pub(super) struct CsvRows {
     path: PathBuf,
     name: String,
     reader: Reader<Metered>,
-    /// Bytes read for the present row.
+    /// Bytes read for the current row.
     read: Arc<AtomicUsize>,
     column: usize,
     row: ByteRecord,
-    /// Where the row given last begins, or blank lines before it.
+    /// Start of the current row, or of blank lines before it.
     begun: Option<Position>,
-    /// It is damaged: nothing more comes.
+    /// The file is damaged: nothing more can be read.
     ended: bool,
 }
 
@@ -43,7 +43,7 @@ impl std::fmt::Debug for CsvRows {
 }
 
 impl CsvRows {
-    /// Open a file whose header has this column.
+    /// Open a file whose header must have this column.
     pub(super) fn open(path: &Path, name: &str) -> Result<Self, DatasetError> {
         let mut first = None;
         for separator in SEPARATORS {
@@ -96,7 +96,7 @@ impl CsvRows {
         })
     }
 
-    /// The value in the next row, or what is wrong with it.
+    /// The value in the next row, or what is wrong with the row.
     pub(super) fn next(&mut self) -> Result<Option<&str>, DatasetError> {
         if self.ended {
             return Ok(None);
@@ -113,7 +113,7 @@ impl CsvRows {
                 } = error.kind()
                 {
                     self.begun.clone_from(pos);
-                    let reason = format!("{len} values in a row, and {expected_len} in the header");
+                    let reason = format!("{len} values in a row, but {expected_len} in the header");
                     return Err(self.error(reason.into()));
                 }
                 self.ended = true;
@@ -131,7 +131,7 @@ impl CsvRows {
         }
     }
 
-    /// An error about the row given last.
+    /// An error in the current row.
     pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
         let reason = match wrong {
             Wrong::Json(error) => not_json(&error),
@@ -144,7 +144,7 @@ impl CsvRows {
         }
     }
 
-    /// The line in which the row given last begins.
+    /// The line in which the current row starts.
     fn line(&self) -> u64 {
         let Some(begun) = &self.begun else {
             return 1;
@@ -165,10 +165,10 @@ impl CsvRows {
     }
 }
 
-/// Blank lines before a row that are looked at to tell its line.
+/// How many bytes of blank lines before a row are examined to find its line number.
 const BLANK_BYTES: u64 = 4096;
 
-/// Columns that an error names, and how much of their names.
+/// Maximum number of columns named in an error, and maximum length of their names.
 const MOST_NAMED: usize = 20;
 const MOST_NAME_CHARS: usize = 60;
 
@@ -180,8 +180,8 @@ fn broken(path: &Path, line: u64, error: &csv::Error) -> DatasetError {
     }
 }
 
-/// A file of which a row may take so much at most: a quote that is not closed
-/// would put all that follows into memory.
+/// A file in which rows have a maximum size: otherwise an unclosed quote would load the whole rest
+/// into memory.
 struct Metered {
     file: File,
     read: Arc<AtomicUsize>,
@@ -191,7 +191,7 @@ impl Read for Metered {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.read.load(Ordering::Relaxed) > MOST_ITEM_BYTES {
             return Err(Error::other(
-                "the row has more than 256 MiB: a quote is not closed",
+                "the row is larger than 256 MiB: a quote is not closed",
             ));
         }
         let n = self.file.read(buffer)?;

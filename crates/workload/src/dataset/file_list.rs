@@ -1,7 +1,7 @@
-//! Owns which files of a directory belong to a data set, in an order that is
-//! the same on every machine.
+//! Owns which files of a directory belong to a dataset, in an order that is the same on every
+//! machine.
 //!
-//! It must not know what the files hold.
+//! It must not know what is in the files.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use super::DatasetError;
 
-/// Hubs put files at the top, under `data/` or the split's name, and within a
-/// folder for the subset: three levels down is all there is.
+/// Hubs put files at the top level, in `data/` or a folder named after the split, possibly inside a
+/// folder for the subset: three levels at most.
 const DEPTH: usize = 3;
 
-/// Names kept at a time: 6 MB at names of 100 bytes. A directory that holds
-/// more is read once more for each further so many.
+/// Number of names kept at a time: 6 MB with names of 100 bytes. A larger directory is read again
+/// for each further batch.
 const NAMES_AT_ONCE: usize = 65_536;
 
 pub(super) fn read_error(path: &Path) -> impl FnOnce(Error) -> DatasetError + '_ {
@@ -26,7 +26,7 @@ pub(super) fn read_error(path: &Path) -> impl FnOnce(Error) -> DatasetError + '_
     }
 }
 
-/// A file itself, or in a directory the one with this name.
+/// The file itself, or the file with this name in a directory.
 pub(super) fn file_or_named(path: &Path, name: &str) -> Result<PathBuf, DatasetError> {
     if !path.is_dir() {
         return Ok(path.to_owned());
@@ -39,8 +39,8 @@ pub(super) fn file_or_named(path: &Path, name: &str) -> Result<PathBuf, DatasetE
     }
 }
 
-/// Whether a directory has an entry of this name, also one that cannot be read:
-/// whoever opens it says why.
+/// Whether a directory has an entry with this name, even an unreadable one: opening it gives a
+/// better error.
 pub(super) fn holds(folder: &Path, name: &str) -> bool {
     match fs::symlink_metadata(folder.join(name)) {
         Ok(_) => true,
@@ -48,16 +48,17 @@ pub(super) fn holds(folder: &Path, name: &str) -> bool {
     }
 }
 
-/// None of the files that were looked for is in a directory.
+/// A directory has none of the files searched for.
 pub(super) fn holds_no(folder: &Path, files: &str) -> DatasetError {
-    let reason =
-        format!("the folder holds no {files}; give a file of another name itself, not its folder");
+    let reason = format!(
+        "the folder contains no {files}; for a file with another name, give the file instead of the folder"
+    );
     read_error(folder)(Error::new(ErrorKind::NotFound, reason))
 }
 
-/// All files under `root` whose name ends with `ending`, sorted. Where some of
-/// them are named for the split, by a folder (`test/0.tar`) or as the first
-/// part of their names (`data/test-00000-of-00001.parquet`), only these.
+/// All files under `root` whose name ends with `ending`, sorted. If some are named after the split,
+/// by a folder (`test/0.tar`) or as the first part of their names
+/// (`data/test-00000-of-00001.parquet`), only these.
 pub(super) fn files_of_split(
     root: &Path,
     ending: &str,
@@ -90,11 +91,11 @@ fn collect(
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        // caches of the hubs' clients
+        // caches of the hub clients
         if name.starts_with('.') {
             continue;
         }
-        // links are followed: the hubs' caches are made of them
+        // follow links: the hubs' caches consist of them
         let kind = fs::metadata(entry.path()).map_err(read_error(&entry.path()))?;
         if kind.is_dir() {
             if depth > 1 {
@@ -114,16 +115,16 @@ fn entries(
     Ok(entries.map(|entry| entry.map_err(read_error(folder))))
 }
 
-/// Names in one directory, sorted, a bounded number of them in memory.
+/// Names in one directory, sorted, with a bounded number in memory.
 #[derive(Debug)]
 pub(super) struct SortedNames {
     folder: PathBuf,
     wanted: fn(&Path) -> bool,
     at_once: usize,
     ahead: BTreeSet<OsString>,
-    /// The last name given; what comes next is greater.
+    /// The last name returned; the next one is greater.
     last: Option<OsString>,
-    /// Whether there may be names that `ahead` had no room for.
+    /// Whether there may be names that did not fit into `ahead`.
     more: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Owns `flickr8k`: photographs with their captions, which are sent as the
-//! text (`clip-benchmark/wds_flickr8k`, split test).
+//! Owns `flickr8k`: photographs with captions, sent as the text (`clip-benchmark/wds_flickr8k`,
+//! split test).
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use super::image_text::{ImageText, NoText};
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::Item;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct Flickr8k {
     samples: ImageText,
 }
 
 impl Flickr8k {
-    /// Open tar shards (`test/*.tar`), Parquet files, a directory of images
-    /// with captions of the same name or a `metadata.jsonl`, or one such file.
+    /// Open tar shards (`test/*.tar`), Parquet files, a directory of images with captions of the
+    /// same name or a `metadata.jsonl`, or a single such file.
     ///
     /// # Errors
-    /// When nothing of this kind can be read there.
+    /// If there is nothing of this kind, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         let samples = ImageText::open(path, NoText::Refuse)?;
         Ok(Self { samples })

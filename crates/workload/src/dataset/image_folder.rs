@@ -1,8 +1,8 @@
-//! Owns reading images with texts from plain directories: images with captions
-//! of the same name (`cat.jpg`, `cat.txt`), or images that a `metadata.jsonl`
-//! lists by `file_name`, as Hugging Face's imagefolder has them.
+//! Owns reading images with texts from plain directories: images with captions of the same name
+//! (`cat.jpg`, `cat.txt`), or images listed by `file_name` in a `metadata.jsonl`, as in Hugging
+//! Face's imagefolder.
 //!
-//! It must not know what becomes of images and texts.
+//! It must not know what images and texts are used for.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use super::image_text::{ImageSample, is_image_ending};
 use super::line_by_line::Lines;
 use super::records::not_json;
 
-/// Images of one directory, by name.
+/// Images of one directory, sorted by name.
 #[derive(Debug)]
 pub(super) struct CaptionedImages {
     images: SortedNames,
@@ -59,17 +59,17 @@ pub(super) fn is_image(name: &Path) -> bool {
     !hidden && is_image_ending(&ending)
 }
 
-/// Images in the order of a `metadata.jsonl`, whose names are relative to it.
+/// Images in the order of a `metadata.jsonl`; file names are relative to it.
 #[derive(Debug)]
 pub(super) struct ListedImages {
     lists: Vec<PathBuf>,
-    /// The list being read.
+    /// Index of the list being read.
     at: usize,
     lines: Lines,
 }
 
 impl ListedImages {
-    /// Open lists, of which there is at least one.
+    /// Open lists; there must be at least one.
     pub(super) fn open(lists: Vec<PathBuf>) -> Result<Self, DatasetError> {
         let lines = Lines::open(&lists[0])?;
         Ok(Self {
@@ -108,11 +108,11 @@ fn listed(list: &Path, line: &str) -> Result<ImageSample, String> {
     let name = item
         .get("file_name")
         .and_then(Value::as_str)
-        .ok_or("no text field `file_name`")?;
-    // the list may come from elsewhere, and what it names is sent to a server
+        .ok_or("no string field `file_name`")?;
+    // the list may be from an untrusted source, and the files it names are sent to a server
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(name).components().all(inside) {
-        return Err(format!("`file_name` leaves the directory: {name}"));
+        return Err(format!("`file_name` is outside the directory: {name}"));
     }
     let path = list.with_file_name(name);
     let image = fs::read(&path).map_err(|error| format!("cannot read {name}: {error}"))?;

@@ -1,6 +1,5 @@
-//! Owns images inside of prompts: what kind of file an image is, its data URL,
-//! the list of parts that a message with images has, and how many tokens
-//! images are likely to cost.
+//! Owns images inside prompts: the type of an image file, its data URL, the content parts of a
+//! message with images, and an estimate of how many tokens images cost.
 //!
 //! It must not know where images come from.
 
@@ -10,17 +9,17 @@ use serde_json::{Value, json};
 
 use evalscope_model::prompt::Prompt;
 
-/// A header is looked for in so many characters of base64 at first, and in
-/// four times as many each time it is not yet complete: sizes stand within
-/// the first bytes, except in a JPEG, where a preview may stand before them.
+/// Number of base64 characters first searched for an image header, and four times as many each time
+/// it is incomplete: the size is in the first bytes, except in a JPEG, where a preview may precede
+/// it.
 const FIRST_LOOK_CHARS: usize = 4096;
 
-/// The MIME type of an image, from its first bytes; `None` for anything but
-/// JPEG, PNG, GIF, WebP and BMP.
+/// The MIME type of an image, from its first bytes; `None` unless it is JPEG, PNG, GIF, WebP or
+/// BMP.
 #[must_use]
 pub fn image_mime(bytes: &[u8]) -> Option<&'static str> {
     let riff = |bytes: &[u8]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    // "BM" alone could begin a text: the reserved fields behind the size are 0
+    // "BM" alone could be text: the reserved fields after the size are 0
     let bitmap = |bytes: &[u8]| bytes.starts_with(b"BM") && bytes.get(6..10) == Some(&[0; 4]);
     if bytes.starts_with(b"\xff\xd8\xff") {
         Some("image/jpeg")
@@ -37,7 +36,7 @@ pub fn image_mime(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The bytes as a `data:` URL.
+/// Encode the bytes as a `data:` URL.
 #[must_use]
 pub fn data_url(mime: &str, bytes: &[u8]) -> String {
     let mut url = format!("data:{mime};base64,");
@@ -46,15 +45,14 @@ pub fn data_url(mime: &str, bytes: &[u8]) -> String {
     url
 }
 
-/// A user message of a text and images, in OpenAI's form; see
-/// [`content_parts`].
+/// A user message with a text and images, in OpenAI's format; see [`content_parts`].
 #[must_use]
 pub fn user_message(text: &str, image_urls: impl IntoIterator<Item = String>) -> Value {
     json!({"role": "user", "content": content_parts(text, image_urls)})
 }
 
-/// The content of a message with images, in OpenAI's form: the text first,
-/// which is left out when it is empty, then the images.
+/// The content of a message with images, in OpenAI's format: the text first, unless it is empty,
+/// then the images.
 #[must_use]
 pub fn content_parts(text: &str, image_urls: impl IntoIterator<Item = String>) -> Value {
     let text = (!text.is_empty()).then(|| json!({"type": "text", "text": text}));
@@ -64,9 +62,8 @@ pub fn content_parts(text: &str, image_urls: impl IntoIterator<Item = String>) -
     Value::Array(text.into_iter().chain(images).collect())
 }
 
-/// Tokens of all images of a prompt, at one token for each square of `patch`
-/// pixels, begun squares included. An image that is no `data:` URL in base64,
-/// or whose size cannot be read, counts nothing.
+/// Tokens of all images of a prompt, at one token per square of `patch` pixels, rounded up. An
+/// image that is not a base64 `data:` URL, or whose size cannot be read, counts as 0.
 #[must_use]
 pub fn image_tokens(prompt: &Prompt, patch: u32) -> u64 {
     let messages = match prompt {
@@ -120,7 +117,7 @@ mod tests {
         Prompt::Messages(vec![user_message("what is this?", urls.to_vec())])
     }
 
-    /// A header as a camera writes it: a preview, then the size.
+    /// A header as written by a camera: a preview, then the size.
     fn jpeg(width: u16, height: u16, preview: u16) -> Vec<u8> {
         let mut bytes = b"\xff\xd8\xff\xe1".to_vec();
         bytes.extend((preview + 2).to_be_bytes());
@@ -174,7 +171,7 @@ mod tests {
             data_url("image/jpeg", &jpeg(29, 28, 0)),
         ];
         assert_eq!(image_tokens(&prompt(&urls), 28), 19 * 19 + 2);
-        // 60 kB before the size: more than the first look sees
+        // 60 kB before the size: more than the first search covers
         let urls = [data_url("image/jpeg", &jpeg(100, 50, 60_000))];
         assert_eq!(image_tokens(&prompt(&urls), 10), 50);
         let body = serde_json::json!({"messages": [user_message("", urls)]});
@@ -195,7 +192,7 @@ mod tests {
         ];
         assert_eq!(image_tokens(&prompt(&urls), 16), 0);
         assert_eq!(image_tokens(&Prompt::Text("a".into()), 16), 0);
-        // a patch of nothing is a pixel
+        // a patch size of 0 counts as one pixel
         let urls = [data_url("image/png", &png(3, 4))];
         assert_eq!(image_tokens(&prompt(&urls), 0), 12);
     }

@@ -1,8 +1,7 @@
-//! Owns what the data sets of one image and one text have in common: the forms
-//! in which they lie on a disk, and the request that a sample becomes. Images
-//! are sent as they are, byte for byte.
+//! Owns what datasets of image-text pairs have in common: their formats on disk, and the request
+//! made from a sample. Images are sent unchanged, byte for byte.
 //!
-//! It must not know which data set it reads.
+//! It must not know which dataset it reads.
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -17,10 +16,10 @@ use super::tar_shards::TarShards;
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 
-/// All data sets of this kind are measured by their test split.
+/// All datasets of this kind use their test split.
 const SPLIT: &str = "test";
 
-/// Images as Hugging Face stores them, or as plain bytes.
+/// Images as stored by Hugging Face, or as plain bytes.
 const COLUMNS: [Column; 2] = [
     Column {
         names: Names::Known(&["image.bytes", "image", "jpg.bytes"]),
@@ -32,12 +31,12 @@ const COLUMNS: [Column; 2] = [
     },
 ];
 
-/// What a sample without a text is asked.
+/// What to do with a sample that has no text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NoText {
-    /// It is an error.
+    /// Report an error.
     Refuse,
-    /// It is given this text.
+    /// Use this text.
     Ask(&'static str),
 }
 
@@ -46,13 +45,13 @@ pub(super) enum NoText {
 pub(super) struct ImageSample {
     /// The file it is from.
     pub path: PathBuf,
-    /// Where in the file it is.
+    /// Its position in the file.
     pub place: String,
     pub image: Vec<u8>,
     pub text: Option<String>,
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) struct ImageText {
     form: Form,
@@ -68,7 +67,7 @@ enum Form {
 }
 
 impl ImageText {
-    /// Open a directory or a file; what lies there tells the form.
+    /// Open a directory or a file; its content determines the format.
     pub(super) fn open(path: &Path, no_text: NoText) -> Result<Self, DatasetError> {
         let form = if std::fs::metadata(path).map_err(read_error(path))?.is_dir() {
             Form::of_folder(path)?
@@ -121,7 +120,7 @@ impl Form {
                 return Ok(Self::Captioned(CaptionedImages::open(folder.to_owned())));
             }
         }
-        let reason = "it holds no tar shards, Parquet files, `metadata.jsonl` or images";
+        let reason = "it contains no tar shards, Parquet files, `metadata.jsonl` or images";
         Err(read_error(folder)(Error::new(ErrorKind::NotFound, reason)))
     }
 
@@ -135,7 +134,7 @@ impl Form {
         } else if ending == "jsonl" {
             Ok(Self::Listed(ListedImages::open(path)?))
         } else {
-            let reason = "it is no directory, Parquet file, `.tar` or `.jsonl`";
+            let reason = "it is not a directory, Parquet file, `.tar` or `.jsonl`";
             Err(read_error(&path[0])(Error::other(reason)))
         }
     }
@@ -161,7 +160,7 @@ impl PromptSource for ImageText {
     }
 }
 
-/// Whether a name's ending is that of an image.
+/// Whether a file extension is that of an image.
 pub(super) fn is_image_ending(ending: &str) -> bool {
     ["jpg", "jpeg", "png", "gif", "webp", "bmp"]
         .iter()
@@ -194,7 +193,7 @@ fn item(sample: &ImageSample, no_text: NoText) -> Result<Item, DatasetError> {
         reason: reason.to_owned(),
     };
     let mime = image_mime(&sample.image)
-        .ok_or_else(|| error("it is no JPEG, PNG, GIF, WebP or BMP image"))?;
+        .ok_or_else(|| error("it is not a JPEG, PNG, GIF, WebP or BMP image"))?;
     let text = sample.text.as_deref().filter(|t| !t.trim().is_empty());
     let text = match (text, no_text) {
         (Some(text), _) | (None, NoText::Ask(text)) => text,

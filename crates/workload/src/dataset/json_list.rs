@@ -1,8 +1,8 @@
-//! Owns taking a file that is one JSON list apart into its items, so that one
-//! of them is in memory at a time.
+//! Owns splitting a file that is one JSON list into its items, so that only one of them is in
+//! memory at a time.
 //!
-//! It finds where items end and leaves their meaning, and whether they are
-//! JSON at all, to whoever parses them.
+//! It finds the end of each item; what an item means, and whether it is valid JSON, is left to its
+//! parser.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -21,19 +21,18 @@ pub(super) struct JsonList {
     reader: BufReader<File>,
     number: u64,
     item: Vec<u8>,
-    /// The line of the file, from 1, in which the item given last began, and the
-    /// one that has been reached.
+    /// The line of the file, from 1, in which the current item starts, and the line reached so far.
     begun: u64,
     line: u64,
     ended: bool,
 }
 
-/// Where in an item the reading is.
+/// Position inside an item.
 #[derive(Clone, Copy, PartialEq)]
 enum At {
     Outside,
     InText,
-    /// Behind a backslash in a text.
+    /// After a backslash in a string.
     Escaped,
 }
 
@@ -45,7 +44,7 @@ enum End {
 }
 
 impl JsonList {
-    /// Open a file that begins with `[`.
+    /// Open a file that starts with `[`.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         let file = File::open(path).map_err(read_error(path))?;
         let mut list = Self {
@@ -57,17 +56,17 @@ impl JsonList {
             line: 1,
             ended: false,
         };
-        // whoever opens has seen the bracket, behind a mark or blanks perhaps
+        // the caller has seen the bracket, perhaps after a byte order mark or blanks
         loop {
             match list.byte()? {
                 Some(b'[') => return Ok(list),
                 Some(_) => {}
-                None => return Err(list.broken("it is no list")),
+                None => return Err(list.broken("it is not a list")),
             }
         }
     }
 
-    /// The bytes of the next item, which are not checked to be JSON.
+    /// The bytes of the next item, not checked to be JSON.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, DatasetError> {
         if self.ended {
             return Ok(None);
@@ -75,7 +74,7 @@ impl JsonList {
         self.item.clear();
         self.number += 1;
         self.begun = self.line;
-        // what comes behind damage is no item, whoever asks for one
+        // after damage there are no more items
         self.ended = true;
         let end = self.read_item()?;
         self.ended = end == End::List;
@@ -89,7 +88,7 @@ impl JsonList {
         Ok(Some(&self.item))
     }
 
-    /// An error about the item given last.
+    /// An error in the current item.
     pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
         let blanks = self.item.len() - self.item.trim_ascii_start().len();
         let (line, reason) = match wrong {
@@ -103,7 +102,7 @@ impl JsonList {
         }
     }
 
-    /// An error about the file from here on.
+    /// An error that affects the rest of the file.
     fn broken(&self, reason: &str) -> DatasetError {
         DatasetError::Broken {
             path: self.path.clone(),
@@ -123,13 +122,13 @@ impl JsonList {
         loop {
             let buffer = self.reader.fill_buf().map_err(read_error(&self.path))?;
             if buffer.is_empty() {
-                return Err(self.broken("the list is not closed: the file is cut off"));
+                return Err(self.broken("the list is not closed: the file is truncated"));
             }
             let mut end = None;
             let mut used = 0;
             while used < buffer.len() && end.is_none() {
                 if at == At::InText {
-                    // most of a file is texts: hurry to what may end one
+                    // most of the file is strings: skip to their possible ends quickly
                     let rest = &buffer[used..];
                     let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                     used += plain;
@@ -160,7 +159,7 @@ impl JsonList {
             self.line += lines_in(&buffer[..used]);
             self.reader.consume(used);
             if self.item.len() > MOST_ITEM_BYTES {
-                return Err(self.broken("the item has more than 256 MiB"));
+                return Err(self.broken("the item is larger than 256 MiB"));
             }
             if let Some(end) = end {
                 return Ok(end);
@@ -171,7 +170,7 @@ impl JsonList {
     fn nothing_follows(&mut self) -> Result<(), DatasetError> {
         while let Some(byte) = self.byte()? {
             if !byte.is_ascii_whitespace() {
-                return Err(self.broken("more follows behind the list"));
+                return Err(self.broken("there is more after the list"));
             }
         }
         Ok(())
@@ -266,11 +265,11 @@ mod tests {
     #[test]
     fn errors_say_which_item() {
         let error = |text: &str| items(text.as_bytes()).unwrap_err();
-        insta::assert_snapshot!(error("[1,\n2,"), @"FILE, item 3, line 2: the list is not closed: the file is cut off");
+        insta::assert_snapshot!(error("[1,\n2,"), @"FILE, item 3, line 2: the list is not closed: the file is truncated");
         insta::assert_snapshot!(error("[1,\n]"), @"FILE, item 2, line 2: not JSON: EOF while parsing a value");
-        insta::assert_snapshot!(error("[1] x"), @"FILE, item 1, line 1: more follows behind the list");
+        insta::assert_snapshot!(error("[1] x"), @"FILE, item 1, line 1: there is more after the list");
         insta::assert_snapshot!(error("[1 2]"), @"FILE, item 1, line 1: not JSON: trailing characters at column 3");
         insta::assert_snapshot!(error("[1,\n\n  2,\n\n {\n\"a\": b}\n]"), @"FILE, item 3, line 6: not JSON: expected value at column 6");
-        insta::assert_snapshot!(error("  "), @"FILE, item 0, line 1: it is no list");
+        insta::assert_snapshot!(error("  "), @"FILE, item 0, line 1: it is not a list");
     }
 }

@@ -1,4 +1,4 @@
-//! Owns `kontext_bench`: images with instructions how to change them
+//! Owns `kontext_bench`: images with instructions for editing them
 //! (`black-forest-labs/kontext-bench`, split test).
 
 use std::path::Path;
@@ -7,22 +7,21 @@ use super::image_text::{ImageText, NoText};
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::Item;
 
-/// What is asked where the instruction is missing.
+/// Used if the instruction is missing.
 const NO_INSTRUCTION: &str = "Describe the image";
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct KontextBench {
     samples: ImageText,
 }
 
 impl KontextBench {
-    /// Open Parquet files with the columns `image` and `instruction`, tar
-    /// shards, a directory of images with texts of the same name or a
-    /// `metadata.jsonl`, or one such file.
+    /// Open Parquet files with the columns `image` and `instruction`, tar shards, a directory of
+    /// images with texts of the same name or a `metadata.jsonl`, or a single such file.
     ///
     /// # Errors
-    /// When nothing of this kind can be read there.
+    /// If there is nothing of this kind, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         let samples = ImageText::open(path, NoText::Ask(NO_INSTRUCTION))?;
         Ok(Self { samples })

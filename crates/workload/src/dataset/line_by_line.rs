@@ -1,7 +1,6 @@
-//! Owns files of lines: `custom`, in which every line is a text, and
-//! `line_by_line`, in which it may also be a JSON list of messages or a JSON
-//! object that is a request body. A file that is one JSON list is read too: its
-//! items are what lines are else.
+//! Owns line-based files: `custom`, in which every line is a text, and `line_by_line`, in which it
+//! may also be a JSON list of messages or a JSON object that is a request body. A file that is a
+//! single JSON list also works: its items are treated like lines.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -48,8 +47,8 @@ impl Lines {
         })
     }
 
-    /// The next line that is not blank, without its line end, and without the
-    /// mark that some editors put at the beginning of a file.
+    /// The next line that is not blank, without its line end, and without the byte order mark that
+    /// some editors put at the start of a file.
     pub(super) fn next(&mut self) -> Result<Option<&str>, DatasetError> {
         let (from, to) = loop {
             self.buffer.clear();
@@ -67,7 +66,7 @@ impl Lines {
                 return Err(DatasetError::Broken {
                     path: self.path.clone(),
                     place: format!("line {}", self.number),
-                    reason: "the line has more than 256 MiB".to_owned(),
+                    reason: "the line is larger than 256 MiB".to_owned(),
                 });
             }
             let marked = self.number == 1 && self.buffer.starts_with(BYTE_ORDER_MARK);
@@ -79,10 +78,10 @@ impl Lines {
         };
         let line = &self.buffer[from..to];
         match std::str::from_utf8(line) {
-            // no JSON has one either
+            // valid JSON has no NUL either
             Ok(_) if memchr::memchr(0, line).is_some() => Err(self.error(NUL.to_owned().into())),
             Ok(_) => Ok(Some(
-                std::str::from_utf8(&self.buffer[from..to]).expect("looked at just now"),
+                std::str::from_utf8(&self.buffer[from..to]).expect("checked above"),
             )),
             Err(error) => {
                 let reason = format!("not UTF-8: {error}");
@@ -91,7 +90,7 @@ impl Lines {
         }
     }
 
-    /// An error about the line given last.
+    /// An error in the current line.
     pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
         let reason = match wrong {
             Wrong::Json(error) => not_json(&error),
@@ -110,7 +109,7 @@ impl Lines {
     }
 }
 
-/// `custom`: a text file of a prompt a line.
+/// `custom`: a text file with one prompt per line.
 #[derive(Debug)]
 pub struct TextLines {
     lines: Lines,
@@ -120,7 +119,7 @@ impl TextLines {
     /// Open the file.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         Ok(Self {
             lines: Lines::open(path)?,
@@ -139,7 +138,7 @@ impl PromptSource for TextLines {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct LineByLine {
     records: Records,
@@ -147,11 +146,11 @@ pub struct LineByLine {
 }
 
 impl LineByLine {
-    /// Open the file. With `any_body`, a body may be any object, as APIs of one's
-    /// own want it; else it must have something to ask.
+    /// Open the file. With `any_body`, a body may be any object, as custom APIs require; otherwise
+    /// it must have a prompt.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path, any_body: bool) -> Result<Self, DatasetError> {
         let lines = Lines::open(path)?;
         let records = match whole_list(path)? {
@@ -162,8 +161,8 @@ impl LineByLine {
     }
 }
 
-/// The file, if it is one list of prompts. Lines may be lists as well: then the
-/// first of them is one of messages.
+/// The file, if it is a single list of prompts. Lines can also be lists: then the first line is a
+/// list of messages.
 fn whole_list(path: &Path) -> Result<Option<JsonList>, DatasetError> {
     let head = beginning(path)?;
     let Some(inside) = head.strip_prefix(b"[") else {
@@ -204,8 +203,8 @@ impl PromptSource for LineByLine {
     }
 }
 
-/// Text that merely begins like JSON is a prompt, and a number is one too; what
-/// begins like a body or like messages is meant as such.
+/// Text that merely starts like JSON is a prompt, and so is a number; what starts like a body or
+/// like messages must be one.
 fn of_line(line: &str, any_body: bool) -> Result<Prompt, Wrong> {
     let start = line.trim_ascii_start().as_bytes();
     let meant = match start {
@@ -224,7 +223,7 @@ fn of_item(item: &[u8], any_body: bool) -> Result<Prompt, Wrong> {
     prompt_of(item, serde_json::from_slice(item)?, any_body)
 }
 
-/// What a request is made of, where it was written as JSON.
+/// The prompt in a JSON value.
 fn prompt_of(source: &[u8], value: Value, any_body: bool) -> Result<Prompt, Wrong> {
     value_without_nul(source, &value)?;
     match value {
@@ -241,11 +240,11 @@ fn prompt_of(source: &[u8], value: Value, any_body: bool) -> Result<Prompt, Wron
         }
         Value::String(text) => Ok(text_prompt(&text)?),
         Value::Array(_) => {
-            let reason = "a list must hold messages, objects with `role` and `content`";
+            let reason = "a list must contain messages: objects with `role` and `content`";
             Err(reason.to_owned().into())
         }
         _ => {
-            let reason = "it is neither a text, nor a list of messages, nor a body";
+            let reason = "it is neither a string, nor a list of messages, nor a body";
             Err(reason.to_owned().into())
         }
     }
@@ -284,7 +283,7 @@ mod tests {
         ] {
             assert_eq!(prompts(file.as_bytes()), [text("a"), text("b")], "{file:?}");
         }
-        // only at the beginning is it a mark
+        // a byte order mark only counts at the start
         assert_eq!(
             prompts("  a \n\u{feff}b".as_bytes()),
             [text("  a"), text("\u{feff}b")]
@@ -320,7 +319,7 @@ mod tests {
                 2,
             ),
             ("[[{\"role\":\"user\",\"content\":\"a\"}],\n\"b\"]", 2),
-            // lists in lines
+            // one list per line
             (
                 "[{\"role\":\"user\",\"content\":\"a\"}, {\"role\":\"user\"}]",
                 1,
@@ -366,17 +365,17 @@ mod tests {
             let error = source.next().unwrap_err().to_string();
             error.replace(&file.path().display().to_string(), "FILE")
         };
-        insta::assert_snapshot!(error(b"\n[]"), @"FILE, line 2: a list must hold messages, objects with `role` and `content`");
-        insta::assert_snapshot!(error(b"[[\"a\"]]"), @"FILE, item 1, line 1: a list must hold messages, objects with `role` and `content`");
-        insta::assert_snapshot!(error(b"[[], 1]"), @"FILE, item 1, line 1: a list must hold messages, objects with `role` and `content`");
+        insta::assert_snapshot!(error(b"\n[]"), @"FILE, line 2: a list must contain messages: objects with `role` and `content`");
+        insta::assert_snapshot!(error(b"[[\"a\"]]"), @"FILE, item 1, line 1: a list must contain messages: objects with `role` and `content`");
+        insta::assert_snapshot!(error(b"[[], 1]"), @"FILE, item 1, line 1: a list must contain messages: objects with `role` and `content`");
         insta::assert_snapshot!(error(b"{\"messages\": [], \"n\": 3,}"), @"FILE, line 1: not JSON: trailing comma at column 25");
         insta::assert_snapshot!(error(b"[{\"role\": \"user\", \"content\": \"a"), @"FILE, line 1: not JSON: EOF while parsing a string at column 31");
         insta::assert_snapshot!(error(b"[\n{\"role\": \"user\"}\n]"), @"FILE, line 1: not JSON: EOF while parsing a list at column 1");
         insta::assert_snapshot!(error(b"{\"n\": 3, \"prompt\": null}"), @"FILE, line 1: the body has neither `messages` nor `prompt` nor `input`");
-        insta::assert_snapshot!(error(b"a\0b"), @"FILE, line 1: NUL in a prompt: the file is damaged, or in another encoding than UTF-8");
-        insta::assert_snapshot!(error(br#"{"prompt": "a\u0000"}"#), @"FILE, line 1: NUL in a prompt: the file is damaged, or in another encoding than UTF-8");
+        insta::assert_snapshot!(error(b"a\0b"), @"FILE, line 1: NUL in a prompt: the file is damaged or not in UTF-8");
+        insta::assert_snapshot!(error(br#"{"prompt": "a\u0000"}"#), @"FILE, line 1: NUL in a prompt: the file is damaged or not in UTF-8");
         insta::assert_snapshot!(error(b"\r\n\xff"), @"FILE, line 2: not UTF-8: invalid utf-8 sequence of 1 bytes from index 0");
         let folder = LineByLine::open(&std::env::temp_dir(), false).unwrap_err();
-        assert!(folder.to_string().starts_with("cannot read the data set"));
+        assert!(folder.to_string().starts_with("cannot read the dataset"));
     }
 }

@@ -1,5 +1,5 @@
-//! Owns `longalpaca`: items whose `instruction` is the prompt (LongAlpaca-12k),
-//! as one JSON list, as JSON Lines or as Parquet.
+//! Owns `longalpaca`: items whose `instruction` is the prompt (LongAlpaca-12k), as a JSON list,
+//! JSON Lines or Parquet.
 
 use std::path::Path;
 
@@ -16,14 +16,14 @@ const COLUMNS: [Column; 1] = [Column {
     required: true,
 }];
 
-/// The hub's file.
+/// The file name on the hub.
 const FILE_NAME: &str = "LongAlpaca-12k.json";
 
-/// Items of a list that are looked at when it is opened: a list of something
-/// else is found out before anything is sent.
+/// Number of list items checked when a list is opened, so that a list of something else is rejected
+/// before anything is sent.
 const CHECKED_AT_ONCE: usize = 8;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct LongAlpaca {
     form: Form,
@@ -36,12 +36,12 @@ enum Form {
 }
 
 impl LongAlpaca {
-    /// Open a file, whose first characters tell which form it has; or a
-    /// directory: its Parquet files, or else the hub's `LongAlpaca-12k.json`.
+    /// Open a file, whose first characters determine its format, or a directory: its Parquet files,
+    /// or else the hub's `LongAlpaca-12k.json`.
     ///
     /// # Errors
-    /// When it cannot be read, a Parquet file has no column `instruction`, or
-    /// one of the first items of a list lacks that field.
+    /// If it cannot be read, a Parquet file has no column `instruction`, or one of the first items
+    /// of a list lacks that field.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         if path.is_dir() {
             let files = files_of_split(path, ".parquet", "train")?;
@@ -150,13 +150,13 @@ mod tests {
         };
         let many = "{\"instruction\": \"x\"},".repeat(20);
         std::fs::write(&path, format!("[{many}{{}}]")).unwrap();
-        insta::assert_snapshot!(error(), @"DIR/f, item 21, line 1: no text field `instruction`");
+        insta::assert_snapshot!(error(), @"DIR/f, item 21, line 1: no string field `instruction`");
         std::fs::write(&path, format!("[{many}{{\"instruction\": \"x")).unwrap();
-        insta::assert_snapshot!(error(), @"DIR/f, item 21, line 1: the list is not closed: the file is cut off");
+        insta::assert_snapshot!(error(), @"DIR/f, item 21, line 1: the list is not closed: the file is truncated");
         std::fs::write(&path, "{\"instruction\": 1}").unwrap();
-        insta::assert_snapshot!(error(), @"DIR/f, line 1: no text field `instruction`");
+        insta::assert_snapshot!(error(), @"DIR/f, line 1: no string field `instruction`");
         write_parquet(&path, LONGALPACA, &[&[Some(b"x"), None]]);
-        insta::assert_snapshot!(error(), @"DIR/f, row 2: no text field `instruction`");
+        insta::assert_snapshot!(error(), @"DIR/f, row 2: no string field `instruction`");
         write_parquet(&path, LONGALPACA, &[&[Some(b"\xff")]]);
         insta::assert_snapshot!(error(), @"DIR/f, row 1: `instruction` is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0");
         write_parquet(
@@ -175,6 +175,6 @@ mod tests {
         let source = std::error::Error::source(&error).unwrap();
         let text = format!("{error}: {source}");
         let text = text.replace(&folder.path().display().to_string(), "DIR");
-        insta::assert_snapshot!(text, @"cannot read the data set DIR: the folder holds no `LongAlpaca-12k.json` or Parquet file; give a file of another name itself, not its folder");
+        insta::assert_snapshot!(text, @"cannot read the dataset DIR: the folder contains no `LongAlpaca-12k.json` or Parquet file; for a file with another name, give the file instead of the folder");
     }
 }

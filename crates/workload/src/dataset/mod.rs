@@ -1,5 +1,5 @@
-//! Owns where prompts come from. One file for each kind of data set, all
-//! streaming: memory does not grow with the number of requests.
+//! Owns the sources of prompts: one file per kind of dataset, all streaming, so that memory does
+//! not grow with the number of requests.
 //!
 //! It must not know APIs, HTTP or timing.
 
@@ -52,86 +52,85 @@ pub use stream::{Chars, LengthFilter, Measure, PromptStream, Tally};
 pub use synthetic_image::{Canvas, ImageError, PixelMode};
 pub use token_length::{TokenLength, Tokenized, prompt_ids};
 
-/// A data set: its prompts in order, again and again.
+/// A dataset: its prompts in order, repeatable.
 pub trait PromptSource: fmt::Debug + Send {
     /// The next item; `None` at the end.
     ///
     /// # Errors
-    /// When the next item cannot be read or lacks what it must have.
+    /// If the next item cannot be read or lacks a required field.
     fn next(&mut self) -> Result<Option<Item>, DatasetError>;
 
-    /// Go back to the beginning.
+    /// Go back to the start.
     ///
     /// # Errors
-    /// When the data set cannot be opened again.
+    /// If the dataset cannot be opened again.
     fn rewind(&mut self) -> Result<(), DatasetError>;
 
-    /// Begin `n` items further on, where the source can do so without making
-    /// them; says whether it did.
+    /// Skip `n` items if the source can do so without generating them; returns whether it did.
     fn jump(&mut self, _n: u64) -> bool {
         false
     }
 }
 
-/// Why a data set gives no prompt.
+/// Why a dataset provides no prompt.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// A file cannot be read.
-    #[error("cannot read the data set {path}", path = path.display())]
+    #[error("cannot read the dataset {path}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong.
         #[source]
         source: std::io::Error,
     },
-    /// An item is not what it must be.
+    /// An item is invalid.
     #[error("{path}, {place}: {reason}", path = path.display())]
     Item {
         /// The file.
         path: PathBuf,
-        /// Line or item.
+        /// The line or item.
         place: String,
         /// What is wrong.
         reason: String,
     },
-    /// A file is damaged, so that nothing behind this place can be read.
+    /// A file is damaged, so that nothing after this place can be read.
     #[error("{path}, {place}: {reason}", path = path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// The place in the file.
         place: String,
         /// What is wrong.
         reason: String,
     },
-    /// A source outside of this program failed.
+    /// A source outside this program failed.
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),
-    /// A prompt cannot be made or counted with the tokenizer.
+    /// A prompt cannot be built or counted with the tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The data set holds nothing at all.
-    #[error("the data set {name} is empty")]
+    /// The dataset has no items.
+    #[error("the dataset {name} is empty")]
     Empty {
         /// Its name or file.
         name: String,
     },
-    /// Blank prompts and items that were passed over are all there is.
-    #[error("the data set {name} has no prompt: {}", nothing_but(*blank, *bad, first_bad.as_deref()))]
+    /// There are only blank prompts and skipped items.
+    #[error("the dataset {name} has no prompt: {}", nothing_but(*blank, *bad, first_bad.as_deref()))]
     NothingUsable {
         /// Its name or file.
         name: String,
-        /// Prompts of nothing, or of blanks.
+        /// Number of empty or blank prompts.
         blank: u64,
-        /// Items that were passed over because they are not what they must be.
+        /// Number of invalid items that were skipped.
         bad: u64,
         /// What is wrong with the first of them.
         first_bad: Option<String>,
     },
-    /// The length filters leave nothing.
+    /// The length filters leave no prompt.
     #[error(
-        "no prompt of the data set {name} is between {min} and {max} {unit} long: {short} are shorter, {long} are longer"
+        "no prompt of the dataset {name} is between {min} and {max} {unit} long: {short} are shorter, {long} are longer"
     )]
     NothingFits {
         /// Its name or file.
@@ -140,11 +139,11 @@ pub enum DatasetError {
         min: usize,
         /// `--max-prompt-length`.
         max: usize,
-        /// What both count.
+        /// The unit of both.
         unit: &'static str,
-        /// Prompts dropped as too short.
+        /// Number of prompts that were too short.
         short: u64,
-        /// Prompts dropped as too long.
+        /// Number of prompts that were too long.
         long: u64,
     },
 }

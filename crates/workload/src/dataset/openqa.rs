@@ -8,7 +8,7 @@ use super::records::{Records, text_field};
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::Item;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct OpenQa {
     records: Records,
@@ -18,7 +18,7 @@ impl OpenQa {
     /// Open a file, or `open_qa.jsonl` in a directory.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         let path = file_or_named(path, "open_qa.jsonl")?;
         Ok(Self {

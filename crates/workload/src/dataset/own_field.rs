@@ -1,6 +1,5 @@
-//! Owns files of one's own in which one field is the prompt: a JSON list, JSON
-//! Lines, CSV with a header, or Parquet. What the field holds is a text or, in
-//! JSON, a list of messages.
+//! Owns user files in which one field is the prompt: a JSON list, JSON Lines, CSV with a header, or
+//! Parquet. The field holds a text or, in JSON, a list of messages.
 
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use super::records::{
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct OwnField {
     name: String,
@@ -30,11 +29,10 @@ enum Form {
 }
 
 impl OwnField {
-    /// Open a file, whose first bytes tell which form it has, or a folder of
-    /// Parquet files.
+    /// Open a file, whose first bytes determine its format, or a folder of Parquet files.
     ///
     /// # Errors
-    /// When it cannot be read, or has a header that does not name the field.
+    /// If it cannot be read, or its header does not have the field.
     pub fn open(path: &Path, name: &str) -> Result<Self, DatasetError> {
         let parquet = |files| {
             let column = Column {
@@ -97,11 +95,11 @@ fn of_item(item: &[u8], name: &str) -> Result<Prompt, Wrong> {
             value_without_nul(item, &messages)?;
             match messages {
                 Value::Array(messages) => Ok(Prompt::Messages(messages)),
-                _ => unreachable!("it was put in just now"),
+                _ => unreachable!("it was inserted above"),
             }
         }
         Some(_) => {
-            Err(format!("the field `{name}` is neither a text nor a list of messages").into())
+            Err(format!("the field `{name}` is neither a string nor a list of messages").into())
         }
         None => Err(format!("no field `{name}`").into()),
     }
@@ -178,11 +176,11 @@ mod tests {
             text.replace(&folder.path().display().to_string(), "DIR")
         };
         insta::assert_snapshot!(error(b"{\"q\": \"a\"}\n{\"r\": 1}"), @"DIR/f, line 2: no field `q`");
-        insta::assert_snapshot!(error(b"[{\"q\": \"a\"},\n{\"q\": 1}]"), @"DIR/f, item 2, line 2: the field `q` is neither a text nor a list of messages");
+        insta::assert_snapshot!(error(b"[{\"q\": \"a\"},\n{\"q\": 1}]"), @"DIR/f, item 2, line 2: the field `q` is neither a string nor a list of messages");
         insta::assert_snapshot!(error(b"a,b\n1,2\n"), @"DIR/f, line 1: no column `q` in the header; there are `a`, `b`");
-        insta::assert_snapshot!(error(b"a,q\n1,2\n\n\"x\ny\",2,3\n"), @"DIR/f, line 4: 3 values in a row, and 2 in the header");
+        insta::assert_snapshot!(error(b"a,q\n1,2\n\n\"x\ny\",2,3\n"), @"DIR/f, line 4: 3 values in a row, but 2 in the header");
         insta::assert_snapshot!(error(b"a,q\n1,2\n2,\xff\n"), @"DIR/f, line 3: `q` is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0");
-        insta::assert_snapshot!(error(b"a,q\n1,a\0b\n"), @"DIR/f, line 2: NUL in a prompt: the file is damaged, or in another encoding than UTF-8");
+        insta::assert_snapshot!(error(b"a,q\n1,a\0b\n"), @"DIR/f, line 2: NUL in a prompt: the file is damaged or not in UTF-8");
         let (folder, path) = written(b"");
         write_parquet(&path, SCHEMA, &[&[Some(b"a"), None]]);
         let text = OwnField::open(&path, "q").unwrap_err().to_string();
@@ -208,7 +206,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-        /// Reads to the end, whatever the file holds: no panic, no reading for ever.
+        /// Reading ends, whatever is in the file: no panic, no endless loop.
         #[test]
         fn no_file_panics_or_never_ends(
             file in prop::collection::vec(
@@ -235,7 +233,7 @@ mod tests {
                 super::super::TextLines::open(&path).map(|source| Box::new(source) as _),
             ];
             for mut source in sources.into_iter().flatten() {
-                // no item has less than a byte
+                // every item has at least one byte
                 for n in 0.. {
                     prop_assert!(n <= file.len() + 1, "it never ends");
                     match source.next() {

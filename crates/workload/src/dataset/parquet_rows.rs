@@ -1,7 +1,7 @@
-//! Owns reading chosen columns of Parquet files row by row: texts and bytes,
-//! also inside of structs (`image.bytes`), as the hubs store data sets. Of each
-//! column its dictionary and a page or two are in memory, however many rows the
-//! file has; how large pages are was decided by whoever wrote it.
+//! Owns reading selected columns of Parquet files row by row: strings and bytes, also inside
+//! structs (`image.bytes`), as the hubs store datasets. For each column, only its dictionary and a
+//! page or two are in memory, however many rows the file has; the size of pages is up to the writer
+//! of the file.
 //!
 //! It must not know what columns mean.
 
@@ -26,36 +26,36 @@ use evalscope_model::prompt::Prompt;
 /// A column to read.
 #[derive(Clone, Debug)]
 pub(super) struct Column {
-    /// Its path, with dots; the first of these that the file has.
+    /// Its path, with dots; the first of these names that the file has.
     pub names: Names,
-    /// Whether a file without it is an error; else each of its values is missing.
+    /// Whether a file without it is an error; otherwise its values are missing.
     pub required: bool,
 }
 
-/// Names that a column may have.
+/// Possible names of a column.
 #[derive(Clone, Debug)]
 pub(super) enum Names {
-    /// Of a data set that is known.
+    /// For a known dataset.
     Known(&'static [&'static str]),
-    /// As somebody has said.
+    /// As named by the user.
     Own(String),
 }
 
-/// A value for each column; `None` where the file has none.
+/// One value per column; `None` if the file has none.
 pub(super) type Row = Vec<Option<ByteArray>>;
 
-/// Rows of some files, one after the other.
+/// Rows of several files, one file after another.
 #[derive(Debug)]
 pub(super) struct ParquetRows {
     paths: Vec<PathBuf>,
     columns: Cow<'static, [Column]>,
-    /// The file being read.
+    /// Index of the file being read.
     at: usize,
     file: Option<OneFile>,
 }
 
 impl ParquetRows {
-    /// Open files; all are looked into when it is their turn, the first now.
+    /// Open files; each is checked when its turn comes, the first one now.
     pub(super) fn open(
         paths: Vec<PathBuf>,
         columns: impl Into<Cow<'static, [Column]>>,
@@ -88,7 +88,7 @@ impl ParquetRows {
         self.open_file()
     }
 
-    /// An error about the row given last.
+    /// An error in the current row.
     pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
         let (path, place) = self.place();
         let reason = match wrong {
@@ -102,7 +102,7 @@ impl ParquetRows {
         }
     }
 
-    /// File and place of the row given last.
+    /// File and place of the current row.
     pub(super) fn place(&self) -> (PathBuf, String) {
         let file = self.file.as_ref().expect("a row has been given");
         (file.path.clone(), format!("row {}", file.row))
@@ -117,7 +117,7 @@ impl ParquetRows {
     }
 }
 
-/// The text of a row of one column, as a prompt; `name` is for messages.
+/// The text in a row of one column, as a prompt; `name` is for messages.
 pub(super) fn text_of_row(mut row: Row, name: &str) -> Result<Prompt, Wrong> {
     let bytes = row.pop().flatten().ok_or_else(|| no_text_field(name))?;
     let text = std::str::from_utf8(bytes.data());
@@ -125,7 +125,7 @@ pub(super) fn text_of_row(mut row: Row, name: &str) -> Result<Prompt, Wrong> {
     Ok(text_prompt(text)?)
 }
 
-/// Whether a file begins as Parquet files do.
+/// Whether a file starts like a Parquet file.
 pub(super) fn is_parquet(path: &Path) -> Result<bool, DatasetError> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(read_error(path))?;
@@ -141,19 +141,19 @@ struct OneFile {
     leaves: Vec<Option<Leaf>>,
     next_group: usize,
     left_in_group: i64,
-    /// The row given last, from 1.
+    /// The current row, from 1.
     row: u64,
     values: Vec<ByteArray>,
     levels: Vec<i16>,
 }
 
-/// A column that the file has.
+/// A column of the file.
 struct Leaf {
     name: String,
     index: usize,
-    /// At this level a value is there, below it is null.
+    /// A value at this definition level is present; below it is null.
     full_level: i16,
-    /// In the present row group.
+    /// For the current row group.
     reader: Option<ColumnReaderImpl<ByteArrayType>>,
 }
 
@@ -223,7 +223,7 @@ impl OneFile {
             for leaf in self.leaves.iter_mut().flatten() {
                 leaf.reader = match group.get_column_reader(leaf.index)? {
                     ColumnReader::ByteArrayColumnReader(reader) => Some(reader),
-                    _ => unreachable!("the type was looked at when the file was opened"),
+                    _ => unreachable!("the type was checked when the file was opened"),
                 };
             }
             Ok(())
@@ -245,7 +245,7 @@ impl OneFile {
 }
 
 impl Leaf {
-    /// The next row's value; both lists are empty.
+    /// Read the value of the next row; both lists must be empty.
     fn read(
         &mut self,
         values: &mut Vec<ByteArray>,
@@ -255,25 +255,24 @@ impl Leaf {
         let read = || reader.read_records(1, Some(levels), None, values);
         let (rows, _, _) = guarded(read)?;
         if rows == 0 {
-            return Err("it holds fewer rows than the file says".to_owned());
+            return Err("it has fewer rows than the file says".to_owned());
         }
         let null = self.full_level > 0 && levels.first() != Some(&self.full_level);
         Ok(values.pop().filter(|_| !null))
     }
 }
 
-/// Reading, with the reason why it failed. On some damage the crate panics
-/// where it might have returned an error; whatever was being read is then
-/// given up.
+/// Read, with the reason on failure. For some damage the crate panics instead of returning an
+/// error; whatever was being read is then dropped.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
     let said = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "its numbers contradict each other".to_owned(),
+        Err(_) => "its numbers are inconsistent".to_owned(),
     };
-    // without the words for the kind of error, "Parquet error: "
+    // remove the error category, such as "Parquet error: "
     let said = said.split_once("rror: ").map_or(&*said, |(_, said)| said);
-    Err(format!("it is damaged, or cut off: {said}"))
+    Err(format!("it is damaged or truncated: {said}"))
 }
 
 fn footer_error(path: &Path, reason: String) -> DatasetError {
@@ -316,7 +315,7 @@ fn leaf(reader: &SerializedFileReader<File>, column: &Column) -> Result<Option<L
     let described = schema.column(index);
     if described.physical_type() != Type::BYTE_ARRAY || described.max_rep_level() > 0 {
         return Err(format!(
-            "the column `{name}` holds no single text or bytes, but {}{}",
+            "the column `{name}` must hold a single string or bytes, but holds {}{}",
             if described.max_rep_level() > 0 {
                 "lists of "
             } else {
@@ -331,11 +330,11 @@ fn leaf(reader: &SerializedFileReader<File>, column: &Column) -> Result<Option<L
             codec,
             Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_)
         ) {
-            // "ZSTD(ZstdLevel(1))", of which the level is made up
+            // "ZSTD(ZstdLevel(1))": the level is made up, so drop it
             let codec = codec.to_string();
             let codec = codec.split('(').next().unwrap_or_default();
             return Err(format!(
-                "the column `{name}` is compressed with {codec}; what can be read is SNAPPY, GZIP and no compression"
+                "the column `{name}` is compressed with {codec}; supported are SNAPPY, GZIP and no compression"
             ));
         }
     }

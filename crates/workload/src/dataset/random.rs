@@ -1,9 +1,8 @@
-//! Owns `random`: prompts of random text (or ids) whose lengths are drawn
-//! uniformly and kept exactly, behind a beginning that all prompts of a run
-//! share.
+//! Owns `random`: prompts of random text (or ids) whose lengths are drawn uniformly and met
+//! exactly, after a prefix shared by all prompts of a run.
 //!
-//! Each prompt depends on the seed and its index alone: a sweep that goes on
-//! where the last run ended never repeats one.
+//! Each prompt depends only on the seed and its index: a sweep that continues where the last run
+//! ended never repeats one.
 
 use std::sync::Arc;
 
@@ -18,17 +17,17 @@ use evalscope_model::prompt::{Item, Prompt};
 /// Lengths of random prompts, in tokens as the server counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lengths {
-    /// Fewest, with the chat template, without the prefix.
+    /// Minimum, including the chat template but not the prefix.
     pub min: u64,
-    /// Most, likewise.
+    /// Maximum, including the chat template but not the prefix.
     pub max: u64,
-    /// Tokens of the common beginning, on top.
+    /// Tokens of the shared prefix, in addition.
     pub prefix: u64,
-    /// Common beginnings that there are: a prompt has the one of its index, modulo this.
+    /// Number of shared prefixes: a prompt uses the one at its index modulo this.
     pub prefixes: u64,
 }
 
-/// Makes random prompts, each by its index.
+/// Generates random prompts by index.
 #[derive(Debug)]
 pub struct RandomPrompts {
     words: Arc<Words>,
@@ -39,11 +38,11 @@ pub struct RandomPrompts {
 }
 
 impl RandomPrompts {
-    /// Prompts of a run that begins at index `start`. `frame` is how they reach
-    /// the model; [`Frame::Ids`] makes prompts of ids.
+    /// Prompts of a run that starts at index `start`. `frame` is how they reach the model;
+    /// [`Frame::Ids`] generates prompts of ids.
     ///
     /// # Errors
-    /// When no prompt can be as short as `lengths` allow.
+    /// If no prompt can be as short as `lengths` allow.
     pub fn new(
         words: Arc<Words>,
         frame: Frame,
@@ -67,7 +66,7 @@ impl RandomPrompts {
             words,
             ids: frame == Frame::Ids,
             lengths: Lengths {
-                // a prompt of nothing is none
+                // a prompt has at least one token
                 min: lengths.min.max(least),
                 ..lengths
             },
@@ -75,14 +74,13 @@ impl RandomPrompts {
         })
     }
 
-    /// Lengths that are really drawn from: a prompt has at least one token
-    /// besides those around it.
+    /// The range of lengths actually drawn from: a prompt has at least one token besides its frame.
     #[must_use]
     pub fn lengths(&self) -> Lengths {
         self.lengths
     }
 
-    /// The text of a prompt and its length as the server should count it.
+    /// The text of a prompt, and its length as the server should count it.
     #[must_use]
     pub fn text(&self, index: u64) -> (String, u64) {
         let (mut rng, tokens) = self.draw(index);
@@ -91,7 +89,7 @@ impl RandomPrompts {
         (text, self.lengths.prefix + tokens)
     }
 
-    /// The prompt of an index.
+    /// The prompt with this index.
     #[must_use]
     pub fn item(&self, index: u64) -> Item {
         let (prompt, tokens) = if self.ids {
@@ -110,11 +108,11 @@ impl RandomPrompts {
 
     fn prefix(&self, index: u64) -> &Prefix {
         let many = self.prefixes.len() as u64;
-        let at = usize::try_from(index % many).expect("it is below a length");
+        let at = usize::try_from(index % many).expect("smaller than a length");
         &self.prefixes[at]
     }
 
-    /// The generator of one prompt, and its length without the prefix.
+    /// The random generator of one prompt, and its length without the prefix.
     fn draw(&self, index: u64) -> (ChaCha8Rng, u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index);
@@ -123,7 +121,7 @@ impl RandomPrompts {
     }
 }
 
-/// `random`, as a data set without end.
+/// `random` as an endless dataset.
 #[derive(Debug)]
 pub struct Random {
     prompts: RandomPrompts,
@@ -270,7 +268,7 @@ mod tests {
             .map(|index| {
                 let item = prompts.item(index);
                 let Prompt::TokenIds(ids) = item.prompt else {
-                    panic!("ids are wanted")
+                    panic!("expected ids")
                 };
                 assert_eq!(Some(ids.len() as u64), item.asked_tokens);
                 assert!(ids.iter().all(|id| ordinary.contains(id)));
@@ -293,7 +291,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "prompts of at most 3 tokens cannot be made: the chat template or the special \
+                "prompts of at most 3 tokens are impossible: the chat template or the special \
                  tokens alone take {overhead}"
             )
         );

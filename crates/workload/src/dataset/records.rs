@@ -1,8 +1,7 @@
-//! Owns what the data sets of texts have in common: items that stand as JSON
-//! Lines or as one JSON list, a field of an item, and what a text must not
-//! hold.
+//! Owns what text datasets have in common: items stored as JSON Lines or as one JSON list, a field
+//! of an item, and what a text must not contain.
 //!
-//! It must not know which data set it reads.
+//! It must not know which dataset it reads.
 
 use std::fmt;
 use std::fs::File;
@@ -18,20 +17,19 @@ use super::json_list::JsonList;
 use super::line_by_line::Lines;
 use evalscope_model::prompt::Prompt;
 
-/// The most that a line, an item of a list or a row may have: a prompt of more
-/// is a file that lacks its line ends, or its closing quote. A conversation with
-/// images has some 10 MB.
+/// Maximum size of a line, a list item or a row: anything larger is a file without line ends, or
+/// with an unclosed quote. A conversation with images has about 10 MB.
 pub(super) const MOST_ITEM_BYTES: usize = 256 << 20;
 
-/// Bytes at the beginning of a file that are looked at for its form.
+/// Number of bytes at the start of a file used to detect its format.
 const HEAD_BYTES: u64 = 64 << 10;
 
-/// What an item is not, for whoever knows where it stands.
+/// What is wrong with an item; its place is added by the caller.
 #[derive(Debug)]
 pub(super) enum Wrong {
-    /// It is no JSON.
+    /// It is not JSON.
     Json(serde_json::Error),
-    /// It is JSON, but not what it must be.
+    /// It is JSON, but not what is expected.
     Said(String),
 }
 
@@ -47,7 +45,7 @@ impl From<serde_json::Error> for Wrong {
     }
 }
 
-/// Items of a file, each of them JSON, or meant to be.
+/// Items of a file, each of them supposed to be JSON.
 #[derive(Debug)]
 pub(super) enum Records {
     List(JsonList),
@@ -55,7 +53,7 @@ pub(super) enum Records {
 }
 
 impl Records {
-    /// Open a file, whose first characters tell which of the two it is.
+    /// Open a file, whose first characters determine which of the two it is.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         if beginning(path)?.first() == Some(&b'[') {
             return Ok(Self::List(JsonList::open(path)?));
@@ -71,7 +69,7 @@ impl Records {
         }
     }
 
-    /// An error about the item given last.
+    /// An error in the current item.
     pub(super) fn error(&self, wrong: Wrong) -> DatasetError {
         match self {
             Self::List(list) => list.error(wrong),
@@ -87,7 +85,7 @@ impl Records {
     }
 }
 
-/// The first bytes of a file behind a byte order mark and blanks.
+/// The first bytes of a file after a byte order mark and blanks.
 pub(super) fn beginning(path: &Path) -> Result<Vec<u8>, DatasetError> {
     let mut head = Vec::new();
     let file = File::open(path).map_err(read_error(path))?;
@@ -98,8 +96,8 @@ pub(super) fn beginning(path: &Path) -> Result<Vec<u8>, DatasetError> {
     Ok(behind.trim_ascii_start().to_vec())
 }
 
-/// What is said of a text that is no JSON. Its line is left to whoever knows the
-/// line of the file.
+/// The message for a text that is not JSON. Its line number is left out: the caller knows the line
+/// in the file.
 pub(super) fn not_json(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let what = said.rfind(" at line ").map_or(&*said, |at| &said[..at]);
@@ -109,14 +107,13 @@ pub(super) fn not_json(error: &serde_json::Error) -> String {
     }
 }
 
-/// A text as a prompt, without the blanks around it.
+/// A text as a prompt, trimmed.
 pub(super) fn text_prompt(text: &str) -> Result<Prompt, String> {
     without_nul(text)?;
     Ok(Prompt::Text(text.trim().to_owned()))
 }
 
-/// Refuse a text with a NUL. Nobody means one; it comes from a file in UTF-16, or
-/// from one that was damaged.
+/// Reject a text with a NUL. Nobody intends one; it is from a UTF-16 file or a damaged one.
 pub(super) fn without_nul(text: &str) -> Result<(), String> {
     match memchr::memchr(0, text.as_bytes()) {
         None => Ok(()),
@@ -124,9 +121,9 @@ pub(super) fn without_nul(text: &str) -> Result<(), String> {
     }
 }
 
-/// The same for all texts in a value; `source` is what it was read from.
+/// The same for all strings in a value; `source` is what it was parsed from.
 pub(super) fn value_without_nul(source: &[u8], value: &Value) -> Result<(), String> {
-    // as JSON a NUL can only be written like this
+    // JSON can only contain a NUL in this form
     if memchr::memmem::find(source, b"u0000").is_none() {
         return Ok(());
     }
@@ -142,22 +139,21 @@ fn all_without_nul(value: &Value) -> Result<(), String> {
     }
 }
 
-pub(super) const NUL: &str =
-    "NUL in a prompt: the file is damaged, or in another encoding than UTF-8";
+pub(super) const NUL: &str = "NUL in a prompt: the file is damaged or not in UTF-8";
 
 /// A message of a conversation.
 pub(super) fn is_message(value: &Value) -> bool {
     value.get("role").is_some_and(Value::is_string)
 }
 
-/// The field `name` of an item that is an object. What else stands in it is
-/// passed over, as that costs the least.
+/// The field `name` of an item that is an object. Its other fields are skipped, which costs the
+/// least.
 pub(super) fn field(item: &[u8], name: &str) -> Result<Option<Value>, Wrong> {
     let mut reader = serde_json::Deserializer::from_slice(item);
     let found = Field(name).deserialize(&mut reader);
     match found.and_then(|value| reader.end().map(|()| value)) {
         Ok(value) => Ok(value),
-        // JSON of another kind, which has no fields
+        // another kind of JSON, without fields
         Err(error) if error.is_data() => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -172,7 +168,7 @@ pub(super) fn text_field(item: &[u8], name: &str) -> Result<Prompt, Wrong> {
 }
 
 pub(super) fn no_text_field(name: &str) -> String {
-    format!("no text field `{name}`")
+    format!("no string field `{name}`")
 }
 
 struct Field<'a>(&'a str);
@@ -205,7 +201,7 @@ impl<'de> Visitor<'de> for Field<'_> {
     }
 }
 
-/// Whether a key is this one.
+/// Whether a key has this name.
 struct Name<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
@@ -257,7 +253,7 @@ mod tests {
         let nul = br#"{"q": ["\u0000"]}"#;
         let value: Value = serde_json::from_slice(nul).unwrap();
         assert_eq!(value_without_nul(nul, &value), Err(NUL.to_owned()));
-        // a backslash and letters are none
+        // a backslash followed by letters is not an escape
         let none = br#"{"q": ["\\u0000"]}"#;
         let value: Value = serde_json::from_slice(none).unwrap();
         assert_eq!(value_without_nul(none, &value), Ok(()));
@@ -274,7 +270,7 @@ mod tests {
             let whole: Result<Value, _> = serde_json::from_str(&text);
             match (field(text.as_bytes(), "q"), whole) {
                 (Ok(found), Ok(whole)) => prop_assert_eq!(found.as_ref(), whole.get("q")),
-                // a value of another kind is not looked at to its end
+                // values of other fields are not fully checked
                 (Ok(None), Err(_)) => {
                     let object = text.trim_start().starts_with('{');
                     prop_assert!(!object);

@@ -1,6 +1,6 @@
-//! Owns `sample`: prompts of our own, built in, so that the tool works with no
-//! network and no file. First a hundred, English and Chinese, short to long;
-//! then short English ones, a task for each of many subjects.
+//! Owns `sample`: built-in prompts, so that the tool works without network and files. First a
+//! hundred, English and Chinese, from short to long; then short English ones, combining each task
+//! with many subjects.
 
 use serde::Deserialize;
 
@@ -9,14 +9,14 @@ use evalscope_model::prompt::{Item, Prompt};
 
 const TEXT: &str = include_str!("sample_prompts.jsonl");
 
-/// How many prompts `sample` holds.
+/// Number of prompts in `sample`.
 pub const SAMPLE_PROMPTS: usize = WRITTEN + TASKS.len() * SUBJECTS.len();
 
-/// Prompts that stand in the file.
+/// Number of prompts in the file.
 const WRITTEN: usize = 100;
 
-/// What is asked about a subject, which stands at `{}`: near the beginning, so
-/// that two prompts have little in common that a server could have kept.
+/// Tasks about a subject, which is inserted at `{}`: near the start, so that two prompts share
+/// little that a server could have cached.
 const TASKS: [&str; 15] = [
     "Explain {} to a curious ten-year-old. Use one example from everyday life.",
     "Describe {} in exactly five sentences, none of them longer than fifteen words.",
@@ -35,7 +35,7 @@ const TASKS: [&str; 15] = [
     "Imagine {} had never existed. Describe how an ordinary Tuesday would go without it.",
 ];
 
-/// What is asked about.
+/// The subjects.
 const SUBJECTS: [&str; 60] = [
     "photosynthesis",
     "inflation",
@@ -108,7 +108,7 @@ struct Line {
 #[derive(Debug)]
 pub struct Sample {
     lines: std::str::Lines<'static>,
-    /// Of the tasks, the one that is next.
+    /// The index of the next task.
     task: usize,
 }
 
@@ -121,8 +121,8 @@ impl Default for Sample {
     }
 }
 
-/// The prompt at a place among the tasks. Neighbours have neither their task nor
-/// their subject in common, and each pair of the two comes up once.
+/// The prompt at an index among the tasks. Neighbours share neither task nor subject, and each pair
+/// of the two occurs once.
 fn task(at: usize) -> String {
     let (round, place) = (at / SUBJECTS.len(), at % SUBJECTS.len());
     let subject = SUBJECTS[(place + round) % SUBJECTS.len()];
@@ -132,7 +132,7 @@ fn task(at: usize) -> String {
 impl PromptSource for Sample {
     fn next(&mut self) -> Result<Option<Item>, DatasetError> {
         if let Some(line) = self.lines.next() {
-            let item: Line = serde_json::from_str(line).expect("a test reads every line");
+            let item: Line = serde_json::from_str(line).expect("a test parses every line");
             return Ok(Some(Prompt::Text(item.prompt).into()));
         }
         if self.task == TASKS.len() * SUBJECTS.len() {
@@ -181,7 +181,7 @@ mod tests {
     fn no_two_prompts_begin_alike() {
         let all = all();
         assert_eq!((all.len(), SAMPLE_PROMPTS), (1000, 1000));
-        // a server's prefix cache stays cold
+        // keeps a server's prefix cache cold
         let beginnings: BTreeSet<String> = all
             .iter()
             .map(|text| text.chars().take(24).collect())

@@ -1,7 +1,6 @@
-//! Owns `share_gpt_zh` and `share_gpt_en`: conversations as JSON Lines or as one
-//! JSON list, each under `conversation` or `conversations`. A turn is a `human`
-//! and an `assistant` text (`swift/sharegpt`), or one text, `value`, with who
-//! says it, `from` (the files that most people have).
+//! Owns `share_gpt_zh` and `share_gpt_en`: conversations as JSON Lines or as one JSON list, each
+//! under `conversation` or `conversations`. A turn is a pair of `human` and `assistant` texts
+//! (`swift/sharegpt`), or a single text, `value`, with its speaker, `from` (the more common files).
 //! One request carries a whole conversation up to its last question.
 
 use std::path::Path;
@@ -13,7 +12,7 @@ use super::records::{Records, Wrong, value_without_nul};
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 
-/// Which of the hub's two files.
+/// Which of the two files on the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShareGptLanguage {
     /// `share_gpt_zh`.
@@ -23,7 +22,7 @@ pub enum ShareGptLanguage {
 }
 
 impl ShareGptLanguage {
-    /// The file's name on the hub.
+    /// The file name on the hub.
     #[must_use]
     pub fn file_name(self) -> &'static str {
         match self {
@@ -33,17 +32,17 @@ impl ShareGptLanguage {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct ShareGpt {
     records: Records,
 }
 
 impl ShareGpt {
-    /// Open a file, or in a directory the one that the hub has for the language.
+    /// Open a file, or in a directory the hub's file for the language.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path, language: ShareGptLanguage) -> Result<Self, DatasetError> {
         let path = file_or_named(path, language.file_name())?;
         Ok(Self {
@@ -57,7 +56,7 @@ impl PromptSource for ShareGpt {
         let item = self.records.next()?;
         let read = item.map(messages).transpose();
         let read = read.map_err(|wrong| self.records.error(wrong))?;
-        // without messages it is blank: nobody asks anything
+        // without messages it is blank: there is no question
         Ok(read.map(|messages| Prompt::Messages(messages).into()))
     }
 
@@ -77,7 +76,7 @@ fn messages(item: &[u8]) -> Result<Vec<Value>, Wrong> {
         return Err(reason.to_owned().into());
     };
     let mut messages = Vec::with_capacity(turns.len() * 2);
-    // an answer to nothing is left out with the question that was not asked
+    // a reply to an empty question is dropped with the question
     let mut asked = false;
     for (turn, number) in turns.iter().zip(1..) {
         for (role, text) in
@@ -95,20 +94,20 @@ fn messages(item: &[u8]) -> Result<Vec<Value>, Wrong> {
             }
         }
     }
-    // the server is to answer: the last word is the user's
+    // the server is to reply, so the last message is the user's
     while messages.last().is_some_and(|m| m["role"] != "user") {
         messages.pop();
     }
     Ok(messages)
 }
 
-/// What is said in a turn, each text with its role.
+/// The texts of a turn with their roles.
 fn said(turn: &Value) -> Result<Vec<(&'static str, &str)>, String> {
-    // a text that is missing is empty
+    // a missing text counts as empty
     let text = |field: &str| match turn.get(field) {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text.as_str()),
-        Some(_) => Err(format!("has a `{field}` that is no text")),
+        Some(_) => Err(format!("has a `{field}` that is not a string")),
     };
     let has = |field: &str| turn.get(field).is_some();
     if has("from") {
@@ -148,7 +147,7 @@ mod tests {
         ShareGpt::open(folder.path(), ShareGptLanguage::English).unwrap()
     }
 
-    /// The roles' first letters and the texts.
+    /// First letters of the roles, and the texts.
     fn told(item: &Item) -> String {
         let Prompt::Messages(messages) = &item.prompt else {
             panic!("no messages")
@@ -179,7 +178,7 @@ mod tests {
             while let Some(item) = source.next().unwrap() {
                 all.push(told(&item));
             }
-            // those in which nobody asks anything are blank
+            // conversations without a question are blank
             assert_eq!(all, ["u:a a:b u:c", "u:a a:b u:c", "", "", "u:e"]);
             source.rewind().unwrap();
         }
@@ -225,16 +224,16 @@ mod tests {
             error.replace(&folder.path().display().to_string(), "DIR")
         };
         insta::assert_snapshot!(error(r#"{"turns":[]}"#), @"DIR/common_en_70k.jsonl, line 2: no list `conversation` or `conversations`");
-        insta::assert_snapshot!(error(r#"{"conversation":[{"human":1}]}"#), @"DIR/common_en_70k.jsonl, line 2: turn 1 of `conversation` has a `human` that is no text");
+        insta::assert_snapshot!(error(r#"{"conversation":[{"human":1}]}"#), @"DIR/common_en_70k.jsonl, line 2: turn 1 of `conversation` has a `human` that is not a string");
         insta::assert_snapshot!(error(r#"{"conversation":["a"]}"#), @"DIR/common_en_70k.jsonl, line 2: turn 1 of `conversation` is not an object with `human` and `assistant`, or `from` and `value`");
         insta::assert_snapshot!(error(r#"{"conversations":[{"from":"human","value":"a"},{"from":"tool","value":"b"}]}"#), @r#"DIR/common_en_70k.jsonl, line 2: turn 2 of `conversations` is from "tool", which is neither human, gpt nor system"#);
-        insta::assert_snapshot!(error(r#"{"conversations":[{"from":"human","value":["a"]}]}"#), @"DIR/common_en_70k.jsonl, line 2: turn 1 of `conversations` has a `value` that is no text");
+        insta::assert_snapshot!(error(r#"{"conversations":[{"from":"human","value":["a"]}]}"#), @"DIR/common_en_70k.jsonl, line 2: turn 1 of `conversations` has a `value` that is not a string");
         insta::assert_snapshot!(error("{"), @"DIR/common_en_70k.jsonl, line 2: not JSON: EOF while parsing an object at column 1");
-        insta::assert_snapshot!(error(r#"{"conversation":[{"human":"a\u0000"}]}"#), @"DIR/common_en_70k.jsonl, line 2: NUL in a prompt: the file is damaged, or in another encoding than UTF-8");
+        insta::assert_snapshot!(error(r#"{"conversation":[{"human":"a\u0000"}]}"#), @"DIR/common_en_70k.jsonl, line 2: NUL in a prompt: the file is damaged or not in UTF-8");
         let folder = written("");
         let error = ShareGpt::open(folder.path(), ShareGptLanguage::Chinese).unwrap_err();
         let error = error.to_string();
-        insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"cannot read the data set DIR");
+        insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"cannot read the dataset DIR");
     }
 
     #[test]
@@ -245,13 +244,12 @@ mod tests {
             let source = std::error::Error::source(&error).unwrap();
             format!("{error}: {source}").replace(&folder.path().display().to_string(), "DIR")
         };
-        insta::assert_snapshot!(error(), @"cannot read the data set DIR: the folder holds no `common_zh_70k.jsonl`; give a file of another name itself, not its folder");
-        // what is there, but cannot be opened, is not called missing
+        insta::assert_snapshot!(error(), @"cannot read the dataset DIR: the folder contains no `common_zh_70k.jsonl`; for a file with another name, give the file instead of the folder");
+        // an existing file that cannot be opened is not reported as missing
         let link = folder.path().join("common_zh_70k.jsonl");
         std::os::unix::fs::symlink("common_zh_70k.jsonl", &link).unwrap();
         assert!(
-            error()
-                .starts_with("cannot read the data set DIR/common_zh_70k.jsonl: Too many levels"),
+            error().starts_with("cannot read the dataset DIR/common_zh_70k.jsonl: Too many levels"),
             "{}",
             error()
         );

@@ -3,7 +3,7 @@
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 
-/// The same prompt, once a round.
+/// The same prompt, once per round.
 #[derive(Debug)]
 pub struct Single {
     text: String,
@@ -11,7 +11,7 @@ pub struct Single {
 }
 
 impl Single {
-    /// A data set of this one prompt.
+    /// A dataset with just this prompt.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self { text, given: false }

@@ -1,11 +1,11 @@
-//! Owns `speed_benchmark` and `speed_benchmark_long`: one character, repeated
-//! to fixed lengths, each length twice.
+//! Owns `speed_benchmark` and `speed_benchmark_long`: one character, repeated to fixed lengths,
+//! each length twice.
 
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 
-/// A token of its own in the vocabularies of Qwen, for which the lengths were
-/// chosen: prompt and answer fill contexts of 8, 16 and 32 thousand tokens.
+/// A token of its own in Qwen's vocabularies, for which the lengths were chosen: prompt and output
+/// fill contexts of 8, 16 and 32 thousand tokens.
 const CHARACTER: &str = "熵";
 
 const LENGTHS: [usize; 4] = [1, 6_144, 14_336, 30_720];
@@ -13,10 +13,10 @@ const LENGTHS: [usize; 4] = [1, 6_144, 14_336, 30_720];
 /// Contexts of 64 and 128 thousand tokens.
 const LONG_LENGTHS: [usize; 2] = [63_488, 129_024];
 
-/// Requests of each length.
+/// Requests per length.
 const REPEATS: usize = 2;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct SpeedBenchmark {
     lengths: &'static [usize],
@@ -44,7 +44,7 @@ impl SpeedBenchmark {
 }
 
 impl SpeedBenchmark {
-    /// Requests that go once through all lengths.
+    /// Number of requests in one pass through all lengths.
     #[must_use]
     pub fn requests(&self) -> u64 {
         (self.lengths.len() * REPEATS) as u64

@@ -1,5 +1,5 @@
-//! Owns the endless stream of prompts that a run takes from: filtered by
-//! length, started at an offset, wrapped around when the data set is short.
+//! Owns the endless stream of prompts for a run: filtered by length, started at an offset, wrapped
+//! around at the end of the dataset.
 
 use std::error::Error;
 use std::fmt;
@@ -9,15 +9,15 @@ use super::{DatasetError, PromptSource};
 use crate::tokens::TokenizerError;
 use evalscope_model::prompt::{Item, Prompt, Workload};
 
-/// Says how long a prompt is.
+/// Measures the length of a prompt.
 pub trait Measure: fmt::Debug + Send + Sync {
     /// The length, in [`Measure::unit`]s.
     ///
     /// # Errors
-    /// When the chat template refuses the prompt.
+    /// If the chat template rejects the prompt.
     fn length(&self, prompt: &Prompt) -> Result<usize, TokenizerError>;
 
-    /// What is counted, in the plural.
+    /// The unit, in the plural.
     fn unit(&self) -> &'static str;
 }
 
@@ -35,52 +35,52 @@ impl Measure for Chars {
     }
 }
 
-/// Which prompts are kept, by length, both ends included.
+/// Which prompts are kept, by length, both bounds included.
 #[derive(Clone, Debug)]
 pub struct LengthFilter {
     /// `--min-prompt-length`.
     pub min: usize,
     /// `--max-prompt-length`.
     pub max: usize,
-    /// What lengths count.
+    /// How lengths are measured.
     pub measure: Arc<dyn Measure>,
 }
 
 impl LengthFilter {
-    /// Whether everything passes, so that nothing needs to be measured.
+    /// Whether all prompts pass, so that nothing needs to be measured.
     fn is_open(&self) -> bool {
         self.min == 0 && self.max == usize::MAX
     }
 }
 
-/// What a round of a data set came to, or as much of it as was read.
+/// Counts for one round of a dataset, or for the part of it read so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Prompts that were taken.
+    /// Prompts used.
     pub taken: u64,
-    /// Prompts of nothing, or of blanks, which are left out.
+    /// Empty or blank prompts, which are skipped.
     pub blank: u64,
-    /// Prompts that are too short.
+    /// Prompts that were too short.
     pub short: u64,
-    /// Prompts that are too long.
+    /// Prompts that were too long.
     pub long: u64,
-    /// Items that are not what they must be and were passed over.
+    /// Invalid items that were skipped.
     pub bad: u64,
     /// What is wrong with the first of them.
     pub first_bad: Option<String>,
 }
 
-/// A data set without end.
+/// An endless dataset.
 #[derive(Debug)]
 pub struct PromptStream {
     name: String,
     source: Box<dyn PromptSource>,
     filter: LengthFilter,
-    /// Items that are not what they must be are passed over.
+    /// Skip invalid items.
     skip_bad: bool,
-    /// Of the first round; others may look at it meanwhile.
+    /// Counts of the first round; other threads may read them meanwhile.
     tally: Arc<Mutex<Tally>>,
-    /// Prompts that fitted, in the present round.
+    /// Prompts that passed the filters in this round.
     fitted: u64,
     rounds: u64,
 }
@@ -96,7 +96,7 @@ impl Workload for PromptStream {
 }
 
 impl PromptStream {
-    /// A stream over a data set; `name` is for messages.
+    /// A stream over a dataset; `name` is for messages.
     #[must_use]
     pub fn new(name: String, source: Box<dyn PromptSource>, filter: LengthFilter) -> Self {
         Self {
@@ -110,24 +110,24 @@ impl PromptStream {
         }
     }
 
-    /// The same, which passes over items that are not what they must be.
+    /// The same, skipping invalid items.
     #[must_use]
     pub fn skipping_bad(mut self, skip: bool) -> Self {
         self.skip_bad = skip;
         self
     }
 
-    /// What the first round came to so far; it goes on counting.
+    /// Counts of the first round so far; it goes on counting.
     #[must_use]
     pub fn tally(&self) -> Arc<Mutex<Tally>> {
         Arc::clone(&self.tally)
     }
 
-    /// Read on to the end of the data set, once, without giving anything. `go_on`
-    /// is asked now and then; where it says no, what was read so far is told.
+    /// Read on to the end of the dataset once, without returning prompts. `go_on` is called now and
+    /// then; once it returns false, the counts so far are returned.
     ///
     /// # Errors
-    /// As [`PromptStream::next_item`].
+    /// As for [`PromptStream::next_item`].
     pub fn survey(mut self, mut go_on: impl FnMut() -> bool) -> Result<Tally, DatasetError> {
         let mut read = 0_u64;
         loop {
@@ -147,7 +147,7 @@ impl PromptStream {
     /// The next item.
     ///
     /// # Errors
-    /// When an item cannot be read, or a whole round gave none that fits.
+    /// If an item cannot be read, or a whole round has no suitable prompt.
     pub fn next_item(&mut self) -> Result<Item, DatasetError> {
         loop {
             match self.read()? {
@@ -163,7 +163,7 @@ impl PromptStream {
         }
     }
 
-    /// One item of the data set.
+    /// Read one item of the dataset.
     fn read(&mut self) -> Result<Read, DatasetError> {
         let item = match self.source.next() {
             Ok(Some(item)) => item,
@@ -203,10 +203,10 @@ impl PromptStream {
         }
     }
 
-    /// Pass over prompts that earlier runs have used.
+    /// Skip prompts that earlier runs have used.
     ///
     /// # Errors
-    /// As [`PromptStream::next_item`].
+    /// As for [`PromptStream::next_item`].
     pub fn skip(&mut self, n: u64) -> Result<(), DatasetError> {
         if self.filter.is_open() && self.source.jump(n) {
             return Ok(());
@@ -217,7 +217,7 @@ impl PromptStream {
         Ok(())
     }
 
-    /// How often the data set has begun again.
+    /// How often the dataset has started over.
     #[must_use]
     pub fn rounds(&self) -> u64 {
         self.rounds
@@ -248,18 +248,18 @@ impl PromptStream {
     }
 }
 
-/// What reading on has come to.
+/// The result of reading one item.
 enum Read {
     Item(Item),
     LeftOut,
     End,
 }
 
-/// Items between two looks at whether a survey shall go on: of 100 bytes each
-/// they take a tenth of a millisecond, of 10 MB each some seconds.
+/// Number of items between two calls of `go_on`: with 100 bytes each they take a tenth of a
+/// millisecond, with 10 MB each a few seconds.
 const LOOK_EVERY: u64 = 64;
 
-/// Whether nothing is asked. A body is the person's own business.
+/// Whether the prompt is empty. A body is the user's own business.
 pub(super) fn is_blank(prompt: &Prompt) -> bool {
     match prompt {
         Prompt::Text(text) => text.trim().is_empty(),
@@ -350,15 +350,15 @@ mod tests {
         let mut source = stream(Box::new(OpenQa::open(bad.path()).unwrap()), all());
         source.next_item().unwrap();
         let text = error(source).replace(&bad.path().display().to_string(), "FILE");
-        insta::assert_snapshot!(text, @"FILE, line 2: no text field `question`");
+        insta::assert_snapshot!(text, @"FILE, line 2: no string field `question`");
         let bad = file("[{\"instruction\":\"ok\"},{}]");
         let text = LongAlpaca::open(bad.path()).unwrap_err().to_string();
-        insta::assert_snapshot!(text.replace(&bad.path().display().to_string(), "FILE"), @"FILE, item 2, line 1: no text field `instruction`");
+        insta::assert_snapshot!(text.replace(&bad.path().display().to_string(), "FILE"), @"FILE, item 2, line 1: no string field `instruction`");
         let empty = file("\n \n");
-        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path(), false).unwrap()), all())), @"the data set t is empty");
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(empty.path(), false).unwrap()), all())), @"the dataset t is empty");
         let odd = file("a\nbb\nccccc\n");
         let filter = chars(3, 4);
-        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(odd.path(), false).unwrap()), filter)), @"no prompt of the data set t is between 3 and 4 characters long: 2 are shorter, 1 are longer");
+        insta::assert_snapshot!(error(stream(Box::new(LineByLine::open(odd.path(), false).unwrap()), filter)), @"no prompt of the dataset t is between 3 and 4 characters long: 2 are shorter, 1 are longer");
     }
 
     #[test]
@@ -372,7 +372,7 @@ mod tests {
         let file = self::file("{\"question\": \" \"}");
         let source = Box::new(OpenQa::open(file.path()).unwrap());
         let stream = PromptStream::new("t".into(), source, all());
-        insta::assert_snapshot!(error(stream), @"the data set t has no prompt: 1 blank");
+        insta::assert_snapshot!(error(stream), @"the dataset t has no prompt: 1 blank");
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
             assert_eq!(stream.next_item().unwrap().prompt.text(), "a");
             assert_eq!(stream.next_item().unwrap().prompt.text(), "b");
         }
-        // of one round
+        // for one round
         let tally = tally.lock().unwrap().clone();
         assert_eq!((tally.taken, tally.bad), (2, 4));
         let first = tally.first_bad.unwrap();
@@ -400,7 +400,7 @@ mod tests {
         );
         assert!(open(false).survey(|| true).is_err());
         assert_eq!(open(true).survey(|| true).unwrap().bad, 4);
-        // a list that is cut off has nothing behind the cut, and that is no bad item
+        // a truncated list has no items after the cut, so that is not a bad item
         let cut = self::file("[{\"question\":\"a\"}, {\"question");
         let source = Box::new(OpenQa::open(cut.path()).unwrap());
         let stream = PromptStream::new("t".into(), source, all()).skipping_bad(true);
@@ -409,7 +409,7 @@ mod tests {
         let source = Box::new(OpenQa::open(bad.path()).unwrap());
         let stream = PromptStream::new("t".into(), source, all()).skipping_bad(true);
         let text = error(stream).replace(&bad.path().display().to_string(), "FILE");
-        insta::assert_snapshot!(text, @"the data set t has no prompt: 2 that cannot be read, the first: FILE, item 1, line 1: no text field `question`");
+        insta::assert_snapshot!(text, @"the dataset t has no prompt: 2 that cannot be read, the first: FILE, item 1, line 1: no string field `question`");
     }
 
     #[test]

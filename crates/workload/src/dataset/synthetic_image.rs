@@ -1,7 +1,7 @@
-//! Owns images made from a seed: a background of one colour and a few shapes,
-//! as PNG. A pure function of seed and index, the same on every machine.
+//! Owns images generated from a seed: a background of one colour and a few shapes, as PNG. A pure
+//! function of seed and index, the same on every machine.
 //!
-//! It must not know what images are for.
+//! It must not know what images are used for.
 
 use std::io::Write as _;
 
@@ -11,19 +11,19 @@ use rand_chacha::ChaCha8Rng;
 
 use evalscope_model::plan::sub_seed;
 
-/// Servers refuse larger images long before.
+/// Servers reject larger images long before.
 const LONGEST_SIDE: u32 = 16_384;
 
-/// Shapes in an image: one to so many.
+/// Maximum number of shapes in an image; at least one.
 const MOST_SHAPES: u32 = 5;
 
-/// Lines are one to so many pixels wide.
+/// Maximum width of a line in pixels; at least one.
 const WIDEST_LINE: u32 = 5;
 
-/// Compressed bytes that are collected for a chunk of the file.
+/// Number of compressed bytes collected per chunk of the file.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// How pixels are stored, of what PNG can hold.
+/// Pixel formats that PNG supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PixelMode {
     /// `1`: black or white.
@@ -32,9 +32,9 @@ pub enum PixelMode {
     Grey,
     /// `LA`: grey and opacity.
     GreyAlpha,
-    /// `I;16` or `I`: grey of 16 bits.
+    /// `I;16` or `I`: 16-bit grey.
     Grey16,
-    /// `P`: indexes of a palette.
+    /// `P`: palette indices.
     Palette,
     /// `RGB`.
     Rgb,
@@ -43,10 +43,10 @@ pub enum PixelMode {
 }
 
 impl PixelMode {
-    /// The mode of this name, as Python's imaging library calls it.
+    /// The mode with this name, as Python's imaging library calls it.
     ///
     /// # Errors
-    /// When there is none that PNG can hold.
+    /// If there is none, or PNG does not support it.
     pub fn parse(name: &str) -> Result<Self, ImageError> {
         match name {
             "1" => Ok(Self::Bilevel),
@@ -72,19 +72,19 @@ impl PixelMode {
         }
     }
 
-    /// The bytes of a pixel of a colour, which is the `n`th of the image.
+    /// The bytes of a pixel with this colour, the `n`th of the image.
     fn pixel(self, [red, green, blue]: [u8; 3], n: u32) -> [u8; 4] {
         match self {
             Self::Bilevel => [red & 1, 0, 0, 0],
             Self::Grey => [red, 0, 0, 0],
             Self::GreyAlpha => [red, 0xff, 0, 0],
             Self::Grey16 => [red, green, 0, 0],
-            Self::Palette => [u8::try_from(n).expect("six colours at most"), 0, 0, 0],
+            Self::Palette => [u8::try_from(n).expect("at most six colours"), 0, 0, 0],
             Self::Rgb | Self::Rgba => [red, green, blue, 0xff],
         }
     }
 
-    /// Bytes of a pixel while it is drawn; bits are packed afterwards.
+    /// Bytes per pixel while drawing; bits are packed afterwards.
     fn bytes(self) -> usize {
         match self {
             Self::Bilevel | Self::Grey | Self::Palette => 1,
@@ -95,23 +95,23 @@ impl PixelMode {
     }
 }
 
-/// Why there can be no such image.
+/// Why such an image is impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// The mode is unknown, or PNG cannot hold it.
-    #[error("PNG holds no pixels of the mode {0:?}: it may be RGB, RGBA, L, LA, P, 1, I or I;16")]
+    /// The mode is unknown, or PNG does not support it.
+    #[error("PNG does not support the mode {0:?}: use RGB, RGBA, L, LA, P, 1, I or I;16")]
     Mode(String),
     /// A side is too short or too long.
     #[error("an image cannot have {width}x{height} pixels: sides are 1 to {LONGEST_SIDE}")]
     Size {
-        /// As asked for.
+        /// As requested.
         width: u32,
-        /// As asked for.
+        /// As requested.
         height: u32,
     },
 }
 
-/// Size and mode of images, known to be possible.
+/// Size and mode of images, known to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canvas {
     width: u32,
@@ -123,7 +123,7 @@ impl Canvas {
     /// A canvas of this size and mode.
     ///
     /// # Errors
-    /// When a side is not 1 to 16384 pixels.
+    /// If a side is not 1 to 16384 pixels.
     pub fn new(width: u32, height: u32, mode: PixelMode) -> Result<Self, ImageError> {
         let possible = 1..=LONGEST_SIDE;
         if possible.contains(&width) && possible.contains(&height) {
@@ -137,16 +137,16 @@ impl Canvas {
         }
     }
 
-    /// The image of an index, as PNG. Another index gives another image,
-    /// unless size and mode leave no room for as many: where an item has
-    /// several, number them through, as in `item * images_per_item + n`.
+    /// The image with this index, as PNG. A different index gives a different image, unless size
+    /// and mode allow too few: if an item has several images, number them consecutively, as in
+    /// `item * images_per_item + n`.
     #[must_use]
     pub fn image(self, seed: u64, index: u64) -> Vec<u8> {
         let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, "pictures"));
         rng.set_stream(index);
         let mut png = Vec::new();
         self.encode(&mut png, &self.draw(&mut rng))
-            .expect("the size and mode are possible and a vector takes all bytes");
+            .expect("size and mode are valid, and writing to a Vec cannot fail");
         png
     }
 
@@ -166,7 +166,7 @@ impl Canvas {
                         wide: 1 + below(rng, WIDEST_LINE),
                     },
                 };
-                // never the background's: the image would be blank
+                // never the background colour: the image would be blank
                 let pixel = loop {
                     let colour = colour(rng);
                     let pixel = self.mode.pixel(colour, n);
@@ -203,14 +203,14 @@ impl Canvas {
             encoder.set_palette(drawing.palette.concat());
         }
         let mut writer = encoder.write_header()?;
-        // rows go straight into the compressor: all of them may be 1 GiB
+        // rows go straight into the compressor: all of them may take 1 GiB
         let mut rows = writer.stream_writer_with_size(CHUNK_BYTES)?;
         self.rows(drawing, |row| rows.write_all(row))?;
         rows.finish()?;
         writer.finish()
     }
 
-    /// Each row as PNG stores it, from the top.
+    /// The rows as PNG stores them, from the top.
     fn rows<E>(
         self,
         drawing: &Drawing,
@@ -252,7 +252,7 @@ struct Drawing {
     palette: Vec<[u8; 3]>,
 }
 
-/// A form in a box, whose edges belong to it.
+/// A form inside a box, including its edges.
 struct Shape {
     form: Form,
     left: u32,
@@ -272,7 +272,7 @@ enum Form {
 }
 
 impl Shape {
-    /// The first and the last pixel of it in a row.
+    /// Its first and last pixel in a row.
     fn span(&self, y: u32) -> Option<(u32, u32)> {
         if y < self.top || y > self.bottom {
             return None;
@@ -280,12 +280,12 @@ impl Shape {
         let across = f64::from(self.right - self.left);
         let down = f64::from(self.bottom - self.top);
         let below_top = f64::from(y - self.top);
-        // centre and half length, from the left edge; only what every machine
-        // computes alike: no functions but the square root
+        // centre and half length, from the left edge; computed only with operations that are exact
+        // on every machine: no functions but the square root
         let (centre, half) = match self.form {
             Form::Rectangle => return Some((self.left, self.right)),
             Form::Ellipse => {
-                // a pixel belongs to it when its middle does
+                // a pixel belongs to it if its centre does
                 let off = (2.0 * below_top - down) / (down + 1.0);
                 (
                     across / 2.0,
@@ -293,7 +293,7 @@ impl Shape {
                 )
             }
             Form::Line { wide } => {
-                // per row it goes so far to the right; its width shows slanted
+                // shift to the right per row; the width appears slanted
                 let slope = across / down.max(1.0);
                 let wide = f64::from(wide) * (1.0 + slope * slope).sqrt();
                 (below_top * slope, slope.max(wide) / 2.0)
@@ -308,7 +308,7 @@ impl Shape {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a side's length, not below 0"
+    reason = "a side length, not negative"
 )]
 fn whole(x: f64) -> u32 {
     x as u32
@@ -319,20 +319,20 @@ fn colour(rng: &mut ChaCha8Rng) -> [u8; 3] {
     [red, green, blue]
 }
 
-/// Written out, because seeds are to mean the same with any version of `rand`.
+/// Written out, so that seeds mean the same with any version of `rand`.
 fn below(rng: &mut ChaCha8Rng, end: u32) -> u32 {
     let scaled = (rng.next_u64() >> 32) * u64::from(end);
     u32::try_from(scaled >> 32).expect("less than `end`")
 }
 
-/// Two numbers in order, one apart where there is room.
+/// Two numbers in ascending order, distinct if there is room.
 fn two_below(rng: &mut ChaCha8Rng, end: u32) -> (u32, u32) {
     let (a, b) = (below(rng, end), below(rng, end));
     let (low, high) = (a.min(b), a.max(b));
     (low, high.max((low + 1).min(end - 1)))
 }
 
-/// Eight pixels in a byte, the first highest.
+/// Eight pixels per byte, the first in the highest bit.
 fn pack(pixels: &[u8]) -> u8 {
     let bits = pixels.iter().zip((0..8).rev());
     bits.fold(0, |byte, (pixel, place)| byte | (pixel & 1) << place)

@@ -1,8 +1,8 @@
-//! Owns reading images with texts from tar shards in the form of webdataset:
-//! members of one name up to the first dot, one after the other, are one
-//! sample (`00012.jpg`, `00012.txt`). One sample is in memory.
+//! Owns reading images with texts from tar shards in webdataset format: consecutive members with
+//! the same name up to the first dot are one sample (`00012.jpg`, `00012.txt`). One sample is in
+//! memory.
 //!
-//! It must not know what becomes of images and texts.
+//! It must not know what images and texts are used for.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -16,11 +16,11 @@ use super::image_text::{ImageSample, is_image_ending};
 
 const BLOCK_BYTES: u64 = 512;
 
-/// Samples of some shards, one after the other.
+/// Samples of several shards, one shard after another.
 #[derive(Debug)]
 pub(super) struct TarShards {
     paths: Vec<PathBuf>,
-    /// The shard being read.
+    /// Index of the shard being read.
     at: usize,
     shard: Option<Shard>,
 }
@@ -66,9 +66,9 @@ struct Shard {
     path: PathBuf,
     file: BufReader<File>,
     bytes: u64,
-    /// Where the next member's header begins.
+    /// Position of the next member's header.
     next_header: u64,
-    /// The last member given, for messages.
+    /// The last member returned, for messages.
     last: String,
     /// The first member of the next sample.
     ahead: Option<Member>,
@@ -81,7 +81,7 @@ struct Member {
 }
 
 impl Member {
-    /// The name up to the first dot of its last part, and what is behind it.
+    /// The last path component up to its first dot, and the rest.
     fn key_and_ending(&self) -> (&str, &str) {
         let file = self.name.rfind('/').map_or(0, |slash| slash + 1);
         match self.name[file..].find('.') {
@@ -128,14 +128,14 @@ impl Shard {
                 &mut text
             };
             if place.is_some() {
-                let reason = "the sample has two of this kind".to_owned();
+                let reason = "the sample has two files of this kind".to_owned();
                 return Err(self.error(&member.name, reason));
             }
             *place = Some(member);
             next = self.member()?;
         }
         let Some(image) = image else {
-            return Err(self.error(&key, "the sample has a text and no image".to_owned()));
+            return Err(self.error(&key, "the sample has a text but no image".to_owned()));
         };
         let text = match text {
             Some(text) => Some(String::from_utf8(text.content).map_err(|error| {
@@ -164,17 +164,17 @@ impl Shard {
                     // what follows is a path, which may be anything
                     let said = error.to_string();
                     let said = said.split(" when getting").next().unwrap_or_default();
-                    let reason = format!("the archive is damaged, or cut off: {said}");
+                    let reason = format!("the archive is damaged or truncated: {said}");
                     return Err(self.error_at(self.behind_last(), reason));
                 }
             };
             if found.sparse {
-                return Err(self.error(&found.name, "sparse members cannot be read".to_owned()));
+                return Err(self.error(&found.name, "sparse members are not supported".to_owned()));
             }
             let end = found.start.saturating_add(found.bytes);
             if end > left {
                 let reason = format!(
-                    "the archive is cut off: {} of the member's {} bytes are there",
+                    "the archive is truncated: it has {} of the member's {} bytes",
                     left.saturating_sub(found.start),
                     found.bytes
                 );
@@ -189,12 +189,12 @@ impl Shard {
         }
     }
 
-    /// A tar ends with blocks of zeros: without one it may have lost members.
+    /// A tar file ends with blocks of zeros: without one, members may be missing.
     fn end(&self) -> Result<Option<Member>, DatasetError> {
         if self.next_header < self.bytes {
             return Ok(None);
         }
-        let reason = "the archive is cut off: its end mark is missing".to_owned();
+        let reason = "the archive is truncated: its end mark is missing".to_owned();
         Err(self.error_at(self.behind_last(), reason))
     }
 
@@ -202,7 +202,7 @@ impl Shard {
         if self.last.is_empty() {
             "first member".to_owned()
         } else {
-            format!("behind member {}", self.last)
+            format!("after member {}", self.last)
         }
     }
 
@@ -219,19 +219,18 @@ impl Shard {
     }
 }
 
-/// A member and where it lies, from its header on.
+/// A member and its position, starting at its header.
 struct Found {
     name: String,
     start: u64,
     bytes: u64,
     sparse: bool,
-    /// Only of an image or a text that is there as a whole.
+    /// Only for an image or a text that is complete.
     content: Option<Vec<u8>>,
 }
 
-/// The member that begins here, where so many bytes are left. `tar::Entries`
-/// borrows its archive, so that none can be kept from one sample to the next:
-/// each member is read as the first of an archive.
+/// The member that starts here, where `left` bytes remain. `tar::Entries` borrows its archive, so
+/// it cannot be kept from one sample to the next: each member is read as the first of an archive.
 fn first_of(file: &mut BufReader<File>, left: u64) -> std::io::Result<Option<Found>> {
     let mut archive = Archive::new(file);
     let Some(mut entry) = archive.entries()?.next().transpose()? else {

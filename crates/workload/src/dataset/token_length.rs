@@ -1,5 +1,5 @@
-//! Owns lengths and prompts in tokens: what `--min-prompt-length` counts where
-//! there is a tokenizer, and `--tokenize-prompt`, which sends ids.
+//! Owns lengths and prompts in tokens: what `--min-prompt-length` counts if there is a tokenizer,
+//! and `--tokenize-prompt`, which sends ids.
 
 use std::sync::Arc;
 
@@ -10,17 +10,16 @@ use super::{DatasetError, Measure, PromptSource};
 use crate::tokens::{Frame, Tokenizer, TokenizerError};
 use evalscope_model::prompt::{Item, Prompt, content_text};
 
-/// Counts tokens as the server does: a conversation through the chat template,
-/// a plain prompt with its special tokens. Where there is no template, a
-/// conversation is as long as its texts.
+/// Counts tokens as the server does: a conversation through the chat template, a plain prompt with
+/// its special tokens. Without a template, a conversation counts as the sum of its texts.
 #[derive(Clone, Debug)]
 pub struct TokenLength {
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// How texts reach the model.
     pub frame: Frame,
-    /// Whether a prompt that the chat template refuses is an error. Else it is
-    /// as long as its texts, which will do where nobody asked for lengths.
+    /// Whether it is an error if the chat template rejects a prompt. Otherwise its texts are
+    /// counted, which is good enough when no length was requested.
     pub strict: bool,
 }
 
@@ -56,11 +55,10 @@ impl Measure for TokenLength {
     }
 }
 
-/// The ids of a prompt as the server reads it. Images have none: they are
-/// estimated apart.
+/// The ids of a prompt as the server reads it. Images have none: they are estimated separately.
 ///
 /// # Errors
-/// When the chat template is missing or refuses the messages.
+/// If the chat template is missing or rejects the messages.
 pub fn prompt_ids(
     tokenizer: &Tokenizer,
     frame: Frame,
@@ -73,7 +71,7 @@ pub fn prompt_ids(
             (Some(Value::Array(messages)), _) => {
                 tokenizer.encode_chat_of(body, &texts_only(messages))
             }
-            // some servers make a message of a plain prompt
+            // some servers turn a plain prompt into a message
             (_, Some(Value::String(text))) if frame == Frame::Chat => frame.encode(tokenizer, text),
             (_, Some(Value::String(text))) => Ok(tokenizer.encode_prompt(text)),
             (_, Some(Value::Array(items))) => Ok(listed_ids(tokenizer, items)),
@@ -83,7 +81,7 @@ pub fn prompt_ids(
     }
 }
 
-/// A `prompt` that is a list: ids, or texts and lists of ids, each a prompt.
+/// A `prompt` that is a list: ids, or several prompts as texts and lists of ids.
 fn listed_ids(tokenizer: &Tokenizer, items: &[Value]) -> Vec<u32> {
     items
         .iter()
@@ -99,7 +97,7 @@ fn id(value: &Value) -> Option<u32> {
     u32::try_from(value.as_u64()?).ok()
 }
 
-/// Messages whose content is text: most templates know no list of parts.
+/// Messages with plain text as content: most templates do not support lists of parts.
 fn texts_only(messages: &[Value]) -> Vec<Value> {
     let plain = |message: &Value| {
         let mut message = message.clone();
@@ -112,7 +110,7 @@ fn texts_only(messages: &[Value]) -> Vec<Value> {
     messages.iter().map(plain).collect()
 }
 
-/// A data set whose prompts are sent as ids.
+/// A dataset whose prompts are sent as ids.
 #[derive(Debug)]
 pub struct Tokenized {
     source: Box<dyn PromptSource>,
@@ -121,8 +119,8 @@ pub struct Tokenized {
 }
 
 impl Tokenized {
-    /// The prompts of `source` as ids. With [`Frame::Chat`] a text is a user's
-    /// message; else it is encoded as it is, without special tokens.
+    /// The prompts of `source` as ids. With [`Frame::Chat`] a text is a user message; otherwise it
+    /// is encoded as is, without special tokens.
     #[must_use]
     pub fn new(source: Box<dyn PromptSource>, tokenizer: Arc<Tokenizer>, frame: Frame) -> Self {
         let frame = match frame {
@@ -142,8 +140,7 @@ impl PromptSource for Tokenized {
         let Some(item) = self.source.next()? else {
             return Ok(None);
         };
-        // a whole body is the person's own business, and what is blank is left out
-        // by whoever takes it
+        // a whole body is the user's own business, and blank prompts are skipped by the consumer
         if matches!(item.prompt, Prompt::Body(_)) || is_blank(&item.prompt) {
             return Ok(Some(item));
         }
@@ -182,7 +179,7 @@ mod tests {
         assert_eq!(plain.asked_tokens, Some(ids.len() as u64));
         assert_eq!(plain.prompt, Prompt::TokenIds(ids));
         let Prompt::TokenIds(chat) = as_ids(Frame::Chat).prompt else {
-            panic!("ids are wanted")
+            panic!("expected ids")
         };
         let text = "<|im_start|>user\nhello there<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(chat, tokenizer.encode(text));
@@ -215,6 +212,6 @@ mod tests {
         };
         let source = Box::new(Single::new("short".to_owned()));
         let mut stream = PromptStream::new("one".to_owned(), source, filter);
-        insta::assert_snapshot!(stream.next_item().unwrap_err(), @"no prompt of the data set one is between 100 and 200 tokens long: 1 are shorter, 0 are longer");
+        insta::assert_snapshot!(stream.next_item().unwrap_err(), @"no prompt of the dataset one is between 100 and 200 tokens long: 1 are shorter, 0 are longer");
     }
 }

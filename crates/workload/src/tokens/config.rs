@@ -1,7 +1,6 @@
-//! Owns `tokenizer_config.json`: that it is an object, and where in it the chat
-//! template stands.
+//! Owns `tokenizer_config.json`: checks that it is an object, and finds the chat template in it.
 //!
-//! It must not know what a template says.
+//! It must not know what a template does.
 
 use std::path::Path;
 
@@ -12,22 +11,22 @@ use super::TokenizerError;
 /// The key of the template.
 const TEMPLATE: &str = "chat_template";
 
-/// What a template may be, for messages.
-const ALLOWED: &str = "a text, a list of objects with the texts `name` and `template`, or an object whose values \
-                       are texts";
+/// The forms a template may have, for messages.
+const ALLOWED: &str = "a string, a list of objects with the strings `name` and `template`, or an object whose values \
+                       are strings";
 
 /// Of several templates, the one for a conversation without tools.
 const DEFAULT: &str = "default";
 
-/// A configuration: an object, or nothing at all.
+/// A configuration: an object, or nothing.
 #[derive(Debug, Default)]
 pub(super) struct Config(Value);
 
 impl Config {
-    /// Read one; `path` is for messages.
+    /// Parse one; `path` is for messages.
     ///
     /// # Errors
-    /// When it is no JSON object.
+    /// If it is not a JSON object.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TokenizerError> {
         let value: Value =
             serde_json::from_slice(bytes).map_err(|error| wrong(path, error.to_string()))?;
@@ -35,22 +34,22 @@ impl Config {
             return Ok(Self(value));
         }
         let reason = format!(
-            "it is {}, and must be an object, as {{\"chat_template\": \"…\"}} is",
+            "it is {}, but must be an object, such as {{\"chat_template\": \"…\"}}",
             kind(&value)
         );
         Err(wrong(path, reason))
     }
 
-    /// Everything in it, for the special tokens that templates name.
+    /// All its fields, for the special tokens that templates name.
     pub(super) fn fields(&self) -> &Value {
         &self.0
     }
 
-    /// The template: the only one, or of several the one named `default`, or
-    /// else the first. `path` is for messages.
+    /// The template: the only one, or the one named `default`, or the first. `path` is for
+    /// messages.
     ///
     /// # Errors
-    /// When it has another form.
+    /// If it has another form.
     pub(super) fn chat_template(&self, path: &Path) -> Result<Option<String>, TokenizerError> {
         match self.0.get(TEMPLATE) {
             None | Some(Value::Null) => Ok(None),
@@ -85,21 +84,21 @@ impl Config {
                 Ok(default_of(&named))
             }
             Some(other) => {
-                let reason = format!("`{TEMPLATE}` is {}, and must be {ALLOWED}", kind(other));
+                let reason = format!("`{TEMPLATE}` is {}, but must be {ALLOWED}", kind(other));
                 Err(wrong(path, reason))
             }
         }
     }
 }
 
-/// Of templates and their names, the default one, or else the first.
+/// The default one of some named templates, or else the first.
 fn default_of(named: &[(&str, &str)]) -> Option<String> {
     let chosen = named.iter().find(|(name, _)| *name == DEFAULT);
     let chosen = chosen.or(named.first());
     chosen.map(|(_, template)| (*template).to_owned())
 }
 
-/// What an item of the list is instead of a named template.
+/// What is wrong with an item of the list.
 fn lacking(item: &Value) -> String {
     if !item.is_object() {
         return kind(item).to_owned();
@@ -108,7 +107,7 @@ fn lacking(item: &Value) -> String {
     let missing: Vec<String> = ["name", "template"]
         .iter()
         .filter(|key| lacks(key))
-        .map(|key| format!("text `{key}`"))
+        .map(|key| format!("string `{key}`"))
         .collect();
     format!("an object without a {}", missing.join(" and a "))
 }
@@ -116,9 +115,9 @@ fn lacking(item: &Value) -> String {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
@@ -170,13 +169,13 @@ mod tests {
     #[test]
     fn what_is_no_configuration_is_told() {
         let error = |text| template(text).unwrap_err();
-        insta::assert_snapshot!(error("{]"), @"DIR/tokenizer_config.json is no tokenizer configuration: key must be a string at line 1 column 2");
-        insta::assert_snapshot!(error("[]"), @r#"DIR/tokenizer_config.json is no tokenizer configuration: it is a list, and must be an object, as {"chat_template": "…"} is"#);
-        insta::assert_snapshot!(error("\"a\""), @r#"DIR/tokenizer_config.json is no tokenizer configuration: it is a text, and must be an object, as {"chat_template": "…"} is"#);
-        insta::assert_snapshot!(error(r#"{"chat_template": 5}"#), @"DIR/tokenizer_config.json is no tokenizer configuration: `chat_template` is a number, and must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
-        insta::assert_snapshot!(error(r#"{"chat_template": {"default": ["a"]}}"#), @"DIR/tokenizer_config.json is no tokenizer configuration: `default` of `chat_template` is a list; `chat_template` must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
-        insta::assert_snapshot!(error(r#"{"chat_template": ["a"]}"#), @"DIR/tokenizer_config.json is no tokenizer configuration: item 1 of `chat_template` is a text; `chat_template` must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
-        insta::assert_snapshot!(error(r#"{"chat_template": [{"name": "default", "template": "a"}, {"template": 1}]}"#), @"DIR/tokenizer_config.json is no tokenizer configuration: item 2 of `chat_template` is an object without a text `name` and a text `template`; `chat_template` must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
-        insta::assert_snapshot!(error(r#"{"chat_template": [{"name": "default"}]}"#), @"DIR/tokenizer_config.json is no tokenizer configuration: item 1 of `chat_template` is an object without a text `template`; `chat_template` must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
+        insta::assert_snapshot!(error("{]"), @"DIR/tokenizer_config.json is not a tokenizer configuration: key must be a string at line 1 column 2");
+        insta::assert_snapshot!(error("[]"), @r#"DIR/tokenizer_config.json is not a tokenizer configuration: it is a list, but must be an object, such as {"chat_template": "…"}"#);
+        insta::assert_snapshot!(error("\"a\""), @r#"DIR/tokenizer_config.json is not a tokenizer configuration: it is a string, but must be an object, such as {"chat_template": "…"}"#);
+        insta::assert_snapshot!(error(r#"{"chat_template": 5}"#), @"DIR/tokenizer_config.json is not a tokenizer configuration: `chat_template` is a number, but must be a string, a list of objects with the strings `name` and `template`, or an object whose values are strings");
+        insta::assert_snapshot!(error(r#"{"chat_template": {"default": ["a"]}}"#), @"DIR/tokenizer_config.json is not a tokenizer configuration: `default` of `chat_template` is a list; `chat_template` must be a string, a list of objects with the strings `name` and `template`, or an object whose values are strings");
+        insta::assert_snapshot!(error(r#"{"chat_template": ["a"]}"#), @"DIR/tokenizer_config.json is not a tokenizer configuration: item 1 of `chat_template` is a string; `chat_template` must be a string, a list of objects with the strings `name` and `template`, or an object whose values are strings");
+        insta::assert_snapshot!(error(r#"{"chat_template": [{"name": "default", "template": "a"}, {"template": 1}]}"#), @"DIR/tokenizer_config.json is not a tokenizer configuration: item 2 of `chat_template` is an object without a string `name` and a string `template`; `chat_template` must be a string, a list of objects with the strings `name` and `template`, or an object whose values are strings");
+        insta::assert_snapshot!(error(r#"{"chat_template": [{"name": "default"}]}"#), @"DIR/tokenizer_config.json is not a tokenizer configuration: item 1 of `chat_template` is an object without a string `template`; `chat_template` must be a string, a list of objects with the strings `name` and `template`, or an object whose values are strings");
     }
 }

@@ -1,6 +1,6 @@
-//! Owns where the files of a tokenizer are, and reading them.
+//! Owns the location and the reading of a tokenizer's files.
 //!
-//! It must not know what they hold.
+//! It must not know what is in them.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerError};
 
-/// Bytes at the beginning of a file that tell its form.
+/// Bytes at the start of a file that reveal its format.
 const HEAD_BYTES: u64 = 4096;
 
 /// The files of a tokenizer.
@@ -18,15 +18,14 @@ pub struct TokenizerFiles {
     pub tokenizer: PathBuf,
     /// `tokenizer_config.json`.
     pub config: Option<PathBuf>,
-    /// `chat_template.jinja`; goes before every other template.
+    /// `chat_template.jinja`; overrides every other template.
     pub template: Option<PathBuf>,
-    /// `chat_template.json`, which processors of images have; goes before the
-    /// configuration's template.
+    /// `chat_template.json`, used by image processors; overrides the template in the configuration.
     pub processor_template: Option<PathBuf>,
 }
 
 impl TokenizerFiles {
-    /// Files in which tokenizers come that have no `tokenizer.json`.
+    /// Files of tokenizers that have no `tokenizer.json`.
     pub const OTHERS: [&str; 4] = [
         "tokenizer.model",
         "tiktoken.model",
@@ -37,8 +36,7 @@ impl TokenizerFiles {
     /// The files in a directory, or beside a `tokenizer.json`.
     ///
     /// # Errors
-    /// When there is no `tokenizer.json`, or one of the files is there and
-    /// cannot be looked at.
+    /// If there is no `tokenizer.json`, or a file exists and cannot be accessed.
     pub fn at(path: &Path) -> Result<Self, TokenizerError> {
         let tokenizer = if path.is_dir() {
             path.join(TOKENIZER_FILE)
@@ -51,7 +49,7 @@ impl TokenizerFiles {
         if tokenizer == path
             && let Some(form) = other_form(path)
         {
-            let what = format!("it is {form}, which cannot be read; `{TOKENIZER_FILE}` can");
+            let what = format!("it is {form}, which is not supported; use a `{TOKENIZER_FILE}`");
             return Err(TokenizerError::Missing {
                 path: path.to_owned(),
                 what,
@@ -71,15 +69,15 @@ impl TokenizerFiles {
     }
 }
 
-/// Whether there is something; what cannot be looked at is not taken for
-/// missing, as a template that is passed over in silence makes wrong counts.
+/// Whether the file exists. A file that cannot be accessed does not count as missing: silently
+/// skipping a template would give wrong counts.
 fn is_there(path: &Path) -> Result<bool, TokenizerError> {
     match fs::metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
             Ok(target) => {
                 let target = target.display();
-                let reason = format!("it is a link to {target}, which is not there");
+                let reason = format!("it is a link to {target}, which does not exist");
                 Err(unread(path, reason))
             }
             Err(_) => Ok(false),
@@ -90,14 +88,14 @@ fn is_there(path: &Path) -> Result<bool, TokenizerError> {
     }
 }
 
-/// All of a file. A pipe would be waited for without end.
+/// Read a whole file. Refuses a pipe, which might never end.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let found = fs::metadata(path).map_err(|error| unread(path, error.to_string()))?;
     if !found.is_file() {
         let reason = if found.is_dir() {
-            "it is a directory, and must be a file"
+            "it is a directory, but must be a file"
         } else {
-            "it is a pipe or a device, and must be a file"
+            "it is a pipe or a device, but must be a file"
         };
         return Err(unread(path, reason.to_owned()));
     }
@@ -111,8 +109,7 @@ fn unread(path: &Path, reason: String) -> TokenizerError {
     }
 }
 
-/// The form of a tokenizer that is none of `tokenizer.json`'s, by its beginning
-/// and its name.
+/// The format of a tokenizer other than `tokenizer.json`, by its start and its name.
 fn other_form(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_string_lossy();
     let named = |part: &str| name.ends_with(part);
@@ -123,13 +120,13 @@ fn other_form(path: &Path) -> Option<&'static str> {
         file.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
     }
     if is_ranks(&head) {
-        return Some("a file of tiktoken ranks");
+        return Some("a tiktoken rank file");
     }
     if named("tekken.json") {
         return Some("Mistral's tekken");
     }
     if named(".tiktoken") || named("tiktoken.model") {
-        return Some("a file of tiktoken ranks");
+        return Some("a tiktoken rank file");
     }
     if named("tokenizer.model") {
         return Some("a SentencePiece model");
@@ -137,8 +134,7 @@ fn other_form(path: &Path) -> Option<&'static str> {
     None
 }
 
-/// Whether these are ranks as tiktoken has them: a token in base64 and its rank
-/// on each line.
+/// Whether these are tiktoken ranks: on each line a token in base64 and its rank.
 fn is_ranks(head: &[u8]) -> bool {
     let Some(line) = head.split(|byte| *byte == b'\n').next() else {
         return false;
@@ -161,12 +157,12 @@ fn missing(path: &Path) -> TokenizerError {
         .find(|name| path.join(name).exists());
     let what = match there {
         _ if !path.exists() => "there is no such file or directory".to_owned(),
-        None => format!("it holds no `{TOKENIZER_FILE}`"),
+        None => format!("it contains no `{TOKENIZER_FILE}`"),
         Some(name) => match other_form(&path.join(name)) {
             Some(form) => {
-                format!("it holds `{name}`, {form}, but no `{TOKENIZER_FILE}`")
+                format!("it contains `{name}`, {form}, but no `{TOKENIZER_FILE}`")
             }
-            None => format!("it holds a `{name}`, but no `{TOKENIZER_FILE}`"),
+            None => format!("it contains a `{name}`, but no `{TOKENIZER_FILE}`"),
         },
     };
     TokenizerError::Missing {

@@ -1,37 +1,37 @@
-//! Owns what stands around a prompt when a server counts its tokens.
+//! Owns what a server adds around a prompt before it counts tokens.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Tokenizer, TokenizerError};
 
-/// How a prompt reaches the model, and so what the server counts beside it.
+/// How a prompt reaches the model, and so what the server counts besides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {
     /// As a user's message, through the chat template.
     Chat,
-    /// As a text, with the tokenizer's special tokens.
+    /// As text, with the tokenizer's special tokens.
     Plain,
     /// As ids: nothing is added.
     Ids,
 }
 
-/// What is put through a chat template to see what it does with a prompt. No
-/// template says this itself; small and great letters tell what is rewritten.
+/// Rendered with a chat template to see what it does to a prompt. No template contains this text;
+/// the mixed case reveals rewriting.
 const MARKER: &str = "Quokka zephyr WOMBAT";
 
-/// Characters of a prompt that shows where a template cuts: as many as the
-/// contexts of most models hold. Rendering it takes milliseconds.
+/// Length in characters of a prompt that reveals whether a template truncates: as large as the
+/// context of most models. Rendering it takes milliseconds.
 const LONG_CHARS: usize = 1 << 20;
 
 impl Frame {
-    /// See that what stands around a prompt leaves it as it is: without that no
-    /// prompt can be made to a length.
+    /// Check that the frame leaves a prompt unchanged: otherwise no prompt can have an exact
+    /// length.
     ///
     /// # Errors
-    /// When the chat template is missing, refuses the message, or does not hold
-    /// a prompt exactly once and whole.
+    /// If the chat template is missing, rejects the message, or does not contain the prompt exactly
+    /// once and complete.
     pub fn check(self, tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
         let (Self::Chat, Some(placed)) = (self, &tokenizer.template) else {
             return Ok(());
@@ -56,10 +56,10 @@ impl Frame {
         })
     }
 
-    /// The ids of a prompt with all that stands around it.
+    /// The ids of a prompt with everything around it.
     ///
     /// # Errors
-    /// When the chat template is missing or refuses the message.
+    /// If the chat template is missing or rejects the message.
     pub fn encode(self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
         match self {
             Self::Chat => tokenizer.encode_chat(&[user(text)]),

@@ -1,10 +1,8 @@
-//! Owns the tokenizer on the client's side: loading one, counting with it,
-//! rendering its chat template, and the words of its vocabulary from which
-//! prompts of exact length are made.
+//! Owns the client-side tokenizer: loading one, counting with it, rendering its chat template, and
+//! the words of its vocabulary from which prompts of exact length are made.
 //!
-//! It must not know data sets, APIs or HTTP, and it never runs where arrivals
-//! are stamped: prompts are made ahead of the clock, answers are counted after
-//! they have ended.
+//! It must not know datasets, APIs or HTTP, and it never runs where arrivals are stamped: prompts
+//! are made in advance, responses are counted after they have ended.
 
 mod config;
 mod files;
@@ -25,13 +23,13 @@ pub use frame::Frame;
 pub use template::{Asked, ChatTemplate, TemplateError};
 pub use words::{Prefix, Words};
 
-/// The file every tokenizer has.
+/// The file that every tokenizer has.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Special tokens, and often the chat template.
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
-/// The chat template, where it has a file of its own.
+/// The chat template, if it is in a separate file.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
-/// The same as JSON, of a model whose processor also takes images.
+/// The same as JSON, for models whose processor also takes images.
 pub const PROCESSOR_TEMPLATE_FILE: &str = "chat_template.json";
 
 /// A tokenizer in the format of Hugging Face's `tokenizers`, with its chat
@@ -43,14 +41,14 @@ pub struct Tokenizer {
     path: PathBuf,
 }
 
-/// A chat template and the file it stands in.
+/// A chat template and the file it is from.
 struct Placed {
     template: ChatTemplate,
     path: PathBuf,
 }
 
 impl fmt::Debug for Tokenizer {
-    // a vocabulary is no reading matter
+    // a vocabulary is too long to print
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer")
             .field("path", &self.path)
@@ -75,15 +73,15 @@ pub enum TokenizerError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong.
         reason: String,
     },
-    /// A file is not what it must be.
-    #[error("{path} is no {what}: {reason}", path = path.display())]
+    /// A file does not have the expected format.
+    #[error("{path} is not a {what}: {reason}", path = path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What it must be.
+        /// The expected format.
         what: &'static str,
         /// What is wrong.
         reason: String,
@@ -91,34 +89,33 @@ pub enum TokenizerError {
     /// The chat template cannot be used.
     #[error("the chat template of {path}", path = path.display())]
     Template {
-        /// The file it stands in; the tokenizer, where there is none.
+        /// The file it is from, or the tokenizer if there is no template.
         path: PathBuf,
         /// What is wrong.
         #[source]
         source: TemplateError,
     },
-    /// The length of what the chat template makes is not that of the prompt and
-    /// of what stands around it.
+    /// The length of the chat template's output is not that of the prompt plus a fixed frame.
     #[error(
         "the chat template of {path} {what}, so only plain prompts and ids can be given an exact length",
         path = path.display()
     )]
     Unfaithful {
-        /// The file it stands in.
+        /// The file it is from.
         path: PathBuf,
-        /// What it does with a prompt.
+        /// What it does to a prompt.
         what: String,
     },
-    /// No prompt can be as short as is asked for.
-    #[error("prompts of at most {max} tokens cannot be made: {}", takes(*overhead))]
+    /// No prompt can be as short as requested.
+    #[error("prompts of at most {max} tokens are impossible: {}", takes(*overhead))]
     NoRoom {
-        /// The longest prompt asked for.
+        /// The longest requested prompt.
         max: u64,
         /// Tokens around an empty prompt.
         overhead: u64,
     },
     /// The vocabulary has no ordinary tokens.
-    #[error("the vocabulary of {path} has no ordinary tokens to make prompts of", path = path.display())]
+    #[error("the vocabulary of {path} has no ordinary tokens to make prompts from", path = path.display())]
     NoWords {
         /// The tokenizer.
         path: PathBuf,
@@ -131,15 +128,15 @@ impl Tokenizer {
     /// `tokenizer_config.json`, each beside it.
     ///
     /// # Errors
-    /// When a file is missing or broken.
+    /// If a file is missing or invalid.
     pub fn load(path: &Path) -> Result<Self, TokenizerError> {
         Self::load_files(&TokenizerFiles::at(path)?)
     }
 
-    /// Load a tokenizer from files that may lie apart.
+    /// Load a tokenizer from files that may be in different directories.
     ///
     /// # Errors
-    /// When a file is missing or broken.
+    /// If a file is missing or invalid.
     pub fn load_files(files: &TokenizerFiles) -> Result<Self, TokenizerError> {
         let bytes = read(&files.tokenizer)?;
         let mut inner =
@@ -148,7 +145,7 @@ impl Tokenizer {
                 what: "tokenizer",
                 reason: error.to_string(),
             })?;
-        // a count is a count of everything
+        // counts must not be truncated
         let _ = inner.with_truncation(None);
         inner.with_padding(None);
         Ok(Self {
@@ -159,14 +156,14 @@ impl Tokenizer {
         })
     }
 
-    /// The same, for conversations whose requests all ask this of the template.
+    /// The same tokenizer, with these template options for all conversations.
     #[must_use]
     pub fn asking(mut self, asked: Asked) -> Self {
         self.asked = asked;
         self
     }
 
-    /// Where it was loaded from.
+    /// The path it was loaded from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -184,24 +181,23 @@ impl Tokenizer {
         self.ids(text, false)
     }
 
-    /// The ids of a text as a server reads a plain prompt: with the special
-    /// tokens that the tokenizer puts around it.
+    /// The ids of a text as a server reads a plain prompt: with the special tokens that the
+    /// tokenizer adds.
     #[must_use]
     pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
         self.ids(text, true)
     }
 
-    /// The ids of a conversation as a server reads it: rendered, with the
-    /// beginning of the answer, and nothing put around it again.
+    /// The ids of a conversation as a server reads it: rendered, including the start of the reply,
+    /// without further special tokens.
     ///
     /// # Errors
-    /// When there is no template, or it refuses the messages.
+    /// If there is no template, or it rejects the messages.
     pub fn encode_chat(&self, messages: &[Value]) -> Result<Vec<u32>, TokenizerError> {
         Ok(self.encode(&self.render_chat(messages, &self.asked)?))
     }
 
-    /// The same of the conversation in a request body, which may ask something of
-    /// the template itself.
+    /// The same for the conversation in a request body, which may have its own template options.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_chat`].
@@ -226,14 +222,13 @@ impl Tokenizer {
         })
     }
 
-    /// The text of ids, special tokens left out.
+    /// The text of ids, without special tokens.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
         self.inner.decode(ids, true).unwrap_or_default()
     }
 
-    /// The ids that stand for text: neither special tokens, nor added ones, nor
-    /// single bytes; in order.
+    /// The ids that represent text: no special tokens, no added ones, no single bytes; in order.
     #[must_use]
     pub fn ordinary_ids(&self) -> Vec<u32> {
         let added = self.inner.get_added_tokens_decoder();
@@ -249,7 +244,7 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, with_special: bool) -> Vec<u32> {
-        // only a broken configuration fails here, and then nothing is counted
+        // fails only for a broken configuration, and then nothing is counted
         self.inner
             .encode_fast(text, with_special)
             .map(|encoding| encoding.get_ids().to_vec())
@@ -259,18 +254,18 @@ impl Tokenizer {
 
 fn takes(overhead: u64) -> String {
     if overhead == 0 {
-        "a prompt of nothing is none".to_owned()
+        "a prompt has at least one token".to_owned()
     } else {
         format!("the chat template or the special tokens alone take {overhead}")
     }
 }
 
-/// `<0x0A>`: a token for a byte that has no other.
+/// `<0x0A>`: the token of a byte that has no other.
 fn is_byte(token: &str) -> bool {
     token.len() == 6 && token.starts_with("<0x") && token.ends_with('>')
 }
 
-/// The template and the file it stands in.
+/// Load the template and note the file it is from.
 fn load_template(files: &TokenizerFiles) -> Result<Option<Placed>, TokenizerError> {
     let config = match &files.config {
         Some(file) => Config::parse(file, &read(file)?)?,

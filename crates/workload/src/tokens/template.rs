@@ -1,6 +1,5 @@
-//! Owns a chat template: Jinja as models ship it, rendered the way the Python
-//! library does (block trimming, Python's string methods, the functions and
-//! variables that templates in the wild call).
+//! Owns a chat template: Jinja as models ship it, rendered like in the Python library (block
+//! trimming, Python's string methods, the functions and variables that real templates use).
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value as Jinja};
@@ -21,15 +20,15 @@ const TOKENS: [&str; 7] = [
     "mask_token",
 ];
 
-/// A chat template, read and ready.
+/// A parsed chat template.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    /// `bos_token` and its like.
+    /// `bos_token` and the like.
     tokens: Vec<(&'static str, String)>,
 }
 
-/// What requests ask of the chat template beside their messages.
+/// Options for the chat template in a request, besides its messages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
     /// `chat_template_kwargs`: further variables of the template.
@@ -51,7 +50,7 @@ impl Asked {
         }
     }
 
-    /// What is missing is taken from `others`.
+    /// Fill in what is missing from `others`.
     pub(super) fn or(self, others: &Self) -> Self {
         Self {
             variables: self.variables.or_else(|| others.variables.clone()),
@@ -60,31 +59,30 @@ impl Asked {
     }
 }
 
-/// What a chat template will not do.
+/// Why a chat template cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// There is none.
-    #[error("there is none")]
+    /// There is no template.
+    #[error("it does not exist")]
     None,
-    /// It is not Jinja.
-    #[error("cannot be read: {0}")]
+    /// It is not valid Jinja.
+    #[error("cannot be parsed: {0}")]
     Syntax(String),
-    /// It refuses these messages, or calls what is not there.
+    /// It rejects these messages, or calls something undefined.
     #[error("cannot render the messages: {0}")]
     Render(String),
 }
 
 impl ChatTemplate {
-    /// Read a template. `config` is the tokenizer's configuration, for its
-    /// special tokens.
+    /// Parse a template. `config` is the tokenizer's configuration, for its special tokens.
     ///
     /// # Errors
-    /// When it is not Jinja.
+    /// If it is not valid Jinja.
     pub fn new(source: &str, config: &Value) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         let mut syntax = SyntaxConfig::builder();
         let syntax = syntax.trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("only delimiters can be wrong"));
+        environment.set_syntax(syntax.expect("the default delimiters are valid"));
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", tojson);
@@ -114,10 +112,10 @@ impl ChatTemplate {
         })
     }
 
-    /// The text of a conversation, up to where the answer begins.
+    /// The text of a conversation, up to the start of the reply.
     ///
     /// # Errors
-    /// When the template refuses the messages.
+    /// If the template rejects the messages.
     pub fn render(&self, messages: &[Value], asked: &Asked) -> Result<String, TemplateError> {
         let tools = asked.tools.as_ref();
         let mut variables: Vec<(&str, Jinja)> = vec![
@@ -132,7 +130,7 @@ impl ChatTemplate {
         for (name, text) in &self.tokens {
             variables.push((name, text.as_str().into()));
         }
-        // the last of a name counts, and servers let a request go first
+        // the last value of a name counts, and on servers a request can override any
         for (name, value) in asked.variables.iter().flatten() {
             variables.push((name, Serde(value).into()));
         }
@@ -144,7 +142,7 @@ impl ChatTemplate {
     }
 }
 
-/// `{% generation %}` marks the answer for training; it renders nothing.
+/// `{% generation %}` marks the reply for training; it renders nothing.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -154,7 +152,7 @@ fn without_generation_tags(source: &str) -> String {
         };
         let inside = rest[at + 2..end - 2].trim_matches(['-', '+']).trim();
         if matches!(inside, "generation" | "endgeneration") {
-            // a comment keeps the trimming of white space as it was
+            // a comment preserves the whitespace trimming
             let tag = &rest[at..end];
             let left = if tag.starts_with("{%-") { "{#-" } else { "{#" };
             let right = if tag.ends_with("-%}") { "-#}" } else { "#}" };
@@ -170,15 +168,14 @@ fn without_generation_tags(source: &str) -> String {
     out
 }
 
-/// JSON as Python writes it: a space after `,` and `:`, nothing escaped for
-/// HTML.
+/// JSON as Python writes it: a space after `,` and `:`, and no HTML escaping.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the form that filters must have"
+    reason = "the signature required of filters"
 )]
 fn tojson(value: &Jinja, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
-    // Python's options that change nothing here
+    // Python's options that have no effect here
     for name in ["ensure_ascii", "sort_keys", "separators"] {
         let _: Option<Jinja> = options.get(name)?;
     }
@@ -227,7 +224,7 @@ impl serde_json::ser::Formatter for Spaced {
     }
 }
 
-/// The error and the line it happened in, on one line.
+/// The error and its line number, on one line.
 fn said(error: &Error) -> String {
     let mut text = error
         .detail()
@@ -333,7 +330,7 @@ mod tests {
     fn refusals_say_why() {
         let error = |source| render(source, &json!([])).unwrap_err();
         insta::assert_snapshot!(error("{{ raise_exception('roles must alternate') }}"), @"cannot render the messages: roles must alternate (line 1)");
-        insta::assert_snapshot!(error("{% for %}"), @"cannot be read: unexpected end of block, expected in (line 1)");
+        insta::assert_snapshot!(error("{% for %}"), @"cannot be parsed: unexpected end of block, expected in (line 1)");
         insta::assert_snapshot!(error("\n{{ nothing_there() }}"), @"cannot render the messages: nothing_there is unknown (line 2)");
     }
 }

@@ -1,4 +1,4 @@
-//! Small tokenizers of every family, trained here, and what holds for all.
+//! Small tokenizers of every family, trained here, and the properties common to all.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(crate) enum Family {
     WordPiece,
     /// T5, XLM-R.
     Unigram,
-    /// No words at all.
+    /// Has no words at all.
     Bytes,
 }
 
@@ -55,7 +55,7 @@ fn texts() -> Vec<String> {
         .collect()
 }
 
-/// Train a tokenizer and write it as models ship theirs.
+/// Train a tokenizer and write it the way models ship theirs.
 pub(crate) fn train(family: Family, template: Option<&str>, folder: &Path) {
     let specials: Vec<AddedToken> = ["<s>", "</s>", "[UNK]", "<|im_start|>", "<|im_end|>"]
         .into_iter()
@@ -93,7 +93,7 @@ pub(crate) fn train(family: Family, template: Option<&str>, folder: &Path) {
                 .build()
                 .into();
             tokenizer.train(&mut trainer, texts().iter()).unwrap();
-            // in use, nothing cuts the text: merges alone decide
+            // in use, nothing splits the text: only merges decide
             tokenizer.with_pre_tokenizer(Some(space.clone()));
             tokenizer.with_decoder(Some(DecoderWrapper::Metaspace(space)));
         }
@@ -203,7 +203,7 @@ fn words_are_many_and_drawn_at_random() {
     let ids = tokenizer.encode(&text);
     let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
     assert!(distinct.len() * 3 > words.variety(), "{}", distinct.len());
-    // neighbours in the text are no neighbours in the vocabulary
+    // neighbours in the text are not neighbours in the vocabulary
     let consecutive = ids.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
     assert!(consecutive < 50, "{consecutive}");
 }
@@ -224,7 +224,7 @@ fn a_conversation_is_counted_as_the_server_does() {
     let tokenizer = trained(Family::ByteLevel, Some(LLAMA2));
     let messages = [json!({"role": "user", "content": " hello "})];
     let ids = tokenizer.encode_chat(&messages).unwrap();
-    // one beginning, not two
+    // one start token, not two
     assert_eq!(ids.iter().filter(|id| **id == ids[0]).count(), 1);
     assert_eq!(ids, tokenizer.encode("<s>[INST] hello [/INST]"));
     assert_eq!(tokenizer.encode_prompt("hello")[0], ids[0]);
@@ -241,7 +241,7 @@ fn broken_tokenizers_say_what_is_wrong() {
             .replace(&folder.path().display().to_string(), "DIR")
     };
     insta::assert_snapshot!(error(&path.join("nowhere")), @"no tokenizer at DIR/nowhere: there is no such file or directory");
-    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds no `tokenizer.json`");
+    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it contains no `tokenizer.json`");
     for (name, content) in [
         ("vocab.json", "{}"),
         ("tekken.json", "{\"config\": {}, \"vocab\": []}"),
@@ -256,18 +256,18 @@ fn broken_tokenizers_say_what_is_wrong() {
         told
     };
     // Llama 3 and GLM-4 name their ranks like a SentencePiece model
-    insta::assert_snapshot!(error(&path.join("tokenizer.model")), @"no tokenizer at DIR/tokenizer.model: it is a file of tiktoken ranks, which cannot be read; `tokenizer.json` can");
-    insta::assert_snapshot!(rest("tokenizer.model"), @"no tokenizer at DIR: it holds `tokenizer.model`, a file of tiktoken ranks, but no `tokenizer.json`");
-    insta::assert_snapshot!(rest("tiktoken.model"), @"no tokenizer at DIR: it holds `tiktoken.model`, a file of tiktoken ranks, but no `tokenizer.json`");
-    insta::assert_snapshot!(error(&path.join("tekken.json")), @"no tokenizer at DIR/tekken.json: it is Mistral's tekken, which cannot be read; `tokenizer.json` can");
-    insta::assert_snapshot!(rest("tekken.json"), @"no tokenizer at DIR: it holds `tekken.json`, Mistral's tekken, but no `tokenizer.json`");
-    insta::assert_snapshot!(rest("vocab.json"), @"no tokenizer at DIR: it holds a `vocab.json`, but no `tokenizer.json`");
+    insta::assert_snapshot!(error(&path.join("tokenizer.model")), @"no tokenizer at DIR/tokenizer.model: it is a tiktoken rank file, which is not supported; use a `tokenizer.json`");
+    insta::assert_snapshot!(rest("tokenizer.model"), @"no tokenizer at DIR: it contains `tokenizer.model`, a tiktoken rank file, but no `tokenizer.json`");
+    insta::assert_snapshot!(rest("tiktoken.model"), @"no tokenizer at DIR: it contains `tiktoken.model`, a tiktoken rank file, but no `tokenizer.json`");
+    insta::assert_snapshot!(error(&path.join("tekken.json")), @"no tokenizer at DIR/tekken.json: it is Mistral's tekken, which is not supported; use a `tokenizer.json`");
+    insta::assert_snapshot!(rest("tekken.json"), @"no tokenizer at DIR: it contains `tekken.json`, Mistral's tekken, but no `tokenizer.json`");
+    insta::assert_snapshot!(rest("vocab.json"), @"no tokenizer at DIR: it contains a `vocab.json`, but no `tokenizer.json`");
     fs::write(path.join("tokenizer.model"), "\n\x0e\n\x05<unk>").unwrap();
-    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it holds `tokenizer.model`, a SentencePiece model, but no `tokenizer.json`");
+    insta::assert_snapshot!(error(path), @"no tokenizer at DIR: it contains `tokenizer.model`, a SentencePiece model, but no `tokenizer.json`");
     fs::write(path.join(TOKENIZER_FILE), "{}").unwrap();
-    insta::assert_snapshot!(error(path), @"DIR/tokenizer.json is no tokenizer: Model missing. at line 1 column 2");
+    insta::assert_snapshot!(error(path), @"DIR/tokenizer.json is not a tokenizer: Model missing. at line 1 column 2");
     train(Family::WordPiece, Some("{% if %}"), path);
-    insta::assert_snapshot!(error(path), @"the chat template of DIR/tokenizer_config.json: cannot be read: unexpected end of block (line 1)");
+    insta::assert_snapshot!(error(path), @"the chat template of DIR/tokenizer_config.json: cannot be parsed: unexpected end of block (line 1)");
     train(Family::WordPiece, None, path);
     let tokenizer = Tokenizer::load(path).unwrap();
     let none = tokenizer.encode_chat(&[]).unwrap_err();
@@ -282,7 +282,7 @@ fn broken_tokenizers_say_what_is_wrong() {
     let tokenizer = Tokenizer::load(path).unwrap();
     assert!(
         tokenizer.encode_chat(&[]).is_err(),
-        "a file of its own goes first"
+        "a separate file takes precedence"
     );
 }
 
@@ -310,14 +310,14 @@ fn the_template_of_a_processor_is_read() {
     fs::write(path.join(PROCESSOR_TEMPLATE_FILE), "[1").unwrap();
     let error = Tokenizer::load(path).unwrap_err().to_string();
     assert!(
-        error.contains("chat_template.json is no tokenizer configuration"),
+        error.contains("chat_template.json is not a tokenizer configuration"),
         "{error}"
     );
 }
 
 #[test]
 fn random_prompts_have_their_length_with_what_requests_ask_of_the_template() {
-    // as Qwen3's: without thinking, an empty thought stands before the answer
+    // as in Qwen3's: with thinking disabled, an empty thought precedes the reply
     let template = format!(
         "{{% if tools %}}# Tools {{{{ tools | tojson }}}}{{% endif %}}{CHATML}{{% if enable_thinking is defined and enable_thinking is false %}}<think>\n\n</think>\n\n{{% endif %}}"
     );
@@ -328,7 +328,7 @@ fn random_prompts_have_their_length_with_what_requests_ask_of_the_template() {
         let tokenizer = Arc::new(load().asking(Asked::of(body.as_object().unwrap())));
         let words = Words::find(Arc::clone(&tokenizer), Frame::Chat).unwrap();
         let text = words.text(&mut rng_of(1), &Prefix::default(), 50);
-        // the body says the same again
+        // the body repeats the option
         let messages = [json!({"role": "user", "content": text})];
         let ids = load()
             .encode_chat_of(body.as_object().unwrap(), &messages)
@@ -342,7 +342,7 @@ fn random_prompts_have_their_length_with_what_requests_ask_of_the_template() {
     assert!(overhead(json!({"tools": [{"type": "function"}]})) > plain);
 }
 
-/// What `Tokenizer::load` says of the folder that `change` has been at.
+/// The error of `Tokenizer::load` for a folder modified by `change`.
 fn refused(change: impl FnOnce(&Path)) -> String {
     let folder = TempDir::new().unwrap();
     train(Family::WordPiece, None, folder.path());
@@ -367,15 +367,15 @@ fn files_that_cannot_be_read_are_not_called_missing() {
     let to_nothing = |path: &Path| symlink("blobs/gone", path).unwrap();
     let folder = |path: &Path| fs::create_dir(path).unwrap();
     insta::assert_snapshot!(with(TOKENIZER_FILE, to_itself), @"cannot read DIR/tokenizer.json: Too many levels of symbolic links (os error 40)");
-    insta::assert_snapshot!(with(TOKENIZER_FILE, to_nothing), @"cannot read DIR/tokenizer.json: it is a link to blobs/gone, which is not there");
-    insta::assert_snapshot!(with(TOKENIZER_FILE, folder), @"cannot read DIR/tokenizer.json: it is a directory, and must be a file");
+    insta::assert_snapshot!(with(TOKENIZER_FILE, to_nothing), @"cannot read DIR/tokenizer.json: it is a link to blobs/gone, which does not exist");
+    insta::assert_snapshot!(with(TOKENIZER_FILE, folder), @"cannot read DIR/tokenizer.json: it is a directory, but must be a file");
     insta::assert_snapshot!(with(CONFIG_FILE, to_itself), @"cannot read DIR/tokenizer_config.json: Too many levels of symbolic links (os error 40)");
-    insta::assert_snapshot!(with(CONFIG_FILE, folder), @"cannot read DIR/tokenizer_config.json: it is a directory, and must be a file");
-    insta::assert_snapshot!(with(TEMPLATE_FILE, to_nothing), @"cannot read DIR/chat_template.jinja: it is a link to blobs/gone, which is not there");
-    insta::assert_snapshot!(with(TEMPLATE_FILE, folder), @"cannot read DIR/chat_template.jinja: it is a directory, and must be a file");
-    insta::assert_snapshot!(with(TEMPLATE_FILE, |path| fs::write(path, b"a\xff").unwrap()), @"the chat template of DIR/chat_template.jinja: cannot be read: it is not UTF-8: invalid utf-8 sequence of 1 bytes from index 1");
+    insta::assert_snapshot!(with(CONFIG_FILE, folder), @"cannot read DIR/tokenizer_config.json: it is a directory, but must be a file");
+    insta::assert_snapshot!(with(TEMPLATE_FILE, to_nothing), @"cannot read DIR/chat_template.jinja: it is a link to blobs/gone, which does not exist");
+    insta::assert_snapshot!(with(TEMPLATE_FILE, folder), @"cannot read DIR/chat_template.jinja: it is a directory, but must be a file");
+    insta::assert_snapshot!(with(TEMPLATE_FILE, |path| fs::write(path, b"a\xff").unwrap()), @"the chat template of DIR/chat_template.jinja: cannot be parsed: it is not UTF-8: invalid utf-8 sequence of 1 bytes from index 1");
     let device = |path: &Path| symlink("/dev/null", path).unwrap();
-    insta::assert_snapshot!(with(TOKENIZER_FILE, device), @"cannot read DIR/tokenizer.json: it is a pipe or a device, and must be a file");
+    insta::assert_snapshot!(with(TOKENIZER_FILE, device), @"cannot read DIR/tokenizer.json: it is a pipe or a device, but must be a file");
 }
 
 #[test]
@@ -383,10 +383,10 @@ fn a_configuration_of_another_form_is_refused_where_it_is_needed() {
     let config = |text: &'static str| {
         move |folder: &Path| fs::write(folder.join(CONFIG_FILE), text).unwrap()
     };
-    insta::assert_snapshot!(refused(config("[1]")), @r#"DIR/tokenizer_config.json is no tokenizer configuration: it is a list, and must be an object, as {"chat_template": "…"} is"#);
-    insta::assert_snapshot!(refused(config(r#"{"chat_template": 5}"#)), @"DIR/tokenizer_config.json is no tokenizer configuration: `chat_template` is a number, and must be a text, a list of objects with the texts `name` and `template`, or an object whose values are texts");
-    insta::assert_snapshot!(refused(config(r#"{"chat_template": "{% if %}"}"#)), @"the chat template of DIR/tokenizer_config.json: cannot be read: unexpected end of block (line 1)");
-    // a template with a file of its own is the one that counts
+    insta::assert_snapshot!(refused(config("[1]")), @r#"DIR/tokenizer_config.json is not a tokenizer configuration: it is a list, but must be an object, such as {"chat_template": "…"}"#);
+    insta::assert_snapshot!(refused(config(r#"{"chat_template": 5}"#)), @"DIR/tokenizer_config.json is not a tokenizer configuration: `chat_template` is a number, but must be a string, a list of objects with the strings `name` and `template`, or an object whose values are strings");
+    insta::assert_snapshot!(refused(config(r#"{"chat_template": "{% if %}"}"#)), @"the chat template of DIR/tokenizer_config.json: cannot be parsed: unexpected end of block (line 1)");
+    // a template in a separate file takes precedence
     let folder = TempDir::new().unwrap();
     train(Family::WordPiece, None, folder.path());
     config(r#"{"chat_template": 5}"#)(folder.path());
@@ -400,7 +400,7 @@ fn a_template_that_does_not_hold_the_prompt_once_makes_no_lengths() {
         let tokenizer = trained(Family::ByteLevel, Some(template));
         let path = tokenizer.path().parent().unwrap().display().to_string();
         let error = Words::find(Arc::clone(&tokenizer), Frame::Chat).unwrap_err();
-        // other frames do not go through it
+        // other frames do not use it
         Words::find(tokenizer, Frame::Plain).unwrap();
         error.to_string().replace(&path, "DIR")
     };

@@ -1,13 +1,12 @@
 //! Owns random text of an exact number of tokens.
 //!
-//! Text made of random ids does not keep its length: decoded and encoded again,
-//! neighbours merge or fall apart. So text is made of *words*: tokens that are a
-//! space and letters. Pre-tokenizers cut before a space, and no merge crosses
-//! it, so each word is one token whatever stands beside it. That is not assumed
-//! but tried, once for each vocabulary: every word among others, and whole
-//! prompts in their frame. What does not hold is left out; where too little
-//! holds (a vocabulary of bytes, of characters), text is made of random ids and
-//! mended until its length is right, which is slow but needs no words.
+//! Text made from random ids does not keep its length: decoded and encoded again, neighbours merge
+//! or split. So text is made of *words*: tokens that consist of a space and letters. Pre-tokenizers
+//! split before a space, and no merge crosses it, so each word is one token whatever its neighbours
+//! are. This is not assumed but tested, once for each vocabulary: every word among others, and
+//! whole prompts in their frame. Words that fail are left out; if too few remain (a vocabulary of
+//! bytes or characters), text is made of random ids and corrected until its length is right, which
+//! is slow but needs no words.
 
 use std::sync::Arc;
 
@@ -17,21 +16,21 @@ use rand_chacha::ChaCha8Rng;
 use super::{Frame, Tokenizer, TokenizerError};
 use evalscope_model::plan::sub_seed;
 
-/// Fewer words make text that says the same again and again.
+/// With fewer words, text would be too repetitive.
 const FEWEST_WORDS: usize = 16;
-/// Words tried together.
+/// Number of words tested together.
 const BLOCK: usize = 16;
-/// Words tried in first place.
+/// Number of words tested in first position.
 const FIRST_TRIED: usize = 256;
-/// Rounds of whole texts that are tried, and texts of a round.
+/// Number of test rounds with whole texts, and texts per round.
 const ROUNDS: usize = 8;
 const TEXTS: usize = 16;
-/// Words of such a text.
+/// Words in such a text.
 const TEXT_WORDS: usize = 256;
-/// Prompts tried in their frame, and how many may miss.
+/// Number of prompts tested in their frame, and how many may miss their length.
 const PROMPTS: u64 = 64;
 const MAY_MISS: usize = 0;
-/// How often a text of random ids is mended.
+/// Maximum number of corrections of a text of random ids.
 const MENDINGS: usize = 12;
 
 /// A vocabulary as a source of text.
@@ -39,14 +38,13 @@ const MENDINGS: usize = 12;
 pub struct Words {
     tokenizer: Arc<Tokenizer>,
     frame: Frame,
-    /// Ids that stand for text.
+    /// Ids that represent text.
     ordinary: Vec<u32>,
     /// Tokens around a prompt.
     overhead: u64,
-    /// `None` where the vocabulary has too few.
+    /// `None` if the vocabulary has too few words.
     spelled: Option<Spelled>,
-    /// Without words: ids whose text gives them back, so that little needs
-    /// mending.
+    /// Without words: ids that survive decoding and encoding, so that little needs correcting.
     sturdy: Vec<u32>,
 }
 
@@ -54,16 +52,15 @@ pub struct Words {
 #[derive(Debug, Default)]
 struct Spelled {
     ids: Vec<u32>,
-    /// All words, one after another, each with its space.
+    /// All words, concatenated, each with its space.
     letters: String,
-    /// Where each begins and ends in `letters`.
+    /// Start and end of each in `letters`.
     spans: Vec<(u32, u32)>,
-    /// Words, by position, that are one token without their space at the
-    /// beginning of a prompt.
+    /// Words, by position, that are a single token without their space at the start of a prompt.
     first: Vec<u32>,
 }
 
-/// The beginning that all prompts of a run share.
+/// The prefix shared by all prompts of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Prefix {
     text: String,
@@ -72,11 +69,10 @@ pub struct Prefix {
 }
 
 impl Words {
-    /// Look through a vocabulary. Takes up to a second for a large one.
+    /// Search a vocabulary. Takes up to a second for a large one.
     ///
     /// # Errors
-    /// When there is no ordinary token, the frame cannot be made, or it does not
-    /// hold a prompt as it is.
+    /// If there is no ordinary token, or the frame cannot be made or changes the prompt.
     pub fn find(tokenizer: Arc<Tokenizer>, frame: Frame) -> Result<Self, TokenizerError> {
         let ordinary = tokenizer.ordinary_ids();
         if ordinary.is_empty() {
@@ -114,13 +110,13 @@ impl Words {
         Ok(words)
     }
 
-    /// Tokens that stand around a prompt in its frame.
+    /// Tokens around a prompt in its frame.
     #[must_use]
     pub fn overhead(&self) -> u64 {
         self.overhead
     }
 
-    /// Distinct tokens that text is made of.
+    /// Number of distinct tokens that text is made of.
     #[must_use]
     pub fn variety(&self) -> usize {
         match (&self.spelled, self.frame) {
@@ -136,7 +132,7 @@ impl Words {
         self.frame == Frame::Ids || self.spelled.is_some()
     }
 
-    /// The common beginning of a run's prompts: `tokens` of them.
+    /// The shared prefix of a run's prompts, with this many `tokens`.
     #[must_use]
     pub fn prefix(&self, rng: &mut impl Rng, tokens: u64) -> Prefix {
         let mut prefix = Prefix {
@@ -155,8 +151,7 @@ impl Words {
         prefix
     }
 
-    /// A text of `tokens` tokens besides those around it, of which the first
-    /// are the prefix. `tokens` counts without the prefix.
+    /// The prefix, followed by `tokens` more tokens; tokens of the frame are not counted.
     #[must_use]
     pub fn text(&self, rng: &mut impl Rng, prefix: &Prefix, tokens: u64) -> String {
         match &self.spelled {
@@ -171,7 +166,7 @@ impl Words {
         }
     }
 
-    /// `tokens` ids after those of the prefix.
+    /// The prefix, followed by `tokens` ids.
     #[must_use]
     pub fn ids(&self, rng: &mut impl Rng, prefix: &Prefix, tokens: u64) -> Vec<u32> {
         let mut ids = prefix.ids.clone();
@@ -193,7 +188,7 @@ impl Words {
         }
     }
 
-    /// Find the words, each tried among others.
+    /// Find the words, testing each among others.
     fn spell(&self) -> Spelled {
         let tokenizer = &*self.tokenizer;
         let Some((anchor, anchor_text)) = self.anchor() else {
@@ -213,7 +208,7 @@ impl Words {
         for block in candidates.chunks(BLOCK) {
             self.keep_good(block, anchor, &anchor_text, &mut kept);
         }
-        // pairs that were not neighbours so far
+        // pairs that have not been neighbours yet
         let mut rng = rng("neighbours");
         for _ in 0..ROUNDS {
             let mut bad = Vec::new();
@@ -252,8 +247,7 @@ impl Words {
         spelled
     }
 
-    /// A token of letters to stand before others: decoders treat what comes
-    /// first in a way of their own.
+    /// A token of letters to place before others: decoders treat the first token specially.
     fn anchor(&self) -> Option<(u32, String)> {
         self.ordinary.iter().find_map(|&id| {
             let text = self.tokenizer.decode(&[id]);
@@ -262,7 +256,7 @@ impl Words {
         })
     }
 
-    /// Keep those of a block that stay one token each.
+    /// Keep those of a block that remain one token each.
     fn keep_good(
         &self,
         block: &[(u32, String)],
@@ -279,7 +273,7 @@ impl Words {
         }
     }
 
-    /// Find words that can begin a prompt; gives the tokens around a prompt.
+    /// Find words that can start a prompt; returns the tokens around a prompt.
     fn find_first(&self, spelled: &mut Spelled) -> Result<Option<u64>, TokenizerError> {
         let mut rng = rng("first");
         let mut order: Vec<u32> = (0u32..).take(spelled.ids.len()).collect();
@@ -309,7 +303,7 @@ impl Words {
         Ok(least.checked_sub(2))
     }
 
-    /// How many of some prompts miss their length.
+    /// How many of some test prompts miss their length.
     fn misses(&self) -> Result<usize, TokenizerError> {
         let mut rng = rng("misses");
         let mut missed = 0;
@@ -322,7 +316,7 @@ impl Words {
         Ok(missed)
     }
 
-    /// Text of random ids, mended until its length is right or nearly so.
+    /// Text of random ids, corrected until its length is right or nearly so.
     fn mended(&self, rng: &mut impl Rng, prefix: &Prefix, tokens: u64) -> String {
         let want = self.overhead + prefix.tokens + tokens;
         let mut ids = draw(rng, &self.sturdy, tokens);
@@ -341,7 +335,7 @@ impl Words {
                 std::cmp::Ordering::Equal => break,
                 std::cmp::Ordering::Less => ids.extend(draw(rng, &self.sturdy, off)),
                 std::cmp::Ordering::Greater if ids.len() > step => ids.truncate(ids.len() - step),
-                // another text, as this one cannot be cut any more
+                // start over, as this text cannot be shortened any further
                 std::cmp::Ordering::Greater => ids = draw(rng, &self.sturdy, tokens),
             }
         }
@@ -355,7 +349,7 @@ impl Spelled {
         &self.letters[begin as usize..end as usize]
     }
 
-    /// Add `n` words. At the beginning of a text the first has no space.
+    /// Append `n` words. At the start of a text, the first has no space.
     fn write(&self, rng: &mut impl Rng, n: u64, text: &mut String) {
         let mut rest = n;
         if text.is_empty() && rest > 0 {
@@ -370,8 +364,8 @@ impl Spelled {
     }
 }
 
-/// A draw from `0..n`: multiply and shift (Lemire 2019), whose bias of n/2³² is
-/// far below what anyone could see in prompts.
+/// A draw from `0..n`: multiply and shift (Lemire 2019); its bias of n/2³² is far too small to show
+/// in prompts.
 fn below(rng: &mut impl Rng, n: usize) -> usize {
     ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize
 }
@@ -380,8 +374,7 @@ fn draw(rng: &mut impl Rng, from: &[u32], n: u64) -> Vec<u32> {
     (0..n).map(|_| from[below(rng, from.len())]).collect()
 }
 
-/// What a vocabulary is tried with does not depend on the run's seed, so that
-/// its words do not either.
+/// The test of a vocabulary does not depend on the run's seed, so neither do its words.
 fn rng(purpose: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(sub_seed(0, purpose))
 }
@@ -398,8 +391,8 @@ fn is_word(text: &str) -> bool {
         .is_some_and(|letters| !letters.is_empty() && letters.chars().all(char::is_alphabetic))
 }
 
-/// Encode the anchor and the words behind it: the position of the first word
-/// that is not the token it was, if any.
+/// Encode the anchor followed by words; returns the position of the first word that changed its
+/// token, if any.
 fn first_wrong<'a>(
     tokenizer: &Tokenizer,
     anchor: u32,

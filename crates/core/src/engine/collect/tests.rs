@@ -166,7 +166,7 @@ fn what_is_no_stream_is_read_as_a_whole() {
     }
     // not asked for
     let answer = Received::of(&OpenAi, false, head(200, "text/plain")).then(TOKEN);
-    assert!(said(&answer.whole()).starts_with("malformed: the answer is not a JSON object"));
+    assert!(said(&answer.whole()).starts_with("malformed: the response is not a JSON object"));
     for begun in ["", "dat", "e", "\u{feff}"] {
         let exchange = Received::of(&OpenAi, true, head(200, "text/plain"))
             .then(begun)
@@ -310,10 +310,7 @@ fn events_that_are_no_json_cost_no_good_answer() {
             .then("data: {}\ndata: {}\ndata: [DONE]\n")
             .whole(),
     );
-    assert!(
-        text.contains("blank lines are missing between events"),
-        "{text}"
-    );
+    assert!(text.contains("without blank lines between them"), "{text}");
 }
 
 #[test]

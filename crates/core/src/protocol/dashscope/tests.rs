@@ -1,4 +1,4 @@
-//! Bodies, events and whole answers of DashScope, good and odd.
+//! Bodies, events and non-streaming responses of DashScope, valid and unusual.
 
 use std::sync::Arc;
 

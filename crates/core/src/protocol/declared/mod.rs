@@ -1,7 +1,7 @@
-//! Owns APIs that a person declares: where in a request the fields go, and
-//! where in an answer text, token counts and the end are found.
+//! Owns APIs that a user declares: where fields go in a request, and where text, token counts and
+//! the end are found in a response.
 //!
-//! It must not know the file that a declaration is written in.
+//! It must not know the file format of a declaration.
 
 mod pointer;
 mod reader;
@@ -21,14 +21,14 @@ pub use pointer::Pointers;
 pub(super) use reader::{DeclaredReader, read_text};
 pub use template::Template;
 
-/// An API as it is declared.
+/// An API as declared.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Declaration {
-    /// What people call it.
+    /// Its display name.
     #[serde(default)]
     pub name: String,
-    /// Path of the endpoint, for URLs that have none.
+    /// Path of the endpoint, for URLs without a path.
     #[serde(default, deserialize_with = "endpoint_path")]
     pub path: Option<String>,
     /// Headers of every request; `%{api_key}` in them becomes the key.
@@ -36,10 +36,10 @@ pub struct Declaration {
     pub headers: Map<String, Value>,
     /// The body of a request.
     pub request: RequestShape,
-    /// How streams read.
+    /// How to read streaming responses.
     #[serde(default)]
     pub stream: StreamShape,
-    /// How answers that are no streams read.
+    /// How to read non-streaming responses.
     #[serde(default)]
     pub whole: AnswerShape,
 }
@@ -48,26 +48,26 @@ pub struct Declaration {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestShape {
-    /// A body with places.
+    /// A body with placeholders.
     pub template: Template,
-    /// Fields that have no place stand beside it, in OpenAI's names.
+    /// Fields without a placeholder are added at the top level, with OpenAI's names.
     #[serde(default)]
     pub other_fields: bool,
 }
 
-/// How a stream reads.
+/// How to read a stream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "StreamKeys")]
 pub struct StreamShape {
-    /// Beginning of the data of the event that ends the stream.
+    /// Prefix of the data of the event that ends the stream.
     pub end: Option<String>,
-    /// Name of an event that does.
+    /// Name of an event that ends the stream.
     pub end_event: Option<String>,
-    /// The end of the body is the end of the answer.
+    /// The end of the body ends the response.
     pub ends_with_body: bool,
     /// Name of an event that is an error.
     pub error_event: String,
-    /// Where things stand in an event.
+    /// Where values are in an event.
     pub answer: AnswerShape,
 }
 
@@ -84,7 +84,7 @@ impl Default for StreamShape {
 }
 
 impl StreamShape {
-    /// Whether the end of a stream can be told from a cut.
+    /// Whether a complete stream can be distinguished from a truncated one.
     pub(super) fn tells_end(&self) -> bool {
         self.end.is_some()
             || self.end_event.is_some()
@@ -94,13 +94,13 @@ impl StreamShape {
 }
 
 impl AnswerShape {
-    /// Whether it says where generated text stands.
+    /// Whether it says where generated text is.
     pub(super) fn tells_text(&self) -> bool {
         !self.text.is_empty() || !self.reasoning.is_empty()
     }
 }
 
-/// Where things stand in an event, or in a whole answer.
+/// Where values are in an event or in a non-streaming response.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerShape {
@@ -112,24 +112,24 @@ pub struct AnswerShape {
     pub prompt_tokens: Pointers,
     /// Tokens generated.
     pub completion_tokens: Pointers,
-    /// Tokens of the prompt out of the server's cache.
+    /// Prompt tokens from the server's cache.
     pub cached_tokens: Pointers,
-    /// Tokens generated that are reasoning.
+    /// Generated tokens that are reasoning.
     pub reasoning_tokens: Pointers,
     /// Why generation ended.
     pub finish_reason: Pointers,
-    /// Finish reasons that make the answer a failure.
+    /// Finish reasons that make the response a failure.
     pub failed_finish_reasons: Vec<String>,
-    /// The answer's id.
+    /// The response id.
     pub response_id: Pointers,
-    /// The model that the answer names.
+    /// The model named in the response.
     pub model: Pointers,
-    /// An error in place of an answer, or within it.
+    /// An error instead of a response, or within it.
     pub error: Pointers,
 }
 
-/// [`StreamShape`] as it is written: one flat table. Unknown keys cannot be
-/// refused together with `flatten`, so all of them stand here.
+/// [`StreamShape`] as written: one flat table. Serde cannot reject unknown keys together with
+/// `flatten`, so all keys are listed here.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StreamKeys {
@@ -165,23 +165,22 @@ struct StreamKeys {
     error: Pointers,
 }
 
-/// A path alone: anything else would be asked for under another name than it
-/// was written.
+/// A bare path: anything else would lead to a request for something other than was written.
 fn endpoint_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let path = String::deserialize(deserializer)?;
     let reason = if path.contains("://") {
-        "is a whole URL: host and port belong to `--url`, and `path` is what follows them"
+        "is a whole URL: host and port belong to `--url`, and `path` is the rest"
     } else if !path.starts_with('/') {
-        "does not begin with `/`"
+        "does not start with `/`"
     } else if path.contains(['?', '#']) {
-        "is more than a path: what follows it belongs to `--url`"
+        "is more than a path: the rest belongs to `--url`"
     } else if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        "holds white space"
+        "contains white space"
     } else {
         return Ok(Some(path));
     };
     Err(D::Error::custom(format!(
-        "`{path}` {reason}; a path is written as \"/v1/generate\""
+        "`{path}` {reason}; write it as \"/v1/generate\""
     )))
 }
 
@@ -216,27 +215,27 @@ impl From<StreamKeys> for StreamShape {
 /// What is wrong with a declaration as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeclarationError {
-    /// Nothing is known of streams, or of whole answers.
+    /// Nothing is declared for streaming, or for non-streaming responses.
     #[error(
-        "`[{0}]` has no `text`: it says where generated text stands, for example text = \"/text\""
+        "`[{0}]` has no `text`, which says where generated text is, for example text = \"/text\""
     )]
     NoText(&'static str),
-    /// A stream could not be told from one that was cut.
+    /// A complete stream could not be distinguished from a truncated one.
     #[error(
         "`[stream]` does not say how a stream ends: give `end` (its last data, such as \"[DONE]\"), \
          `end_event`, `finish_reason`, or ends_with_body = true"
     )]
     NoEnd,
-    /// A header that is no text.
-    #[error("`[headers]`: the value of `{0}` is no string")]
+    /// A header that is not a string.
+    #[error("`[headers]`: the value of `{0}` is not a string")]
     Header(String),
 }
 
 impl Declaration {
-    /// Look at what no key alone can get wrong; `stream`: streams are asked for.
+    /// Check what no single key can get wrong; `stream`: streaming is requested.
     ///
     /// # Errors
-    /// When answers could not be read by it.
+    /// If responses could not be read with it.
     pub fn check(&self, stream: bool) -> Result<(), DeclarationError> {
         if let Some((name, _)) = self.headers.iter().find(|(_, value)| !value.is_string()) {
             return Err(DeclarationError::Header(name.clone()));
@@ -259,20 +258,20 @@ impl Declaration {
         }
     }
 
-    /// Whether prompts are wanted as messages rather than as plain texts.
+    /// Whether prompts must be messages rather than plain text.
     #[must_use]
     pub fn is_chat(&self) -> bool {
         !self.request.template.places("prompt")
     }
 
-    /// Whether a field of a request reaches the server.
+    /// Whether a request field reaches the server.
     #[must_use]
     pub fn takes(&self, field: &str) -> bool {
         self.request.other_fields || self.request.template.places(field)
     }
 }
 
-/// How answers read, streams and others, and whether they did.
+/// How to read responses, and whether text was found in them.
 #[derive(Debug)]
 pub(super) struct AnswerShapes {
     stream: StreamShape,
@@ -281,11 +280,11 @@ pub(super) struct AnswerShapes {
     seen_in_wholes: Seen,
 }
 
-/// Whether text has been found where it is said to stand.
+/// Whether text was found where it was declared.
 #[derive(Debug, Default)]
 struct Seen {
     found: AtomicBool,
-    /// What the first answer without any began with.
+    /// The start of the first response without any.
     instead: OnceLock<Vec<String>>,
 }
 
@@ -299,7 +298,7 @@ impl AnswerShapes {
         }
     }
 
-    /// Answers have been read, and never has anything stood where text is said to.
+    /// Responses were read, and none had anything where text was declared.
     pub(super) fn doubt(&self) -> Option<Doubt> {
         let each = [
             ("stream", &self.stream.answer, &self.seen_in_streams),
@@ -316,7 +315,7 @@ impl AnswerShapes {
     }
 }
 
-/// The API of a declaration.
+/// An API defined by a declaration.
 #[derive(Clone, Debug)]
 pub struct Declared {
     declaration: Arc<Declaration>,
@@ -324,7 +323,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// An API that is spoken as declared.
+    /// Create the API for a declaration.
     #[must_use]
     pub fn new(declaration: Declaration) -> Self {
         let shapes = AnswerShapes::new(declaration.stream.clone(), declaration.whole.clone());

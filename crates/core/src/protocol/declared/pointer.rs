@@ -1,14 +1,14 @@
-//! Owns JSON pointers (RFC 6901) in a declaration: read once, followed often.
+//! Owns the JSON pointers (RFC 6901) of a declaration: parsed once, followed often.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
-/// Places where a value may stand; the first that holds something counts.
+/// Places of a value; the first that holds something counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pointers(Vec<Vec<Step>>);
 
-/// One part of a pointer: a key, or an index where it is followed into a list.
+/// One part of a pointer: a key, or an index if it is applied to a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
     key: String,
@@ -16,18 +16,18 @@ struct Step {
 }
 
 impl Pointers {
-    /// Whether there is no place at all.
+    /// There is no pointer.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The values that stand at these places, in the order of the places.
+    /// The values at these places, in order.
     pub(super) fn all<'a>(&'a self, value: &'a Value) -> impl Iterator<Item = &'a Value> {
         self.0.iter().filter_map(move |steps| follow(value, steps))
     }
 
-    /// The places as they are written.
+    /// The pointers as written.
     pub(super) fn shown(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|steps| {
             let mut text = String::new();
@@ -64,7 +64,7 @@ fn parse(text: &str) -> Result<Vec<Step>, String> {
     }
     let Some(path) = text.strip_prefix('/') else {
         return Err(format!(
-            "`{text}` is no JSON pointer: it begins with `/`, as `/choices/0/text` does"
+            "`{text}` is not a JSON pointer: it must start with `/`, such as `/choices/0/text`"
         ));
     };
     path.split('/').map(|part| step(text, part)).collect()
@@ -77,7 +77,7 @@ fn step(pointer: &str, part: &str) -> Result<Step, String> {
         .any(|after| !after.starts_with(['0', '1']));
     if spoilt {
         return Err(format!(
-            "`{pointer}` is no JSON pointer: `~` in a key is written `~0`, and `/` is `~1`"
+            "`{pointer}` is not a JSON pointer: write `~` in a key as `~0`, and `/` as `~1`"
         ));
     }
     let plain = part == "0" || !part.starts_with(['0', '+']);
@@ -88,7 +88,7 @@ fn step(pointer: &str, part: &str) -> Result<Step, String> {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a JSON pointer or a list of them is wanted")]
+#[serde(untagged, expecting = "expected a JSON pointer or a list of them")]
 enum OneOrMore {
     One(String),
     More(Vec<String>),
@@ -139,8 +139,8 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        insta::assert_snapshot!(error(json!("choices")), @"`choices` is no JSON pointer: it begins with `/`, as `/choices/0/text` does");
-        insta::assert_snapshot!(error(json!(["/a", "/b~c"])), @"`/b~c` is no JSON pointer: `~` in a key is written `~0`, and `/` is `~1`");
-        insta::assert_snapshot!(error(json!(3)), @"a JSON pointer or a list of them is wanted");
+        insta::assert_snapshot!(error(json!("choices")), @"`choices` is not a JSON pointer: it must start with `/`, such as `/choices/0/text`");
+        insta::assert_snapshot!(error(json!(["/a", "/b~c"])), @"`/b~c` is not a JSON pointer: write `~` in a key as `~0`, and `/` as `~1`");
+        insta::assert_snapshot!(error(json!(3)), @"expected a JSON pointer or a list of them");
     }
 }

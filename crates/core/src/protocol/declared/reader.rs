@@ -1,4 +1,4 @@
-//! Owns the reading of answers by the pointers of a declaration.
+//! Owns the reading of responses by the pointers of a declaration.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,20 +14,20 @@ use super::super::{AnswerReader, AnswerState, AnswerText, Choices, EventMeaning}
 use super::{AnswerShape, AnswerShapes, Pointers, Seen};
 use evalscope_model::record::{Failure, FailureKind};
 
-/// Reads one answer.
+/// Reads one response.
 #[derive(Debug)]
 pub(in super::super) struct DeclaredReader {
     shapes: Arc<AnswerShapes>,
     state: AnswerState,
-    /// Something stood where text is said to stand, be it empty.
+    /// There was something where text was declared, even if empty.
     found: bool,
-    /// How the answer began, as long as nothing has been found in any.
+    /// How the response started, as long as no response had text.
     began: Vec<String>,
     is_whole: bool,
     unread: Unread,
 }
 
-/// Events that are kept of an answer without text: the first may be a preamble.
+/// Number of events kept of a response without text: the first may be a preamble.
 const SHOWN_EVENTS: usize = 2;
 
 impl DeclaredReader {
@@ -67,7 +67,7 @@ impl AnswerReader for DeclaredReader {
             data.trim_ascii_start().starts_with(end.as_bytes()) || end == "[DONE]" && is_done(data)
         };
         let named = |event: &String| name == event.as_bytes();
-        // what follows the end is not part of the answer
+        // anything after the end is not part of the response
         if self.state.done
             || stream.end.as_ref().is_some_and(begins)
             || stream.end_event.as_ref().is_some_and(named)
@@ -92,7 +92,7 @@ impl AnswerReader for DeclaredReader {
         let shapes = Arc::clone(&self.shapes);
         self.is_whole = true;
         let meaning = self.read(&shapes.whole, body).unwrap_or_else(|error| {
-            let message = format!("the answer is not JSON: {error}: {}", clip(body));
+            let message = format!("the response is not JSON: {error}: {}", clip(body));
             fail(&mut self.state, FailureKind::Malformed, message);
             EventMeaning::default()
         });
@@ -127,7 +127,7 @@ impl AnswerReader for DeclaredReader {
 }
 
 fn fail(state: &mut AnswerState, kind: FailureKind, message: String) {
-    // the first thing that went wrong is the reason of the rest
+    // the first error is the cause of those that follow
     state
         .failure
         .get_or_insert_with(|| Failure::new(kind, message));
@@ -168,7 +168,7 @@ fn read(
         state.finish_reason = Some(reason);
     }
     let mut holds = |value: &Value| {
-        // an object or a number there is a place that was written wrong
+        // an object or a number there means a wrong pointer
         *found |= matches!(value, Value::String(_) | Value::Array(_) | Value::Null);
         holds_text(value)
     };
@@ -179,7 +179,7 @@ fn read(
     Ok(meaning)
 }
 
-/// Some servers say in each event that there is no error.
+/// Some servers send an empty error field in each event.
 fn says_something(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
@@ -190,7 +190,7 @@ fn says_something(error: &Value) -> bool {
     }
 }
 
-/// A text, or a list of parts of which one has a `text`.
+/// A string, or a list of parts with a `text` in one of them.
 fn holds_text(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.is_empty(),
@@ -202,7 +202,7 @@ fn holds_text(value: &Value) -> bool {
     }
 }
 
-/// The first text that is not empty.
+/// The first non-empty text.
 fn text_at(pointers: &Pointers, value: &Value) -> Option<String> {
     let mut texts = pointers.all(value).filter_map(Value::as_str);
     texts
@@ -210,7 +210,7 @@ fn text_at(pointers: &Pointers, value: &Value) -> Option<String> {
         .map(|text| clipped(text.to_owned()))
 }
 
-/// Add the text of an event, or of a whole answer, whichever it is.
+/// Add the text of an event or of a non-streaming response, whichever it is.
 pub(in super::super) fn read_text(shapes: &AnswerShapes, answer: &[u8], text: &mut AnswerText) {
     let Ok(value) = json::value(answer) else {
         return;

@@ -1,5 +1,4 @@
-//! Owns the request of a declaration: a JSON object with places in it, and what
-//! stands in them for one request.
+//! Owns the request of a declaration: a JSON object with placeholders, and the values for them.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -8,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::body::substituted;
 use evalscope_model::prompt::Prompt;
 
-/// Fields that a place can be for, in OpenAI's names.
+/// Fields that can have a placeholder, with OpenAI's names.
 const FIELDS: [&str; 18] = [
     "model",
     "messages",
@@ -30,19 +29,18 @@ const FIELDS: [&str; 18] = [
     "stream_options",
 ];
 
-/// A body with places: `%m` and `%p` inside strings, and `%{field}` for whole
-/// values.
+/// A body with placeholders: `%m` and `%p` inside strings, and `%{field}` for whole values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     object: Map<String, Value>,
-    /// Fields that have a place.
+    /// Fields that have a placeholder.
     placed: Vec<String>,
-    /// Some string has `%p`.
+    /// Some string contains `%p`.
     has_text: bool,
 }
 
 impl Template {
-    /// A template that is an object with a place for the prompt.
+    /// Parse a template, which must be an object with a placeholder for the prompt.
     fn new(object: Map<String, Value>) -> Result<Self, String> {
         let mut template = Self {
             object: Map::new(),
@@ -54,7 +52,7 @@ impl Template {
         }
         if !template.has_text && !template.places("messages") && !template.places("prompt") {
             return Err(
-                "the template has no place for the prompt: \"%{messages}\", \"%{prompt}\", or %p \
+                "the template has no placeholder for the prompt: \"%{messages}\", \"%{prompt}\", or %p \
                  inside a string"
                     .to_owned(),
             );
@@ -63,7 +61,7 @@ impl Template {
         Ok(template)
     }
 
-    /// Whether the value of a field has a place.
+    /// Whether a field has a placeholder.
     #[must_use]
     pub fn places(&self, field: &str) -> bool {
         self.placed.iter().any(|placed| placed == field)
@@ -82,15 +80,15 @@ impl Template {
         if let Some(field) = place(text) {
             if !FIELDS.contains(&field) {
                 return Err(format!(
-                    "`%{{{field}}}` is no place: there are {}",
+                    "`%{{{field}}}` is not a placeholder, use one of {}",
                     FIELDS.map(|name| format!("%{{{name}}}")).join(", ")
                 ));
             }
             self.placed.push(field.to_owned());
         } else if text.contains("%{") {
             return Err(format!(
-                "`{text}`: a place such as %{{max_tokens}} must be the whole string; inside of one \
-                 there are %m, the model, and %p, the prompt"
+                "`{text}`: a placeholder such as %{{max_tokens}} must be the whole string; inside \
+                 a string, use %m for the model and %p for the prompt"
             ));
         }
         if text.contains("%m") {
@@ -100,8 +98,8 @@ impl Template {
         Ok(())
     }
 
-    /// The body for these fields. With `others`, those without a place stand
-    /// beside the template's.
+    /// The body for these fields. With `others`, fields without a placeholder are added at the top
+    /// level.
     pub(super) fn fill(&self, fields: Map<String, Value>, others: bool) -> Map<String, Value> {
         let text = if self.has_text || self.places("prompt") && !fields.contains_key("prompt") {
             Prompt::Body(fields.clone()).text()
@@ -125,20 +123,20 @@ impl Template {
     }
 }
 
-/// The field of a string that is a place and nothing else.
+/// The field of a string that is just a placeholder.
 fn place(text: &str) -> Option<&str> {
     let field = text.strip_prefix("%{")?.strip_suffix('}')?;
     (!field.contains(['{', '}'])).then_some(field)
 }
 
-/// What goes into the places of one request.
+/// The values for the placeholders of one request.
 struct Filling<'a> {
     fields: &'a Map<String, Value>,
     text: &'a str,
 }
 
 impl Filling<'_> {
-    /// `None`: a place of a field that this request does not have.
+    /// `None`: a placeholder for a field that this request does not have.
     fn value(&self, value: &Value) -> Option<Value> {
         Some(match value {
             Value::String(text) => match place(text) {
@@ -167,7 +165,7 @@ impl Filling<'_> {
             return Some(value.clone());
         }
         match name {
-            // a plain prompt where messages are wanted, and the other way round
+            // convert between a plain prompt and messages where needed
             "messages" => {
                 let prompt = self.fields.get("prompt")?;
                 Some(json!([{"role": "user", "content": prompt}]))
@@ -184,7 +182,7 @@ impl<'de> Deserialize<'de> for Template {
             Value::Object(map) => map,
             Value::String(text) => match serde_json::from_str(&text) {
                 Ok(Value::Object(map)) => map,
-                Ok(_) => return Err(D::Error::custom("the template is no JSON object")),
+                Ok(_) => return Err(D::Error::custom("the template is not a JSON object")),
                 Err(error) => {
                     return Err(D::Error::custom(format!(
                         "the template is not JSON: {error}"
@@ -193,7 +191,7 @@ impl<'de> Deserialize<'de> for Template {
             },
             _ => {
                 return Err(D::Error::custom(
-                    "the template is JSON text in a string, or a table",
+                    "the template must be JSON text in a string, or a table",
                 ));
             }
         };
@@ -233,12 +231,12 @@ mod tests {
     fn mistakes_are_told() {
         let error = |value| template(value).unwrap_err();
         insta::assert_snapshot!(error(json!("{")), @"the template is not JSON: EOF while parsing an object at line 1 column 1");
-        insta::assert_snapshot!(error(json!("[1]")), @"the template is no JSON object");
-        insta::assert_snapshot!(error(json!({"a": "%m"})), @r#"the template has no place for the prompt: "%{messages}", "%{prompt}", or %p inside a string"#);
-        insta::assert_snapshot!(error(json!({"a": "%p", "b": "up to %{max_tokens}"})), @"`up to %{max_tokens}`: a place such as %{max_tokens} must be the whole string; inside of one there are %m, the model, and %p, the prompt");
+        insta::assert_snapshot!(error(json!("[1]")), @"the template is not a JSON object");
+        insta::assert_snapshot!(error(json!({"a": "%m"})), @r#"the template has no placeholder for the prompt: "%{messages}", "%{prompt}", or %p inside a string"#);
+        insta::assert_snapshot!(error(json!({"a": "%p", "b": "up to %{max_tokens}"})), @"`up to %{max_tokens}`: a placeholder such as %{max_tokens} must be the whole string; inside a string, use %m for the model and %p for the prompt");
         assert!(
             error(json!({"a": "%p", "b": "%{max_token}"}))
-                .starts_with("`%{max_token}` is no place: there are %{model}, ")
+                .starts_with("`%{max_token}` is not a placeholder, use one of %{model}, ")
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Answers and declarations, good and bad.
+//! Responses and declarations, valid and invalid.
 
 use serde_json::json;
 
@@ -107,14 +107,14 @@ fn a_declaration_that_cannot_be_read_by_is_refused() {
             shape[section].as_object_mut().unwrap().shift_remove(key);
         }
     };
-    insta::assert_snapshot!(check(&cut("stream", "text"), true), @r#"`[stream]` has no `text`: it says where generated text stands, for example text = "/text""#);
-    insta::assert_snapshot!(check(&cut("whole", "text"), false), @r#"`[whole]` has no `text`: it says where generated text stands, for example text = "/text""#);
+    insta::assert_snapshot!(check(&cut("stream", "text"), true), @r#"`[stream]` has no `text`, which says where generated text is, for example text = "/text""#);
+    insta::assert_snapshot!(check(&cut("whole", "text"), false), @r#"`[whole]` has no `text`, which says where generated text is, for example text = "/text""#);
     let endless = |shape: &mut Value| {
         cut("stream", "ends_with_body")(shape);
         cut("stream", "finish_reason")(shape);
     };
     insta::assert_snapshot!(check(&endless, true), @r#"`[stream]` does not say how a stream ends: give `end` (its last data, such as "[DONE]"), `end_event`, `finish_reason`, or ends_with_body = true"#);
-    insta::assert_snapshot!(check(&|shape| shape["headers"] = json!({"x": 1}), true), @"`[headers]`: the value of `x` is no string");
+    insta::assert_snapshot!(check(&|shape| shape["headers"] = json!({"x": 1}), true), @"`[headers]`: the value of `x` is not a string");
 }
 
 #[test]
@@ -128,10 +128,10 @@ fn a_path_is_a_path_and_nothing_else() {
         assert_eq!(read(json!(path)).unwrap().path.as_deref(), Some(path));
     }
     let error = |path: Value| read(path).unwrap_err();
-    insta::assert_snapshot!(error(json!("generate")), @r#"`generate` does not begin with `/`; a path is written as "/v1/generate""#);
-    insta::assert_snapshot!(error(json!("")), @r#"`` does not begin with `/`; a path is written as "/v1/generate""#);
-    insta::assert_snapshot!(error(json!("https://example.org/generate")), @r#"`https://example.org/generate` is a whole URL: host and port belong to `--url`, and `path` is what follows them; a path is written as "/v1/generate""#);
-    insta::assert_snapshot!(error(json!("/generate?stream=1")), @r#"`/generate?stream=1` is more than a path: what follows it belongs to `--url`; a path is written as "/v1/generate""#);
-    insta::assert_snapshot!(error(json!("/generate ")), @r#"`/generate ` holds white space; a path is written as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("generate")), @r#"`generate` does not start with `/`; write it as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("")), @r#"`` does not start with `/`; write it as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("https://example.org/generate")), @r#"`https://example.org/generate` is a whole URL: host and port belong to `--url`, and `path` is the rest; write it as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("/generate?stream=1")), @r#"`/generate?stream=1` is more than a path: the rest belongs to `--url`; write it as "/v1/generate""#);
+    insta::assert_snapshot!(error(json!("/generate ")), @r#"`/generate ` contains white space; write it as "/v1/generate""#);
     insta::assert_snapshot!(error(json!(5)), @"invalid type: integer `5`, expected a string");
 }

@@ -1,4 +1,4 @@
-//! Tests of the data sets of one image and one text.
+//! Tests of the datasets of image-text pairs.
 
 use std::fs;
 
@@ -90,7 +90,7 @@ fn shards_are_read_in_order() {
         (&format!("{long}s1.txt"), b" \n"),
     ]);
     fs::write(test.join("1.tar"), second).unwrap();
-    // a key ends at the first dot: s0.1.jpg ends with `1.jpg`, which is no image
+    // a key ends at the first dot: s0.1.jpg ends with `1.jpg`, which is not an image
     assert_eq!(read(folder.path(), NO_TEXT).unwrap(), expected()[1..]);
     let first = tar(&[("s0.jpg", &jpeg(1)), ("s0.txt", b"one\nand more\n")]);
     fs::write(test.join("0.tar"), first).unwrap();
@@ -124,7 +124,7 @@ fn a_directory_of_images_is_read_by_name_or_by_its_list() {
     put("a.txt", b"one\nand more\n");
     put("README.md", b"no image");
     assert_eq!(read(folder.path(), NO_TEXT).unwrap(), expected());
-    // a list decides, and its order
+    // if there is a list, it determines the images and their order
     let list = concat!(
         r#"{"file_name":"./c.JPG","instruction":null}"#,
         "\n",
@@ -157,37 +157,37 @@ fn errors_of_shards_name_file_and_member() {
     let of = |members: &[(&str, &[u8])]| error_of_tar(&tar(members));
     let image = &jpeg(1)[..];
     insta::assert_snapshot!(of(&[("a.jpg", image), ("b.jpg", image)]), @"DIR/0.tar, member a.jpg: it has no text");
-    insta::assert_snapshot!(of(&[("a.txt", b"a"), ("b.jpg", image)]), @"DIR/0.tar, member a: the sample has a text and no image");
+    insta::assert_snapshot!(of(&[("a.txt", b"a"), ("b.jpg", image)]), @"DIR/0.tar, member a: the sample has a text but no image");
     insta::assert_snapshot!(of(&[("a.jpg", image), ("a.txt", b"\xff")]), @"DIR/0.tar, member a.txt: not UTF-8: invalid utf-8 sequence of 1 bytes from index 0");
-    insta::assert_snapshot!(of(&[("a.jpg", image), ("a.png", image)]), @"DIR/0.tar, member a.png: the sample has two of this kind");
-    insta::assert_snapshot!(of(&[("a.jpg", b"<svg/>"), ("a.txt", b"a")]), @"DIR/0.tar, member a.jpg: it is no JPEG, PNG, GIF, WebP or BMP image");
+    insta::assert_snapshot!(of(&[("a.jpg", image), ("a.png", image)]), @"DIR/0.tar, member a.png: the sample has two files of this kind");
+    insta::assert_snapshot!(of(&[("a.jpg", b"<svg/>"), ("a.txt", b"a")]), @"DIR/0.tar, member a.jpg: it is not a JPEG, PNG, GIF, WebP or BMP image");
     let whole = tar(&[("a.jpg", image), ("a.txt", b"a")]);
-    insta::assert_snapshot!(error_of_tar(&whole[..800]), @"DIR/0.tar, member a.jpg: the archive is cut off: 288 of the member's 717 bytes are there");
-    insta::assert_snapshot!(error_of_tar(&whole[..1536]), @"DIR/0.tar, behind member a.jpg: the archive is cut off: its end mark is missing");
-    insta::assert_snapshot!(error_of_tar(&whole[..1700]), @"DIR/0.tar, behind member a.jpg: the archive is damaged, or cut off: failed to read entire block");
-    insta::assert_snapshot!(error_of_tar(b""), @"DIR/0.tar, first member: the archive is cut off: its end mark is missing");
-    insta::assert_snapshot!(error_of_tar(&[b'x'; 2000]), @"DIR/0.tar, first member: the archive is damaged, or cut off: numeric field was not a number: xxxxxxxx");
+    insta::assert_snapshot!(error_of_tar(&whole[..800]), @"DIR/0.tar, member a.jpg: the archive is truncated: it has 288 of the member's 717 bytes");
+    insta::assert_snapshot!(error_of_tar(&whole[..1536]), @"DIR/0.tar, after member a.jpg: the archive is truncated: its end mark is missing");
+    insta::assert_snapshot!(error_of_tar(&whole[..1700]), @"DIR/0.tar, after member a.jpg: the archive is damaged or truncated: failed to read entire block");
+    insta::assert_snapshot!(error_of_tar(b""), @"DIR/0.tar, first member: the archive is truncated: its end mark is missing");
+    insta::assert_snapshot!(error_of_tar(&[b'x'; 2000]), @"DIR/0.tar, first member: the archive is damaged or truncated: numeric field was not a number: xxxxxxxx");
 }
 
 #[test]
 fn errors_of_other_forms_name_file_and_place() {
     let folder = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!(error(&folder), @"cannot read the data set DIR: it holds no tar shards, Parquet files, `metadata.jsonl` or images");
+    insta::assert_snapshot!(error(&folder), @"cannot read the dataset DIR: it contains no tar shards, Parquet files, `metadata.jsonl` or images");
     fs::write(folder.path().join("a.jpg"), jpeg(1)).unwrap();
     insta::assert_snapshot!(error(&folder), @"DIR/a.jpg, the image: it has no text");
     fs::write(folder.path().join("a.txt"), b"\xff").unwrap();
-    insta::assert_snapshot!(error(&folder), @"cannot read the data set DIR/a.txt: stream did not contain valid UTF-8");
+    insta::assert_snapshot!(error(&folder), @"cannot read the dataset DIR/a.txt: stream did not contain valid UTF-8");
     fs::write(folder.path().join("a.jpg"), "text").unwrap();
     fs::write(folder.path().join("a.txt"), "text").unwrap();
-    insta::assert_snapshot!(error(&folder), @"DIR/a.jpg, the image: it is no JPEG, PNG, GIF, WebP or BMP image");
+    insta::assert_snapshot!(error(&folder), @"DIR/a.jpg, the image: it is not a JPEG, PNG, GIF, WebP or BMP image");
     let list = |line: &str| {
         fs::write(folder.path().join("metadata.jsonl"), line).unwrap();
         error(&folder)
     };
-    insta::assert_snapshot!(list(r#"{"image":"a.jpg"}"#), @"DIR/metadata.jsonl, line 1: no text field `file_name`");
+    insta::assert_snapshot!(list(r#"{"image":"a.jpg"}"#), @"DIR/metadata.jsonl, line 1: no string field `file_name`");
     insta::assert_snapshot!(list(r#"{"file_name":"b.jpg"}"#), @"DIR/metadata.jsonl, line 1: cannot read b.jpg: No such file or directory (os error 2)");
-    insta::assert_snapshot!(list(r#"{"file_name":"../b.jpg"}"#), @"DIR/metadata.jsonl, line 1: `file_name` leaves the directory: ../b.jpg");
-    insta::assert_snapshot!(list(r#"{"file_name":"/b.jpg"}"#), @"DIR/metadata.jsonl, line 1: `file_name` leaves the directory: /b.jpg");
+    insta::assert_snapshot!(list(r#"{"file_name":"../b.jpg"}"#), @"DIR/metadata.jsonl, line 1: `file_name` is outside the directory: ../b.jpg");
+    insta::assert_snapshot!(list(r#"{"file_name":"/b.jpg"}"#), @"DIR/metadata.jsonl, line 1: `file_name` is outside the directory: /b.jpg");
     insta::assert_snapshot!(list("{"), @"DIR/metadata.jsonl, line 1: not JSON: EOF while parsing an object at column 1");
     let columns = [vec![None, Some(jpeg(1))], vec![None; 2], vec![None; 2]];
     let path = folder.path().join("0.parquet");
@@ -198,7 +198,7 @@ fn errors_of_other_forms_name_file_and_place() {
     insta::assert_snapshot!(error(&folder), @"DIR/0.parquet, row 1: it has no text");
     let columns = [vec![Some(b"a".to_vec())], vec![None], vec![None]];
     write_columns(&path, IMAGES, &columns);
-    insta::assert_snapshot!(error(&folder), @"DIR/0.parquet, row 1: it is no JPEG, PNG, GIF, WebP or BMP image");
+    insta::assert_snapshot!(error(&folder), @"DIR/0.parquet, row 1: it is not a JPEG, PNG, GIF, WebP or BMP image");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_shard_that_is_cut_off_anywhere_is_an_error() {
         fs::write(&path, &whole[..length]).unwrap();
         let error = read(&path, NO_TEXT).unwrap_err().to_string();
         assert!(
-            error.contains("0.tar, ") && error.contains("cut off"),
+            error.contains("0.tar, ") && error.contains("truncated"),
             "{length}: {error}"
         );
     }

@@ -1,4 +1,4 @@
-//! Tests of reading Parquet, and the files that other tests read.
+//! Tests of reading Parquet, and files used by other tests.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(in crate::dataset) const IMAGES: &str = "message m {
     optional binary instruction (UTF8);
 }";
 
-/// One list for each leaf column; a row group for each turn of `groups`.
+/// One list per leaf column; one row group per entry of `groups`.
 fn write(
     path: &Path,
     schema: &str,
@@ -63,7 +63,7 @@ pub(in crate::dataset) fn write_columns(
     );
 }
 
-/// A file of one column; its row groups.
+/// A file with one column; its row groups.
 pub(in crate::dataset) fn write_parquet(path: &Path, schema: &str, groups: &[&[Option<&[u8]>]]) {
     let groups: Vec<_> = groups
         .iter()
@@ -174,7 +174,7 @@ fn errors_name_the_file_and_the_column() {
         text.replace(&folder.path().display().to_string(), "DIR")
     };
     std::fs::write(&path, "PAR1 no parquet PAR1").unwrap();
-    insta::assert_snapshot!(error(&ALL), @"DIR/f, footer: it is damaged, or cut off: EOF: Parquet file too small. Size is 20 but need 544499069");
+    insta::assert_snapshot!(error(&ALL), @"DIR/f, footer: it is damaged or truncated: EOF: Parquet file too small. Size is 20 but need 544499069");
     write_parquet(&path, LONGALPACA, &[&[some("x").as_deref()]]);
     insta::assert_snapshot!(error(&ALL), @"DIR/f, footer: no column `image.bytes`; there are `instruction`");
     write_parquet(
@@ -182,7 +182,7 @@ fn errors_name_the_file_and_the_column() {
         "message m { optional group image (LIST) { repeated group list { optional binary element; } } }",
         &[],
     );
-    insta::assert_snapshot!(error(&[Column { names: Names::Known(&["image.list.element"]), required: true }]), @"DIR/f, footer: the column `image.list.element` holds no single text or bytes, but lists of BYTE_ARRAY");
+    insta::assert_snapshot!(error(&[Column { names: Names::Known(&["image.list.element"]), required: true }]), @"DIR/f, footer: the column `image.list.element` must hold a single string or bytes, but holds lists of BYTE_ARRAY");
     let schema = Arc::new(parse_message_type("message m { required int64 image; }").unwrap());
     let mut writer =
         SerializedFileWriter::new(File::create(&path).unwrap(), schema, Arc::default()).unwrap();
@@ -193,11 +193,11 @@ fn errors_name_the_file_and_the_column() {
     column.close().unwrap();
     group.close().unwrap();
     writer.close().unwrap();
-    insta::assert_snapshot!(error(&ALL), @"DIR/f, footer: the column `image` holds no single text or bytes, but INT64");
+    insta::assert_snapshot!(error(&ALL), @"DIR/f, footer: the column `image` must hold a single string or bytes, but holds INT64");
     std::fs::write(&path, include_bytes!("../fixtures/zstd.parquet")).unwrap();
-    insta::assert_snapshot!(error(&[Column { names: Names::Known(&["instruction"]), required: true }]), @"DIR/f, footer: the column `instruction` is compressed with ZSTD; what can be read is SNAPPY, GZIP and no compression");
+    insta::assert_snapshot!(error(&[Column { names: Names::Known(&["instruction"]), required: true }]), @"DIR/f, footer: the column `instruction` is compressed with ZSTD; supported are SNAPPY, GZIP and no compression");
     std::fs::remove_file(&path).unwrap();
-    insta::assert_snapshot!(error(&ALL), @"cannot read the data set DIR/f");
+    insta::assert_snapshot!(error(&ALL), @"cannot read the dataset DIR/f");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_file_that_is_cut_off_anywhere_is_an_error() {
         std::fs::write(&path, &whole[..length]).unwrap();
         let error = read(vec![path.clone()], &ALL).unwrap_err().to_string();
         assert!(
-            error.contains("footer: it is damaged, or cut off"),
+            error.contains("footer: it is damaged or truncated"),
             "{error}"
         );
     }
@@ -220,7 +220,7 @@ fn damage_inside_of_a_column_names_the_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
     let mut bytes = include_bytes!("../fixtures/images.parquet").to_vec();
-    // the first page of the first column, behind its header
+    // the first page of the first column, after its header
     bytes[4..200].fill(0xff);
     std::fs::write(&path, bytes).unwrap();
     let error = read(vec![path.clone()], &ALL).unwrap_err().to_string();
@@ -233,7 +233,7 @@ fn damage_inside_of_a_column_names_the_row() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-    /// Whether it is noticed or not: the process does not fall over.
+    /// Whether or not the damage is detected, the process does not crash.
     #[test]
     fn no_damage_panics(at: prop::sample::Index, to: u8, more: Option<(prop::sample::Index, u8)>) {
         let folder = tempfile::tempdir().unwrap();

@@ -137,7 +137,7 @@ fn forms_fill_their_boxes() {
 #[test]
 fn what_png_cannot_hold_is_refused() {
     let mode = PixelMode::parse("CMYK").unwrap_err();
-    insta::assert_snapshot!(mode, @r#"PNG holds no pixels of the mode "CMYK": it may be RGB, RGBA, L, LA, P, 1, I or I;16"#);
+    insta::assert_snapshot!(mode, @r#"PNG does not support the mode "CMYK": use RGB, RGBA, L, LA, P, 1, I or I;16"#);
     for name in ["YCbCr", "HSV", "F", "LAB", "rgb", ""] {
         assert!(PixelMode::parse(name).is_err());
     }
