@@ -20,12 +20,14 @@ use evalscope_core::engine::{
 };
 use evalscope_core::plan::{Pacing, RunSpec};
 use evalscope_core::record::{Masker, RecordBodies, masked};
-use evalscope_core::time::{RunClock, wall_ns};
+use evalscope_core::time::{RunClock, Timestamp, wall_ns};
 use evalscope_core::tokens::{TOKENIZER_FILE, Tokenizer};
 use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
-use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite};
+use evalscope_report::{
+    Database, Finding, FindingId, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite,
+};
 
 use evalscope_plugin::{Plugin, PluginCounts, Role};
 
@@ -45,7 +47,7 @@ use crate::simulator::Simulator;
 use crate::sources::{BAD_LINE, DatasetKind, Prompts};
 use crate::stages::{Counting, StageFault, log_exchange, plugin_stage, stage};
 use crate::trackers::Following;
-use crate::{console, folder, models, secrets, settings, signals};
+use crate::{console, folder, host, models, secrets, settings, signals};
 use serde_json::Value;
 use url::Url;
 
@@ -529,6 +531,7 @@ impl Invocation<'_> {
             self.progress_file.cloned(),
         );
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
+        let ended_at = rfc3339_local(&clock, clock.now());
         drop(display);
         self.note_progress(&progress);
 
@@ -536,18 +539,21 @@ impl Invocation<'_> {
         let died = self.served.and_then(|served| served.end(failures));
         if let Some(how) = died {
             let text = format!("the server ended during the run: {how}");
-            let _ = sink.send_blocking(SinkMessage::Warning(text));
+            let ended = Finding::new(FindingId::ServerEnded, text);
+            let _ = sink.send_blocking(ended.into());
         }
         let slots_note = slots_note(spec, slots);
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
         let passed_over = self.prompts.passed_over(&tally);
-        for text in self
+        let slots_note = slots_note.map(|text| Finding::new(FindingId::FewerSlots, text));
+        let passed_over = passed_over.map(|text| Finding::new(FindingId::ItemsSkipped, text));
+        for finding in self
             .doubts(spec, passed_rounds, &outcome)
             .into_iter()
             .chain(slots_note)
             .chain(passed_over)
         {
-            let _ = sink.send_blocking(SinkMessage::Warning(text));
+            let _ = sink.send_blocking(finding.into());
         }
         drop(sink);
         for stage in stages.into_iter().rev() {
@@ -572,7 +578,7 @@ impl Invocation<'_> {
             )),
             (Ok(()), None) => what_ended(outcome.end, &job.secrets),
         };
-        let stated = sqlite::set_state(&path, state);
+        let stated = sqlite::set_end(&path, state, &ended_at);
         let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
         Ok(Ended {
             error: error.or(stated.err().map(unstated)),
@@ -593,8 +599,8 @@ impl Invocation<'_> {
         spec: &RunSpec,
         passed_rounds: u64,
         outcome: &engine::RunOutcome,
-    ) -> Vec<String> {
-        let mut texts = Vec::new();
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
         if self.prompts.name != "prompt"
             && let Some(how) = repeats(
                 spec.dataset_offset == self.job.plan.runs()[0].dataset_offset,
@@ -602,26 +608,35 @@ impl Invocation<'_> {
                 outcome.rounds,
             )
         {
-            texts.push(format!(
+            let text = format!(
                 "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
                 self.prompts.name
-            ));
+            );
+            findings.push(Finding::new(FindingId::PromptsRepeated, text));
         }
-        texts.extend(self.bodies.rules.api.doubt().map(|doubt| doubt.to_string()));
-        for text in &texts {
-            self.log.warn(text);
+        let doubt = self.bodies.rules.api.doubt();
+        findings.extend(doubt.map(|doubt| Finding::new((&doubt).into(), doubt.to_string())));
+        for finding in &findings {
+            self.log.warn(&finding.text);
         }
-        let end = match &outcome.end {
-            RunEnd::Feed(error) => Some(("no more requests could be made", error.to_string())),
-            RunEnd::Fault(fault) => Some(("a part of this program failed", fault.to_string())),
-            RunEnd::GaveUp(why) => Some(("the run gave up", why.to_string())),
-            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => None,
+        let (id, what, why) = match &outcome.end {
+            RunEnd::Feed(error) => (
+                FindingId::RequestsNotMade,
+                "no more requests could be made",
+                error.to_string(),
+            ),
+            RunEnd::Fault(fault) => (
+                FindingId::ProgramFault,
+                "a part of this program failed",
+                fault.to_string(),
+            ),
+            RunEnd::GaveUp(why) => (FindingId::GiveUpReason, "the run gave up", why.to_string()),
+            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => return findings,
         };
-        if let Some((what, why)) = end {
-            let first = why.lines().next().unwrap_or_default();
-            texts.push(masked(&format!("{what}: {first}"), &self.job.secrets));
-        }
-        texts
+        let first = why.lines().next().unwrap_or_default();
+        let text = masked(&format!("{what}: {first}"), &self.job.secrets);
+        findings.push(Finding::new(id, text));
+        findings
     }
 
     fn transport(&self, clock: RunClock, threads: usize) -> HttpTransport {
@@ -667,10 +682,14 @@ impl Invocation<'_> {
             dataset: self.prompts.name.clone(),
             load: spec.clone(),
             settings: self.settings(),
-            started_at: rfc3339_local(&clock),
+            started_at: rfc3339_local(&clock, Timestamp::ZERO),
             clock,
             record_bodies: job.record_bodies,
             stream: job.settings["stream"] == true,
+            host: Some(host::this()),
+            command_line: Some(job.command_line.clone()),
+            metadata: job.metadata.clone(),
+            folder: Some(self.top.join(&spec.name).display().to_string()),
         }
     }
 
@@ -706,7 +725,8 @@ impl Invocation<'_> {
                 if let Some(doubt) = doubt {
                     doubted = true;
                     log.warn(&doubt.to_string());
-                    let _ = next.send_blocking(SinkMessage::Warning(doubt.to_string()));
+                    let finding = Finding::new((&doubt).into(), doubt.to_string());
+                    let _ = next.send_blocking(finding.into());
                 }
             })?);
             sink = before;

@@ -12,7 +12,7 @@ use evalscope_core::metrics::{
 use evalscope_core::plan::Pacing;
 use evalscope_core::record::{FailureKind, Phase, RequestRecord};
 
-use crate::findings::{self, Evidence, Spacing};
+use crate::findings::{self, Evidence, Finding, Spacing};
 use crate::model::{RunMeta, RunState};
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
@@ -51,6 +51,8 @@ pub struct RunReport {
     pub meta: RunMeta,
     /// How far the run came.
     pub state: RunState,
+    /// When it ended: RFC 3339, local time with offset; `None` if that is not recorded.
+    pub ended_at: Option<String>,
     /// Sums over the measured requests.
     pub totals: RunTotals,
     /// Distributions of all metrics.
@@ -65,8 +67,9 @@ pub struct RunReport {
     pub gpu_memory_gb: Option<f64>,
     /// Speed by length of the prompt; empty unless that is what was measured.
     pub speeds: Vec<SpeedRow>,
-    /// What a reader of the figures must know: the run's own warnings, then findings.
-    pub warnings: Vec<String>,
+    /// What a reader of the figures must know: what the run itself warned of, then what follows
+    /// from the figures.
+    pub warnings: Vec<Finding>,
 }
 
 impl RunReport {
@@ -137,6 +140,7 @@ impl RunReport {
         Ok(Self {
             database: database.to_owned(),
             state: reader.state(),
+            ended_at: reader.ended_at().map(str::to_owned),
             meta,
             totals,
             metrics,
@@ -345,6 +349,7 @@ mod tests {
 
     #[test]
     fn a_warm_up_request_that_was_never_sent_is_no_failed_one() {
+        use crate::findings::FindingId;
         use evalscope_core::record::Failure;
         let warmup = |kind| {
             let mut exchange = samples::successes(1).remove(0);
@@ -355,7 +360,7 @@ mod tests {
             let warnings = samples::report(&samples::meta("m"), exchanges).warnings;
             warnings
                 .iter()
-                .any(|text| text.contains("warm-up requests failed"))
+                .any(|warning| warning.id == FindingId::WarmupFailed)
         };
         assert!(warmup(FailureKind::Reset));
         assert!(!warmup(FailureKind::NotSent));

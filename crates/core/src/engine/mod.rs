@@ -39,7 +39,12 @@ pub enum SinkMessage {
     /// The client's own figures so far, twice a second: also the sink's tick.
     Client(Box<ClientSnapshot>),
     /// Something a reader of the figures must know.
-    Warning(String),
+    Warning {
+        /// Which warning it is, in the sink's own terms.
+        id: &'static str,
+        /// The warning in words.
+        text: String,
+    },
 }
 
 /// How long requests in flight may go on after a stop.

@@ -3,6 +3,7 @@
 //! It must not know the terminal: whoever prints says how wide it is and
 //! whether it shows colour. Everything is readable without.
 
+mod advice;
 mod layout;
 mod sweep;
 
@@ -15,6 +16,7 @@ use crate::report::RunReport;
 
 use layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
 
+pub use advice::advice;
 pub use sweep::sweep;
 
 /// Width of the tables in `performance_summary.txt`.
@@ -286,7 +288,7 @@ pub fn warnings(report: &RunReport, screen: Screen) -> String {
     let mut text = screen.paint(Paint::Yellow, "Warnings:");
     text.push('\n');
     for warning in &report.warnings {
-        text.push_str(&wrapped("  - ", warning, screen.width));
+        text.push_str(&wrapped("  - ", &warning.text, screen.width));
     }
     text
 }
