@@ -8,6 +8,7 @@ mod choices;
 mod command_line;
 mod console;
 mod declared;
+mod disk;
 mod failure;
 mod fetch;
 mod folder;

@@ -47,7 +47,7 @@ use crate::simulator::Simulator;
 use crate::sources::{BAD_LINE, DatasetKind, Prompts};
 use crate::stages::{Counting, StageFault, log_exchange, plugin_stage, stage};
 use crate::trackers::Following;
-use crate::{console, folder, host, models, secrets, settings, signals};
+use crate::{console, disk, folder, host, models, secrets, settings, signals};
 use serde_json::Value;
 use url::Url;
 
@@ -824,7 +824,7 @@ fn most_slots() -> usize {
 
 /// Say in brief what will be done.
 fn announce(job: &Job, target: &Target, log: &Log) {
-    for note in &job.notes {
+    for note in job.notes.iter().chain(&disk::note(job)) {
         log.info(note);
     }
     log.info(&format!(

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::context::{Context, no_secret_like, perf_snapshot};
+use crate::server::{Recorder, good};
 
 const SIM: [&str; 8] = [
     "--api",
@@ -270,6 +271,28 @@ fn the_result_tells_where_and_how_it_was_made() {
     let bad = context.run(&[&["perf", "--metadata", "gpu"], SIM.as_slice()].concat());
     assert_eq!(bad.code, Some(2));
     assert!(bad.stderr.contains("KEY=VALUE"), "{}", bad.stderr);
+}
+
+/// More than a gigabyte is told before the load.
+#[test]
+fn results_that_will_be_large_are_announced() {
+    let server = Recorder::start(|request, _| good(request));
+    let url = server.url();
+    let announced = |more: &[&'static str]| {
+        let base = ["--url", &url, "--model", "m", "--prompt", "p"];
+        let load = ["--duration", "0.2", "--number", "10000"];
+        let outcome = Context::new().measure(&[base.as_slice(), &load, more].concat());
+        let lines = outcome.stderr.lines();
+        let mut lines = lines.filter(|line| line.contains("on disk"));
+        lines.next().map(str::to_owned)
+    };
+    assert_eq!(
+        announced(&[]).unwrap(),
+        "the results will take up to about 5.1 GB on disk, without the prompts; about 100 MB with \
+         `--record-bodies none`"
+    );
+    assert_eq!(announced(&["--record-bodies", "none"]), None);
+    assert_eq!(announced(&["--no-stream"]), None);
 }
 
 /// `benchmark_args.json` is of one point, in EvalScope's order.
