@@ -57,8 +57,8 @@ pub enum FilesError {
     },
     /// There is no run in a folder.
     #[error(
-        "`{}` holds no `{FILE_NAME}`: give the folder of a command's runs \
-         (it has folders such as `parallel_<P>_number_<N>`) or one of these",
+        "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \
+         as `parallel_<P>_number_<N>`, or one of these folders",
         path.display()
     )]
     NoRuns {

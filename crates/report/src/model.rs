@@ -102,7 +102,7 @@ pub struct RunMeta {
     pub api: String,
     /// The address the requests went to.
     pub url: String,
-    /// The data set the prompts came from.
+    /// The dataset that the prompts came from.
     pub dataset: String,
     /// The load.
     pub load: RunSpec,

@@ -208,7 +208,7 @@ pub(crate) fn all_failed(n: u64) -> Vec<Exchange> {
         .collect()
 }
 
-/// Answers that came whole, from a server that tells no usage.
+/// Whole responses from a server that reports no usage.
 pub(crate) fn whole_answers(n: u64) -> Vec<Exchange> {
     (0..n)
         .map(|i| {

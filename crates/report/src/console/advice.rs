@@ -108,7 +108,7 @@ fn lowest_latency(runs: &[RunReport]) -> Option<String> {
     let longest = lengths.iter().copied().fold(0.0, f64::max);
     if longest > shortest * (1.0 + SAME_LENGTH) {
         return Some(format!(
-            "Lowest latency: cannot be told, because the prompts of the points differ in length ({} to \
+            "Lowest latency: cannot be determined, because the prompts of the points differ in length ({} to \
              {} tokens on average); `--repeat-prompts` gives each point the same ones",
             number(shortest),
             number(longest)
@@ -119,7 +119,7 @@ fn lowest_latency(runs: &[RunReport]) -> Option<String> {
         rivals.find(|run| !differs(best.metric(Metric::Latency), run.metric(Metric::Latency)));
     Some(match equal {
         Some(rival) => format!(
-            "Lowest latency: cannot be told, because the samples show no difference between {} ({} s) \
+            "Lowest latency: cannot be determined, because the samples show no difference between {} ({} s) \
              and {} ({} s)",
             load(best),
             number(-less),

@@ -67,7 +67,7 @@ pub struct RunResult<'a> {
     pub api: &'a str,
     /// Where its requests went, without user, password and secret parameters.
     pub url: &'a str,
-    /// The data set the prompts came from.
+    /// The dataset that the prompts came from.
     pub dataset: &'a str,
     /// The load asked for.
     pub load: Load,
@@ -83,9 +83,9 @@ pub struct RunResult<'a> {
     pub tokens: Tokens,
     /// Successes by why generation ended, in the server's words; `none` where it gave none.
     pub finish_reasons: &'a BTreeMap<String, u64>,
-    /// Successes by the model that the answer names.
+    /// Successes by the model that the response names.
     pub models: &'a BTreeMap<String, u64>,
-    /// The most choices that an answer has had.
+    /// The largest number of choices in a response.
     pub most_choices: u64,
     /// Connections and where they went.
     pub connections: Connections,
@@ -115,7 +115,7 @@ pub struct Load {
     pub duration_s: Option<f64>,
     /// Root of every random draw.
     pub seed: u64,
-    /// Prompts of the data set that earlier runs of the command have used.
+    /// Prompts of the dataset that earlier runs of the command used.
     pub dataset_offset: u64,
 }
 
@@ -141,15 +141,15 @@ pub struct Counts {
 pub struct Throughput {
     /// Successes per second.
     pub requests_per_s: Option<f64>,
-    /// Output tokens per second; `null` where no answer's are known.
+    /// Output tokens per second; `null` if they are unknown for all responses.
     pub output_tokens_per_s: Option<f64>,
     /// Prompt and output tokens per second; `null` unless both are known.
     pub total_tokens_per_s: Option<f64>,
-    /// Prompt tokens per second; `null` where the server told none.
+    /// Prompt tokens per second; `null` if the server reported none.
     pub input_tokens_per_s: Option<f64>,
 }
 
-/// Token sums over successes; `null`: nobody told.
+/// Token sums over successes; `null` if nothing is known.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Tokens {
@@ -164,10 +164,10 @@ pub struct Tokens {
     /// Successes by where their count of output tokens comes from.
     pub sources: Sources,
     /// Lengths of prompts, asked for against seen by the server; `null` where no length was asked
-    /// for, or none was told.
+    /// for, or none was reported.
     pub prompt_lengths: Option<Compared>,
-    /// Output tokens, counted with a tokenizer here against told by the server; `null` where there
-    /// is no request with both.
+    /// Output tokens, counted with a tokenizer here against reported by the server; `null` if no
+    /// request has both.
     pub counted_output: Option<Compared>,
 }
 
@@ -206,9 +206,9 @@ impl Compared {
 pub struct Sources {
     /// The server's `usage`.
     pub server_usage: u64,
-    /// The plugin of `--api`, which read the whole answer.
+    /// The plugin of `--api`, which read the whole response.
     pub plugin: u64,
-    /// A tokenizer on the client's side, after the answer had ended.
+    /// A tokenizer on the client's side, after the response had ended.
     pub local_tokenizer: u64,
     /// One token for each token-bearing event: an estimate.
     pub event_count: u64,

@@ -94,7 +94,7 @@ impl Reader {
         Ok(count.cast_unsigned())
     }
 
-    /// The most memory that the GPUs of a server of ours have taken, GB.
+    /// The most GPU memory that a server started here has taken, GB.
     ///
     /// # Errors
     /// When SQLite cannot read the file.
@@ -203,7 +203,7 @@ impl Reader {
     }
 }
 
-/// Open and check that the file is one of ours.
+/// Open the file and check that it is a database of this program.
 fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut opened = Connection::open_with_flags(path, flags).and_then(checked_by);
@@ -223,7 +223,7 @@ fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
         if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
             StoreError::NotOurs {
                 path: path.to_owned(),
-                why: "it is no SQLite file".to_owned(),
+                why: "it is not an SQLite file".to_owned(),
             }
         } else {
             refused(path, "open the database for reading")(source)
@@ -232,7 +232,7 @@ fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     if application != schema::APPLICATION_ID {
         return Err(StoreError::NotOurs {
             path: path.to_owned(),
-            why: "another program has made it".to_owned(),
+            why: "another program made it".to_owned(),
         });
     }
     if version > schema::VERSION {
@@ -265,7 +265,7 @@ fn journal_left(path: &Path) -> bool {
     std::fs::metadata(name).is_ok_and(|file| file.len() > 0)
 }
 
-/// The file as a URI that promises SQLite nobody writes it.
+/// The file as a URI that promises SQLite that nothing writes to it.
 fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {

@@ -14,7 +14,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
 /// The table of all requests, in the order they ended in.
 pub(super) const TABLE: &str = "record";
 
-/// What a column is to whoever reads records back.
+/// What a column is for when records are read back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// Of the record.
@@ -22,7 +22,7 @@ pub(super) enum Part {
     /// A figure that follows from the record, for queries.
     Figure,
     /// A body, behind the record: SQLite keeps the head of a row in the table's own pages and
-    /// chains the rest behind it, so whoever reads only the head never follows a chain.
+    /// chains the rest behind it, so reading only the head never follows a chain.
     Body,
 }
 use Part::{Body, Figure, Record};

@@ -332,8 +332,8 @@ fn a_killed_run_is_readable() {
     let reader = Reader::open(&left).unwrap();
     assert_eq!(reader.state(), RunState::Running);
     assert_eq!(reader.count(Phase::Measured).unwrap(), 8);
-    let told = Finding::new(FindingId::ServerEnded, "a warning");
-    assert_eq!(reader.warnings().unwrap(), [told]);
+    let stored = Finding::new(FindingId::ServerEnded, "a warning");
+    assert_eq!(reader.warnings().unwrap(), [stored]);
     drop(reader);
     let report = crate::RunReport::load(&left).unwrap();
     assert!(
@@ -464,7 +464,7 @@ fn columns_stand_once() {
     let names: std::collections::BTreeSet<_> =
         schema::COLUMNS.into_iter().map(|(name, ..)| name).collect();
     assert_eq!(names.len(), schema::COLUMNS.len());
-    // whoever reads records never comes behind this one
+    // reading records never goes beyond this one
     assert_eq!(schema::record_columns().last(), Some("events"));
 }
 

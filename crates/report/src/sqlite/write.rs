@@ -1,7 +1,7 @@
 //! Owns writing a run's database while the run is under way: one thread, one
 //! connection, a transaction that never stays open for long.
 //!
-//! It must not know who sends the records, nor how a row looks inside.
+//! It must not know where records come from, nor what a row looks like inside.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -175,7 +175,7 @@ impl Database {
     /// before stays readable.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "the receiver's end closes the channel, which tells the sender of a failure"
+        reason = "dropping the receiver closes the channel, which is how the sender learns of a failure"
     )]
     pub fn run(mut self, rx: async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
         let stored = self.store(&rx);
