@@ -209,6 +209,8 @@ fn of_this_run(meta: &RunMeta, name: &str) -> Option<Value> {
             Pacing::Poisson { rate_per_s } => rate_per_s.into(),
             Pacing::Unpaced => json!(NOT_LIMITED as f64),
         }),
+        // without a limit of requests in flight, as EvalScope means it
+        "open_loop" if meta.settings.get(name).is_none() => Some(load.concurrency.is_none().into()),
         "dataset_offset" => Some(load.dataset_offset.into()),
         "outputs_dir" => meta.folder.clone().map(Value::from),
         "max_tokens" => match meta.settings.get(name)?.as_array()?.as_slice() {
@@ -340,8 +342,14 @@ mod tests {
             assert_eq!(args[name], want, "{name}");
         }
         assert_eq!(args["rate"].to_string(), "-1.0");
+        assert_eq!(args["open_loop"], false);
         meta.settings["max_tokens"] = json!([64, 128]);
-        let report = samples::report(&meta, samples::successes(3));
-        assert_eq!(super::args(&report)["max_tokens"], json!([64, 128]));
+        meta.load.concurrency = None;
+        let args = super::args(&samples::report(&meta, samples::successes(3)));
+        assert_eq!(args["max_tokens"], json!([64, 128]));
+        assert_eq!(
+            (&args["parallel"], &args["open_loop"]),
+            (&json!(-1), &json!(true))
+        );
     }
 }
