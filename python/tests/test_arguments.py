@@ -23,6 +23,13 @@ from evalscope.errors import UnknownOption
 from evalscope.perf.arguments import Arguments, QueryParameters
 
 
+def test_metadata_is_a_flag_for_each_fact() -> None:
+    for metadata in ({"gpu": "H100", "tp": 2}, ["gpu=H100", "tp=2"]):
+        argv = Arguments(metadata=metadata).to_argv()
+        assert argv == ["--metadata", "gpu=H100", "tp=2"]
+    assert Arguments(metadata={"gpu": "H100"}).to_argv() == ["--metadata=gpu=H100"]
+
+
 def test_a_dict_becomes_flags() -> None:
     arguments = Arguments.from_dict(
         {

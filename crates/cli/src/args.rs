@@ -2,6 +2,7 @@
 //!
 //! It must not know what a combination of flags means: that is `resolve`'s.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -16,8 +17,8 @@ use clap::{
 
 use crate::choices::{ApiChoice, ApiParser, DatasetChoice, DatasetParser};
 use crate::values::{
-    argument_url, count, finite, pixels, places, rate, seconds, seconds_or_zero, share, warmup,
-    whole,
+    argument_url, count, fact, finite, pixels, places, rate, seconds, seconds_or_zero, share,
+    warmup, whole,
 };
 use crate::{argparse, caller, console, failure, mistakes, perf, report, served, sim};
 
@@ -66,7 +67,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let plain = Cli::command();
     let args = argparse::normalise(args, plain.find_subcommand("perf").expect("it is declared"));
     let is_short = !args.iter().any(|arg| arg == "--help");
-    match read(args, is_short) {
+    match read(&args, is_short) {
         Ok(command) => Ok(command),
         Err(error) => {
             // the whole help, where nothing was asked for
@@ -89,13 +90,16 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     }
 }
 
-fn read(args: Vec<OsString>, is_short: bool) -> Result<Command, clap::Error> {
+fn read(args: &[OsString], is_short: bool) -> Result<Command, clap::Error> {
     let matches = command(is_short).try_get_matches_from(args)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
+    let words = args.iter().skip(2).map(|word| word.to_string_lossy());
+    let words = words.map(Cow::into_owned).collect();
     if let (Command::Perf(args), Some(typed)) =
         (&mut cli.command, matches.subcommand_matches("perf"))
     {
         args.typed = typed_flags(typed);
+        args.words = words;
     }
     Ok(cli.command)
 }
@@ -706,7 +710,11 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) alias: Option<String>,
 
-    /// Write to `OUTPUTS_DIR/NAME`, without a timestamp folder.
+    /// Facts to keep with the results, in `result.json`: --metadata gpu=H100 image=v0.9.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1.., value_parser = fact)]
+    pub(crate) metadata: Vec<(String, String)>,
+
+    /// Write to `OUTPUTS_DIR/NAME`, without a timestamp folder. Runs that are there stay.
     #[arg(long)]
     pub(crate) no_timestamp: bool,
 
@@ -747,6 +755,9 @@ pub(crate) struct PerfArgs {
     /// The names of the flags that stand on the command line.
     #[arg(skip)]
     pub(crate) typed: Vec<String>,
+    /// The words of the command line behind `perf`.
+    #[arg(skip)]
+    pub(crate) words: Vec<String>,
 }
 
 #[cfg(test)]
@@ -761,7 +772,7 @@ mod tests {
             .chain(words);
         let plain = Cli::command();
         let args = argparse::normalise(args, plain.find_subcommand("perf").unwrap());
-        match read(args, false).unwrap() {
+        match read(&args, false).unwrap() {
             Command::Perf(args) => *args,
             other => panic!("{other:?}"),
         }

@@ -1,17 +1,23 @@
-//! Owns the folder of a command's results: where it is, and that it holds nobody else's.
+//! Owns the folder of a command's results: where it is, and that nothing measured is replaced in it.
 //!
 //! It must not know what is put there.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use evalscope_report::sqlite;
+use evalscope_report::{files, sqlite};
 
+use crate::console;
 use crate::failure::hinted;
 use crate::log;
 use crate::resolve::Job;
 
-/// Make the invocation's folder, which must not hold another's results.
+/// What to do about results that are in the way.
+const OTHER_FOLDER: &str =
+    "choose another `--name` or `--outputs-dir`, or leave out `--no-timestamp`";
+
+/// Make the invocation's folder. One that was asked for by name may hold runs of other commands,
+/// as long as they are other points: they stay.
 pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
     let top = if job.timestamp {
         let second = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
@@ -23,9 +29,25 @@ pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
             if path.exists() {
                 return Err(hinted(
                     format!("{} already holds a run", path.display()),
-                    "choose another `--name` or `--outputs-dir`, or leave out `--no-timestamp`",
+                    OTHER_FOLDER,
                 ));
             }
+        }
+        let earlier = files::runs_in(&top).map_err(|error| {
+            // the cause may have a hint of its own
+            let cause = error.to_string();
+            let cause = cause.lines().next().unwrap_or_default();
+            hinted(
+                format!("no runs can be added to {}: {cause}", top.display()),
+                OTHER_FOLDER,
+            )
+        })?;
+        if !earlier.is_empty() {
+            console::err(&format!(
+                "{} already holds {}: the runs of this command are added",
+                top.display(),
+                earlier.join(", ")
+            ));
         }
         std::fs::create_dir_all(&top).with_context(|| unmade(&top))?;
         top

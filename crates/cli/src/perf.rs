@@ -21,10 +21,12 @@ use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_
 use evalscope_model::events::SinkMessage;
 use evalscope_model::plan::{Pacing, RunSpec};
 use evalscope_model::record::{Masker, RecordBodies, masked};
-use evalscope_model::time::{RunClock, wall_ns};
+use evalscope_model::time::{RunClock, Timestamp, wall_ns};
 use evalscope_report::console as tables;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
-use evalscope_report::{Database, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite};
+use evalscope_report::{
+    Database, Finding, FindingId, RunMeta, RunReport, RunState, StoreError, Tool, files, sqlite,
+};
 use evalscope_workload::dataset::DatasetError;
 use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 
@@ -46,7 +48,7 @@ use crate::simulator::Simulator;
 use crate::sources::{BAD_LINE, DatasetKind, Prompts};
 use crate::stages::{Counting, StageFault, log_exchange, plugin_stage, stage};
 use crate::trackers::Following;
-use crate::{console, folder, models, secrets, settings, signals};
+use crate::{console, disk, doubts, folder, host, models, secrets, settings, signals};
 use serde_json::Value;
 use url::Url;
 
@@ -530,6 +532,7 @@ impl Invocation<'_> {
             self.progress_file.cloned(),
         );
         let outcome = engine::run(setup, &transport, &own, &progress, &sink);
+        let ended_at = rfc3339_local(&clock, clock.now());
         drop(display);
         self.note_progress(&progress);
 
@@ -539,18 +542,21 @@ impl Invocation<'_> {
         let died = self.served.and_then(|served| served.end(failures));
         if let Some(how) = died {
             let text = format!("the server ended during the run: {how}");
-            let _ = sink.send_blocking(SinkMessage::Warning(text));
+            let ended = Finding::new(FindingId::ServerEnded, text);
+            let _ = sink.send_blocking(ended.into());
         }
         let slots_note = slots_note(spec, slots);
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
         let passed_over = self.prompts.passed_over(&tally);
-        for text in self
+        let slots_note = slots_note.map(|text| Finding::new(FindingId::FewerSlots, text));
+        let passed_over = passed_over.map(|text| Finding::new(FindingId::ItemsSkipped, text));
+        for finding in self
             .doubts(spec, passed_rounds, &outcome)
             .into_iter()
             .chain(slots_note)
             .chain(passed_over)
         {
-            let _ = sink.send_blocking(SinkMessage::Warning(text));
+            let _ = sink.send_blocking(finding.into());
         }
         drop(sink);
         for stage in stages.into_iter().rev() {
@@ -575,7 +581,7 @@ impl Invocation<'_> {
             )),
             (Ok(()), None) => what_ended(outcome.end, &job.secrets),
         };
-        let stated = sqlite::set_state(&path, state);
+        let stated = sqlite::set_end(&path, state, &ended_at);
         let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
         Ok(Ended {
             error: error.or(stated.err().map(unstated)),
@@ -596,8 +602,8 @@ impl Invocation<'_> {
         spec: &RunSpec,
         passed_rounds: u64,
         outcome: &engine::RunOutcome,
-    ) -> Vec<String> {
-        let mut texts = Vec::new();
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
         if self.prompts.name != "prompt"
             && let Some(how) = repeats(
                 spec.dataset_offset == self.job.plan.runs()[0].dataset_offset,
@@ -605,26 +611,35 @@ impl Invocation<'_> {
                 outcome.rounds,
             )
         {
-            texts.push(format!(
+            let text = format!(
                 "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
                 self.prompts.name
-            ));
+            );
+            findings.push(Finding::new(FindingId::PromptsRepeated, text));
         }
-        texts.extend(self.bodies.rules.api.doubt().map(|doubt| doubt.to_string()));
-        for text in &texts {
-            self.log.warn(text);
+        let doubt = self.bodies.rules.api.doubt();
+        findings.extend(doubt.as_ref().map(doubts::finding));
+        for finding in &findings {
+            self.log.warn(&finding.text);
         }
-        let end = match &outcome.end {
-            RunEnd::Feed(error) => Some(("no more requests could be made", error.to_string())),
-            RunEnd::Fault(fault) => Some(("a part of this program failed", fault.to_string())),
-            RunEnd::GaveUp(why) => Some(("the run gave up", why.to_string())),
-            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => None,
+        let (id, what, why) = match &outcome.end {
+            RunEnd::Feed(error) => (
+                FindingId::RequestsNotMade,
+                "no more requests could be made",
+                error.to_string(),
+            ),
+            RunEnd::Fault(fault) => (
+                FindingId::ProgramFault,
+                "a part of this program failed",
+                fault.to_string(),
+            ),
+            RunEnd::GaveUp(why) => (FindingId::GiveUpReason, "the run gave up", why.to_string()),
+            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => return findings,
         };
-        if let Some((what, why)) = end {
-            let first = why.lines().next().unwrap_or_default();
-            texts.push(masked(&format!("{what}: {first}"), &self.job.secrets));
-        }
-        texts
+        let first = why.lines().next().unwrap_or_default();
+        let text = masked(&format!("{what}: {first}"), &self.job.secrets);
+        findings.push(Finding::new(id, text));
+        findings
     }
 
     fn transport(&self, clock: RunClock, threads: usize) -> HttpTransport {
@@ -670,10 +685,14 @@ impl Invocation<'_> {
             dataset: self.prompts.name.clone(),
             load: spec.clone(),
             settings: self.settings(),
-            started_at: rfc3339_local(&clock),
+            started_at: rfc3339_local(&clock, Timestamp::ZERO),
             clock,
             record_bodies: job.record_bodies,
             stream: job.settings["stream"] == true,
+            host: Some(host::this()),
+            command_line: Some(job.command_line.clone()),
+            metadata: job.metadata.clone(),
+            folder: Some(self.top.join(&spec.name).display().to_string()),
         }
     }
 
@@ -709,7 +728,8 @@ impl Invocation<'_> {
                 if let Some(doubt) = doubt {
                     doubted = true;
                     log.warn(&doubt.to_string());
-                    let _ = next.send_blocking(SinkMessage::Warning(doubt.to_string()));
+                    let finding = doubts::finding(&doubt);
+                    let _ = next.send_blocking(finding.into());
                 }
             })?);
             sink = before;
@@ -807,7 +827,7 @@ fn most_slots() -> usize {
 
 /// Say in brief what will be done.
 fn announce(job: &Job, target: &Target, log: &Log) {
-    for note in &job.notes {
+    for note in job.notes.iter().chain(&disk::note(job)) {
         log.info(note);
     }
     log.info(&format!(

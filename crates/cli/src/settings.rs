@@ -195,10 +195,7 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
             ("top_k", field("top_k")),
             ("frequency_penalty", field("frequency_penalty")),
             ("repetition_penalty", field("repetition_penalty")),
-            (
-                "logprobs",
-                sent(bodies, "logprobs").unwrap_or_else(|| json!(args.logprobs)),
-            ),
+            ("logprobs", field("logprobs")),
             ("n_choices", field("n")),
             ("seed", json!(bodies.seed)),
             ("stop", field("stop")),
@@ -246,6 +243,13 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("swanlab_host", json!(args.swanlab_host)),
             ("name", json!(args.name)),
             ("alias", json!(args.alias)),
+            (
+                "metadata",
+                args.metadata
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+                    .collect(),
+            ),
             ("no_timestamp", json!(args.no_timestamp)),
             ("record_bodies", json!(name_of(&args.record_bodies))),
             ("log_every_n_query", json!(args.log_every_n_query)),

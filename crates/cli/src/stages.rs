@@ -13,6 +13,7 @@ use evalscope_model::events::SinkMessage;
 use evalscope_model::record::{Exchange, masked};
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::{PluginCounts, PluginFault};
+use evalscope_report::{Finding, FindingId};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
@@ -105,7 +106,7 @@ pub(crate) fn plugin_stage(
             if let Some(own) = &mut counting {
                 let what = "the thread that has a plugin count tokens";
                 match fault.guarded(what, || own.count(&mut batch)) {
-                    Some(warning) => batch.extend(warning.map(SinkMessage::Warning)),
+                    Some(warning) => batch.extend(warning.map(SinkMessage::from)),
                     None => counting = None,
                 }
             }
@@ -138,7 +139,7 @@ impl Counting {
     }
 
     /// Count, and give a warning for the report where there is a new one.
-    fn count(&mut self, batch: &mut [SinkMessage]) -> Option<String> {
+    fn count(&mut self, batch: &mut [SinkMessage]) -> Option<Finding> {
         let counts = self.counts.as_ref()?;
         let mut exchanges: Vec<&mut Exchange> = batch
             .iter_mut()
@@ -171,7 +172,8 @@ impl Counting {
         };
         self.log.warn(&told);
         // a traceback is for the log
-        told.lines().next().map(str::to_owned)
+        let first = told.lines().next()?;
+        Some(Finding::new(FindingId::PluginCountsMissing, first))
     }
 }
 

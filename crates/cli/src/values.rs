@@ -28,6 +28,16 @@ pub(crate) fn whole(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A key and a value, with `=` between them.
+pub(crate) fn fact(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("KEY=VALUE is wanted, such as gpu=H100".to_owned()),
+    }
+}
+
 /// A whole number above 0.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let value = whole(text).ok().filter(|value| *value > 0);

@@ -13,5 +13,10 @@ pub enum SinkMessage {
     /// The client's own figures so far, twice a second: also the sink's tick.
     Client(Box<ClientSnapshot>),
     /// Something a reader of the figures must know.
-    Warning(String),
+    Warning {
+        /// Which warning it is, in the sink's own terms.
+        id: &'static str,
+        /// The warning in words.
+        text: String,
+    },
 }

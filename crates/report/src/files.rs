@@ -16,7 +16,7 @@ use crate::console;
 use crate::json::{self, ResultFile};
 use crate::report::RunReport;
 use crate::speeds;
-use crate::sqlite::{FILE_NAME, StoreError};
+use crate::sqlite::{FILE_NAME, Reader, StoreError};
 
 /// A run's summary in the reference tool's form.
 pub const SUMMARY: &str = "benchmark_summary.json";
@@ -57,8 +57,8 @@ pub enum FilesError {
     },
     /// There is no run in a folder.
     #[error(
-        "`{}` holds no `{FILE_NAME}`: give the folder of a command's runs \
-         (it has folders such as `parallel_<P>_number_<N>`) or one of these",
+        "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \
+         as `parallel_<P>_number_<N>`, or one of these folders",
         path.display()
     )]
     NoRuns {
@@ -102,7 +102,7 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), FilesErr
 /// # Errors
 /// When a file cannot be written.
 pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
-    write_json(&folder.join(ARGS), json::args(report))?;
+    write_json(&folder.join(ARGS), &json::args(report))?;
     write_json(&folder.join(SUMMARY), &json::summary(report))?;
     write_json(&folder.join(PERCENTILES), &json::percentiles(report))?;
     if !report.speeds.is_empty() {
@@ -114,13 +114,22 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
     Ok(())
 }
 
-/// Write the files of an invocation into its folder, whatever order its runs
-/// are given in. Without a run there is nothing to write.
+/// Write the files of an invocation into its folder, whatever order its runs are given in.
+/// Without a run there is nothing to write. Runs that other commands have put into the folder are
+/// read from their databases: what was measured stays in the files.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When a database cannot be read, or a file cannot be written.
 pub fn write_invocation(top: &Path, runs: &[RunReport]) -> Result<(), FilesError> {
+    if runs.is_empty() {
+        return Ok(());
+    }
     let mut runs = runs.to_vec();
+    for database in databases(top)? {
+        if !runs.iter().any(|run| run.database == database) {
+            runs.push(RunReport::load(&database)?);
+        }
+    }
     in_order(&mut runs);
     for run in &mut runs {
         // where the folder lies must not show in its files: it may be moved
@@ -143,6 +152,19 @@ fn in_order(runs: &mut [RunReport]) {
             .cmp(&start(b))
             .then_with(|| a.meta.name.cmp(&b.meta.name))
     });
+}
+
+/// The names of the runs in an invocation's folder, each of which can be read. Without a folder
+/// there are none.
+///
+/// # Errors
+/// When the folder or a database cannot be read.
+pub fn runs_in(top: &Path) -> Result<Vec<String>, FilesError> {
+    if !top.is_dir() {
+        return Ok(Vec::new());
+    }
+    let named = |database: PathBuf| Ok(Reader::open(&database)?.meta().name.clone());
+    databases(top)?.into_iter().map(named).collect()
 }
 
 /// Read the databases in or below a folder again and rewrite every file made
@@ -295,6 +317,21 @@ mod tests {
             assert_eq!(names, ["parallel_2_number_20", "parallel_10_number_40"]);
             assert!(before == contents(&top), "{}", from.display());
         }
+    }
+
+    #[test]
+    fn runs_of_other_commands_stay_in_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = invocation(folder.path());
+        let before = contents(&top);
+        let database = top.join("parallel_2_number_20").join(FILE_NAME);
+        write_invocation(&top, &[RunReport::load(&database).unwrap()]).unwrap();
+        assert!(before == contents(&top));
+        assert_eq!(
+            runs_in(&top).unwrap(),
+            ["parallel_10_number_40", "parallel_2_number_20"]
+        );
+        assert_eq!(runs_in(&top.join("none")).unwrap(), Vec::<String>::new());
     }
 
     #[test]

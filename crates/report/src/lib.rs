@@ -11,9 +11,9 @@ pub mod model;
 
 mod pickle;
 
-pub mod sqlite;
-
 pub mod findings;
+
+pub mod sqlite;
 
 pub mod speeds;
 
@@ -23,15 +23,16 @@ pub mod names;
 
 pub mod live;
 
-pub mod json;
-
 pub mod console;
+
+pub mod json;
 
 pub mod files;
 
 #[cfg(test)]
 mod samples;
 
-pub use model::{RecordBodies, RunMeta, RunState, Tool};
+pub use findings::{Finding, FindingId};
+pub use model::{Host, RecordBodies, RunMeta, RunState, Tool};
 pub use report::{ErrorGroup, RunReport};
 pub use sqlite::{Database, StoreError};

@@ -1,4 +1,4 @@
-//! Owns the figures of a run that is under way, for whoever follows it: counts,
+//! Owns the figures of a run that is under way, for trackers: counts,
 //! throughputs and means, in memory that does not grow.
 //!
 //! What a finished run shows is never taken from here, but from its database.
@@ -103,8 +103,10 @@ mod tests {
         assert!(values.len() >= 10, "{values:?}");
         for (key, value) in values {
             let (ours, theirs) = (value.as_f64().unwrap(), report[&key].as_f64().unwrap());
+            // the file is rounded
+            let step = if key.ends_with("(ms)") { 0.01 } else { 0.000_1 };
             assert!(
-                (ours - theirs).abs() <= 1e-9 * theirs.abs(),
+                (ours - theirs).abs() <= 0.501 * step,
                 "{key}: {ours} {theirs}"
             );
         }

@@ -3,13 +3,15 @@
 //!
 //! It must not know how either is stored or shown.
 
+use std::collections::BTreeMap;
+
 use evalscope_model::plan::RunSpec;
 pub use evalscope_model::record::RecordBodies;
-use evalscope_model::time::RunClock;
+use evalscope_model::time::{RunClock, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Version of [`RunMeta`] and of the files made from it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The program that measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,20 @@ impl Tool {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// The machine that measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct Host {
+    /// Its name in the network; `null` where the system does not say.
+    pub name: Option<String>,
+    /// Operating system and its release, e.g. `Linux 6.8.0`.
+    pub os: String,
+    /// Architecture of the processor, e.g. `x86_64`.
+    pub architecture: String,
+    /// Processors that the program may use.
+    pub cpus: u64,
 }
 
 /// How far a run came.
@@ -73,7 +89,7 @@ impl RunState {
     }
 }
 
-/// What was asked of a run, and by whom.
+/// What was asked of a run, and where it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunMeta {
     /// [`FORMAT_VERSION`] of the program that wrote it.
@@ -88,12 +104,24 @@ pub struct RunMeta {
     pub api: String,
     /// The address the requests went to.
     pub url: String,
-    /// The data set the prompts came from.
+    /// The dataset that the prompts came from.
     pub dataset: String,
     /// The load.
     pub load: RunSpec,
-    /// Every setting as resolved; secrets are masked by who fills this in.
+    /// Every setting as resolved; secrets are masked before they come here.
     pub settings: serde_json::Value,
+    /// The machine that measured; `None` in files of earlier versions.
+    #[serde(default)]
+    pub host: Option<Host>,
+    /// The command as it was typed, quoted for a shell, secrets masked; `None` in files of earlier versions.
+    #[serde(default)]
+    pub command_line: Option<String>,
+    /// What the user wants to remember of the command (`--metadata`).
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// The run's folder, as seen from where the command was started; `None` in files of earlier versions.
+    #[serde(default)]
+    pub folder: Option<String>,
     /// When the run's clock was started: RFC 3339, local time with offset.
     pub started_at: String,
     /// The run's clock.
@@ -105,17 +133,17 @@ pub struct RunMeta {
 }
 
 impl RunMeta {
-    /// The name that a person has given beside the model's (`--alias`).
+    /// The name that the user gave the run besides the model's (`--alias`).
     #[must_use]
     pub fn alias(&self) -> Option<&str> {
         self.settings["alias"].as_str()
     }
 }
 
-/// The start of a clock as RFC 3339 in local time with offset, to the millisecond.
+/// A moment of a clock as RFC 3339 in local time with offset, to the millisecond.
 #[must_use]
-pub fn rfc3339_local(clock: &RunClock) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(clock.wall_start_ns)).map_or_else(
+pub fn rfc3339_local(clock: &RunClock, at: Timestamp) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(clock.unix_ns(at))).map_or_else(
         |_| String::new(),
         |at| {
             at.to_zoned(jiff::tz::TimeZone::system())
@@ -135,9 +163,11 @@ mod tests {
             wall_start_ns: 1_700_000_000_123_000_000,
             monotonic_start_ns: 0,
         };
-        let text = rfc3339_local(&clock);
-        let at: jiff::Timestamp = text.parse().unwrap();
-        assert_eq!(at.as_millisecond(), 1_700_000_000_123);
+        for (later_ns, milliseconds) in [(0, 1_700_000_000_123), (2_500_000, 1_700_000_000_125)] {
+            let text = rfc3339_local(&clock, Timestamp::from_nanos(later_ns));
+            let at: jiff::Timestamp = text.parse().unwrap();
+            assert_eq!(at.as_millisecond(), milliseconds);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::report::RunReport;
 /// A figure's value, before any format.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// There is none.
+    /// Not available.
     Missing,
     /// A whole number.
     Count(u64),
@@ -55,7 +55,7 @@ pub enum Figure {
     Failed,
     /// Requests that were due and never sent.
     NotSent,
-    /// Choices of an answer, at most.
+    /// The largest number of choices in a response.
     Choices,
     /// Successes that came as streams.
     Streamed,
@@ -277,7 +277,7 @@ const TABLE: [Names; 30] = [
     ),
 ];
 
-/// Last row of the first summary tables and of ours: no figure, but a place.
+/// Last row of the summary table: not a figure, but where the database is.
 pub const DATABASE: &str = "Result DB path";
 
 /// The figures of `benchmark_summary.json`, in the reference tool's order.

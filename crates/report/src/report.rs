@@ -12,7 +12,7 @@ use evalscope_model::metrics::{
 use evalscope_model::plan::Pacing;
 use evalscope_model::record::{FailureKind, Phase, RequestRecord};
 
-use crate::findings::{self, Evidence, Spacing};
+use crate::findings::{self, Evidence, Finding, Spacing};
 use crate::model::{RunMeta, RunState};
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
@@ -24,7 +24,7 @@ const SAMPLES_AT_A_TIME: u64 = 4_000_000;
 /// Groups of failures shown; the rest is only counted.
 pub const ERROR_GROUPS: usize = 50;
 
-/// Groups of failures told apart while reading: messages that never repeat
+/// Groups of failures kept apart while reading: messages that never repeat
 /// must not fill the memory.
 const ERROR_GROUPS_READ: usize = 10_000;
 
@@ -47,10 +47,12 @@ pub struct ErrorGroup {
 pub struct RunReport {
     /// The database it was made from.
     pub database: PathBuf,
-    /// What was asked.
+    /// What was asked for.
     pub meta: RunMeta,
     /// How far the run came.
     pub state: RunState,
+    /// When it ended: RFC 3339, local time with offset; `None` if that is not recorded.
+    pub ended_at: Option<String>,
     /// Sums over the measured requests.
     pub totals: RunTotals,
     /// Distributions of all metrics.
@@ -61,12 +63,13 @@ pub struct RunReport {
     pub errors: Vec<ErrorGroup>,
     /// Failures in none of the groups.
     pub errors_not_shown: u64,
-    /// Most memory that the GPUs of a server of ours have taken, GB.
+    /// The most GPU memory that a server started here has taken, GB.
     pub gpu_memory_gb: Option<f64>,
     /// Speed by length of the prompt; empty unless that is what was measured.
     pub speeds: Vec<SpeedRow>,
-    /// What a reader of the figures must know: the run's own warnings, then findings.
-    pub warnings: Vec<String>,
+    /// What a reader of the figures must know: what the run itself warned of, then what follows
+    /// from the figures.
+    pub warnings: Vec<Finding>,
 }
 
 impl RunReport {
@@ -137,6 +140,7 @@ impl RunReport {
         Ok(Self {
             database: database.to_owned(),
             state: reader.state(),
+            ended_at: reader.ended_at().map(str::to_owned),
             meta,
             totals,
             metrics,
@@ -175,7 +179,7 @@ impl RunReport {
         self.totals.rate_per_s(self.totals.succeeded)
     }
 
-    /// Output tokens over the duration; `None` where no answer's are known.
+    /// Output tokens over the duration; `None` if they are unknown for all responses.
     #[must_use]
     pub fn output_tokens_per_s(&self) -> Option<f64> {
         let known = self.metric(Metric::OutputTokens).count > 0;
@@ -184,7 +188,7 @@ impl RunReport {
             .filter(|_| known)
     }
 
-    /// Prompt tokens over the duration; `None` where no server told any.
+    /// Prompt tokens over the duration; `None` if the server reported none.
     #[must_use]
     pub fn input_tokens_per_s(&self) -> Option<f64> {
         self.totals
@@ -199,7 +203,7 @@ impl RunReport {
     }
 }
 
-/// Split the metrics so that no pass holds more samples than told; at least
+/// Split the metrics so that no pass holds more samples than this; at least
 /// one metric for each pass.
 fn passes(rows: u64, samples_at_a_time: u64) -> Vec<Vec<Metric>> {
     let samples = |metric: Metric| match metric {
@@ -229,10 +233,10 @@ fn passes(rows: u64, samples_at_a_time: u64) -> Vec<Vec<Metric>> {
 struct Sums {
     totals: RunTotals,
     spacing: Spacing,
-    /// Successful streams that told of output tokens though no event bore one.
+    /// Successful streams that reported output tokens although no event bore one.
     unseen_tokens: u64,
     errors: Errors,
-    /// Of data sets that are made for it.
+    /// Only for datasets that are made for it.
     speeds: Speeds,
     with_speeds: bool,
 }
@@ -248,8 +252,8 @@ impl Sums {
             self.spacing
                 .push(record.times.scheduled, record.times.dispatched);
         }
-        let told = record.reported_output_tokens().unwrap_or(0) > 0;
-        let unseen = told && record.events.tokens().next().is_none();
+        let reported = record.reported_output_tokens().unwrap_or(0) > 0;
+        let unseen = reported && record.events.tokens().next().is_none();
         self.unseen_tokens += u64::from(record.succeeded() && record.streamed && unseen);
         if self.with_speeds {
             self.speeds.push(record);
@@ -345,6 +349,7 @@ mod tests {
 
     #[test]
     fn a_warm_up_request_that_was_never_sent_is_no_failed_one() {
+        use crate::findings::FindingId;
         use evalscope_model::record::Failure;
         let warmup = |kind| {
             let mut exchange = samples::successes(1).remove(0);
@@ -355,7 +360,7 @@ mod tests {
             let warnings = samples::report(&samples::meta("m"), exchanges).warnings;
             warnings
                 .iter()
-                .any(|text| text.contains("warm-up requests failed"))
+                .any(|warning| warning.id == FindingId::WarmupFailed)
         };
         assert!(warmup(FailureKind::Reset));
         assert!(!warmup(FailureKind::NotSent));

@@ -12,9 +12,12 @@ use evalscope_model::record::{
 };
 use evalscope_model::time::{RunClock, Timestamp};
 
-use crate::model::{FORMAT_VERSION, RecordBodies, RunMeta, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, RecordBodies, RunMeta, RunState, Tool};
 use crate::report::RunReport;
-use crate::sqlite::{Database, FILE_NAME, set_state};
+use crate::sqlite::{Database, FILE_NAME, set_end};
+
+/// When the runs of tests ended.
+const ENDED_AT: &str = "2026-01-31T12:59:00.000+08:00";
 
 pub(crate) fn meta(model: &str) -> RunMeta {
     RunMeta {
@@ -39,6 +42,15 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             dataset_offset: 0,
         },
         settings: serde_json::json!({"model": model, "api_key": "***"}),
+        host: Some(Host {
+            name: Some("client".to_owned()),
+            os: "Linux 6.8.0".to_owned(),
+            architecture: "x86_64".to_owned(),
+            cpus: 8,
+        }),
+        command_line: Some("evalscope perf --model m".to_owned()),
+        metadata: [("gpu".to_owned(), "H100".to_owned())].into(),
+        folder: Some("outputs/20260131_120000/m/parallel_5_number_30".to_owned()),
         started_at: "2026-01-31T12:00:00.123+08:00".to_owned(),
         clock: RunClock {
             wall_start_ns: 1_769_832_000_123_456_789,
@@ -196,7 +208,7 @@ pub(crate) fn all_failed(n: u64) -> Vec<Exchange> {
         .collect()
 }
 
-/// Answers that came whole, from a server that tells no usage.
+/// Whole responses from a server that reports no usage.
 pub(crate) fn whole_answers(n: u64) -> Vec<Exchange> {
     (0..n)
         .map(|i| {
@@ -245,7 +257,7 @@ fn stored(
     tx.try_send(SinkMessage::Client(Box::new(client))).unwrap();
     drop(tx);
     database.run(rx).unwrap();
-    set_state(&path, RunState::Finished).unwrap();
+    set_end(&path, RunState::Finished, ENDED_AT).unwrap();
     path
 }
 

@@ -8,10 +8,10 @@ use evalscope_model::metrics::Metric;
 use evalscope_model::record::RequestRecord;
 use serde_json::{Value, json};
 
-/// Data sets whose runs have the table begin like this.
+/// The names of datasets whose runs have the table begin like this.
 const DATASETS: &str = "speed_benchmark";
 
-/// Whether a run of a data set has the table.
+/// Whether a run with this dataset has the table.
 #[must_use]
 pub fn is_measured(dataset: &str) -> bool {
     dataset.starts_with(DATASETS)
@@ -20,7 +20,7 @@ pub fn is_measured(dataset: &str) -> bool {
 /// The speed at one length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpeedRow {
-    /// Tokens of the prompts; `None` where nobody counted them.
+    /// Tokens of the prompts; `None` if they are unknown.
     pub prompt_tokens: Option<u64>,
     /// Successes of this length.
     pub requests: u64,

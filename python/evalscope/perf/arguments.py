@@ -223,6 +223,8 @@ class Arguments:
     """Name of this invocation's folder, and of the run in a tracker."""
     alias: str | None = None
     """A name for people, beside the model's in tables and files."""
+    metadata: Mapping[str, Any] | Sequence[str] | None = None
+    """Facts to keep with the results, in `result.json`: a dict, or a list of `KEY=VALUE`."""
     no_timestamp: bool | None = None
     """Write to `outputs_dir`/`name`, without a timestamp folder."""
     record_bodies: str | None = None
@@ -404,6 +406,7 @@ class _Kind:
 
 _SWITCH = _Kind("True or False", lambda _: None)
 _WHOLE_NUMBERS = _Kind("a whole number or a list of them", _whole_number, is_list=True)
+_FACTS = _Kind("a dict, or a list of `KEY=VALUE`", _text, is_list=True)
 # By the annotations of options, without their `None`.
 _KINDS = {
     "bool": _SWITCH,
@@ -422,6 +425,7 @@ _KINDS = {
     "str | Mapping[str, Any] | Sequence[Mapping[str, Any]]": _Kind(
         "a dict, a list of them, or JSON text", _json, as_json=(Mapping, list, tuple)
     ),
+    "Mapping[str, Any] | Sequence[str]": _FACTS,
     "Mapping[str, str] | Sequence[str]": _Kind("a dict, or a list of `NAME=VALUE`", _any_headers),
 }
 _KIND_OF = {field.name: _KINDS[str(field.type)[: -len(" | None")]] for field in fields(Arguments)}
@@ -463,6 +467,8 @@ def _flag(name: str, value: Any) -> list[str]:
         return [f"--no-{flag[2:]}"] if name in _PAIRS else []
     if isinstance(value, of.as_json):
         return [f"{flag}={_as_json(name, value)}"]
+    if of is _FACTS and isinstance(value, Mapping):
+        value = [f"{key}={item}" for key, item in value.items()]
     if of.is_list:
         return _list_flag(name, flag, value)
     word = of.word(value)

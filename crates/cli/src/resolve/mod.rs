@@ -8,7 +8,8 @@ mod headers;
 mod idle;
 mod prompts;
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeMap;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::args::{
     Api, Bodies, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs, Visualizer,
 };
 use crate::choices::ApiChoice;
+use crate::command_line;
 use crate::declared;
 use crate::failure::hinted;
 use crate::served::{self, ServePlan};
@@ -99,6 +101,10 @@ pub(crate) struct Job {
     pub(crate) result_path_file: Option<PathBuf>,
     /// What was changed or filled in, for the person to know.
     pub(crate) notes: Vec<String>,
+    /// The command as it was typed; secrets are masked.
+    pub(crate) command_line: String,
+    /// What the user wants to remember of the command.
+    pub(crate) metadata: BTreeMap<String, String>,
     /// Every setting, for the record; secrets are masked.
     pub(crate) settings: Value,
 }
@@ -115,6 +121,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Job> {
         generation,
         output,
         typed,
+        words,
     } = args;
     let model = model_of(&server)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
@@ -168,6 +175,8 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Job> {
     let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
     let timeouts = timeouts_of(&server);
     Ok(Job {
+        command_line: command_line::shown(&words, server.positional_url.as_deref(), &secrets),
+        metadata: output.metadata.into_iter().collect(),
         tracker,
         plan,
         api: server.api,
@@ -193,10 +202,8 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Job> {
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
         give_up_after: limit(load.give_up_after),
-        log_every: match output.log_every_n_query {
-            0 => u64::MAX,
-            n => n,
-        },
+        // 0 is never
+        log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,

@@ -716,7 +716,7 @@ fn tokens_that_no_event_held_are_told_in_the_report() {
     let declaration = pointing("text = \"/tokk\"\n");
     let (context, _) = answered(&declaration, TWO, &["--no-test-connection"]);
     let warnings = context.result()["runs"][0]["warnings"].to_string();
-    let said = "2 of 2 successful streams told of tokens that no event held: they have no TTFT, TPOT and ITL";
+    let said = "2 of 2 successful streams reported tokens that no event held: they have no TTFT, TPOT or ITL";
     assert!(warnings.contains(said), "{warnings}");
     let (context, _) = answered(&pointing("text = \"/tok\"\n"), TWO, &[]);
     let warnings = context.result()["runs"][0]["warnings"].to_string();

@@ -345,8 +345,8 @@ fn where_both_count_the_difference_is_shown() {
         .filter(|line| line.contains("counted here") || line.contains("the tokenizer here"))
         .collect();
     insta::assert_snapshot!(compared.join("\n"), @r"
-    Output tokens: 77.60 counted here, 50 told by the server on average; 5 of 5 differ
-      - the tokenizer here counts 77.6 output tokens where the server tells 50.0, over 5 answers: `--tokenizer-path` is not the server's tokenizer, or the server counts tokens that have no text
+    Output tokens: 77.60 counted here, 50 reported by the server on average; 5 of 5 differ
+      - the tokenizer here counts 77.6 output tokens where the server reports 50.0, over 5 responses: `--tokenizer-path` is not the server's tokenizer, or the server counts tokens that have no text
     ");
 }
 

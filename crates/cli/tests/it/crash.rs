@@ -54,7 +54,7 @@ fn a_killed_run_can_be_reported() {
     let outcome = context.run(&["report", &format!("outputs/{NAME}")]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(
-        outcome.stdout.contains("the run has no end on record"),
+        outcome.stdout.contains("no end of the run is recorded"),
         "{}",
         outcome.stdout
     );

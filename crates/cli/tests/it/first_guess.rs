@@ -65,7 +65,7 @@ fn a_rate_alone_is_not_capped() {
     );
     assert_eq!(context.result()["settings"]["parallel"], json!(null));
     let summary = json_of(&context.run_folder().join("benchmark_summary.json"));
-    assert_eq!(summary["Number of concurrency"], json!(null));
+    assert_eq!(summary["Concurrency"], -1);
 }
 
 #[test]

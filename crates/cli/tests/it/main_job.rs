@@ -1,9 +1,10 @@
 //! The main job on the built-in simulated server: what is shown, what is written, that nothing is
 //! ever overwritten.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::context::{Context, perf_snapshot};
+use crate::context::{Context, no_secret_like, perf_snapshot};
+use crate::server::{Recorder, good};
 
 const SIM: [&str; 8] = [
     "--api",
@@ -174,6 +175,153 @@ fn results_are_never_overwritten() {
         before == context.files(),
         "a refused command must change nothing"
     );
+}
+
+/// `--no-timestamp` into the folder of another command: other points are added.
+#[test]
+fn points_are_added_to_a_folder_and_nothing_is_replaced() {
+    let context = Context::new();
+    context.measure(&sim(&["--number", "2", "--metadata", "try=first"]));
+    let first = context.top().join("parallel_1_number_2");
+    let measured = std::fs::read(first.join("benchmark_data.db")).unwrap();
+    let outcome = context.measure(&sim(&["--number", "3", "--metadata", "try=second"]));
+    let said = "outputs/run already holds parallel_1_number_2: the runs of this command are added";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(measured == std::fs::read(first.join("benchmark_data.db")).unwrap());
+    let result = context.result();
+    let runs: Vec<_> = result["runs"].as_array().unwrap().iter().collect();
+    let named = |key: &str| runs.iter().map(|run| run[key].clone()).collect::<Vec<_>>();
+    assert_eq!(
+        named("name"),
+        ["parallel_1_number_2", "parallel_1_number_3"]
+    );
+    assert_eq!(
+        named("metadata"),
+        [json!({"try": "first"}), json!({"try": "second"})]
+    );
+    assert_eq!(result["advice"], json!([]));
+    let text = std::fs::read_to_string(context.top().join("performance_summary.txt")).unwrap();
+    assert!(text.contains("parallel_1_number_2") && text.contains("parallel_1_number_3"));
+    let before = context.files();
+    assert_eq!(context.run(&["report", "outputs/run"]).code, Some(0));
+    assert!(
+        before == context.files(),
+        "rebuilt files are the same files"
+    );
+}
+
+#[test]
+fn nothing_is_added_beside_results_that_cannot_be_read() {
+    let context = Context::new();
+    let other = context.top().join("parallel_9_number_9");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("benchmark_data.db"), "precious").unwrap();
+    let before = context.files();
+    let outcome = context.perf(&sim(&["--number", "2"]));
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    let said = "no runs can be added to outputs/run: ";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(before == context.files());
+}
+
+/// What is known of a command besides its figures.
+#[test]
+fn the_result_tells_where_and_how_it_was_made() {
+    let context = Context::new();
+    let args = [
+        "--number",
+        "2",
+        "--api-key",
+        "sk-1234",
+        "--headers",
+        "X-Team=violet",
+        "--metadata",
+        "gpu=H100",
+        "note=a b",
+        "--metadata",
+        "gpu=H200",
+    ];
+    let outcome = context.measure(&sim(&args));
+    no_secret_like(&context, &outcome, &["sk-1234", "violet"]);
+    let result = context.result();
+    let line = result["command_line"].as_str().unwrap();
+    assert!(line.starts_with("evalscope perf "), "{line}");
+    for part in [
+        "--api-key '***'",
+        "'X-Team=***'",
+        "'note=a b'",
+        "--no-timestamp",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert_eq!(result["metadata"], json!({"gpu": "H200", "note": "a b"}));
+    assert_eq!(result["settings"]["metadata"], result["metadata"]);
+    assert!(
+        result["host"]["cpus"].as_u64() > Some(0),
+        "{}",
+        result["host"]
+    );
+    assert!(result["host"]["name"].is_string(), "{}", result["host"]);
+    let moment = |key: &str| {
+        let text = result[key].as_str().unwrap();
+        text.parse::<jiff::Timestamp>().unwrap()
+    };
+    assert!(moment("started_at") < moment("ended_at"));
+    assert_eq!(result["ended_at"], result["runs"][0]["ended_at"]);
+    let bad = context.run(&[&["perf", "--metadata", "gpu"], SIM.as_slice()].concat());
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.stderr.contains("KEY=VALUE"), "{}", bad.stderr);
+}
+
+/// More than a gigabyte is told before the load.
+#[test]
+fn results_that_will_be_large_are_announced() {
+    let server = Recorder::start(|request, _| good(request));
+    let url = server.url();
+    let announced = |more: &[&'static str]| {
+        let base = ["--url", &url, "--model", "m", "--prompt", "p"];
+        let load = ["--duration", "0.2", "--number", "10000"];
+        let outcome = Context::new().measure(&[base.as_slice(), &load, more].concat());
+        let lines = outcome.stderr.lines();
+        let mut lines = lines.filter(|line| line.contains("on disk"));
+        lines.next().map(str::to_owned)
+    };
+    assert_eq!(
+        announced(&[]).unwrap(),
+        "the results will take up to about 5.1 GB on disk, without the prompts; about 100 MB with \
+         `--record-bodies none`"
+    );
+    assert_eq!(announced(&["--record-bodies", "none"]), None);
+    assert_eq!(announced(&["--no-stream"]), None);
+}
+
+/// `benchmark_args.json` is of one point, in EvalScope's order.
+#[test]
+fn arguments_of_a_point_are_its_own() {
+    let context = Context::new();
+    context.measure(&sim(&["--parallel", "1", "2", "--number", "2", "4"]));
+    let folder = context.top().join("parallel_2_number_4");
+    let args = crate::context::json(&folder.join("benchmark_args.json"));
+    let keys: Vec<&String> = args.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys[..4],
+        ["model", "model_id", "attn_implementation", "api"]
+    );
+    assert_eq!(keys[80], "multi_turn_args");
+    assert!(keys[81..].iter().any(|key| *key == "record_bodies"));
+    for (key, want) in [
+        ("parallel", json!(2)),
+        ("number", json!(4)),
+        ("rate", json!(-1.0)),
+        ("max_tokens", json!(32)),
+        ("dataset_offset", json!(2)),
+        ("apply_chat_template", json!(true)),
+        ("model_id", json!("sim")),
+        ("outputs_dir", json!("outputs/run/parallel_2_number_4")),
+        ("logprobs", Value::Null),
+    ] {
+        assert_eq!(args[key], want, "{key}");
+    }
 }
 
 #[test]

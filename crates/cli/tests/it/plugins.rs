@@ -117,7 +117,7 @@ fn warnings(context: &Context) -> Vec<String> {
     let warnings = result["runs"][0]["warnings"].as_array().unwrap();
     let texts = warnings
         .iter()
-        .map(|text| text.as_str().unwrap().to_owned());
+        .map(|warning| warning["text"].as_str().unwrap().to_owned());
     texts.collect()
 }
 
@@ -470,7 +470,7 @@ fn a_slow_plugin_shows_as_such_and_not_as_latency() {
     let told = warnings(&context);
     let named = told
         .iter()
-        .any(|text| text.contains("the data set cannot keep up"));
+        .any(|text| text.contains("the dataset cannot keep up"));
     assert!(named, "{told:?}");
     let result = context.result();
     let run = &result["runs"][0];

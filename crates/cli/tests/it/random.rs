@@ -201,7 +201,7 @@ fn a_server_with_another_tokenizer_is_found_out() {
             .stdout
             .replace("\n  ", " ")
             .replace('\n', " ")
-            .contains("the server counted other tokens than were asked for"),
+            .contains("of the prompts do not have the length that was asked for"),
         "{}",
         outcome.stdout
     );

@@ -1,8 +1,9 @@
-//! Owns the tables a person reads: text of a given width, from reports.
+//! Owns the tables that people read: text of a given width, from reports.
 //!
-//! It must not know the terminal: whoever prints says how wide it is and
-//! whether it shows colour. Everything is readable without.
+//! It must not know the terminal: the caller says how wide it is and whether it
+//! shows colour. Everything is readable without colour.
 
+mod advice;
 mod layout;
 mod sweep;
 
@@ -15,6 +16,7 @@ use crate::report::RunReport;
 
 use layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
 
+pub use advice::advice;
 pub use sweep::sweep;
 
 /// Width of the tables in `performance_summary.txt`.
@@ -136,7 +138,7 @@ fn cell(figure: Figure, report: &RunReport) -> String {
         (Figure::Rate, Value::Number(rate)) => rate.to_string(),
         (_, Value::Missing) => MISSING.to_owned(),
         (_, Value::Count(n)) => number(n as f64),
-        // a gap is no answer: their numbers do not compare
+        // the number of gaps is not one of responses
         (_, Value::Number(x))
         | (Figure::Mean(Metric::Itl | Metric::EventGap), Value::Mean(x, _)) => number(x),
         (_, Value::Mean(x, n)) if n == report.totals.succeeded => number(x),
@@ -187,8 +189,8 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     text
 }
 
-/// What an excerpt of a failed answer tells beside the failure's message. Of a stream that is its
-/// end, where the excerpt reaches so far: a stream begins with what went well.
+/// The part of a failed response's excerpt that adds to the failure's message. For a stream that is
+/// its end, if the excerpt reaches it: a stream begins with what went well.
 #[must_use]
 pub fn telling_excerpt(kind: FailureKind, excerpt: &str) -> Option<&str> {
     let is_cut = excerpt.len() >= EXCERPT_BYTES;
@@ -286,7 +288,7 @@ pub fn warnings(report: &RunReport, screen: Screen) -> String {
     let mut text = screen.paint(Paint::Yellow, "Warnings:");
     text.push('\n');
     for warning in &report.warnings {
-        text.push_str(&wrapped("  - ", warning, screen.width));
+        text.push_str(&wrapped("  - ", &warning.text, screen.width));
     }
     text
 }
@@ -326,7 +328,7 @@ pub fn speeds(report: &RunReport, screen: Screen) -> String {
     text
 }
 
-/// How token counts of ours compare with the server's; empty where there are none.
+/// How our token counts compare with those of the server; empty if there are none.
 #[must_use]
 pub fn token_checks(report: &RunReport, screen: Screen) -> String {
     let totals = &report.totals;
@@ -347,7 +349,7 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
     if let Some((ours, theirs)) = totals.counted_output.means() {
         let output = &totals.counted_output;
         let line = format!(
-            "Output tokens: {} counted here, {} told by the server on average; {} of {} differ",
+            "Output tokens: {} counted here, {} reported by the server on average; {} of {} differ",
             number(ours),
             number(theirs),
             number((output.requests - output.equal) as f64),

@@ -126,6 +126,29 @@ fn a_sweep() {
 }
 
 #[test]
+fn equal_loads_are_not_compared() {
+    let again = |requests| {
+        let mut meta = samples::sweep_meta(2, requests);
+        meta.started_at = format!("2026-01-31T12:{requests}:00.000+08:00");
+        samples::report(&meta, samples::successes(requests))
+    };
+    let mut runs = vec![again(20), again(24)];
+    assert_eq!(advice(&runs), Vec::<String>::new());
+    runs.insert(
+        0,
+        samples::report(&samples::sweep_meta(1, 20), samples::successes(20)),
+    );
+    let sentences = advice(&runs);
+    assert!(
+        sentences
+            .iter()
+            .all(|text| !text.contains("2 to concurrency 2")),
+        "{sentences:?}"
+    );
+    assert_eq!(advice(&runs[..1]), Vec::<String>::new());
+}
+
+#[test]
 fn colour_changes_nothing_but_colour() {
     let runs = samples::sweep();
     let color = Screen {

@@ -1,7 +1,7 @@
 //! Owns the database of a run: its schema, how records are written to it while
 //! the run is under way, and how they are read back.
 //!
-//! It must not know what the records add up to, nor who looks at the result.
+//! It must not know what the records add up to, nor where the result is shown.
 
 mod encode;
 mod read;
@@ -12,7 +12,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use read::Reader;
-pub use write::{BeforeStoring, Database, set_state};
+pub use write::{BeforeStoring, Database, set_end};
 
 /// The file's name in a run's folder.
 pub const FILE_NAME: &str = "benchmark_data.db";
@@ -30,14 +30,14 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file is not there.
-    #[error("`{}` does not exist: give the folder of a run, or of a command's runs", path.display())]
+    #[error("`{}` does not exist\nhint: give the folder of a run, or of a command's runs", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// The file is something else.
     #[error(
-        "`{}` is not a database of this tool ({why})\nhint: reports are made from the `{FILE_NAME}` that `evalscope perf` of this version line has written",
+        "`{}` is not a database of this tool ({why})\nhint: reports are made from a `{FILE_NAME}` that `evalscope perf` wrote",
         path.display()
     )]
     NotOurs {
@@ -48,7 +48,7 @@ pub enum StoreError {
     },
     /// The file is of a later version.
     #[error(
-        "`{}` has format {found}, this program knows formats up to {known}: use a newer version of the tool",
+        "`{}` has format {found}; this program knows formats up to {known}\nhint: use a newer version of this program",
         path.display()
     )]
     Newer {
@@ -62,8 +62,8 @@ pub enum StoreError {
     /// The last rows are beside the file, in a folder where they cannot be
     /// put together.
     #[error(
-        "`{}` has its last rows in the `-wal` file beside it, and the folder cannot be written: \
-         copy both files to one that can",
+        "`{}` has its last rows in the `-wal` file beside it, which cannot be read in a folder that is \
+         read-only\nhint: copy both files to a folder that is writable",
         path.display()
     )]
     Apart {
@@ -110,7 +110,7 @@ pub enum StoreError {
     },
 }
 
-/// Put the path and the deed around SQLite's words.
+/// Wraps an error of SQLite with the path and what was being done.
 fn refused(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite {
         path: path.to_owned(),

@@ -10,6 +10,7 @@ use evalscope_model::record::{EventLogFormat, Phase, RequestRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::{StoreError, refused, row, schema};
+use crate::findings::{Finding, FindingId};
 use crate::model::{RunMeta, RunState};
 
 /// A run's database, open for reading.
@@ -20,6 +21,7 @@ pub struct Reader {
     version: i64,
     meta: RunMeta,
     state: RunState,
+    ended_at: Option<String>,
 }
 
 impl Reader {
@@ -34,18 +36,19 @@ impl Reader {
             });
         }
         let (connection, version) = connect(path)?;
-        let meta = value(&connection, path, "meta")?;
+        let meta = needed(&connection, path, "meta")?;
         let meta = serde_json::from_str(&meta).map_err(|e| StoreError::Damaged {
             path: path.to_owned(),
             what: format!("what is known of the run cannot be read: {e}"),
         })?;
-        let state = value(&connection, path, "state")?;
+        let state = needed(&connection, path, "state")?;
         let state = RunState::from_name(&state).ok_or_else(|| StoreError::Damaged {
             path: path.to_owned(),
             what: format!("the run's state `{state}` is unknown"),
         })?;
         Ok(Self {
             path: path.to_owned(),
+            ended_at: value(&connection, path, "ended_at")?,
             connection,
             version,
             meta,
@@ -63,6 +66,13 @@ impl Reader {
     #[must_use]
     pub fn state(&self) -> RunState {
         self.state
+    }
+
+    /// When it ended: RFC 3339, local time with offset; `None` for a run that was killed, and for
+    /// one of an earlier version of this program.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<&str> {
+        self.ended_at.as_deref()
     }
 
     /// Requests of a phase.
@@ -84,7 +94,7 @@ impl Reader {
         Ok(count.cast_unsigned())
     }
 
-    /// The most memory that the GPUs of a server of ours have taken, GB.
+    /// The most GPU memory that a server started here has taken, GB.
     ///
     /// # Errors
     /// When SQLite cannot read the file.
@@ -118,13 +128,24 @@ impl Reader {
     ///
     /// # Errors
     /// When SQLite cannot read the file.
-    pub fn warnings(&self) -> Result<Vec<String>, StoreError> {
+    pub fn warnings(&self) -> Result<Vec<Finding>, StoreError> {
         let doing = refused(&self.path, "read the warnings");
+        let has_ids: bool = self
+            .connection
+            .query_row(schema::HAS_FINDING, [], |row| row.get(0))
+            .map_err(&doing)?;
+        let finding = if has_ids { "finding" } else { "NULL" };
         let mut statement = self
             .connection
-            .prepare("SELECT text FROM warning ORDER BY id")
+            .prepare(&format!("SELECT text, {finding} FROM warning ORDER BY id"))
             .map_err(&doing)?;
-        let rows = statement.query_map([], |row| row.get(0)).map_err(&doing)?;
+        let rows = statement
+            .query_map([], |row| {
+                let id: Option<String> = row.get(1)?;
+                let id = id.map_or(FindingId::Other, |id| FindingId::from_name(&id));
+                Ok(Finding::new(id, row.get::<_, String>(0)?))
+            })
+            .map_err(&doing)?;
         rows.collect::<Result<_, _>>().map_err(&doing)
     }
 
@@ -182,7 +203,7 @@ impl Reader {
     }
 }
 
-/// Open and check that the file is one of ours.
+/// Open the file and check that it is a database of this program.
 fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut opened = Connection::open_with_flags(path, flags).and_then(checked_by);
@@ -202,7 +223,7 @@ fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
         if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
             StoreError::NotOurs {
                 path: path.to_owned(),
-                why: "it is no SQLite file".to_owned(),
+                why: "it is not an SQLite file".to_owned(),
             }
         } else {
             refused(path, "open the database for reading")(source)
@@ -211,7 +232,7 @@ fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     if application != schema::APPLICATION_ID {
         return Err(StoreError::NotOurs {
             path: path.to_owned(),
-            why: "another program has made it".to_owned(),
+            why: "another program made it".to_owned(),
         });
     }
     if version > schema::VERSION {
@@ -244,7 +265,7 @@ fn journal_left(path: &Path) -> bool {
     std::fs::metadata(name).is_ok_and(|file| file.len() > 0)
 }
 
-/// The file as a URI that promises SQLite nobody writes it.
+/// The file as a URI that promises SQLite that nothing writes to it.
 fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -260,18 +281,22 @@ fn immutable_uri(path: &Path) -> String {
     uri
 }
 
-/// A value of the table `run`.
-fn value(connection: &Connection, path: &Path, key: &str) -> Result<String, StoreError> {
+/// A value of the table `run`, if it is there.
+fn value(connection: &Connection, path: &Path, key: &str) -> Result<Option<String>, StoreError> {
     connection
         .query_row("SELECT value FROM run WHERE key = ?", [key], |row| {
             row.get(0)
         })
         .optional()
-        .map_err(refused(path, "read what is known of the run"))?
-        .ok_or_else(|| StoreError::Damaged {
-            path: path.to_owned(),
-            what: format!("table `run` has no `{key}`"),
-        })
+        .map_err(refused(path, "read what is known of the run"))
+}
+
+/// A value of the table `run` that every file has.
+fn needed(connection: &Connection, path: &Path, key: &str) -> Result<String, StoreError> {
+    value(connection, path, key)?.ok_or_else(|| StoreError::Damaged {
+        path: path.to_owned(),
+        what: format!("table `run` has no `{key}`"),
+    })
 }
 
 #[cfg(test)]

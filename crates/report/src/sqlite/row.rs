@@ -116,7 +116,7 @@ fn insert_record(
     row.text(record.phase.as_str().as_bytes())?;
     let (input, input_source) = record.prompt_tokens();
     row.count(input)?;
-    // an estimate is only worth something where the whole answer came
+    // an estimate is only useful where the whole response came
     let (output, source) = if succeeded || record.usage.completion_tokens.is_some() {
         record.output_tokens()
     } else {
@@ -214,12 +214,12 @@ fn counts(cells: &mut Cells<'_, '_>) -> Result<Counts, BadCell> {
     let prompt_tokens = cells.count()?;
     let completion_tokens = cells.count()?;
     // the counts of a tokenizer here have columns of their own
-    let told = |name: &str| {
-        let mut tellers = [TokenSource::ServerUsage, TokenSource::Plugin].into_iter();
-        Some(tellers.find(|source| source.as_str() == name))
+    let reported = |name: &str| {
+        let mut reporters = [TokenSource::ServerUsage, TokenSource::Plugin].into_iter();
+        Some(reporters.find(|source| source.as_str() == name))
     };
-    let output_by = cells.named(told)?;
-    let prompt_by = cells.named(told)?;
+    let output_by = cells.named(reported)?;
+    let prompt_by = cells.named(reported)?;
     let of = |source| PluginTokens {
         prompt_tokens: prompt_tokens.filter(|_| prompt_by == Some(source)),
         completion_tokens: completion_tokens.filter(|_| output_by == Some(source)),

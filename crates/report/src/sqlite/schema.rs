@@ -14,7 +14,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
 /// The table of all requests, in the order they ended in.
 pub(super) const TABLE: &str = "record";
 
-/// What a column is to whoever reads records back.
+/// What a column is for when records are read back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// Of the record.
@@ -22,7 +22,7 @@ pub(super) enum Part {
     /// A figure that follows from the record, for queries.
     Figure,
     /// A body, behind the record: SQLite keeps the head of a row in the table's own pages and
-    /// chains the rest behind it, so whoever reads only the head never follows a chain.
+    /// chains the rest behind it, so reading only the head never follows a chain.
     Body,
 }
 use Part::{Body, Figure, Record};
@@ -224,7 +224,7 @@ pub(super) fn create(wall_start_ns: u64) -> String {
     let mut sql = format!(
         "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n\
          CREATE TABLE client (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);\n\
-         CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL);\n\
+         CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL, finding TEXT);\n\
          CREATE TABLE {TABLE} ({});\nCREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n",
         columns.join(", ")
     );
@@ -234,6 +234,13 @@ pub(super) fn create(wall_start_ns: u64) -> String {
     sql.push_str(VIEW);
     sql
 }
+
+/// Stores a warning: its words, and the id of the finding.
+pub(super) const INSERT_WARNING: &str = "INSERT INTO warning (text, finding) VALUES (?, ?)";
+
+/// Whether the table of warnings has the ids of findings, which the first files of format 3 lack.
+pub(super) const HAS_FINDING: &str =
+    "SELECT count(*) > 0 FROM pragma_table_info('warning') WHERE name = 'finding'";
 
 /// The statement that stores a request.
 pub(super) fn insert() -> String {

@@ -14,6 +14,7 @@ use proptest::test_runner::TestRunner;
 use rusqlite::Connection;
 
 use super::*;
+use crate::findings::{Finding, FindingId};
 use crate::model::{RecordBodies, RunMeta, RunState};
 use crate::samples;
 
@@ -304,10 +305,11 @@ fn a_killed_run_is_readable() {
     let (tx, rx) = async_channel::bounded(1);
     let sink = std::thread::spawn(move || database.run(rx));
     let send = |message| tx.send_blocking(message).unwrap();
+    let warning = |text| Finding::new(FindingId::ServerEnded, text).into();
     for exchange in samples::successes(8) {
         send(SinkMessage::Exchange(Box::new(exchange)));
     }
-    send(SinkMessage::Warning("a warning".to_owned()));
+    send(warning("a warning"));
     let snapshot: evalscope_model::metrics::ClientSnapshot = {
         let json = r#"{"handling":{"bits":5,"counts":[]},"kernel_reads":0,"user_reads":0,"clock_steps":0,
             "cpu_s":0.0,"elapsed_s":0.0,"max_rss_bytes":0,"client_threads":1}"#;
@@ -315,8 +317,8 @@ fn a_killed_run_is_readable() {
     };
     send(SinkMessage::Client(Box::new(snapshot)));
     // taken up only after the commit; the second waits in the channel until then
-    send(SinkMessage::Warning("not committed".to_owned()));
-    send(SinkMessage::Warning("nor this".to_owned()));
+    send(warning("not committed"));
+    send(warning("nor this"));
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -330,17 +332,45 @@ fn a_killed_run_is_readable() {
     let reader = Reader::open(&left).unwrap();
     assert_eq!(reader.state(), RunState::Running);
     assert_eq!(reader.count(Phase::Measured).unwrap(), 8);
-    assert_eq!(reader.warnings().unwrap(), ["a warning"]);
+    let stored = Finding::new(FindingId::ServerEnded, "a warning");
+    assert_eq!(reader.warnings().unwrap(), [stored]);
     drop(reader);
     let report = crate::RunReport::load(&left).unwrap();
     assert!(
-        report.warnings.iter().any(|w| w.contains("killed")),
+        report
+            .warnings
+            .iter()
+            .any(|warning| warning.id == FindingId::RunNotEnded),
         "{:?}",
         report.warnings
     );
     drop(tx);
     sink.join().unwrap().unwrap();
     assert_eq!(Reader::open(&path).unwrap().warnings().unwrap().len(), 3);
+}
+
+/// The first files of format 3: warnings without ids, and no end.
+#[test]
+fn a_file_without_ids_of_warnings_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::successes(3));
+    assert!(Reader::open(&path).unwrap().ended_at().is_some());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "DROP TABLE warning;
+             CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+             INSERT INTO warning (text) VALUES ('an old warning');
+             DELETE FROM run WHERE key = 'ended_at';
+             UPDATE run SET value = json_remove(value, '$.host', '$.command_line', '$.metadata', '$.folder')
+               WHERE key = 'meta';",
+        )
+        .unwrap();
+    drop(connection);
+    let report = crate::RunReport::load(&path).unwrap();
+    let old = Finding::new(FindingId::Other, "an old warning");
+    assert_eq!(report.warnings[0], old);
+    assert_eq!((report.ended_at, report.meta.host), (None, None));
 }
 
 #[test]
@@ -434,7 +464,7 @@ fn columns_stand_once() {
     let names: std::collections::BTreeSet<_> =
         schema::COLUMNS.into_iter().map(|(name, ..)| name).collect();
     assert_eq!(names.len(), schema::COLUMNS.len());
-    // whoever reads records never comes behind this one
+    // reading records never goes beyond this one
     assert_eq!(schema::record_columns().last(), Some("events"));
 }
 
@@ -542,9 +572,10 @@ fn bodies_that_cannot_be_stored_cost_no_record() {
     let warnings = reader.warnings().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].starts_with(&format!(
-            "the bodies of request {index} could not be stored"
-        )),
+        warnings[0].id == FindingId::BodiesNotStored
+            && warnings[0].text.starts_with(&format!(
+                "the bodies of request {index} could not be stored"
+            )),
         "{warnings:?}"
     );
     let kept: Vec<i64> = Connection::open(&path)

@@ -1,7 +1,7 @@
 //! Owns writing a run's database while the run is under way: one thread, one
 //! connection, a transaction that never stays open for long.
 //!
-//! It must not know who sends the records, nor how a row looks inside.
+//! It must not know where records come from, nor what a row looks like inside.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -18,6 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::encode::Encoder;
 use super::row;
 use super::{StoreError, refused, schema};
+use crate::findings::FindingId;
 use crate::model::{RecordBodies, RunMeta, RunState};
 
 /// Bytes of a page. Every page is two system calls on its way to the journal
@@ -174,7 +175,7 @@ impl Database {
     /// before stays readable.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "the receiver's end closes the channel, which tells the sender of a failure"
+        reason = "dropping the receiver closes the channel, which is how the sender learns of a failure"
     )]
     pub fn run(mut self, rx: async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
         let stored = self.store(&rx);
@@ -201,7 +202,7 @@ impl Database {
                 .map_err(refused(&self.path, "prepare to write"))
         };
         let mut insert = prepare(&schema::insert())?;
-        let mut warning = prepare("INSERT INTO warning (text) VALUES (?)")?;
+        let mut warning = prepare(schema::INSERT_WARNING)?;
         let mut client = prepare(
             "INSERT INTO client VALUES (1, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         )?;
@@ -216,7 +217,7 @@ impl Database {
                     }
                     if let Some(why) = self.insert(&mut insert, &mut exchange, &mut encoder)? {
                         warning
-                            .execute([why])
+                            .execute([why.as_str(), FindingId::BodiesNotStored.as_str()])
                             .map_err(refused(&self.path, "store a warning"))?;
                     }
                     transaction.stored_row()?;
@@ -233,9 +234,9 @@ impl Database {
                         .map_err(refused(&self.path, "store the client's figures"))?;
                     transaction.commit()?;
                 }
-                SinkMessage::Warning(text) => {
+                SinkMessage::Warning { id, text } => {
                     warning
-                        .execute([text])
+                        .execute([text.as_str(), id])
                         .map_err(refused(&self.path, "store a warning"))?;
                 }
             }
@@ -395,21 +396,22 @@ fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     .map_err(refused(path, "open the database for writing"))
 }
 
-/// Say how a run ended, once [`Database::run`] has returned.
+/// Store how and when a run ended (RFC 3339), once [`Database::run`] has returned.
 ///
 /// # Errors
 /// When the file is not there, not a run's database, or cannot be written.
-pub fn set_state(path: &Path, state: RunState) -> Result<(), StoreError> {
+pub fn set_end(path: &Path, state: RunState, ended_at: &str) -> Result<(), StoreError> {
     if !path.exists() {
         return Err(StoreError::Missing {
             path: path.to_owned(),
         });
     }
-    open_for_writing(path)?
-        .execute(
-            "UPDATE run SET value = ? WHERE key = 'state'",
-            [state.as_str()],
-        )
-        .map_err(refused(path, "store the run's state"))?;
-    Ok(())
+    let doing = refused(path, "store how the run ended");
+    let mut connection = open_for_writing(path)?;
+    let both = connection.transaction().map_err(&doing)?;
+    for (key, value) in [("state", state.as_str()), ("ended_at", ended_at)] {
+        both.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", [key, value])
+            .map_err(&doing)?;
+    }
+    both.commit().map_err(&doing)
 }

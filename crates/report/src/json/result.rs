@@ -1,67 +1,20 @@
-//! Owns the JSON files: `result.json` in our own form, with a schema, and
-//! three files in the reference tool's.
-//!
-//! It must not know where files are put.
+//! Owns `result.json`: everything that a command has measured, with a schema.
 
 use std::collections::BTreeMap;
 
-use evalscope_model::metrics::{ClientReport, Comparison, Metric, PERCENTILE_ROWS};
+use evalscope_model::metrics::{ClientReport, Comparison, Metric};
 use evalscope_model::plan::Pacing;
 use evalscope_model::record::TokenSource;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::model::{FORMAT_VERSION, RunState, Tool};
-use crate::names::{self, Figure, SUMMARY_KEYS};
+use crate::console;
+use crate::findings::Finding;
+use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
 use crate::report::RunReport;
 
-/// `benchmark_summary.json`: the reference tool's keys, in its order; our
-/// values, unrounded. Missing is `null`, but no rate is −1, as it is given.
-#[must_use]
-pub fn summary(report: &RunReport) -> Value {
-    let mut object = Map::new();
-    for figure in SUMMARY_KEYS {
-        if figure.is_left_out(report) {
-            continue;
-        }
-        let key = figure.key().expect("a test holds that these have keys");
-        let value = match (figure, figure.value(report)) {
-            // the reference tool's is a share
-            (Figure::Acceptance, names::Value::Number(percent)) => Value::from(percent / 100.0),
-            (Figure::Rate, names::Value::Missing) => Value::from(-1),
-            (_, names::Value::Missing) => Value::Null,
-            (_, names::Value::Count(n)) => Value::from(n),
-            (_, names::Value::Number(x) | names::Value::Mean(x, _)) => Value::from(x),
-        };
-        object.insert(key.to_owned(), value);
-    }
-    Value::Object(object)
-}
-
-/// `benchmark_percentile.json`: one object for each percentile.
-#[must_use]
-pub fn percentiles(report: &RunReport) -> Value {
-    PERCENTILE_ROWS
-        .iter()
-        .map(|(label, at)| {
-            let mut row = Map::new();
-            row.insert(names::PERCENTILES.to_owned(), Value::from(*label));
-            for (key, _, metric) in names::percentile_columns(report) {
-                row.insert(key.to_owned(), Value::from(at(report.metric(metric))));
-            }
-            Value::Object(row)
-        })
-        .collect()
-}
-
-/// `benchmark_args.json`: the settings as resolved.
-#[must_use]
-pub fn args(report: &RunReport) -> &Value {
-    &report.meta.settings
-}
-
-/// `result.json`: everything one command has measured.
+/// `result.json`: everything that a command has measured.
 #[derive(Debug, Serialize)]
 #[cfg_attr(
     test,
@@ -69,14 +22,25 @@ pub fn args(report: &RunReport) -> &Value {
     schemars(title = "result.json", deny_unknown_fields)
 )]
 pub struct ResultFile<'a> {
-    /// Version of this form. A higher one may have dropped or changed keys.
+    /// Version of this format. A higher one may have dropped or changed keys.
     pub format_version: u32,
     /// The program that measured.
     pub tool: &'a Tool,
+    /// The machine that measured the first run; `null` if an earlier version measured it.
+    pub host: Option<&'a Host>,
+    /// The command of the first run as it was typed, quoted for a shell, secrets masked; `null` if
+    /// an earlier version measured it.
+    pub command_line: Option<&'a str>,
+    /// What the user gave with `--metadata`, for the first run.
+    pub metadata: &'a BTreeMap<String, String>,
     /// Start of the first run: RFC 3339, local time with offset.
     pub started_at: &'a str,
-    /// The settings as resolved, secrets masked.
+    /// End of the last run: RFC 3339, local time with offset; `null` if it is not recorded.
+    pub ended_at: Option<&'a str>,
+    /// The settings of the first run as resolved, secrets masked.
     pub settings: &'a Value,
+    /// What the runs suggest to do next, in sentences; empty for a single run.
+    pub advice: Vec<String>,
     /// The runs, in the order they were started in.
     pub runs: Vec<RunResult<'a>>,
 }
@@ -91,13 +55,21 @@ pub struct RunResult<'a> {
     pub state: RunState,
     /// Its start: RFC 3339, local time with offset.
     pub started_at: &'a str,
+    /// Its end: RFC 3339, local time with offset; `null` if it is not recorded.
+    pub ended_at: Option<&'a str>,
+    /// The machine that measured it; `null` if an earlier version measured it.
+    pub host: Option<&'a Host>,
+    /// Its command as it was typed, quoted for a shell, secrets masked; `null` if an earlier version measured it.
+    pub command_line: Option<&'a str>,
+    /// What the user gave with `--metadata`.
+    pub metadata: &'a BTreeMap<String, String>,
     /// The model asked for.
     pub model: &'a str,
     /// The API spoken.
     pub api: &'a str,
     /// Where its requests went, without user, password and secret parameters.
     pub url: &'a str,
-    /// The data set the prompts came from.
+    /// The dataset that the prompts came from.
     pub dataset: &'a str,
     /// The load asked for.
     pub load: Load,
@@ -113,9 +85,9 @@ pub struct RunResult<'a> {
     pub tokens: Tokens,
     /// Successes by why generation ended, in the server's words; `none` where it gave none.
     pub finish_reasons: &'a BTreeMap<String, u64>,
-    /// Successes by the model that the answer names.
+    /// Successes by the model that the response names.
     pub models: &'a BTreeMap<String, u64>,
-    /// The most choices that an answer has had.
+    /// The largest number of choices in a response.
     pub most_choices: u64,
     /// Connections and where they went.
     pub connections: Connections,
@@ -126,7 +98,7 @@ pub struct RunResult<'a> {
     /// The client's own figures, and the judgement on them.
     pub client: &'a ClientReport,
     /// What a reader of the figures must know.
-    pub warnings: &'a [String],
+    pub warnings: &'a [Finding],
 }
 
 /// The load a run was asked for.
@@ -145,7 +117,7 @@ pub struct Load {
     pub duration_s: Option<f64>,
     /// Root of every random draw.
     pub seed: u64,
-    /// Prompts of the data set that earlier runs of the command have used.
+    /// Prompts of the dataset that earlier runs of the command used.
     pub dataset_offset: u64,
 }
 
@@ -171,15 +143,15 @@ pub struct Counts {
 pub struct Throughput {
     /// Successes per second.
     pub requests_per_s: Option<f64>,
-    /// Output tokens per second; `null` where no answer's are known.
+    /// Output tokens per second; `null` if they are unknown for all responses.
     pub output_tokens_per_s: Option<f64>,
     /// Prompt and output tokens per second; `null` unless both are known.
     pub total_tokens_per_s: Option<f64>,
-    /// Prompt tokens per second; `null` where the server told none.
+    /// Prompt tokens per second; `null` if the server reported none.
     pub input_tokens_per_s: Option<f64>,
 }
 
-/// Token sums over successes; `null`: nobody told.
+/// Token sums over successes; `null` if nothing is known.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Tokens {
@@ -194,10 +166,10 @@ pub struct Tokens {
     /// Successes by where their count of output tokens comes from.
     pub sources: Sources,
     /// Lengths of prompts, asked for against seen by the server; `null` where no length was asked
-    /// for, or none was told.
+    /// for, or none was reported.
     pub prompt_lengths: Option<Compared>,
-    /// Output tokens, counted with a tokenizer here against told by the server; `null` where there
-    /// is no request with both.
+    /// Output tokens, counted with a tokenizer here against reported by the server; `null` if no
+    /// request has both.
     pub counted_output: Option<Compared>,
 }
 
@@ -236,9 +208,9 @@ impl Compared {
 pub struct Sources {
     /// The server's `usage`.
     pub server_usage: u64,
-    /// The plugin of `--api`, which read the whole answer.
+    /// The plugin of `--api`, which read the whole response.
     pub plugin: u64,
-    /// A tokenizer on the client's side, after the answer had ended.
+    /// A tokenizer on the client's side, after the response had ended.
     pub local_tokenizer: u64,
     /// One token for each token-bearing event: an estimate.
     pub event_count: u64,
@@ -302,7 +274,7 @@ impl schemars::JsonSchema for Metrics<'_> {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let one = generator.subschema_for::<evalscope_model::metrics::Distribution>();
-        let properties: Map<String, Value> = Metric::ALL
+        let properties: serde_json::Map<String, Value> = Metric::ALL
             .iter()
             .map(|metric| (metric.key().to_owned(), one.clone().to_value()))
             .collect();
@@ -322,12 +294,17 @@ impl<'a> ResultFile<'a> {
     /// given in the order they were started in.
     #[must_use]
     pub fn new(runs: &'a [RunReport]) -> Option<Self> {
-        let first = runs.first()?;
+        let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
             tool: &first.meta.tool,
+            host: first.meta.host.as_ref(),
+            command_line: first.meta.command_line.as_deref(),
+            metadata: &first.meta.metadata,
             started_at: &first.meta.started_at,
+            ended_at: last.ended_at.as_deref(),
             settings: &first.meta.settings,
+            advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
         })
     }
@@ -348,6 +325,10 @@ impl<'a> RunResult<'a> {
             name: &meta.name,
             state: report.state,
             started_at: &meta.started_at,
+            ended_at: report.ended_at.as_deref(),
+            host: meta.host.as_ref(),
+            command_line: meta.command_line.as_deref(),
+            metadata: &meta.metadata,
             model: &meta.model,
             api: &meta.api,
             url: &meta.url,
@@ -429,138 +410,6 @@ impl<'a> RunResult<'a> {
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
             warnings: &report.warnings,
-        }
-    }
-}
-
-/// A file's text: four spaces, as the reference tool writes it, one line break
-/// at the end.
-///
-/// # Errors
-/// When a value has no JSON form.
-pub fn text(value: &impl Serialize) -> serde_json::Result<String> {
-    let mut bytes = Vec::new();
-    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut bytes, indent,
-    ))?;
-    bytes.push(b'\n');
-    Ok(String::from_utf8(bytes).expect("JSON is written as UTF-8"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::samples;
-
-    /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
-    fn schema() -> Value {
-        schemars::schema_for!(ResultFile<'_>).to_value()
-    }
-
-    #[test]
-    fn the_schema_in_the_documentation_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/result.schema.json");
-        let now = text(&schema()).unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a developer's wish to rewrite a file, no setting of the program"
-        )]
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, now).unwrap();
-            return;
-        }
-        let documented = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            documented == now,
-            "run the tests with UPDATE_DOCS=1 to rewrite {path}"
-        );
-    }
-
-    #[test]
-    fn reports_match_the_schema() {
-        let validator = jsonschema::validator_for(&schema()).unwrap();
-        for report in [
-            samples::report(&samples::meta("m"), samples::mixed(30)),
-            samples::report(&samples::meta("m"), samples::all_failed(7)),
-            samples::report(&samples::meta("m"), Vec::new()),
-        ] {
-            let runs = [report];
-            let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();
-            let wrong: Vec<String> = validator
-                .iter_errors(&value)
-                .map(|e| format!("{}: {e}", e.instance_path()))
-                .collect();
-            assert_eq!(wrong, Vec::<String>::new());
-        }
-        let wrong = serde_json::json!({"format_version": 1});
-        assert!(!validator.is_valid(&wrong));
-    }
-
-    #[test]
-    fn the_summary_keeps_the_reference_tools_keys() {
-        let report = samples::report(&samples::meta("m"), samples::mixed(30));
-        let summary = summary(&report);
-        let keys: Vec<_> = summary
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
-        assert_eq!(
-            keys,
-            [
-                "Test Duration (s)",
-                "Concurrency",
-                "Request Rate (req/s)",
-                "Total Requests",
-                "Success Requests",
-                "Failed Requests",
-                "Stream Requests",
-                "Non-Stream Requests",
-                "Req Throughput (req/s)",
-                "Avg Latency (s)",
-                "Avg Input Tokens",
-                "Output Throughput (tok/s)",
-                "Total Throughput (tok/s)",
-                "Avg TTFT (ms)",
-                "Avg TPOT (ms)",
-                "Avg ITL (ms)",
-                "Avg Output Tokens",
-                "Input Throughput (tok/s)",
-                "KV Cache Hit Rate (%)",
-                // the samples have two tokens in an event
-                "Avg Decoded Tok/Iter",
-                "Spec. Accept Rate",
-            ]
-        );
-        assert_eq!(summary["Request Rate (req/s)"], -1);
-        let failed = samples::report(&samples::meta("m"), samples::all_failed(3));
-        assert_eq!(super::summary(&failed)["Avg Latency (s)"], Value::Null);
-        assert_eq!(
-            super::summary(&failed)["Req Throughput (req/s)"],
-            Value::Null
-        );
-    }
-
-    #[test]
-    fn percentile_rows_keep_the_reference_tools_keys() {
-        let report = samples::report(&samples::meta("m"), samples::mixed(30));
-        let rows = percentiles(&report);
-        assert_eq!(rows.as_array().unwrap().len(), PERCENTILE_ROWS.len());
-        insta::assert_snapshot!(serde_json::to_string_pretty(&rows[5]).unwrap());
-    }
-
-    #[test]
-    fn every_metric_is_documented() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        for metric in Metric::ALL {
-            assert!(
-                text.contains(&format!("`{}`", metric.key())),
-                "{}",
-                metric.key()
-            );
         }
     }
 }

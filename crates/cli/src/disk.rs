@@ -1,0 +1,121 @@
+//! Owns the estimate of what a command's databases will take on disk.
+//!
+//! It must not know how requests are stored.
+
+use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::record::RecordBodies;
+
+use crate::resolve::Job;
+
+/// Results above this are worth a note, bytes.
+const WORTH_A_NOTE: f64 = 1e9;
+
+/// Bytes that a request takes, and an output token of it, in the database.
+///
+/// Measured with the simulator, as the slope and the rest of the database's size over
+/// `--max-tokens 64` and `1024`: `evalscope perf --api local_sim --dataset sample --parallel 32
+/// -n 200 --max-tokens 64 --record-bodies all`, and likewise with `--no-stream` and
+/// `--record-bodies none`. With `all`, each event of a stream is kept.
+fn bytes_each(bodies: RecordBodies, stream: bool) -> (f64, f64) {
+    match (bodies, stream) {
+        (RecordBodies::All, true) => (18_400.0, 239.0),
+        (RecordBodies::All, false) => (2_340.0, 7.0),
+        // most requests succeed
+        (RecordBodies::Failed | RecordBodies::None, true) => (1_200.0, 4.3),
+        (RecordBodies::Failed | RecordBodies::None, false) => (1_310.0, 0.0),
+    }
+}
+
+/// Requests of a run, at most; `None` where nothing says how many.
+fn requests(run: &RunSpec) -> Option<f64> {
+    let timed = match (run.pacing, run.duration_s) {
+        (Pacing::Poisson { rate_per_s }, Some(seconds)) => Some(rate_per_s * seconds),
+        _ => None,
+    };
+    let measured = match (run.requests.map(|n| n as f64), timed) {
+        (Some(number), Some(timed)) => number.min(timed),
+        (number, timed) => number.or(timed)?,
+    };
+    Some(measured + run.warmup_requests as f64)
+}
+
+/// A note on what the results will take on disk; `None` where that is little, or not known.
+pub(crate) fn note(job: &Job) -> Option<String> {
+    let requests: f64 = job.plan.runs().iter().filter_map(requests).sum();
+    let limits = job.settings["max_tokens"].as_array()?;
+    let limits: Vec<f64> = limits
+        .iter()
+        .filter_map(serde_json::Value::as_f64)
+        .collect();
+    let choices = job.settings["n_choices"].as_f64().unwrap_or(1.0);
+    let tokens = choices * limits.iter().sum::<f64>() / limits.len().max(1) as f64;
+    let stream = job.settings["stream"] == true;
+    let total = |bodies| {
+        let (of_request, of_token) = bytes_each(bodies, stream);
+        requests * (of_request + tokens * of_token)
+    };
+    told(total(job.record_bodies), total(RecordBodies::None))
+}
+
+fn told(bytes: f64, without_bodies: f64) -> Option<String> {
+    if bytes <= WORTH_A_NOTE {
+        return None;
+    }
+    let less = if without_bodies < bytes {
+        format!(
+            "; about {} with `--record-bodies none`",
+            size(without_bodies)
+        )
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "the results will take up to about {} on disk, without the prompts{less}",
+        size(bytes)
+    ))
+}
+
+fn size(bytes: f64) -> String {
+    if bytes < 1e9 {
+        format!("{:.0} MB", bytes / 1e6)
+    } else {
+        format!("{:.1} GB", bytes / 1e9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_more_than_a_gigabyte_is_told() {
+        assert_eq!(told(1e9, 1e7), None);
+        assert_eq!(
+            told(5.08e9, 1e8).unwrap(),
+            "the results will take up to about 5.1 GB on disk, without the prompts; about 100 MB with \
+             `--record-bodies none`"
+        );
+        assert_eq!(
+            told(2e9, 2e9).unwrap(),
+            "the results will take up to about 2.0 GB on disk, without the prompts"
+        );
+    }
+
+    #[test]
+    fn a_time_limit_bounds_a_paced_run() {
+        let run = |requests, rate_per_s: Option<f64>, duration_s| RunSpec {
+            name: String::new(),
+            concurrency: None,
+            requests,
+            pacing: rate_per_s.map_or(Pacing::Unpaced, |rate_per_s| Pacing::Poisson { rate_per_s }),
+            warmup_requests: 3,
+            duration_s,
+            seed: 0,
+            dataset_offset: 0,
+        };
+        assert_eq!(requests(&run(Some(100), None, Some(9.0))), Some(103.0));
+        assert_eq!(requests(&run(Some(100), Some(2.0), Some(9.0))), Some(21.0));
+        assert_eq!(requests(&run(None, Some(2.0), Some(9.0))), Some(21.0));
+        assert_eq!(requests(&run(None, None, Some(9.0))), None);
+    }
+}

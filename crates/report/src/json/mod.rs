@@ -1,0 +1,98 @@
+//! Owns the JSON files: `result.json` in our own form, with a schema, and the files of a run in
+//! that of EvalScope.
+//!
+//! It must not know where files are put.
+
+mod reference;
+mod result;
+
+use serde::Serialize;
+#[cfg(test)]
+use serde_json::Value;
+
+pub use reference::{args, percentiles, summary};
+pub use result::{
+    AddressTotals, Compared, Connections, Counts, ErrorResult, Load, Metrics, ResultFile,
+    RunResult, Sources, Throughput, Tokens,
+};
+
+/// The JSON schema of `result.json`, as in `docs/result.schema.json`.
+#[cfg(test)]
+fn schema() -> Value {
+    schemars::schema_for!(ResultFile<'_>).to_value()
+}
+
+/// A file's text: four spaces, as the reference tool writes it, one line break
+/// at the end.
+///
+/// # Errors
+/// When a value has no JSON form.
+pub fn text(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut bytes = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut bytes, indent,
+    ))?;
+    bytes.push(b'\n');
+    Ok(String::from_utf8(bytes).expect("JSON is written as UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use evalscope_model::metrics::Metric;
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn the_schema_in_the_documentation_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/result.schema.json");
+        let now = text(&schema()).unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a developer's wish to rewrite a file, no setting of the program"
+        )]
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, now).unwrap();
+            return;
+        }
+        let documented = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            documented == now,
+            "run the tests with UPDATE_DOCS=1 to rewrite {path}"
+        );
+    }
+
+    #[test]
+    fn reports_match_the_schema() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        for report in [
+            samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::report(&samples::meta("m"), samples::all_failed(7)),
+            samples::report(&samples::meta("m"), Vec::new()),
+        ] {
+            let runs = [report];
+            let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();
+            let wrong: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect();
+            assert_eq!(wrong, Vec::<String>::new());
+        }
+        let wrong = serde_json::json!({"format_version": 1});
+        assert!(!validator.is_valid(&wrong));
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for metric in Metric::ALL {
+            assert!(
+                text.contains(&format!("`{}`", metric.key())),
+                "{}",
+                metric.key()
+            );
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Owns the JSON files of a run in the form of EvalScope 1.14: `benchmark_summary.json`,
+//! `benchmark_percentile.json` and `benchmark_args.json`.
+
+use std::num::NonZeroUsize;
+
+use evalscope_model::metrics::PERCENTILE_ROWS;
+use evalscope_model::plan::Pacing;
+use serde_json::{Map, Value, json};
+
+use crate::model::RunMeta;
+use crate::names::{self, Figure, SUMMARY_KEYS};
+use crate::report::RunReport;
+
+/// How EvalScope writes that there is no limit.
+const NOT_LIMITED: i64 = -1;
+
+/// `benchmark_summary.json`: EvalScope's keys in its order, rounded as it rounds, with our values.
+/// A figure without a value is left out: its readers take that, but no `null`.
+#[must_use]
+pub fn summary(report: &RunReport) -> Value {
+    let mut object = Map::new();
+    for figure in SUMMARY_KEYS {
+        if figure.is_left_out(report) {
+            continue;
+        }
+        let key = figure.key().expect("a test holds that these have keys");
+        let value = match (figure, figure.value(report)) {
+            // EvalScope's is a share
+            (Figure::Acceptance, names::Value::Number(percent)) => rounded(key, percent / 100.0),
+            (Figure::Rate, names::Value::Missing) => Value::from(NOT_LIMITED as f64),
+            (Figure::Concurrency, names::Value::Missing) => Value::from(NOT_LIMITED),
+            (_, names::Value::Missing) => continue,
+            (_, names::Value::Count(n)) => Value::from(n),
+            // as it was given
+            (Figure::Rate, names::Value::Number(rate)) => Value::from(rate),
+            (_, names::Value::Number(x) | names::Value::Mean(x, _)) => rounded(key, x),
+        };
+        object.insert(key.to_owned(), value);
+    }
+    Value::Object(object)
+}
+
+/// A figure with 4 decimals, or 2 where the unit is milliseconds.
+fn rounded(key: &str, value: f64) -> Value {
+    let decimals = if key.ends_with("(ms)") { 2 } else { 4 };
+    let text = format!("{value:.decimals$}");
+    // a number that is not finite has no JSON form, and stays what it is
+    Value::from(text.parse().unwrap_or(value))
+}
+
+/// `benchmark_percentile.json`: one object per percentile.
+#[must_use]
+pub fn percentiles(report: &RunReport) -> Value {
+    PERCENTILE_ROWS
+        .iter()
+        .map(|(label, at)| {
+            let mut row = Map::new();
+            row.insert(names::PERCENTILES.to_owned(), Value::from(*label));
+            for (key, _, metric) in names::percentile_columns(report) {
+                row.insert(key.to_owned(), Value::from(at(report.metric(metric))));
+            }
+            Value::Object(row)
+        })
+        .collect()
+}
+
+/// What stands in `benchmark_args.json` where the settings say nothing.
+#[derive(Clone, Copy)]
+enum Absent {
+    Null,
+    False,
+    Whole(i64),
+    Text(&'static str),
+}
+use Absent::{False, Null, Text, Whole};
+
+impl From<Absent> for Value {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Null => Self::Null,
+            False => Self::Bool(false),
+            Whole(n) => n.into(),
+            Text(text) => text.into(),
+        }
+    }
+}
+
+/// The fields of `Arguments` in EvalScope 1.14.1 in the order of their declaration, which is that
+/// of the file, with the defaults of those that may be absent here.
+const ARGUMENTS: [(&str, Absent); 81] = [
+    ("model", Null),
+    ("model_id", Null),
+    ("attn_implementation", Null),
+    ("api", Null),
+    ("tokenizer_path", Null),
+    ("port", Null),
+    ("url", Null),
+    ("headers", Null),
+    ("connect_timeout", Null),
+    ("read_timeout", Null),
+    ("total_timeout", Null),
+    ("api_key", Null),
+    ("no_test_connection", Null),
+    ("scenario", Null),
+    ("number", Null),
+    ("parallel", Null),
+    ("rate", Null),
+    ("warmup_num", Whole(0)),
+    ("enable_pd_metrics", False),
+    ("open_loop", False),
+    ("sleep_interval", Null),
+    ("duration", Null),
+    ("sla_auto_tune", False),
+    ("sla_variable", Text("parallel")),
+    ("sla_params", Null),
+    ("sla_num_runs", Whole(3)),
+    ("sla_upper_bound", Whole(65_536)),
+    ("sla_lower_bound", Whole(1)),
+    ("sla_fixed_parallel", Null),
+    ("sla_number_multiplier", Null),
+    ("db_commit_interval", Whole(1000)),
+    ("queue_size_multiplier", Whole(5)),
+    ("in_flight_task_multiplier", Whole(2)),
+    ("num_workers", Whole(0)),
+    ("log_every_n_query", Null),
+    ("debug", Null),
+    ("enable_progress_tracker", Null),
+    ("visualizer", Null),
+    ("wandb_api_key", Null),
+    ("swanlab_api_key", Null),
+    ("swanlab_host", Null),
+    ("name", Null),
+    ("alias", Null),
+    ("outputs_dir", Null),
+    ("no_timestamp", Null),
+    ("max_prompt_length", Null),
+    ("min_prompt_length", Null),
+    ("prefix_length", Null),
+    ("prefix_count", Whole(1)),
+    ("prompt", Null),
+    ("query_template", Null),
+    ("apply_chat_template", Null),
+    ("image_width", Null),
+    ("image_height", Null),
+    ("image_format", Null),
+    ("image_num", Null),
+    ("image_patch_size", Null),
+    ("dataset", Null),
+    ("dataset_path", Null),
+    ("data_source", Null),
+    ("dataset_offset", Null),
+    ("dataset_args", Null),
+    ("frequency_penalty", Null),
+    ("repetition_penalty", Null),
+    ("logprobs", Null),
+    ("max_tokens", Null),
+    ("min_tokens", Null),
+    ("n_choices", Null),
+    ("seed", Null),
+    ("stop", Null),
+    ("stop_token_ids", Null),
+    ("stream", Null),
+    ("temperature", Null),
+    ("top_p", Null),
+    ("top_k", Null),
+    ("extra_args", Null),
+    ("tokenize_prompt", False),
+    ("multi_turn", False),
+    ("min_turns", Whole(1)),
+    ("max_turns", Null),
+    ("multi_turn_args", Null),
+];
+
+/// `benchmark_args.json`: the settings of this run. EvalScope's keys come first, in its order;
+/// settings that only this program has follow.
+#[must_use]
+pub fn args(report: &RunReport) -> Value {
+    let meta = &report.meta;
+    let mut args = Map::new();
+    for (name, absent) in ARGUMENTS {
+        let value = of_this_run(meta, name)
+            .or_else(|| meta.settings.get(name).cloned())
+            .filter(|value| !value.is_null())
+            .unwrap_or_else(|| absent.into());
+        args.insert(name.to_owned(), value);
+    }
+    for (name, value) in meta.settings.as_object().into_iter().flatten() {
+        if !args.contains_key(name) {
+            args.insert(name.clone(), value.clone());
+        }
+    }
+    Value::Object(args)
+}
+
+/// A setting that has another value in each run than in the command.
+fn of_this_run(meta: &RunMeta, name: &str) -> Option<Value> {
+    let load = &meta.load;
+    match name {
+        "model_id" => {
+            let model = meta.settings["model"].as_str()?.trim_end_matches('/');
+            Some(model.rsplit('/').next().into())
+        }
+        "number" => Some(load.requests.into()),
+        "parallel" => Some(match load.concurrency.map(NonZeroUsize::get) {
+            Some(slots) => slots.into(),
+            None => NOT_LIMITED.into(),
+        }),
+        "rate" => Some(match load.pacing {
+            Pacing::Poisson { rate_per_s } => rate_per_s.into(),
+            Pacing::Unpaced => json!(NOT_LIMITED as f64),
+        }),
+        // without a limit of requests in flight, as EvalScope means it
+        "open_loop" if meta.settings.get(name).is_none() => Some(load.concurrency.is_none().into()),
+        "dataset_offset" => Some(load.dataset_offset.into()),
+        "outputs_dir" => meta.folder.clone().map(Value::from),
+        "max_tokens" => match meta.settings.get(name)?.as_array()?.as_slice() {
+            [limit] => Some(limit.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect()
+    }
+
+    #[test]
+    fn the_summary_keeps_the_reference_tools_keys() {
+        let report = samples::report(&samples::meta("m"), samples::mixed(30));
+        let summary = summary(&report);
+        assert_eq!(
+            keys(&summary),
+            [
+                "Test Duration (s)",
+                "Concurrency",
+                "Request Rate (req/s)",
+                "Total Requests",
+                "Success Requests",
+                "Failed Requests",
+                "Stream Requests",
+                "Non-Stream Requests",
+                "Req Throughput (req/s)",
+                "Avg Latency (s)",
+                "Avg Input Tokens",
+                "Output Throughput (tok/s)",
+                "Total Throughput (tok/s)",
+                "Avg TTFT (ms)",
+                "Avg TPOT (ms)",
+                "Avg ITL (ms)",
+                "Avg Output Tokens",
+                "Input Throughput (tok/s)",
+                "KV Cache Hit Rate (%)",
+                // the samples have two tokens in an event
+                "Avg Decoded Tok/Iter",
+                "Spec. Accept Rate",
+            ]
+        );
+        assert_eq!(
+            summary["Request Rate (req/s)"].to_string(),
+            "-1.0",
+            "a float, as in EvalScope"
+        );
+    }
+
+    #[test]
+    fn a_figure_without_a_value_has_no_key() {
+        let failed = samples::report(&samples::meta("m"), samples::all_failed(3));
+        let nothing = samples::report(&samples::meta("m"), Vec::new());
+        let whole = samples::report(&samples::meta("m"), samples::whole_answers(3));
+        for report in [&failed, &nothing, &whole] {
+            let summary = summary(report);
+            for (key, value) in summary.as_object().unwrap() {
+                assert!(value.is_number(), "{key}: {value}");
+            }
+            for gone in ["Avg TTFT (ms)", "Avg TPOT (ms)", "Avg ITL (ms)"] {
+                assert_eq!(summary.get(gone), None);
+            }
+        }
+        assert_eq!(summary(&failed).get("Req Throughput (req/s)"), None);
+        assert_eq!(summary(&failed)["Failed Requests"], 3);
+    }
+
+    #[test]
+    fn figures_are_rounded_as_in_evalscope() {
+        for (key, value, want) in [
+            ("Avg Latency (s)", 1.234_56, "1.2346"),
+            ("Avg TTFT (ms)", 1.234_56, "1.23"),
+            ("Req Throughput (req/s)", 2.0, "2.0"),
+        ] {
+            assert_eq!(rounded(key, value).to_string(), want);
+        }
+    }
+
+    #[test]
+    fn percentile_rows_keep_the_reference_tools_keys() {
+        let report = samples::report(&samples::meta("m"), samples::mixed(30));
+        let rows = percentiles(&report);
+        assert_eq!(rows.as_array().unwrap().len(), PERCENTILE_ROWS.len());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&rows[5]).unwrap());
+    }
+
+    #[test]
+    fn arguments_are_those_of_the_run_and_in_the_reference_tools_order() {
+        let mut meta = samples::meta("org/model");
+        meta.settings = json!({
+            "insecure": false, "parallel": [1, 5], "number": [10, 30], "rate": [-1.0],
+            "max_tokens": [64], "model": "org/model", "alias": "mine", "outputs_dir": "outputs",
+            "multi_turn": true, "num_workers": null,
+        });
+        meta.load.dataset_offset = 10;
+        let args = args(&samples::report(&meta, samples::successes(3)));
+        let names: Vec<_> = ARGUMENTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(keys(&args)[..names.len()], names);
+        assert_eq!(keys(&args)[names.len()..], ["insecure"]);
+        for (name, want) in [
+            ("model_id", json!("model")),
+            ("parallel", json!(5)),
+            ("number", json!(30)),
+            ("max_tokens", json!(64)),
+            ("dataset_offset", json!(10)),
+            ("alias", json!("mine")),
+            (
+                "outputs_dir",
+                json!("outputs/20260131_120000/m/parallel_5_number_30"),
+            ),
+            // of flags that the settings do not have, and of one that they have
+            ("sla_variable", json!("parallel")),
+            ("num_workers", json!(0)),
+            ("multi_turn", json!(true)),
+        ] {
+            assert_eq!(args[name], want, "{name}");
+        }
+        assert_eq!(args["rate"].to_string(), "-1.0");
+        assert_eq!(args["open_loop"], false);
+        meta.settings["max_tokens"] = json!([64, 128]);
+        meta.load.concurrency = None;
+        let args = super::args(&samples::report(&meta, samples::successes(3)));
+        assert_eq!(args["max_tokens"], json!([64, 128]));
+        assert_eq!(
+            (&args["parallel"], &args["open_loop"]),
+            (&json!(-1), &json!(true))
+        );
+    }
+}
