@@ -16,8 +16,8 @@ use clap::{
 
 use crate::choices::{ApiChoice, ApiParser, DatasetChoice, DatasetParser};
 use crate::values::{
-    argument_url, count, finite, pixels, places, rate, seconds, seconds_or_zero, share, warmup,
-    whole,
+    argument_url, count, finite, images, pixels, places, port, rate, seconds, seconds_or_zero,
+    share, signed, small, warmup, whole,
 };
 use crate::{argparse, caller, console, failure, mistakes, perf, report, served, sim};
 
@@ -73,8 +73,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             if error.use_stderr() && !is_help {
                 let text = mistakes::explained(&error, &plain);
-                console::err(&text);
-                caller::tell_error(&text);
+                caller::show_error(&console::tame(&text));
                 Err(ExitCode::from(failure::USAGE))
             } else {
                 // a closed pipe is the reader's business
@@ -125,19 +124,24 @@ fn command(is_short: bool) -> clap::Command {
 }
 
 /// The flags that `-h` shows: enough for a first measurement, and to fit one screen.
-const FIRST_FLAGS: [&str; 12] = [
+const FIRST_FLAGS: [&str; 17] = [
     "model",
     "api",
     "api-key",
+    "headers",
     "parallel",
     "number",
     "rate",
     "duration",
+    "warmup-num",
     "dataset",
     "dataset-path",
     "tokenizer-path",
+    "prompt",
     "max-tokens",
+    "no-stream",
     "outputs-dir",
+    "name",
 ];
 
 /// One line for each of the first flags: how it is written, and the first line of its help.
@@ -151,11 +155,13 @@ fn first_flags(perf: &clap::Command) -> String {
         let short = arg
             .get_short()
             .map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue);
         let value = arg.get_value_names().and_then(|names| names.first());
+        let value = value.filter(|_| takes_value);
         let value = value.map_or_else(String::new, |name| format!(" <{name}>"));
         let flag = format!("{short}--{long}{value}");
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(lines, "  {flag:<27} {help}");
+        let _ = writeln!(lines, "  {flag:<28}{help}");
     }
     lines
 }
@@ -398,7 +404,7 @@ pub(crate) struct ServerArgs {
     pub(crate) ca_cert: Option<PathBuf>,
 
     /// TCP port that `local` and `local_vllm` serve the model on.
-    #[arg(long, default_value = "8877", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value = "8877", value_parser = port)]
     pub(crate) port: u16,
 
     /// How `local` computes attention. [default: what transformers chooses]
@@ -444,12 +450,14 @@ pub(crate) struct LoadArgs {
 
     /// Stop sending after this time: 300, 30s or 5m
     ///
-    /// Requests in flight may end. 0 for no limit.
+    /// Requests in flight are allowed to finish. The time begins after the warm-up. 0 for no limit.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) duration: Option<f64>,
 
-    /// Requests sent first and left out of every figure; below 1, a share of --number. Take at
-    /// least --parallel to warm every slot.
+    /// Requests to send before measuring begins
+    ///
+    /// No figure includes them. Below 1, a fraction of --number. Take at least --parallel to warm
+    /// every slot. --duration begins after them.
     #[arg(long, value_name = "N", default_value = "0", value_parser = warmup)]
     pub(crate) warmup_num: f64,
 
@@ -548,16 +556,15 @@ pub(crate) struct PromptArgs {
     pub(crate) repeat_prompts: bool,
 
     /// Images of each prompt of `random_vl`.
-    #[arg(long, value_name = "N", default_value = "1",
-          value_parser = clap::value_parser!(u32).range(..=1024))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = images)]
     pub(crate) image_num: u32,
 
     /// Width of the images of `random_vl`, pixels.
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = small::<u32>)]
     pub(crate) image_width: u32,
 
     /// Height of the images of `random_vl`, pixels.
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = small::<u32>)]
     pub(crate) image_height: u32,
 
     /// Pixels of the images of `random_vl`: RGB, RGBA, L, LA, P, 1 or I;16. The file is a PNG.
@@ -568,8 +575,9 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_name = "PIXELS", default_value = "28", value_parser = pixels)]
     pub(crate) image_patch_size: NonZeroU32,
 
-    /// One prompt for all requests, or @FILE, or @- for stdin; @@ begins a text with @. Overrides
-    /// --dataset.
+    /// One prompt for all requests: TEXT, @FILE, or @-
+    ///
+    /// @- reads stdin; @@ begins a text that starts with @. Overrides --dataset.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
 
@@ -580,12 +588,12 @@ pub(crate) struct PromptArgs {
 
     /// Leave out prompts that are shorter: in tokens with --tokenizer-path, else in characters. For
     /// random data sets the shortest prompt, in tokens. --prompt is always sent. [default: 0]
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", value_parser = small::<usize>)]
     pub(crate) min_prompt_length: Option<usize>,
 
     /// Leave out prompts that are longer, likewise. [default: 131072; random prompts have 1024
     /// tokens where neither length is given]
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", value_parser = small::<usize>)]
     pub(crate) max_prompt_length: Option<usize>,
 
     /// Send messages rather than a plain prompt. [default: when the URL ends in chat/completions]
@@ -620,7 +628,7 @@ pub(crate) struct GenerationArgs {
     pub(crate) top_p: Option<f64>,
 
     /// Sample from this many tokens.
-    #[arg(long)]
+    #[arg(long, value_name = "K", value_parser = signed)]
     pub(crate) top_k: Option<i64>,
 
     /// Penalty of frequent tokens.
@@ -649,7 +657,7 @@ pub(crate) struct GenerationArgs {
     pub(crate) stop: Option<Vec<String>>,
 
     /// Ids of tokens that end generation.
-    #[arg(long, value_name = "ID", num_args = 0.., action = ArgAction::Set)]
+    #[arg(long, value_name = "ID", num_args = 0.., action = ArgAction::Set, value_parser = whole)]
     pub(crate) stop_token_ids: Option<Vec<u64>>,
 
     /// Stream the answers; TTFT, TPOT and ITL need it. This is the default.
@@ -698,7 +706,9 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_enum, default_value = "reports")]
     pub(crate) tracker_files: TrackerFiles,
 
-    /// Name of this invocation's folder, and of the experiment elsewhere. [default: the model's]
+    /// Name of the results folder [default: the model]
+    ///
+    /// Also the name of the experiment in a tracker.
     #[arg(long)]
     pub(crate) name: Option<String>,
 

@@ -70,8 +70,7 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     };
     let text = render(&error);
     let text = console::tame(&text);
-    console::err(&text);
-    caller::tell_error(&text);
+    caller::show_error(&text);
     if error.is::<Unfinished>() {
         ExitCode::from(FAILED)
     } else {

@@ -458,7 +458,7 @@ impl Invocation<'_> {
             .collect();
         if !empty.is_empty() {
             log.warn(&match (total, reports.len() == empty.len()) {
-                (0, _) => "no request was due in the time of the run".to_owned(),
+                (0, _) => "no request was sent: none was due before the run ended".to_owned(),
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
@@ -474,6 +474,11 @@ impl Invocation<'_> {
             ));
                 return ExitCode::from(failure::FAILED);
             }
+        } else if failed > 0 {
+            log.info(&format!(
+                "{failed} of {} failed; the exit code is 0 all the same: `--max-error-rate 1%` sets a limit",
+                counted(total, "request")
+            ));
         }
         ExitCode::SUCCESS
     }
@@ -822,14 +827,13 @@ fn announce(job: &Job, target: &Target, log: &Log) {
         log.info(&format!("trusted certificates: {roots}"));
     }
     log.info(&format!(
-        "data set {}, max_tokens {}, {} receiving thread{}",
+        "dataset {}, max_tokens {}, {}",
         job.prompts.set.name(),
         match job.bodies.max_tokens {
             evalscope_core::protocol::MaxTokens::Fixed(n) => n.to_string(),
             evalscope_core::protocol::MaxTokens::Uniform(a, b) => format!("{a} to {b}"),
         },
-        job.threads,
-        if job.threads.get() == 1 { "" } else { "s" }
+        counted(job.threads.get() as u64, "receive thread")
     ));
 }
 
@@ -851,12 +855,12 @@ fn slots_note(spec: &RunSpec, slots: NonZeroUsize) -> Option<String> {
     let asked = spec.concurrency.filter(|asked| slots < *asked)?;
     let requests = spec.requests.unwrap_or(u64::MAX).max(spec.warmup_requests);
     let why = if slots.get() as u64 == requests {
-        format!("there are only {requests} requests")
+        format!("the run has only {}", counted(requests, "request"))
     } else {
         "this process may not open more files (raise the hard limit, `ulimit -Hn`)".to_owned()
     };
     Some(format!(
-        "`--parallel {asked}` comes to {slots} in flight: {why}"
+        "`--parallel {asked}` is limited to {slots} in flight: {why}"
     ))
 }
 

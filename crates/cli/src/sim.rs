@@ -14,6 +14,7 @@ use evalscope_sim::{Fault, FaultRule, Prepared, Profile, SimConfig, SpreadKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::console;
+use crate::values::{finite, places, small, whole};
 
 /// Run a simulated LLM server with known latencies.
 ///
@@ -35,7 +36,7 @@ pub(crate) struct SimArgs {
     host: IpAddr,
 
     /// TCP port to listen on; 0 takes a free one, which the line on stdout then names.
-    #[arg(long, default_value_t = 8877)]
+    #[arg(long, default_value_t = 8877, value_parser = small::<u16>)]
     port: u16,
 
     /// Name of the model that /v1/models lists. Requests may name any model.
@@ -45,17 +46,17 @@ pub(crate) struct SimArgs {
     /// Time to first token of an empty prompt, in milliseconds; 20 to 200 is usual for a model on
     /// one GPU. With 0 here and for --prefill-tok-s and --itl-ms the server answers as fast as it
     /// can.
-    #[arg(long, value_name = "MS", default_value_t = 50.0)]
+    #[arg(long, value_name = "MS", default_value_t = 50.0, value_parser = finite)]
     ttft_ms: f64,
 
     /// Prefill speed in prompt tokens per second, which adds to the time to first token; 0 makes
     /// prompts cost nothing. Without --tokenizer-path, four characters count as one token.
-    #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0)]
+    #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0, value_parser = finite)]
     prefill_tok_s: f64,
 
     /// Mean time between two tokens of one request, in milliseconds; 10 is 100 tokens per second.
     /// The timer's resolution is 1 ms.
-    #[arg(long, value_name = "MS", default_value_t = 10.0)]
+    #[arg(long, value_name = "MS", default_value_t = 10.0, value_parser = finite)]
     itl_ms: f64,
 
     /// How the time between tokens varies: constant, normal, or log-normal (never negative, with a
@@ -65,16 +66,16 @@ pub(crate) struct SimArgs {
 
     /// Standard deviation of the time between tokens divided by its mean; not used by the constant
     /// distribution. 0.2 is a calm server, 1 a badly disturbed one.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.2)]
+    #[arg(long, value_name = "RATIO", default_value_t = 0.2, value_parser = finite)]
     itl_cv: f64,
 
     /// How many requests are served at once; the others wait in order of arrival. Choose a small
     /// number to see a sweep saturate. Without it, all are served at once.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = places)]
     slots: Option<NonZeroUsize>,
 
     /// Exact number of tokens of every answer, whatever the request asks for.
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(long, value_name = "TOKENS", value_parser = output_tokens)]
     output_tokens: Option<u32>,
 
     /// Number of tokens of an answer whose request sets no limit.
@@ -82,18 +83,18 @@ pub(crate) struct SimArgs {
         long,
         value_name = "TOKENS",
         default_value_t = 128,
-        value_parser = clap::value_parser!(u32).range(1..=1 << 20)
+        value_parser = output_tokens
     )]
     default_output_tokens: u32,
 
     /// Seed of everything random; the same seed and the same order of requests give the same gaps,
     /// words and faults.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = whole)]
     seed: u64,
 
     /// Threads that serve connections. One is enough for thousands of slow streams; more help
     /// only when the server itself is the bottleneck.
-    #[arg(long, value_name = "THREADS", default_value = "1")]
+    #[arg(long, value_name = "THREADS", default_value = "1", value_parser = places)]
     threads: NonZeroUsize,
 
     /// Fault to inject: NAME for every request, NAME:every=N for each N-th, NAME:p=P with a
@@ -103,7 +104,7 @@ pub(crate) struct SimArgs {
     faults: Vec<FaultRule>,
 
     /// Leave the first so many requests without faults, such as a pre-flight request.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0, value_parser = whole)]
     fault_after: u64,
 
     /// Write the true times of each streamed answer to this file, one JSON line each, in raw
@@ -119,7 +120,7 @@ pub(crate) struct SimArgs {
     tokenizer_path: Option<PathBuf>,
 
     /// Prompt tokens of each image. Real models take from 85 to a few thousand, by size.
-    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = small::<u32>)]
     image_tokens: u32,
 
     /// Answer 401 to requests without this key in `Authorization: Bearer`. If it has the form
@@ -133,13 +134,20 @@ pub(crate) struct SimArgs {
 
     /// How long the stall faults stay silent, in milliseconds. Choose more than the timeout of the
     /// client under test; the default is an hour.
-    #[arg(long, value_name = "MS", default_value_t = 3_600_000)]
+    #[arg(long, value_name = "MS", default_value_t = 3_600_000, value_parser = whole)]
     stall_ms: u64,
 
     /// Stop when stdin reaches its end: a supervising process that holds the pipe takes the server
     /// with it when it dies.
     #[arg(long)]
     exit_with_parent: bool,
+}
+
+/// The length of a response, in tokens.
+fn output_tokens(text: &str) -> Result<u32, String> {
+    let value = small::<u32>(text).ok();
+    let value = value.filter(|tokens| (1..=1 << 20).contains(tokens));
+    value.ok_or_else(|| "expected a whole number from 1 to 1048576".to_owned())
 }
 
 fn fault_help() -> String {

@@ -190,9 +190,13 @@ fn failures(e: &Evidence<'_>) -> Option<String> {
         "every request failed: there is nothing to take latencies or throughput from".to_owned()
     } else {
         format!(
-            "{} of the requests failed ({failed} of {}): latencies and throughput are those of the rest",
+            "{} of the requests failed ({failed} of {}){}: latencies and throughput are those of the rest",
             percent(share),
-            e.totals.total
+            e.totals.total,
+            match e.state {
+                RunState::Interrupted => ", including those cancelled by the stop",
+                _ => "",
+            }
         )
     })
 }
@@ -237,6 +241,7 @@ fn load_not_delivered(e: &Evidence<'_>) -> Option<String> {
     let waited = e.totals.waited_for_slot;
     let why = if waited > 0 {
         let slots = match e.load.concurrency {
+            Some(NonZeroUsize::MIN) => "the only slot was busy: raise `--parallel`".to_owned(),
             Some(slots) => format!("all {slots} slots were busy: raise `--parallel`"),
             None => "as many were in flight as this program can hold".to_owned(),
         };

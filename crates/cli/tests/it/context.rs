@@ -394,7 +394,7 @@ pub(crate) const FILTERS: [(&str, &str); 12] = [
     (r"evalscope \d+\.\d+\.\d+", "evalscope [VERSION]"),
     (r"\d[\d,]*\.\d+ ?(ms|s|req/s|tok/s)\b", "[NUMBER] $1"),
     (r"trusted certificates: .*", "trusted certificates: [WHERE]"),
-    (r"\d+ receiving threads?", "[N] receiving threads"),
+    (r"\d+ receive threads?", "[N] receive threads"),
 ];
 
 /// Compare what a command shows with what is on record.

@@ -520,25 +520,25 @@ fn absurd_lengths_and_counts_are_refused_before_any_load() {
             "random_vl",
             "--image-num",
             "1025",
-            "1025 is not in 0..=1024",
+            "expected a whole number from 0 to 1024",
         ),
         (
             "random_vl",
             "--image-num",
             "4294967295",
-            "4294967295 is not in 0..=1024",
+            "expected a whole number from 0 to 1024",
         ),
         (
             "random",
             "--prefix-length",
             "-1",
-            "a whole number from 0 on is wanted",
+            "expected a whole number, 0 or greater",
         ),
         (
             "random",
             "--prefix-length",
             "18446744073709551616",
-            "a whole number from 0 on is wanted",
+            "expected a whole number, 0 or greater",
         ),
     ] {
         let context = Context::new();
