@@ -289,7 +289,7 @@ fn wrong_data_in_the_middle_ends_the_run() {
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     for said in [
         "open.jsonl, line 2: no text field `question`",
-        "hint: mend it, or leave out what cannot be read with `--skip-bad-lines`; what was measured is in",
+        "hint: correct the file, or skip such lines with `--skip-bad-lines`; the measurements are in",
     ] {
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     }
@@ -561,7 +561,7 @@ fn flags_of_the_python_tool_are_taken() {
         "image-width",
         "ca-cert",
     ] {
-        let note = format!("`--{flag}` does nothing here: ");
+        let note = format!("`--{flag}` has no effect: ");
         assert_eq!(
             outcome.stderr.matches(&note).count(),
             1,
@@ -572,7 +572,7 @@ fn flags_of_the_python_tool_are_taken() {
     assert!(
         outcome
             .stderr
-            .contains("the header `Content-Length` is not taken")
+            .contains("the header `Content-Length` in `--headers` is ignored")
     );
     let settings = context.result()["settings"].clone();
     assert_eq!(settings["alias"], "nightly");

@@ -108,7 +108,7 @@ fn insecure_works_and_warns() {
     let server = server(&context, "127.0.0.1:0");
     let url = format!("https://{}/v1", server.address());
     let outcome = context.measure(&args(&url, &["--insecure"]));
-    let warning = "warning: the server's certificate is not checked";
+    let warning = "warning: the server's certificate is not verified";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
     assert_eq!(server.requests().len(), 6);
 }
