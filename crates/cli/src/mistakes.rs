@@ -92,7 +92,7 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
         (ErrorKind::TooManyValues, Some(arg)) => {
             let value = value.unwrap_or_default();
             let shown = flag(&arg);
-            (format!("`{shown}={value}`: the flag takes no value"), None)
+            (format!("`{shown}={value}`: expected true or false"), None)
         }
         (ErrorKind::ArgumentConflict, Some(arg)) => {
             let other = said(ContextKind::PriorArg).unwrap_or_default();

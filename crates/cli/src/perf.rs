@@ -475,7 +475,7 @@ impl Invocation<'_> {
             }
         } else if failed > 0 {
             log.info(&format!(
-                "{failed} of {} failed; the exit code is 0 all the same: `--max-error-rate 1%` sets a limit",
+                "{failed} of {} failed; the exit code is still 0; `--max-error-rate 1%` sets a limit",
                 counted(total, "request")
             ));
         }

@@ -131,7 +131,7 @@ fn unit_seconds(unit: &str) -> Option<f64> {
 
 /// Arrivals per second: `5`, `5/s`, `90/m`, `5000/h`; -1 and `inf` mean no pacing.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let wanted = || "expected requests per second, such as 5, 0.5 or 90/m; -1 for no pacing";
+    let wanted = || "expected a rate greater than 0, such as 5, 0.5 or 90/m; -1 for no pacing";
     let value = match text.split_once('/') {
         None => text.parse::<f64>().ok(),
         Some((number, unit)) => number
