@@ -217,7 +217,7 @@ fn drawn_seed(notes: &mut Vec<String>) -> u64 {
     // the standard library's only source of randomness of the system
     let seed = RandomState::new().build_hasher().finish() >> 32;
     notes.push(format!(
-        "random seed {seed}; `--seed {seed}` repeats the same prompts and arrivals"
+        "random seed {seed}: repeat this load with `--seed {seed}`"
     ));
     seed
 }
