@@ -1,6 +1,6 @@
-"""Owns the name `evalscope` in Python: the load tester is a binary, this package stands beside it.
+"""Owns the name `evalscope` in Python: the load tester is a binary, and this package runs it.
 
-`evalscope.perf` runs the binary and serves plugins to it. No code of this package ever runs inside
+`evalscope.perf` runs the binary and serves plugins to it. No code of this package runs inside
 the process that measures.
 """
 

@@ -1,4 +1,4 @@
-"""Owns `python -m evalscope …`: hands the command over to the binary."""
+"""Owns `python -m evalscope …`: passes the command on to the binary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main() -> int:
     try:
         return subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:
-        # the binary shares the console and got the Ctrl-C as well
+        # the binary shares the console and got the Ctrl-C too
         return 130
 
 

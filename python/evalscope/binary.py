@@ -14,14 +14,14 @@ _NAME = "evalscope.exe" if os.name == "nt" else "evalscope"
 
 
 class BinaryNotFound(EvalscopeError, FileNotFoundError):
-    """The binary is at none of the places where an installation puts it."""
+    """The binary is in none of the places where an installation puts it."""
 
 
 def find_evalscope_bin() -> str:
     """The path of the `evalscope` binary.
 
-    `EVALSCOPE_BIN` wins. Then: the scripts of this environment, those of the user's scheme, the
-    folders beside the package (`pip install --target`), and `PATH`.
+    `EVALSCOPE_BIN` overrides all others. Then: the scripts of this environment, those of the user's
+    scheme, the folders next to the package (`pip install --target`), and `PATH`.
 
     Raises:
         BinaryNotFound: with the places that were tried.
@@ -30,7 +30,7 @@ def find_evalscope_bin() -> str:
     if asked:
         if _is_binary(asked):
             return os.path.abspath(asked)
-        raise BinaryNotFound(f"`EVALSCOPE_BIN` names {asked}, which is no executable binary")
+        raise BinaryNotFound(f"`EVALSCOPE_BIN` names {asked}, which is not an executable binary")
     tried: list[str] = []
     for place, path in _candidates():
         if path is not None and _is_binary(path):
@@ -51,7 +51,7 @@ def _candidates() -> Iterator[tuple[str, str | None]]:
     user_scripts = sysconfig.get_path("scripts", scheme=_user_scheme())
     yield "scripts of the user", os.path.join(user_scripts, _NAME)
     package_parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    yield "beside the package", os.path.join(package_parent, "bin", _NAME)
+    yield "next to the package", os.path.join(package_parent, "bin", _NAME)
     yield "PATH", shutil.which("evalscope")
 
 
@@ -66,7 +66,7 @@ def _user_scheme() -> str:
 
 
 def _is_binary(path: str) -> bool:
-    """An executable that is no script: a script of this name belongs to another tool."""
+    """An executable that is not a script: a script of this name belongs to another tool."""
     if not os.path.isfile(path) or not os.access(path, os.X_OK):
         return False
     with open(path, "rb") as file:

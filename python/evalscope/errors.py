@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class EvalscopeError(Exception):
-    """Something the user can mend: a wrong option, a server that fails, a run that failed."""
+    """Something the user can fix: a wrong option, a failing server, a failed run."""
 
     exit_code: int | None
-    """Exit code of `evalscope perf`; `None` where it was not started or did not end by itself."""
+    """Exit code of `evalscope perf`; `None` if it was not started or did not end by itself."""
     stderr: str
-    """What `evalscope perf` said on stderr, as far as it was seen here; the end of it when long."""
+    """Output of `evalscope perf` on stderr, unless that is a terminal; the end, if it is long."""
     results: Results | None
-    """What was measured all the same: a run in which every request failed has results too."""
+    """The results, if there are any: a run in which every request failed has results too."""
 
     def __init__(
         self,

@@ -197,5 +197,5 @@ def test_a_name_registered_again_names_the_newer_class() -> None:
     registry.register("x", str)
     assert registry("x") is registry.get_class("x") is str
     assert registry.all_classes() == ["x"]
-    with pytest.raises(Exception, match="no class is registered for api `y`; there are x"):
+    with pytest.raises(Exception, match="no class is registered for api `y`; known are x"):
         registry.get_class("y")

@@ -175,7 +175,7 @@ def test_errors_have_the_traceback_from_the_plugin_on(plugin_file: Write) -> Non
             @register_dataset
             class Bare: pass
             """,
-            'a name is wanted: @register_dataset("my_dataset")',
+            'a name is missing: @register_dataset("my_dataset")',
         ),
     ],
 )
@@ -415,7 +415,7 @@ def test_our_frames_are_in_no_traceback(plugin_file: Write) -> None:
         with PluginProcess(path, "--role", "dataset") as plugin:
             plugin.hello("dataset", name)
             error = plugin.fail("next", max=1)
-        assert "ValueError: `dataset_path` is not given" in str(error)
+        assert "ValueError: `dataset_path` is missing" in str(error)
         assert "in build_messages" in error["traceback"]
         assert "evalscope/perf" not in error["traceback"]
         assert ("KeyError: 'no row'" in error["message"]) == (name == "wrapped")
@@ -501,7 +501,7 @@ def test_bodies_that_cannot_be_sent(plugin_file: Write, body: str, said: str) ->
     [
         ("(3, 4)", (3, 4)),
         ("[3.0, None]", (3, None)),
-        ("None", "must return the tokens of the prompt and of the answer, not None"),
+        ("None", "must return the tokens of the prompt and of the response, not None"),
         ("(1, 2, 3)", "not (1, 2, 3)"),
         ("(1, -2)", "-2, which is no number of tokens"),
         ("(1, 'x')", "'x', which is no number of tokens"),

@@ -1,15 +1,15 @@
-//! Owns the habits of Python's argparse, and of people, that clap does not share: `_` for `-` in
-//! the names of flags, a word behind a switch, a URL behind a list, `-v` for the version.
+//! Owns the conventions of Python's argparse that clap does not have: `_` for `-` in flag names, a
+//! value after a switch, a URL after a list, `-v` for the version.
 //!
-//! The others (the last of a repeated flag wins, lists, unambiguous beginnings of flags) are
+//! The others (the last of a repeated flag wins, lists, unambiguous prefixes of flags) are
 //! settings of the parser in `args`.
 
 use std::ffi::OsString;
 
 use clap::{ArgAction, Command};
 
-/// Write a command line as the parser reads it; values stay as they are. `perf` is the command
-/// whose switches are known.
+/// Rewrite a command line for the parser; values are not changed. `perf` is the command whose
+/// switches are known.
 pub(crate) fn normalise(args: impl IntoIterator<Item = OsString>, perf: &Command) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|arg| arg == "-v") {
@@ -59,8 +59,8 @@ fn dashed(arg: &str) -> Option<String> {
     })
 }
 
-/// `--stream false` and `--stream=false` as `--no-stream`, likewise for every switch. One that
-/// has no opposite is left out.
+/// `--stream false` and `--stream=false` as `--no-stream`, and so for every switch. A switch without
+/// an opposite is left out.
 fn with_plain_switches(args: Vec<OsString>, perf: &Command) -> Vec<OsString> {
     let switches: Vec<&str> = perf
         .get_arguments()
@@ -115,7 +115,7 @@ fn truth(word: &str) -> Option<bool> {
     }
 }
 
-/// Where a URL stands behind the values of a list, which would take it for one of them.
+/// The index of a URL that follows a list and would be parsed as one of its values.
 fn url_behind_a_list(args: &[OsString]) -> Option<usize> {
     let text = |arg: &OsString| arg.to_str().map(str::to_owned).unwrap_or_default();
     let is_url = |arg: &str| arg.starts_with("http://") || arg.starts_with("https://");

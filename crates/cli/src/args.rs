@@ -1,6 +1,6 @@
 //! Owns the command line as it is typed: flags, their types, their help.
 //!
-//! It must not know what a combination of flags means: that is `resolve`'s.
+//! It must not know what a combination of flags means: `resolve` does.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -17,8 +17,8 @@ use clap::{
 
 use crate::choices::{ApiChoice, ApiParser, DatasetChoice, DatasetParser};
 use crate::values::{
-    argument_url, count, fact, finite, pixels, places, rate, seconds, seconds_or_zero, share,
-    warmup, whole,
+    argument_url, count, fact, finite, images, pixels, places, port, rate, seconds,
+    seconds_or_zero, share, signed, small, warmup, whole,
 };
 use crate::{argparse, caller, console, failure, mistakes, perf, report, served, sim};
 
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Sim(Box<sim::SimArgs>),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
-    /// Run a program that ends when whoever started this does.
+    /// Run a program that is stopped when the parent process ends.
     #[command(name = "__supervise", hide = true)]
     Supervise(served::SuperviseArgs),
 }
@@ -70,12 +70,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     match read(&args, is_short) {
         Ok(command) => Ok(command),
         Err(error) => {
-            // the whole help, where nothing was asked for
+            // without a command, the full help
             let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             if error.use_stderr() && !is_help {
                 let text = mistakes::explained(&error, &plain);
-                console::err(&text);
-                caller::tell_error(&text);
+                caller::show_error(&console::tame(&text));
                 Err(ExitCode::from(failure::USAGE))
             } else {
                 // a closed pipe is the reader's business
@@ -107,7 +106,7 @@ fn read(args: &[OsString], is_short: bool) -> Result<Command, clap::Error> {
 /// The parser: what is declared below, and what holds for all of it.
 fn command(is_short: bool) -> clap::Command {
     Cli::command().mut_subcommand("perf", |perf| {
-        // a flag's own words are better than "unexpected argument '-1'"
+        // a flag's own message is better than "unexpected argument '-1'"
         let perf = perf.mut_args(|arg| {
             let takes_value = matches!(arg.get_action(), ArgAction::Set);
             if takes_value && !arg.is_positional() {
@@ -129,22 +128,27 @@ fn command(is_short: bool) -> clap::Command {
 }
 
 /// The flags that `-h` shows: enough for a first measurement, and to fit one screen.
-const FIRST_FLAGS: [&str; 12] = [
+const FIRST_FLAGS: [&str; 17] = [
     "model",
     "api",
     "api-key",
+    "headers",
     "parallel",
     "number",
     "rate",
     "duration",
+    "warmup-num",
     "dataset",
     "dataset-path",
     "tokenizer-path",
+    "prompt",
     "max-tokens",
+    "no-stream",
     "outputs-dir",
+    "name",
 ];
 
-/// One line for each of the first flags: how it is written, and the first line of its help.
+/// One line for each of the first flags: its syntax, and the first line of its help.
 fn first_flags(perf: &clap::Command) -> String {
     let mut lines = String::new();
     for long in FIRST_FLAGS {
@@ -155,16 +159,18 @@ fn first_flags(perf: &clap::Command) -> String {
         let short = arg
             .get_short()
             .map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue);
         let value = arg.get_value_names().and_then(|names| names.first());
+        let value = value.filter(|_| takes_value);
         let value = value.map_or_else(String::new, |name| format!(" <{name}>"));
         let flag = format!("{short}--{long}{value}");
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(lines, "  {flag:<27} {help}");
+        let _ = writeln!(lines, "  {flag:<28}{help}");
     }
     lines
 }
 
-/// The names of the flags that stand on the command line.
+/// The names of the flags given on the command line.
 fn typed_flags(matches: &ArgMatches) -> Vec<String> {
     let perf = PerfArgs::augment_args(clap::Command::new("perf"));
     let ids = perf.get_arguments().map(|arg| arg.get_id().as_str());
@@ -187,15 +193,15 @@ Examples:
   A sweep over concurrency, one run for each value:
     evalscope perf http://127.0.0.1:8000 --parallel 1,8,64 -n 100,400,2000
 
-  5 requests per second for 2 minutes, however long the answers take:
+  5 requests per second for 2 minutes, however slow the server is:
     evalscope perf http://127.0.0.1:8000 --rate 5 --duration 2m
 
-  Random prompts of 1024 tokens, and 128 tokens of answer:
+  Random prompts of 1024 tokens, responses of 128:
     evalscope perf http://127.0.0.1:8000 --dataset random \\
       --tokenizer-path Qwen/Qwen2.5-0.5B-Instruct --max-tokens 128 \\
       --min-prompt-length 1024 --max-prompt-length 1024
 
-  Your own prompts, one in each line of a file:
+  Your own prompts, one per line of a file:
     evalscope perf http://127.0.0.1:8000 \\
       --dataset line_by_line --dataset-path prompts.txt
 
@@ -206,30 +212,30 @@ Examples:
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Api {
-    /// OpenAI chat completions or completions, as the URL says.
+    /// OpenAI chat completions or completions, depending on the URL.
     Openai,
-    /// Alibaba Cloud's DashScope: its native protocol, or its OpenAI-compatible one, as the URL says.
+    /// Alibaba Cloud's DashScope: its native or its OpenAI-compatible protocol, depending on the URL.
     Dashscope,
     /// Zhipu's chat API, v4. A key of the form id.secret signs a short-lived token.
     Zhipu,
-    /// OpenAI's, to a simulated server that is started for the command.
+    /// OpenAI's API, on a simulated server that this command starts.
     LocalSim,
-    /// OpenAI's, to `transformers serve`, which is started with --model for the command.
+    /// OpenAI's API, on `transformers serve`, which this command starts with --model.
     Local,
-    /// OpenAI's, to `vllm serve`, likewise.
+    /// OpenAI's API, on `vllm serve`, which this command starts with --model.
     LocalVllm,
 }
 
-/// How a model that is served here computes attention.
+/// The attention implementation of a model that this command serves.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Attention {
-    /// The library flash-attn, which has to be installed.
+    /// The flash-attn library, which has to be installed.
     #[value(name = "flash_attention_2")]
     FlashAttention2,
-    /// Plain operations.
+    /// Plain `PyTorch` operations.
     Eager,
-    /// Those of torch.
+    /// Scaled dot-product attention of `PyTorch`.
     Sdpa,
 }
 
@@ -252,32 +258,32 @@ pub(crate) enum Dataset {
     Openqa,
     /// Long prompts: field `instruction` of a JSON list, JSON Lines or Parquet (LongAlpaca-12k).
     Longalpaca,
-    /// Each line a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
+    /// Each line is a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
     LineByLine,
-    /// Each line of a text file a prompt, or --prompt-field of a file of records; needs
+    /// Each line of a text file is a prompt, or with --prompt-field a field of each record; needs
     /// --dataset-path.
     Custom,
     /// Random text of exact length; needs --tokenizer-path.
     Random,
-    /// The same with random images; needs --tokenizer-path.
+    /// Random text with random images; needs --tokenizer-path.
     RandomVl,
-    /// Photographs with captions.
+    /// Photos with captions.
     Flickr8k,
     /// Images with instructions.
     KontextBench,
-    /// Chinese conversations, each with its whole history.
+    /// Chinese conversations, each with its full history.
     ShareGptZh,
-    /// English conversations, each with its whole history.
+    /// English conversations, each with its full history.
     ShareGptEn,
-    /// Prompts of 1, 6144, 14336 and 30720 characters, two of each, for a table of speeds.
+    /// Prompts of 1, 6144, 14336 and 30720 characters, two of each.
     SpeedBenchmark,
-    /// Prompts of 63488 and 129024 characters, likewise.
+    /// Prompts of 63488 and 129024 characters, two of each.
     SpeedBenchmarkLong,
-    /// 1000 built-in prompts: a hundred English and Chinese ones, short to long, then short ones.
+    /// 1000 built-in prompts: first 100 from short to long, in English and Chinese, then short ones.
     Sample,
 }
 
-/// A hub of data sets and models.
+/// A hub for datasets and models.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "lower")]
 pub(crate) enum DataSource {
@@ -285,11 +291,11 @@ pub(crate) enum DataSource {
     Modelscope,
     /// huggingface.co.
     Huggingface,
-    /// Nothing is fetched.
+    /// Nothing is downloaded.
     Local,
 }
 
-/// Where figures are followed.
+/// An experiment tracker.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "lower")]
 pub(crate) enum Visualizer {
@@ -303,21 +309,21 @@ pub(crate) enum Visualizer {
     None,
 }
 
-/// What a tracker is given at the end.
+/// The files that a tracker gets at the end.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TrackerFiles {
-    /// No file: figures only.
+    /// None: metrics only.
     None,
-    /// Files of figures, and the log.
+    /// The result files and the log.
     Reports,
-    /// Also the databases, with every prompt and answer, and the logs of --debug and of a server.
+    /// Also the databases, with every prompt and response, and the logs of --debug and of a server.
     Db,
 }
 
 /// Which bodies the database keeps.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bodies {
-    /// Every request and response.
+    /// All requests and responses.
     All,
     /// Those of failed requests.
     Failed,
@@ -332,17 +338,18 @@ pub(crate) struct ServerArgs {
     #[arg(value_name = "URL", conflicts_with = "url", value_parser = argument_url)]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the server; the word --url may be left out
+    /// URL of the server; `--url` itself may be left out
     ///
-    /// By default `http://127.0.0.1:8877/v1/chat/completions`, or the API's own. Without a known
-    /// ending it is completed: `http://host:8000` becomes `http://host:8000/v1/chat/completions`.
+    /// By default `http://127.0.0.1:8877/v1/chat/completions`, or the URL of the API. A URL without
+    /// an endpoint is completed: `http://host:8000` becomes
+    /// `http://host:8000/v1/chat/completions`.
     #[arg(long)]
     pub(crate) url: Option<String>,
 
     /// Name of the model, as the server knows it
     ///
-    /// May be left out where the server lists exactly one model under /v1/models, and for
-    /// `local_sim`. For `local` and `local_vllm` a folder, or the id of a hub.
+    /// May be left out if the server lists exactly one model under /v1/models, and for `local_sim`.
+    /// For `local` and `local_vllm`, a folder or a model id of a hub.
     #[arg(long)]
     pub(crate) model: Option<String>,
 
@@ -355,65 +362,64 @@ pub(crate) struct ServerArgs {
 
     /// API key; better in `EVALSCOPE_API_KEY`
     ///
-    /// Sent as `Authorization: Bearer`. Never printed or stored. [default: `EVALSCOPE_API_KEY` of
-    /// the environment]
+    /// Sent as `Authorization: Bearer`. Never printed or stored. [default: the environment variable
+    /// `EVALSCOPE_API_KEY`]
     #[arg(long, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
 
-    /// Further headers of every request
+    /// Additional headers of every request
     ///
-    /// Those that `ps` must not show can be in `EVALSCOPE_HEADERS` of the environment, one in each
+    /// To keep them out of `ps`, put them into the environment variable `EVALSCOPE_HEADERS`, one per
     /// line.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., action = ArgAction::Set)]
     pub(crate) headers: Vec<String>,
 
-    /// Fail a request when making its connection takes longer than this: name, TCP, proxy and TLS
-    /// together; 0 for no limit. [default: 120]
+    /// Fail a request when connecting takes longer than this: DNS, TCP, proxy and TLS together; 0 for
+    /// no limit. [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) connect_timeout: Option<f64>,
 
     /// Fail a request when the server is silent for this long: before the first byte, between two
-    /// reads, during the TLS handshake, and while it takes no more of the request; 0 for no limit.
-    /// Set it above the longest time to first token you can accept. [default: no limit]
+    /// reads, during the TLS handshake, or while it does not read the request; 0 for no limit. Set
+    /// it above the longest acceptable time to first token. [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) read_timeout: Option<f64>,
 
-    /// Fail a request that takes longer than this as a whole, from its dispatch to its end, making
-    /// the connection included; 0 for no limit.
+    /// Fail a request that takes longer than this in total, connecting included; 0 for no limit.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "21600")]
     pub(crate) total_timeout: f64,
 
-    /// Start without a test request. The test finds a wrong URL, key or model in seconds.
+    /// Send no test request first. It finds a wrong URL, key or model within seconds.
     #[arg(long)]
     pub(crate) no_test_connection: bool,
 
     /// Wait up to this long for a server that is still starting or loading its model. [default: 15,
-    /// and 120 for the answer to the test request]
+    /// and 120 for the response to the test request]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero,
           conflicts_with = "no_test_connection")]
     pub(crate) wait_for_server: Option<f64>,
 
-    /// Do not check the server's certificate.
+    /// Do not verify the server's certificate.
     #[arg(long, conflicts_with = "ca_cert")]
     pub(crate) insecure: bool,
 
-    /// Trust the certificates of this PEM file too.
+    /// Also trust the certificates in this PEM file.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_cert: Option<PathBuf>,
 
     /// TCP port that `local` and `local_vllm` serve the model on.
-    #[arg(long, default_value = "8877", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value = "8877", value_parser = port)]
     pub(crate) port: u16,
 
-    /// How `local` computes attention. [default: what transformers chooses]
+    /// Attention implementation for `local`. [default: chosen by transformers]
     #[arg(long, value_enum)]
     pub(crate) attn_implementation: Option<Attention>,
 
-    /// Let `local` and `local_vllm` run code that comes with the model.
+    /// Let `local` and `local_vllm` run code shipped with the model.
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
 
-    /// Give up when `local` or `local_vllm` have not loaded the model in this time.
+    /// Give up when `local` or `local_vllm` has not loaded the model within this time.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
     pub(crate) server_start_timeout: f64,
 }
@@ -423,37 +429,39 @@ pub(crate) struct ServerArgs {
 pub(crate) struct LoadArgs {
     /// Requests in flight; several values make a sweep
     ///
-    /// A sweep has one run for each value: `1 8 64` or `1,8,64`. A list of one value goes with
-    /// every value of --number and --rate. [default: 1; not limited with --rate]
+    /// A sweep has one run for each value: `1 8 64` or `1,8,64`. A single value is used for every
+    /// value of --number and --rate. [default: 1; unlimited with --rate]
     #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, value_delimiter = ',',
           value_parser = places)]
     pub(crate) parallel: Option<Vec<NonZeroUsize>>,
 
     /// Requests of each run [default: 1000]
     ///
-    /// One value for all runs of a sweep, or one for each. For a meaningful p99 take 1000 or more.
-    /// With --duration and without this there is no limit but the time.
+    /// One value for all runs of a sweep, or one for each. For a meaningful p99 use 1000 or more. With
+    /// --duration alone the number is unlimited.
     #[arg(short, long, value_name = "N", num_args = 1.., action = ArgAction::Set,
           value_delimiter = ',', value_parser = count)]
     pub(crate) number: Option<Vec<u64>>,
 
     /// Arrivals per second (Poisson): 5, or 90/m
     ///
-    /// Requests start at random moments with this mean rate, whatever the server does; typed
-    /// together with --parallel, no more than that are in flight. 90/m and 5000/h are per minute
-    /// and per hour; -1 or inf is no pacing. One value for all runs of a sweep, or one for each.
+    /// Requests start at random times with this mean rate, however fast the server is; --parallel,
+    /// if given, limits the requests in flight. 90/m and 5000/h are per minute and per hour; -1 or
+    /// inf means no pacing. One value for all runs of a sweep, or one for each.
     #[arg(long, value_name = "PER_SECOND", num_args = 1.., action = ArgAction::Set,
           value_delimiter = ',', value_parser = rate, default_value = "-1")]
     pub(crate) rate: Vec<f64>,
 
     /// Stop sending after this time: 300, 30s or 5m
     ///
-    /// Requests in flight may end. 0 for no limit.
+    /// Requests in flight are allowed to finish. The time begins after the warm-up. 0 for no limit.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) duration: Option<f64>,
 
-    /// Requests sent first and left out of every figure; below 1, a share of --number. Take at
-    /// least --parallel to warm every slot.
+    /// Requests to send before measuring begins
+    ///
+    /// No figure includes them. Below 1, a fraction of --number. Take at least --parallel to warm
+    /// every slot. --duration begins after them.
     #[arg(long, value_name = "N", default_value = "0", value_parser = warmup)]
     pub(crate) warmup_num: f64,
 
@@ -466,27 +474,27 @@ pub(crate) struct LoadArgs {
     pub(crate) max_error_rate: Option<f64>,
 
     /// End the run when no request has reached the server for this long, or when the first 20
-    /// answers are all the same refusal (4xx); 0 for never.
+    /// responses are all the same 4xx error; 0 for never.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "60")]
     pub(crate) give_up_after: f64,
 
-    /// Number of receive threads. [default: one for each core]
+    /// Number of receive threads. [default: one per core]
     #[arg(long, value_name = "N", value_parser = places)]
     pub(crate) client_threads: Option<NonZeroUsize>,
 
-    /// Accepted for scripts of EvalScope; does nothing here.
+    /// Accepted for compatibility with EvalScope; has no effect.
     #[arg(long, value_name = "N", value_parser = finite)]
     pub(crate) num_workers: Option<f64>,
 
-    /// Accepted for scripts of EvalScope; does nothing here.
+    /// Accepted for compatibility with EvalScope; has no effect.
     #[arg(long, value_name = "N", value_parser = finite)]
     pub(crate) db_commit_interval: Option<f64>,
 
-    /// Accepted for scripts of EvalScope; does nothing here.
+    /// Accepted for compatibility with EvalScope; has no effect.
     #[arg(long, value_name = "N", value_parser = finite)]
     pub(crate) queue_size_multiplier: Option<f64>,
 
-    /// Accepted for scripts of EvalScope; does nothing here.
+    /// Accepted for compatibility with EvalScope; has no effect.
     #[arg(long, value_name = "N", value_parser = finite)]
     pub(crate) in_flight_task_multiplier: Option<f64>,
 }
@@ -504,95 +512,98 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_parser = DatasetParser, default_value = "openqa", hide_default_value = true)]
     pub(crate) dataset: DatasetChoice,
 
-    /// File or folder of the data set
+    /// File or folder of the dataset
     #[arg(long, value_name = "PATH")]
     pub(crate) dataset_path: Option<PathBuf>,
 
-    /// Field that is the prompt, of a JSON list, JSON Lines, CSV or Parquet of your own; with
-    /// --dataset-path and --dataset custom, which may be left out.
+    /// Field that holds the prompt, in your own JSON list, JSON Lines, CSV or Parquet file; needs
+    /// --dataset-path and implies --dataset custom.
     #[arg(long, value_name = "NAME")]
     pub(crate) prompt_field: Option<String>,
 
-    /// Pass over lines, items and rows of a file that are not what they must be, instead of
-    /// refusing the file. A warning in the results counts them.
+    /// Skip lines, items and rows of a file that cannot be used, instead of rejecting the file. A
+    /// warning in the results counts them.
     #[arg(long)]
     pub(crate) skip_bad_lines: bool,
 
-    /// Where data sets and tokenizers are fetched from. [default: modelscope; huggingface where
+    /// Where datasets and tokenizers are downloaded from. [default: modelscope; huggingface if
     /// `HF_ENDPOINT` is set]
     #[arg(long, value_enum)]
     pub(crate) data_source: Option<DataSource>,
 
-    /// Tokenizer: a folder, tokenizer.json, or a hub's id
+    /// Tokenizer: a folder, a tokenizer.json or a hub id
     ///
-    /// The folder holds a tokenizer.json; an id is such as Qwen/Qwen2.5-0.5B-Instruct. For random
-    /// prompts, for lengths in tokens, and to count tokens that the server does not report.
+    /// The folder must contain a tokenizer.json; a hub id looks like Qwen/Qwen2.5-0.5B-Instruct.
+    /// Needed for random prompts, for lengths in tokens, and to count tokens that the server does
+    /// not report.
     #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer_path: Option<String>,
 
-    /// Send prompts as ids of tokens, to /v1/completions; needs --tokenizer-path.
+    /// Send prompts as token ids, to /v1/completions; needs --tokenizer-path.
     #[arg(long)]
     pub(crate) tokenize_prompt: bool,
 
-    /// Random tokens that begin every prompt of a run, on top of its length; for random data sets.
+    /// Length of a shared random prefix of all prompts, on top of their own length; for random
+    /// datasets.
     #[arg(long, value_name = "TOKENS", default_value = "0", value_parser = whole)]
     pub(crate) prefix_length: u64,
 
-    /// How many different prefixes of --prefix-length there are; request i begins with prefix i
-    /// modulo this number.
+    /// Number of different prefixes of --prefix-length; request i begins with prefix i modulo this
+    /// number.
     #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     pub(crate) prefix_count: u64,
 
-    /// Prompts of the data set to skip at its start.
+    /// Number of prompts to skip at the start of the dataset.
     #[arg(long, value_name = "N", default_value = "0", value_parser = whole)]
     pub(crate) dataset_offset: u64,
 
-    /// Every run of a sweep takes the same prompts: the server's prefix cache will be warm.
+    /// Use the same prompts in every run of a sweep: the server's prefix cache will be warm.
     #[arg(long)]
     pub(crate) repeat_prompts: bool,
 
-    /// Images of each prompt of `random_vl`.
-    #[arg(long, value_name = "N", default_value = "1",
-          value_parser = clap::value_parser!(u32).range(..=1024))]
+    /// Images per prompt of `random_vl`.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = images)]
     pub(crate) image_num: u32,
 
-    /// Width of the images of `random_vl`, pixels.
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    /// Width of the images of `random_vl`, in pixels.
+    #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = small::<u32>)]
     pub(crate) image_width: u32,
 
-    /// Height of the images of `random_vl`, pixels.
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    /// Height of the images of `random_vl`, in pixels.
+    #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = small::<u32>)]
     pub(crate) image_height: u32,
 
-    /// Pixels of the images of `random_vl`: RGB, RGBA, L, LA, P, 1 or I;16. The file is a PNG.
+    /// Pixel format of the images of `random_vl`: RGB, RGBA, L, LA, P, 1 or I;16. The file is a PNG.
     #[arg(long, value_name = "MODE", default_value = "RGB")]
     pub(crate) image_format: String,
 
-    /// Side of the square of an image that is estimated as one token, pixels.
+    /// Side of the square of an image that is counted as one token, in pixels.
     #[arg(long, value_name = "PIXELS", default_value = "28", value_parser = pixels)]
     pub(crate) image_patch_size: NonZeroU32,
 
-    /// One prompt for all requests, or @FILE, or @- for stdin; @@ begins a text with @. Overrides
-    /// --dataset.
+    /// One prompt for all requests: TEXT, @FILE, or @-
+    ///
+    /// @- reads stdin; @@ begins a text that starts with @. Overrides --dataset.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
 
-    /// Request body as JSON, or @FILE, or @- for stdin. %m and %p in its strings become the model and the prompt;
-    /// without %p, `messages` is replaced. Flags that are typed override its fields.
+    /// Request body as JSON, or @FILE, or @- for stdin. %m and %p in its strings become the model and
+    /// the prompt; without %p, `messages` is replaced. Flags on the command line override its
+    /// fields.
     #[arg(long, value_name = "JSON")]
     pub(crate) query_template: Option<String>,
 
-    /// Leave out prompts that are shorter: in tokens with --tokenizer-path, else in characters. For
-    /// random data sets the shortest prompt, in tokens. --prompt is always sent. [default: 0]
-    #[arg(long, value_name = "LENGTH")]
+    /// Leave out shorter prompts: in tokens with --tokenizer-path, else in characters. For random
+    /// datasets, the shortest prompt in tokens. --prompt is always sent. [default: 0]
+    #[arg(long, value_name = "LENGTH", value_parser = small::<usize>)]
     pub(crate) min_prompt_length: Option<usize>,
 
-    /// Leave out prompts that are longer, likewise. [default: 131072; random prompts have 1024
-    /// tokens where neither length is given]
-    #[arg(long, value_name = "LENGTH")]
+    /// Leave out longer prompts. [default: 131072; random prompts have 1024 tokens if neither length
+    /// is given]
+    #[arg(long, value_name = "LENGTH", value_parser = small::<usize>)]
     pub(crate) max_prompt_length: Option<usize>,
 
-    /// Send messages rather than a plain prompt. [default: when the URL ends in chat/completions]
+    /// Send chat messages rather than a plain prompt. [default: if the URL ends in chat/completions]
     #[arg(long, overrides_with = "no_apply_chat_template")]
     pub(crate) apply_chat_template: bool,
 
@@ -604,14 +615,14 @@ pub(crate) struct PromptArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Generation")]
 pub(crate) struct GenerationArgs {
-    /// Most tokens of an answer [default: 2048]
+    /// Maximum tokens of a response [default: 2048]
     ///
-    /// Two values draw uniformly between them for each request.
+    /// With two values each request draws a number between them.
     #[arg(long, value_name = "N", num_args = 1.., action = ArgAction::Set, value_delimiter = ',',
           value_parser = whole)]
     pub(crate) max_tokens: Option<Vec<u64>>,
 
-    /// Fewest tokens of an answer. Not every server knows this.
+    /// Minimum tokens of a response. Not every server supports this.
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(crate) min_tokens: Option<u64>,
 
@@ -623,15 +634,15 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_parser = finite)]
     pub(crate) top_p: Option<f64>,
 
-    /// Sample from this many tokens.
-    #[arg(long)]
+    /// Sample from this many most likely tokens.
+    #[arg(long, value_name = "K", value_parser = signed)]
     pub(crate) top_k: Option<i64>,
 
-    /// Penalty of frequent tokens.
+    /// Frequency penalty.
     #[arg(long, value_parser = finite)]
     pub(crate) frequency_penalty: Option<f64>,
 
-    /// Penalty of repetition.
+    /// Repetition penalty.
     #[arg(long, value_parser = finite)]
     pub(crate) repetition_penalty: Option<f64>,
 
@@ -639,12 +650,12 @@ pub(crate) struct GenerationArgs {
     #[arg(long)]
     pub(crate) logprobs: bool,
 
-    /// Choices of each answer.
+    /// Number of choices in each response.
     #[arg(long, value_name = "N", value_parser = whole)]
     pub(crate) n_choices: Option<u64>,
 
-    /// Seed of every random draw, and of the server's sampling. Two commands with the same seed send
-    /// the same random prompts. [default: drawn for each command, and not sent]
+    /// Seed for random prompts, arrivals and the server's sampling. Two commands with the same seed
+    /// send the same random prompts. [default: a new one for each command, not sent]
     #[arg(long, value_parser = whole)]
     pub(crate) seed: Option<u64>,
 
@@ -652,19 +663,19 @@ pub(crate) struct GenerationArgs {
     #[arg(long, num_args = 0.., action = ArgAction::Set)]
     pub(crate) stop: Option<Vec<String>>,
 
-    /// Ids of tokens that end generation.
-    #[arg(long, value_name = "ID", num_args = 0.., action = ArgAction::Set)]
+    /// Token ids that end generation.
+    #[arg(long, value_name = "ID", num_args = 0.., action = ArgAction::Set, value_parser = whole)]
     pub(crate) stop_token_ids: Option<Vec<u64>>,
 
-    /// Stream the answers; TTFT, TPOT and ITL need it. This is the default.
+    /// Stream responses; TTFT, TPOT and ITL need it. This is the default.
     #[arg(long, overrides_with = "no_stream")]
     pub(crate) stream: bool,
 
-    /// Do not stream the answers.
+    /// Do not stream responses.
     #[arg(long, overrides_with = "stream")]
     pub(crate) no_stream: bool,
 
-    /// Further fields of the request body, as JSON, or @FILE; null deletes a field.
+    /// Additional fields of the request body, as JSON, @FILE or @-; null deletes a field.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_args: Option<String>,
 }
@@ -672,7 +683,7 @@ pub(crate) struct GenerationArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Folder of all results [default: outputs]
+    /// Folder for all results [default: outputs]
     #[arg(
         long,
         value_name = "DIR",
@@ -681,20 +692,21 @@ pub(crate) struct OutputArgs {
     )]
     pub(crate) outputs_dir: PathBuf,
 
-    /// Report metrics to an experiment tracker; needs Python with the package `evalscope` and that library.
+    /// Report metrics to an experiment tracker; needs Python with the package `evalscope` and the
+    /// tracker's library.
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) visualizer: Option<Visualizer>,
 
-    /// Key of Weights & Biases; means --visualizer wandb. Better in `WANDB_API_KEY`.
+    /// Key for Weights & Biases; implies --visualizer wandb. Better in `WANDB_API_KEY`.
     #[arg(long, value_name = "KEY")]
     pub(crate) wandb_api_key: Option<String>,
 
-    /// Key of `SwanLab`, or local for a board on this machine; means --visualizer swanlab. Better in
-    /// `SWANLAB_API_KEY`.
+    /// Key for `SwanLab`, or local for a board on this machine; implies --visualizer swanlab. Better
+    /// in `SWANLAB_API_KEY`.
     #[arg(long, value_name = "KEY")]
     pub(crate) swanlab_api_key: Option<String>,
 
-    /// A `SwanLab` server of your own. Also `SWANLAB_HOST`.
+    /// Your own `SwanLab` server; also set by `SWANLAB_HOST`.
     #[arg(long, value_name = "URL")]
     pub(crate) swanlab_host: Option<String>,
 
@@ -702,11 +714,13 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_enum, default_value = "reports")]
     pub(crate) tracker_files: TrackerFiles,
 
-    /// Name of this invocation's folder, and of the experiment elsewhere. [default: the model's]
+    /// Name of the results folder [default: the model]
+    ///
+    /// Also the name of the experiment in a tracker.
     #[arg(long)]
     pub(crate) name: Option<String>,
 
-    /// A name for people, beside the model's in tables and files.
+    /// A display name, shown next to the model in tables and files.
     #[arg(long, value_name = "TEXT")]
     pub(crate) alias: Option<String>,
 
@@ -718,19 +732,19 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) no_timestamp: bool,
 
-    /// Bodies to keep in the database.
+    /// Request and response bodies to keep in the database.
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) record_bodies: Bodies,
 
-    /// Log progress every so many requests; 0 for never.
+    /// Log progress after every N requests; 0 for never.
     #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
     pub(crate) log_every_n_query: u64,
 
-    /// Keep progress.json, in the folder of the results, up to date while the command runs.
+    /// Keep progress.json in the results folder up to date while the command runs.
     #[arg(long)]
     pub(crate) enable_progress_tracker: bool,
 
-    /// Log every request and every event of its answer.
+    /// Log every request and every event of its response.
     #[arg(long)]
     pub(crate) debug: bool,
 }
@@ -739,7 +753,7 @@ pub(crate) struct OutputArgs {
 #[command(
     before_help = SHORT_EXAMPLES,
     before_long_help = LONG_EXAMPLES,
-    after_long_help = "Times are in seconds, or with a unit: 500ms, 30s, 5m, 1h30m."
+    after_long_help = "Times are in seconds, or have a unit: 500ms, 30s, 5m, 1h30m."
 )]
 pub(crate) struct PerfArgs {
     #[command(flatten)]
@@ -752,7 +766,7 @@ pub(crate) struct PerfArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// The names of the flags that stand on the command line.
+    /// The names of the flags given on the command line.
     #[arg(skip)]
     pub(crate) typed: Vec<String>,
     /// The words of the command line behind `perf`.

@@ -1,4 +1,4 @@
-//! Owns what makes request bodies: the rules of flags and templates, or a plugin.
+//! Owns the source of request bodies: the rules from flags and templates, or a plugin.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use evalscope_core::protocol::{
 use evalscope_model::prompt::Prompt;
 use evalscope_plugin::{Plugin, PluginBodies};
 
-/// Tokens that the test request asks for: the answer matters, not its length.
+/// Tokens that the test request asks for: the response matters, not its length.
 const TEST_TOKENS: u64 = 4;
 
 /// What makes bodies.
@@ -31,14 +31,14 @@ impl BodySource {
         }
     }
 
-    /// The test request. A plugin is given its prompt as it is, and says itself
-    /// how long the answer may be.
+    /// The test request. A plugin gets its prompt unchanged, and decides itself how long the
+    /// response may be.
     pub(crate) fn test_request(&self) -> anyhow::Result<PreparedRequest> {
         let mut source = self.clone();
         let rules = &mut source.rules;
         rules.max_tokens = MaxTokens::Fixed(TEST_TOKENS);
         rules.max_tokens_typed = true;
-        // an answer shorter than these would be refused
+        // servers reject a limit below the minimum
         rules.typed.shift_remove("min_tokens");
         rules.extra.shift_remove("min_tokens");
         let hello = Prompt::Text("hello".to_owned()).into();

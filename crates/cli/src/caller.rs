@@ -1,27 +1,27 @@
-//! Owns what a program that calls this one asks for beside flags, by variables
-//! of the environment: the text of an error in a file of its own, and an end
-//! together with the caller. A person at a terminal sets none of them.
+//! Owns what a calling program can ask for with environment variables: the text of an error in a
+//! file instead of on stderr, and exiting when the caller does. People at a terminal set neither.
 
 use std::io::Read;
 
 use anyhow::Context;
 
+use crate::console;
 use crate::resolve::variable;
 
-/// A file for the text of the error that ends the command.
+/// A file for the text of the error that ends the command, which is then not shown on stderr.
 const ERROR_FILE: &str = "EVALSCOPE_ERROR_FILE";
-/// `1`: stdin is a pipe from the caller, and its end is the caller's.
+/// `1`: stdin is a pipe from the caller, and is closed when the caller ends.
 const EXIT_WITH_PARENT: &str = "EVALSCOPE_EXIT_WITH_PARENT";
 
-/// Leave the text of an error where the caller wants it.
-pub(crate) fn tell_error(text: &str) {
-    if let Some(path) = variable(ERROR_FILE).filter(|path| !path.is_empty()) {
-        // it has been shown as well; there is nobody to tell that this failed
-        let _ = std::fs::write(path, text);
+/// Show an error: on stderr, or to the caller that asked for it, which shows it itself.
+pub(crate) fn show_error(text: &str) {
+    let path = variable(ERROR_FILE).filter(|path| !path.is_empty());
+    if path.is_none_or(|path| std::fs::write(path, text).is_err()) {
+        console::err(text);
     }
 }
 
-/// Call `gone` when the caller is, if it asked for that.
+/// Call `gone` when the caller has ended, if it asked for that.
 pub(crate) fn follow(gone: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     if variable(EXIT_WITH_PARENT).as_deref() != Some("1") {
         return Ok(());
@@ -36,5 +36,5 @@ pub(crate) fn follow(gone: impl FnOnce() + Send + 'static) -> anyhow::Result<()>
         .name("evalscope-caller".to_owned())
         .spawn(wait)
         .map(drop)
-        .context("cannot wait for the end of the caller")
+        .context("cannot watch for the end of the calling program")
 }

@@ -1,6 +1,6 @@
-//! Owns flags that take a name of a list, or a place: `--api` and `--dataset`.
+//! Owns the values of `--api` and `--dataset`: a known name, a file or a plugin.
 //!
-//! It must not know what is at a place.
+//! It must not know what a file or a plugin holds.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,8 +13,43 @@ use evalscope_plugin::Place;
 
 use crate::args::{Api, Dataset};
 
-/// Names that are nearer than this are worth a suggestion.
+/// Names with at least this similarity are suggested.
 const NEAR: f64 = 0.75;
+
+/// Names of `--api` in EvalScope 1.14 that this program does not have yet, and what they mean.
+const LATER_APIS: [(&str, &str); 9] = [
+    ("openai_responses", "OpenAI's Responses API"),
+    ("openai_response", "OpenAI's Responses API"),
+    ("responses", "OpenAI's Responses API"),
+    ("openai_embedding", "load tests of embeddings"),
+    ("embedding", "load tests of embeddings"),
+    ("openai_rerank", "load tests of reranking"),
+    ("rerank", "load tests of reranking"),
+    ("systemone", "decision APIs"),
+    ("autotrust", "decision APIs"),
+];
+
+/// The same of `--dataset`.
+const LATER_DATASETS: [(&str, &str); 18] = [
+    ("random_multi_turn", "multi-turn conversations"),
+    ("share_gpt_zh_multi_turn", "multi-turn conversations"),
+    ("share_gpt_en_multi_turn", "multi-turn conversations"),
+    ("custom_multi_turn", "multi-turn conversations"),
+    ("swe_smith", "multi-turn conversations"),
+    ("trie_agentic_coding", "multi-turn conversations"),
+    ("trie_code_qa", "multi-turn conversations"),
+    ("trie_office_work", "multi-turn conversations"),
+    ("workload_trace", "replaying a trace"),
+    ("embedding", "load tests of embeddings"),
+    ("embed", "load tests of embeddings"),
+    ("embedding_batch", "load tests of embeddings"),
+    ("random_embedding", "load tests of embeddings"),
+    ("random_embedding_batch", "load tests of embeddings"),
+    ("rerank", "load tests of reranking"),
+    ("random_rerank", "load tests of reranking"),
+    ("mmmu_multi_image", "prompts with several images"),
+    ("open_decisions", "decision APIs"),
+];
 
 /// `--api` as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +68,7 @@ pub(crate) enum DatasetChoice {
 }
 
 impl ApiChoice {
-    /// The API, where it is one of the list.
+    /// The API, if it is a built-in one.
     pub(crate) fn named(&self) -> Option<Api> {
         match self {
             Self::Named(api) => Some(*api),
@@ -43,7 +78,7 @@ impl ApiChoice {
 }
 
 impl DatasetChoice {
-    /// The data set, where it is one of the list.
+    /// The dataset, if it is a built-in one.
     pub(crate) fn named(&self) -> Option<Dataset> {
         match self {
             Self::Named(dataset) => Some(*dataset),
@@ -71,8 +106,8 @@ impl fmt::Display for DatasetChoice {
     }
 }
 
-/// A plugin as it is shown. A class of the calling process may have the name of what is
-/// built in; results must not say that this was measured.
+/// A plugin as it is shown. A class of the calling process may have a built-in name; results must
+/// not claim that the built-in one was used.
 pub(crate) fn shown_plugin<T: ValueEnum>(place: &Place) -> String {
     let text = place.to_string();
     if T::from_str(&text, false).is_ok() {
@@ -111,9 +146,14 @@ impl TypedValueParser for ApiParser {
         {
             return Ok(ApiChoice::Declared(PathBuf::from(&*text)));
         }
-        let also = "a path that ends in .toml declares an API; a plugin is a path that ends in .py, \
-                    or exec:COMMAND";
-        place::<Api>(command, "API", also, &text).map(ApiChoice::Plugin)
+        let names = Names {
+            flag: "--api",
+            kind: "API",
+            later: &LATER_APIS,
+            hint: "for an API of your own give a file: FILE.toml declares one, FILE.py or exec:COMMAND is a \
+                   plugin",
+        };
+        names.place::<Api>(command, &text).map(ApiChoice::Plugin)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -138,9 +178,15 @@ impl TypedValueParser for DatasetParser {
         if let Ok(dataset) = Dataset::from_str(&text, false) {
             return Ok(DatasetChoice::Named(dataset));
         }
-        let also = "a plugin is a path that ends in .py, or exec:COMMAND; a file with prompts is given by \
-                    --dataset-path";
-        place::<Dataset>(command, "data set", also, &text).map(DatasetChoice::Plugin)
+        let names = Names {
+            flag: "--dataset",
+            kind: "dataset",
+            later: &LATER_DATASETS,
+            hint: "for prompts of your own give `--dataset-path FILE`; FILE.py or exec:COMMAND is a plugin",
+        };
+        names
+            .place::<Dataset>(command, &text)
+            .map(DatasetChoice::Plugin)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -153,31 +199,45 @@ fn possible<T: ValueEnum + 'static>() -> Box<dyn Iterator<Item = PossibleValue>>
     Box::new(values.filter_map(ValueEnum::to_possible_value))
 }
 
-/// The place of a plugin, or an error that says what there is.
-fn place<T: ValueEnum>(
-    command: &Command,
-    what: &str,
-    also: &str,
-    text: &str,
-) -> Result<Place, clap::Error> {
-    let error =
-        |message: String| clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command);
-    match Place::parse(text) {
-        Some(Ok(place)) => Ok(place),
-        Some(Err(reason)) => Err(error(format!("{reason}\n"))),
-        None => {
-            let names: Vec<String> = T::value_variants().iter().map(name_of).collect();
-            let near = |name: &&String| strsim::jaro_winkler(name, text);
-            let nearest = names
-                .iter()
-                .max_by(|a, b| near(a).total_cmp(&near(b)))
-                .filter(|name| near(name) > NEAR)
-                .map_or_else(String::new, |name| format!("; the nearest is `{name}`"));
-            let list = names.join(", ");
-            Err(error(format!(
-                "unknown {what} `{text}`: there are {list}{nearest}\n  hint: {also}\n"
-            )))
+/// What an error says about a flag that takes a name or a place.
+struct Names {
+    flag: &'static str,
+    kind: &'static str,
+    later: &'static [(&'static str, &'static str)],
+    hint: &'static str,
+}
+
+impl Names {
+    /// The place of a plugin, or an error that lists the known names.
+    fn place<T: ValueEnum>(&self, command: &Command, text: &str) -> Result<Place, clap::Error> {
+        let error =
+            |text: String| clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command);
+        match Place::parse(text) {
+            Some(Ok(place)) => Ok(place),
+            Some(Err(reason)) => Err(error(format!("{reason}\n"))),
+            None => Err(error(self.unknown::<T>(text))),
         }
+    }
+
+    fn unknown<T: ValueEnum>(&self, text: &str) -> String {
+        let Self { flag, kind, .. } = self;
+        if let Some((name, about)) = self.later.iter().find(|(name, _)| *name == text) {
+            return format!(
+                "`{flag} {name}` is not built yet: {about}\n  hint: the Python package EvalScope has it\n"
+            );
+        }
+        let names: Vec<String> = T::value_variants().iter().map(name_of).collect();
+        let near = |name: &&String| strsim::jaro_winkler(name, text);
+        let nearest = names
+            .iter()
+            .max_by(|a, b| near(a).total_cmp(&near(b)))
+            .filter(|name| near(name) > NEAR)
+            .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+        let list = names.join(", ");
+        format!(
+            "unknown {kind} `{text}`: known are {list}{nearest}\n  hint: {}\n",
+            self.hint
+        )
     }
 }
 
@@ -186,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_with_a_built_in_name_is_told_from_it() {
+    fn a_class_with_a_built_in_name_is_shown_as_a_plugin() {
         for (text, shown) in [
             ("unix:/tmp/x/dataset.sock:openqa", "openqa (plugin)"),
             ("unix:/tmp/x/dataset.sock:mine", "mine"),

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use evalscope_report::console::{Ink, Screen};
 
-/// Columns when nobody says how many.
+/// Columns if the width is unknown.
 const DEFAULT_WIDTH: u16 = 80;
 
-/// Data could not be written, for another reason than a closed pipe.
+/// Data could not be written, for a reason other than a closed pipe.
 static OUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Write data. A closed pipe is the reader's business; see [`out_failed`] for
@@ -30,12 +30,12 @@ pub(crate) fn out_failed() -> bool {
     OUT_FAILED.load(Ordering::Relaxed)
 }
 
-/// Write a message. It may hold words of a server or of a plugin: see [`tame`].
+/// Write a message. It may quote a server or a plugin: see [`tame`].
 pub(crate) fn err(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", tame(text));
 }
 
-/// A text that does nothing to a terminal but fill lines: other control characters
+/// A text without control sequences for the terminal: other control characters
 /// (ECMA-48, C0 and C1) are shown as `\u{1b}`.
 pub(crate) fn tame(text: &str) -> Cow<'_, str> {
     let wild = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -53,8 +53,8 @@ pub(crate) fn tame(text: &str) -> Cow<'_, str> {
     tamed.into()
 }
 
-/// What the tables on stdout are made for. `NO_COLOR` (no-color.org) and a
-/// stdout that is no terminal mean no colour.
+/// The screen that the tables on stdout are made for. Without colour if `NO_COLOR` (no-color.org)
+/// is set or stdout is not a terminal.
 pub(crate) fn screen() -> Screen {
     let terminal = std::io::stdout().is_terminal();
     #[expect(
@@ -82,7 +82,7 @@ pub(crate) fn screen() -> Screen {
     }
 }
 
-/// Columns of the terminal that stdout is.
+/// The width of the terminal on stdout.
 fn terminal_width() -> Option<u16> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(width.0).filter(|columns| *columns > 0)

@@ -1,7 +1,6 @@
-//! Owns files that declare an API: reading them, with errors that name file, line
-//! and key.
+//! Owns reading files that declare an API, with errors that name file, line and key.
 //!
-//! It must not know how answers are read by a declaration.
+//! It must not know how a declaration reads responses.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,7 +12,7 @@ use evalscope_core::protocol::declared::Declaration;
 use crate::choices::ApiChoice;
 use crate::failure::hinted;
 
-/// No declaration is longer: 1 MiB. The one of OpenAI's API has two thousand bytes.
+/// The longest declaration, 1 MiB. The one for OpenAI's API has two thousand bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The declaration that `--api` names, if it names one; `stream`: streams are
@@ -28,10 +27,10 @@ pub(crate) fn of(api: &ApiChoice, stream: bool) -> anyhow::Result<Option<Declara
 fn read(path: &Path, stream: bool) -> anyhow::Result<Declaration> {
     let shown = path.display();
     let text = text_of(path)?;
-    let hint = "docs/custom-api.md has every key, and docs/examples/openai.toml is an example";
+    let hint = "see docs/custom-api.md for all keys, and docs/examples/openai.toml for an example";
     let mut declaration: Declaration = toml::from_str(&text).map_err(|error| {
         let indented = error.to_string().trim_end().replace('\n', "\n  ");
-        hinted(format!("{shown} declares no API: {indented}"), hint)
+        hinted(format!("{shown} does not declare an API: {indented}"), hint)
     })?;
     declaration
         .check(stream)
@@ -40,12 +39,12 @@ fn read(path: &Path, stream: bool) -> anyhow::Result<Declaration> {
         let stem = path.file_stem().unwrap_or_default();
         declaration.name = stem.to_string_lossy().into_owned();
     }
-    // said here, so that a note tells where requests go
+    // set here, so that a note can show where requests go
     declaration.path.get_or_insert_with(|| "/".to_owned());
     Ok(declaration)
 }
 
-/// The text of a declaration. A pipe would be waited for without end.
+/// The text of a declaration. Reading a pipe could block forever.
 fn text_of(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
     let unread = || format!("cannot read the API that `--api {shown}` declares");
@@ -57,8 +56,8 @@ fn text_of(path: &Path) -> anyhow::Result<String> {
             "a pipe or a device"
         };
         return Err(hinted(
-            format!("`--api {shown}` is {kind}, and declares no API"),
-            "give a file in TOML, as docs/examples/openai.toml is",
+            format!("`--api {shown}` is {kind}, not a file"),
+            "give a TOML file such as docs/examples/openai.toml",
         ));
     }
     let mut text = String::new();
@@ -67,8 +66,8 @@ fn text_of(path: &Path) -> anyhow::Result<String> {
     let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
     if found.len().max(text.len() as u64) > MOST_BYTES {
         return Err(hinted(
-            format!("{shown} declares no API: it is longer than {MOST_BYTES} bytes"),
-            "give a file in TOML, as docs/examples/openai.toml is",
+            format!("{shown} does not declare an API: it is longer than {MOST_BYTES} bytes"),
+            "give a TOML file such as docs/examples/openai.toml",
         ));
     }
     read.with_context(unread)?;
@@ -86,7 +85,7 @@ pub(crate) struct DeclaredHeaders {
 /// The place of the key in a header.
 const KEY_PLACE: &str = "%{api_key}";
 
-/// The headers of a declaration. Those that want a key are left out without one.
+/// The headers of a declaration. Those that need a key are left out without one.
 pub(crate) fn headers(declaration: &Declaration, key: Option<&String>) -> DeclaredHeaders {
     let mut headers = DeclaredHeaders::default();
     for (name, value) in &declaration.headers {

@@ -5,15 +5,14 @@ use std::process::ExitCode;
 
 use crate::{caller, console};
 
-/// No request succeeded, or `--max-error-rate` was exceeded, or results could
-/// not all be written.
+/// No request succeeded, `--max-error-rate` was exceeded, or not all results could be written.
 pub(crate) const FAILED: u8 = 1;
 /// A wrong command, or a server that failed the test request.
 pub(crate) const USAGE: u8 = 2;
 /// Stopped by Ctrl-C or SIGTERM: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// An error with an advice on its own line.
+/// An error with a hint.
 #[derive(Debug)]
 pub(crate) struct Hinted {
     pub(crate) message: String,
@@ -28,7 +27,7 @@ impl fmt::Display for Hinted {
 
 impl std::error::Error for Hinted {}
 
-/// An error with an advice on its own line.
+/// An error with a hint.
 pub(crate) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Hinted {
         message: message.into(),
@@ -36,7 +35,7 @@ pub(crate) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> any
     })
 }
 
-/// A command that measured, but did not come to its proper end.
+/// A command that has measured something, but did not finish properly.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     /// What did not work.
@@ -70,8 +69,7 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     };
     let text = render(&error);
     let text = console::tame(&text);
-    console::err(&text);
-    caller::tell_error(&text);
+    caller::show_error(&text);
     if error.is::<Unfinished>() {
         ExitCode::from(FAILED)
     } else {

@@ -1,7 +1,7 @@
-//! Owns fetching files of data sets and tokenizers for a command: which hub,
-//! under which names, with a progress bar.
+//! Owns downloading the files of datasets and tokenizers for a command: from which hub, under
+//! which names, with a progress bar.
 //!
-//! It must not know what the files hold.
+//! It must not know what the files contain.
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -34,7 +34,7 @@ pub(crate) const NO_TOKENIZER: &str = "take a repository or a folder with a toke
     `--tokenizer-path`: the server's own counts are used where it tells them, and lengths are in \
     characters";
 
-/// A data set on the hubs.
+/// A dataset on the hubs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteDataset {
     /// Its id at `ModelScope` and at Hugging Face.
@@ -42,7 +42,7 @@ pub(crate) struct RemoteDataset {
     files: Files,
 }
 
-/// Which files of a repository make a data set.
+/// Which files of a repository make a dataset.
 #[derive(Clone, Copy, Debug)]
 enum Files {
     /// This one.
@@ -80,7 +80,7 @@ pub(crate) const KONTEXT_BENCH: RemoteDataset = RemoteDataset {
 /// Fetches what a command needs.
 #[derive(Debug)]
 pub(crate) struct Fetcher<'a> {
-    /// `--data-source`; `None`: nothing may be fetched.
+    /// `--data-source`; `None`: nothing may be downloaded.
     pub(crate) source: Option<Source>,
     /// The environment, for places and tokens.
     pub(crate) variable: fn(&str) -> Option<String>,
@@ -88,12 +88,12 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// The file or the folder of a data set.
+    /// The file or the folder of a dataset.
     pub(crate) fn dataset(&self, name: &str, remote: RemoteDataset) -> anyhow::Result<PathBuf> {
         let Some(source) = self.source else {
             return Err(hinted(
                 format!(
-                    "`--data-source local` fetches nothing, and the data set `{name}` has no file here"
+                    "`--data-source local` downloads nothing, and no file is given for the dataset `{name}`"
                 ),
                 "give its file or folder with `--dataset-path`",
             ));
@@ -112,7 +112,7 @@ impl Fetcher<'_> {
         let Some(source) = self.source else {
             return Err(hinted(
                 format!(
-                    "`--data-source local` fetches nothing, and `--tokenizer-path {id}` is not here"
+                    "`--data-source local` downloads nothing, and `--tokenizer-path {id}` does not exist"
                 ),
                 "give a folder that holds a tokenizer.json",
             ));
@@ -135,7 +135,7 @@ impl Fetcher<'_> {
             let processor_template = match &template {
                 Some(_) => None,
                 None => match hub.optional_file(&repo, PROCESSOR_TEMPLATE_FILE, bar) {
-                    // whoever fetched the others did not ask for it
+                    // another program that downloaded the rest may not have needed it
                     Err(error) if error.is_without_network() => None,
                     found => found?,
                 },
@@ -149,7 +149,7 @@ impl Fetcher<'_> {
         })?;
         found.map_err(|other| {
             hinted(
-                format!("{id} has `{other}` on the hub, but no `{TOKENIZER_FILE}`, which is the form that can be read"),
+                format!("{id} has `{other}` on the hub, but no `{TOKENIZER_FILE}`, the only supported format"),
                 NO_TOKENIZER,
             )
         })
@@ -176,18 +176,18 @@ impl Fetcher<'_> {
         let (done, result) = sync_channel(1);
         std::thread::Builder::new()
             .name("evalscope-fetch".to_owned())
-            // nobody listens any more when the person has stopped
+            // the receiver is gone if the command was stopped
             .spawn(move || drop(done.send(work(&bar))))
-            .context("cannot start a thread that fetches")?;
+            .context("cannot start the download thread")?;
         let mut looks = 0;
         loop {
             match result.recv_timeout(LOOK) {
                 Ok(result) => return result.map_err(hub_error),
                 Err(RecvTimeoutError::Disconnected) => {
-                    anyhow::bail!("the thread that fetches files panicked")
+                    anyhow::bail!("the download thread panicked; please report it")
                 }
                 Err(RecvTimeoutError::Timeout) if looks >= LAST_LOOKS => {
-                    anyhow::bail!("stopped while fetching")
+                    anyhow::bail!("stopped during the download")
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     looks += u32::from(self.control.stop.is_cancelled());
@@ -225,7 +225,7 @@ impl Fetcher<'_> {
         match places.as_slice() {
             [] => Err(hinted(
                 format!(
-                    "{} holds no file that ends in {}",
+                    "{} has no file that ends in {}",
                     repo.id(),
                     endings.join(" or ")
                 ),
@@ -237,7 +237,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// An error of the hub with its advice on a line of its own.
+/// An error of the hub with its hint.
 fn hub_error(error: HubError) -> anyhow::Error {
     match error.hint() {
         Some(hint) => {
@@ -274,11 +274,11 @@ impl Watch for Bar {
         let bar = shown.get_or_insert_with(|| {
             if !std::io::stderr().is_terminal() {
                 let size = total_bytes.map_or_else(String::new, |n| format!(" ({n} bytes)"));
-                console::err(&format!("fetching {file}{size}"));
+                console::err(&format!("downloading {file}{size}"));
                 return ProgressBar::hidden();
             }
             let style = ProgressStyle::with_template(
-                "fetching {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+                "downloading {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
             );
             let bar = ProgressBar::with_draw_target(total_bytes, ProgressDrawTarget::stderr());
             bar.set_style(style.expect("the template is ours"));

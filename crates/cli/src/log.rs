@@ -1,4 +1,4 @@
-//! Owns `benchmark.log`: what was said to the person, with the time.
+//! Owns `benchmark.log`: the messages of the command, with their times.
 
 use std::fs::File;
 use std::io::Write;

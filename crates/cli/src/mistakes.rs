@@ -1,40 +1,43 @@
-//! Owns what is said to a command line that cannot be read: what was typed, what is allowed, and
-//! where what is missing here is found.
+//! Owns the messages for a command line that cannot be parsed: what was typed, what is allowed, and
+//! where to find what this program does not have.
 //!
-//! It must not know what a combination of flags means: that is `resolve`'s.
+//! It must not know what a combination of flags means: `resolve` does.
 
 use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of EvalScope 1.14 that this program does not have yet, and what they are about.
+/// Flags of EvalScope 1.14 that this program does not have yet, and what they do.
 pub(crate) const LATER_FLAGS: [(&str, &str); 16] = [
-    ("scenario", "scenarios"),
+    ("scenario", "benchmark scenarios"),
     (
         "enable-pd-metrics",
-        "metrics of separated prefill and decode",
+        "metrics of disaggregated prefill and decode",
     ),
-    ("open-loop", "the open loop"),
-    ("sla-auto-tune", "the search for a service level"),
-    ("sla-variable", "the search for a service level"),
-    ("sla-params", "the search for a service level"),
-    ("sla-num-runs", "the search for a service level"),
-    ("sla-upper-bound", "the search for a service level"),
-    ("sla-lower-bound", "the search for a service level"),
-    ("sla-fixed-parallel", "the search for a service level"),
-    ("sla-number-multiplier", "the search for a service level"),
-    ("dataset-args", "options of data sets"),
-    ("multi-turn", "conversations of several turns"),
-    ("min-turns", "conversations of several turns"),
-    ("max-turns", "conversations of several turns"),
-    ("multi-turn-args", "conversations of several turns"),
+    ("open-loop", "a flag for open-loop load"),
+    ("sla-auto-tune", "SLA auto-tuning"),
+    ("sla-variable", "SLA auto-tuning"),
+    ("sla-params", "SLA auto-tuning"),
+    ("sla-num-runs", "SLA auto-tuning"),
+    ("sla-upper-bound", "SLA auto-tuning"),
+    ("sla-lower-bound", "SLA auto-tuning"),
+    ("sla-fixed-parallel", "SLA auto-tuning"),
+    ("sla-number-multiplier", "SLA auto-tuning"),
+    ("dataset-args", "dataset options"),
+    ("multi-turn", "multi-turn conversations"),
+    ("min-turns", "multi-turn conversations"),
+    ("max-turns", "multi-turn conversations"),
+    ("multi-turn-args", "multi-turn conversations"),
 ];
 
-/// Subcommands of EvalScope that are no load tests.
+/// Subcommands of EvalScope other than load tests.
 const ELSEWHERE: [&str; 4] = ["app", "benchmark-info", "eval", "service"];
 
-/// Names that are nearer than this are worth a suggestion.
+/// Names with at least this similarity are suggested.
 const NEAR: f64 = 0.75;
+
+/// A beginning of a later flag that is this long is recognised, in characters.
+const LEAST_BEGINNING: usize = 3;
 
 /// The error as it is shown.
 pub(crate) fn explained(error: &clap::Error, cli: &clap::Command) -> String {
@@ -62,14 +65,14 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
         (ErrorKind::ValueValidation, Some(arg)) => {
             use std::error::Error as _;
             let why = error.source().map(ToString::to_string);
-            let why = why.unwrap_or_else(|| "it cannot be read".to_owned());
+            let why = why.unwrap_or_else(|| "the value cannot be read".to_owned());
             let shown = flag(&arg);
             let value = value.unwrap_or_default();
             if shown.starts_with("--") {
                 (format!("`{shown} {value}`: {why}"), None)
             } else {
-                let hint = "a URL begins with http:// or https://, or has a port: localhost:8000; a list takes \
-                            several values, any other flag one";
+                let hint = "a URL begins with http:// or https://, or has a port: localhost:8000; only flags \
+                            such as `--parallel` take several values";
                 (format!("`{value}`: {why}"), Some(hint.to_owned()))
             }
         }
@@ -77,7 +80,7 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
             let shown = flag(&arg);
             let allowed = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                    format!(": there are {}", values.join(", "))
+                    format!(": use one of {}", values.join(", "))
                 }
                 _ => String::new(),
             };
@@ -89,10 +92,7 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
         (ErrorKind::TooManyValues, Some(arg)) => {
             let value = value.unwrap_or_default();
             let shown = flag(&arg);
-            (
-                format!("`{shown}={value}`: the flag takes no such value"),
-                None,
-            )
+            (format!("`{shown}={value}`: expected true or false"), None)
         }
         (ErrorKind::ArgumentConflict, Some(arg)) => {
             let other = said(ContextKind::PriorArg).unwrap_or_default();
@@ -101,13 +101,13 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
                 return (format!("`{one}` is given twice"), None);
             }
             (
-                format!("`{other}` and `{one}` do not go together"),
+                format!("`{other}` and `{one}` cannot be combined"),
                 Some("leave one of them out".to_owned()),
             )
         }
         (ErrorKind::MissingRequiredArgument, Some(arg)) => (
             format!("`{}` is missing", flag(&arg)),
-            Some("`--help` shows how the command is written".to_owned()),
+            Some("`--help` shows the usage".to_owned()),
         ),
         _ => {
             let text = error.to_string();
@@ -132,22 +132,27 @@ fn flag(shown: &str) -> String {
 
 fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
     let name = typed.trim_start_matches('-');
+    if typed.contains("://") && !typed.starts_with('-') {
+        let hint = "give the URL once".to_owned();
+        return (format!("`{typed}` is a second URL"), Some(hint));
+    }
     if !typed.starts_with('-') {
-        let hint = "a list takes several values, any other flag one; a URL stands once";
+        let hint = "only flags such as `--parallel` take several values";
         return (
-            format!("`{typed}` belongs to no flag"),
+            format!("`{typed}` is not the value of any flag"),
             Some(hint.to_owned()),
         );
     }
-    if let Some((later, about)) = LATER_FLAGS.iter().find(|(later, _)| *later == name) {
-        let hint = match *later {
-            "open-loop" => {
-                "`--rate R` without `--parallel` sends at that rate with no limit on requests in flight"
+    if let Some((later, about)) = later(name) {
+        let hint = match later {
+            "open-loop" => "`--rate R` without `--parallel` is an open loop already",
+            "scenario" => {
+                "for `agentx` run AIPerf itself: aiperf profile --scenario inferencex-agentx-mvp"
             }
-            "sla-number-multiplier" | "sla-fixed-parallel" => {
-                "a sweep takes lists: `--parallel 1,2,4`"
+            _ if later.starts_with("sla-") => {
+                "a sweep measures several loads: `--parallel 1,2,4` or `--rate 5,10,20`"
             }
-            _ => "EvalScope, the Python package, has it",
+            _ => "the Python package EvalScope has it",
         };
         return (
             format!("`--{later}` is not built yet: {about}"),
@@ -160,12 +165,23 @@ fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (Strin
     };
     let hint = suggested.or_else(|| nearest(name, cli)).map_or_else(
         || "`--help` lists all flags".to_owned(),
-        |nearest| format!("the nearest known flag is `{nearest}`; `--help` lists all"),
+        |nearest| format!("did you mean `{nearest}`? `--help` lists all flags"),
     );
     (format!("unknown flag `{typed}`"), Some(hint))
 }
 
-/// The known flag nearest to an unknown one.
+/// The later flag that this is, or the beginning of.
+fn later(name: &str) -> Option<(&'static str, &'static str)> {
+    let exact = LATER_FLAGS.iter().find(|(later, _)| *later == name);
+    let begun = || {
+        let is_long = name.len() >= LEAST_BEGINNING;
+        let mut all = LATER_FLAGS.iter();
+        all.find(|(later, _)| is_long && later.starts_with(name))
+    };
+    exact.or_else(begun).copied()
+}
+
+/// The known flag most similar to an unknown one.
 fn nearest(name: &str, cli: &clap::Command) -> Option<String> {
     let perf = cli.find_subcommand("perf")?;
     perf.get_arguments()
@@ -173,15 +189,16 @@ fn nearest(name: &str, cli: &clap::Command) -> Option<String> {
         .filter_map(clap::Arg::get_long)
         .map(|flag| (strsim::jaro_winkler(flag, name), flag))
         .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(near, _)| *near > NEAR)
         .map(|(_, flag)| format!("--{flag}"))
 }
 
 fn unknown_command(typed: &str) -> (String, Option<String>) {
     if ELSEWHERE.contains(&typed) {
         return (
-            format!("`evalscope {typed}` is not in this program, which has `perf`, `sim` and `report`"),
+            format!("this program has no `evalscope {typed}`, only `perf`, `sim` and `report`"),
             Some(
-                "it is in EvalScope, the Python package of ModelScope: https://github.com/modelscope/evalscope"
+                "the Python package EvalScope of ModelScope has it: https://github.com/modelscope/evalscope"
                     .to_owned(),
             ),
         );
@@ -191,9 +208,9 @@ fn unknown_command(typed: &str) -> (String, Option<String>) {
         .iter()
         .max_by(|a, b| near(a).total_cmp(&near(b)))
         .filter(|name| near(name) > NEAR)
-        .map(|name| format!("the nearest is `{name}`"));
+        .map(|name| format!("did you mean `{name}`?"));
     (
-        format!("unknown command `{typed}`: there are `perf`, `sim` and `report`"),
+        format!("unknown command `{typed}`: known are `perf`, `sim` and `report`"),
         nearest.or_else(|| Some("a load test is `evalscope perf URL`".to_owned())),
     )
 }

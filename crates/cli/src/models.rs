@@ -1,4 +1,4 @@
-//! Owns finding the model where the command names none: the server's own list, if it has one.
+//! Owns finding the model if the command does not name one: the server's list of models.
 //!
 //! It must not know what is measured.
 
@@ -22,7 +22,7 @@ use crate::{console, perf, secrets};
 /// Pause between two tries.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How long the server may be silent.
+/// How long to wait for the server.
 const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Models named in a sentence.
@@ -43,14 +43,14 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
 /// The only model that the server lists.
 pub(crate) fn only(args: &PerfArgs) -> anyhow::Result<String> {
     let mut args = args.clone();
-    // what else is wrong is told first
+    // other mistakes are reported first
     args.server.model = Some("unknown".to_owned());
     let job = resolve::resolve(args)?;
     let url = list_of(&job.url);
     let names = ask(&job, &url)?;
     match names.as_slice() {
         [name] => {
-            console::err(&format!("the server has one model, {name}: it is measured"));
+            console::err(&format!("the server has one model: {name}"));
             Ok(name.clone())
         }
         [] => Err(hinted(
@@ -110,7 +110,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
         .map_or(ANSWER_LIMIT, |read| read.min(ANSWER_LIMIT));
     timeouts.read = Some(limit);
     timeouts.connect = Some(timeouts.connect.map_or(limit, |connect| connect.min(limit)));
-    let mut is_told = false;
+    let mut is_reported = false;
     loop {
         let transport = HttpTransport {
             target: Arc::clone(&target),
@@ -147,7 +147,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
             Some(failure) => (failure.kind, failure.message.clone()),
             None => (
                 FailureKind::Malformed,
-                "the answer is no list of models".to_owned(),
+                "the response is not a list of models".to_owned(),
             ),
         };
         if !preflight::is_transient(kind) || clock.now().since(started) >= patience {
@@ -159,16 +159,16 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
             };
             return Err(hinted(
                 format!(
-                    "`--model` is missing, and {} lists none: {message}",
+                    "`--model` is missing, and {} does not list the models: {message}",
                     secrets::shown_url(url)
                 ),
                 hint,
             ));
         }
-        if !is_told {
-            is_told = true;
+        if !is_reported {
+            is_reported = true;
             console::err(&format!(
-                "{}; the server may still be starting: trying for {} s",
+                "{}; the server may still be starting: retrying for {} s",
                 masked(&message, &job.secrets),
                 patience.as_secs()
             ));

@@ -52,8 +52,7 @@ use crate::{console, disk, doubts, folder, host, models, secrets, settings, sign
 use serde_json::Value;
 use url::Url;
 
-/// How long what is prepared may go on after a stop: files and templates of
-/// others can hold it for ever.
+/// How long preparation may continue after a stop: files and templates could block it forever.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Redirects that the test request follows.
@@ -119,7 +118,7 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
         if let Some(file) = &progress_file {
             file.end(false);
         }
-        // nothing was measured, and the reason is told
+        // nothing was measured, and the error gives the reason
         folder::forget(&invocation.top);
         tested?;
         log.info("stopped before any load was sent");
@@ -152,8 +151,8 @@ struct Prepared {
 /// The same, with the settings it was made from.
 type PreparedApart = (Job, anyhow::Result<Prepared>);
 
-/// [`prepare`] on a thread of its own, which is left behind when the person has
-/// stopped it and it does not end: nothing has been measured yet. `None`: stopped.
+/// [`prepare`] on its own thread, which is abandoned if it does not end after a stop: nothing has
+/// been measured yet. `None`: stopped.
 fn prepare_apart(
     mut job: Job,
     control: &RunControl,
@@ -165,7 +164,7 @@ fn prepare_apart(
         .name("evalscope-prepare".to_owned())
         .spawn(move || {
             let prepared = prepare(&mut job, &own, &said);
-            // nobody waits any more: the command was stopped
+            // the receiver is gone if the command was stopped
             let _ = done.send((job, prepared));
         })
         .context("cannot start the thread that prepares prompts")?;
@@ -191,8 +190,8 @@ fn prepare_apart(
     }
 }
 
-/// Start plugins, fetch and load what the data set needs, and look at its first
-/// prompt: what is wrong is found before anything is made or sent.
+/// Start plugins, download and load what the dataset needs, and read its first prompt: mistakes are
+/// found before anything is made or sent.
 fn prepare(
     job: &mut Job,
     control: &RunControl,
@@ -205,7 +204,7 @@ fn prepare(
     };
     let plan = job.prompts.clone();
     let tokenizer = plan.tokenizer(&fetcher)?;
-    // before plugins, which are told its address
+    // before plugins, which get its address
     let simulator = start_simulator(job, tokenizer.as_deref())?;
     let starter = Starter {
         python: job.python.as_deref(),
@@ -255,7 +254,7 @@ pub(crate) fn target(job: &Job, url: &Url) -> anyhow::Result<Target> {
 
 /// How a run ended, beside its records.
 struct Ended {
-    /// What went wrong on our side, and how.
+    /// What went wrong in this program, and how.
     error: Option<(&'static str, anyhow::Error)>,
 }
 
@@ -263,18 +262,18 @@ struct Ended {
 struct Invocation<'a> {
     job: &'a Job,
     prompts: &'a Prompts,
-    /// The server that was started here.
+    /// The server that this command started.
     served: Option<&'a Served>,
-    /// What hears of figures elsewhere.
+    /// The experiment tracker.
     following: Option<&'a Following>,
-    /// The file that tells how far the command is.
+    /// The file with the progress of the command.
     progress_file: Option<&'a ProgressFile>,
     /// Where requests go, after redirects.
     url: Url,
     /// How bodies are made, as learned from the test request.
     bodies: BodySource,
     target: Arc<Target>,
-    /// What the server does with connections, as learned likewise.
+    /// What the server does with connections, as learned from the test request.
     reuse: Reuse,
     control: &'a RunControl,
     /// The most connections that this process may hold open.
@@ -285,14 +284,14 @@ struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    /// Send the test request, if one is wanted. Says whether to go on.
+    /// Send the test request, unless disabled. Says whether to go on.
     fn test(&mut self) -> anyhow::Result<bool> {
         let tested = if self.job.test_connection {
             self.follow()
         } else {
             Ok(!self.control.stop.is_cancelled())
         };
-        // a server of ours that has died is the reason, whatever the test request says
+        // if the server started here has died, that is the reason
         match self.served.and_then(|served| served.error(tested.is_err())) {
             Some(error) => Err(error.context("the server ended during the test request")),
             None => tested.map_err(|error| match self.served {
@@ -379,9 +378,9 @@ impl Invocation<'_> {
             };
             let ended = match self.one_run(spec, &folder) {
                 Ok(ended) => ended,
-                // what earlier runs have measured stays, and is told
+                // the results of earlier runs are kept and shown
                 Err(error) if !reports.is_empty() => {
-                    broken = Some(("a run could not begin", error));
+                    broken = Some(("a run could not start", error));
                     break;
                 }
                 Err(error) => return Err(error),
@@ -426,16 +425,16 @@ impl Invocation<'_> {
             && let Some(source) = self.served.and_then(|served| served.error(false))
         {
             let what = "the server ended during the command";
-            let hint = format!("what was measured is in {}", top.display());
+            let hint = format!("the measurements are in {}", top.display());
             return Err(Unfinished { what, source, hint }.into());
         }
         if let Some((what, source)) = broken {
             let bad_line = matches!(source.downcast_ref(), Some(DatasetError::Item { .. }));
             let hint = if bad_line {
-                format!("{BAD_LINE}; what was measured is in {}", top.display())
+                format!("{BAD_LINE}; the measurements are in {}", top.display())
             } else {
                 format!(
-                    "what was measured is in the databases: mend the cause, then `evalscope report {}`",
+                    "the measurements are in the databases: fix the cause, then run `evalscope report {}`",
                     top.display()
                 )
             };
@@ -461,7 +460,7 @@ impl Invocation<'_> {
             .collect();
         if !empty.is_empty() {
             log.warn(&match (total, reports.len() == empty.len()) {
-                (0, _) => "no request was due in the time of the run".to_owned(),
+                (0, _) => "no request was sent: none was due before the run ended".to_owned(),
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
@@ -477,6 +476,11 @@ impl Invocation<'_> {
             ));
                 return ExitCode::from(failure::FAILED);
             }
+        } else if failed > 0 {
+            log.info(&format!(
+                "{failed} of {} failed; the exit code is still 0; `--max-error-rate 1%` sets a limit",
+                counted(total, "request")
+            ));
         }
         ExitCode::SUCCESS
     }
@@ -582,21 +586,22 @@ impl Invocation<'_> {
             (Ok(()), None) => what_ended(outcome.end, &job.secrets),
         };
         let stated = sqlite::set_end(&path, state, &ended_at);
-        let unstated = |error: StoreError| ("the end of the run could not be noted", error.into());
+        let unstated =
+            |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Ended {
             error: error.or(stated.err().map(unstated)),
         })
     }
 
-    /// A run is over, for whoever waits for the command.
+    /// Write into the progress file that a run is over.
     fn note_progress(&self, progress: &Progress) {
         if let Some(file) = self.progress_file {
             file.run_ended(progress);
         }
     }
 
-    /// What a run has to be warned of that is not seen in its records. All but the error
-    /// that ends the command is said at once.
+    /// Warnings about a run that its records do not show. All but the error that ends the command are
+    /// logged at once.
     fn doubts(
         &self,
         spec: &RunSpec,
@@ -612,7 +617,7 @@ impl Invocation<'_> {
             )
         {
             let text = format!(
-                "the data set `{}` is shorter than {how}, so the server's prefix cache may be warm",
+                "the dataset `{}` has fewer prompts than {how}, so the server's prefix cache may be warm",
                 self.prompts.name
             );
             findings.push(Finding::new(FindingId::PromptsRepeated, text));
@@ -696,8 +701,8 @@ impl Invocation<'_> {
         }
     }
 
-    /// What stands between the slots and the database: where records go in, and
-    /// the threads behind it, the last one first.
+    /// The stages between the slots and the database: where records go in, and the threads, the last
+    /// one first.
     fn stages(
         &self,
         spec: &RunSpec,
@@ -715,7 +720,7 @@ impl Invocation<'_> {
         if let Some(following) = self.following {
             let (before, seen) = async_channel::bounded(SINK_CAPACITY);
             let live = following.live(&spec.name, self.job.log_every);
-            let name = ("evalscope-live", "the thread that tells the tracker");
+            let name = ("evalscope-live", "the thread that reports to the tracker");
             stages.push(stage(name, seen, sink, fault.clone(), live)?);
             sink = before;
         }
@@ -772,7 +777,7 @@ impl Invocation<'_> {
         })
     }
 
-    /// What counts tokens that the server does not tell.
+    /// Counts tokens that the server does not report.
     fn counter(&self) -> Option<TokenCounter> {
         Some(TokenCounter {
             tokenizer: Arc::clone(self.prompts.tokenizer.as_ref()?),
@@ -805,7 +810,7 @@ fn start_simulator(
     });
     let simulator = Simulator::start(&job.model, seed, place)?;
     let base =
-        Url::parse(&simulator.address).context("the simulated server gave no usable address")?;
+        Url::parse(&simulator.address).context("the simulated server has no usable address")?;
     let path = job.url.path().to_owned();
     job.url = base;
     job.url.set_path(&path);
@@ -825,7 +830,7 @@ fn most_slots() -> usize {
     })
 }
 
-/// Say in brief what will be done.
+/// Log in brief what will be done.
 fn announce(job: &Job, target: &Target, log: &Log) {
     for note in job.notes.iter().chain(&disk::note(job)) {
         log.info(note);
@@ -837,27 +842,26 @@ fn announce(job: &Job, target: &Target, log: &Log) {
         secrets::shown_url(&job.url)
     ));
     if let Some(proxy) = target.proxy() {
-        log.info(&format!("through the proxy {proxy}"));
+        log.info(&format!("using the proxy {proxy}"));
     }
     if job.trust.insecure && job.url.scheme() == "https" {
-        log.warn("the server's certificate is not checked");
+        log.warn("the server's certificate is not verified");
     } else if let Some(roots) = target.tls_roots() {
         log.info(&format!("trusted certificates: {roots}"));
     }
     log.info(&format!(
-        "data set {}, max_tokens {}, {} receiving thread{}",
+        "dataset {}, max_tokens {}, {}",
         job.prompts.set.name(),
         match job.bodies.max_tokens {
             evalscope_core::protocol::MaxTokens::Fixed(n) => n.to_string(),
             evalscope_core::protocol::MaxTokens::Uniform(a, b) => format!("{a} to {b}"),
         },
-        job.threads,
-        if job.threads.get() == 1 { "" } else { "s" }
+        counted(job.threads.get() as u64, "receive thread")
     ));
 }
 
-/// Slots where requests in flight are not limited: each takes some 9 KB, and as many open streams
-/// are more than a server holds.
+/// Slots if requests in flight are unlimited: each takes about 9 KB, and few servers hold as many
+/// open streams.
 const MOST_IN_FLIGHT: usize = 10_000;
 
 /// Slots that are worth making: no more than requests, and no more than the machine can open
@@ -869,17 +873,17 @@ fn slots_of(spec: &RunSpec, most: usize) -> NonZeroUsize {
     NonZeroUsize::new(asked.min(requests).min(most)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// What is to be known where there are fewer slots than were asked for.
+/// A note if there are fewer slots than asked for.
 fn slots_note(spec: &RunSpec, slots: NonZeroUsize) -> Option<String> {
     let asked = spec.concurrency.filter(|asked| slots < *asked)?;
     let requests = spec.requests.unwrap_or(u64::MAX).max(spec.warmup_requests);
     let why = if slots.get() as u64 == requests {
-        format!("there are only {requests} requests")
+        format!("the run has only {}", counted(requests, "request"))
     } else {
-        "this process may not open more files (raise the hard limit, `ulimit -Hn`)".to_owned()
+        "this process may not open more files (raise the limit with `ulimit -Hn`)".to_owned()
     };
     Some(format!(
-        "`--parallel {asked}` comes to {slots} in flight: {why}"
+        "`--parallel {asked}` is limited to {slots} in flight: {why}"
     ))
 }
 
@@ -893,19 +897,19 @@ fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Re
     }
 }
 
-/// Takes out of failed exchanges what a server has repeated of secrets. Done where records are
-/// stored, off the receiving path.
+/// Masks secrets that a server has repeated in failed exchanges, when records are stored, off the
+/// receiving path.
 fn masking(secrets: &[String]) -> sqlite::BeforeStoring {
     let masker = Masker::new(secrets);
     Box::new(move |exchange| masker.hide(exchange))
 }
 
-/// What went wrong where a run ended before its time.
+/// What went wrong if a run ended early.
 fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::Error)> {
     Some(match end {
         RunEnd::Complete | RunEnd::Stopped => return None,
         RunEnd::Feed(FeedError::Workload(error)) => (
-            "the data set failed: the run was stopped",
+            "the dataset failed: the run was stopped",
             anyhow::Error::from_boxed(error),
         ),
         RunEnd::Feed(FeedError::Bodies(error)) => (
@@ -918,7 +922,7 @@ fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::
         ),
         RunEnd::SinkGone => (
             "a part of this program failed: the run was stopped",
-            anyhow::anyhow!("the records of requests were no longer taken"),
+            anyhow::anyhow!("the database stopped accepting records"),
         ),
         RunEnd::Fault(fault) => (
             "a part of this program failed: the run was stopped",
@@ -927,7 +931,7 @@ fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::
     })
 }
 
-/// Say in brief what a run will do.
+/// Log in brief what a run will do.
 fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
     if let Some(note) = slots_note(spec, slots) {
         log.warn(&note);
@@ -950,11 +954,11 @@ fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
                     .requests
                     .is_none_or(|requests| (slots.get() as u64) < requests);
                 let most = if is_capped {
-                    format!(" (this program holds {slots})")
+                    format!(" (this program can hold {slots})")
                 } else {
                     String::new()
                 };
-                format!(", Poisson arrivals at {rate_per_s}/s, in flight not limited{most}")
+                format!(", Poisson arrivals at {rate_per_s}/s, no limit in flight{most}")
             }
         }
     ));
@@ -969,20 +973,22 @@ fn counted(n: u64, noun: &str) -> String {
     }
 }
 
-/// Than what a data set is shorter where prompts come again, and how often it began
-/// again. `passed` is how often it had done so before the run, over prompts of
-/// earlier ones, and `rounds` how often at the run's end.
+/// How prompts were repeated, to continue "fewer prompts than". `passed` is how often the dataset had
+/// been started over before the run, for the prompts of earlier runs, and `rounds` how often by its
+/// end.
 fn repeats(is_first: bool, passed: u64, rounds: u64) -> Option<String> {
     let own = match rounds.saturating_sub(passed) {
         0 if passed == 0 || is_first => return None,
-        0 => return Some("the runs before this one: its prompts were theirs".to_owned()),
+        0 => {
+            return Some("the runs so far have requests: this one reused their prompts".to_owned());
+        }
         1 => "once".to_owned(),
         own => format!("{own} times"),
     };
     Some(if is_first {
-        format!("the run: it began again {own}")
+        format!("the run has requests: it was started over {own}")
     } else {
-        format!("the runs so far: in this one it began again {own}")
+        format!("the runs so far have requests: it was started over {own} in this one")
     })
 }
 

@@ -1,7 +1,7 @@
-//! Owns the plugins of a command: they are started with its options, what they say
-//! is shown, and they end with it.
+//! Owns the plugins of a command: starting them with its options, showing their output, and ending
+//! them with the command.
 //!
-//! It must not know what they are asked.
+//! It must not know what they are asked to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -110,7 +110,7 @@ fn listener(place: &Place, plugin_log: PluginLog) -> Box<dyn Fn(&str) + Send> {
     let lines = AtomicU64::new(0);
     Box::new(move |line| match lines.fetch_add(1, Ordering::Relaxed) {
         n if n < SHOWN_LINES => plugin_log.say(&format!("[{name}] {line}")),
-        SHOWN_LINES => plugin_log.say(&format!("[{name}] further lines of it are not shown")),
+        SHOWN_LINES => plugin_log.say(&format!("[{name}] its further output is not shown")),
         _ => {}
     })
 }
@@ -128,7 +128,7 @@ fn explained(place: &Place, error: PluginError) -> anyhow::Error {
     if missing && matches!(place, Place::Python { .. }) {
         return hinted(
             error.to_string(),
-            "a plugin in Python needs an interpreter with the package `evalscope`: name it in the \
+            "a Python plugin needs an interpreter with the package `evalscope`: name it in the \
              environment variable EVALSCOPE_PYTHON",
         );
     }

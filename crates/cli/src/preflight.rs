@@ -1,6 +1,6 @@
-//! Owns the test request before the load: it finds a wrong URL, key or model in
-//! seconds, or a declaration that finds no text, waits a little for a server that is
-//! still starting, and learns whether the server takes `stream_options`.
+//! Owns the test request before the load: it finds a wrong URL, key or model, or a declaration that
+//! finds no text, within seconds; it waits a little for a server that is still starting, and learns
+//! whether the server accepts `stream_options`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,42 +20,41 @@ use crate::log::Log;
 use crate::scheme;
 use crate::secrets::shown_url;
 
-/// How long a server may take to come up.
+/// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the server may be silent over the test request.
+/// How long the server may be silent during the test request.
 const ANSWER_LIMIT: Duration = Duration::from_mins(2);
 
-/// When the person hears that it is waited for.
+/// When to report that the command is waiting.
 const WORD_AFTER: Duration = Duration::from_secs(3);
 
-/// How often the person hears how long it will be tried.
+/// How often to report the time left.
 const COUNTDOWN: Duration = Duration::from_secs(3);
 
-/// What the test request goes through, and who answers.
+/// What the test request goes through, and who responds.
 #[derive(Debug)]
 pub(crate) struct Way<'a> {
-    /// The proxy that stands between, and the variable that names it.
+    /// The proxy in between, and the variable that names it.
     pub(crate) proxy: Option<(String, &'static str)>,
-    /// The API is one whose answers are known here, and not one that a person declares or a plugin
-    /// reads.
+    /// The API is a built-in one, neither declared in a file nor read by a plugin.
     pub(crate) known_api: bool,
-    /// How long the server may take to come up (`--wait-for-server`).
+    /// How long the server may take to start (`--wait-for-server`).
     pub(crate) wait: Option<Duration>,
-    /// What a server may repeat and nobody may see.
+    /// Secrets that a server may repeat.
     pub(crate) secrets: &'a [String],
 }
 
 /// What the test request led to.
 pub(crate) enum Checked {
-    /// The server answers, and treats connections like this.
+    /// The server responds, and treats connections like this.
     Ready(Reuse),
-    /// The server sends us to another URL of the same origin.
+    /// The server redirects to another URL of the same origin.
     Moved(Url),
-    /// The person stopped it.
+    /// The command was stopped.
     Stopped,
 }
 
@@ -101,7 +100,7 @@ pub(crate) fn check(
             let retried = send(&without, way, transport, control, log)?;
             if retried.exchange.record.succeeded() {
                 log.warn(
-                    "the server refuses `stream_options`: it is left out, so output tokens may be \
+                    "the server rejects `stream_options`: requests are sent without it, so output tokens may be \
                      counted from events",
                 );
                 *bodies = without;
@@ -123,7 +122,7 @@ pub(crate) fn check(
         if waited >= next_word {
             next_word = waited + COUNTDOWN;
             log.info(&format!(
-                "{}; the server may still be starting: trying for {} s more",
+                "{}; the server may still be starting: retrying for {} s more",
                 failure.message,
                 left.as_secs().max(1)
             ));
@@ -142,35 +141,32 @@ pub(crate) fn check(
 struct Tested {
     exchange: Exchange,
     reuse: Reuse,
-    /// The first line of the answer, where a stream was asked for and came as JSON
-    /// lines.
+    /// The first line of the response, if a stream was requested and JSON lines came.
     json_lines: Option<String>,
-    /// What is doubtful about how it was read.
+    /// What is doubtful about how the response was read.
     doubt: Option<Doubt>,
-    /// What the answer says, where nothing was generated and nothing tells that anything should
-    /// have been.
+    /// The response, if nothing was generated and nothing indicates that anything should have been.
     empty: Option<String>,
 }
 
 impl Tested {
-    /// The server answers; whether anything can be made of it.
+    /// The server has responded; check that the response can be used.
     fn ready(&self, log: &Log) -> anyhow::Result<Checked> {
         if let Some(error) = self.no_text().or_else(|| self.no_output()) {
             return Err(error);
         }
         if self.reuse == Reuse::Never {
             log.info(
-                "the server closes each connection after its answer: every request opens its own",
+                "the server closes each connection after one response: every request opens a new one",
             );
         }
         if self.json_lines.is_some() {
-            log.warn(&format!("{JSON_LINES}: answers have no TTFT, TPOT and ITL"));
+            log.warn(&format!("{JSON_LINES}: there is no TTFT, TPOT or ITL"));
         }
         Ok(Checked::Ready(self.reuse))
     }
 
-    /// The server has answered, but not as one that generates does: so do gateways that have
-    /// refused a key.
+    /// The server has responded, but generated nothing: gateways do that when they reject a key.
     fn no_output(&self) -> Option<anyhow::Error> {
         let said = self.empty.as_ref()?;
         let said = if said.is_empty() {
@@ -180,16 +176,16 @@ impl Tested {
         };
         Some(hinted(
             format!(
-                "the test request failed: the answer has no text, no token counts and no \
+                "the test request failed: the response has no text, no token counts and no \
                  finish_reason{said}"
             ),
-            "see what the server says, and whether this is an endpoint of the API in `--api`; \
-             `--no-test-connection` starts without this test",
+            "check the message of the server, and that this is an endpoint of the API in `--api`; \
+             `--no-test-connection` skips this test",
         ))
     }
 
-    /// Text was generated, and nothing stands where it is said to. An empty text there
-    /// is enough: the answer is short, and its tokens may have none.
+    /// Text was generated, but the declared place has none. An empty text there is enough: the
+    /// response is short, and its tokens may have no text.
     fn no_text(&self) -> Option<anyhow::Error> {
         let usage = &self.exchange.record.usage;
         let hidden = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
@@ -209,18 +205,17 @@ impl Tested {
                 instead.join("\n                   ")
             ),
             format!(
-                "`text` and `reasoning` in `[{section}]` say where it stands (docs/custom-api.md); \
-                 `--no-test-connection` starts without this test"
+                "set `text` and `reasoning` in `[{section}]` to where it is (docs/custom-api.md); \
+                 `--no-test-connection` skips this test"
             ),
         ))
     }
 }
 
-/// What is said of such an answer.
-const JSON_LINES: &str = "the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only \
-     server-sent events (text/event-stream) are";
+const JSON_LINES: &str = "the response is a stream of JSON lines (NDJSON), not of server-sent events \
+     (text/event-stream)";
 
-/// What an answer of a known API says, if nothing was generated, counted or ended in it.
+/// The response of a built-in API, if nothing was generated, counted or finished in it.
 fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
     let Exchange { record, bodies } = exchange;
     let usage = &record.usage;
@@ -229,12 +224,12 @@ fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
         usage.completion_tokens,
         usage.reasoning_tokens,
     ];
-    let told = counts.iter().flatten().any(|count| *count > 0)
+    let counted = counts.iter().flatten().any(|count| *count > 0)
         || record
             .finish_reason
             .as_ref()
             .is_some_and(|reason| !reason.is_empty());
-    if !record.succeeded() || told || record.events.tokens().next().is_some() {
+    if !record.succeeded() || counted || record.events.tokens().next().is_some() {
         return None;
     }
     if record.streamed {
@@ -269,7 +264,7 @@ fn send(
             std::thread::park_timeout(WORD_AFTER);
             if !done.load(Ordering::Acquire) {
                 log.info(
-                    "waiting for the answer to the test request (`--no-test-connection` leaves it out)",
+                    "waiting for the response to the test request (`--no-test-connection` skips it)",
                 );
             }
         });
@@ -300,7 +295,7 @@ fn send(
     })
 }
 
-/// The first line of a whole answer, if it and the next are objects of their own.
+/// The first line of a response, if it and the next are separate JSON objects.
 /// Servers name such streams in several ways, and some not at all.
 fn first_of_json_lines(bodies: &Bodies) -> Option<String> {
     let mut body = Vec::new();
@@ -320,14 +315,14 @@ fn redirected(kind: FailureKind, url: &Url, location: Option<&str>) -> Option<Ur
         return None;
     };
     let mut to = url.join(location?).ok()?;
-    // who is sent there is said here, and not by the server
+    // the credentials are given here, not by the server
     let _ = to.set_username("");
     let _ = to.set_password(None);
     to.set_fragment(None);
     matches!(to.scheme(), "http" | "https").then_some(to)
 }
 
-/// Another scheme, host or port may be somebody else's, who is given neither the key nor the load.
+/// Another scheme, host or port may belong to someone else, who must get neither the key nor the load.
 fn sent_elsewhere(kind: FailureKind, from: &Url, to: &Url, secrets: &[String]) -> anyhow::Error {
     let status = match kind {
         FailureKind::Status(status) => status.to_string(),
@@ -336,11 +331,11 @@ fn sent_elsewhere(kind: FailureKind, from: &Url, to: &Url, secrets: &[String]) -
     let shown = masked(&shown_url(to), secrets);
     hinted(
         format!(
-            "the test request failed: status {status}: {} redirects to another origin, {shown}: \
-             nothing was sent there, since whoever it is would get the key and the load",
+            "the test request failed: status {status}: {} redirects to another origin, {shown}; \
+             nothing was sent there, since it would get the key and the load",
             from.origin().ascii_serialization(),
         ),
-        format!("if that is what you mean, give `--url {shown}`"),
+        format!("if it is the right server, give `--url {shown}`"),
     )
 }
 
@@ -357,7 +352,7 @@ fn wrong_scheme(message: &str, meant: &Url) -> anyhow::Error {
     )
 }
 
-/// Whether trying again a little later makes sense.
+/// Whether a retry a little later makes sense.
 pub(crate) fn is_transient(kind: FailureKind) -> bool {
     matches!(
         kind,
@@ -368,7 +363,7 @@ pub(crate) fn is_transient(kind: FailureKind) -> bool {
     )
 }
 
-/// Whether a failure may be a proxy's doing.
+/// Whether a proxy may have caused a failure.
 fn is_of_proxy(kind: FailureKind) -> bool {
     matches!(
         kind,
@@ -385,8 +380,7 @@ fn is_of_proxy(kind: FailureKind) -> bool {
     )
 }
 
-/// Whether an error of status 400 or 422 is about the model, in the server's words: surely, or
-/// perhaps.
+/// Whether an error of status 400 or 422 is about the model, by its text: certainly, or perhaps.
 fn is_about_model(said: &str) -> Option<bool> {
     let said = said.to_ascii_lowercase();
     // Chinese providers say it in Chinese
@@ -418,19 +412,19 @@ fn is_about_model(said: &str) -> Option<bool> {
 }
 
 pub(crate) fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
-    const CERTIFICATE: &str = "`--ca-cert FILE` trusts a certificate of your own, `--insecure` any";
+    const CERTIFICATE: &str = "`--ca-cert FILE` trusts your own certificate, `--insecure` any";
     const FIELD: &str =
-        "the server refuses a field: `--extra-args '{\"field\": null}'` leaves one out";
+        "the server rejects a field: `--extra-args '{\"field\": null}'` leaves one out";
     if let Some((proxy, variable)) = way.proxy.as_ref().filter(|_| is_of_proxy(kind)) {
         let through = format!(
-            "requests go through the proxy {proxy}, which `{variable}` of the environment names: \
-             check that; `no_proxy=HOST` goes past it"
+            "requests go through the proxy {proxy}, set by the environment variable `{variable}`: check it; \
+             `no_proxy=HOST` bypasses it"
         );
         return match kind {
             FailureKind::Status(403) => format!("check `--api-key` or `--headers`; {through}"),
             FailureKind::Tls => format!("{CERTIFICATE}; {through}"),
             FailureKind::Status(407) => format!(
-                "the proxy {proxy} of `{variable}` wants a user and a password: \
+                "the proxy {proxy} of `{variable}` requires a user and a password: \
                  {variable}=http://user:password@host:port"
             ),
             _ => through,
@@ -440,19 +434,19 @@ pub(crate) fn hint_of(kind: FailureKind, said: &str, way: &Way<'_>) -> String {
         FailureKind::Status(401 | 403) => "check `--api-key` or `--headers`",
         FailureKind::Status(404) => "check the path of `--url` and the name in `--model`",
         FailureKind::Status(400 | 422) => match is_about_model(said) {
-            Some(true) => "check the name in `--model`: the server lists its own under /v1/models",
+            Some(true) => "check the name in `--model`: /v1/models lists the models of the server",
             Some(false) => return format!("check the name in `--model`; if {FIELD}"),
             None => FIELD,
         },
-        FailureKind::Status(429) => "the server limits the rate: wait, or use another key",
+        FailureKind::Status(429) => "the server limits the request rate: wait, or use another key",
         FailureKind::Status(300..=399) => "give the URL that the server redirects to",
         FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Dns => {
-            "check host and port of `--url`, and that the server runs; `--wait-for-server 5m` waits for one \
-             that is still starting"
+            "check the host and port in `--url`, and that the server is running; `--wait-for-server 5m` waits \
+             for a server that is still starting"
         }
         FailureKind::Tls => CERTIFICATE,
         FailureKind::Malformed => "is this an endpoint of the API in `--api`?",
-        _ => "`--no-test-connection` starts without this test",
+        _ => "`--no-test-connection` skips this test",
     };
     hint.to_owned()
 }
@@ -469,13 +463,13 @@ fn refusal(tested: &Tested, way: &Way<'_>, waited: Duration) -> anyhow::Error {
     {
         return hinted(
             format!("the test request failed: {JSON_LINES}\n  its first line: {first}"),
-            "give the address of an endpoint that sends those, such as /v1/chat/completions of Ollama; \
-             `--no-stream` asks for whole answers",
+            "use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama, or \
+             `--no-stream`",
         );
     }
     let mut message = format!("the test request failed: {}", failure.message);
     if waited >= PAUSE {
-        message = format!("{message} (tried for {} s)", waited.as_secs());
+        message = format!("{message} (retried for {} s)", waited.as_secs());
     }
     let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
     let hint = hint_of(failure.kind, &said, way);

@@ -1,6 +1,5 @@
-//! Owns showing how far a run is: a bar where there is a terminal, a line now
-//! and then where there is none. It only looks at counters, so it can neither
-//! slow nor change what is measured.
+//! Owns showing the progress of a run: a bar on a terminal, else a line now and then. It only reads
+//! counters, so it can neither slow nor change what is measured.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -66,18 +65,18 @@ impl Drop for Display {
     }
 }
 
-/// What a line of progress says.
+/// The state that a line of progress shows.
 #[derive(Debug, PartialEq)]
 struct Look {
     /// Whether these are the measured requests, or those of the warm-up.
     measuring: bool,
     ended: u64,
-    /// How many there are to be; `None`: as many as there is time for.
+    /// How many there will be; `None`: limited by time only.
     total: Option<u64>,
     failed: u64,
     in_flight: u64,
     output_tokens: u64,
-    /// Since the first of them was taken up.
+    /// Since the first of them was dispatched.
     elapsed: Duration,
     /// When nothing more is sent.
     limit: Option<Duration>,
@@ -111,13 +110,13 @@ impl Look {
         }
     }
 
-    /// The share of requests that have ended.
+    /// The fraction of requests that have ended.
     fn counted(&self) -> f64 {
         self.total
             .map_or(0.0, |total| self.ended as f64 / total.max(1) as f64)
     }
 
-    /// The share of the time that has passed, where it leads: the run is going to end by it.
+    /// The fraction of the time that has passed, if time will end the run before the count does.
     fn timed(&self) -> Option<f64> {
         let limit = self.limit?.as_secs_f64();
         let share = self.elapsed.as_secs_f64() / limit.max(f64::MIN_POSITIVE);
@@ -129,7 +128,7 @@ impl Look {
         self.timed().unwrap_or_else(|| self.counted())
     }
 
-    /// How long it may still take, where that can be told.
+    /// The estimated time left, if known.
     fn left(&self) -> Option<Duration> {
         if let (Some(_), Some(limit)) = (self.timed(), self.limit) {
             return Some(limit.saturating_sub(self.elapsed));
@@ -174,7 +173,7 @@ impl Look {
         format!("{warmup}{of}: {}", self.rates())
     }
 
-    /// For what stands beside a bar.
+    /// The text next to the bar.
     fn beside(&self) -> String {
         let total = match (self.timed(), self.total) {
             (None, Some(total)) => format!("/{total}"),

@@ -1,7 +1,7 @@
-//! Owns `progress.json` of `--enable-progress-tracker`: how far a command is, for programs that
-//! wait for it. Its form is EvalScope's.
+//! Owns `progress.json` of `--enable-progress-tracker`: the progress of a command, for other
+//! programs, in EvalScope's format.
 //!
-//! A file that cannot be written costs nothing but itself.
+//! If the file cannot be written, the run goes on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressFile {
     path: PathBuf,
-    /// Measured requests of all runs; `None`: nobody knows.
+    /// Measured requests of all runs; `None`: unknown.
     total: Option<u64>,
     state: Arc<State>,
 }
@@ -90,7 +90,7 @@ impl ProgressFile {
             "percent": percent,
             "updated_at": jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string(),
         });
-        // whoever reads it finds the old one or the new one, never a part
+        // a reader sees the old file or the new one, never a part
         let partial = self.path.with_extension("json.partial");
         if std::fs::write(&partial, content.to_string()).is_ok() {
             let _ = std::fs::rename(&partial, &self.path);

@@ -1,4 +1,4 @@
-//! Owns the `report` subcommand: everything of a run again, from its database.
+//! Owns the `report` subcommand: rebuilds the files and tables of a run from its database.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::console;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
-    /// Folder of an invocation, or of one of its runs.
+    /// Results folder of a command, or of one of its runs.
     dir: PathBuf,
 }
 
@@ -24,6 +24,6 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     if runs.len() > 1 {
         console::out(&tables::sweep(&runs, screen));
     }
-    console::err(&format!("rebuilt the files below {}", args.dir.display()));
+    console::err(&format!("rebuilt the files in {}", args.dir.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,8 @@
-//! Owns finding out that a URL has the wrong scheme: `https://` for a port that speaks plain
-//! HTTP, or the other way round.
+//! Owns detecting a wrong scheme in a URL: `https://` for a port that speaks plain HTTP, or the
+//! other way round.
 //!
-//! It is asked where a test request has failed. Nothing is measured here, so it is not the
-//! engine's transport that asks.
+//! It is used when a test request has failed. Nothing is measured here, so it does not use the
+//! engine's transport.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use evalscope_model::record::{FailureKind, RequestRecord};
 use url::Url;
 
-/// How long a connection, or an answer, is waited for.
+/// How long to wait for a connection or a response.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The URL with the scheme that the port speaks, where that is another than the URL's.
+/// The URL with the scheme that the port speaks, if that differs from the URL's.
 pub(crate) fn meant(url: &Url, record: &RequestRecord, said: &[u8]) -> Option<Url> {
     let failure = record.failure.as_ref()?;
     let nothing_came = record.http_status.is_none()
@@ -34,7 +34,7 @@ pub(crate) fn meant(url: &Url, record: &RequestRecord, said: &[u8]) -> Option<Ur
             && (failure.message.contains("does not speak TLS") || speaks_plain_http(url));
         is_plain.then_some("http")?
     } else {
-        // nginx, Go and others answer what was not encrypted with these words
+        // nginx, Go and others answer unencrypted requests with these words
         let said = String::from_utf8_lossy(said).to_ascii_lowercase();
         let told = failure.kind == FailureKind::Status(400) && said.contains("https");
         ((nothing_came || told) && speaks_tls(url)).then_some("https")?

@@ -1,9 +1,9 @@
-//! Owns what must never be shown or stored: keys, and what looks like one.
+//! Owns what must never be shown or stored: keys, and values that look like one.
 
 use serde_json::Value;
 use url::Url;
 
-/// What stands in a secret's place.
+/// What is shown in place of a secret.
 pub(crate) const MASK: &str = "***";
 
 /// Parts of names of fields and parameters whose values are secret. The Python package has the

@@ -1,7 +1,7 @@
-//! Owns what Ctrl-C, SIGTERM, the end of the terminal and that of the caller mean: a stop, then
-//! an end.
+//! Owns what Ctrl-C, SIGTERM, a closed terminal and the end of the caller mean: first stop sending,
+//! then end at once.
 //!
-//! It must not know what is under way.
+//! It must not know what is running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
         heard.store(true, Ordering::Release);
         signals.next().await;
         console::err(&format!(
-            "stopping: nothing more is sent; requests in flight have {} s to end (again to stop now)",
+            "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
             engine::DRAIN_GRACE.as_secs()
         ));
         control.stop.cancel();
@@ -58,7 +58,7 @@ struct Signals {
 #[cfg(unix)]
 const SAME_HANGUP: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Whether whoever started this wants it to outlive the terminal, as `nohup` does.
+/// Whether the parent process wants this to outlive the terminal, as `nohup` does.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     // the mask of ignored signals, in hexadecimal; SIGHUP is signal 1

@@ -1,6 +1,6 @@
-//! Owns the `sim` subcommand: its flags, and running the simulated server until it is told to stop.
+//! Owns the `sim` subcommand: its flags, and running the simulated server until it is stopped.
 //!
-//! Must not know how the server works: that is the `evalscope_sim` crate's.
+//! It must not know how the server works: the `evalscope_sim` crate does.
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -14,28 +14,28 @@ use evalscope_sim::{Fault, FaultRule, Prepared, Profile, SimConfig, SpreadKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::console;
+use crate::values::{finite, places, small, whole};
 
 /// Run a simulated LLM server with known latencies.
 ///
-/// It answers chat and text completions with the latencies and faults given here, and can log when
-/// it really wrote each token, so that what a load test reports can be held against the truth.
+/// It serves chat and text completions with the latencies and faults given here, and can log when
+/// it really wrote each token, so that the results of a load test can be compared with the truth.
 ///
 /// It speaks OpenAI's protocol (/v1/chat/completions, /v1/completions and
 /// /compatible-mode/v1/chat/completions), DashScope's own
 /// (/api/v1/services/aigc/text-generation/generation and
 /// /api/v1/services/aigc/multimodal-generation/generation) and Zhipu's
 /// (/api/paas/v4/chat/completions). With --tokenizer-path it has vLLM's /tokenize and /detokenize
-/// too. A fault takes the form that it has in the protocol of the request; where there is none, the
-/// answer is plain.
+/// too. A fault looks as it would in the protocol of the request.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = fault_help())]
 pub(crate) struct SimArgs {
-    /// Address to listen on. Only a loopback address keeps other machines out.
+    /// Address to listen on. With a loopback address other machines cannot connect.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: IpAddr,
 
-    /// TCP port to listen on; 0 takes a free one, which the line on stdout then names.
-    #[arg(long, default_value_t = 8877)]
+    /// TCP port to listen on; 0 picks a free one, printed on stdout.
+    #[arg(long, default_value_t = 8877, value_parser = small::<u16>)]
     port: u16,
 
     /// Name of the model that /v1/models lists. Requests may name any model.
@@ -43,57 +43,56 @@ pub(crate) struct SimArgs {
     model: String,
 
     /// Time to first token of an empty prompt, in milliseconds; 20 to 200 is usual for a model on
-    /// one GPU. With 0 here and for --prefill-tok-s and --itl-ms the server answers as fast as it
-    /// can.
-    #[arg(long, value_name = "MS", default_value_t = 50.0)]
+    /// one GPU. With 0 here and for --prefill-tok-s and --itl-ms the server is as fast as it can
+    /// be.
+    #[arg(long, value_name = "MS", default_value_t = 50.0, value_parser = finite)]
     ttft_ms: f64,
 
-    /// Prefill speed in prompt tokens per second, which adds to the time to first token; 0 makes
-    /// prompts cost nothing. Without --tokenizer-path, four characters count as one token.
-    #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0)]
+    /// Prefill speed in prompt tokens per second, which adds to the time to first token; 0 for no
+    /// prefill time. Without --tokenizer-path, four characters count as one token.
+    #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0, value_parser = finite)]
     prefill_tok_s: f64,
 
-    /// Mean time between two tokens of one request, in milliseconds; 10 is 100 tokens per second.
+    /// Mean inter-token latency, in milliseconds; 10 is 100 tokens per second.
     /// The timer's resolution is 1 ms.
-    #[arg(long, value_name = "MS", default_value_t = 10.0)]
+    #[arg(long, value_name = "MS", default_value_t = 10.0, value_parser = finite)]
     itl_ms: f64,
 
-    /// How the time between tokens varies: constant, normal, or log-normal (never negative, with a
-    /// long tail, closest to a real server).
+    /// Distribution of the inter-token latency: constant, normal, or log-normal (never negative, with
+    /// a long tail, closest to a real server).
     #[arg(long, value_name = "DISTRIBUTION", default_value_t = SpreadKind::Constant)]
     itl_dist: SpreadKind,
 
-    /// Standard deviation of the time between tokens divided by its mean; not used by the constant
-    /// distribution. 0.2 is a calm server, 1 a badly disturbed one.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.2)]
+    /// Standard deviation of the inter-token latency divided by its mean; not used by the constant
+    /// distribution. 0.2 is a quiet server, 1 a very noisy one.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.2, value_parser = finite)]
     itl_cv: f64,
 
-    /// How many requests are served at once; the others wait in order of arrival. Choose a small
-    /// number to see a sweep saturate. Without it, all are served at once.
-    #[arg(long, value_name = "REQUESTS")]
+    /// Maximum number of requests served at once; others wait in order of arrival. Choose a small
+    /// number to see a sweep saturate. [default: no limit]
+    #[arg(long, value_name = "REQUESTS", value_parser = places)]
     slots: Option<NonZeroUsize>,
 
-    /// Exact number of tokens of every answer, whatever the request asks for.
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    /// Exact number of tokens of every response, whatever the request asks for.
+    #[arg(long, value_name = "TOKENS", value_parser = output_tokens)]
     output_tokens: Option<u32>,
 
-    /// Number of tokens of an answer whose request sets no limit.
+    /// Number of tokens of a response if the request sets no limit.
     #[arg(
         long,
         value_name = "TOKENS",
         default_value_t = 128,
-        value_parser = clap::value_parser!(u32).range(1..=1 << 20)
+        value_parser = output_tokens
     )]
     default_output_tokens: u32,
 
-    /// Seed of everything random; the same seed and the same order of requests give the same gaps,
-    /// words and faults.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    /// Random seed; the same seed and order of requests give the same latencies, words and faults.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = whole)]
     seed: u64,
 
     /// Threads that serve connections. One is enough for thousands of slow streams; more help
     /// only when the server itself is the bottleneck.
-    #[arg(long, value_name = "THREADS", default_value = "1")]
+    #[arg(long, value_name = "THREADS", default_value = "1", value_parser = places)]
     threads: NonZeroUsize,
 
     /// Fault to inject: NAME for every request, NAME:every=N for each N-th, NAME:p=P with a
@@ -102,44 +101,49 @@ pub(crate) struct SimArgs {
     #[arg(long = "fault", value_name = "RULE")]
     faults: Vec<FaultRule>,
 
-    /// Leave the first so many requests without faults, such as a pre-flight request.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
+    /// Number of requests without faults at the start, such as a test request.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0, value_parser = whole)]
     fault_after: u64,
 
-    /// Write the true times of each streamed answer to this file, one JSON line each, in raw
+    /// Write the true times of each streamed response to this file, one JSON line each, in raw
     /// monotonic nanoseconds. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     truth_log: Option<PathBuf>,
 
     /// Count prompt tokens with this tokenizer: a `tokenizer.json`, or a directory with one and
-    /// perhaps `tokenizer_config.json` and a chat template of its own. Chats are rendered with the
-    /// directory's template; a file alone, or a directory without a template, gets the one of
-    /// `ChatML`. Without this flag, four characters count as one token.
+    /// optionally `tokenizer_config.json` and a chat template. Without a template, `ChatML` is used.
+    /// Without this flag, four characters count as one token.
     #[arg(long, value_name = "PATH")]
     tokenizer_path: Option<PathBuf>,
 
-    /// Prompt tokens of each image. Real models take from 85 to a few thousand, by size.
-    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    /// Prompt tokens of each image. Real models use from 85 to a few thousand, depending on its size.
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = small::<u32>)]
     image_tokens: u32,
 
-    /// Answer 401 to requests without this key in `Authorization: Bearer`. If it has the form
-    /// id.secret, Zhipu's path takes tokens signed with the secret as well.
+    /// Respond with 401 to requests without this key in `Authorization: Bearer`. If it has the form
+    /// id.secret, Zhipu's path also accepts tokens signed with the secret.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
 
-    /// Answer 400 to requests with `stream_options`, as old servers do.
+    /// Respond with 400 to requests with `stream_options`, as old servers do.
     #[arg(long)]
     reject_stream_options: bool,
 
-    /// How long the stall faults stay silent, in milliseconds. Choose more than the timeout of the
-    /// client under test; the default is an hour.
-    #[arg(long, value_name = "MS", default_value_t = 3_600_000)]
+    /// Length of the pause of the stall faults, in milliseconds. Choose more than the timeout of the
+    /// client under test.
+    #[arg(long, value_name = "MS", default_value_t = 3_600_000, value_parser = whole)]
     stall_ms: u64,
 
-    /// Stop when stdin reaches its end: a supervising process that holds the pipe takes the server
-    /// with it when it dies.
+    /// Stop when stdin is closed, so that the server ends with the process that holds the pipe.
     #[arg(long)]
     exit_with_parent: bool,
+}
+
+/// The length of a response, in tokens.
+fn output_tokens(text: &str) -> Result<u32, String> {
+    let value = small::<u32>(text).ok();
+    let value = value.filter(|tokens| (1..=1 << 20).contains(tokens));
+    value.ok_or_else(|| "expected a whole number from 1 to 1048576".to_owned())
 }
 
 fn fault_help() -> String {
@@ -155,7 +159,7 @@ fn fault_help() -> String {
             })
     };
     format!(
-        "Faults that a client must report:{}\n\nOddities that a client must put up with:{}",
+        "Faults that a client must report:{}\n\nOddities that a client must tolerate:{}",
         list(false),
         list(true)
     )
@@ -202,7 +206,7 @@ pub(crate) fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
 async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.host, args.port);
     let exit_with_parent = args.exit_with_parent;
-    // Before the address is told: whoever waits for it expects answers.
+    // Before the address is printed: who reads it expects the server to respond.
     if let Some(path) = &args.truth_log {
         std::fs::File::create(path)
             .with_context(|| format!("cannot write the truth log {}", path.display()))?;
@@ -212,7 +216,7 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let listener = evalscope_sim::bind(address)?;
     let address = listener
         .local_addr()
-        .context("cannot read the address listened on")?;
+        .context("cannot read the address of the server")?;
     if !address.ip().is_loopback() {
         console::err(&format!(
             "warning: {address} is not a loopback address: other machines can reach this server"
@@ -223,7 +227,7 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
     if exit_with_parent {
         stop_at_end_of_stdin(shutdown.clone())?;
     }
-    // Before the line below: whoever reads that line may already send the signal.
+    // Before the line below: a reader of that line may send the signal at once.
     let stop_signal = StopSignal::listen()?;
     console::out(&format!("listening on http://{address}"));
 

@@ -1,5 +1,5 @@
-//! Owns the simulated server of `--api local_sim`: a child process that is
-//! started, waited for, and stopped however the parent ends.
+//! Owns the simulated server of `--api local_sim`: a child process that is started, waited for, and
+//! stopped however the parent process ends.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -51,11 +51,11 @@ impl Simulator {
         let mut line = String::new();
         BufReader::new(stdout)
             .read_line(&mut line)
-            .context("cannot read what the simulated server says")?;
+            .context("cannot read the output of the simulated server")?;
         let address = line.trim().strip_prefix("listening on ");
         let address = address.with_context(|| {
             format!(
-                "the simulated server did not start; it said {:?}",
+                "the simulated server did not start; its output was {:?}",
                 line.trim()
             )
         })?;
@@ -67,7 +67,7 @@ impl Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // it may be busy with streams that nobody reads any more
+        // it may be busy with streams that are no longer read
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,6 +1,5 @@
-//! Owns the data set of a command: from what was asked for, by way of files that
-//! are fetched and a tokenizer that is loaded, to prompts that can be opened
-//! once for each run.
+//! Owns the dataset of a command: it downloads files, loads the tokenizer, and makes prompts that
+//! can be opened once for each run.
 //!
 //! It must not know the server.
 
@@ -27,7 +26,7 @@ use crate::choices::shown_plugin;
 use crate::failure::hinted;
 use crate::fetch::{self, Fetcher};
 
-/// A data set as it was asked for.
+/// A dataset as it was asked for.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -53,13 +52,13 @@ pub(crate) struct PromptPlan {
     pub(crate) seed: u64,
     /// `--skip-bad-lines`.
     pub(crate) skip_bad: bool,
-    /// A body on a line may be any object: the API is somebody's own.
+    /// A body on a line may be any object: the API is a custom one.
     pub(crate) any_body: bool,
     /// What requests ask of the chat template.
     pub(crate) asked: Asked,
 }
 
-/// Which data set.
+/// Which dataset.
 #[derive(Clone, Debug)]
 pub(crate) enum DatasetKind {
     /// `--prompt`.
@@ -87,7 +86,7 @@ pub(crate) struct Images {
     pub(crate) each: u32,
 }
 
-/// A data set that can be opened, once for each run.
+/// A dataset that can be opened, once for each run.
 #[derive(Debug)]
 pub(crate) struct Prompts {
     /// For messages and for the record.
@@ -102,7 +101,7 @@ pub(crate) struct Prompts {
     /// Words of random sets.
     words: Option<Arc<Words>>,
     filter: LengthFilter,
-    /// The data set, where it is a plugin.
+    /// The dataset, where it is a plugin.
     plugin: Option<Arc<Plugin>>,
     /// Prompts were taken from it before.
     used: AtomicBool,
@@ -185,7 +184,7 @@ impl PromptPlan {
         self.tokenizer.as_deref().map(load).transpose()
     }
 
-    /// Fetch and load what else the data set needs. `plugin` is the one of
+    /// Fetch and load what else the dataset needs. `plugin` is the one of
     /// [`DatasetKind::Plugin`], which runs.
     pub(crate) fn prepare(
         self,
@@ -204,7 +203,7 @@ impl PromptPlan {
             (None, Some(remote)) => fetcher.dataset(&self.set.name(), remote)?,
             (None, None) => PathBuf::new(),
         };
-        // random ids need none: nobody has to read them
+        // random ids need none: they are not text
         if let Some(tokenizer) = &tokenizer
             && self.as_ids
             && self.chat
@@ -213,11 +212,11 @@ impl PromptPlan {
         {
             return Err(hinted(
                 format!(
-                    "{} has no chat template, so the ids that a chat endpoint would make are not known",
+                    "{} has no chat template, so the token ids of chat messages are unknown",
                     tokenizer.path().display()
                 ),
-                "put the model's chat_template.jinja or tokenizer_config.json beside it, or give a URL \
-                 that ends in /v1/completions: then prompts are encoded as they are",
+                "put the model's chat_template.jinja or tokenizer_config.json next to it, or use a URL \
+                 that ends in /v1/completions, which encodes prompts without a template",
             ));
         }
         let words = match &tokenizer {
@@ -251,7 +250,7 @@ impl PromptPlan {
                     "{} has no chat template, so prompts of exact length cannot be made for a chat endpoint",
                     tokenizer.path().display()
                 ),
-                "put the model's chat_template.jinja or tokenizer_config.json beside it, or send plain \
+                "put the model's chat_template.jinja or tokenizer_config.json next to it, or send plain \
                  prompts to a URL that ends in /v1/completions, or ids with `--tokenize-prompt`",
             ));
         }
@@ -265,24 +264,24 @@ impl PromptPlan {
         })?;
         if !words.is_exact() {
             say(format!(
-                "the vocabulary of {} has too few words: random prompts are made slowly, and some may be \
-                 a token off",
+                "the vocabulary of {} has too few usable words: random prompts are slow to make, and some may \
+                 be a token too long or too short",
                 tokenizer.path().display()
             ));
         }
         let (min, max) = self.lengths;
         let around = words.overhead();
         say(format!(
-            "random prompts of {min} to {max} tokens{}{}, of {} distinct tokens",
+            "random prompts: {min} to {max} tokens{}{}, drawn from {} distinct tokens",
             if around > 0 {
-                format!(", {around} of them around the text")
+                format!(", {around} of them from the chat template")
             } else {
                 String::new()
             },
             if self.prefix > 0 {
                 match self.prefixes {
-                    1 => format!(", behind {} that all share", self.prefix),
-                    n => format!(", behind one of {n} prefixes of {}", self.prefix),
+                    1 => format!(", after a shared prefix of {}", self.prefix),
+                    n => format!(", after one of {n} prefixes of {}", self.prefix),
                 }
             } else {
                 String::new()
@@ -299,8 +298,8 @@ impl PromptPlan {
         say: &mut dyn FnMut(String),
     ) -> LengthFilter {
         let (min, max) = self.lengths;
-        // a fixed set is sent whole, a random one is made to measure, and a prompt
-        // that was typed is the one that is wanted
+        // a fixed dataset is sent in full, a random one has the right lengths, and a prompt on the
+        // command line is sent as it is
         let typed = matches!(self.set, DatasetKind::Single(_));
         if typed || self.set.is_random() || self.set.whole().is_some() {
             return LengthFilter {
@@ -322,7 +321,7 @@ impl PromptPlan {
         };
         if (min, max) != DEFAULT_LENGTHS {
             say(format!(
-                "prompts of {min} to {max} {} are taken",
+                "only prompts of {min} to {max} {} are used",
                 measure.unit()
             ));
         }
@@ -337,13 +336,12 @@ pub(crate) const DEFAULT_LENGTHS: (usize, usize) = (0, 131_072);
 /// take longer than a person likes to wait.
 const SURVEYED_BYTES: u64 = 1 << 30;
 
-/// Folders in folders that are looked into for their size, as data sets are.
+/// Folders in folders that are looked into for their size, as datasets are.
 const DEPTH: usize = 3;
 
 impl Prompts {
-    /// Read the files of texts through, once, so that a line that is not what it
-    /// must be is found before anything is sent. Says what they hold. `go_on` is
-    /// asked now and then.
+    /// Read the text files once, so that a line that cannot be used is found before anything is sent.
+    /// Says what they contain. `go_on` is asked now and then.
     pub(crate) fn survey(
         &mut self,
         go_on: impl FnMut() -> bool,
@@ -368,27 +366,27 @@ impl Prompts {
         let tally = stream
             .survey(go_on)
             .map_err(|error| self.explained(error))?;
-        say(self.told(&tally));
+        say(self.described(&tally));
         self.surveyed = Some(tally);
         Ok(())
     }
 
-    /// What is said of the files.
-    fn told(&self, tally: &Tally) -> String {
+    /// What the files contain.
+    fn described(&self, tally: &Tally) -> String {
         let (min, max) = self.plan.lengths;
         let unit = self.filter.measure.unit();
         let left_out: Vec<String> = [
             (tally.blank, "blank".to_owned()),
             (tally.short, format!("shorter than {min} {unit}")),
             (tally.long, format!("longer than {max} {unit}")),
-            (tally.bad, "that cannot be read".to_owned()),
+            (tally.bad, "unreadable".to_owned()),
         ]
         .into_iter()
         .filter(|(n, _)| *n > 0)
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
         format!(
-            "the data set `{}` has {} prompt{}{}{}",
+            "the dataset `{}` has {} prompt{}{}{}",
             self.name,
             tally.taken,
             if tally.taken == 1 { "" } else { "s" },
@@ -401,12 +399,12 @@ impl Prompts {
         )
     }
 
-    /// What was passed over, as a warning of a run whose prompts came to `tally`.
+    /// A warning about skipped lines, for a run whose prompts came to `tally`.
     pub(crate) fn passed_over(&self, tally: &Tally) -> Option<String> {
         let tally = self.surveyed.as_ref().unwrap_or(tally);
         let first = tally.first_bad.as_ref()?;
         Some(format!(
-            "`--skip-bad-lines` passed over {} of the data set `{}`; the first: {first}",
+            "`--skip-bad-lines` skipped {} of the dataset `{}`; the first: {first}",
             if tally.bad == 1 {
                 "1 item".to_owned()
             } else {
@@ -416,7 +414,7 @@ impl Prompts {
         ))
     }
 
-    /// What is wrong with the data set, and what can be done.
+    /// What is wrong with the dataset, and what can be done.
     pub(crate) fn explained(&self, error: DatasetError) -> anyhow::Error {
         let hint = match &error {
             DatasetError::Item { .. } if self.plan.set.is_text_file() => BAD_LINE,
@@ -428,7 +426,7 @@ impl Prompts {
         hinted(error.to_string(), hint)
     }
 
-    /// Open the data set and pass over what earlier runs have used. `spare` is
+    /// Open the dataset and pass over what earlier runs have used. `spare` is
     /// how many threads may make images ahead of need.
     pub(crate) fn open(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<PromptStream> {
         let source = self.source(offset, spare)?;
@@ -457,7 +455,7 @@ impl Prompts {
         Ok(stream)
     }
 
-    /// The prompts as they stand in the data set.
+    /// The prompts as they stand in the dataset.
     fn source(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<Box<dyn PromptSource>> {
         let place = self.place.as_path();
         Ok(match &self.plan.set {
@@ -503,9 +501,8 @@ impl Prompts {
     }
 }
 
-/// What can be done about a line that is not what it must be.
-pub(crate) const BAD_LINE: &str =
-    "mend it, or leave out what cannot be read with `--skip-bad-lines`";
+/// What to do about a line that cannot be used.
+pub(crate) const BAD_LINE: &str = "correct the file, or skip such lines with `--skip-bad-lines`";
 
 /// Bytes of a file, or of all files in a folder; `None` where that is not known.
 fn bytes_of(place: &Path, depth: usize) -> Option<u64> {
@@ -554,7 +551,7 @@ fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenize
             let hint = if other_form {
                 fetch::NO_TOKENIZER
             } else {
-                "give a folder that holds a tokenizer.json, that file, or a hub's id such as \
+                "give a folder that contains a tokenizer.json, the file itself, or a hub id such as \
                  Qwen/Qwen2.5-0.5B-Instruct"
             };
             hinted(error.to_string(), hint)
@@ -564,8 +561,8 @@ fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenize
     Tokenizer::load_files(&fetcher.tokenizer(place)?).map_err(|error| match error {
         TokenizerError::Invalid { .. } => hinted(
             error.to_string(),
-            "this is what the hub has; if it was mended there, delete the file, and it is \
-             fetched again",
+            "the file on the hub is invalid; if it has been corrected there, delete the local copy to \
+             download it again",
         ),
         error => error.into(),
     })

@@ -1,5 +1,5 @@
-//! Owns what happens to exchanges on their way to the database, off the receiving
-//! path: each stage is a thread between two channels.
+//! Owns processing of exchanges on their way to the database, off the receiving path: each stage is
+//! a thread between two channels.
 //!
 //! It must not know which stages a command has.
 
@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::log::Log;
 use crate::secrets::shown_body;
 
-/// Answers that are handed to a plugin at a time, where so many wait.
+/// The most responses handed to a plugin at a time.
 const BATCH: usize = 32;
 
-/// What a stage does when it panics: it does its work no more, hands on all that comes, and the
-/// run is stopped, so that nothing measured is lost.
+/// What a stage does when it panics: it stops its work, passes on all messages, and stops the run,
+/// so that no measurement is lost.
 #[derive(Clone, Debug)]
 pub(crate) struct StageFault {
     stop: CancellationToken,
@@ -31,7 +31,7 @@ pub(crate) struct StageFault {
 }
 
 impl StageFault {
-    /// Taps of a run that is stopped by `stop`.
+    /// For the stages of a run that is stopped by `stop`.
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self {
             stop,
@@ -86,8 +86,8 @@ pub(crate) fn stage(
     })
 }
 
-/// A thread that has a plugin count the tokens of answers, as many at a time as
-/// wait. A plugin that fails at it costs the counts, not the run.
+/// A thread that lets a plugin count the tokens of responses, as many at a time as are waiting. If
+/// the plugin fails, the counts are lost, not the run.
 pub(crate) fn plugin_stage(
     seen: Receiver<SinkMessage>,
     next: Sender<SinkMessage>,
@@ -104,7 +104,7 @@ pub(crate) fn plugin_stage(
                 batch.push(message);
             }
             if let Some(own) = &mut counting {
-                let what = "the thread that has a plugin count tokens";
+                let what = "the thread that lets a plugin count tokens";
                 match fault.guarded(what, || own.count(&mut batch)) {
                     Some(warning) => batch.extend(warning.map(SinkMessage::from)),
                     None => counting = None,
@@ -151,12 +151,12 @@ impl Counting {
         if exchanges.is_empty() {
             return None;
         }
-        let told = match counts.count(&mut exchanges) {
+        let warning = match counts.count(&mut exchanges) {
             Ok(None) => return None,
             Ok(Some(_)) if self.complained => return None,
             Ok(Some(complaint)) => {
                 self.complained = true;
-                format!("the plugin does not count the tokens of every answer: {complaint}")
+                format!("the plugin does not count the tokens of every response: {complaint}")
             }
             Err(error) => {
                 self.counts = None;
@@ -164,15 +164,15 @@ impl Counting {
                     return None;
                 }
                 format!(
-                    "the plugin counts no more tokens, and what it would call a failure counts as a \
-                     success: {}",
+                    "the plugin has stopped counting tokens, and failures that it would report count as \
+                     successes: {}",
                     masked(&error.to_string(), &self.secrets)
                 )
             }
         };
-        self.log.warn(&told);
+        self.log.warn(&warning);
         // a traceback is for the log
-        let first = told.lines().next()?;
+        let first = warning.lines().next()?;
         Some(Finding::new(FindingId::PluginCountsMissing, first))
     }
 }
@@ -181,7 +181,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<Joi
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)
-        .context("cannot start a thread that reads what came")
+        .context("cannot start a thread that processes responses")
 }
 
 /// Log what went over the wire.
@@ -209,7 +209,7 @@ pub(crate) fn log_exchange(
             format!("Request sent: {}", shown_body(&exchange.bodies.request)),
         );
     }
-    // the texts of all events, or of the token-bearing ones, or of a whole answer, which has none
+    // the texts of all events, or of the token-bearing ones, or of a non-streaming response
     let all = exchange.bodies.responses.len() == record.events.len();
     let mut arrivals: Box<dyn Iterator<Item = Timestamp>> = if all {
         Box::new(record.events.arrivals())
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tap_that_panics_stops_the_run_and_loses_nothing() {
+    fn a_stage_that_panics_stops_the_run_and_loses_nothing() {
         let (before, seen) = async_channel::bounded(64);
         let (next, records) = async_channel::bounded(64);
         let fault = StageFault::new(CancellationToken::new());

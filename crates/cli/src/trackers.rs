@@ -1,8 +1,8 @@
-//! Owns following a command elsewhere: Weights & Biases, `SwanLab` or `ClearML`
-//! hear of settings, figures and files.
+//! Owns reporting to an experiment tracker: settings, metrics and files for Weights & Biases,
+//! `SwanLab` or `ClearML`.
 //!
-//! A tracker that fails before the load is an error; one that fails later costs
-//! a warning and never the run. It must not know their libraries.
+//! A tracker that fails before the load is an error; one that fails later is a warning, and the run
+//! goes on. It must not know their libraries.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub(crate) struct TrackerPlan {
     pub(crate) files: TrackerFiles,
     /// The log holds bodies.
     pub(crate) debug: bool,
-    /// Keys that a library may repeat and nobody may see.
+    /// Keys that a library may repeat, to be masked.
     pub(crate) secrets: Vec<String>,
 }
 
@@ -100,7 +100,8 @@ impl TrackerPlan {
         };
         let (said, hidden) = (log.clone(), self.secrets.clone());
         let listener = Box::new(move |line: &str| said.info(&masked(line, &hidden)));
-        let folder = std::path::absolute(folder).context("the folder of results has no path")?;
+        let folder =
+            std::path::absolute(folder).context("cannot find the path of the results folder")?;
         let begin = Begin {
             settings,
             name: &self.name,
@@ -111,14 +112,14 @@ impl TrackerPlan {
         let tracker = Tracker::start(&place, python, &hello, patience, listener, &begin)
             .map_err(|error| refused(kind, &error, &self.secrets))?;
         if let Some(url) = tracker.url() {
-            log.info(&format!("follow it at {}", masked(url, &self.secrets)));
+            log.info(&format!("view the run at {}", masked(url, &self.secrets)));
         }
         let (messages, heard) = sync_channel(WAITING);
         let (log, kind, hidden) = (log.clone(), kind.clone(), self.secrets.clone());
         let thread = std::thread::Builder::new()
             .name("evalscope-tracker".to_owned())
             .spawn(move || tell(&tracker, &heard, &kind, &hidden, &log))
-            .context("cannot start the thread of the tracker")?;
+            .context("cannot start the tracker thread")?;
         Ok(Following {
             wanted: Wanted {
                 files: self.files,
@@ -135,12 +136,12 @@ impl Following {
     pub(crate) fn live(&self, run: &str, every: u64) -> impl FnMut(&mut Exchange) + Send + 'static {
         let mut figures = LiveFigures::default();
         let (messages, run) = (self.messages.clone(), run.to_owned());
-        let mut told = 0;
+        let mut reported = 0;
         move |exchange| {
             figures.push(&exchange.record);
             let step = figures.requests();
-            if step >= told + every {
-                told = step;
+            if step >= reported + every {
+                reported = step;
                 let message = TrackerMessage::Live {
                     run: run.clone(),
                     step,
@@ -203,7 +204,7 @@ fn tell(
         if failed {
             continue;
         }
-        let told = match message {
+        let sent = match message {
             TrackerMessage::Live { run, step, values } => tracker.metrics(&run, step, &values),
             TrackerMessage::Summary {
                 run,
@@ -215,11 +216,11 @@ fn tell(
                 tracker.files(&paths)
             }
         };
-        if let Err(error) = told {
+        if let Err(error) = sent {
             failed = true;
             let error = masked(&error.to_string(), hidden);
             log.warn(&format!(
-                "{kind} is told nothing more, the measurement goes on: {error}"
+                "nothing more is reported to {kind}; the measurement goes on: {error}"
             ));
         }
     }
@@ -281,13 +282,13 @@ fn refused(kind: &str, error: &PluginError, hidden: &[String]) -> anyhow::Error 
     if missing {
         hinted(
             text,
-            "trackers need Python with the package `evalscope`: `pip install .` in its source; \
-             EVALSCOPE_PYTHON names an interpreter",
+            "trackers need Python with the package `evalscope`: `pip install .` in its source, and name \
+             the interpreter in EVALSCOPE_PYTHON if it is another one",
         )
     } else {
         hinted(
             text,
-            format!("mend it, or leave out `--visualizer {kind}`: no load was sent"),
+            format!("fix this, or leave out `--visualizer {kind}`; no load was sent"),
         )
     }
 }

@@ -4,12 +4,12 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-/// No time is longer, in seconds: 31 years.
+/// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
 
-/// A whole number from 0 on; `1e3` is one too.
+/// A whole number, 0 or greater; `1e3` is one too.
 pub(crate) fn whole(text: &str) -> Result<u64, String> {
-    let wanted = || "a whole number from 0 on is wanted".to_owned();
+    let wanted = || "expected a whole number, 0 or greater".to_owned();
     if let Ok(value) = text.parse::<u64>() {
         return Ok(value);
     }
@@ -34,38 +34,61 @@ pub(crate) fn fact(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.trim().is_empty() => {
             Ok((key.trim().to_owned(), value.to_owned()))
         }
-        _ => Err("KEY=VALUE is wanted, such as gpu=H100".to_owned()),
+        _ => Err("expected KEY=VALUE, such as gpu=H100".to_owned()),
     }
 }
 
-/// A whole number above 0.
+/// A whole number greater than 0.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let value = whole(text).ok().filter(|value| *value > 0);
-    value.ok_or_else(|| "a whole number above 0 is wanted".to_owned())
+    value.ok_or_else(|| "expected a whole number greater than 0".to_owned())
 }
 
-/// The same, of what is held in memory.
+/// A whole number that its type can hold.
+pub(crate) fn small<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    T::try_from(whole(text)?).map_err(|_| "the number is too large".to_owned())
+}
+
+/// A whole number that may be negative.
+pub(crate) fn signed(text: &str) -> Result<i64, String> {
+    let value = text.parse::<i64>();
+    value.map_err(|_| "expected a whole number, such as 40 or -1".to_owned())
+}
+
+/// A count of what is held in memory.
 pub(crate) fn places(text: &str) -> Result<NonZeroUsize, String> {
-    let value = usize::try_from(count(text)?).map_err(|_| "this is too many".to_owned())?;
-    NonZeroUsize::new(value).ok_or_else(|| "a whole number above 0 is wanted".to_owned())
+    NonZeroUsize::try_from(small::<usize>(&count(text)?.to_string())?)
+        .map_err(|_| "expected a whole number greater than 0".to_owned())
 }
 
 /// The side of a square.
 pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
-    let value = u32::try_from(count(text)?).map_err(|_| "this is too many".to_owned())?;
-    NonZeroU32::new(value).ok_or_else(|| "a whole number above 0 is wanted".to_owned())
+    NonZeroU32::try_from(small::<u32>(&count(text)?.to_string())?)
+        .map_err(|_| "expected a whole number greater than 0".to_owned())
+}
+
+/// A TCP port to serve on.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    let value = small::<u16>(text).ok().filter(|port| *port > 0);
+    value.ok_or_else(|| "expected a port from 1 to 65535".to_owned())
+}
+
+/// The number of images in a prompt.
+pub(crate) fn images(text: &str) -> Result<u32, String> {
+    let value = small::<u32>(text).ok().filter(|images| *images <= 1024);
+    value.ok_or_else(|| "expected a whole number from 0 to 1024".to_owned())
 }
 
 pub(crate) fn finite(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
-        _ => Err("a finite number is wanted".to_owned()),
+        _ => Err("expected a number".to_owned()),
     }
 }
 
-/// Requests of a warm-up, or a share; below 0 is none, as in EvalScope.
+/// Warm-up requests, or a fraction of `--number`. A negative value means none, as in EvalScope.
 pub(crate) fn warmup(text: &str) -> Result<f64, String> {
-    let wanted = "a whole number of requests up to 10⁹, or a share below 1, is wanted";
+    let wanted = "expected a whole number of requests up to 10⁹, or a fraction below 1";
     match finite(text) {
         Ok(value) if value <= 0.0 => Ok(0.0),
         Ok(value) if value < 1.0 || value <= 1e9 && value.fract() == 0.0 => Ok(value),
@@ -76,14 +99,14 @@ pub(crate) fn warmup(text: &str) -> Result<f64, String> {
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     match seconds_or_zero(text) {
         Ok(value) if value > 0.0 => Ok(value),
-        _ => Err("a time above 0 is wanted, such as 30, 30s or 5m".to_owned()),
+        _ => Err("expected a time greater than 0, such as 30, 30s or 5m".to_owned()),
     }
 }
 
 pub(crate) fn seconds_or_zero(text: &str) -> Result<f64, String> {
     let value = text.parse::<f64>().ok().or_else(|| with_units(text));
     let value = value.filter(|value| (0.0..=LONGEST_S).contains(value));
-    value.ok_or_else(|| "a time from 0 on is wanted, such as 30, 30s or 5m".to_owned())
+    value.ok_or_else(|| "expected a time of 0 or more, such as 30, 30s or 5m".to_owned())
 }
 
 /// `90s`, `1.5h`, `1h30m`: seconds.
@@ -116,10 +139,9 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// Arrivals per second: `5`, `5/s`, `90/m`, `5000/h`; -1 and `inf` are no pacing.
+/// Arrivals per second: `5`, `5/s`, `90/m`, `5000/h`; -1 and `inf` mean no pacing.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let wanted =
-        || "requests per second above 0 are wanted, such as 5, 0.5 or 90/m; -1 for no pacing";
+    let wanted = || "expected a rate greater than 0, such as 5, 0.5 or 90/m; -1 for no pacing";
     let value = match text.split_once('/') {
         None => text.parse::<f64>().ok(),
         Some((number, unit)) => number
@@ -137,7 +159,7 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A share, as a fraction or in percent.
+/// A fraction, or a percentage.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     let (number, unit) = match text.strip_suffix('%') {
         Some(percent) => (percent, 100.0),
@@ -145,18 +167,18 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     };
     match number.trim().parse::<f64>().map(|n| n / unit) {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("a share from 0 to 1, or 0% to 100%, is wanted".to_owned()),
+        _ => Err("expected a fraction from 0 to 1, or 0% to 100%".to_owned()),
     }
 }
 
-/// A URL that stands without its flag. A number or a word there belongs to something else.
+/// A URL given without its flag. A number or a word there is a value of some other flag.
 pub(crate) fn argument_url(text: &str) -> Result<String, String> {
     let is_host = text == "localhost" || text.contains([':', '/']);
     let is_number = text.parse::<f64>().is_ok();
     if is_host || text.contains('.') && !is_number {
         Ok(text.to_owned())
     } else {
-        Err("it is no URL, and no flag before it takes it".to_owned())
+        Err("this is not a URL, and the flag before it takes no further value".to_owned())
     }
 }
 
@@ -216,10 +238,18 @@ mod tests {
         assert_eq!(warmup("-1"), Ok(0.0));
         assert_eq!(warmup("0.1"), Ok(0.1));
         assert!(warmup("1.5").is_err());
+        assert_eq!(small::<u32>("1e3"), Ok(1000));
+        assert_eq!(
+            small::<u32>("1e10"),
+            Err("the number is too large".to_owned())
+        );
+        assert_eq!(signed("-1"), Ok(-1));
+        assert_eq!((port("1"), images("0")), (Ok(1), Ok(0)));
+        assert!(port("0").is_err() && port("65536").is_err() && images("1025").is_err());
     }
 
     #[test]
-    fn a_word_is_no_url() {
+    fn a_word_is_not_a_url() {
         for url in [
             "http://h",
             "h:8000",

@@ -1,7 +1,7 @@
 """Owns the options of `evalscope perf` as Python sees them, and how they become a command line.
 
 It knows no defaults: an option that is not set is not passed on, and the binary decides. Only
-plugins see every value, since the binary tells them its own (`Arguments.from_options`).
+plugins see every value, since the binary passes its own to them (`Arguments.from_options`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 @dataclass(repr=False)
 class Arguments:
-    """The options of `evalscope perf`, all of them optional. `None` leaves one to the tool.
+    """The options of `evalscope perf`, all of them optional. `None` means the tool's default.
 
-    `evalscope perf --help` has the defaults. An option of the earlier tool that the binary does
-    not have is refused by the binary, in its own words.
+    `evalscope perf --help` has the defaults. The binary rejects options of
+    EvalScope that it does not have yet.
 
     A plugin gets one of these as `param`: then it holds the options as the tool resolved them,
     with a single value in place of a list of one. Changing it changes nothing in the tool.
@@ -40,37 +40,37 @@ class Arguments:
     url: str | None = None
     """URL of the endpoint. `http://host:8000` is completed by the tool."""
     model: str | None = None
-    """Name of the model, as the server knows it. May be left out where the server lists one."""
+    """Name of the model, as the server knows it. May be left out if the server lists only one."""
     api: str | None = None
     """API of the server; or the name of a class registered with `register_api`; or
     `path/to/plugin.py[:name]`."""
     api_key: str | None = None
     """Key, sent as `Authorization: Bearer`. It reaches the tool through the environment."""
     headers: Mapping[str, str] | Sequence[str] | None = None
-    """Further headers of every request: a dict, or a list of `NAME=VALUE`. They reach the tool
+    """Additional headers of every request: a dict, or a list of `NAME=VALUE`. They reach the tool
     through the environment, in place of what `EVALSCOPE_HEADERS` says there."""
     connect_timeout: float | str | None = None
     """Fail a request when its connection takes longer: seconds, or `"30s"`; 0 for no limit."""
     read_timeout: float | str | None = None
     """Fail a request when nothing arrives for this long; 0 for no limit."""
     total_timeout: float | str | None = None
-    """Fail a request that takes longer than this as a whole; 0 for no limit."""
+    """Fail a request that takes longer than this in total; 0 for no limit."""
     no_test_connection: bool | None = None
-    """Start without a test request."""
+    """Send no test request first."""
     wait_for_server: float | str | None = None
     """Wait up to this long for a server that is still starting or loading its model."""
     insecure: bool | None = None
-    """Do not check the server's certificate."""
+    """Do not verify the server's certificate."""
     ca_cert: PathLike | None = None
-    """Trust the certificates of this PEM file too."""
+    """Also trust the certificates in this PEM file."""
     port: int | None = None
     """Port of the local inference server, for the `local…` APIs."""
     attn_implementation: str | None = None
     """Attention implementation of the `local` API."""
     trust_remote_code: bool | None = None
-    """Let the `local…` APIs run code that comes with the model."""
+    """Let the `local…` APIs run code shipped with the model."""
     server_start_timeout: float | str | None = None
-    """Give up when the `local…` APIs have not loaded the model in this time."""
+    """Give up when the `local…` APIs have not loaded the model within this time."""
     tokenizer_path: PathLike | None = None
     """Tokenizer: a folder, a file or a name on the hub. Counts tokens and makes random prompts."""
 
@@ -78,10 +78,10 @@ class Arguments:
 
     parallel: int | Sequence[int] | None = None
     """Requests in flight at a time. Several values make a sweep, one run each. With `rate` alone
-    there is no limit."""
+    it is unlimited."""
     number: int | Sequence[int] | None = None
-    """Requests of each run: one value for all runs, or one for each. With `duration` alone there
-    is no number."""
+    """Requests of each run: one value for all runs, or one for each. With `duration` alone
+    it is unlimited."""
     rate: float | str | Sequence[float] | Sequence[str] | None = None
     """Mean arrivals per second of a Poisson process, or `"90/m"`; -1 for no pacing."""
     open_loop: bool | None = None
@@ -89,24 +89,24 @@ class Arguments:
     duration: float | str | None = None
     """Stop sending after this time: seconds, or `"5m"`."""
     warmup_num: float | None = None
-    """Requests sent first and left out of every figure; below 1, a share of `number`."""
+    """Requests to send before measuring begins; below 1, a fraction of `number`."""
     sleep_interval: float | str | None = None
     """Pause between the runs of a sweep."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
     give_up_after: float | str | None = None
     """End the run when no request has reached the server for this long, or when the first 20
-    answers are all the same refusal; 0 for never."""
+    responses are all the same 4xx error; 0 for never."""
     client_threads: int | None = None
     """Number of receive threads."""
     num_workers: float | None = None
-    """Accepted for scripts of EvalScope; does nothing here."""
+    """Accepted for compatibility with EvalScope; has no effect."""
     db_commit_interval: float | None = None
-    """Accepted for scripts of EvalScope; does nothing here."""
+    """Accepted for compatibility with EvalScope; has no effect."""
     queue_size_multiplier: float | None = None
-    """Accepted for scripts of EvalScope; does nothing here."""
+    """Accepted for compatibility with EvalScope; has no effect."""
     in_flight_task_multiplier: float | None = None
-    """Accepted for scripts of EvalScope; does nothing here."""
+    """Accepted for compatibility with EvalScope; has no effect."""
 
     # --- search for a service level ---
 
@@ -133,108 +133,108 @@ class Arguments:
     """Where prompts come from; or the name of a class registered with `register_dataset`; or
     `path/to/plugin.py[:name]`."""
     dataset_path: PathLike | None = None
-    """File or folder of the data set."""
+    """File or folder of the dataset."""
     prompt_field: str | None = None
-    """Field that is the prompt, of a JSON list, JSON Lines, CSV or Parquet of your own."""
+    """Field that holds the prompt, in your own JSON list, JSON Lines, CSV or Parquet file."""
     skip_bad_lines: bool | None = None
-    """Pass over lines of a file that are not what they must be, instead of refusing it."""
+    """Skip lines of a file that cannot be used, instead of rejecting the file."""
     data_source: str | None = None
-    """Hub that data sets come from: `modelscope`, `huggingface` or `local`."""
+    """Hub that datasets are downloaded from: `modelscope`, `huggingface` or `local`."""
     dataset_offset: int | None = None
-    """Prompts of the data set to skip at its start."""
+    """Number of prompts to skip at the start of the dataset."""
     dataset_args: str | Mapping[str, Any] | None = None
-    """Options of the data set; JSON text or a dict."""
+    """Options of the dataset; JSON text or a dict."""
     repeat_prompts: bool | None = None
-    """Every run of a sweep takes the same prompts: the server's prefix cache will be warm."""
+    """Use the same prompts in every run of a sweep: the server's prefix cache will be warm."""
     prompt: str | None = None
     """One prompt for all requests, or `@FILE`. Overrides `dataset`."""
     query_template: str | Mapping[str, Any] | None = None
     """Request body: JSON text, `@FILE` or a dict. `%m` and `%p` become the model and the prompt."""
     min_prompt_length: int | None = None
-    """Leave out prompts that are shorter."""
+    """Leave out shorter prompts."""
     max_prompt_length: int | None = None
-    """Leave out prompts that are longer."""
+    """Leave out longer prompts."""
     prefix_length: int | None = None
-    """Tokens that all random prompts begin with."""
+    """Length of a shared random prefix, in tokens."""
     prefix_count: int | None = None
-    """How many different prefixes there are; request i begins with prefix i modulo this number."""
+    """Number of different prefixes; request i begins with prefix i modulo this number."""
     apply_chat_template: bool | None = None
-    """Send messages rather than a plain prompt."""
+    """Send chat messages rather than a plain prompt."""
     tokenize_prompt: bool | None = None
-    """Send the ids of tokens rather than text."""
+    """Send token ids rather than text."""
     image_width: int | None = None
-    """Width of random images, pixels."""
+    """Width of random images, in pixels."""
     image_height: int | None = None
-    """Height of random images, pixels."""
+    """Height of random images, in pixels."""
     image_format: str | None = None
     """Mode of random images, such as `RGB`."""
     image_num: int | None = None
     """Random images in each prompt."""
     image_patch_size: int | None = None
-    """Edge of the patch that counts as one token of an image, pixels."""
+    """Side of the square of an image that counts as one token, in pixels."""
 
     # --- conversations ---
 
     multi_turn: bool | None = None
-    """Send conversations: each turn with the server's answers before it."""
+    """Send conversations: each turn with the responses to the turns before it."""
     min_turns: int | None = None
-    """Fewest turns of a random conversation."""
+    """Minimum turns of a random conversation."""
     max_turns: int | None = None
-    """Most turns of a conversation."""
+    """Maximum turns of a conversation."""
     multi_turn_args: str | Mapping[str, Any] | None = None
     """Lengths of turns, the earlier form of `dataset_args`; JSON text or a dict."""
 
     # --- generation ---
 
     max_tokens: int | Sequence[int] | None = None
-    """Most tokens of an answer; two values draw uniformly between them."""
+    """Maximum tokens of a response; with two values each request draws one between them."""
     min_tokens: int | None = None
-    """Fewest tokens of an answer."""
+    """Minimum tokens of a response."""
     temperature: float | None = None
     """Sampling temperature."""
     top_p: float | None = None
     """Nucleus sampling."""
     top_k: int | None = None
-    """Sample from this many tokens."""
+    """Sample from this many most likely tokens."""
     frequency_penalty: float | None = None
-    """Penalty of frequent tokens."""
+    """Frequency penalty."""
     repetition_penalty: float | None = None
-    """Penalty of repetition."""
+    """Repetition penalty."""
     logprobs: bool | None = None
     """Ask for log probabilities."""
     n_choices: int | None = None
-    """Choices of each answer."""
+    """Number of choices in each response."""
     seed: int | None = None
-    """Seed of the server's sampling, and of every random draw of the tool."""
+    """Seed for the server's sampling and for random prompts and arrivals."""
     stop: str | Sequence[str] | None = None
     """Texts that end generation."""
     stop_token_ids: int | Sequence[int] | Sequence[str] | None = None
-    """Ids of tokens that end generation."""
+    """Token ids that end generation."""
     stream: bool | None = None
-    """Stream the answers; TTFT, TPOT and ITL need it."""
+    """Stream responses; TTFT, TPOT and ITL need it."""
     extra_args: str | Mapping[str, Any] | None = None
-    """Further fields of the request body: JSON text or a dict. `None` in it deletes a field."""
+    """Additional fields of the request body: JSON text or a dict. `None` in it deletes a field."""
 
     # --- output ---
 
     outputs_dir: PathLike | None = None
-    """Folder of all results."""
+    """Folder for all results."""
     name: str | None = None
-    """Name of this invocation's folder, and of the run in a tracker."""
+    """Name of the results folder, and of the run in a tracker."""
     alias: str | None = None
-    """A name for people, beside the model's in tables and files."""
+    """A display name, shown next to the model in tables and files."""
     metadata: Mapping[str, Any] | Sequence[str] | None = None
     """Facts to keep with the results, in `result.json`: a dict, or a list of `KEY=VALUE`."""
     no_timestamp: bool | None = None
     """Write to `outputs_dir`/`name`, without a timestamp folder."""
     record_bodies: str | None = None
-    """Bodies to keep in the database: `all`, `failed` or `none`."""
+    """Request and response bodies to keep in the database: `all`, `failed` or `none`."""
     log_every_n_query: int | None = None
-    """Log progress every so many requests."""
+    """Log progress after every N requests."""
     debug: bool | None = None
-    """Log every request and every event of its answer."""
+    """Log every request and every event of its response."""
     enable_progress_tracker: bool | None = None
-    """Keep `progress.json`, in the folder of the results, up to date while the command runs."""
+    """Keep `progress.json` in the results folder up to date while the command runs."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None
@@ -243,10 +243,10 @@ class Arguments:
     """Key of SwanLab, or `local` to stay offline; implies `visualizer="swanlab"`. Goes through
     the environment."""
     swanlab_host: str | None = None
-    """Address of a SwanLab server of your own."""
+    """Address of your own SwanLab server."""
     tracker_files: str | None = None
     """Files that a tracker is given: `reports`, `none`, or `db`, which holds all prompts and
-    answers."""
+    responses."""
 
     # `__new__` is there for its error message: the one of a dataclass suggests nothing.
     def __new__(cls, *_args: object, **options: object) -> Arguments:
@@ -255,7 +255,7 @@ class Arguments:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Turn arrays into lists: they can be neither compared nor asked whether they are true."""
+        """Turn arrays into lists: arrays have no plain comparison and no truth value."""
         for name in _NAMES:
             value = plain(self.__dict__[name])
             if name in _LISTS and value is not None and not isinstance(value, (str, list, tuple)):
@@ -289,7 +289,7 @@ class Arguments:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Arguments:
-        """Take the options that the tool tells a plugin.
+        """Take the options that the tool passes to a plugin.
 
         Those that this version does not know become attributes as well: a newer tool must not
         break a plugin.
@@ -474,7 +474,7 @@ def _flag(name: str, value: Any) -> list[str]:
     word = of.word(value)
     if word is None:
         raise EvalscopeError(f"`{name}` is {of.wanted}, not {_brief(value)}")
-    # `=` and not a word of its own: a prompt may begin with a dash
+    # `=` and not a separate argument: a prompt may begin with a dash
     return [] if name in _SECRETS or name == "headers" else [f"{flag}={word}"]
 
 
@@ -493,7 +493,7 @@ def _list_flag(name: str, flag: str, value: Any) -> list[str]:
         return [f"{flag}={words[0]}"]
     if name == "stop" and any(word.startswith("-") for word in words):
         raise EvalscopeError(
-            "several texts in `stop`, one of which begins with `-`, cannot be told from flags; "
+            "several texts in `stop`, one of which begins with `-`, would be read as flags; "
             'give them as `extra_args={"stop": […]}`'
         )
     return [flag, *words]

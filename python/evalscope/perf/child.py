@@ -46,8 +46,12 @@ class Ended:
     """The end of what it said on stderr, where that went through here."""
 
 
-def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
+def run(
+    command: Sequence[str], extra_environment: Mapping[str, str], *, show_output: bool = True
+) -> Ended:
     """Run the tool to its end, with its progress and tables where this process's output goes.
+
+    An error is only in what is returned. Without `show_output` nothing is printed at all.
 
     In the main thread the tool gets a session of its own, so that a Ctrl-C of the terminal
     reaches this process alone and is passed on exactly once; each further one is passed on too.
@@ -64,10 +68,11 @@ def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
             "EVALSCOPE_EXIT_WITH_PARENT": "1",
         }
         own_session = os.name == "posix" and threading.current_thread() is threading.main_thread()
-        out = _target(sys.stdout)
+        streams = (sys.stdout, sys.stderr) if show_output else (None, None)
+        out = _target(streams[0])
         # Only a terminal gets the tool's stderr unseen, for the sake of its progress bar.
-        err = _target(sys.stderr) if _is_terminal(sys.stderr) else None
-        for stream in (sys.stdout, sys.stderr):
+        err = _target(streams[1]) if _is_terminal(streams[1]) else None
+        for stream in streams:
             if stream is not None:
                 # one that is closed is no reason not to measure
                 with suppress(OSError, ValueError):
@@ -83,8 +88,8 @@ def run(command: Sequence[str], extra_environment: Mapping[str, str]) -> Ended:
         )
         interrupted = False
         try:
-            stdout_pump = _Pump(process.stdout, sys.stdout)
-            stderr_pump = _Pump(process.stderr, sys.stderr)
+            stdout_pump = _Pump(process.stdout, streams[0])
+            stderr_pump = _Pump(process.stderr, streams[1])
             while True:
                 try:
                     exit_code = process.wait()

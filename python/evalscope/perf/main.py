@@ -29,21 +29,24 @@ class BenchmarkInterrupted(KeyboardInterrupt):
         self.results = results
 
 
-def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> Results:
+def run_perf_benchmark(
+    args: Arguments | Mapping[str, Any] | Namespace, *, show_output: bool = True
+) -> Results:
     """Run `evalscope perf` with these options, and read its results.
 
-    Progress and tables go where this process's output goes. A name in `api` or `dataset` that a
-    class of this process is registered under is served from here, in a thread beside the run;
-    everything else is the binary's to understand. It can be called from several threads at once.
+    Progress and tables go to this process's output; with `show_output=False` nothing is printed,
+    and the log is in `benchmark.log` of the results. If `api` or `dataset` names a class that is
+    registered in this process, the class is served from here, in a thread; the binary interprets
+    all other options. It can be called from several threads at once.
 
-    Ctrl-C is handed to the tool, which stops sending and gives requests in flight 30 s to end;
-    a second one stops it at once. Either way everything is written, and then the interrupt goes
-    on its way as `BenchmarkInterrupted`, a `KeyboardInterrupt` that carries the results: a script
-    that is interrupted does not go on with its next step.
+    Ctrl-C is passed on to the tool, which stops sending and gives requests in flight 30 s to end;
+    a second one stops it at once. Either way all files are written, and then
+    `BenchmarkInterrupted` is raised, a `KeyboardInterrupt` that carries the results, so that an
+    interrupted script does not continue with its next step.
 
     Raises:
-        EvalscopeError: the tool gave an exit code other than 0: wrong options (2), or all
-            requests failed (1). The message is the tool's own.
+        EvalscopeError: the tool exited with a code other than 0: wrong options (2), or all
+            requests failed (1). The message is the tool's; it is not printed as well.
         BenchmarkInterrupted: see above.
     """
     arguments = Arguments.of(args)
@@ -59,7 +62,7 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> Resul
             if address is not None:
                 argv = [word for word in argv if not word.startswith(f"{flag}=")]
                 argv.append(f"{flag}={address}")
-        ended = child.run([binary, "perf", *argv], environment)
+        ended = child.run([binary, "perf", *argv], environment, show_output=show_output)
     results = _results(ended)
     if ended.interrupted:
         where = f"what was measured is in {results.folder}" if results else "nothing was measured"

@@ -112,7 +112,7 @@ class Results(Mapping[str, RunResult]):
     folder: Path
     """The command's folder."""
     result: dict[str, Any]
-    """The whole of `result.json`."""
+    """The contents of `result.json`."""
 
     def __init__(self, folder: Path, result: dict[str, Any]) -> None:
         self.folder = folder

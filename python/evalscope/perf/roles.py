@@ -1,4 +1,4 @@
-"""Owns what a data set and an API answer to the tool: the roles `dataset` and `api`."""
+"""Owns the responses of datasets and APIs to the tool: the roles `dataset` and `api`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH_CHARS = 4 * 1024 * 1024
 _MOST_TOKENS = 10**12
 
 Find = Callable[["str | None"], "tuple[str, type]"]
-"""Finds the class for the name that the tool asks for, and tells its name."""
+"""Finds the class for the name that the tool asks for, and returns its name."""
 
 
 class PluginSession(Session):
@@ -109,7 +109,7 @@ class ApiSession(PluginSession):
         self._parsed = isinstance(self._plugin, DefaultApiPlugin)
 
     def more(self) -> Mapping[str, Any]:
-        """How answers read, where the class tells."""
+        """How to read responses, if the class declares it."""
         answers = getattr(self._plugin, "answers", None)
         if answers is None:
             return {}
@@ -250,7 +250,7 @@ def _loaded(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        # an answer that is no JSON stays a text
+        # a response that is not JSON stays a text
         return text
 
 
@@ -258,7 +258,7 @@ def _counts(counts: Any) -> tuple[int | None, int | None]:
     counts = plain(counts)
     if not isinstance(counts, (tuple, list)) or len(counts) != 2:
         raise Refusal(
-            "parse_responses must return the tokens of the prompt and of the answer, "
+            "parse_responses must return the tokens of the prompt and of the response, "
             f"not {counts!r}"
         )
     prompt, completion = counts

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 MASK = "***"
-"""What stands in a secret's place."""
+"""What is shown in place of a secret."""
 
 _WORDS = (
     "auth",

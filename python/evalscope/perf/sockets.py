@@ -1,6 +1,6 @@
 """Owns serving classes of this very process: the same protocol, over a Unix socket.
 
-The load generator is still another process; this one only answers its requests.
+The load generator is still a separate process; this one only serves its requests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST_PATH_BYTES = 100
 
 
 class PluginSocket:
-    """A socket in a folder that nobody else can enter, with a class behind it."""
+    """A socket in a private folder, with a class behind it."""
 
     address: str
     """What `--api` or `--dataset` is given."""
@@ -39,7 +39,7 @@ class PluginSocket:
         self._class = cls
 
     def __enter__(self) -> PluginSocket:
-        """Listen, and answer in threads."""
+        """Listen, and serve in threads."""
         self._folder = _private_folder()
         path = os.path.join(self._folder, f"{self._role}.sock")
         self.address = f"unix:{path}:{self._name}"

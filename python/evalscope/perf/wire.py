@@ -1,4 +1,4 @@
-"""Owns the plugin's side of the protocol: lines in, lines out, errors as answers.
+"""Owns the plugin's side of the protocol: lines in, lines out, errors as responses.
 
 `docs/plugin-protocol.md` is the protocol. It must not know what the roles do with a request, nor
 where lines come from.
@@ -54,10 +54,10 @@ class Session(ABC):
 
     @abstractmethod
     def hello(self, name: str | None, options: Mapping[str, Any]) -> str:
-        """Get ready; the name of what serves is the answer."""
+        """Get ready; returns the name of the class that serves."""
 
     def more(self) -> Mapping[str, Any]:
-        """What else the answer to `hello` tells."""
+        """Further fields of the response to `hello`."""
         return {}
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Session(ABC):
 
 
 def serve(reader: Lines, write: Callable[[bytes], object], session: Session) -> None:
-    """Answer requests in their order until the input ends or `bye` is answered.
+    """Serve requests in order until the input ends or `bye` comes.
 
     `write` writes all it is given, and keeps nothing back.
     """
@@ -80,7 +80,7 @@ def serve(reader: Lines, write: Callable[[bytes], object], session: Session) -> 
             if not line:
                 return
             if len(line) > MAX_LINE_BYTES:
-                # there is no telling where the next line begins
+                # it is unknown where the next line begins
                 write(_error(None, f"a line is longer than {MAX_LINE_BYTES} bytes", None))
                 return
             number: Any = None
@@ -90,7 +90,7 @@ def serve(reader: Lines, write: Callable[[bytes], object], session: Session) -> 
                 method, params = request["method"], request.get("params") or {}
                 if method == "bye":
                     finished = True
-                    # before the answer: the tool waits for it, and thereby for what is uploaded
+                    # before the response: the tool waits for it, and so for the upload
                     session.close(True)
                     result = "{}"
                 elif method == "hello":
@@ -108,7 +108,7 @@ def serve(reader: Lines, write: Callable[[bytes], object], session: Session) -> 
                 answer = _failed(number, error)
             write(answer)
     except (BrokenPipeError, ConnectionResetError):
-        # the tool is gone, and nobody is left to tell
+        # the tool is gone
         return
     finally:
         if not finished:
@@ -194,7 +194,7 @@ def _result(number: Any, result: str) -> bytes:
         raise Refusal("a text has half a surrogate pair in it, which is no Unicode") from None
     if len(answer) > MAX_LINE_BYTES:
         raise Refusal(
-            f"the answer is {len(answer)} bytes long, more than {MAX_LINE_BYTES}: "
+            f"the response is {len(answer)} bytes long, more than {MAX_LINE_BYTES}: "
             "ask for less at a time"
         )
     return answer

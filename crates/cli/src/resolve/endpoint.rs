@@ -1,5 +1,5 @@
-//! Owns where requests go: the URL, completed where needed, the shape of its
-//! bodies, and the protocol that is spoken there.
+//! Owns where requests go: the URL, completed if needed, the kind of its request bodies, and the
+//! protocol.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) fn url_of(
         && let Some(typed) = typed
     {
         notes.push(format!(
-            "`--api {}` starts its own server: the URL {} is not used",
+            "`--api {}` starts its own server: the URL {} is ignored",
             server.api,
             secrets::shown_typed_url(typed)
         ));
@@ -95,7 +95,7 @@ pub(super) fn url_of(
                 format!(
                     "`--url {shown}` ends in `{other}`, which is {} `--api {}`",
                     match other {
-                        "/messages" => "no endpoint of",
+                        "/messages" => "not an endpoint of",
                         _ => "not built yet for",
                     },
                     server.api
@@ -137,12 +137,9 @@ fn parsed(text: &str, shown: &str) -> anyhow::Result<Url> {
         let place = with_scheme.split("://").nth(1).unwrap_or_default();
         let host = place.split(['/', '?', '#']).next().unwrap_or_default();
         if host.matches(':').count() > 1 && !host.contains(['[', '@']) {
-            hinted(
-                said,
-                "an IPv6 address stands in brackets: http://[::1]:8000",
-            )
+            hinted(said, "write an IPv6 address in brackets: http://[::1]:8000")
         } else if text.contains('@') {
-            let hint = "in a user or a password, `/` is written as %2F, `?` as %3F and `#` as %23";
+            let hint = "in a user name or password write `/` as %2F, `?` as %3F and `#` as %23";
             hinted(said, hint)
         } else {
             anyhow::Error::msg(said)
@@ -197,7 +194,7 @@ pub(super) fn for_images(
     let typed = server.url.as_ref().or(server.positional_url.as_ref());
     if typed.is_some_and(|typed| typed.contains(dashscope::TEXT_PATH)) {
         return Err(hinted(
-            format!("{} takes no images", secrets::shown_url(url)),
+            format!("{} does not accept images", secrets::shown_url(url)),
             format!("give a URL with the path {}", dashscope::MULTIMODAL_PATH),
         ));
     }
@@ -268,13 +265,13 @@ pub(super) fn for_plain_prompts(
         return Ok((url, shape));
     }
     let why = if speed {
-        "the data set `speed_benchmark` sends plain prompts"
+        "`--dataset speed_benchmark` sends plain prompts"
     } else {
-        "`--tokenize-prompt` sends ids"
+        "`--tokenize-prompt` sends token ids"
     };
     if matches!(server.api.named(), Some(Api::Dashscope | Api::Zhipu)) {
         return Err(hinted(
-            format!("{why}, which `--api {}` does not take", server.api),
+            format!("{why}, which `--api {}` does not accept", server.api),
             "use `--api openai` with a URL that ends in /v1/completions",
         ));
     }

@@ -1,4 +1,4 @@
-//! Owns the headers of every request, and what in them must not be shown.
+//! Owns the headers of every request, and which parts of them must not be shown.
 
 use evalscope_core::protocol::declared::Declaration;
 use evalscope_core::protocol::zhipu::ZhipuKey;
@@ -38,7 +38,7 @@ fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
-/// What can be shown of a header that is none: its value may be a key, and a key may
+/// What can be shown of an invalid header: its value may be a key, and a key may
 /// stand alone.
 fn shown_start(pair: &str, number: usize) -> String {
     let name = pair.split(|c| !is_token_char(c)).next().unwrap_or("");
@@ -66,7 +66,7 @@ pub(super) fn headers_of(
         let Some((name, value)) = split.filter(|(name, _)| is_token(name.trim())) else {
             return Err(hinted(
                 format!("{} is not KEY=VALUE", shown_start(pair, number)),
-                "write --headers name=value other=value",
+                "write `--headers name=value other=value`",
             ));
         };
         headers.push((name.trim().to_owned(), value.trim().to_owned()));

@@ -1,4 +1,5 @@
-//! Owns flags that were typed and can do nothing in this command: each is told, none is an error.
+//! Owns flags on the command line that have no effect in this command: each gets a note, none is an
+//! error.
 
 use url::Url;
 
@@ -40,32 +41,32 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
                 "in-flight-task-multiplier",
             ],
             false,
-            "it tunes EvalScope, and this program needs no such tuning",
+            "this program does not need this tuning",
         ),
         (
             &["port", "trust-remote-code", "server-start-timeout"],
             is_served,
-            "it is for `--api local` and `--api local_vllm`",
+            "only `--api local` and `--api local_vllm` use it",
         ),
         (
             &["attn-implementation"],
             api == Some(Api::Local),
-            "it is for `--api local`; another server chooses by itself",
+            "only `--api local` uses it",
         ),
         (
             &["prefix-length", "prefix-count"],
             is_random,
-            "it is for `--dataset random` and `random_vl`",
+            "only `--dataset random` and `random_vl` use it",
         ),
         (
             &["image-num", "image-width", "image-height", "image-format"],
             is_random_vl,
-            "it is for `--dataset random_vl`",
+            "only `--dataset random_vl` uses it",
         ),
         (
             &["image-patch-size"],
             has_images,
-            "it is for data sets with images",
+            "only datasets with images use it",
         ),
         (
             &["dataset", "dataset-path", "dataset-offset"],
@@ -75,33 +76,33 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         (
             &["dataset-path"],
             prompt || !has_no_file,
-            "this data set has no file",
+            "this dataset does not use a file",
         ),
         (
             &["skip-bad-lines"],
             !prompt
                 && !has_no_file
                 && !matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench)),
-            "it is for data sets that are files of texts",
+            "only datasets in text files use it",
         ),
         (
             &["swanlab-host"],
             follows_swanlab,
-            "it is for `--visualizer swanlab`",
+            "only `--visualizer swanlab` uses it",
         ),
-        (&["tracker-files"], follows, "there is no `--visualizer`"),
+        (&["tracker-files"], follows, "`--visualizer` is not given"),
     ];
     let mut notes = Vec::new();
     for (flags, works, why) in idle {
         for flag in flags.iter().filter(|flag| !works && is_typed(flag)) {
-            notes.push(format!("`--{flag}` does nothing here: {why}"));
+            notes.push(format!("`--{flag}` has no effect: {why}"));
         }
     }
     notes.extend(of_headers(&args.server.headers));
     notes
 }
 
-/// Headers that a request has of its own.
+/// Headers that are set for each request.
 fn of_headers(headers: &[String]) -> impl Iterator<Item = String> {
     let names = headers
         .iter()
@@ -111,7 +112,7 @@ fn of_headers(headers: &[String]) -> impl Iterator<Item = String> {
         ["content-length", "transfer-encoding"].contains(&name.as_str())
     };
     names.filter(own).map(|name| {
-        format!("the header `{name}` is not taken from `--headers`: each request has its own")
+        format!("the header `{name}` in `--headers` is ignored: it is set for each request")
     })
 }
 
@@ -121,6 +122,6 @@ pub(super) fn of_url(typed: &[String], url: &Url) -> Vec<String> {
     let idle = flags
         .into_iter()
         .filter(|flag| url.scheme() != "https" && typed.iter().any(|typed| typed == flag));
-    idle.map(|flag| format!("`--{flag}` does nothing here: the URL is not https://"))
+    idle.map(|flag| format!("`--{flag}` has no effect: the URL is not https://"))
         .collect()
 }

@@ -1,5 +1,5 @@
-//! Owns what the flags mean: from what was typed to what will be done. The only
-//! reader of the environment, apart from the console's own colours and width.
+//! Owns what the flags mean: from the command line to the job. The only reader of the environment,
+//! apart from the console's colours and width.
 //!
 //! It must not know how a run is carried out.
 
@@ -46,14 +46,14 @@ use prompts::{hub_of, prompt_plan};
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
-/// Tokens of an answer when nobody says how many.
+/// Default length of a response, in tokens.
 pub(crate) const DEFAULT_MAX_TOKENS: u64 = 2048;
 
-/// Everything one invocation will do. Nothing of it changes any more.
+/// Everything that a command will do.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a wish that was expressed or not"
+    reason = "each is an independent setting"
 )]
 pub(crate) struct Job {
     pub(crate) plan: RunPlan,
@@ -224,12 +224,12 @@ fn drawn_seed(notes: &mut Vec<String>) -> u64 {
     // the standard library's only source of randomness of the system
     let seed = RandomState::new().build_hasher().finish() >> 32;
     notes.push(format!(
-        "seed {seed} was drawn for this command: `--seed {seed}` repeats its random draws"
+        "random seed {seed}: repeat this load with `--seed {seed}`"
     ));
     seed
 }
 
-/// Take what stands in the environment and not on the command line.
+/// Take what is in the environment and not on the command line.
 fn add_environment(server: &mut ServerArgs) -> anyhow::Result<()> {
     if server.api_key.is_none() {
         server.api_key = needed_variable("EVALSCOPE_API_KEY")?;
@@ -256,7 +256,7 @@ fn served_of(
 
 fn timeouts_of(server: &ServerArgs) -> Timeouts {
     Timeouts {
-        // where nothing is said, connecting has a limit of its own
+        // by default, connecting has a separate limit
         connect: server
             .connect_timeout
             .map(|seconds| limit(seconds).unwrap_or(NO_LIMIT)),
@@ -268,7 +268,7 @@ fn timeouts_of(server: &ServerArgs) -> Timeouts {
 /// As good as none, in a field whose absence means a default.
 const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// A limit in seconds; 0 is none.
+/// A limit in seconds; 0 means no limit.
 fn limit(seconds: f64) -> Option<Duration> {
     (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
 }
@@ -318,10 +318,8 @@ fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
         _ => Err(hinted(
             "`--model` is missing",
             match server.api.named() {
-                Some(Api::Local | Api::LocalVllm) => {
-                    "give the folder of the model, or the id of a hub"
-                }
-                _ => "give the name that the server knows it by",
+                Some(Api::Local | Api::LocalVllm) => "give the model's folder, or its id on a hub",
+                _ => "give the name of the model on the server",
             },
         )),
     }
@@ -344,8 +342,8 @@ fn look_at_places(
 ) -> anyhow::Result<()> {
     if bodies.template.is_some() {
         return Err(hinted(
-            "`--query-template` does not go together with a declared API: both say how a body looks",
-            "put its fields into `template` of the declaration",
+            "`--query-template` cannot be combined with a declared API: both define the request body",
+            "put its fields into `template` in the declaration",
         ));
     }
     let limit = ["max_tokens", "max_completion_tokens"];
@@ -355,7 +353,7 @@ fn look_at_places(
         typed.filter(|field| !matches!(*field, "model" | "stream") && !declaration.takes(field));
     for field in lost.chain(no_limit.then_some("max_tokens")) {
         notes.push(format!(
-            "the declared API has no place for `{field}`: it is not sent"
+            "the declared API has no field for `{field}`: it is not sent"
         ));
     }
     // a `null` leaves out, and %p takes its text from what is a prompt
@@ -366,7 +364,7 @@ fn look_at_places(
     });
     for (field, _) in lost {
         notes.push(format!(
-            "the declared API has no place for `{field}` of `--extra-args`: it is not sent \
+            "the declared API has no field for `{field}` in `--extra-args`: it is not sent \
              (`other_fields = true` in `[request]` sends it)"
         ));
     }
@@ -419,7 +417,7 @@ fn tracker_of(output: &OutputArgs, model: &str) -> (Option<TrackerPlan>, Vec<Str
         .iter()
         .map(|(_, key)| key.clone())
         .chain(keys_of_others)
-        // `local` stands for no key at all
+        // `local` means that no key is used
         .filter(|key| key.len() > 8)
         .collect();
     let name = output.name.clone().unwrap_or_else(|| {
@@ -497,8 +495,8 @@ fn body_rules(
         Some([low, high]) if low <= high => MaxTokens::Uniform(*low, *high),
         Some(values @ [_, _]) => {
             return Err(hinted(
-                format!("`--max-tokens {}` is no range", spaced(values)),
-                "give one value, or the smaller and then the larger end",
+                format!("`--max-tokens {}` is not a range", spaced(values)),
+                "give one value, or the minimum and then the maximum",
             ));
         }
         Some(values) => {
@@ -508,7 +506,7 @@ fn body_rules(
                     spaced(values),
                     values.len()
                 ),
-                "give one value, or two for a range",
+                "give one value, or two as a range",
             ));
         }
     };
@@ -517,7 +515,7 @@ fn body_rules(
     {
         return Err(hinted(
             format!("`--min-tokens {fewest}` is above `--max-tokens {most}`"),
-            "no answer can be both: lower the one or raise the other",
+            "lower `--min-tokens` or raise `--max-tokens`",
         ));
     }
     let template = match &prompts.query_template {
@@ -527,7 +525,7 @@ fn body_rules(
             let template = BodyRules::parse_template(&text).map_err(|error| {
                 hinted(
                     error.to_string(),
-                    "write one JSON object, for example '{\"model\": \"%m\", \"messages\": [{\"role\": \
+                    "give one JSON object, for example '{\"model\": \"%m\", \"messages\": [{\"role\": \
                      \"user\", \"content\": \"%p\"}]}', or @FILE",
                 )
             })?;
@@ -554,10 +552,10 @@ fn extra_args(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
         return Ok(Map::new());
     };
     let text = &text_or_file("--extra-args", text)?;
-    let hint = "write it as one JSON object, for example '{\"ignore_eos\": true}'";
+    let hint = "give one JSON object, for example '{\"ignore_eos\": true}'";
     match serde_json::from_str(text) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(hinted("`--extra-args` is no JSON object", hint)),
+        Ok(_) => Err(hinted("`--extra-args` is not a JSON object", hint)),
         Err(error) => Err(hinted(format!("`--extra-args` is not JSON: {error}"), hint)),
     }
 }
@@ -622,7 +620,7 @@ fn base_name(model: &str) -> String {
     )
 }
 
-/// A name that every file system takes; `None` where nothing of it is left.
+/// A name that every file system accepts; `None` if nothing of it is left.
 fn file_name(name: &str) -> Option<String> {
     let name: String = name
         .chars()

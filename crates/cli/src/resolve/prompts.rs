@@ -1,4 +1,4 @@
-//! Owns which data set the flags ask for; nothing is opened or fetched here.
+//! Owns which dataset the flags select; nothing is opened or downloaded here.
 
 use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_hub::Source;
@@ -19,12 +19,12 @@ const LONGEST_RANDOM: u64 = 1 << 24;
 /// Most prefixes of random prompts: they are made before the first prompt.
 const MOST_PREFIXES: u64 = 1 << 16;
 
-/// Tokens of random prompts when nobody asks for a length: what a question with
+/// Default length of random prompts, in tokens: what a question with
 /// some context has. Between the lengths that other prompts may have, half a
 /// dozen would fill a server.
 const RANDOM_TOKENS: usize = 1024;
 
-/// The data set that was asked for; nothing is opened or fetched yet. The lengths
+/// The dataset that was asked for; nothing is opened or fetched yet. The lengths
 /// that are used are written back, for the record.
 pub(super) fn prompt_plan(
     args: &mut PromptArgs,
@@ -46,17 +46,17 @@ pub(super) fn prompt_plan(
                 "`--min-prompt-length {}` is above `--max-prompt-length {}`",
                 lengths.0, lengths.1
             ),
-            "no prompt can be both: lower the one or raise the other",
+            "lower the minimum or raise the maximum",
         ));
     }
     let is_random = matches!(set, DatasetKind::Random | DatasetKind::RandomVl(_));
     if is_random && args.tokenizer_path.is_none() {
         return Err(hinted(
             format!(
-                "the data set `{}` needs `--tokenizer-path`: its prompts have a length in tokens",
+                "the dataset `{}` needs `--tokenizer-path`: the length of its prompts is in tokens",
                 set.name()
             ),
-            "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
+            "give the model's tokenizer: a folder, a tokenizer.json or a hub id",
         ));
     }
     if is_random {
@@ -68,9 +68,9 @@ pub(super) fn prompt_plan(
             if tokens > LONGEST_RANDOM {
                 return Err(hinted(
                     format!(
-                        "`{flag} {tokens}` is more than random prompts may have: {LONGEST_RANDOM} tokens"
+                        "`{flag} {tokens}` is above the limit for random prompts, {LONGEST_RANDOM} tokens"
                     ),
-                    "no model reads as much",
+                    "no model has such a long context",
                 ));
             }
         }
@@ -82,7 +82,7 @@ pub(super) fn prompt_plan(
                     "`--prefix-count {}` needs `--dataset random` and a `--prefix-length`",
                     args.prefix_count
                 ),
-                "several prefixes are those of random prompts",
+                "only random prompts have prefixes",
             ));
         }
         if args.prefix_count > MOST_PREFIXES {
@@ -91,7 +91,7 @@ pub(super) fn prompt_plan(
                     "`--prefix-count {}` is above {MOST_PREFIXES}",
                     args.prefix_count
                 ),
-                "as many prefixes share nothing: leave out `--prefix-length`",
+                "so many prefixes are hardly ever shared: leave out `--prefix-length`",
             ));
         }
     }
@@ -99,7 +99,7 @@ pub(super) fn prompt_plan(
         if args.tokenizer_path.is_none() {
             return Err(hinted(
                 "`--tokenize-prompt` needs `--tokenizer-path`",
-                "give the model's tokenizer: a folder, a tokenizer.json, or a hub's id",
+                "give the model's tokenizer: a folder, a tokenizer.json or a hub id",
             ));
         }
         if matches!(
@@ -108,7 +108,7 @@ pub(super) fn prompt_plan(
         ) {
             return Err(hinted(
                 format!(
-                    "`--tokenize-prompt` sends ids, and the data set `{}` has images",
+                    "`--tokenize-prompt` sends token ids, but the dataset `{}` has images",
                     set.name()
                 ),
                 "leave out `--tokenize-prompt`",
@@ -140,8 +140,8 @@ fn own_prompt(typed: &str) -> anyhow::Result<String> {
     let text = text_or_file("--prompt", typed)?;
     if text.contains('\0') {
         return Err(hinted(
-            format!("NUL in the file of `--prompt {typed}`"),
-            "the file is damaged, or in another encoding than UTF-8",
+            format!("the file of `--prompt {typed}` contains a NUL character"),
+            "the file is damaged, or not in UTF-8",
         ));
     }
     if text.trim().is_empty() {
@@ -163,7 +163,7 @@ fn lengths_of(args: &PromptArgs, set: &DatasetKind, notes: &mut Vec<String>) -> 
     let (min, max) = match (args.min_prompt_length, args.max_prompt_length) {
         (None, None) if set.is_random() => {
             notes.push(format!(
-                "no length was asked for: random prompts have {RANDOM_TOKENS} tokens each \
+                "no prompt length was given: random prompts have {RANDOM_TOKENS} tokens each \
                  (`--min-prompt-length`, `--max-prompt-length`)"
             ));
             (RANDOM_TOKENS, RANDOM_TOKENS)
@@ -171,7 +171,7 @@ fn lengths_of(args: &PromptArgs, set: &DatasetKind, notes: &mut Vec<String>) -> 
         (Some(min), None) if set.is_random() => {
             let max = min.max(RANDOM_TOKENS);
             notes.push(format!(
-                "no greatest length was asked for: random prompts have at most {max} tokens \
+                "no maximum prompt length was given: random prompts have at most {max} tokens \
                  (`--max-prompt-length`)"
             ));
             (min, max)
@@ -226,7 +226,7 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
     {
         return Err(hinted(
             format!(
-                "the data set `{}` needs `--dataset-path`: a text file, one prompt a line",
+                "the dataset `{}` needs `--dataset-path`: a text file with one prompt per line",
                 set.name()
             ),
             "for a first try, `--dataset sample` needs no file",
@@ -240,7 +240,7 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
     if images && endpoint == Endpoint::Completions && !args.tokenize_prompt {
         return Err(hinted(
             format!(
-                "the data set `{}` has images, which only chat endpoints take",
+                "the dataset `{}` has images, which only chat endpoints accept",
                 set.name()
             ),
             "give a URL that ends in /chat/completions",
@@ -249,9 +249,7 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
     Ok(set)
 }
 
-/// The file of one's own that `--prompt-field` reads, where it was typed. The data
-/// set of the list that it then stands for is `custom`, or the one that nobody
-/// has to type.
+/// The file that `--prompt-field` reads, if given. It needs `--dataset custom`, or none.
 fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option<DatasetKind>> {
     let Some(field) = &args.prompt_field else {
         return Ok(None);
@@ -259,10 +257,10 @@ fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option
     if !matches!(named, Some(Dataset::Custom | Dataset::Openqa)) {
         return Err(hinted(
             format!(
-                "`--prompt-field` and `--dataset {}` do not go together",
+                "`--prompt-field` and `--dataset {}` cannot be combined",
                 args.dataset
             ),
-            "it is for a file of your own: `--dataset custom --dataset-path FILE`",
+            "it reads your own file: `--dataset custom --dataset-path FILE`",
         ));
     }
     if args.dataset_path.is_none() {

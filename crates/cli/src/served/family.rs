@@ -1,5 +1,5 @@
-//! Owns which processes have come of another one: what the kernel tells of parents. Only Linux tells
-//! enough; elsewhere the process group stands for it.
+//! Owns the process tree of the started server, as the kernel reports parents. Only Linux reports
+//! enough; elsewhere the process group is used.
 //!
 //! It must not know what the processes are for.
 
@@ -78,8 +78,8 @@ mod linux {
         }
     }
 
-    /// All that have come of a process and live, or are waited for by nobody. One whose parent ends
-    /// while this looks around may be missing.
+    /// All live or unreaped descendants of a process. One whose parent ends during the search may be
+    /// missing.
     pub(in super::super) fn descendants(root: u32) -> std::io::Result<Vec<Process>> {
         let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
         for entry in std::fs::read_dir("/proc")? {

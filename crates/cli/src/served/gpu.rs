@@ -1,7 +1,7 @@
-//! Owns what NVIDIA's own tool says about GPUs: how many a program may use, and how much of their
-//! memory it has taken, together with all that it has started.
+//! Owns what `nvidia-smi` reports about GPUs: how many a program may use, and how much GPU memory its
+//! process tree uses.
 //!
-//! `nvidia-smi` and not its library: a statically linked binary can load no library at run time.
+//! The tool and not its library: a statically linked binary cannot load a library at run time.
 //! It must not know what is served.
 
 use std::io::Read;
@@ -20,10 +20,10 @@ use super::family::belongs;
 /// The tool's file.
 pub(super) const TOOL: &str = "nvidia-smi";
 
-/// Time between two looks: one takes up to a second of a core where there are many GPUs.
+/// Time between two queries: one takes up to a second of CPU time with many GPUs.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long the tool may take for an answer. The first may take seconds, where nothing keeps the
+/// How long the tool may take. The first may take seconds, where nothing keeps the
 /// driver loaded; one of a broken driver never comes.
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -1,8 +1,8 @@
-//! Owns the server of `--api local` and `--api local_vllm`: a program of this machine that serves a
-//! model for the length of the command. Here it is started, waited for, watched and told to end.
+//! Owns the server of `--api local` and `--api local_vllm`: a program on this machine that serves a
+//! model during the command. It is started, waited for, watched and ended here.
 //!
-//! It must not know flags beyond [`plan`], nor what is measured. How the program and all that it
-//! started come to an end is `supervise`'s, what its arguments are is `program`'s.
+//! It must not know flags beyond [`plan`], nor what is measured. `supervise` ends the process tree,
+//! `program` knows the arguments.
 
 mod family;
 mod gpu;
@@ -77,13 +77,13 @@ pub(crate) struct ServePlan {
     patience: Duration,
     /// `CUDA_VISIBLE_DEVICES`.
     visible_gpus: Option<String>,
-    /// What tells of GPUs, where it is installed.
+    /// The tool that reports GPUs, if installed.
     gpu_tool: Option<PathBuf>,
-    /// What the server may know and nobody may see.
+    /// Secrets that the server may print.
     secrets: Vec<String>,
 }
 
-/// What the flags ask to be served; `None` where the server is another's.
+/// What the flags ask to be served; `None` if the command does not start a server.
 pub(crate) fn plan(
     server: &ServerArgs,
     model: &str,
@@ -107,10 +107,10 @@ pub(crate) fn plan(
     let (python, path) = (variable("EVALSCOPE_PYTHON"), variable("PATH"));
     let name = program.name();
     let Some(executable) = program::find(name, python.as_deref(), path.as_deref()) else {
-        let python = python.map_or_else(String::new, |python| format!(" nor beside {python}"));
+        let python = python.map_or_else(String::new, |python| format!(" nor next to {python}"));
         return Err(hinted(
             format!(
-                "`{name}`, which serves the model, is not installed: it is not on PATH{python}"
+                "`{name}`, which serves the model, is not installed: it is not in PATH{python}"
             ),
             program.installation(),
         ));
@@ -158,10 +158,10 @@ impl ServePlan {
             Ok(_) => Ok(()),
             Err(error) => Err(hinted(
                 format!(
-                    "the model cannot be served on port {} of {HOST}: {error}",
+                    "cannot serve the model on port {} of {HOST}: {error}",
                     self.port
                 ),
-                "end what listens there, or give another `--port`",
+                "stop the program that uses the port, or give another `--port`",
             )),
         }
     }
@@ -172,7 +172,7 @@ impl ServePlan {
 pub(crate) struct Served {
     name: &'static str,
     supervisor: Child,
-    /// The server ends when this pipe does, even if we are killed.
+    /// The server ends when this pipe is closed, even if this process is killed.
     lifeline: Option<ChildStdin>,
     listener: Option<JoinHandle<()>>,
     /// How it ended.
@@ -221,7 +221,7 @@ impl Served {
         );
         let arguments = plan.program.arguments(plan.port, gpus);
         log.info(&format!(
-            "starting `{} {}`; what it says goes to {}",
+            "starting `{} {}`; its output goes to {}",
             plan.program.name(),
             arguments.join(" "),
             log_path.display()
@@ -265,7 +265,7 @@ impl Served {
         let mut said = BufReader::new(said.expect("it was asked for a pipe"));
         let mut line = String::new();
         said.read_line(&mut line)
-            .context("cannot read what the server's supervisor says")?;
+            .context("cannot read the output of the server's supervisor")?;
         if let Some(why) = line.strip_prefix(supervise::FAILED) {
             anyhow::bail!("`{}` cannot be started: {}", self.name, why.trim());
         }
@@ -278,14 +278,14 @@ impl Served {
             let how = line.strip_prefix(supervise::ENDED).map(str::trim);
             // the supervisor ends first only if somebody kills it
             let how = how.unwrap_or("its supervisor is gone");
-            // whoever sees the stop must see the reason
+            // set the reason before the stop
             let _ = ended.set(how.to_owned());
             stop.cancel();
         };
         let thread = std::thread::Builder::new().name("evalscope-served".to_owned());
         let thread = thread
             .spawn(listen)
-            .context("cannot start the thread that hears of the server")?;
+            .context("cannot start the thread that watches the server")?;
         self.listener = Some(thread);
         Ok(group)
     }
@@ -330,7 +330,7 @@ impl Served {
             if waited >= next_word {
                 next_word += WORD;
                 let last = self.said.last_line();
-                let last = last.map_or_else(String::new, |line| format!("; it said: {line}"));
+                let last = last.map_or_else(String::new, |line| format!("; last output: {line}"));
                 self.log.info(&format!(
                     "`{}` is starting: {} s of at most {}{last}",
                     self.name,
@@ -367,7 +367,7 @@ impl Served {
     /// An error of a request that it has answered itself: what is behind it stands in its log.
     pub(crate) fn blamed(&self, error: anyhow::Error) -> anyhow::Error {
         error.context(format!(
-            "`{}` runs, but cannot be used ({})",
+            "`{}` is running, but cannot be used ({})",
             self.name,
             self.said.advice()
         ))
@@ -385,11 +385,11 @@ impl Drop for Served {
         self.memory = None;
         drop(self.lifeline.take());
         let clock = RunClock::start();
-        let mut told = false;
+        let mut reported = false;
         // the supervisor needs no deadline from here: it has its own, and what it ends must be gone
         while let Ok(None) = self.supervisor.try_wait() {
-            if !told && clock.now().since(Timestamp::ZERO) >= WORD_OF_END {
-                told = true;
+            if !reported && clock.now().since(Timestamp::ZERO) >= WORD_OF_END {
+                reported = true;
                 self.log.info(&format!(
                     "waiting for `{}` to end, {} s at most",
                     self.name,
@@ -416,7 +416,7 @@ fn is_ready(port: u16) -> bool {
         stream.write_all(request.as_bytes())?;
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;
-        // to its end: some servers fill their log with a traceback where nobody listens any more
+        // to the end: some servers log a traceback if the client closes early
         stream.set_read_timeout(Some(REST_LIMIT))?;
         let _ = std::io::copy(&mut stream.take(HEALTH_BYTES), &mut std::io::sink());
         Ok(head.starts_with(b"HTTP/1.") && head.ends_with(b" 200"))

@@ -1,4 +1,4 @@
-//! Owns what is served and by which program: its name, its arguments, and how requests name the model.
+//! Owns the programs that serve a model: name, arguments, and how requests name the model.
 //!
 //! It must not know how a program is started, watched or ended.
 
@@ -10,13 +10,13 @@ use crate::args::Attention;
 /// The only address a served model can be reached at: this machine.
 pub(crate) const HOST: &str = "127.0.0.1";
 
-/// Tokens of prompt and answer together that vLLM makes room for: the reference tool's.
+/// Context length for vLLM, prompt and response together, as in EvalScope.
 const VLLM_LENGTH: &str = "32768";
 
 /// Share of a GPU's memory that vLLM takes: the reference tool's.
 const VLLM_MEMORY: &str = "0.9";
 
-/// A program that serves a model by OpenAI's API and answers `/health` when it is ready.
+/// A program that serves a model with OpenAI's API and responds to `/health` when it is ready.
 pub(crate) trait Program: Debug + Send + Sync {
     /// The name of its file.
     fn name(&self) -> &'static str;

@@ -1,15 +1,14 @@
-//! Owns the end of a served program: the hidden subcommand `__supervise` runs it in a process group
-//! of its own, and ends that group when the pipe on stdin does. The other end of the pipe is held by
-//! the command that wants the server, so the kernel closes it however that command ends, `kill -9`
-//! included; a handler could not see that, and a request to the kernel (`PR_SET_PDEATHSIG`) would
-//! reach the program alone and not the processes it has started.
+//! Owns ending a served program: the hidden subcommand `__supervise` runs it in its own process group,
+//! and ends that group when the pipe on stdin is closed. The command that needs the server holds the
+//! other end of the pipe, so the kernel closes it however that command ends, `kill -9` included; a
+//! signal handler would miss that, and `PR_SET_PDEATHSIG` would only reach the program and not the
+//! processes it has started.
 //!
-//! On Linux, what has left the group ends too: orphans become children of this process, so that
-//! whatever the program has started is below it, in any session.
+//! On Linux, processes that have left the group end too: orphans become children of this process, so
+//! the whole process tree of the program is below it, in any session.
 //!
-//! It must not know which program it is, nor what a load test is. To whoever started it, it says on
-//! stdout [`STARTED`] with the group, then [`ENDED`] or [`FAILED`] with the reason; the program's
-//! output goes to its stderr.
+//! It must not know which program it is, nor what a load test is. On stdout it writes [`STARTED`] with
+//! the group, then [`ENDED`] or [`FAILED`] with the reason; the program's output goes to its stderr.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -76,7 +75,7 @@ async fn supervise(command: Vec<OsString>) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let group = child.id().context("the program has no number")?;
+    let group = child.id().context("the program has no process id")?;
     console::out(&format!("{STARTED}{group}"));
     let by_itself = tokio::select! {
         status = child.wait() => Some(status),

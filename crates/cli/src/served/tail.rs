@@ -1,7 +1,7 @@
-//! Owns the end of a log that somebody else writes: its last lines as they may be shown, without what
-//! does something to a terminal and without secrets.
+//! Owns the end of a log that another process writes: its last lines, safe to show, without control
+//! sequences and secrets.
 //!
-//! It must not know who writes it, nor where secrets come from.
+//! It must not know which process writes it, nor where secrets come from.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -18,7 +18,7 @@ const BYTES: u64 = 16 * 1024;
 /// Characters of a line.
 const WIDTH: usize = 300;
 
-/// A log, and what nobody may see of it.
+/// A log, and the secrets to mask in it.
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
@@ -53,11 +53,11 @@ impl Tail {
     pub(super) fn advice(&self) -> String {
         let said = self.lines().join("\n");
         if said.contains("trust_remote_code") || said.contains("trust-remote-code") {
-            "`--trust-remote-code` runs code that comes with the model".to_owned()
+            "`--trust-remote-code` runs code shipped with the model".to_owned()
         } else if said.contains("No module named 'modelscope'") {
             "pip install modelscope, or `--data-source huggingface`".to_owned()
         } else {
-            format!("all that it said is in {}", self.path.display())
+            format!("its output is in {}", self.path.display())
         }
     }
 

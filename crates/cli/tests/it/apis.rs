@@ -195,7 +195,10 @@ fn images_go_to_the_paths_that_take_them() {
         if place.1 == TEXT {
             // its contents are texts; nothing is sent there
             assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-            assert!(outcome.stderr.contains("takes no images"), "{outcome:#?}");
+            assert!(
+                outcome.stderr.contains("does not accept images"),
+                "{outcome:#?}"
+            );
             continue;
         }
         let counts = context.result()["runs"][0]["counts"].clone();
@@ -614,9 +617,9 @@ fn extra_fields_without_a_place_are_named() {
     let (notes, request) = told("");
     assert_eq!(request.json(), json!({"inputs": ""}));
     insta::assert_snapshot!(notes.join("\n"), @r"
-    the declared API has no place for `top_k`: it is not sent
-    the declared API has no place for `a` of `--extra-args`: it is not sent (`other_fields = true` in `[request]` sends it)
-    the declared API has no place for `top_p` of `--extra-args`: it is not sent (`other_fields = true` in `[request]` sends it)
+    the declared API has no field for `top_k`: it is not sent
+    the declared API has no field for `a` in `--extra-args`: it is not sent (`other_fields = true` in `[request]` sends it)
+    the declared API has no field for `top_p` in `--extra-args`: it is not sent (`other_fields = true` in `[request]` sends it)
     ");
     let (notes, request) = told("other_fields = true\n");
     assert_eq!(request.json()["a"], 1);

@@ -385,8 +385,8 @@ pub(crate) const FILTERS: [(&str, &str); 12] = [
         "Lowest latency: concurrency [N]",
     ),
     (
-        r"seed \d+ was drawn for this command: `--seed \d+`",
-        "seed [SEED] was drawn for this command: `--seed [SEED]`",
+        r"random seed \d+: repeat this load with `--seed \d+`",
+        "random seed [SEED]: repeat this load with `--seed [SEED]`",
     ),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
     (r"(/private)?/[\w/.-]*/\.tmp\w+", "[FOLDER]"),
@@ -394,7 +394,7 @@ pub(crate) const FILTERS: [(&str, &str); 12] = [
     (r"evalscope \d+\.\d+\.\d+", "evalscope [VERSION]"),
     (r"\d[\d,]*\.\d+ ?(ms|s|req/s|tok/s)\b", "[NUMBER] $1"),
     (r"trusted certificates: .*", "trusted certificates: [WHERE]"),
-    (r"\d+ receiving threads?", "[N] receiving threads"),
+    (r"\d+ receive threads?", "[N] receive threads"),
 ];
 
 /// Compare what a command shows with what is on record.

@@ -95,7 +95,7 @@ fn lengths_are_tokens_with_a_tokenizer_and_characters_without() {
     let (texts, said) = run(3, 7, chat, false);
     assert_eq!(texts, those(|text| (3..=7).contains(&text.chars().count())));
     assert!(
-        said.contains("prompts of 3 to 7 characters are taken"),
+        said.contains("only prompts of 3 to 7 characters are used"),
         "{said}"
     );
 
@@ -108,7 +108,7 @@ fn lengths_are_tokens_with_a_tokenizer_and_characters_without() {
         chosen,
         those(|text| (3..=7).contains(&text.chars().count()))
     );
-    let tokens = format!("prompts of {low} to {high} tokens are taken");
+    let tokens = format!("only prompts of {low} to {high} tokens are used");
     assert!(said.contains(&tokens), "{said}");
 
     // and without one, where the server applies none

@@ -210,7 +210,7 @@ fn the_speed_benchmark_sends_plain_prompts_of_its_lengths_once() {
                 "100",
             ]);
             let said = format!(
-                "the data set `speed_benchmark` sends plain prompts: requests go to http://{}/v1/completions",
+                "`--dataset speed_benchmark` sends plain prompts: requests go to http://{}/v1/completions",
                 server.address()
             );
             assert_eq!(
@@ -484,12 +484,12 @@ fn a_bad_line_is_found_before_anything_is_sent() {
     assert!(!context.path().join("outputs").exists());
 
     let outcome = context.measure(&[base.as_slice(), &["--skip-bad-lines"]].concat());
-    let said = "the data set `openqa` has 2 prompts; left out: 1 blank, 2 that cannot be read\n";
+    let said = "the dataset `openqa` has 2 prompts; left out: 1 blank, 2 unreadable\n";
     assert!(outcome.stderr.contains(said), "{outcome:#?}");
     let result = context.result();
     let warnings = result["runs"][0]["warnings"].to_string();
     let said =
-        "`--skip-bad-lines` passed over 2 items of the data set `openqa`; the first: lines, line 3";
+        "`--skip-bad-lines` skipped 2 items of the dataset `openqa`; the first: lines, line 3";
     assert!(warnings.contains(said), "{warnings}");
     assert_eq!(result["settings"]["skip_bad_lines"], true);
 }
@@ -516,7 +516,10 @@ fn built_in_prompts_last_for_a_thousand_requests() {
         &["--dataset", "sample"],
         &["--parallel", "8", "--number", "1000"],
     );
-    assert!(!outcome.stderr.contains("began again"), "{outcome:#?}");
+    assert!(
+        !outcome.stderr.contains("it was started over"),
+        "{outcome:#?}"
+    );
     let distinct: std::collections::BTreeSet<String> = last_texts(&context).into_iter().collect();
     assert_eq!(distinct.len(), 1000);
 }
@@ -543,7 +546,7 @@ fn flags_that_do_nothing_are_told() {
         "--dataset-path",
         "--skip-bad-lines",
     ] {
-        let said = format!("`{flag}` does nothing here");
+        let said = format!("`{flag}` has no effect");
         assert!(outcome.stderr.contains(&said), "{flag}: {outcome:#?}");
     }
 }

@@ -194,7 +194,7 @@ fn few_open_files_end_a_command_with_a_reason() {
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(
         outcome.stderr.contains(
-            "`--parallel 64` comes to 50 in flight: this process may not open more files"
+            "`--parallel 64` is limited to 50 in flight: this process may not open more files"
         ),
         "{}",
         outcome.stderr
@@ -218,9 +218,9 @@ fn no_more_slots_than_requests() {
     let outcome = perf(&context, &simulator.url(), &flags);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(
-        outcome
-            .stderr
-            .contains("`--parallel 100000000000` comes to 4 in flight: there are only 4 requests"),
+        outcome.stderr.contains(
+            "`--parallel 100000000000` is limited to 4 in flight: the run has only 4 requests"
+        ),
         "{}",
         outcome.stderr
     );
@@ -280,10 +280,10 @@ fn a_data_set_that_was_only_read_ahead_did_not_begin_again() {
         let outcome = perf(&context, &simulator.url(), &flags);
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
         assert_eq!(
-            outcome.stdout.contains("began again"),
+            outcome.stderr.contains("it was started over"),
             again,
             "{}",
-            outcome.stdout
+            outcome.stderr
         );
     }
 }

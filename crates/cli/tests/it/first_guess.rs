@@ -59,7 +59,7 @@ fn a_rate_alone_is_not_capped() {
     assert!(
         outcome
             .stderr
-            .contains("20 requests, Poisson arrivals at 50/s, in flight not limited\n"),
+            .contains("20 requests, Poisson arrivals at 50/s, no limit in flight\n"),
         "{}",
         outcome.stderr
     );
@@ -222,7 +222,7 @@ fn the_only_model_of_a_server_is_taken() {
     assert!(
         outcome
             .stderr
-            .contains("the server has one model, org/only-one"),
+            .contains("the server has one model: org/only-one"),
         "{outcome:#?}"
     );
 }
@@ -237,7 +237,7 @@ fn of_several_models_one_has_to_be_named() {
         (listing(&[]), "lists no model\n"),
         (
             Recorder::start(|_, _| reply("404 Not Found", "text/plain", "no")),
-            "lists none: status 404",
+            "does not list the models: status 404",
         ),
     ] {
         let (context, outcome) = without_model(&server, &[]);
@@ -263,7 +263,7 @@ fn a_server_that_still_starts_is_waited_for() {
     let line = ["--url", "http://127.0.0.1:1", "--wait-for-server", "1"];
     let outcome = context.perf(&[&SAMPLE, &line[..]].concat());
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-    assert!(outcome.stderr.contains("(tried for 1 s)"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("(retried for 1 s)"), "{outcome:#?}");
     assert!(
         context.files().is_empty(),
         "a failed start leaves nothing behind"

@@ -131,7 +131,9 @@ fn a_data_set_is_fetched_once() {
             "from the hub"
         );
         assert!(
-            outcome.stderr.contains("fetching open_qa.jsonl (29 bytes)"),
+            outcome
+                .stderr
+                .contains("downloading open_qa.jsonl (29 bytes)"),
             "{}",
             outcome.stderr
         );

@@ -42,7 +42,9 @@ fn the_first_lets_requests_end_and_stops_the_simulator() {
         let outcome = running.finish();
         assert_eq!(outcome.code, Some(130), "{outcome:#?}");
         assert!(
-            outcome.stderr.contains("stopping: nothing more is sent"),
+            outcome
+                .stderr
+                .contains("stopping: no more requests are sent"),
             "{}",
             outcome.stderr
         );
@@ -101,7 +103,7 @@ fn a_hangup_counts_once_and_not_at_all_under_nohup() {
     let mut running = context.start(&args);
     wait_for_rows(&context, "parallel_1_number_4");
     running.signal(Signal::SIGHUP);
-    running.wait_for_stderr("stopping: nothing more is sent");
+    running.wait_for_stderr("stopping: no more requests are sent");
     running.signal(Signal::SIGHUP);
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(130), "{outcome:#?}");
@@ -154,7 +156,7 @@ fn the_second_gives_requests_up_and_keeps_what_came() {
         (server.requests().len() == 4).then_some(())
     });
     running.signal(Signal::SIGINT);
-    running.wait_for_stderr("stopping: nothing more is sent");
+    running.wait_for_stderr("stopping: no more requests are sent");
     running.signal(Signal::SIGINT);
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(130), "{outcome:#?}");

@@ -61,7 +61,7 @@ fn a_short_data_set_begins_again_and_says_so() {
         prompts,
         ["one", "two", "three", "one", "two", "three", "one"]
     );
-    let said = "the data set `line_by_line` is shorter than the run: it began again 2 times";
+    let said = "the dataset `line_by_line` has fewer prompts than the run has requests: it was started over 2 times";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     let warnings = context.result()["runs"][0]["warnings"].clone();
     assert!(
@@ -120,7 +120,7 @@ fn repeated(dataset: &[&str], numbers: &[&str]) -> Vec<String> {
         let warnings = run["warnings"].as_array().unwrap().iter();
         let mut said = warnings.filter_map(|warning| {
             let text = warning["text"].as_str().unwrap();
-            text.contains("the data set").then_some(text)
+            text.contains("the dataset").then_some(text)
         });
         let text = said.next().unwrap_or("nothing").to_owned();
         assert_eq!(said.next(), None);
@@ -138,14 +138,14 @@ fn each_run_of_a_sweep_says_how_often_it_began_again_itself() {
     for dataset in [lines.as_slice(), &plugin] {
         insta::allow_duplicates! {
             insta::assert_snapshot!(repeated(dataset, &["5", "6", "1"]).join("\n"), @r"
-            the data set [SET] is shorter than the run: it began again once, so the server's prefix cache may be warm
-            the data set [SET] is shorter than the runs so far: in this one it began again 2 times, so the server's prefix cache may be warm
-            the data set [SET] is shorter than the runs before this one: its prompts were theirs, so the server's prefix cache may be warm
+            the dataset [SET] has fewer prompts than the run has requests: it was started over once, so the server's prefix cache may be warm
+            the dataset [SET] has fewer prompts than the runs so far have requests: it was started over 2 times in this one, so the server's prefix cache may be warm
+            the dataset [SET] has fewer prompts than the runs so far have requests: this one reused their prompts, so the server's prefix cache may be warm
             ");
             insta::assert_snapshot!(repeated(dataset, &["2", "1", "3"]).join("\n"), @r"
             nothing
             nothing
-            the data set [SET] is shorter than the runs so far: in this one it began again once, so the server's prefix cache may be warm
+            the dataset [SET] has fewer prompts than the runs so far have requests: it was started over once in this one, so the server's prefix cache may be warm
             ");
         }
     }

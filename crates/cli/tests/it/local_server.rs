@@ -154,9 +154,9 @@ fn vllm_gets_the_reference_tools_settings() {
         );
     }
     assert!(
-        outcome.stderr.contains(
-            "`--api local_vllm` starts its own server: the URL http://h:1/v1 is not used"
-        ),
+        outcome
+            .stderr
+            .contains("`--api local_vllm` starts its own server: the URL http://h:1/v1 is ignored"),
         "{}",
         outcome.stderr
     );
@@ -295,10 +295,7 @@ fn a_port_that_is_taken() {
     let taken = TcpListener::bind(format!("127.0.0.1:{}", stage.port)).unwrap();
     let outcome = stage.context.perf(&stage.args("local", &[]));
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-    let want = format!(
-        "the model cannot be served on port {} of 127.0.0.1",
-        stage.port
-    );
+    let want = format!("cannot serve the model on port {} of 127.0.0.1", stage.port);
     assert!(outcome.stderr.contains(&want), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("another `--port`"));
     assert!(!stage.context.path().join("args").exists(), "not started");
@@ -311,7 +308,7 @@ fn attention_is_for_transformers_only() {
     let args = stage.args("local_vllm", &["--attn-implementation", "eager"]);
     let outcome = stage.context.perf(&args);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    let want = "`--attn-implementation` does nothing here: it is for `--api local`";
+    let want = "`--attn-implementation` has no effect: only `--api local` uses it";
     assert!(outcome.stderr.contains(want), "{}", outcome.stderr);
 }
 
@@ -327,7 +324,7 @@ fn a_server_that_fails_to_start() {
         "error: `transformers` ended before it was ready: exit status: 3",
         "the last lines of ",
         "    line 40\n    please pass trust_remote_code=True\n",
-        "hint: `--trust-remote-code` runs code that comes with the model",
+        "hint: `--trust-remote-code` runs code shipped with the model",
     ] {
         assert!(stderr.contains(want), "{want}: {stderr}");
     }
@@ -427,7 +424,7 @@ fn a_server_that_dies_half_way() {
         "error: the server ended during the command",
         "`transformers`: exit status: 4",
         "    CUDA out of memory",
-        "hint: what was measured is in ",
+        "hint: the measurements are in ",
     ] {
         assert!(outcome.stderr.contains(want), "{want}: {}", outcome.stderr);
     }
@@ -468,7 +465,7 @@ fn a_server_that_refuses_the_test_request_points_to_its_log() {
     let outcome = stage.context.perf(&stage.args("local_vllm", &[]));
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
     for want in [
-        "error: `vllm` runs, but cannot be used (all that it said is in outputs/run/server.log)\n",
+        "error: `vllm` is running, but cannot be used (its output is in outputs/run/server.log)\n",
         "  caused by: the test request failed: ",
         "(500)",
     ] {
@@ -500,7 +497,7 @@ fn however_the_command_is_ended_the_server_goes_too() {
         for signal in signals {
             running.signal(*signal);
             if signals.len() > 1 {
-                running.wait_for_stderr("stopping: nothing more is sent");
+                running.wait_for_stderr("stopping: no more requests are sent");
             }
         }
         let outcome = running.finish();

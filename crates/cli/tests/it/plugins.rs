@@ -369,7 +369,7 @@ fn a_plugin_that_fails_in_the_run_ends_it_and_keeps_what_was_measured() {
         assert!(
             outcome
                 .stderr
-                .contains("the data set failed: the run was stopped")
+                .contains("the dataset failed: the run was stopped")
         );
         assert_eq!(context.result()["runs"][0]["state"], "interrupted");
         // whoever reads the results alone learns it too
@@ -431,7 +431,7 @@ fn counts_that_fail_cost_a_warning_and_not_the_run() {
     for (how, words) in [
         (
             "bad_counts",
-            "the plugin does not count the tokens of every answer: KeyError: 'usage'",
+            "the plugin does not count the tokens of every response: KeyError: 'usage'",
         ),
         (
             "no_counts",
@@ -657,7 +657,7 @@ completion_tokens = "/count"
         [2, 2]
     );
     assert!(
-        outcome.stderr.contains("no place for `top_k`"),
+        outcome.stderr.contains("no field for `top_k`"),
         "{}",
         outcome.stderr
     );

@@ -124,13 +124,13 @@ fn a_server_that_is_not_there_is_waited_for_a_little() {
     assert_eq!(outcome.code, Some(2));
     let address = url.split('/').nth(2).unwrap();
     let countdown = format!(
-        "cannot connect to {address}: connection refused; the server may still be starting: trying for 1 s more"
+        "cannot connect to {address}: connection refused; the server may still be starting: retrying for 1 s more"
     );
     assert!(outcome.stderr.contains(&countdown), "{}", outcome.stderr);
     let error = format!(
-        "error: the test request failed: cannot connect to {address}: connection refused (tried for 1 s)\n  \
-         hint: check host and port of `--url`, and that the server runs; `--wait-for-server 5m` \
-         waits for one that is still starting\n"
+        "error: the test request failed: cannot connect to {address}: connection refused (retried for 1 s)\n  \
+         hint: check the host and port in `--url`, and that the server is running; `--wait-for-server 5m` \
+         waits for a server that is still starting\n"
     );
     assert!(outcome.stderr.ends_with(&error), "{}", outcome.stderr);
 }
@@ -253,7 +253,7 @@ fn a_redirect_to_another_origin_gets_neither_key_nor_load() {
         } else {
             to
         };
-        let hint = format!("hint: if that is what you mean, give `--url {to}`");
+        let hint = format!("hint: if it is the right server, give `--url {to}`");
         assert!(outcome.stderr.contains(&hint), "{}", outcome.stderr);
         assert!(
             outcome.stderr.contains("another origin"),
@@ -305,9 +305,9 @@ fn a_refused_model_is_told_from_a_refused_field() {
         ),
         (
             "top_k is not for this model",
-            "hint: check the name in `--model`; if the server refuses a field",
+            "hint: check the name in `--model`; if the server rejects a field",
         ),
-        ("top_k is unknown", "hint: the server refuses a field"),
+        ("top_k is unknown", "hint: the server rejects a field"),
     ] {
         let server = Recorder::start(move |_, _| refusal("400 Bad Request", said));
         let url = server.url();
@@ -455,13 +455,13 @@ fn a_stream_of_json_lines_is_told_from_a_broken_answer() {
         writeln!(told, "{}", &outcome.stderr[error.unwrap()..]).unwrap();
     }
     insta::assert_snapshot!(told, @r#"
-    error: the test request failed: the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only server-sent events (text/event-stream) are
+    error: the test request failed: the response is a stream of JSON lines (NDJSON), not of server-sent events (text/event-stream)
       its first line: {"message":{"content":"a"},"done":false}
-      hint: give the address of an endpoint that sends those, such as /v1/chat/completions of Ollama; `--no-stream` asks for whole answers
+      hint: use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama, or `--no-stream`
 
-    error: the test request failed: the answer is a stream of JSON lines (NDJSON), which is not read as a stream: only server-sent events (text/event-stream) are
+    error: the test request failed: the response is a stream of JSON lines (NDJSON), not of server-sent events (text/event-stream)
       its first line: {"message":{"content":"a"},"done":false}
-      hint: give the address of an endpoint that sends those, such as /v1/chat/completions of Ollama; `--no-stream` asks for whole answers
+      hint: use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama, or `--no-stream`
     "#);
 }
 
@@ -490,7 +490,7 @@ fn a_plugin_is_told_that_json_lines_are_no_stream() {
     context.write("asks.py", ASKS_FOR_STREAMS);
     let api = ["--api", "exec:python3 asks.py"];
     let outcome = context.measure(&[args(&url), api.to_vec()].concat());
-    let said = "are: answers have no TTFT, TPOT and ITL";
+    let said = "(text/event-stream): there is no TTFT, TPOT or ITL";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
 }
 

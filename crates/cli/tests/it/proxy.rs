@@ -16,7 +16,7 @@ fn http_goes_through_in_absolute_form() {
         let address = format!("http://me:secret-of-proxy@{}", proxy.address());
         let context = Context::new().with_env(name, &address);
         let outcome = context.measure(&args(&["--url", "http://model.invalid:8000/v1?x=1"]));
-        let said = format!("through the proxy http://{}", proxy.address());
+        let said = format!("using the proxy http://{}", proxy.address());
         assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("secret-of-proxy"));
         for (name, bytes) in context.files() {
@@ -98,25 +98,25 @@ fn a_hint_names_the_variable_of_the_proxy() {
             "http_proxy",
             gone,
             "http://model.invalid/v1",
-            "the proxy http://127.0.0.1:9, which `http_proxy` of",
+            "the proxy http://127.0.0.1:9, set by the environment variable `http_proxy`",
         ),
         (
             "ALL_PROXY",
             gone,
             "http://model.invalid/v1",
-            "the proxy http://127.0.0.1:9, which `ALL_PROXY` of",
+            "the proxy http://127.0.0.1:9, set by the environment variable `ALL_PROXY`",
         ),
         (
             "HTTPS_PROXY",
             gone,
             "https://model.invalid/v1",
-            "the proxy http://127.0.0.1:9, which `HTTPS_PROXY` of",
+            "the proxy http://127.0.0.1:9, set by the environment variable `HTTPS_PROXY`",
         ),
         (
             "HTTP_PROXY",
             &asks,
             "http://model.invalid/v1",
-            "of `HTTP_PROXY` wants a user and a password",
+            "of `HTTP_PROXY` requires a user and a password",
         ),
     ] {
         let context = Context::new().with_env(name, proxy);

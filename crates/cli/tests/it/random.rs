@@ -135,7 +135,7 @@ fn the_server_counts_what_was_asked_for() {
             outcome.stdout
         );
         let said = format!(
-            "random prompts of {min} to {max} tokens, {} of them around the text",
+            "random prompts: {min} to {max} tokens, {} of them from the chat template",
             if path == CHAT {
                 tokenizer::chat_ids("a").len() - 1
             } else {
@@ -279,12 +279,12 @@ fn without_a_seed_each_command_has_its_own_prompts() {
     assert_ne!(first, second);
     assert_ne!(seed, other);
     assert!(
-        said.contains(&format!("`--seed {seed}` repeats its random draws")),
+        said.contains(&format!("repeat this load with `--seed {seed}`")),
         "{said}"
     );
     let (again, same, said) = command(&["--seed", &seed.to_string()]);
     assert_eq!((again, same), (first, seed));
-    assert!(!said.contains("was drawn"), "{said}");
+    assert!(!said.contains("random seed"), "{said}");
 }
 
 #[test]
@@ -328,7 +328,8 @@ fn ids_go_to_completions_and_are_as_many_as_asked() {
         &std::fs::read_to_string(context.top().join("benchmark.log")).unwrap(),
     ] {
         assert!(
-            where_from.contains("`--tokenize-prompt` sends ids: requests go to http://127.0.0.1:"),
+            where_from
+                .contains("`--tokenize-prompt` sends token ids: requests go to http://127.0.0.1:"),
             "{where_from}"
         );
     }
@@ -500,7 +501,7 @@ fn the_simulator_command_counts_with_the_tokenizer() {
 fn absurd_lengths_and_counts_are_refused_before_any_load() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}{CHAT}", listener.local_addr().unwrap());
-    let tokens = "is more than random prompts may have: 16777216 tokens";
+    let tokens = "is above the limit for random prompts, 16777216 tokens";
     for (dataset, flag, value, want) in [
         ("random", "--prefix-length", "16777217", tokens),
         (
@@ -520,25 +521,25 @@ fn absurd_lengths_and_counts_are_refused_before_any_load() {
             "random_vl",
             "--image-num",
             "1025",
-            "1025 is not in 0..=1024",
+            "expected a whole number from 0 to 1024",
         ),
         (
             "random_vl",
             "--image-num",
             "4294967295",
-            "4294967295 is not in 0..=1024",
+            "expected a whole number from 0 to 1024",
         ),
         (
             "random",
             "--prefix-length",
             "-1",
-            "a whole number from 0 on is wanted",
+            "expected a whole number, 0 or greater",
         ),
         (
             "random",
             "--prefix-length",
             "18446744073709551616",
-            "a whole number from 0 on is wanted",
+            "expected a whole number, 0 or greater",
         ),
     ] {
         let context = Context::new();

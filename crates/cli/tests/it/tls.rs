@@ -108,7 +108,7 @@ fn insecure_works_and_warns() {
     let server = server(&context, "127.0.0.1:0");
     let url = format!("https://{}/v1", server.address());
     let outcome = context.measure(&args(&url, &["--insecure"]));
-    let warning = "warning: the server's certificate is not checked";
+    let warning = "warning: the server's certificate is not verified";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
     assert_eq!(server.requests().len(), 6);
 }
@@ -144,7 +144,8 @@ fn http_to_a_port_that_asks_for_tls() {
             let (mut stream, _) = listener.accept().unwrap();
             let _sent = stream.read(&mut vec![0; 1 << 16]).unwrap();
             stream.write_all(&answer).unwrap();
-            stream.shutdown(Shutdown::Write).unwrap();
+            // the client that has read what it looks for may be gone
+            let _ = stream.shutdown(Shutdown::Write);
             let _ = stream.read_to_end(&mut Vec::new());
         }
     });

@@ -223,7 +223,9 @@ fn a_tracker_that_dies_costs_a_warning_and_not_the_run() {
     let (context, outcome) = follow("dies", &["--visualizer", "clearml"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(
-        outcome.stderr.contains("clearml is told nothing more"),
+        outcome
+            .stderr
+            .contains("nothing more is reported to clearml"),
         "{outcome:#?}"
     );
     assert!(

@@ -154,7 +154,10 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     text.push('\n');
     let columns = names::percentile_columns(report);
     if !columns.iter().any(|(_, _, metric)| has_samples(*metric)) {
-        text.push_str("none: no request succeeded\n");
+        text.push_str(match report.totals.total {
+            0 => "none: no request was sent\n",
+            _ => "none: no request succeeded\n",
+        });
         return text;
     }
     let header = [names::PERCENTILES]
@@ -186,6 +189,10 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
         grid.keep_columns(1 + columns.len() - DERIVED_COLUMNS);
     }
     text.push_str(&grid.render(screen.width, plain));
+    if has_samples(Metric::Ttft) && has_samples(Metric::OutputTokPerS) {
+        let note = "Each column is sorted separately: the 99% row has a slow TTFT, but a fast output rate.";
+        text.push_str(&wrapped("", note, screen.width));
+    }
     text
 }
 

@@ -52,6 +52,7 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
     let waited = e.totals.waited_for_slot;
     let why = if waited > 0 {
         let slots = match e.load.concurrency {
+            Some(NonZeroUsize::MIN) => "the only slot was busy: raise `--parallel`".to_owned(),
             Some(slots) => format!("all {slots} slots were busy: raise `--parallel`"),
             None => "as many were in flight as this program can hold".to_owned(),
         };

@@ -48,9 +48,13 @@ pub(super) fn failures(e: &Evidence<'_>) -> Option<Finding> {
         )
     } else {
         let text = format!(
-            "{} of the requests failed ({failed} of {}): latencies and throughput are those of the rest",
+            "{} of the requests failed ({failed} of {}){}: latencies and throughput are those of the rest",
             percent(share),
-            e.totals.total
+            e.totals.total,
+            match e.state {
+                RunState::Interrupted => ", including those cancelled by the stop",
+                _ => "",
+            }
         );
         Finding::new(FindingId::RequestsFailed, text)
     })

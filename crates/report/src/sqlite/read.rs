@@ -203,6 +203,17 @@ impl Reader {
     }
 }
 
+/// A run that was killed leaves its rows, and even its tables, in the journal beside the file.
+fn why_not_ours(connection: &Connection) -> &'static str {
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+    match tables {
+        Ok(0_i64) => {
+            "it has no tables; the database of a killed run has to be copied together with its `-wal` file"
+        }
+        _ => "another program wrote it",
+    }
+}
+
 /// Open the file and check that it is a database of this program.
 fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -232,7 +243,7 @@ fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     if application != schema::APPLICATION_ID {
         return Err(StoreError::NotOurs {
             path: path.to_owned(),
-            why: "another program made it".to_owned(),
+            why: why_not_ours(&connection).to_owned(),
         });
     }
     if version > schema::VERSION {

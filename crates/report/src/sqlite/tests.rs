@@ -327,6 +327,10 @@ fn a_killed_run_is_readable() {
         }
     }
     let left = copy.path().join(FILE_NAME);
+    let alone = copy.path().join("alone.db");
+    fs::copy(&left, &alone).unwrap();
+    let error = Reader::open(&alone).unwrap_err().to_string();
+    assert!(error.contains("its `-wal` file"), "{error}");
     let journal = fs::metadata(copy.path().join(format!("{FILE_NAME}-wal"))).unwrap();
     assert!(journal.len() > 0, "the rows are still in the journal");
     let reader = Reader::open(&left).unwrap();

@@ -1,4 +1,4 @@
-"""Owns which class stands for which name of `api` and `dataset`."""
+"""Owns which class belongs to which name of `api` and `dataset`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PluginRegistry:
 
 
 ApiRegistry = PluginRegistry("api")
-"""Classes that build bodies and read answers."""
+"""Classes that build bodies and read responses."""
 DatasetRegistry = PluginRegistry("dataset")
 """Classes that make prompts."""
 
@@ -81,7 +81,7 @@ def _register(registry: PluginRegistry, names: Iterable[str | list[str]]) -> Cal
         flat += name if isinstance(name, list) else [name]
     if not flat or not all(isinstance(name, str) and name for name in flat):
         # also what `@register_api` without parentheses comes to
-        raise TypeError(f'a name is wanted: @register_{registry.role}("my_{registry.role}")')
+        raise TypeError(f'a name is missing: @register_{registry.role}("my_{registry.role}")')
 
     def decorate(cls: T) -> T:
         for name in flat:
@@ -97,4 +97,4 @@ def _place(cls: type) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     listed = ", ".join(names)
-    return f"; there are {listed}" if listed else "; there is none"
+    return f"; known are {listed}" if listed else "; none are registered"

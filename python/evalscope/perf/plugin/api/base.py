@@ -1,4 +1,4 @@
-"""Owns what every API plugin is: a body for each prompt, token counts for each answer."""
+"""Owns what every API plugin is: a body for each prompt, token counts for each response."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Answers = Mapping[str, Mapping[str, Any]]
 
 
 class AnswerFailed(Exception):
-    """Raised by `parse_responses`: what the server sent is no answer, for the reason given.
+    """Raised by `parse_responses`: the response is a failure, for the reason given.
 
-    The request then counts as a failure. An error that stands in an event is better told by
-    `answers`, as it is then seen when it comes.
+    The request then counts as a failure. An error inside an event is better declared in
+    `answers`, since it is then seen when it arrives.
     """
 
 
 class ApiPluginBase:
-    """Builds request bodies and counts the tokens of answers.
+    """Builds request bodies and counts the tokens of responses.
 
     The tool does everything between: it sends, receives and takes times. `process_request` of
     the earlier tool is not called.
     """
 
     answers: ClassVar[Answers | None] = None
-    """How answers read, as in a declared API (docs/custom-api.md): `stream` and `whole`, each with
-    JSON pointers. For a server that is not OpenAI's, the tool cannot know otherwise which events
-    of a stream bear tokens: without this every event counts, and TTFT, ITL and TPOT may be those
-    of events without any.
+    """How to read responses, as in a declared API (docs/custom-api.md): `stream` and `whole`, each
+    with JSON pointers. For a server that is not OpenAI's, the tool cannot know otherwise which
+    events of a stream bear tokens: without this every event counts, and TTFT, ITL and TPOT may be
+    those of events without any.
 
         answers = {"stream": {"text": "/delta/text", "error": "/error"}, "whole": {"text": "/text"}}
     """
@@ -46,7 +46,7 @@ class ApiPluginBase:
 
         Args:
             messages: A list of messages (dicts); a str where the prompt is plain; a dict where
-                the data set made a whole body; a list of ints where it made tokens.
+                the dataset made a full body; a list of ints where it made tokens.
             param: The options, an `Arguments`.
 
         Returns:
@@ -56,15 +56,15 @@ class ApiPluginBase:
 
     @abstractmethod
     def parse_responses(self, responses: list[Any], request: Any = None, **kwargs: Any) -> Any:
-        """Count the tokens of an answer.
+        """Count the tokens of a response.
 
         Args:
-            responses: What the server answered, each as bytes: the JSON of every event of a
+            responses: What the server sent, each as bytes: the JSON of every event of a
                 stream, or the one body.
             request: The body that was sent.
-            **kwargs: For what later versions tell.
+            **kwargs: For additions in later versions.
 
         Returns:
-            Tokens of the prompt and of the answer, `None` for one that is not known.
+            Tokens of the prompt and of the response, `None` for one that is unknown.
         """
         raise NotImplementedError

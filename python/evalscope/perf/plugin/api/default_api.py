@@ -1,4 +1,4 @@
-"""Owns the newer form of an API plugin: OpenAI's bodies, and answers that are parsed already."""
+"""Owns the newer form of an API plugin: OpenAI's bodies, and responses that are already parsed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class DefaultApiPlugin(ApiPluginBase):
         return body
 
     def parse_responses(self, responses: list[Any], request: Any = None, **kwargs: Any) -> Any:
-        """The counts of the last `usage` that the server told."""
+        """The counts of the last `usage` that the server reported."""
         for response in reversed(responses):
             usage = response.get("usage") if isinstance(response, Mapping) else None
             if usage:

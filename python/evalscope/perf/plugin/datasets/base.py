@@ -31,7 +31,7 @@ class DatasetPluginBase:
         """Make the prompts, one after the other.
 
         Yields:
-            A list of messages (dicts); a str for a plain prompt; a dict for a whole body; a list
+            A list of messages (dicts); a str for a plain prompt; a dict for a full body; a list
             of ints for a prompt of tokens.
         """
         raise NotImplementedError
@@ -70,5 +70,5 @@ class DatasetPluginBase:
 
 def _opened(dataset: Any) -> TextIO:
     if dataset is None:
-        raise ValueError("`dataset_path` is not given: this data set reads a file, give its path")
+        raise ValueError("`dataset_path` is missing: this dataset reads a file, give its path")
     return open(dataset, encoding="utf-8")
