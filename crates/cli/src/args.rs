@@ -19,7 +19,7 @@ use crate::values::{
     argument_url, count, finite, pixels, places, rate, seconds, seconds_or_zero, share, warmup,
     whole,
 };
-use crate::{argparse, caller, console, failure, mistakes, perf, report, served, sim};
+use crate::{argparse, caller, console, export, failure, mistakes, perf, report, served, sim};
 
 /// Load testing for LLM servers, with measurements you can trust.
 #[derive(Parser, Debug)]
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Sim(Box<sim::SimArgs>),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
+    /// Write finished runs again in the form of another tool.
+    Export(export::ExportArgs),
     /// Run a program that ends when whoever started this does.
     #[command(name = "__supervise", hide = true)]
     Supervise(served::SuperviseArgs),
@@ -56,6 +58,7 @@ impl Command {
             Self::Perf(args) => perf::run(*args),
             Self::Sim(args) => sim::run(*args),
             Self::Report(args) => report::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Supervise(args) => served::supervise(args),
         }
     }

@@ -7,6 +7,7 @@ mod caller;
 mod choices;
 mod console;
 mod declared;
+mod export;
 mod failure;
 mod fetch;
 mod folder;

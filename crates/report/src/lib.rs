@@ -27,6 +27,8 @@ pub mod console;
 
 pub mod files;
 
+pub mod export;
+
 #[cfg(test)]
 mod samples;
 
