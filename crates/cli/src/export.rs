@@ -41,18 +41,22 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         console::err(&format!("note: {note}"));
     }
     let runs = match exported.runs {
-        1 => "1 run is".to_owned(),
-        runs => format!("{runs} runs are"),
+        1 => "run",
+        _ => "runs",
     };
     let folders: Vec<String> = exported
         .folders
         .iter()
         .map(|folder| folder.display().to_string())
         .collect();
-    console::err(&format!("{runs} in {}", folders.join(", ")));
+    console::err(&format!(
+        "exported {} {runs} to {}",
+        exported.runs,
+        folders.join(", ")
+    ));
     if matches!(args.form, Form::Evalscope) {
         console::err(&format!(
-            "EvalScope shows them: `evalscope service --outputs {}`",
+            "to see it in EvalScope's dashboard: `evalscope service --outputs {}`",
             args.output.display()
         ));
     }

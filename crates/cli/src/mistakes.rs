@@ -179,7 +179,7 @@ fn nearest(name: &str, cli: &clap::Command) -> Option<String> {
 fn unknown_command(typed: &str) -> (String, Option<String>) {
     if ELSEWHERE.contains(&typed) {
         return (
-            format!("`evalscope {typed}` is not in this program, which has `perf`, `sim` and `report`"),
+            format!("`evalscope {typed}` is not in this program, which has `perf`, `sim`, `report` and `export`"),
             Some(
                 "it is in EvalScope, the Python package of ModelScope: https://github.com/modelscope/evalscope"
                     .to_owned(),
@@ -187,13 +187,13 @@ fn unknown_command(typed: &str) -> (String, Option<String>) {
         );
     }
     let near = |name: &&&str| strsim::jaro_winkler(name, typed);
-    let nearest = ["perf", "sim", "report"]
+    let nearest = ["perf", "sim", "report", "export"]
         .iter()
         .max_by(|a, b| near(a).total_cmp(&near(b)))
         .filter(|name| near(name) > NEAR)
         .map(|name| format!("the nearest is `{name}`"));
     (
-        format!("unknown command `{typed}`: there are `perf`, `sim` and `report`"),
+        format!("unknown command `{typed}`: there are `perf`, `sim`, `report` and `export`"),
         nearest.or_else(|| Some("a load test is `evalscope perf URL`".to_owned())),
     )
 }

@@ -273,13 +273,22 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
     )
 }
 
-/// The query of all that is stored of the requests of a phase, in the order in which they ended:
-/// the record, then the memory of GPUs and the bodies.
-pub(super) fn select_stored(phase: Phase, version: i64) -> String {
-    let (record, table) = (record_of(version), table(phase, version));
+/// The query of the numbers of all rows of a phase, in the order in which the requests ended.
+pub(super) fn select_by_end(phase: Phase, version: i64) -> String {
     format!(
-        "SELECT {record}, max_gpu_memory_cost, request, response_messages, final_event \
-         FROM {table} NOT INDEXED WHERE phase = '{}' ORDER BY rowid",
+        "SELECT rowid FROM {} WHERE phase = '{}' ORDER BY \
+         CASE WHEN error_kind IS NULL THEN coalesce(last_data_ns, ended_ns) ELSE ended_ns END, rowid",
+        table(phase, version),
         phase.as_str()
+    )
+}
+
+/// The query of all that is stored in one row: the record, then the memory of GPUs and the bodies.
+pub(super) fn select_stored(phase: Phase, version: i64) -> String {
+    format!(
+        "SELECT {}, max_gpu_memory_cost, request, response_messages, final_event \
+         FROM {} WHERE rowid = ?",
+        record_of(version),
+        table(phase, version)
     )
 }

@@ -58,7 +58,7 @@ impl Workload {
         }
     }
 
-    /// Take a success in.
+    /// Take a success in, in the order in which they ended.
     pub(super) fn push(&mut self, record: &RequestRecord) {
         let prompt = record.prompt_tokens().0.unwrap_or(0);
         let cached_prompt = record.usage.cached_tokens.unwrap_or(0);
@@ -72,8 +72,7 @@ impl Workload {
     }
 
     /// `None` without a success.
-    pub(super) fn finish(mut self) -> Option<Timeline> {
-        self.requests.sort_by_key(|request| request.completion);
+    pub(super) fn finish(self) -> Option<Timeline> {
         let origin = self.requests.first()?.start;
         let mut sums = Sums::default();
         let points = self.requests.iter().map(|request| {

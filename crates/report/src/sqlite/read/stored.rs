@@ -21,8 +21,8 @@ pub struct Stored {
 }
 
 impl Reader {
-    /// Hand every request of a phase to `sink`, in the order in which they were stored, which is
-    /// the order in which they ended. One request is in memory at a time.
+    /// Hand every request of a phase to `sink`, in the order in which they ended. One request is in
+    /// memory at a time.
     ///
     /// # Errors
     /// When a row cannot be read, or when `sink` fails.
@@ -32,14 +32,19 @@ impl Reader {
         mut sink: impl FnMut(&RequestRecord, Stored) -> Result<(), E>,
     ) -> Result<(), E> {
         let doing = refused(&self.path, "read the requests and their bodies");
-        let mut statement = self
-            .connection
-            .prepare(&schema::select_stored(phase, self.version))
-            .map_err(&doing)?;
+        let by_end = schema::select_by_end(phase, self.version);
+        let mut statement = self.connection.prepare(&by_end).map_err(&doing)?;
+        let numbers = statement.query_map([], |row| row.get(0)).map_err(&doing)?;
+        let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().map_err(&doing)?;
+        let stored = schema::select_stored(phase, self.version);
+        let mut statement = self.connection.prepare(&stored).map_err(&doing)?;
         // the row's number stands before the columns of the record
         let first = 1 + schema::record_columns().count();
-        let mut rows = statement.query([]).map_err(&doing)?;
-        while let Some(row) = rows.next().map_err(&doing)? {
+        for number in numbers {
+            let mut rows = statement.query([number]).map_err(&doing)?;
+            let Some(row) = rows.next().map_err(&doing)? else {
+                continue;
+            };
             let (_, record) = self.record_of(phase, row)?;
             let text = |at: usize| row.get::<_, Option<String>>(first + at).map_err(&doing);
             let stored = Stored {
