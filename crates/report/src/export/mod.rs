@@ -179,3 +179,6 @@ fn real_place(folder: &Path) -> Result<PathBuf, ExportError> {
     }
     Ok(whole)
 }
+
+#[cfg(test)]
+mod tests;

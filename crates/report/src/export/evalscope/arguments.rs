@@ -61,9 +61,17 @@ fn of_run(run: &RunReport, folder: &Path, key: &str) -> Option<Value> {
         "duration" => meta.load.duration_s.map_or(Value::None, Value::from),
         "dataset_offset" => meta.load.dataset_offset.into(),
         "stream" => Value::Bool(meta.stream),
+        "apply_chat_template" => Value::Bool(is_chat(run)),
         "outputs_dir" => folder.display().to_string().as_str().into(),
         _ => return None,
     })
+}
+
+/// Whether prompts were chats; early databases do not say so, but the URL does.
+fn is_chat(run: &RunReport) -> bool {
+    let path = run.meta.url.split(['?', '#']).next().unwrap_or_default();
+    let setting = run.meta.settings["apply_chat_template"].as_bool();
+    setting.unwrap_or_else(|| path.trim_end_matches('/').ends_with("chat/completions"))
 }
 
 /// The headers, with the one that EvalScope makes of the key.

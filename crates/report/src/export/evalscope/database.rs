@@ -14,6 +14,7 @@ use super::gaps::Gaps;
 use super::workload::Workload;
 use super::{bodies, python};
 use crate::export::ExportError;
+use crate::model::RunMeta;
 use crate::sqlite::{Reader, StoreError, Stored, refused};
 
 /// As `create_result_table` writes it, blanks included.
@@ -107,12 +108,11 @@ pub(super) struct Rows {
 /// Write the measured requests of a database, but those that were never sent.
 pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
     let reader = Reader::open(from)?;
-    let clock = reader.meta().clock;
     let mut rows = Rows {
         table: Table::create(to)?,
         streams: Streams::default(),
-        gaps: Gaps::default(),
-        workload: Workload::new(clock),
+        gaps: Gaps::new(),
+        workload: Workload::new(reader.meta().clock),
         missing: Missing::default(),
     };
     let doing = refused(to, "write the requests");
@@ -126,12 +126,12 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
         if !record.dispatched() {
             return Ok(());
         }
-        if record.streamed {
+        let row = Row::of(record, reader.meta(), &mut rows.missing);
+        if row.is_stream {
             rows.streams.streamed += 1;
         } else {
             rows.streams.whole += 1;
         }
-        let row = Row::of(record, &clock, &mut rows.missing);
         if record.succeeded() {
             Metric::Itl.samples(record, |gap_ns| rows.gaps.push(whole(gap_ns)));
             rows.workload.push(record);
@@ -187,12 +187,13 @@ struct Row {
 }
 
 impl Row {
-    fn of(record: &RequestRecord, clock: &RunClock, missing: &mut Missing) -> Self {
+    fn of(record: &RequestRecord, meta: &RunMeta, missing: &mut Missing) -> Self {
         Self {
-            start_time: unix_s(clock, start(record)),
-            completed_time: unix_s(clock, completion(record)),
+            start_time: unix_s(&meta.clock, start(record)),
+            completed_time: unix_s(&meta.clock, completion(record)),
             inter_token_latencies: inter_token_latencies(record),
-            is_stream: record.streamed,
+            // of a failure that is what was asked for, whatever the error came as
+            is_stream: record.streamed || (!record.succeeded() && meta.stream),
             success: record.succeeded().then(|| Success::of(record, missing)),
         }
     }

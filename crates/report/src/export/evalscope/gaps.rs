@@ -9,18 +9,27 @@ const EXACT_LIMIT: usize = 1 << 24;
 
 /// Gaps, nanoseconds. Beyond [`EXACT_LIMIT`] they are counted in a histogram, whose error is at
 /// most 0.05 % of a value.
-#[derive(Default)]
 pub(super) struct Gaps {
+    limit: usize,
     exact: Vec<u64>,
     histogram: Option<DenseHistogram>,
     range: Option<(u64, u64)>,
 }
 
 impl Gaps {
+    pub(super) fn new() -> Self {
+        Self {
+            limit: EXACT_LIMIT,
+            exact: Vec::new(),
+            histogram: None,
+            range: None,
+        }
+    }
+
     pub(super) fn push(&mut self, gap_ns: u64) {
         let (least, most) = self.range.unwrap_or((gap_ns, gap_ns));
         self.range = Some((least.min(gap_ns), most.max(gap_ns)));
-        if self.histogram.is_none() && self.exact.len() == EXACT_LIMIT {
+        if self.histogram.is_none() && self.exact.len() == self.limit {
             let mut histogram = DenseHistogram::new(HISTOGRAM_BITS);
             for gap_ns in std::mem::take(&mut self.exact) {
                 histogram.record(gap_ns);
@@ -61,9 +70,12 @@ mod tests {
 
     #[test]
     fn a_histogram_takes_over_and_stays_close() {
-        let mut gaps = Gaps::default();
+        let mut gaps = Gaps {
+            limit: 1000,
+            ..Gaps::new()
+        };
         assert_eq!(gaps.at([50], |_, _| 0), None);
-        let n = EXACT_LIMIT as u64 + 1000;
+        let n = 100_000_u64;
         for gap_ns in 0..n {
             gaps.push(gap_ns);
         }
