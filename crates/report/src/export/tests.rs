@@ -63,11 +63,7 @@ fn rows(database: &Path) -> String {
     let mut statement = database
         .prepare("SELECT * FROM result ORDER BY rowid")
         .unwrap();
-    let names: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([]).unwrap();
     let mut text = String::new();
     while let Some(row) = rows.next().unwrap() {

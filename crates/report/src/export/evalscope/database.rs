@@ -3,6 +3,7 @@
 //!
 //! It must not know how bodies are encoded, nor what the rows add up to.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use evalscope_core::metrics::Metric;
@@ -254,16 +255,16 @@ impl Success {
 /// A JSON list of the gaps between token-bearing events, seconds; those of a failure as far as it
 /// came.
 fn inter_token_latencies(record: &RequestRecord) -> String {
-    let mut of_success = None;
     let record = if record.succeeded() {
-        record
+        Cow::Borrowed(record)
     } else {
+        // the metric counts successes only
         let mut copy = record.clone();
         copy.failure = None;
-        of_success.insert(copy)
+        Cow::Owned(copy)
     };
     let mut text = String::from("[");
-    Metric::Itl.samples(record, |gap_ns| {
+    Metric::Itl.samples(&record, |gap_ns| {
         if text.len() > 1 {
             text.push_str(", ");
         }

@@ -50,14 +50,11 @@ pub(super) fn write(export: &Export, made: &mut Vec<PathBuf>) -> Result<Exported
         for run in &invocation.runs {
             let name = run_name(run);
             // EvalScope has no two points of the same load: a second one is a command of its own
-            let free = tops.iter().position(|(_, names)| !names.contains(&name));
-            let at = match free {
-                Some(at) => at,
-                None => {
-                    tops.push((new_folder(&time, invocation, made)?, BTreeSet::new()));
-                    tops.len() - 1
-                }
-            };
+            let at = tops.iter().position(|(_, names)| !names.contains(&name));
+            let at = at.unwrap_or(tops.len());
+            if at == tops.len() {
+                tops.push((new_folder(&time, invocation, made)?, BTreeSet::new()));
+            }
             let (top, names) = &mut tops[at];
             let folder = top.join(&name);
             fs::create_dir(&folder).map_err(io_error(&folder, "make the folder"))?;

@@ -4,7 +4,7 @@
 //! It must not know how a row was made.
 
 use super::database::Rows;
-use super::python::{Value, dict, rounded};
+use super::python::{Value, rounded};
 use crate::sqlite::StoreError;
 
 /// The rows of the file: EvalScope's labels, and percents.
@@ -91,9 +91,7 @@ pub(super) fn of(rows: &Rows) -> Result<Value, StoreError> {
         ),
     ];
     let table = ROWS.iter().enumerate().map(|(i, (label, _))| {
-        let Value::Dict(mut fields) = dict([("Percentiles", (*label).into())]) else {
-            unreachable!("a dict is one");
-        };
+        let mut fields = vec![("Percentiles".to_owned(), (*label).into())];
         let figures = columns.iter();
         fields.extend(figures.map(|(key, column)| ((*key).to_owned(), column[i].into())));
         Value::Dict(fields)

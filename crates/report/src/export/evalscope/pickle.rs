@@ -55,7 +55,9 @@ fn put(bytes: &mut Vec<u8>, value: &Value) {
             bytes.push(EMPTY_LIST);
             if !items.is_empty() {
                 bytes.push(MARK);
-                items.iter().for_each(|item| put(bytes, item));
+                for item in items {
+                    put(bytes, item);
+                }
                 bytes.push(APPENDS);
             }
         }
@@ -161,7 +163,7 @@ mod tests {
     use super::super::python::dict;
     use super::*;
 
-    /// What `pickle.loads` of CPython 3.11 reads as the value beside it, by `ci/reference-commands`.
+    /// `ci/reference-commands export` has Python read the same bytes as the same values.
     #[test]
     fn pickles_have_these_bytes() {
         for (value, want) in [

@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// Left: what `repr` of CPython 3.11 prints.
+    /// Left: what `repr` of Python 3.11 prints.
     #[test]
     fn floats_read_as_python_prints_them() {
         for (want, value) in [
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// Right: what `round` of CPython 3.11 gives.
+    /// Right: what `round` of Python 3.11 gives.
     #[test]
     fn rounding_is_that_of_python() {
         for ((value, decimals), want) in [
