@@ -20,7 +20,7 @@ use crate::values::{
     argument_url, count, fact, finite, images, pixels, places, port, rate, seconds,
     seconds_or_zero, share, signed, small, warmup, whole,
 };
-use crate::{argparse, caller, console, failure, mistakes, perf, report, served, sim};
+use crate::{argparse, caller, console, export, failure, mistakes, perf, report, served, sim};
 
 /// Load testing for LLM servers, with measurements you can trust.
 #[derive(Parser, Debug)]
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Sim(Box<sim::SimArgs>),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
+    /// Write finished runs in the format of another tool.
+    Export(export::ExportArgs),
     /// Run a program that is stopped when the parent process ends.
     #[command(name = "__supervise", hide = true)]
     Supervise(served::SuperviseArgs),
@@ -57,6 +59,7 @@ impl Command {
             Self::Perf(args) => perf::run(*args),
             Self::Sim(args) => sim::run(*args),
             Self::Report(args) => report::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Supervise(args) => served::supervise(args),
         }
     }

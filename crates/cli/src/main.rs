@@ -11,6 +11,7 @@ mod counting;
 mod declared;
 mod disk;
 mod doubts;
+mod export;
 mod failure;
 mod fetch;
 mod folder;

@@ -196,7 +196,7 @@ fn nearest(name: &str, cli: &clap::Command) -> Option<String> {
 fn unknown_command(typed: &str) -> (String, Option<String>) {
     if ELSEWHERE.contains(&typed) {
         return (
-            format!("this program has no `evalscope {typed}`, only `perf`, `sim` and `report`"),
+            format!("this program has no `evalscope {typed}`, only `perf`, `sim`, `report` and `export`"),
             Some(
                 "the Python package EvalScope of ModelScope has it: https://github.com/modelscope/evalscope"
                     .to_owned(),
@@ -204,13 +204,13 @@ fn unknown_command(typed: &str) -> (String, Option<String>) {
         );
     }
     let near = |name: &&&str| strsim::jaro_winkler(name, typed);
-    let nearest = ["perf", "sim", "report"]
+    let nearest = ["perf", "sim", "report", "export"]
         .iter()
         .max_by(|a, b| near(a).total_cmp(&near(b)))
         .filter(|name| near(name) > NEAR)
         .map(|name| format!("did you mean `{name}`?"));
     (
-        format!("unknown command `{typed}`: known are `perf`, `sim` and `report`"),
+        format!("unknown command `{typed}`: known are `perf`, `sim`, `report` and `export`"),
         nearest.or_else(|| Some("a load test is `evalscope perf URL`".to_owned())),
     )
 }

@@ -67,7 +67,7 @@ pub enum FilesError {
     },
 }
 
-fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FilesError {
+pub(crate) fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FilesError {
     move |source| FilesError::Io {
         path: path.to_owned(),
         doing,
@@ -76,7 +76,7 @@ fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Files
 }
 
 /// Put a file in place whole: a reader sees the old one or the new one.
-fn write(path: &Path, text: &str) -> Result<(), FilesError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), FilesError> {
     let name = path.file_name().expect("files are written by name");
     let mut partial = std::ffi::OsString::from(".");
     partial.push(name);
@@ -145,7 +145,7 @@ pub fn write_invocation(top: &Path, runs: &[RunReport]) -> Result<(), FilesError
 }
 
 /// By start, then by name.
-fn in_order(runs: &mut [RunReport]) {
+pub(crate) fn in_order(runs: &mut [RunReport]) {
     let start = |run: &RunReport| run.meta.started_at.parse::<jiff::Timestamp>().ok();
     runs.sort_by(|a, b| {
         start(a)
@@ -193,9 +193,9 @@ pub fn rebuild(folder: &Path) -> Result<Vec<RunReport>, FilesError> {
 }
 
 /// An invocation's folder and its databases.
-type Invocation = (PathBuf, Vec<PathBuf>);
+pub(crate) type Invocation = (PathBuf, Vec<PathBuf>);
 
-fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> {
+pub(crate) fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> {
     if folder.join(FILE_NAME).is_file() {
         let top = folder.parent().filter(|_| is_run(folder));
         return Ok(vec![match top {
@@ -251,7 +251,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
 }
 
 /// Whether a folder's name is that of a run.
-fn is_run(folder: &Path) -> bool {
+pub(crate) fn is_run(folder: &Path) -> bool {
     folder
         .file_name()
         .and_then(|name| name.to_str())

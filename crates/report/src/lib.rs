@@ -29,6 +29,8 @@ pub mod json;
 
 pub mod files;
 
+pub mod export;
+
 #[cfg(test)]
 mod samples;
 

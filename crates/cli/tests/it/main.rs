@@ -17,6 +17,7 @@ mod doc_links;
 mod docs;
 mod endings;
 mod exit_codes;
+mod export;
 mod faults;
 mod first_guess;
 mod hub;

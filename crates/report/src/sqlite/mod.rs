@@ -11,7 +11,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub use read::Reader;
+pub use read::{Reader, Stored};
 pub use write::{BeforeStoring, Database, set_end};
 
 /// The file's name in a run's folder.
@@ -111,7 +111,7 @@ pub enum StoreError {
 }
 
 /// Wraps an error of SQLite with the path and what was being done.
-fn refused(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(crate) fn refused(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite {
         path: path.to_owned(),
         doing,

@@ -2,6 +2,8 @@
 //!
 //! It never writes: a killed run's journal is replayed in memory by SQLite.
 
+mod stored;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use super::{StoreError, refused, row, schema};
 use crate::findings::{Finding, FindingId};
 use crate::model::{RunMeta, RunState};
+
+pub use stored::Stored;
 
 /// A run's database, open for reading.
 #[derive(Debug)]
@@ -165,24 +169,36 @@ impl Reader {
             .prepare(&schema::select(phase, self.version))
             .map_err(&doing)?;
         let mut rows = statement.query([]).map_err(&doing)?;
+        while let Some(row) = rows.next().map_err(&doing)? {
+            let (rowid, record) = self.record_of(phase, row)?;
+            sink(rowid, &record)?;
+        }
+        Ok(())
+    }
+
+    /// The record in a row that begins with its number and the columns of a record.
+    fn record_of(
+        &self,
+        phase: Phase,
+        row: &rusqlite::Row<'_>,
+    ) -> Result<(i64, RequestRecord), StoreError> {
+        let rowid = row
+            .get(0)
+            .map_err(refused(&self.path, "read the requests"))?;
         let format = if self.version < 3 {
             EventLogFormat::V1
         } else {
             EventLogFormat::V2
         };
-        while let Some(row) = rows.next().map_err(&doing)? {
-            let rowid = row.get(0).map_err(&doing)?;
-            let record = row::read(row, format).map_err(|(column, why)| StoreError::Damaged {
-                path: self.path.clone(),
-                what: format!(
-                    "row {rowid} of `{}`, column `{}`: {why}",
-                    schema::table(phase, self.version),
-                    schema::record_columns().nth(column - 1).unwrap_or("?")
-                ),
-            })?;
-            sink(rowid, &record)?;
-        }
-        Ok(())
+        let record = row::read(row, format).map_err(|(column, why)| StoreError::Damaged {
+            path: self.path.clone(),
+            what: format!(
+                "row {rowid} of `{}`, column `{}`: {why}",
+                schema::table(phase, self.version),
+                schema::record_columns().nth(column - 1).unwrap_or("?")
+            ),
+        })?;
+        Ok((rowid, record))
     }
 
     /// What the server said when the request in this row of the measured ones failed.

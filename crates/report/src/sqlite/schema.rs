@@ -258,20 +258,44 @@ pub(super) fn table(phase: Phase, version: i64) -> &'static str {
     }
 }
 
-/// The query of all records of a phase in a file of some version, each after its row's number.
-/// What the file has no column for is null.
-pub(super) fn select(phase: Phase, version: i64) -> String {
+/// The columns of a record in a file of some version, after the row's number. What the file has no
+/// column for is null.
+fn record_of(version: i64) -> String {
     let names: Vec<&str> = record_columns()
         .map(|name| match version {
             ..3 if SINCE_3.contains(&name) => "NULL",
             _ => name,
         })
         .collect();
-    let table = table(phase, version);
+    format!("rowid, {}", names.join(", "))
+}
+
+/// The query of all records of a phase in a file of some version, each after its row's number.
+pub(super) fn select(phase: Phase, version: i64) -> String {
+    let (record, table) = (record_of(version), table(phase, version));
     format!(
-        "SELECT rowid, {} FROM {table} INDEXED BY {table}_by_idx WHERE phase = '{}' \
+        "SELECT {record} FROM {table} INDEXED BY {table}_by_idx WHERE phase = '{}' \
          ORDER BY idx, rowid",
-        names.join(", "),
         phase.as_str()
+    )
+}
+
+/// The query of the numbers of all rows of a phase, in the order in which the requests ended.
+pub(super) fn select_by_end(phase: Phase, version: i64) -> String {
+    format!(
+        "SELECT rowid FROM {} WHERE phase = '{}' ORDER BY \
+         CASE WHEN error_kind IS NULL THEN coalesce(last_data_ns, ended_ns) ELSE ended_ns END, rowid",
+        table(phase, version),
+        phase.as_str()
+    )
+}
+
+/// The query of all that is stored in one row: the record, then the memory of GPUs and the bodies.
+pub(super) fn select_stored(phase: Phase, version: i64) -> String {
+    format!(
+        "SELECT {}, max_gpu_memory_cost, request, response_messages, final_event \
+         FROM {} WHERE rowid = ?",
+        record_of(version),
+        table(phase, version)
     )
 }

@@ -1,0 +1,124 @@
+//! Owns reading the bodies that a database holds: base64 of pickles, or JSON.
+//!
+//! It must not know which requests keep theirs.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::pickle;
+use super::python::{self, Value};
+use crate::sqlite::Stored;
+
+/// What stands in a column; `None` where nothing was kept.
+fn read(column: &str) -> Option<Value> {
+    if column.is_empty() {
+        return None;
+    }
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(column) {
+        return Some(json.into());
+    }
+    let pickled = STANDARD.decode(column).ok();
+    let pickled = pickled.and_then(|bytes| pickle::loads(&bytes));
+    Some(pickled.unwrap_or_else(|| column.into()))
+}
+
+/// The body of a request as text: JSON as Python writes it. `None` where it was not kept.
+pub(super) fn request(stored: &Stored) -> Option<String> {
+    Some(match read(&stored.request)? {
+        Value::Text(text) => text,
+        body => python::line(&body),
+    })
+}
+
+/// What the server said, event by event: those with choices, as EvalScope keeps them. `None`
+/// where it was not kept.
+pub(super) fn messages(stored: &Stored) -> Option<Vec<Value>> {
+    let mut messages: Vec<Value> = match read(&stored.response_messages)? {
+        Value::List(events) => events.into_iter().map(parsed).collect(),
+        body => vec![parsed(body)],
+    };
+    let last = stored.final_event.as_deref().and_then(read);
+    messages.extend(last.filter(has_choices));
+    Some(messages)
+}
+
+/// A text that is JSON as what it says.
+fn parsed(value: Value) -> Value {
+    match value {
+        Value::Text(text) => {
+            serde_json::from_str::<serde_json::Value>(&text).map_or(Value::Text(text), Value::from)
+        }
+        value => value,
+    }
+}
+
+fn has_choices(event: &Value) -> bool {
+    let Value::Dict(fields) = event else {
+        return false;
+    };
+    fields.iter().any(|(key, value)| {
+        key == "choices" && matches!(value, Value::List(choices) if !choices.is_empty())
+    })
+}
+
+/// base64 of a pickled list.
+pub(super) fn column(messages: Vec<Value>) -> String {
+    STANDARD.encode(pickle::dumps(&Value::List(messages)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::python::dict;
+    use super::*;
+
+    fn stored(request: &str, response_messages: &str, final_event: Option<&str>) -> Stored {
+        Stored {
+            gpu_memory_gb: None,
+            request: request.to_owned(),
+            response_messages: response_messages.to_owned(),
+            final_event: final_event.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn pickles_and_json_say_the_same() {
+        let body = dict([("n", 1_u64.into()), ("stop", Value::None)]);
+        let pickled = STANDARD.encode(pickle::dumps(&body));
+        let events = Value::List(vec![r#"{"choices": [1]}"#.into(), "no JSON".into()]);
+        let pickled_events = STANDARD.encode(pickle::dumps(&events));
+        for (request_text, events_text) in [
+            (pickled.as_str(), pickled_events.as_str()),
+            (
+                r#"{"n":1,"stop":null}"#,
+                r#"["{\"choices\":[1]}","no JSON"]"#,
+            ),
+            (r#"{"n":1,"stop":null}"#, r#"[{"choices":[1]},"no JSON"]"#),
+        ] {
+            let stored = stored(request_text, events_text, None);
+            assert_eq!(
+                request(&stored).as_deref(),
+                Some(r#"{"n": 1, "stop": null}"#)
+            );
+            let event = dict([("choices", Value::List(vec![1_u64.into()]))]);
+            assert_eq!(messages(&stored), Some(vec![event, "no JSON".into()]));
+        }
+    }
+
+    #[test]
+    fn the_last_event_counts_where_it_has_choices() {
+        for (event, is_kept) in [
+            (r#"{"choices":[{"finish_reason":"stop"}]}"#, true),
+            (r#"{"choices":[],"usage":{}}"#, false),
+            (r#"{"usage":{}}"#, false),
+        ] {
+            let stored = stored("", r#"["{}"]"#, Some(event));
+            assert_eq!(messages(&stored).unwrap().len(), 1 + usize::from(is_kept));
+        }
+    }
+
+    #[test]
+    fn what_was_not_kept_is_not_there() {
+        let stored = stored("", "", None);
+        assert_eq!((request(&stored), messages(&stored)), (None, None));
+    }
+}
