@@ -107,7 +107,9 @@ fn whole_responses() {
     let (out, exported) = exported(&folder, &top);
     assert_eq!(
         exported.notes,
-        ["`parallel_5_number_30`: 2 responses have no known number of tokens: it is written as 0"]
+        [
+            "`parallel_5_number_30`: the number of tokens of 2 of 2 responses is not known: it is written as 0"
+        ]
     );
     let run = out.join(TIME).join("m").join("parallel_5_number_30");
     insta::assert_snapshot!("evalscope_whole", shown(&run));

@@ -169,21 +169,23 @@ fn note_all(run: &RunReport, name: &str, missing: &Missing, notes: &mut Vec<Stri
             missing.bodies
         ));
     }
+    let succeeded = run.totals.succeeded;
     if missing.tokens > 0 {
         note(format!(
-            "{} responses have no known number of tokens: it is written as 0",
+            "the number of tokens of {} of {succeeded} responses is not known: it is written as 0",
             missing.tokens
         ));
     }
     if missing.first_token > 0 {
         note(format!(
-            "{} streams have no first token: their `first_chunk_latency` is written as 0.0",
+            "{} of {succeeded} responses came as streams without a token: their \
+             `first_chunk_latency` is written as 0.0",
             missing.first_token
         ));
     }
     if run.totals.not_sent > 0 {
         note(format!(
-            "{} requests that were due and never sent are left out",
+            "requests that were due and never sent are left out: {}",
             run.totals.not_sent
         ));
     }
