@@ -7,7 +7,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::counting::TokenCounter;
@@ -540,19 +539,18 @@ impl Invocation<'_> {
         drop(display);
         self.note_progress(&progress);
 
-        let failures = [&progress.warmup, &progress.measured]
-            .into_iter()
-            .any(|counts| counts.failed.load(Ordering::Relaxed) > 0);
-        let died = self.served.and_then(|served| served.end(failures));
+        let died = self
+            .served
+            .and_then(|served| served.end(progress.has_failures()));
         if let Some(how) = died {
             let text = format!("the server ended during the run: {how}");
             let ended = Finding::new(FindingId::ServerEnded, text);
             let _ = sink.send_blocking(ended.into());
         }
-        let slots_note = slots_note(spec, slots);
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
         let passed_over = self.prompts.passed_over(&tally);
-        let slots_note = slots_note.map(|text| Finding::new(FindingId::FewerSlots, text));
+        let slots_note =
+            slots_note(spec, slots).map(|text| Finding::new(FindingId::FewerSlots, text));
         let passed_over = passed_over.map(|text| Finding::new(FindingId::ItemsSkipped, text));
         for finding in self
             .doubts(spec, passed_rounds, &outcome)
@@ -910,7 +908,10 @@ fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::
         RunEnd::Complete | RunEnd::Stopped => return None,
         RunEnd::Feed(FeedError::Workload(error)) => (
             "the dataset failed: the run was stopped",
-            anyhow::Error::from_boxed(error),
+            match error.downcast::<DatasetError>() {
+                Ok(error) => anyhow::Error::new(*error),
+                Err(other) => anyhow::Error::from_boxed(other),
+            },
         ),
         RunEnd::Feed(FeedError::Bodies(error)) => (
             "no request could be built: the run was stopped",

@@ -546,13 +546,14 @@ fn load_tokenizer(place: &str, fetcher: &Fetcher<'_>) -> anyhow::Result<Tokenize
     // a link that leads nowhere is not a hub's id
     if path.symlink_metadata().is_ok() || !looks_like_id(place, fetcher.source) {
         let files = TokenizerFiles::at(path).map_err(|error| {
-            let other_form = !matches!(&error, TokenizerError::Missing { what, .. }
-                if what.starts_with("there is no") || what.starts_with("it holds no"));
-            let hint = if other_form {
-                fetch::NO_TOKENIZER
-            } else {
-                "give a folder that contains a tokenizer.json, the file itself, or a hub id such as \
-                 Qwen/Qwen2.5-0.5B-Instruct"
+            let hint = match &error {
+                TokenizerError::Missing {
+                    other_form: false, ..
+                } => {
+                    "give a folder that contains a tokenizer.json, the file itself, or a hub id such as \
+                     Qwen/Qwen2.5-0.5B-Instruct"
+                }
+                _ => fetch::NO_TOKENIZER,
             };
             hinted(error.to_string(), hint)
         })?;

@@ -288,7 +288,7 @@ fn wrong_data_in_the_middle_ends_the_run() {
     ]);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     for said in [
-        "open.jsonl, line 2: no text field `question`",
+        "open.jsonl, line 2: no string field `question`",
         "hint: correct the file, or skip such lines with `--skip-bad-lines`; the measurements are in",
     ] {
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);

@@ -346,7 +346,7 @@ fn an_export_is_not_read_as_a_run() {
         let outcome = context.run(words);
         assert_eq!(outcome.code, Some(2));
         assert!(
-            outcome.stderr.contains("another program has made it"),
+            outcome.stderr.contains("another program wrote it"),
             "{}",
             outcome.stderr
         );

@@ -34,7 +34,7 @@ pub(super) struct Start {
     /// When the load wanted it to start.
     pub(super) due: Timestamp,
     /// When it was due and the load had room for it.
-    pub(super) could_start: Timestamp,
+    pub(super) possible: Timestamp,
 }
 
 /// What the gate says at a moment.
@@ -240,7 +240,7 @@ impl Gate {
         Turn::Start(Box::new(Start {
             job,
             due: wanted.due,
-            could_start,
+            possible: could_start,
         }))
     }
 
@@ -314,30 +314,29 @@ impl Gate {
         let nth = state.taken;
         state.taken += 1;
         let job = state.head.take().or_else(|| self.ready.try_recv().ok());
-        Some(match job {
-            Some(job) => Unsent {
+        if let Some(job) = job {
+            return Some(Unsent {
                 request: job.request,
                 phase: job.phase,
                 due,
-            },
-            // it was due before its request was made
-            None => {
-                let (phase, index) = match nth.checked_sub(self.limits.warmup) {
-                    Some(index) => (Phase::Measured, index),
-                    None => (Phase::Warmup, nth),
-                };
-                Unsent {
-                    request: PreparedRequest {
-                        index,
-                        body: Vec::new(),
-                        stream: false,
-                        output_asked: false,
-                        asked_tokens: None,
-                    },
-                    phase,
-                    due,
-                }
-            }
+            });
+        }
+        // it was due before its request was made
+        let (phase, index) = match nth.checked_sub(self.limits.warmup) {
+            Some(index) => (Phase::Measured, index),
+            None => (Phase::Warmup, nth),
+        };
+        let request = PreparedRequest {
+            index,
+            body: Vec::new(),
+            stream: false,
+            output_asked: false,
+            asked_tokens: None,
+        };
+        Some(Unsent {
+            request,
+            phase,
+            due,
         })
     }
 }

@@ -166,11 +166,7 @@ impl<R: Requester, C: Clock> User<R, C> {
             shared.came_too_late(start, self.clock.now()).await;
             return None;
         }
-        let Start {
-            job,
-            due,
-            could_start,
-        } = start;
+        let Start { job, due, possible } = start;
         let Job {
             request,
             phase,
@@ -183,7 +179,7 @@ impl<R: Requester, C: Clock> User<R, C> {
             index: request.index,
             phase,
             scheduled: due,
-            slot_free: could_start,
+            slot_free: possible,
             dispatched,
             stream: request.stream,
             output_asked: request.output_asked,

@@ -82,6 +82,14 @@ impl Progress {
         self.measured.begun_ns.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether any request has failed.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        [&self.warmup, &self.measured]
+            .into_iter()
+            .any(|counts| counts.failed.load(Ordering::Relaxed) > 0)
+    }
+
     /// Requests under way, of both phases.
     #[must_use]
     pub fn in_flight(&self) -> u64 {

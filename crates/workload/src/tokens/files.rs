@@ -53,6 +53,7 @@ impl TokenizerFiles {
             return Err(TokenizerError::Missing {
                 path: path.to_owned(),
                 what,
+                other_form: true,
             });
         }
         let folder = tokenizer.parent().unwrap_or(Path::new("."));
@@ -168,5 +169,6 @@ fn missing(path: &Path) -> TokenizerError {
     TokenizerError::Missing {
         path: path.to_owned(),
         what,
+        other_form: there.is_some() && path.exists(),
     }
 }

@@ -67,6 +67,8 @@ pub enum TokenizerError {
         path: PathBuf,
         /// What was looked for.
         what: String,
+        /// There is a tokenizer in a format that is not supported.
+        other_form: bool,
     },
     /// A file cannot be read.
     #[error("cannot read {path}: {reason}", path = path.display())]
