@@ -7,6 +7,7 @@ use std::sync::Arc;
 use evalscope_core::engine::{HttpTransport, Probe, probe};
 use evalscope_core::protocol::{OpenAi, PreparedRequest};
 use evalscope_core::transport::{ReadStats, Reuse};
+use evalscope_model::prompt::OwnHeaders;
 use evalscope_model::record::{FailureKind, RecordBodies, masked};
 use evalscope_model::time::RunClock;
 use serde_json::Value;
@@ -128,6 +129,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
             stream: false,
             output_asked: false,
             asked_tokens: None,
+            headers: OwnHeaders::default(),
         };
         let Probe { exchange, .. } =
             probe(request, &transport, &job.secrets, &CancellationToken::new())?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::prompt::{Item, Overrides, Prompt};
 use evalscope_workload::dataset::{
     Ahead, Canvas, Chars, DatasetError, Flickr8k, KontextBench, LengthFilter, Lengths, LineByLine,
     LongAlpaca, Measure, OpenQa, OwnField, PromptSource, PromptStream, Random, RandomPrompts,
@@ -536,6 +536,7 @@ fn with_images(
             prompt: Prompt::Messages(vec![message]),
             // what the server makes of images is not known: only the text is asked for
             asked_tokens: (images.each == 0).then_some(tokens),
+            with: Overrides::default(),
         }
     }
 }

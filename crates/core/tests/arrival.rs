@@ -12,7 +12,7 @@ use std::time::Duration;
 use evalscope_core::http1::Head;
 use evalscope_core::transport::{
     Arrival, Connection, ProxyEnv, ReadContext, ReadStats, RequestHeaders, ResponseHandler, Reuse,
-    SendTimes, Target, Timeouts, TimestampBeacon, TlsTrust,
+    SendTimes, Target, Timeouts, TimestampBeacon, TlsTrust, WireRequest,
 };
 use evalscope_model::record::ArrivalClock;
 use evalscope_model::time::{RunClock, Timestamp};
@@ -121,8 +121,13 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
             context,
         );
         let mut times = SendTimes::default();
+        let request = WireRequest {
+            body: b"{}",
+            stream: false,
+            headers: &[],
+        };
         connection
-            .send(b"{}", false, &mut times, &mut late)
+            .send(request, &mut times, &mut late)
             .await
             .unwrap();
         assert!(times.write_begun <= times.write_done);

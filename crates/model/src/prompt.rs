@@ -40,6 +40,59 @@ pub struct Item {
     /// Requested prompt length in tokens, as the server should count them; `None` if no length was
     /// requested.
     pub asked_tokens: Option<u64>,
+    /// What this request has of its own.
+    pub with: Overrides,
+}
+
+/// What one request has of its own, instead of what all requests of a run share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The model.
+    pub model: Option<String>,
+    /// The most tokens to generate.
+    pub max_tokens: Option<u64>,
+    /// Headers. One with the name of a shared header replaces it.
+    pub headers: OwnHeaders,
+}
+
+/// Header fields of one request, known to be well-formed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnHeaders(Vec<(String, String)>);
+
+/// A header that HTTP does not allow, or that is not a request's to set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a header that a request can set")]
+pub struct HeaderError(String);
+
+impl OwnHeaders {
+    /// Add a field.
+    ///
+    /// # Errors
+    /// If the name or the value is not allowed (RFC 9110, section 5), or the field belongs to the
+    /// connection.
+    pub fn push(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let of_connection = ["content-length", "transfer-encoding", "host", "connection"];
+        let is_bad = name.is_empty()
+            || !name.bytes().all(is_token)
+            || value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f)
+            || of_connection
+                .iter()
+                .any(|own| name.eq_ignore_ascii_case(own));
+        if is_bad {
+            return Err(HeaderError(name.to_owned()));
+        }
+        self.0
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.0.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// The fields, in order.
+    #[must_use]
+    pub fn fields(&self) -> &[(String, String)] {
+        &self.0
+    }
 }
 
 impl From<Prompt> for Item {
@@ -47,6 +100,7 @@ impl From<Prompt> for Item {
         Self {
             prompt,
             asked_tokens: None,
+            with: Overrides::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::prompt::{Item, Overrides, Prompt};
 use evalscope_workload::dataset::{DatasetError, PromptSource};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -64,6 +64,7 @@ impl WireItem {
         Ok(Item {
             prompt,
             asked_tokens: self.asked_tokens,
+            with: Overrides::default(),
         })
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::budget::Held;
 use crate::load::{LoadModel, Next};
 use crate::protocol::PreparedRequest;
+use evalscope_model::prompt::OwnHeaders;
 use evalscope_model::record::Phase;
 use evalscope_model::time::Timestamp;
 
@@ -332,6 +333,7 @@ impl Gate {
             stream: false,
             output_asked: false,
             asked_tokens: None,
+            headers: OwnHeaders::default(),
         };
         Some(Unsent {
             request,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::collect::{Collector, Dispatch};
 use crate::protocol::{Api, PreparedRequest};
-use crate::transport::{Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts};
+use crate::transport::{
+    Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts, WireRequest,
+};
 use evalscope_model::record::{Exchange, Failure, FailureKind, RecordBodies};
 
 /// Sends one request at a time.
@@ -111,10 +113,13 @@ impl Requester for HttpRequester {
     ) -> Exchange {
         let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
         let mut sent = SendTimes::default();
+        let wire = WireRequest {
+            body: &request.body,
+            stream: request.stream,
+            headers: request.headers.fields(),
+        };
         let result = {
-            let sending =
-                self.connection
-                    .send(&request.body, request.stream, &mut sent, &mut collector);
+            let sending = self.connection.send(wire, &mut sent, &mut collector);
             tokio::select! {
                 biased;
                 result = sending => result,

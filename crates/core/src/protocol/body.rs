@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Api, BuildBodies};
 use evalscope_model::plan::sub_seed;
-use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::prompt::{Item, OwnHeaders, Prompt};
 
 /// The shape of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub struct PreparedRequest {
     pub output_asked: bool,
     /// Requested prompt length in tokens, as the server counts them.
     pub asked_tokens: Option<u64>,
+    /// Headers of its own.
+    pub headers: OwnHeaders,
 }
 
 /// Why a body cannot be built.
@@ -132,6 +134,7 @@ impl BodyBuilder {
         let Item {
             prompt,
             asked_tokens,
+            with,
         } = item.into();
         let max_tokens = match self.rules.max_tokens {
             MaxTokens::Fixed(n) => n,
@@ -156,6 +159,13 @@ impl BodyBuilder {
             body.contains_key("max_tokens") || body.contains_key("max_completion_tokens");
         if !has_limit || rules.max_tokens_typed && !own_body {
             body.remove("max_completion_tokens");
+            body.insert("max_tokens".to_owned(), max_tokens.into());
+        }
+        if let Some(model) = with.model {
+            body.insert("model".to_owned(), model.into());
+        }
+        if let Some(max_tokens) = with.max_tokens {
+            body.shift_remove("max_completion_tokens");
             body.insert("max_tokens".to_owned(), max_tokens.into());
         }
         let stream = body.get("stream").and_then(Value::as_bool) == Some(true);
@@ -186,6 +196,7 @@ impl BodyBuilder {
             stream: body.get("stream").and_then(Value::as_bool) == Some(true),
             output_asked: limit != Some(0),
             asked_tokens,
+            headers: with.headers,
             body: serde_json::to_vec(&rules.api.body(body))
                 .expect("a JSON value can be serialised"),
         }
@@ -451,5 +462,19 @@ mod tests {
         let error = |text| BodyRules::parse_template(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("[1]"), @"`--query-template` is not a JSON object: it is a list");
         insta::assert_snapshot!(error("{'a':1}"), @"`--query-template` is not a JSON object: key must be a string at line 1 column 2");
+    }
+    #[test]
+    fn a_request_may_have_its_own_model_and_length() {
+        let mut item = Item::from(Prompt::Text("x".into()));
+        item.with.model = Some("other".to_owned());
+        item.with.max_tokens = Some(3);
+        item.with.headers.push("x-session", "7").unwrap();
+        let request = BodyBuilder::new(rules()).prepare(0, item);
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(
+            (&body["model"], &body["max_tokens"]),
+            (&json!("other"), &json!(3))
+        );
+        assert_eq!(request.headers.fields().len(), 1);
     }
 }

@@ -17,6 +17,7 @@ mod system;
 mod tests;
 mod tls;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -216,16 +217,26 @@ impl Target {
         self.tls.as_ref().map(|tls| tls.roots.as_str())
     }
 
-    /// The bytes of a request with this body.
-    fn request(&self, body: &[u8], stream: bool) -> Vec<u8> {
+    /// The bytes of a request.
+    fn request(&self, request: WireRequest<'_>) -> Vec<u8> {
+        let WireRequest {
+            body,
+            stream,
+            headers,
+        } = request;
         let length = body.len().to_string();
         let head = if stream {
             &self.stream_head
         } else {
             &self.head
         };
+        let head = if headers.is_empty() {
+            Cow::Borrowed(head)
+        } else {
+            Cow::Owned(with_headers(head, headers))
+        };
         let mut request = Vec::with_capacity(head.len() + length.len() + 4 + body.len());
-        request.extend_from_slice(head);
+        request.extend_from_slice(&head);
         if let Some(renewed) = &self.renewed {
             renewed.append_to(&mut request);
         }
@@ -316,6 +327,38 @@ fn authority(host: &str, port: u16) -> String {
 
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What is sent of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct WireRequest<'a> {
+    /// The body.
+    pub body: &'a [u8],
+    /// It asks for a stream.
+    pub stream: bool,
+    /// Well-formed headers of its own. One with the name of a shared header replaces it.
+    pub headers: &'a [(String, String)],
+}
+
+/// A head with other headers: the request line, the fields that none of them replaces, and them.
+fn with_headers(head: &[u8], headers: &[(String, String)]) -> Vec<u8> {
+    let mut own = Vec::with_capacity(head.len() + 64 * headers.len());
+    for (n, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let is_replaced = n > 0
+            && headers
+                .iter()
+                .any(|(other, _)| other.as_bytes().eq_ignore_ascii_case(name));
+        if !is_replaced {
+            own.extend_from_slice(line);
+        }
+    }
+    for (name, value) in headers {
+        for part in [name.as_str(), ": ", value.as_str(), "\r\n"] {
+            own.extend_from_slice(part.as_bytes());
+        }
+    }
+    own
 }
 
 /// Timeouts of a request.
@@ -414,8 +457,7 @@ impl Connection {
     /// Dropping the future drops the connection.
     pub async fn send(
         &mut self,
-        body: &[u8],
-        stream: bool,
+        request: WireRequest<'_>,
         times: &mut SendTimes,
         handler: &mut impl ResponseHandler,
     ) -> Result<(), TransportError> {
@@ -425,9 +467,7 @@ impl Connection {
         times.cost = connection.cost;
         times.peer = connection.peer;
         let mut exchange = Exchanging::new(connection, &self.context, deadline, &mut self.reads);
-        exchange
-            .send(self.target.request(body, stream), times)
-            .await?;
+        exchange.send(self.target.request(request), times).await?;
         let keep = exchange.receive(times, handler).await?;
         if keep && self.reuse == Reuse::WhileOpen {
             let mut connection = exchange.connection;

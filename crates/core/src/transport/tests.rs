@@ -175,6 +175,15 @@ impl Went {
 }
 
 /// One request; its name lookup takes a while and its connection is a script.
+/// A request for a stream, without headers of its own.
+fn streamed(body: &[u8]) -> WireRequest<'_> {
+    WireRequest {
+        body,
+        stream: true,
+        headers: &[],
+    }
+}
+
 fn request(
     target: &Target,
     timeouts: Timeouts,
@@ -205,7 +214,7 @@ fn request(
             let mut times = SendTimes::default();
             let mut exchange = Exchanging::new(connection, &context, deadline, &mut reads);
             exchange
-                .send(target.request(&vec![b'x'; body], true), &mut times)
+                .send(target.request(streamed(&vec![b'x'; body])), &mut times)
                 .await?;
             exchange.receive(&mut times, handler).await
         }
@@ -603,7 +612,7 @@ fn no_coding_is_asked_for_unless_the_person_does() {
         };
         let url = Url::parse("http://h/").unwrap();
         let target = Target::new(&url, headers, &ProxyEnv::default(), &TlsTrust::default());
-        String::from_utf8(target.unwrap().request(b"{}", true)).unwrap()
+        String::from_utf8(target.unwrap().request(streamed(b"{}"))).unwrap()
     };
     assert!(head(&[]).contains("\r\nAccept-Encoding: identity\r\n"));
     let own = head(&[("accept-encoding".to_owned(), "gzip".to_owned())]);
@@ -624,8 +633,7 @@ fn connected_to(target: Target, timeouts: Timeouts) -> TransportError {
     let sending = async {
         connection
             .send(
-                b"{}",
-                true,
+                streamed(b"{}"),
                 &mut SendTimes::default(),
                 &mut Noted::default(),
             )
@@ -669,7 +677,7 @@ fn a_server_that_reads_slowly_is_not_silent() {
     let mut connection = Connection::new(Arc::new(target), limits, Reuse::WhileOpen, context);
     let body = vec![b'x'; BODY];
     let (mut times, mut noted) = (SendTimes::default(), Noted::default());
-    let sending = connection.send(&body, true, &mut times, &mut noted);
+    let sending = connection.send(streamed(&body), &mut times, &mut noted);
     assert_eq!(runtime.block_on(sending), Ok(()));
     let took = times.first_byte.unwrap().since(times.write_begun.unwrap());
     assert!(took > ms(2000), "{took:?}");
@@ -770,5 +778,40 @@ proptest! {
         if let Some(connect) = limits.connect && tunnel {
             prop_assert!(went.took <= connect + LATE, "{went:?}");
         }
+    }
+}
+
+#[test]
+fn headers_of_a_request_replace_those_of_all() {
+    let fields = [("X-Team".to_owned(), "a".to_owned())];
+    let headers = RequestHeaders {
+        fields: &fields,
+        stream: &[],
+        whole: &[],
+        renewed: None,
+    };
+    let url = Url::parse("http://127.0.0.1:9/v1").unwrap();
+    let target = Target::new(&url, headers, &ProxyEnv::default(), &TlsTrust::default()).unwrap();
+    let shared = String::from_utf8(target.request(streamed(b"{}"))).unwrap();
+    let mut own = evalscope_model::prompt::OwnHeaders::default();
+    own.push("x-team", "b").unwrap();
+    own.push("x-session", "7").unwrap();
+    let request = WireRequest {
+        headers: own.fields(),
+        ..streamed(b"{}")
+    };
+    let with_own = String::from_utf8(target.request(request)).unwrap();
+    let want = shared.replace("X-Team: a\r\n", "").replace(
+        "Content-Length",
+        "x-team: b\r\nx-session: 7\r\nContent-Length",
+    );
+    assert_eq!(with_own, want);
+    for (name, value) in [
+        ("", "a"),
+        ("a b", "c"),
+        ("a", "b\r\nc: d"),
+        ("Content-Length", "1"),
+    ] {
+        assert!(own.push(name, value).is_err(), "{name}");
     }
 }

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{DatasetError, PromptSource};
 use crate::tokens::{Frame, Prefix, TokenizerError, Words};
 use evalscope_model::plan::sub_seed;
-use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::prompt::{Item, Overrides, Prompt};
 
 /// Lengths of random prompts, in tokens as the server counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,7 @@ impl RandomPrompts {
         Item {
             prompt,
             asked_tokens: Some(tokens),
+            with: Overrides::default(),
         }
     }
 

@@ -148,6 +148,7 @@ impl PromptSource for Tokenized {
         Ok(Some(Item {
             asked_tokens: Some(ids.len() as u64),
             prompt: Prompt::TokenIds(ids),
+            with: item.with,
         }))
     }
 

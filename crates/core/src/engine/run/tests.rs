@@ -14,7 +14,7 @@ use crate::protocol::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi,
 };
 use crate::schedule::Arrivals;
-use evalscope_model::prompt::{Item, Prompt, Workload};
+use evalscope_model::prompt::{Item, OwnHeaders, Prompt, Workload};
 use evalscope_model::record::{Bodies, FailureKind, RequestRecord};
 
 #[derive(Clone, Copy)]
@@ -625,6 +625,7 @@ impl BuildBodies for Panics {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            headers: OwnHeaders::default(),
         }])
     }
 }
@@ -671,6 +672,7 @@ impl BuildBodies for Batches {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            headers: OwnHeaders::default(),
         };
         Ok((first..)
             .zip(items)
