@@ -1,22 +1,68 @@
-//! Owns what a run tells the outside.
+//! Owns what a run tells the outside, and the roles of those that listen.
 //!
 //! It must not know who listens.
 
 use crate::metrics::ClientSnapshot;
 use crate::record::Exchange;
+use crate::time::Timestamp;
 
-/// What a run tells its sink, in order.
+/// What a run tells, in order.
 #[derive(Debug)]
-pub enum SinkMessage {
+pub enum RunEvent {
     /// A request has ended.
     Exchange(Box<Exchange>),
-    /// The client's own figures so far, twice a second: also the sink's tick.
-    Client(Box<ClientSnapshot>),
-    /// Something a reader of the figures must know.
-    Warning {
-        /// Which warning it is, in the sink's own terms.
-        id: &'static str,
-        /// The warning in words.
-        text: String,
-    },
+    /// How the run stands, twice a second and at its end.
+    Snapshot(Box<Snapshot>),
+    /// A reader of the figures must know this.
+    Warning(Warning),
+}
+
+/// How a run stands.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The client's own figures so far.
+    pub client: ClientSnapshot,
+    /// The load so far.
+    pub load: LoadSnapshot,
+}
+
+/// How far the load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadSnapshot {
+    /// When the first warm-up request was sent.
+    pub warmup_begun: Option<Timestamp>,
+    /// When the first measured request was sent. Warm-up requests may still be in flight then.
+    pub measured_begun: Option<Timestamp>,
+    /// Requests in flight, those of the warm-up included.
+    pub in_flight: u64,
+}
+
+/// A warning about a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which warning it is, in the listener's terms.
+    pub id: &'static str,
+    /// The warning in words.
+    pub text: String,
+}
+
+/// Changes exchanges before they are stored: counts tokens, masks secrets.
+pub trait Stage: Send {
+    /// What it is, for a message about its panic.
+    fn name(&self) -> &'static str;
+
+    /// Change some exchanges, which came one after the other. Returns what a reader of the figures
+    /// must know.
+    fn apply(&mut self, exchanges: &mut [&mut Exchange]) -> Vec<Warning>;
+}
+
+/// Looks at events on their way to the store and changes nothing. It holds the run back for as long
+/// as it takes: one that may take long, or wait, passes on what it can to a thread of its own and
+/// drops the rest.
+pub trait Observer: Send {
+    /// What it is, for a message about its panic.
+    fn name(&self) -> &'static str;
+
+    /// An event, as it will be stored.
+    fn on(&mut self, event: &RunEvent);
 }

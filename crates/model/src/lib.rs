@@ -12,6 +12,8 @@ pub mod time;
 
 pub mod plan;
 
+pub mod experiment;
+
 pub mod prompt;
 
 pub mod record;

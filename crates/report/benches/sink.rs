@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use evalscope_model::events::SinkMessage;
+use evalscope_model::events::RunEvent;
 use evalscope_model::plan::{Pacing, RunSpec};
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
@@ -129,14 +129,12 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
     bencher
         .counter(ItemsCount::new(REQUESTS * EVENTS))
         .with_inputs(|| {
-            let (tx, rx) = async_channel::unbounded();
-            for index in 0..REQUESTS {
-                tx.try_send(SinkMessage::Exchange(Box::new(exchange(index))))
-                    .expect("the channel has no bound");
-            }
+            let events: Vec<RunEvent> = (0..REQUESTS)
+                .map(|index| RunEvent::Exchange(Box::new(exchange(index))))
+                .collect();
             let _absent_at_first = std::fs::remove_file(&path);
             let database = Database::create(&path, &meta).expect("the folder is writable");
-            (database, rx)
+            (database, events)
         })
-        .bench_values(|(database, rx)| database.run(rx));
+        .bench_values(|(database, events)| database.run(events));
 }

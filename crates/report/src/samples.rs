@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use evalscope_model::events::SinkMessage;
+use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
 use evalscope_model::plan::{Pacing, RunSpec};
 use evalscope_model::record::{
@@ -249,14 +249,14 @@ fn stored(
 ) -> PathBuf {
     let path = folder.join(FILE_NAME);
     let database = Database::create(&path, meta).unwrap();
-    let (tx, rx) = async_channel::unbounded();
-    for exchange in exchanges {
-        tx.try_send(SinkMessage::Exchange(Box::new(exchange)))
-            .unwrap();
-    }
-    tx.try_send(SinkMessage::Client(Box::new(client))).unwrap();
-    drop(tx);
-    database.run(rx).unwrap();
+    let snapshot = Snapshot {
+        client,
+        load: LoadSnapshot::default(),
+    };
+    let events = exchanges.into_iter().map(Box::new);
+    let events = events.map(RunEvent::Exchange);
+    let last = RunEvent::Snapshot(Box::new(snapshot));
+    database.run(events.chain([last])).unwrap();
     set_end(&path, RunState::Finished, ENDED_AT).unwrap();
     path
 }

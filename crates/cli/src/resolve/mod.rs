@@ -33,10 +33,10 @@ use crate::choices::ApiChoice;
 use crate::command_line;
 use crate::declared;
 use crate::failure::hinted;
+use crate::observers::TrackerPlan;
 use crate::served::{self, ServePlan};
 use crate::settings::{self, Used};
 use crate::sources::PromptPlan;
-use crate::trackers::TrackerPlan;
 
 use endpoint::{api_of, for_images, for_plain_prompts, is_native, url_of};
 use headers::{Headers, headers_of};

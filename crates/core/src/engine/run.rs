@@ -23,11 +23,12 @@ use super::health::{GaveUp, Health};
 use super::http::{HttpTransport, Requester, Transport};
 use super::lane::{UnderWay, serve};
 use super::no_response::panicked;
+use super::progress::Progress;
 use super::shared::{LaneQueue, SharedRun};
-use super::{Progress, SinkMessage};
 use crate::load::model_of;
 use crate::protocol::PreparedRequest;
 use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
+use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
 use evalscope_model::plan::{Pacing, RunSpec};
 use evalscope_model::record::{Exchange, Masker, Phase};
@@ -67,8 +68,12 @@ pub struct RunSetup {
 pub struct RunOutcome {
     /// Why nothing more was sent.
     pub end: RunEnd,
-    /// How often the data set had begun again before the last prompt sent.
+    /// How often the dataset had begun again before the last prompt sent.
     pub rounds: u64,
+    /// Measured requests that were sent and have ended.
+    pub measured: u64,
+    /// Requests that were sent and failed, in the warm-up too.
+    pub failed: u64,
 }
 
 /// Why a run sent nothing more.
@@ -149,10 +154,9 @@ pub fn run<T: Transport>(
     setup: RunSetup,
     transport: &T,
     control: &RunControl,
-    progress: &Arc<Progress>,
-    sink: &Sender<SinkMessage>,
+    sink: &Sender<RunEvent>,
 ) -> RunOutcome {
-    run_on(&SystemThreads, setup, transport, control, progress, sink)
+    run_on(&SystemThreads, setup, transport, control, sink)
 }
 
 pub(super) fn run_on<T: Transport>(
@@ -160,20 +164,22 @@ pub(super) fn run_on<T: Transport>(
     setup: RunSetup,
     transport: &T,
     control: &RunControl,
-    progress: &Arc<Progress>,
-    sink: &Sender<SinkMessage>,
+    sink: &Sender<RunEvent>,
 ) -> RunOutcome {
     // before the first connection, so that its first read has a kernel time
     let _beacon = TimestampBeacon::light();
     let usage_before = process_usage();
     let clock = setup.clock;
     let threads = transport.stats().len();
-    let prepared = Prepared::new(&setup, threads, control, progress, sink);
+    let prepared = Prepared::new(&setup, threads, control, sink);
     let (shared, queue, phases) = (prepared.shared, prepared.queue, prepared.phases);
     let look = || {
-        let mut snapshot = snapshot(transport.stats(), &clock, usage_before);
-        snapshot.feed_wait_s = shared.gate.starved().as_secs_f64();
-        snapshot
+        let mut client = snapshot(transport.stats(), &clock, usage_before);
+        client.feed_wait_s = shared.gate.starved().as_secs_f64();
+        RunEvent::Snapshot(Box::new(Snapshot {
+            client,
+            load: shared.progress.snapshot(),
+        }))
     };
     // made before any thread: what the system refuses is known before anything waits
     let runtimes = (0..=threads)
@@ -228,14 +234,14 @@ pub(super) fn run_on<T: Transport>(
 
     for exchange in shared.left_over(clock.now()) {
         if sink
-            .send_blocking(SinkMessage::Exchange(Box::new(exchange)))
+            .send_blocking(RunEvent::Exchange(Box::new(exchange)))
             .is_err()
         {
             shared.end(RunEnd::SinkGone);
             break;
         }
     }
-    let _ = sink.send_blocking(SinkMessage::Client(Box::new(look())));
+    let _ = sink.send_blocking(look());
     let ended = shared
         .ended
         .lock()
@@ -251,6 +257,8 @@ pub(super) fn run_on<T: Transport>(
             .or(stopped)
             .unwrap_or(RunEnd::Complete),
         rounds: shared.rounds.load(Ordering::Relaxed),
+        measured: shared.progress.measured(),
+        failed: shared.progress.failed(),
     }
 }
 
@@ -376,19 +384,14 @@ fn receive<T: Transport>(
         // a sink that is gone ends the run anyway
         let _ = shared
             .sink
-            .send_blocking(SinkMessage::Exchange(Box::new(exchange)));
+            .send_blocking(RunEvent::Exchange(Box::new(exchange)));
     }
     std::panic::resume_unwind(payload);
 }
 
 /// Look at the client twice a second until the threads are done; end the drain
 /// after its time.
-fn watch(
-    running: &AtomicU64,
-    shared: &SharedRun,
-    look: &impl Fn() -> ClientSnapshot,
-    clock: &RunClock,
-) {
+fn watch(running: &AtomicU64, shared: &SharedRun, look: &impl Fn() -> RunEvent, clock: &RunClock) {
     let mut stopped_at: Option<Timestamp> = None;
     let mut next_tick = clock.now().after(TICK);
     while running.load(Ordering::Acquire) > 0 {
@@ -397,7 +400,7 @@ fn watch(
         if now >= next_tick {
             next_tick = now.after(TICK);
             // a sink that is busy has no need of a tick
-            let _ = shared.sink.try_send(SinkMessage::Client(Box::new(look())));
+            let _ = shared.sink.try_send(look());
         }
         if shared.stop.is_cancelled() {
             // also where the thread that deals out starts is gone
@@ -473,13 +476,7 @@ fn ahead(spec: &RunSpec, most: usize) -> usize {
 }
 
 impl Prepared {
-    fn new(
-        setup: &RunSetup,
-        lanes: usize,
-        control: &RunControl,
-        progress: &Arc<Progress>,
-        sink: &Sender<SinkMessage>,
-    ) -> Self {
+    fn new(setup: &RunSetup, lanes: usize, control: &RunControl, sink: &Sender<RunEvent>) -> Self {
         let spec = &setup.spec;
         let limits = Limits {
             warmup: spec.warmup_requests,
@@ -499,7 +496,7 @@ impl Prepared {
                 primed: primed.clone(),
                 gate: Gate::new(model, limits, requests),
                 lanes: (0..lanes).map(|_| LaneQueue::default()).collect(),
-                progress: Arc::clone(progress),
+                progress: Progress::default(),
                 sink: sink.clone(),
                 health: Health::new(setup.give_up_after),
                 rounds: AtomicU64::new(0),

@@ -5,7 +5,7 @@
 //! requests are sent.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use async_channel::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Gate, Start, Unsent};
 use super::health::Health;
 use super::no_response::unsent;
+use super::progress::Progress;
 use super::run::RunEnd;
-use super::{Progress, SinkMessage};
+use evalscope_model::events::RunEvent;
 use evalscope_model::record::Exchange;
 use evalscope_model::time::Timestamp;
 
@@ -50,8 +51,8 @@ pub(super) struct SharedRun {
     pub(super) primed: CancellationToken,
     pub(super) gate: Gate,
     pub(super) lanes: Vec<LaneQueue>,
-    pub(super) progress: Arc<Progress>,
-    pub(super) sink: Sender<SinkMessage>,
+    pub(super) progress: Progress,
+    pub(super) sink: Sender<RunEvent>,
     pub(super) health: Health,
     /// The highest round of the dataset that a request sent was of.
     pub(super) rounds: AtomicU64,
@@ -155,7 +156,7 @@ impl SharedRun {
     /// Hand a finished exchange on. A sink that cannot keep up holds the caller back, and that
     /// shows as lag; one that is gone ends the run.
     pub(super) async fn hand_on(&self, exchange: Exchange) -> bool {
-        let message = SinkMessage::Exchange(Box::new(exchange));
+        let message = RunEvent::Exchange(Box::new(exchange));
         let sent = self.sink.send(message).await.is_ok();
         if !sent {
             self.end(RunEnd::SinkGone);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use evalscope_model::events::SinkMessage;
+use evalscope_model::events::{RunEvent, Warning};
 use evalscope_model::metrics::{ClientReport, RunTotals};
 use evalscope_model::plan::RunSpec;
 use evalscope_model::record::FailureKind;
@@ -39,9 +39,15 @@ impl Finding {
 }
 
 /// What only the process knows goes to the database while the run is under way.
-impl From<Finding> for SinkMessage {
+impl From<Finding> for RunEvent {
     fn from(finding: Finding) -> Self {
-        Self::Warning {
+        Self::Warning(finding.into())
+    }
+}
+
+impl From<Finding> for Warning {
+    fn from(finding: Finding) -> Self {
+        Self {
             id: finding.id.as_str(),
             text: finding.text,
         }

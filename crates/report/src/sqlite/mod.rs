@@ -12,7 +12,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use read::{Reader, Stored};
-pub use write::{BeforeStoring, Database, set_end};
+pub use write::{Database, set_end};
 
 /// The file's name in a run's folder.
 pub const FILE_NAME: &str = "benchmark_data.db";

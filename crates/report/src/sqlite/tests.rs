@@ -2,7 +2,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use evalscope_model::events::SinkMessage;
+use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
 use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange, Failure,
     FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
@@ -20,13 +20,8 @@ use crate::samples;
 
 fn write(path: &Path, meta: &RunMeta, exchanges: &[Exchange]) {
     let database = Database::create(path, meta).unwrap();
-    let (tx, rx) = async_channel::unbounded();
-    for exchange in exchanges {
-        tx.try_send(SinkMessage::Exchange(Box::new(exchange.clone())))
-            .unwrap();
-    }
-    drop(tx);
-    database.run(rx).unwrap();
+    let events = exchanges.iter().cloned().map(Box::new);
+    database.run(events.map(RunEvent::Exchange)).unwrap();
 }
 
 fn read(path: &Path, phase: Phase) -> Vec<RequestRecord> {
@@ -302,12 +297,12 @@ fn a_killed_run_is_readable() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE_NAME);
     let database = Database::create(&path, &samples::meta("m")).unwrap();
-    let (tx, rx) = async_channel::bounded(1);
+    let (tx, rx) = std::sync::mpsc::sync_channel(1);
     let sink = std::thread::spawn(move || database.run(rx));
-    let send = |message| tx.send_blocking(message).unwrap();
+    let send = |message| tx.send(message).unwrap();
     let warning = |text| Finding::new(FindingId::ServerEnded, text).into();
     for exchange in samples::successes(8) {
-        send(SinkMessage::Exchange(Box::new(exchange)));
+        send(RunEvent::Exchange(Box::new(exchange)));
     }
     send(warning("a warning"));
     let snapshot: evalscope_model::metrics::ClientSnapshot = {
@@ -315,7 +310,10 @@ fn a_killed_run_is_readable() {
             "cpu_s":0.0,"elapsed_s":0.0,"max_rss_bytes":0,"client_threads":1}"#;
         serde_json::from_str(json).unwrap()
     };
-    send(SinkMessage::Client(Box::new(snapshot)));
+    send(RunEvent::Snapshot(Box::new(Snapshot {
+        client: snapshot,
+        load: LoadSnapshot::default(),
+    })));
     // taken up only after the commit; the second waits in the channel until then
     send(warning("not committed"));
     send(warning("nor this"));
@@ -549,29 +547,14 @@ fn bodies_that_cannot_be_stored_cost_no_record() {
     let path = folder.path().join(FILE_NAME);
     let mut exchanges = samples::mixed(6);
     exchanges[2].bodies.request = vec![b'x'; 5000];
-    let mut edited = 0;
     let database = Database::create(&path, &samples::meta("m"))
         .unwrap()
-        .with_most_body_bytes(4000)
-        .with_edit(Box::new(move |exchange| {
-            edited += 1;
-            exchange.record.response_id = Some(format!("edited {edited}"));
-        }));
-    let (tx, rx) = async_channel::unbounded();
-    for exchange in &exchanges {
-        tx.try_send(SinkMessage::Exchange(Box::new(exchange.clone())))
-            .unwrap();
-    }
-    drop(tx);
-    database.run(rx).unwrap();
+        .with_most_body_bytes(4000);
+    let events = exchanges.iter().cloned().map(Box::new);
+    database.run(events.map(RunEvent::Exchange)).unwrap();
     let index = exchanges[2].record.index;
     let records = read(&path, Phase::Measured);
     assert_eq!(records.len(), 6);
-    assert!(
-        records
-            .iter()
-            .all(|record| record.response_id.as_ref().unwrap().starts_with("edited "))
-    );
     let reader = Reader::open(&path).unwrap();
     let warnings = reader.warnings().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");

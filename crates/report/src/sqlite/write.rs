@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use evalscope_model::events::SinkMessage;
+use evalscope_model::events::{RunEvent, Warning};
 use evalscope_model::record::{Bodies, Exchange};
 use evalscope_model::time::monotonic_ns;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -46,16 +46,12 @@ const COMMIT_EVERY_ROWS: u32 = 256;
 /// bytes, and the stored form is longer by a third.
 const MOST_BODY_BYTES: usize = 512 << 20;
 
-/// What is done to an exchange before it is stored.
-pub type BeforeStoring = Box<dyn FnMut(&mut Exchange) + Send>;
-
 /// A run's database, being written.
 pub struct Database {
     path: PathBuf,
     connection: Connection,
     meta: RunMeta,
     gpu_peak_mib: Option<Arc<AtomicU64>>,
-    before_storing: Option<BeforeStoring>,
     most_body_bytes: usize,
 }
 
@@ -131,7 +127,6 @@ impl Database {
             connection,
             meta: meta.clone(),
             gpu_peak_mib: None,
-            before_storing: None,
             most_body_bytes: MOST_BODY_BYTES,
         })
     }
@@ -139,13 +134,6 @@ impl Database {
     #[cfg(test)]
     pub(super) fn with_most_body_bytes(mut self, bytes: usize) -> Self {
         self.most_body_bytes = bytes;
-        self
-    }
-
-    /// Do something to each exchange before it is stored, on the thread that stores.
-    #[must_use]
-    pub fn with_edit(mut self, edit: BeforeStoring) -> Self {
-        self.before_storing = Some(edit);
         self
     }
 
@@ -163,38 +151,23 @@ impl Database {
         &self.path
     }
 
-    /// Store what comes until the channel is closed, then close the file.
-    /// Blocks: give it a thread of its own.
+    /// Store events until there are no more, then close the file. Blocks: give it a thread of its
+    /// own.
     ///
-    /// Rows are committed when the client's figures come, and a second after
-    /// the last commit at the latest while rows come; a process that is killed
-    /// loses no more than that.
+    /// Rows are committed when a snapshot comes, and a second after the last commit at the latest
+    /// while rows come; a process that is killed loses no more than that.
     ///
     /// # Errors
-    /// When SQLite refuses a write (the disk is full, say). What was stored
-    /// before stays readable.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "dropping the receiver closes the channel, which is how the sender learns of a failure"
-    )]
-    pub fn run(mut self, rx: async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
-        let stored = self.store(&rx);
-        rx.close();
+    /// If SQLite refuses a write, for example because the disk is full. No more events are taken
+    /// then, and what was stored before stays readable.
+    pub fn run(self, events: impl IntoIterator<Item = RunEvent>) -> Result<(), StoreError> {
+        // the events are dropped at the end, which tells their sender of a failure
+        let stored = self.store_all(events);
         let closed = self.close();
         stored.and(closed)
     }
 
-    fn store(&mut self, rx: &async_channel::Receiver<SinkMessage>) -> Result<(), StoreError> {
-        let mut edit = self.before_storing.take();
-        let this = &*self;
-        this.store_all(rx, edit.as_mut())
-    }
-
-    fn store_all(
-        &self,
-        rx: &async_channel::Receiver<SinkMessage>,
-        mut edit: Option<&mut BeforeStoring>,
-    ) -> Result<(), StoreError> {
+    fn store_all(&self, events: impl IntoIterator<Item = RunEvent>) -> Result<(), StoreError> {
         let connection = &self.connection;
         let prepare = |sql: &str| {
             connection
@@ -208,13 +181,10 @@ impl Database {
         )?;
         let mut encoder = Encoder::new();
         let mut transaction = Transaction::new(self);
-        while let Ok(message) = rx.recv_blocking() {
+        for event in events {
             transaction.begin()?;
-            match message {
-                SinkMessage::Exchange(mut exchange) => {
-                    if let Some(edit) = &mut edit {
-                        edit(&mut exchange);
-                    }
+            match event {
+                RunEvent::Exchange(mut exchange) => {
                     if let Some(why) = self.insert(&mut insert, &mut exchange, &mut encoder)? {
                         warning
                             .execute([why.as_str(), FindingId::BodiesNotStored.as_str()])
@@ -222,19 +192,20 @@ impl Database {
                     }
                     transaction.stored_row()?;
                 }
-                SinkMessage::Client(snapshot) => {
-                    let json =
-                        serde_json::to_string(&snapshot).map_err(|e| StoreError::Encode {
+                RunEvent::Snapshot(snapshot) => {
+                    let json = serde_json::to_string(&snapshot.client).map_err(|e| {
+                        StoreError::Encode {
                             path: self.path.clone(),
                             what: "the client's figures",
                             why: e.to_string(),
-                        })?;
+                        }
+                    })?;
                     client
                         .execute([json])
                         .map_err(refused(&self.path, "store the client's figures"))?;
                     transaction.commit()?;
                 }
-                SinkMessage::Warning { id, text } => {
+                RunEvent::Warning(Warning { id, text }) => {
                     warning
                         .execute([text.as_str(), id])
                         .map_err(refused(&self.path, "store a warning"))?;

@@ -116,7 +116,7 @@ impl Case {
         let setup = setup(self.spec.clone(), feed());
         let control = RunControl::default();
         let (sink, records) = async_channel::bounded(256);
-        let prepared = Prepared::new(&setup, 1, &control, &Arc::default(), &sink);
+        let prepared = Prepared::new(&setup, 1, &control, &sink);
         let shared = prepared.shared;
         feed_jobs(
             setup.feed,
@@ -155,13 +155,13 @@ impl Case {
             }
         });
         for exchange in shared.left_over(Timestamp::ZERO.after(Duration::from_hours(1))) {
-            sink.try_send(SinkMessage::Exchange(Box::new(exchange)))
+            sink.try_send(RunEvent::Exchange(Box::new(exchange)))
                 .unwrap();
         }
         drop((sink, shared));
         let mut seen = Vec::new();
         while let Ok(message) = records.try_recv() {
-            if let SinkMessage::Exchange(exchange) = message {
+            if let RunEvent::Exchange(exchange) = message {
                 seen.push(exchange.record);
             }
         }
@@ -397,7 +397,7 @@ fn a_sink_that_is_gone_ends_the_run() {
     let control = RunControl::default();
     let (sink, records) = async_channel::bounded(1);
     drop(records);
-    let prepared = Prepared::new(&setup, 1, &control, &Arc::default(), &sink);
+    let prepared = Prepared::new(&setup, 1, &control, &sink);
     feed_jobs(
         setup.feed,
         &prepared.queue,
@@ -568,7 +568,7 @@ fn failing(
         {
             // what was due and never sent is no matter here
             let sent = |exchange: &Exchange| exchange.record.dispatched();
-            taken += usize::from(matches!(message, SinkMessage::Exchange(e) if sent(&e)));
+            taken += usize::from(matches!(message, RunEvent::Exchange(e) if sent(&e)));
         }
         taken
     });
@@ -577,7 +577,6 @@ fn failing(
         setup(spec, feed),
         &transport,
         &RunControl::default(),
-        &Arc::default(),
         &sink,
     );
     drop(sink);

@@ -2,17 +2,18 @@
 //! counters, so it can neither slow nor change what is measured.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evalscope_core::engine::Progress;
+use evalscope_model::events::{LoadSnapshot, Observer, RunEvent};
 use evalscope_model::plan::RunSpec;
+use evalscope_model::record::Phase;
 use evalscope_model::time::{RunClock, Timestamp};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::ProgressFile;
 use crate::log::Log;
-use crate::progress_file::ProgressFile;
 
 const REDRAW: Duration = Duration::from_millis(200);
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -27,31 +28,88 @@ pub(crate) struct Display {
 }
 
 impl Display {
+    /// Show a run, as the observer that is returned sees it.
     pub(crate) fn start(
         spec: &RunSpec,
-        progress: Arc<Progress>,
         clock: RunClock,
         log: Log,
         log_every: u64,
         file: Option<ProgressFile>,
-    ) -> Self {
+    ) -> (Self, Watching) {
         let done = Arc::new(AtomicBool::new(false));
-        let (seen, spec) = (Arc::clone(&done), spec.clone());
+        let watching = Watching::default();
+        let (end, seen, spec) = (Arc::clone(&done), watching.clone(), spec.clone());
         let thread = std::thread::Builder::new()
             .name("evalscope-progress".to_owned())
             .spawn(move || {
                 let shown = Shown {
                     spec: &spec,
-                    progress: &progress,
+                    seen: &seen,
                     clock: &clock,
                     log: &log,
                     log_every,
                     file: file.as_ref(),
                 };
-                shown.until(&seen);
+                shown.until(&end);
             })
             .ok();
-        Self { done, thread }
+        (Self { done, thread }, watching)
+    }
+}
+
+/// Sums up what is shown. A terminal that blocks holds only the thread that draws, not the run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watching(Arc<Mutex<Seen>>);
+
+/// What has been seen of a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    load: LoadSnapshot,
+    warmup: Counts,
+    measured: Counts,
+}
+
+/// Requests of one phase that have ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    ended: u64,
+    failed: u64,
+    output_tokens: u64,
+}
+
+impl Watching {
+    fn seen(&self) -> Seen {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Watching {
+    fn name(&self) -> &'static str {
+        "the progress display"
+    }
+
+    fn on(&mut self, event: &RunEvent) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            RunEvent::Exchange(exchange) => {
+                let record = &exchange.record;
+                if !record.dispatched() {
+                    return;
+                }
+                let counts = match record.phase {
+                    Phase::Warmup => &mut seen.warmup,
+                    Phase::Measured => &mut seen.measured,
+                };
+                counts.ended += 1;
+                if record.succeeded() {
+                    counts.output_tokens += record.output_tokens().0.unwrap_or(0);
+                } else {
+                    counts.failed += 1;
+                }
+            }
+            RunEvent::Snapshot(snapshot) => seen.load = snapshot.load,
+            RunEvent::Warning(_) => {}
+        }
     }
 }
 
@@ -83,29 +141,25 @@ struct Look {
 }
 
 impl Look {
-    fn at(progress: &Progress, spec: &RunSpec, now: Timestamp) -> Self {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let measuring = spec.warmup_requests == 0 || progress.is_measuring();
-        let counts = if measuring {
-            &progress.measured
+    fn at(seen: &Seen, spec: &RunSpec, now: Timestamp) -> Self {
+        let measuring = spec.warmup_requests == 0 || seen.load.measured_begun.is_some();
+        let (counts, begun) = if measuring {
+            (seen.measured, seen.load.measured_begun)
         } else {
-            &progress.warmup
+            (seen.warmup, seen.load.warmup_begun)
         };
         Self {
             measuring,
-            ended: counts.ended(),
+            ended: counts.ended,
             total: if measuring {
                 spec.requests
             } else {
                 Some(spec.warmup_requests)
             },
-            failed: read(&counts.failed),
-            in_flight: progress.in_flight(),
-            output_tokens: read(&counts.output_tokens),
-            elapsed: match read(&counts.begun_ns) {
-                0 => Duration::ZERO,
-                begun => now.since(Timestamp::from_nanos(begun)),
-            },
+            failed: counts.failed,
+            in_flight: seen.load.in_flight,
+            output_tokens: counts.output_tokens,
+            elapsed: begun.map_or(Duration::ZERO, |begun| now.since(begun)),
             limit: spec.duration().filter(|_| measuring),
         }
     }
@@ -201,7 +255,7 @@ fn brief(time: Duration) -> String {
 /// What is shown, and where.
 struct Shown<'a> {
     spec: &'a RunSpec,
-    progress: &'a Progress,
+    seen: &'a Watching,
     clock: &'a RunClock,
     log: &'a Log,
     log_every: u64,
@@ -212,7 +266,7 @@ impl Shown<'_> {
     fn until(&self, done: &AtomicBool) {
         let Self {
             spec,
-            progress,
+            seen,
             clock,
             log,
             log_every,
@@ -233,7 +287,7 @@ impl Shown<'_> {
         while !done.load(Ordering::Acquire) {
             std::thread::park_timeout(REDRAW);
             let now = clock.now();
-            let look = Look::at(progress, spec, now);
+            let look = Look::at(&seen.seen(), spec, now);
             if look.measuring && !was_measuring {
                 was_measuring = true;
                 next_log = log_every;

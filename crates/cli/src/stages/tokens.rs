@@ -9,10 +9,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use evalscope_core::protocol::{AnswerText, Api, ChoiceText, Doubt};
+use evalscope_model::events::{Stage, Warning};
 use evalscope_model::prompt::Prompt;
 use evalscope_model::record::{Exchange, RequestRecord};
 use evalscope_workload::dataset::{image_tokens, prompt_ids};
 use evalscope_workload::tokens::{Frame, Tokenizer};
+
+use crate::doubts;
+use crate::log::Log;
 
 /// Where the server reports its tokens, this many requests are counted anyway, to compare.
 const COMPARED_FIRST: u64 = 256;
@@ -75,6 +79,44 @@ impl TokenCounter {
 
 fn is_compared(record: &RequestRecord) -> bool {
     record.index < COMPARED_FIRST || record.index.is_multiple_of(COMPARED_EVERY)
+}
+
+/// Counts with a [`TokenCounter`], and warns of the first doubt.
+#[derive(Debug)]
+pub(crate) struct TokenCounting {
+    counter: TokenCounter,
+    log: Log,
+    has_warned: bool,
+}
+
+impl TokenCounting {
+    pub(crate) fn new(counter: TokenCounter, log: Log) -> Self {
+        Self {
+            counter,
+            log,
+            has_warned: false,
+        }
+    }
+}
+
+impl Stage for TokenCounting {
+    fn name(&self) -> &'static str {
+        "the stage that counts tokens"
+    }
+
+    fn apply(&mut self, exchanges: &mut [&mut Exchange]) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        for exchange in exchanges {
+            let doubt = self.counter.count(exchange);
+            if let Some(doubt) = doubt.filter(|_| !self.has_warned) {
+                self.has_warned = true;
+                let finding = doubts::finding(&doubt);
+                self.log.warn(&finding.text);
+                warnings.push(finding.into());
+            }
+        }
+        warnings
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evalscope_core::engine::Progress;
 use evalscope_model::plan::RunSpec;
 use evalscope_model::time::{RunClock, Timestamp};
 use serde_json::json;
@@ -60,9 +59,8 @@ impl ProgressFile {
         }
     }
 
-    /// A run is over.
-    pub(crate) fn run_ended(&self, progress: &Progress) {
-        let ended = progress.measured.ended();
+    /// A run is over, with so many measured requests.
+    pub(crate) fn run_ended(&self, ended: u64) {
         let before = self.state.before.fetch_add(ended, Ordering::Relaxed);
         // the next one has a clock of its own
         self.state.written_ns.store(0, Ordering::Relaxed);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_model::record::{Exchange, masked};
+use evalscope_model::events::{Observer, RunEvent};
+use evalscope_model::record::masked;
 use evalscope_plugin::{
     Begin, Hello, Patience, Place, PluginError, PluginFault, Tracker, TrackerPlace,
 };
@@ -132,26 +133,14 @@ impl TrackerPlan {
 }
 
 impl Following {
-    /// What takes each exchange of a run and now and then tells figures.
-    pub(crate) fn live(&self, run: &str, every: u64) -> impl FnMut(&mut Exchange) + Send + 'static {
-        let mut figures = LiveFigures::default();
-        let (messages, run) = (self.messages.clone(), run.to_owned());
-        let mut reported = 0;
-        move |exchange| {
-            figures.push(&exchange.record);
-            let step = figures.requests();
-            if step >= reported + every {
-                reported = step;
-                let message = TrackerMessage::Live {
-                    run: run.clone(),
-                    step,
-                    values: figures.values(),
-                };
-                // a tracker that is slow misses a step
-                if let Some(messages) = &messages {
-                    let _ = messages.try_send(message);
-                }
-            }
+    /// What reports the figures of a run now and then.
+    pub(crate) fn live(&self, run: &str, every: u64) -> Live {
+        Live {
+            run: run.to_owned(),
+            every,
+            figures: LiveFigures::default(),
+            reported: 0,
+            messages: self.messages.clone(),
         }
     }
 
@@ -178,6 +167,45 @@ impl Following {
     fn say(&self, message: TrackerMessage) {
         if let Some(messages) = &self.messages {
             let _ = messages.send(message);
+        }
+    }
+}
+
+/// Reports the figures of a run to the tracker while it is under way.
+#[derive(Debug)]
+pub(crate) struct Live {
+    run: String,
+    /// Requests between two reports.
+    every: u64,
+    figures: LiveFigures,
+    /// Requests at the last report.
+    reported: u64,
+    messages: Option<SyncSender<TrackerMessage>>,
+}
+
+impl Observer for Live {
+    fn name(&self) -> &'static str {
+        "the report to the tracker"
+    }
+
+    fn on(&mut self, event: &RunEvent) {
+        let RunEvent::Exchange(exchange) = event else {
+            return;
+        };
+        self.figures.push(&exchange.record);
+        let step = self.figures.requests();
+        if step < self.reported + self.every {
+            return;
+        }
+        self.reported = step;
+        let message = TrackerMessage::Live {
+            run: self.run.clone(),
+            step,
+            values: self.figures.values(),
+        };
+        // a slow tracker misses a step
+        if let Some(messages) = &self.messages {
+            let _ = messages.try_send(message);
         }
     }
 }

@@ -1,0 +1,129 @@
+//! Owns the `perf` command, as a table of contents: prepare, prove that the server answers, measure
+//! the points, and say what came of it.
+//!
+//! It must not know metric formulas or the wire.
+
+mod load;
+mod point;
+mod points;
+mod prepare;
+mod prove;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use evalscope_core::engine::RunControl;
+use evalscope_model::experiment::Planned;
+
+use crate::args::PerfArgs;
+use crate::failure;
+use crate::log::Log;
+use crate::observers::ProgressFile;
+use crate::plugins::PluginLog;
+use crate::resolve::{self, Job};
+use crate::served::Served;
+use crate::sources::Prompts;
+use crate::{console, folder, models, settings, signals};
+use load::most_in_flight;
+use point::Measuring;
+use prepare::Prepared;
+use prove::Proven;
+pub(crate) use prove::target;
+
+/// What all parts of a command work on.
+#[derive(Clone, Copy)]
+struct Command<'a> {
+    job: &'a Job,
+    prompts: &'a Prompts,
+    /// The server that this command started.
+    served: Option<&'a Served>,
+    control: &'a RunControl,
+    /// The folder of all results.
+    top: &'a Path,
+    log: &'a Log,
+}
+
+pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
+    resolve::take_stdin(&mut args)?;
+    if models::is_wanted(&args) {
+        args.server.model = Some(models::only(&args)?);
+    }
+    let job = resolve::resolve(args)?;
+    let control = RunControl::default();
+    signals::listen(control.clone())?;
+    if let Some(plan) = &job.served {
+        plan.check_port()?;
+    }
+    let plugin_log = PluginLog::default();
+    let Some(prepared) = prepare::prepare(job, &control, &plugin_log)? else {
+        console::err("stopped before any load was sent");
+        return Ok(ExitCode::from(failure::INTERRUPTED));
+    };
+    let job = &prepared.job;
+    let target = Arc::new(target(job, &job.url)?);
+    let top = &folder::make(job)?;
+    let log = &Log::create(top)?;
+    plugin_log.set_log(log);
+    load::announce(job, &target, log);
+    let start = |plan| Served::start(plan, top, &control, log);
+    let served = job.served.as_ref().map(start).transpose()?;
+    let command = Command {
+        job,
+        prompts: &prepared.prompts,
+        served: served.as_ref(),
+        control: &control,
+        top,
+        log,
+    };
+    let progress_file = job
+        .progress_file
+        .then(|| ProgressFile::start(top, job.plan.runs()));
+    let code = measured(command, &prepared, target, progress_file.as_ref());
+    if let Some(file) = &progress_file {
+        file.end(matches!(&code, Ok(code) if *code == ExitCode::SUCCESS));
+    }
+    code
+}
+
+/// Prove that the server answers, then measure.
+fn measured(
+    command: Command<'_>,
+    prepared: &Prepared,
+    target: Arc<evalscope_core::transport::Target>,
+    progress_file: Option<&ProgressFile>,
+) -> anyhow::Result<ExitCode> {
+    let Command {
+        job,
+        control,
+        top,
+        log,
+        ..
+    } = command;
+    let proven = match Proven::of(command, target, prepared.bodies.clone()) {
+        Ok(Some(proven)) => proven,
+        unproven => {
+            // nothing was measured, and the error gives the reason
+            folder::forget(top);
+            unproven?;
+            log.info("stopped before any load was sent");
+            return Ok(ExitCode::from(failure::INTERRUPTED));
+        }
+    };
+    // only now it is known where requests go
+    let following = match &job.tracker {
+        Some(plan) => {
+            let settings = settings::with_url(&job.settings, &proven.url);
+            Some(plan.start(&settings, top, control, log)?)
+        }
+        None => None,
+    };
+    let measuring = Measuring {
+        command,
+        proven: &proven,
+        following: following.as_ref(),
+        progress_file,
+        most_in_flight: most_in_flight(),
+    };
+    measuring.points(&mut Planned::new(job.plan.runs(), job.repeat_prompts))
+}

@@ -1,0 +1,355 @@
+//! Owns measuring one point: it wires prompts, engine, pipeline and database together and says how
+//! the run ended.
+//!
+//! It must not know which points come before and after.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use evalscope_core::engine::{
+    self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
+};
+use evalscope_model::events::{Observer, Stage};
+use evalscope_model::plan::RunSpec;
+use evalscope_model::record::masked;
+use evalscope_model::time::{RunClock, Timestamp};
+use evalscope_plugin::PluginCounts;
+use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
+use evalscope_report::{Database, Finding, FindingId, RunMeta, RunState, StoreError, Tool, sqlite};
+use evalscope_workload::dataset::DatasetError;
+
+use super::Command;
+use super::load::{announce_run, in_flight_note, in_flight_of};
+use super::prove::Proven;
+use crate::observers::{DebugLog, Display, Following, ProgressFile, Watching};
+use crate::served::Served;
+use crate::stages::{Mask, PluginCounting, TokenCounter, TokenCounting};
+use crate::{doubts, host, secrets, settings};
+
+/// Events that may wait for the database. A slow disk then holds sessions back,
+/// which shows as dispatch lag, instead of filling the memory.
+const SINK_CAPACITY: usize = 256;
+
+/// How a run ended, beside its records.
+pub(super) struct Ended {
+    /// What went wrong in this program, and how.
+    pub(super) error: Option<(&'static str, anyhow::Error)>,
+}
+
+/// Measures the points of a command.
+#[derive(Clone, Copy)]
+pub(super) struct Measuring<'a> {
+    pub(super) command: Command<'a>,
+    pub(super) proven: &'a Proven,
+    /// The experiment tracker.
+    pub(super) following: Option<&'a Following>,
+    /// The file with the progress of the command.
+    pub(super) progress_file: Option<&'a ProgressFile>,
+    /// The most connections that this process may hold open.
+    pub(super) most_in_flight: usize,
+}
+
+impl Measuring<'_> {
+    /// Measure a point into a folder.
+    pub(super) fn point(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Ended> {
+        let Command {
+            job,
+            control,
+            log,
+            served,
+            ..
+        } = self.command;
+        let prompts = self
+            .command
+            .prompts
+            .open(spec.dataset_offset, job.threads)?;
+        let (passed_rounds, tally) = (prompts.rounds(), prompts.tally());
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let path = folder.join(sqlite::FILE_NAME);
+        let clock = RunClock::start();
+        let in_flight = in_flight_of(spec, self.most_in_flight);
+        let database = Database::create(&path, &self.meta(spec, clock))?
+            .with_gpu_memory(served.and_then(Served::peak_gpu_mib));
+        announce_run(spec, in_flight, log);
+        // the stop of this run must not be the stop of the next one
+        let own = RunControl {
+            stop: control.stop.child_token(),
+            abort: control.abort.child_token(),
+        };
+        let fault = PipelineFault::new(own.stop.clone());
+        let (sink, events) = async_channel::bounded(SINK_CAPACITY);
+        let (display, watching) = Display::start(
+            spec,
+            clock,
+            log.clone(),
+            job.log_every,
+            self.progress_file.cloned(),
+        );
+        let observers = self.observers(spec, clock, watching);
+        let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
+        let writer = std::thread::Builder::new()
+            .name("evalscope-store".to_owned())
+            .spawn(move || database.run(pipeline))
+            .context("cannot start the thread that writes the database")?;
+        let setup = RunSetup {
+            spec: spec.clone(),
+            most_in_flight: in_flight,
+            feed: Feed {
+                prompts: Box::new(prompts),
+                bodies: self.proven.bodies.builder(),
+            },
+            clock,
+            give_up_after: job.give_up_after,
+        };
+        let threads = job.threads.min(in_flight);
+        let transport = self.proven.transport(self.command, clock, threads.get());
+        let outcome = engine::run(setup, &transport, &own, &sink);
+        let ended_at = rfc3339_local(&clock, clock.now());
+        drop(display);
+        if let Some(file) = self.progress_file {
+            file.run_ended(outcome.measured);
+        }
+
+        let died = served.and_then(|served| served.end(outcome.failed > 0));
+        let died = died.map(|how| {
+            let text = format!("the server ended during the run: {how}");
+            Finding::new(FindingId::ServerEnded, text)
+        });
+        let has_died = died.is_some();
+        let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
+        let skipped = self.command.prompts.passed_over(&tally);
+        let doubts = self.doubts(spec, passed_rounds, &outcome);
+        let fewer = in_flight_note(spec, in_flight);
+        let findings = died
+            .into_iter()
+            .chain(doubts)
+            .chain(fewer.map(|text| Finding::new(FindingId::FewerSlots, text)))
+            .chain(skipped.map(|text| Finding::new(FindingId::ItemsSkipped, text)));
+        for finding in findings {
+            let _ = sink.send_blocking(finding.into());
+        }
+        drop(sink);
+        let written = stored(writer);
+        let is_whole = !has_died && fault.message().is_none() && written.is_ok();
+        let state = match &outcome.end {
+            RunEnd::GaveUp(_) => RunState::GaveUp,
+            RunEnd::Complete if is_whole => RunState::Finished,
+            _ => RunState::Interrupted,
+        };
+        let error = match (written, fault.message()) {
+            (Err(error), _) => Some((
+                "the database could not be written: the run was stopped",
+                error,
+            )),
+            (Ok(()), Some(message)) => Some((
+                "a part of this program failed: the run was stopped",
+                anyhow::anyhow!("{message}"),
+            )),
+            (Ok(()), None) => what_ended(outcome.end, &job.secrets),
+        };
+        let stated = sqlite::set_end(&path, state, &ended_at);
+        let unstated =
+            |error: StoreError| ("the end of the run could not be recorded", error.into());
+        Ok(Ended {
+            error: error.or(stated.err().map(unstated)),
+        })
+    }
+
+    /// What changes exchanges before they are stored. Secrets are masked last, so that nothing else
+    /// reads altered responses.
+    fn stages(&self) -> Vec<Box<dyn Stage>> {
+        let Command { job, log, .. } = self.command;
+        let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+        if let Some(plugin) = &self.proven.bodies.plugin {
+            let counts = PluginCounts::new(Arc::clone(plugin), job.secrets.clone());
+            let counting = PluginCounting::new(counts, job.secrets.clone(), log.clone());
+            stages.push(Box::new(counting));
+        }
+        if let Some(counter) = self.counter() {
+            stages.push(Box::new(TokenCounting::new(counter, log.clone())));
+        }
+        stages.push(Box::new(Mask::new(&job.secrets)));
+        stages
+    }
+
+    /// What watches the run.
+    fn observers(
+        &self,
+        spec: &RunSpec,
+        clock: RunClock,
+        watching: Watching,
+    ) -> Vec<Box<dyn Observer>> {
+        let Command { job, log, .. } = self.command;
+        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(watching)];
+        if let Some(following) = self.following {
+            observers.push(Box::new(following.live(&spec.name, job.log_every)));
+        }
+        if job.debug {
+            let headers: Vec<String> = job
+                .headers
+                .iter()
+                .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
+                .collect();
+            observers.push(Box::new(DebugLog {
+                url: secrets::shown_url(&self.proven.url),
+                headers: headers.join(", "),
+                hidden: job.secrets.clone(),
+                clock,
+                log: log.clone(),
+            }));
+        }
+        observers
+    }
+
+    /// What counts tokens that the server does not report.
+    fn counter(&self) -> Option<TokenCounter> {
+        let Command { job, prompts, .. } = self.command;
+        Some(TokenCounter {
+            tokenizer: Arc::clone(prompts.tokenizer.as_ref()?),
+            api: Arc::clone(&self.proven.bodies.rules.api),
+            frame: prompts.frame,
+            image_patch: job.image_patch,
+        })
+    }
+
+    /// Warnings about a run that its records do not show. All but the error that ends the command are
+    /// logged at once.
+    fn doubts(&self, spec: &RunSpec, passed_rounds: u64, outcome: &RunOutcome) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if self.command.prompts.name != "prompt"
+            && let Some(how) = repeats(
+                spec.dataset_offset == self.command.job.plan.runs()[0].dataset_offset,
+                passed_rounds,
+                outcome.rounds,
+            )
+        {
+            let text = format!(
+                "the dataset `{}` has fewer prompts than {how}, so the server's prefix cache may be warm",
+                self.command.prompts.name
+            );
+            findings.push(Finding::new(FindingId::PromptsRepeated, text));
+        }
+        let doubt = self.proven.bodies.rules.api.doubt();
+        findings.extend(doubt.as_ref().map(doubts::finding));
+        for finding in &findings {
+            self.command.log.warn(&finding.text);
+        }
+        let (id, what, why) = match &outcome.end {
+            RunEnd::Feed(error) => (
+                FindingId::RequestsNotMade,
+                "no more requests could be made",
+                error.to_string(),
+            ),
+            RunEnd::Fault(fault) => (
+                FindingId::ProgramFault,
+                "a part of this program failed",
+                fault.to_string(),
+            ),
+            RunEnd::GaveUp(why) => (FindingId::GiveUpReason, "the run gave up", why.to_string()),
+            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => return findings,
+        };
+        let first = why.lines().next().unwrap_or_default();
+        let text = masked(&format!("{what}: {first}"), &self.command.job.secrets);
+        findings.push(Finding::new(id, text));
+        findings
+    }
+
+    fn meta(&self, spec: &RunSpec, clock: RunClock) -> RunMeta {
+        let job = self.command.job;
+        RunMeta {
+            format_version: FORMAT_VERSION,
+            tool: Tool::this(),
+            name: spec.name.clone(),
+            model: job.model.clone(),
+            api: job.api.to_string(),
+            url: secrets::shown_url(&self.proven.url),
+            dataset: self.command.prompts.name.clone(),
+            load: spec.clone(),
+            settings: settings::with_url(&job.settings, &self.proven.url),
+            started_at: rfc3339_local(&clock, Timestamp::ZERO),
+            clock,
+            record_bodies: job.record_bodies,
+            stream: job.settings["stream"] == true,
+            host: Some(host::this()),
+            command_line: Some(job.command_line.clone()),
+            metadata: job.metadata.clone(),
+            folder: Some(self.command.top.join(&spec.name).display().to_string()),
+        }
+    }
+}
+
+/// Wait until everything is in the database.
+fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Result<()> {
+    match writer.join() {
+        Ok(written) => written.map_err(anyhow::Error::new),
+        Err(_) => Err(anyhow::anyhow!(
+            "the thread that writes the database panicked; please report it"
+        )),
+    }
+}
+
+/// What went wrong if a run ended early.
+fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::Error)> {
+    Some(match end {
+        RunEnd::Complete | RunEnd::Stopped => return None,
+        RunEnd::Feed(FeedError::Workload(error)) => (
+            "the dataset failed: the run was stopped",
+            match error.downcast::<DatasetError>() {
+                Ok(error) => anyhow::Error::new(*error),
+                Err(other) => anyhow::Error::from_boxed(other),
+            },
+        ),
+        RunEnd::Feed(FeedError::Bodies(error)) => (
+            "no request could be built: the run was stopped",
+            error.into(),
+        ),
+        RunEnd::GaveUp(why) => (
+            "the run gave up (`--give-up-after`)",
+            anyhow::anyhow!("{}", masked(&why.to_string(), secrets)),
+        ),
+        RunEnd::SinkGone => (
+            "a part of this program failed: the run was stopped",
+            anyhow::anyhow!("the database stopped accepting records"),
+        ),
+        RunEnd::Fault(fault) => (
+            "a part of this program failed: the run was stopped",
+            fault.into(),
+        ),
+    })
+}
+
+/// How prompts were repeated, to continue "fewer prompts than". `passed` is how often the dataset had
+/// been started over before the run, for the prompts of earlier runs, and `rounds` how often by its
+/// end.
+fn repeats(is_first: bool, passed: u64, rounds: u64) -> Option<String> {
+    let own = match rounds.saturating_sub(passed) {
+        0 if passed == 0 || is_first => return None,
+        0 => {
+            return Some("the runs so far have requests: this one reused their prompts".to_owned());
+        }
+        1 => "once".to_owned(),
+        own => format!("{own} times"),
+    };
+    Some(if is_first {
+        format!("the run has requests: it was started over {own}")
+    } else {
+        format!("the runs so far have requests: it was started over {own} in this one")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_thread_that_panics_is_an_error_of_the_run() {
+        let panicking = std::thread::spawn(|| panic!("the test's database panics"));
+        let error = stored(panicking).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the thread that writes the database panicked; please report it"
+        );
+    }
+}

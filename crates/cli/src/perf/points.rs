@@ -1,0 +1,166 @@
+//! Owns the loop over the points of a command: measure, report, go on or stop, and the exit code.
+//!
+//! It must not know how a point is measured.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use evalscope_core::engine::RunControl;
+use evalscope_model::experiment::{Experiment, PointResult};
+use evalscope_model::time::{RunClock, wall_ns};
+use evalscope_report::console as tables;
+use evalscope_report::{RunReport, files, sqlite};
+use evalscope_workload::dataset::DatasetError;
+
+use super::Command;
+use super::load::counted;
+use super::point::Measuring;
+use crate::console;
+use crate::failure::{self, Unfinished};
+use crate::log::Log;
+use crate::sources::BAD_LINE;
+
+impl Measuring<'_> {
+    /// Measure all points of an experiment, one after another.
+    pub(super) fn points(&self, experiment: &mut dyn Experiment) -> anyhow::Result<ExitCode> {
+        let Command {
+            job,
+            control,
+            top,
+            log,
+            ..
+        } = self.command;
+        let screen = console::screen();
+        let mut reports: Vec<RunReport> = Vec::new();
+        let mut broken = None;
+        let mut done: Vec<PointResult> = Vec::new();
+        while let Some(spec) = experiment.next(&done) {
+            if !done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
+                break;
+            }
+            let folder = top.join(&spec.name);
+            let ended = match self.point(&spec, &folder) {
+                Ok(ended) => ended,
+                // the results of earlier runs are kept and shown
+                Err(error) if !reports.is_empty() => {
+                    broken = Some(("a run could not start", error));
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
+                Ok(report) => report,
+                Err(error) => {
+                    let unread = ("the database cannot be read", error.into());
+                    broken = ended.error.or(Some(unread));
+                    break;
+                }
+            };
+            log.keep("INFO", wall_ns(), &format!("results of {}", spec.name));
+            console::out(&tables::run(&report, screen));
+            let own = files::write_run(&folder, &report);
+            if let Some(following) = self.following {
+                following.summary(&report);
+            }
+            done.push(PointResult {
+                spec,
+                measured_requests: report.totals.total,
+            });
+            reports.push(report);
+            // after each run, so that a later mishap loses nothing
+            let written = own.and_then(|()| files::write_invocation(top, &reports));
+            let unwritten = |error: files::FilesError| ("not all files were written", error.into());
+            broken = ended.error.or(written.err().map(unwritten));
+            if broken.is_some() {
+                break;
+            }
+            if control.stop.is_cancelled() {
+                break;
+            }
+        }
+        if reports.len() > 1 {
+            console::out(&tables::sweep(&reports, screen));
+        }
+        if let Some(following) = self.following {
+            following.files(top);
+        }
+        log.info(&format!("results are in {}", top.display()));
+        if broken.is_none()
+            && let Some(source) = self.command.served.and_then(|served| served.error(false))
+        {
+            let what = "the server ended during the command";
+            let hint = format!("the measurements are in {}", top.display());
+            return Err(Unfinished { what, source, hint }.into());
+        }
+        if let Some((what, source)) = broken {
+            let bad_line = matches!(source.downcast_ref(), Some(DatasetError::Item { .. }));
+            let hint = if bad_line {
+                format!("{BAD_LINE}; the measurements are in {}", top.display())
+            } else {
+                format!(
+                    "the measurements are in the databases: fix the cause, then run `evalscope report {}`",
+                    top.display()
+                )
+            };
+            return Err(Unfinished { what, source, hint }.into());
+        }
+        Ok(self.exit_code(&reports))
+    }
+
+    fn exit_code(&self, reports: &[RunReport]) -> ExitCode {
+        let Command {
+            job, control, log, ..
+        } = self.command;
+        if control.stop.is_cancelled() {
+            return ExitCode::from(failure::INTERRUPTED);
+        }
+        let total: u64 = reports.iter().map(|r| r.totals.total).sum();
+        let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
+        // a point without a success has no figures, whatever the others have
+        let empty: Vec<&str> = reports
+            .iter()
+            .filter(|report| report.totals.succeeded == 0)
+            .map(|report| report.meta.name.as_str())
+            .collect();
+        if !empty.is_empty() {
+            log.warn(&match (total, reports.len() == empty.len()) {
+                (0, _) => "no request was sent: none was due before the run ended".to_owned(),
+                (_, true) => "no request succeeded".to_owned(),
+                (_, false) => format!("no request succeeded in {}", empty.join(", ")),
+            });
+            return ExitCode::from(failure::FAILED);
+        }
+        if let Some(limit) = job.max_error_rate {
+            let rate = failed as f64 / total as f64;
+            if rate > limit {
+                log.warn(&format!(
+                "{failed} of {total} requests failed: {:.2} % is above `--max-error-rate` {:.2} %",
+                rate * 100.0,
+                limit * 100.0
+            ));
+                return ExitCode::from(failure::FAILED);
+            }
+        } else if failed > 0 {
+            log.info(&format!(
+                "{failed} of {} failed; the exit code is still 0; `--max-error-rate 1%` sets a limit",
+                counted(total, "request")
+            ));
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+/// Sleep between two runs. Says whether to go on.
+fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
+    if !interval.is_zero() {
+        log.info(&format!("pause of {} s", interval.as_secs_f64()));
+    }
+    let clock = RunClock::start();
+    while clock.now().as_nanos() < u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX) {
+        if control.stop.is_cancelled() {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    !control.stop.is_cancelled()
+}

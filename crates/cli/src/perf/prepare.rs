@@ -1,0 +1,158 @@
+//! Owns the preparation of a job: plugins, downloads, tokenizer and the first prompt, so that
+//! mistakes are found before anything is made or sent.
+//!
+//! It must not know servers, but for the simulated one that it starts.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use evalscope_core::engine::RunControl;
+use evalscope_model::time::RunClock;
+use evalscope_plugin::Role;
+use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
+use url::Url;
+
+use crate::args::Api;
+use crate::bodies::BodySource;
+use crate::choices::ApiChoice;
+use crate::fetch::Fetcher;
+use crate::plugins::{PluginLog, Starter};
+use crate::resolve::{self, Job};
+use crate::settings;
+use crate::simulator::Simulator;
+use crate::sources::{DatasetKind, Prompts};
+
+/// How long preparation may continue after a stop: files and templates could block it forever.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// A job with everything that it needs before a server is asked.
+pub(super) struct Prepared {
+    pub(super) job: Job,
+    pub(super) prompts: Prompts,
+    pub(super) bodies: BodySource,
+    /// The simulated server, which lives as long as this.
+    _simulator: Option<Simulator>,
+}
+
+/// Prepare a job, on its own thread, which is abandoned if it does not end after a stop: nothing has
+/// been measured yet. `None`: stopped.
+pub(super) fn prepare(
+    job: Job,
+    control: &RunControl,
+    plugin_log: &PluginLog,
+) -> anyhow::Result<Option<Prepared>> {
+    let (done, ready) = std::sync::mpsc::sync_channel(1);
+    let (own, said) = (control.clone(), plugin_log.clone());
+    std::thread::Builder::new()
+        .name("evalscope-prepare".to_owned())
+        .spawn(move || {
+            // the receiver is gone if the command was stopped
+            let _ = done.send(prepare_here(job, &own, &said));
+        })
+        .context("cannot start the thread that prepares prompts")?;
+    let clock = RunClock::start();
+    let mut stopped = None;
+    loop {
+        match ready.recv_timeout(Duration::from_millis(20)) {
+            Ok(_) if control.stop.is_cancelled() => return Ok(None),
+            Ok(prepared) => return prepared.map(Some),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(error) => {
+                return Err(
+                    anyhow::Error::new(error).context("the thread that prepares prompts panicked")
+                );
+            }
+        }
+        if control.stop.is_cancelled() {
+            let since = *stopped.get_or_insert_with(|| clock.now());
+            if control.abort.is_cancelled() || clock.now().since(since) >= STOP_GRACE {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Start plugins, download and load what the dataset needs, and read its first prompt: mistakes are
+/// found before anything is made or sent.
+fn prepare_here(
+    mut job: Job,
+    control: &RunControl,
+    plugin_log: &PluginLog,
+) -> anyhow::Result<Prepared> {
+    let fetcher = Fetcher {
+        source: job.hub,
+        variable: resolve::variable,
+        control,
+    };
+    let plan = job.prompts.clone();
+    let tokenizer = plan.tokenizer(&fetcher)?;
+    // before plugins, which get its address
+    let simulator = start_simulator(&mut job, tokenizer.as_deref())?;
+    let starter = Starter {
+        python: job.python.as_deref(),
+        settings: &job.settings,
+        control,
+        plugin_log,
+    };
+    let api = match &job.api {
+        ApiChoice::Plugin(place) => Some(starter.start(place, Role::Api)?),
+        _ => None,
+    };
+    let dataset = match &job.prompts.set {
+        DatasetKind::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
+        _ => None,
+    };
+    if let Some(plugin) = &api {
+        job.bodies.api = Arc::new(plugin.api()?);
+    }
+    let mut notes = Vec::new();
+    let say = &mut |note| notes.push(note);
+    let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
+    prompts.survey(|| !control.stop.is_cancelled(), say)?;
+    let offset = job.plan.runs()[0].dataset_offset;
+    let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
+    first.map_err(|error| prompts.explained(error))?;
+    job.notes.extend(notes);
+    Ok(Prepared {
+        prompts,
+        bodies: BodySource {
+            rules: job.bodies.clone(),
+            plugin: api,
+        },
+        job,
+        _simulator: simulator,
+    })
+}
+
+fn start_simulator(
+    job: &mut Job,
+    tokenizer: Option<&Tokenizer>,
+) -> anyhow::Result<Option<Simulator>> {
+    if job.api.named() != Some(Api::LocalSim) {
+        return Ok(None);
+    }
+    let seed = job.plan.runs()[0].seed;
+    // with its folder it finds the chat template too
+    let place = tokenizer.map(|tokenizer| match tokenizer.path().parent() {
+        Some(folder) if tokenizer.path().ends_with(TOKENIZER_FILE) => folder,
+        _ => tokenizer.path(),
+    });
+    let place = place.map(|place| {
+        if place.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            place
+        }
+    });
+    let simulator = Simulator::start(&job.model, seed, place)?;
+    let base =
+        Url::parse(&simulator.address).context("the simulated server has no usable address")?;
+    let path = job.url.path().to_owned();
+    job.url = base;
+    job.url.set_path(&path);
+    job.settings = settings::with_url(&job.settings, &job.url);
+    Ok(Some(simulator))
+}

@@ -1,0 +1,101 @@
+//! Owns the order in which a command measures its points, and what each may learn from those
+//! before it.
+//!
+//! It must not know how a point is measured, nor where its results are kept.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+
+use crate::plan::RunSpec;
+
+/// Chooses the points of a command, one after the other.
+pub trait Experiment: Debug {
+    /// The next point, given the results of all points before it; `None` when all is measured.
+    fn next(&mut self, done: &[PointResult]) -> Option<RunSpec>;
+}
+
+/// What a point came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PointResult {
+    /// The load that was asked for.
+    pub spec: RunSpec,
+    /// Measured requests, whatever became of them.
+    pub measured_requests: u64,
+}
+
+/// The points of a plan, in order.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    points: VecDeque<RunSpec>,
+    /// Every point begins at the first prompt.
+    repeat_prompts: bool,
+}
+
+impl Planned {
+    /// The points of a plan. A point goes on with the prompts behind those of the points before it,
+    /// unless prompts repeat.
+    #[must_use]
+    pub fn new(points: &[RunSpec], repeat_prompts: bool) -> Self {
+        Self {
+            points: points.iter().cloned().collect(),
+            repeat_prompts,
+        }
+    }
+}
+
+impl Experiment for Planned {
+    fn next(&mut self, done: &[PointResult]) -> Option<RunSpec> {
+        let mut spec = self.points.pop_front()?;
+        if !self.repeat_prompts {
+            // what a point without a number uses is known only now
+            let used = done
+                .iter()
+                .filter(|point| point.spec.requests.is_none())
+                .map(|point| point.measured_requests);
+            spec.dataset_offset += used.sum::<u64>();
+        }
+        Some(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Pacing;
+
+    fn spec(name: &str, requests: Option<u64>, dataset_offset: u64) -> RunSpec {
+        RunSpec {
+            name: name.to_owned(),
+            concurrency: None,
+            requests,
+            pacing: Pacing::Unpaced,
+            warmup_requests: 0,
+            duration_s: Some(1.0),
+            seed: 0,
+            dataset_offset,
+        }
+    }
+
+    fn offsets(repeat_prompts: bool) -> Vec<u64> {
+        let points = [
+            spec("a", Some(10), 0),
+            spec("b", None, 10),
+            spec("c", None, 10),
+        ];
+        let mut experiment = Planned::new(&points, repeat_prompts);
+        let mut done = Vec::new();
+        while let Some(spec) = experiment.next(&done) {
+            done.push(PointResult {
+                spec,
+                measured_requests: 7,
+            });
+        }
+        done.iter().map(|point| point.spec.dataset_offset).collect()
+    }
+
+    #[test]
+    fn points_go_on_where_the_ones_before_ended() {
+        assert_eq!(offsets(false), [0, 10, 17]);
+        assert_eq!(offsets(true), [0, 10, 10]);
+    }
+}
