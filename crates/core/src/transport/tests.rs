@@ -14,9 +14,9 @@ use super::deadline::Stage;
 use super::socket::Wire;
 use super::*;
 use crate::http1::Head;
-use url::Url;
 use evalscope_model::record::{ArrivalClock, FailureKind};
 use evalscope_model::time::Timestamp;
+use url::Url;
 
 /// What happens next, and after how long.
 #[derive(Clone, Debug)]
