@@ -15,6 +15,8 @@ pub mod findings;
 
 pub mod sqlite;
 
+pub mod source;
+
 pub mod speeds;
 
 pub mod report;

@@ -5,15 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use evalscope_model::metrics::{
-    Accumulator, ClientReport, Distribution, EXACT_LIMIT, Metric, RunTotals,
+    Accumulator, ClientReport, ClientSnapshot, Distribution, EXACT_LIMIT, Metric, RunTotals,
 };
 use evalscope_model::plan::Pacing;
 use evalscope_model::record::{FailureKind, Phase, RequestRecord};
 
 use crate::findings::{self, Evidence, Finding, Spacing};
 use crate::model::{RunMeta, RunState};
+use crate::source::RecordSource;
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
 
@@ -83,32 +85,71 @@ impl RunReport {
 
     fn load_with(database: &Path, samples_at_a_time: u64) -> Result<Self, StoreError> {
         let reader = Reader::open(database)?;
-        let rows = reader.count(Phase::Measured)?;
+        let mut report = Self::sum_up_with(&[&reader], samples_at_a_time)?;
+        database.clone_into(&mut report.database);
+        Ok(report)
+    }
+
+    /// Sum up the parts of one run, which several processes measured together. What is known of the
+    /// run is taken from the part that began first.
+    ///
+    /// # Errors
+    /// If a part cannot be read.
+    ///
+    /// # Panics
+    /// Without a part.
+    pub fn sum_up(parts: &[&dyn RecordSource]) -> Result<Self, StoreError> {
+        Self::sum_up_with(parts, SAMPLES_AT_A_TIME)
+    }
+
+    fn sum_up_with(
+        parts: &[&dyn RecordSource],
+        samples_at_a_time: u64,
+    ) -> Result<Self, StoreError> {
+        let first = parts
+            .iter()
+            .min_by_key(|part| part.meta().clock.wall_start_ns)
+            .expect("a report is made from at least one part");
+        let meta = first.meta().clone();
+        // all moments on the clock of the part that began first
+        let each = |phase: Phase, sink: &mut PartSink<'_>| {
+            parts.iter().try_for_each(|part| {
+                let later_ns = part.meta().clock.wall_start_ns - meta.clock.wall_start_ns;
+                part.for_each(phase, &mut |number, mut record| {
+                    if later_ns > 0 {
+                        record.rebase(Duration::from_nanos(later_ns));
+                    }
+                    sink(*part, number, &record)
+                })
+            })
+        };
+        let mut rows = 0;
+        for part in parts {
+            rows += part.count(Phase::Measured)?;
+        }
         let mut sums = Sums {
             // elsewhere each length would be a row
-            with_speeds: speeds::is_measured(&reader.meta().dataset),
+            with_speeds: speeds::is_measured(&meta.dataset),
             ..Sums::default()
         };
         let mut metrics = BTreeMap::new();
-        for (pass, part) in passes(rows, samples_at_a_time).into_iter().enumerate() {
-            let mut accumulator = Accumulator::new(&part);
-            reader.for_each(Phase::Measured, |rowid, record| {
+        for (pass, some) in passes(rows, samples_at_a_time).into_iter().enumerate() {
+            let mut accumulator = Accumulator::new(&some);
+            each(Phase::Measured, &mut |part, number, record| {
                 accumulator.push(record);
                 if pass == 0 {
-                    sums.push(record, || reader.error_excerpt(rowid))?;
+                    sums.push(record, || part.error_excerpt(number))?;
                 }
                 Ok(())
             })?;
             metrics.extend(accumulator.finish());
         }
         let totals = sums.totals;
-        let client = ClientReport::judge(
-            reader.client()?.as_ref(),
-            &totals,
-            &metrics[&Metric::ClientLag],
-        );
+        let own = Own::of(parts)?;
+        let client =
+            ClientReport::judge(own.client.as_ref(), &totals, &metrics[&Metric::ClientLag]);
         let mut warmup = findings::Warmup::default();
-        reader.for_each(Phase::Warmup, |_, record| {
+        each(Phase::Warmup, &mut |_, _, record| {
             // what was never sent did not fail at the server
             if !record.dispatched() {
                 return Ok(());
@@ -119,10 +160,9 @@ impl RunReport {
             warmup.total += 1;
             Ok(())
         })?;
-        let meta = reader.meta().clone();
-        let mut warnings = reader.warnings()?;
+        let mut warnings = own.warnings;
         warnings.extend(findings::all(&Evidence {
-            state: reader.state(),
+            state: own.state,
             load: &meta.load,
             totals: &totals,
             client: &client,
@@ -138,16 +178,16 @@ impl RunReport {
         let (errors, errors_not_shown) = sums.errors.finish();
         let speeds = sums.speeds.finish();
         Ok(Self {
-            database: database.to_owned(),
-            state: reader.state(),
-            ended_at: reader.ended_at().map(str::to_owned),
+            database: PathBuf::new(),
+            state: own.state,
+            ended_at: own.ended_at,
             meta,
             totals,
             metrics,
             client,
             errors,
             errors_not_shown,
-            gpu_memory_gb: reader.gpu_memory_gb()?,
+            gpu_memory_gb: own.gpu_memory_gb,
             speeds,
             warnings,
         })
@@ -200,6 +240,48 @@ impl RunReport {
     #[must_use]
     pub fn total_tokens_per_s(&self) -> Option<f64> {
         Some(self.input_tokens_per_s()? + self.output_tokens_per_s()?)
+    }
+}
+
+/// Takes a record of a part.
+type PartSink<'a> =
+    dyn FnMut(&dyn RecordSource, i64, &RequestRecord) -> Result<(), StoreError> + 'a;
+
+/// What the parts of a run say of themselves, taken together.
+struct Own {
+    state: RunState,
+    ended_at: Option<String>,
+    client: Option<ClientSnapshot>,
+    warnings: Vec<Finding>,
+    gpu_memory_gb: Option<f64>,
+}
+
+impl Own {
+    fn of(parts: &[&dyn RecordSource]) -> Result<Self, StoreError> {
+        let mut own = Self {
+            state: RunState::Finished,
+            // the run has ended when all parts have
+            ended_at: parts
+                .iter()
+                .map(|part| part.ended_at())
+                .collect::<Option<Vec<_>>>()
+                .and_then(|ends| ends.into_iter().max().map(str::to_owned)),
+            client: None,
+            warnings: Vec::new(),
+            gpu_memory_gb: None,
+        };
+        let mut clients = Vec::new();
+        for part in parts {
+            if own.state == RunState::Finished {
+                own.state = part.state();
+            }
+            clients.extend(part.client()?);
+            own.warnings.extend(part.warnings()?);
+            let gb = part.gpu_memory_gb()?;
+            own.gpu_memory_gb = own.gpu_memory_gb.into_iter().chain(gb).reduce(f64::max);
+        }
+        own.client = ClientSnapshot::sum(&clients);
+        Ok(own)
     }
 }
 
@@ -374,6 +456,77 @@ mod tests {
         let parts = RunReport::load_with(&path, 1).unwrap();
         assert_eq!(whole, parts);
         assert_eq!(whole.metrics.len(), Metric::ALL.len());
+    }
+
+    /// Processes that began later, with clocks of their own, measured the rest: the figures are
+    /// those of one process that measured all of it.
+    #[test]
+    fn parts_make_the_report_of_the_whole() {
+        let all = samples::mixed(40);
+        let folder = tempfile::tempdir().unwrap();
+        let whole_path = samples::finished(folder.path(), &samples::meta("m"), all.clone());
+        let whole = RunReport::load(&whole_path).unwrap();
+        for later_ns in [0, 1_500_000] {
+            let parts: Vec<_> = [0, 1]
+                .into_iter()
+                .map(|part| {
+                    let mut meta = samples::meta("m");
+                    let ahead = if part == 0 { 0 } else { later_ns };
+                    meta.clock.wall_start_ns += ahead;
+                    let own = all.iter().filter(|e| e.record.index % 2 == part);
+                    let own = own.cloned().map(|mut exchange| {
+                        exchange.record = behind(exchange.record, ahead);
+                        exchange
+                    });
+                    let folder = tempfile::tempdir().unwrap();
+                    let path = samples::finished(folder.path(), &meta, own.collect());
+                    (Reader::open(&path).unwrap(), folder)
+                })
+                .collect();
+            // the later one first
+            let merged = RunReport::sum_up(&[&parts[1].0, &parts[0].0]).unwrap();
+            assert_eq!(merged.totals, whole.totals);
+            assert_eq!(merged.metrics, whole.metrics);
+            assert_eq!(merged.errors, whole.errors);
+            assert_eq!(merged.meta, whole.meta);
+            assert_eq!(
+                (merged.state, &merged.ended_at),
+                (whole.state, &whole.ended_at)
+            );
+        }
+    }
+
+    /// A record as a process that began `ahead` nanoseconds later would have it.
+    fn behind(mut record: RequestRecord, ahead: u64) -> RequestRecord {
+        use evalscope_model::record::EventLog;
+        use evalscope_model::time::Timestamp;
+        let moved = |at: Timestamp| Timestamp::from_nanos(at.as_nanos() - ahead);
+        let times = &mut record.times;
+        for at in [
+            &mut times.scheduled,
+            &mut times.slot_free,
+            &mut times.dispatched,
+            &mut times.ended,
+        ] {
+            *at = moved(*at);
+        }
+        for at in [
+            &mut times.connected,
+            &mut times.write_begun,
+            &mut times.write_done,
+            &mut times.first_byte,
+            &mut times.headers,
+            &mut times.last_data,
+        ] {
+            *at = at.map(moved);
+        }
+        let mut events = EventLog::default();
+        for mut stamp in record.events.stamps() {
+            stamp.at = moved(stamp.at);
+            events.push(stamp);
+        }
+        record.events = events;
+        record
     }
 
     #[test]

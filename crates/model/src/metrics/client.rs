@@ -47,6 +47,31 @@ pub struct ClientSnapshot {
     pub feed_wait_s: f64,
 }
 
+impl ClientSnapshot {
+    /// The figures of several processes that measured one run together; `None` for none.
+    #[must_use]
+    pub fn sum(parts: &[Self]) -> Option<Self> {
+        let (first, rest) = parts.split_first()?;
+        let mut sum = first.clone();
+        for part in rest {
+            sum.kernel_reads += part.kernel_reads;
+            sum.user_reads += part.user_reads;
+            sum.clock_steps += part.clock_steps;
+            sum.cpu_s += part.cpu_s;
+            sum.receive_cpu_s.extend(&part.receive_cpu_s);
+            sum.elapsed_s = sum.elapsed_s.max(part.elapsed_s);
+            sum.max_rss_bytes += part.max_rss_bytes;
+            sum.client_threads += part.client_threads;
+            sum.feed_wait_s += part.feed_wait_s;
+        }
+        if !rest.is_empty() {
+            let handling = parts.iter().map(|part| &part.handling);
+            sum.handling = LogHistogram::sum(HANDLING_BITS, handling);
+        }
+        Some(sum)
+    }
+}
+
 /// Whether the client may have been the bottleneck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

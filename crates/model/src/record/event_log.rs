@@ -3,6 +3,8 @@
 //!
 //! It must not know what a gap between two of them means.
 
+use std::time::Duration;
+
 use super::varint::push_varint;
 use crate::time::Timestamp;
 
@@ -107,6 +109,14 @@ impl EventLog {
         packed |= u64::from(event.continued) * CONTINUED;
         self.continued += usize::from(event.continued);
         self.packed.push(packed);
+    }
+
+    /// Move every stamp to a clock that began `by` earlier.
+    pub fn rebase(&mut self, by: Duration) {
+        for packed in &mut self.packed {
+            let at = Timestamp::from_nanos(*packed >> AT_SHIFT).after(by);
+            *packed = at.as_nanos() << AT_SHIFT | *packed & ((1 << AT_SHIFT) - 1);
+        }
     }
 
     /// Number of data events.

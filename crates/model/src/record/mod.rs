@@ -16,6 +16,7 @@ pub use masking::{Masker, masked};
 pub use texts::Texts;
 
 use core::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -237,7 +238,38 @@ pub struct RequestRecord {
     pub peer: Option<SocketAddr>,
 }
 
+impl RequestTimes {
+    /// Move every moment to a clock that began `by` earlier.
+    fn rebase(&mut self, by: Duration) {
+        for at in [
+            &mut self.scheduled,
+            &mut self.slot_free,
+            &mut self.dispatched,
+            &mut self.ended,
+        ] {
+            *at = at.after(by);
+        }
+        for at in [
+            &mut self.connected,
+            &mut self.write_begun,
+            &mut self.write_done,
+            &mut self.first_byte,
+            &mut self.headers,
+            &mut self.last_data,
+        ] {
+            *at = at.map(|at| at.after(by));
+        }
+    }
+}
+
 impl RequestRecord {
+    /// Move every moment to a clock that began `by` earlier: records of several processes then
+    /// share one time line.
+    pub fn rebase(&mut self, by: Duration) {
+        self.times.rebase(by);
+        self.events.rebase(by);
+    }
+
     /// It succeeded.
     #[must_use]
     pub fn succeeded(&self) -> bool {

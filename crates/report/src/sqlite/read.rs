@@ -161,7 +161,7 @@ impl Reader {
     pub fn for_each(
         &self,
         phase: Phase,
-        mut sink: impl FnMut(i64, &RequestRecord) -> Result<(), StoreError>,
+        mut sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let doing = refused(&self.path, "read the requests");
         let mut statement = self
@@ -171,7 +171,7 @@ impl Reader {
         let mut rows = statement.query([]).map_err(&doing)?;
         while let Some(row) = rows.next().map_err(&doing)? {
             let (rowid, record) = self.record_of(phase, row)?;
-            sink(rowid, &record)?;
+            sink(rowid, record)?;
         }
         Ok(())
     }

@@ -1,0 +1,100 @@
+//! Owns what a report is made from: one database, or several that hold the parts of one run.
+//!
+//! It must not know what records add up to.
+
+use evalscope_model::metrics::ClientSnapshot;
+use evalscope_model::record::{Phase, RequestRecord};
+
+use crate::findings::Finding;
+use crate::model::{RunMeta, RunState};
+use crate::sqlite::{Reader, StoreError};
+
+/// Takes a record and the number under which [`RecordSource::error_excerpt`] knows it.
+pub type RecordSink<'a> = dyn FnMut(i64, RequestRecord) -> Result<(), StoreError> + 'a;
+
+/// Records of a run, or of a part of one. Timestamps count from the start of its own clock
+/// (`meta().clock`).
+pub trait RecordSource {
+    /// What is known of the run.
+    fn meta(&self) -> &RunMeta;
+
+    /// How far it came.
+    fn state(&self) -> RunState;
+
+    /// When it ended, RFC 3339.
+    fn ended_at(&self) -> Option<&str>;
+
+    /// Requests of a phase.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn count(&self, phase: Phase) -> Result<u64, StoreError>;
+
+    /// Hand every record of a phase to `sink`, one at a time.
+    ///
+    /// # Errors
+    /// If a record cannot be read, or `sink` fails.
+    fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError>;
+
+    /// The start of what the server said to a request that failed.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn error_excerpt(&self, number: i64) -> Result<Option<String>, StoreError>;
+
+    /// The client's last figures.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn client(&self) -> Result<Option<ClientSnapshot>, StoreError>;
+
+    /// What the run itself warned of, in order.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn warnings(&self) -> Result<Vec<Finding>, StoreError>;
+
+    /// The most GPU memory that a server started here has taken, GB.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn gpu_memory_gb(&self) -> Result<Option<f64>, StoreError>;
+}
+
+impl RecordSource for Reader {
+    fn meta(&self) -> &RunMeta {
+        self.meta()
+    }
+
+    fn state(&self) -> RunState {
+        self.state()
+    }
+
+    fn ended_at(&self) -> Option<&str> {
+        self.ended_at()
+    }
+
+    fn count(&self, phase: Phase) -> Result<u64, StoreError> {
+        self.count(phase)
+    }
+
+    fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError> {
+        self.for_each(phase, sink)
+    }
+
+    fn error_excerpt(&self, number: i64) -> Result<Option<String>, StoreError> {
+        self.error_excerpt(number)
+    }
+
+    fn client(&self) -> Result<Option<ClientSnapshot>, StoreError> {
+        self.client()
+    }
+
+    fn warnings(&self) -> Result<Vec<Finding>, StoreError> {
+        self.warnings()
+    }
+
+    fn gpu_memory_gb(&self) -> Result<Option<f64>, StoreError> {
+        self.gpu_memory_gb()
+    }
+}
