@@ -1,12 +1,11 @@
-//! The engine of `evalscope perf`: what to send, when to send it, when the bytes came back, and
-//! what the numbers mean.
+//! The engine of `evalscope perf`: what to send, when to send it, and when the bytes came back.
 //!
 //! Modules in reading order: each may use those above it and none below (enforced by
-//! `tests/arrows.rs`). The pure cores ([`sse`], [`http1`], [`protocol`], [`schedule`],
+//! `ci/arrows`). The pure cores ([`sse`], [`http1`], [`protocol`], [`schedule`],
 //! [`load`]) have no clock, no I/O and no tokio.
 //!
 //! This crate must not know the command line, the screen, SQLite or result files: it hands out
-//! [`record::Exchange`]s and leaves the rest to its callers.
+//! [`Exchange`](evalscope_model::record::Exchange)s and leaves the rest to its callers.
 
 pub mod credential;
 

@@ -57,12 +57,7 @@ impl HubError {
             HubError::Cancelled { .. } => {
                 Some("what has arrived is kept; the next run resumes from there".to_owned())
             }
-            HubError::Source { .. }
-            | HubError::RepoId { .. }
-            | HubError::Revision { .. }
-            | HubError::FilePath { .. }
-            | HubError::Setting { .. }
-            | HubError::Certificates { .. } => None,
+            HubError::Name(_) | HubError::Setting { .. } | HubError::Certificates { .. } => None,
         }
     }
 }

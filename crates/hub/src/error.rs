@@ -7,43 +7,16 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::repo::{Repo, Source};
+use crate::repo::{NameError, Repo, Source};
 
 /// Why a file is not available. [`hint`](HubError::hint) says what to do; causes are in `source()`
 /// and not repeated in the text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// An unknown hub.
-    #[error("unknown hub `{got}`, expected modelscope or huggingface")]
-    Source {
-        /// As given.
-        got: String,
-    },
-    /// The id of a repository is invalid.
-    #[error("`{id}` is not a repository such as owner/name: {reason}")]
-    RepoId {
-        /// As given.
-        id: String,
-        /// The reason.
-        reason: &'static str,
-    },
-    /// A revision is invalid.
-    #[error("`{revision}` is not a revision: {reason}")]
-    Revision {
-        /// As given.
-        revision: String,
-        /// The reason.
-        reason: &'static str,
-    },
-    /// The path of a file is invalid.
-    #[error("`{path}` is not a path inside a repository: {reason}")]
-    FilePath {
-        /// As given.
-        path: String,
-        /// The reason.
-        reason: &'static str,
-    },
+    /// The name of a hub, repository, revision or file is invalid.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// An environment variable has an invalid value. The value is not shown, as it may be a secret.
     #[error("`{variable}` cannot be used: {reason}")]
     Setting {

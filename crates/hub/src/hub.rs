@@ -15,7 +15,7 @@ use crate::fetch::{Fetch, Watched};
 use crate::listing::{self, Listing, RemoteFile};
 use crate::partial::{Lock, Partial, Stated, mark, replace};
 use crate::places::{self, Places};
-use crate::repo::{Repo, RepoPath, Source};
+use crate::repo::{NameError, Repo, RepoPath, Source};
 use crate::secret::Secret;
 use crate::watch::Watch;
 
@@ -151,10 +151,11 @@ impl Hub {
 
     fn may_connect(&self, wanted: &Wanted) -> Result<(), HubError> {
         if self.config.source == Source::ModelScope && wanted.repo.owner_and_name().0.is_none() {
-            return Err(HubError::RepoId {
+            return Err(NameError::RepoId {
                 id: wanted.repo.id().to_owned(),
                 reason: "it has no owner",
-            });
+            }
+            .into());
         }
         match &self.config.network {
             Network::Allowed => Ok(()),

@@ -34,21 +34,35 @@
 //!
 //! A file put there by hand counts. Without a revision, the hub's default branch is used.
 
-mod address;
-mod advice;
-mod client;
-mod config;
-mod error;
-mod fetch;
-mod hub;
-mod listing;
-mod partial;
-mod places;
-mod proxies;
-mod repo;
 mod secret;
-mod tries;
+
 mod watch;
+
+mod repo;
+
+mod error;
+
+mod advice;
+
+mod proxies;
+
+mod config;
+
+mod places;
+
+mod address;
+
+mod client;
+
+mod tries;
+
+mod partial;
+
+mod listing;
+
+mod fetch;
+
+mod hub;
 
 pub use config::{HubConfig, Network, Patience};
 pub use error::{HubError, Missing, TokenUse, Wanted};
@@ -59,6 +73,6 @@ pub use listing::RemoteFile;
 #[doc(hidden)]
 pub use listing::{listed, next_link};
 pub use proxies::Proxies;
-pub use repo::{Repo, RepoKind, Source};
+pub use repo::{NameError, Repo, RepoKind, Source};
 pub use secret::Secret;
 pub use watch::{Unwatched, Watch};

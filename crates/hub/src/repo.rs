@@ -7,7 +7,41 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::HubError;
+/// Why a name is not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// An unknown hub.
+    #[error("unknown hub `{got}`, expected modelscope or huggingface")]
+    Source {
+        /// As given.
+        got: String,
+    },
+    /// The id of a repository is invalid.
+    #[error("`{id}` is not a repository such as owner/name: {reason}")]
+    RepoId {
+        /// As given.
+        id: String,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// A revision is invalid.
+    #[error("`{revision}` is not a revision: {reason}")]
+    Revision {
+        /// As given.
+        revision: String,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// The path of a file is invalid.
+    #[error("`{path}` is not a path inside a repository: {reason}")]
+    FilePath {
+        /// As given.
+        path: String,
+        /// The reason.
+        reason: &'static str,
+    },
+}
 
 /// A hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,13 +100,13 @@ impl fmt::Display for Source {
 }
 
 impl FromStr for Source {
-    type Err = HubError;
+    type Err = NameError;
 
-    fn from_str(text: &str) -> Result<Self, HubError> {
+    fn from_str(text: &str) -> Result<Self, NameError> {
         [Source::ModelScope, Source::HuggingFace]
             .into_iter()
             .find(|source| source.key() == text)
-            .ok_or_else(|| HubError::Source {
+            .ok_or_else(|| NameError::Source {
                 got: text.to_owned(),
             })
     }
@@ -127,9 +161,9 @@ impl Repo {
     /// A repository by its id, `owner/name` (or just `name`, as for old ones on Hugging Face).
     ///
     /// # Errors
-    /// [`HubError::RepoId`] if the id is malformed or could lead out of a directory.
-    pub fn new(kind: RepoKind, id: &str) -> Result<Repo, HubError> {
-        let refused = |reason| HubError::RepoId {
+    /// [`NameError::RepoId`] if the id is malformed or could lead out of a directory.
+    pub fn new(kind: RepoKind, id: &str) -> Result<Repo, NameError> {
+        let refused = |reason| NameError::RepoId {
             id: id.to_owned(),
             reason,
         };
@@ -148,9 +182,9 @@ impl Repo {
     /// used.
     ///
     /// # Errors
-    /// [`HubError::Revision`] if it could lead out of a directory.
-    pub fn at(self, revision: &str) -> Result<Repo, HubError> {
-        check_components(revision).map_err(|reason| HubError::Revision {
+    /// [`NameError::Revision`] if it could lead out of a directory.
+    pub fn at(self, revision: &str) -> Result<Repo, NameError> {
+        check_components(revision).map_err(|reason| NameError::Revision {
             revision: revision.to_owned(),
             reason,
         })?;
@@ -210,8 +244,8 @@ pub(crate) const ABSENT: &str = ".absent";
 pub(crate) struct RepoPath(String);
 
 impl RepoPath {
-    pub(crate) fn new(path: &str) -> Result<RepoPath, HubError> {
-        let refused = |reason| HubError::FilePath {
+    pub(crate) fn new(path: &str) -> Result<RepoPath, NameError> {
+        let refused = |reason| NameError::FilePath {
             path: path.to_owned(),
             reason,
         };

@@ -8,21 +8,31 @@
 //! It must not know the command line, or what a plugin computes. Nothing here runs on a receive
 //! thread: items and bodies are requested in advance, token counts after a request has ended.
 
-mod api;
-mod child;
-mod dataset;
 mod error;
+
+mod role;
+
 mod place;
-mod plugin;
-mod tracker;
+
+mod child;
+
 mod wire;
+
+mod plugin;
+
+mod dataset;
+
+mod api;
+
+mod tracker;
 
 pub use api::{PluginBodies, PluginCounts};
 pub use child::{Listener, SECRET_VARIABLES, withhold};
 pub use dataset::PluginDataset;
 pub use error::{PluginError, PluginFault};
 pub use place::{Place, PlaceError, TrackerPlace};
-pub use plugin::{Hello, Patience, Pending, Plugin, Role};
+pub use plugin::{Hello, Patience, Pending, Plugin};
+pub use role::Role;
 pub use tracker::{Begin, Tracker};
 // only for the fuzz target `plugin_wire`: without a process, the wire cannot be reached in any
 // other way

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::plugin::Role;
+use crate::role::Role;
 
 /// Where a plugin is.
 #[derive(Clone, Debug, PartialEq, Eq)]

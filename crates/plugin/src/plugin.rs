@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::child::{Listener, Process};
 use crate::error::{PluginError, PluginFault};
 use crate::place::Place;
+use crate::role::Role;
 use crate::wire::{Broken, Expected, NoAnswer, Wire, shown};
 
 /// The protocol version.
@@ -23,29 +24,6 @@ const PROTOCOL: u64 = 1;
 const BYE: Duration = Duration::from_secs(2);
 /// How long a tracker may take: it uploads its remaining data.
 const TRACKER_BYE: Duration = Duration::from_mins(5);
-
-/// The role of a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Provides prompts.
-    Dataset,
-    /// Builds bodies, and reads responses.
-    Api,
-    /// Shows figures to people elsewhere.
-    Tracker,
-}
-
-impl Role {
-    /// The name in the protocol.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dataset => "dataset",
-            Self::Api => "api",
-            Self::Tracker => "tracker",
-        }
-    }
-}
 
 /// What a plugin receives when it starts.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::child::Listener;
 use crate::error::PluginError;
 use crate::place::Place;
-use crate::plugin::{Hello, Patience, Plugin, Role};
+use crate::plugin::{Hello, Patience, Plugin};
+use crate::role::Role;
 
 /// A tracker that has logged in.
 #[derive(Debug)]

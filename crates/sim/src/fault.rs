@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use rand::RngExt;
 
-use crate::SimError;
+use crate::error::SimError;
 use crate::profile::seeded;
 
 macro_rules! faults {
@@ -209,6 +209,11 @@ impl FromStr for Fault {
             .find(|fault| fault.name() == text)
             .ok_or_else(|| SimError::FaultName {
                 got: text.to_owned(),
+                allowed: Fault::ALL
+                    .iter()
+                    .map(|fault| fault.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
             })
     }
 }

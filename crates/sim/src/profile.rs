@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, LogNormal, Normal};
 
-use crate::SimError;
+use crate::error::SimError;
 
 /// How the gaps between tokens vary around their mean.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -17,10 +17,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::SimError;
 use crate::answer::{Player, Then, respond};
 use crate::clock::{monotonic_ns, wall_ms, wall_seconds};
 use crate::config::SimConfig;
+use crate::error::SimError;
 use crate::fault::pick;
 use crate::http::{self, Inbox, ReadError};
 use crate::tokens::{Counter, Encoder};

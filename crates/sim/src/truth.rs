@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::SimError;
 use crate::clock::monotonic_ns;
+use crate::error::SimError;
 use crate::fault::Fault;
 
 /// Maximum time that a finished line waits before it is passed to the operating system.

@@ -13,12 +13,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::clock::Clock;
 use super::collect::Dispatch;
+use super::end::RunEnd;
 use super::feed::panic_text;
 use super::gate::{Job, Start, Turn, Unsent};
 use super::health::{Backoff, reached_none};
 use super::http::{Requester, Transport};
 use super::no_response::panicked;
-use super::run::RunEnd;
 use super::shared::SharedRun;
 use evalscope_model::record::Ending;
 use evalscope_model::time::Timestamp;

@@ -11,6 +11,7 @@
 mod budget;
 mod clock;
 mod collect;
+mod end;
 mod feed;
 mod gate;
 mod health;
@@ -26,11 +27,12 @@ use std::time::Duration;
 
 pub use clock::{Clock, SystemClock};
 pub use collect::{Collector, Dispatch};
+pub use end::{Fault, RunEnd};
 pub use feed::{Feed, FeedError};
 pub use health::GaveUp;
 pub use http::{HttpRequester, HttpTransport, Requester, Transport};
 pub use pipeline::{Pipeline, PipelineFault};
-pub use run::{Fault, Probe, RunControl, RunEnd, RunOutcome, RunSetup, probe, run};
+pub use run::{Probe, RunControl, RunOutcome, RunSetup, probe, run};
 
 /// How long requests in flight may go on after a stop.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);

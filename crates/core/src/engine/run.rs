@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::budget::{AHEAD_BYTES, Budget};
 use super::clock::{Clock, SystemClock};
 use super::collect::Dispatch;
+use super::end::{Fault, RunEnd};
 use super::feed::{Feed, FeedError, Queue, feed_jobs, panic_text};
 use super::gate::{Gate, Limits, Turn, Unsent, Wait};
-use super::health::{GaveUp, Health};
+use super::health::Health;
 use super::http::{HttpTransport, Requester, Transport};
 use super::lane::{UnderWay, serve};
 use super::no_response::panicked;
@@ -74,45 +75,6 @@ pub struct RunOutcome {
     pub measured: u64,
     /// Requests that were sent and failed, in the warm-up too.
     pub failed: u64,
-}
-
-/// Why a run sent nothing more.
-#[derive(Debug)]
-pub enum RunEnd {
-    /// Everything was sent, or the time was up.
-    Complete,
-    /// It was stopped from outside.
-    Stopped,
-    /// There were no more requests.
-    Feed(FeedError),
-    /// The server was not there, or refused everything.
-    GaveUp(GaveUp),
-    /// The sink took no more records; why is known there.
-    SinkGone,
-    /// Something of this program failed.
-    Fault(Fault),
-}
-
-/// What of this program failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The system refused something that a run cannot do without.
-    #[error("cannot start {what}")]
-    Start {
-        /// What was wanted.
-        what: &'static str,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A thread panicked.
-    #[error("{what} panicked: {message}; please report it")]
-    Panic {
-        /// Which.
-        what: &'static str,
-        /// What it said.
-        message: String,
-    },
 }
 
 /// Names of the threads, and what they are to a person.

@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use async_channel::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
+use super::end::RunEnd;
 use super::gate::{Gate, Start, Unsent};
 use super::health::Health;
 use super::no_response::unsent;
 use super::progress::Progress;
-use super::run::RunEnd;
 use evalscope_model::events::RunEvent;
 use evalscope_model::record::Exchange;
 use evalscope_model::time::Timestamp;

@@ -3,8 +3,8 @@
 
 use std::num::NonZeroUsize;
 
+use super::model::{LoadModel, Next};
 use super::places::Places;
-use super::{LoadModel, Next};
 use evalscope_model::time::Timestamp;
 
 /// A fixed number of sessions at a time.

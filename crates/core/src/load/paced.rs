@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use super::model::{LoadModel, Next};
 use super::places::Places;
-use super::{LoadModel, Next};
 use crate::schedule::Arrivals;
 use evalscope_model::time::Timestamp;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use evalscope_model::time::Timestamp;
 
 /// A session as it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

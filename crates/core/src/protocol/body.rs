@@ -3,6 +3,7 @@
 //! Precedence: `--extra-args`, then what the user typed, then the template, then a default. A
 //! prompt that is itself a body only gets the fields it lacks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Api, BuildBodies};
+use super::api::Api;
 use evalscope_model::plan::sub_seed;
 use evalscope_model::prompt::{Item, OwnHeaders, Prompt};
 
@@ -247,6 +248,22 @@ impl BodyBuilder {
             (_, Prompt::Body(own)) => ("messages", Value::Object(own)),
         };
         body.insert(key.to_owned(), value);
+    }
+}
+
+/// Builds the bodies of a run, in order.
+pub trait BuildBodies: fmt::Debug + Send {
+    /// Build the requests for these items, in order; `first` is the position of the first in its
+    /// phase.
+    ///
+    /// # Errors
+    /// If one of them has no valid body. Those already built are lost.
+    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError>;
+
+    /// The largest number of items worth passing at once: more than one if each call has a cost of
+    /// its own.
+    fn batch(&self) -> usize {
+        1
     }
 }
 

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::api::{AnswerReader, Api, Doubt};
 use super::declared::{
     AnswerShape, AnswerShapes, DeclarationError, DeclaredReader, StreamShape, read_text,
 };
 use super::json::is_done;
+use super::meaning::{AnswerState, EventMeaning};
 use super::openai::OpenAiReader;
-use super::{AnswerReader, AnswerState, AnswerText, Api, Doubt, EventMeaning};
+use super::text::AnswerText;
 use evalscope_model::record::Failure;
 
 /// An API known only by its name, and perhaps by rules for its responses.
@@ -115,7 +117,7 @@ impl Api for Opaque {
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
         match &self.rules {
             Some(rules) => read_text(&rules.shapes, answer, text),
-            None => super::text::read_choices(answer, text),
+            None => super::openai::read_choices(answer, text),
         }
     }
 

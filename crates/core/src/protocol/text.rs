@@ -6,10 +6,6 @@
 
 use serde_json::Value;
 
-use super::json;
-use super::openai::{Choice, ChoiceSink, Chunk};
-use super::places::Words;
-
 /// Choices beyond this index count as one.
 const MOST_CHOICES: usize = 1024;
 
@@ -25,7 +21,7 @@ pub struct AnswerText {
     /// One entry per choice: reasoning, and content including refusals and the like.
     pub choices: Vec<ChoiceText>,
     /// How each has been read so far.
-    reading: Vec<Reading>,
+    pub(super) reading: Vec<Reading>,
 }
 
 /// The text of one choice.
@@ -47,9 +43,9 @@ impl PartialEq for AnswerText {
 impl Eq for AnswerText {}
 
 #[derive(Clone, Debug, Default)]
-struct Reading {
+pub(super) struct Reading {
     /// The lowest of `delta`, `text` and `message` that has held output.
-    rank: Option<usize>,
+    pub(super) rank: Option<usize>,
     reasoning: Repeats,
     content: Repeats,
 }
@@ -135,7 +131,7 @@ impl AnswerText {
         all.any(|reading| reading.reasoning.seen() || reading.content.seen())
     }
 
-    fn place(&mut self, index: usize) -> usize {
+    pub(super) fn place(&mut self, index: usize) -> usize {
         let index = index.min(MOST_CHOICES);
         if self.choices.len() <= index {
             self.choices.resize_with(index + 1, ChoiceText::default);
@@ -150,38 +146,6 @@ impl AnswerText {
         let (to, reading) = (&mut self.choices[index], &mut self.reading[index]);
         reading.reasoning.add(reasoning, &mut to.reasoning);
         reading.content.add(content, &mut to.content);
-    }
-}
-
-impl<'a> ChoiceSink<'a> for AnswerText {
-    type Sink = Words;
-
-    fn choice(&mut self, index: usize, choice: Choice<'a, Words>) {
-        let index = self.place(index);
-        let ranked = [choice.delta, choice.text, choice.message];
-        let mut ranked = ranked.into_iter().enumerate();
-        // as in the event reader: a `message` beside deltas repeats them
-        let Some((rank, words)) = ranked.find(|(_, words)| words.any()) else {
-            return;
-        };
-        let borne = &mut self.reading[index].rank;
-        if borne.is_some_and(|lowest| lowest < rank) {
-            return;
-        }
-        *borne = Some(rank);
-        let (reasoning, content) = words.said();
-        self.add(index, &reasoning, &content);
-    }
-}
-
-/// Add the text of the `choices` of an event or of a non-streaming response.
-pub(super) fn read_choices(answer: &[u8], text: &mut AnswerText) {
-    let answer = json::unmarked(answer);
-    if Chunk::parse(answer, &mut *text).is_ok() {
-        return;
-    }
-    if let Some(mended) = json::mended(answer) {
-        let _ = Chunk::parse(mended.as_bytes(), text);
     }
 }
 
@@ -205,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::AnswerReader;
-    use crate::protocol::openai::OpenAiReader;
+    use crate::protocol::openai::{OpenAiReader, read_choices};
 
     fn text_of(events: &[&str]) -> AnswerText {
         let mut text = AnswerText::default();

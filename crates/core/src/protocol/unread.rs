@@ -3,9 +3,9 @@
 //!
 //! It must not know the API, or whether there was output.
 
-use super::AnswerState;
 use super::errors::clip;
 use super::json::lacks_blank_lines;
+use super::meaning::AnswerState;
 use evalscope_model::record::{Failure, FailureKind};
 
 /// What arrived besides the output.

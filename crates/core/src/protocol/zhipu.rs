@@ -11,8 +11,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 
+use super::api::{AnswerReader, Api};
 use super::openai::OpenAiReader;
-use super::{AnswerReader, AnswerText, Api};
+use super::text::AnswerText;
 use crate::credential::Credential;
 
 /// The URL of chat completions.
@@ -43,7 +44,7 @@ impl Api for Zhipu {
     }
 
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
-        super::text::read_choices(answer, text);
+        super::openai::read_choices(answer, text);
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::deadline::{Deadline, Stage};
-use super::exchange::not_http;
+use super::error::{TransportError, not_http, plain};
 use super::proxy::Proxy;
 use super::resolve::Name;
 use super::socket::{ReadContext, Socket, Wire, write_all};
+use super::target::{Route, Target};
 use super::tls::TlsSession;
-use super::{Route, Target, TransportError};
 use crate::http1::{Head, Receiver, ResponseReader};
 use evalscope_model::record::{ConnectCost, FailureKind};
 use evalscope_model::time::Timestamp;
@@ -255,11 +255,4 @@ async fn handshake(
             Err(error) => return Err(fail(plain(&error))),
         }
     }
-}
-
-/// The system's message without its error number.
-pub(super) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
 }

@@ -8,10 +8,22 @@ use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
+use super::error::TransportError;
 use super::socket::ReadContext;
-use super::{Timeouts, TransportError};
 use evalscope_model::record::FailureKind;
 use evalscope_model::time::Timestamp;
+
+/// Timeouts of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To make a connection: name, TCP, proxy and TLS together. Two minutes by default.
+    pub connect: Option<Duration>,
+    /// Silence: between two reads of a response, of a TLS handshake or of a proxy's response, and
+    /// while sending, between two moments at which the peer accepts more of the request.
+    pub read: Option<Duration>,
+    /// For the whole request, from its dispatch to its end.
+    pub total: Option<Duration>,
+}
 
 /// How long making a connection may take without `--connect-timeout`. The kernel gives up on a TCP
 /// connection after about 130 s; a proxy or a TLS server that sends nothing, or a byte a minute,

@@ -5,16 +5,51 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 
 use super::coding::Decoder;
-use super::connect::{Connected, plain};
+use super::connect::Connected;
 use super::deadline::{Deadline, Stage, wait};
+use super::error::{TransportError, not_http, plain};
+use super::kernel_clock::Arrival;
 use super::socket::{ReadContext, Wire, write_all};
 use super::tls::PeerState;
-use super::{Arrival, ResponseHandler, SendTimes, TransportError};
-use crate::http1::{Head, HttpError, Progress, Receiver, ResponseReader};
-use evalscope_model::record::FailureKind;
+use crate::http1::{Head, Progress, Receiver, ResponseReader};
+use evalscope_model::record::{ConnectCost, FailureKind};
 use evalscope_model::time::Timestamp;
+
+/// Interprets a response as it arrives.
+pub trait ResponseHandler {
+    /// The head has arrived.
+    fn head(&mut self, head: Head, at: Arrival);
+    /// Bytes of the body have arrived. All calls of one read have the same arrival, and `read`
+    /// distinguishes reads.
+    fn body(&mut self, bytes: &[u8], at: Arrival, read: u64);
+    /// Nothing more is needed: how the response ends does not matter.
+    fn is_satisfied(&self) -> bool;
+    /// The moment after which we stop waiting, as things stand; `None` while something is missing.
+    /// Data that arrives earlier may move it.
+    fn ends_at(&self) -> Option<Timestamp>;
+    /// Nothing more can be understood: there is no point in reading on.
+    fn is_lost(&self) -> bool;
+}
+
+/// What is known about the sending of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendTimes {
+    /// A connection was ready.
+    pub connected: Option<Timestamp>,
+    /// Just before the first byte was passed to the kernel.
+    pub write_begun: Option<Timestamp>,
+    /// Just after the last byte was.
+    pub write_done: Option<Timestamp>,
+    /// Arrival of the first byte of the response.
+    pub first_byte: Option<Timestamp>,
+    /// What the connection cost.
+    pub cost: ConnectCost,
+    /// The peer of the connection.
+    pub peer: Option<SocketAddr>,
+}
 
 /// One request and its response.
 pub(super) struct Exchanging<'a, W> {
@@ -296,15 +331,6 @@ fn consume(
         Ok((_, Progress::Incomplete)) => Ok(Step::Go),
         Err(error) => Err(not_http(&error)),
     }
-}
-
-pub(super) fn not_http(error: &HttpError) -> TransportError {
-    let kind = if error.is_too_large() {
-        FailureKind::TooLarge
-    } else {
-        FailureKind::Malformed
-    };
-    TransportError::new(kind, error.to_string())
 }
 
 impl Coding {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::connect::plain;
+use super::error::plain;
 use evalscope_model::time::monotonic_ns;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -101,7 +101,7 @@ impl Name {
 
     /// Host and port, for display.
     pub(super) fn shown(&self) -> String {
-        super::authority(&self.host, self.port)
+        authority(&self.host, self.port)
     }
 
     /// The addresses to connect to, in this order.
@@ -289,6 +289,15 @@ fn interleaved(addresses: &[IpAddr], turn: usize) -> Vec<IpAddr> {
             return order;
         }
         order.extend(pair.into_iter().flatten());
+    }
+}
+
+/// Host and port as written in a URL.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

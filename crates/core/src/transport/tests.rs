@@ -13,7 +13,10 @@ use super::connect::establish;
 use super::deadline::Stage;
 use super::socket::Wire;
 use super::*;
+use crate::http1::Head;
 use evalscope_model::record::{ArrivalClock, FailureKind};
+use evalscope_model::time::Timestamp;
+use url::Url;
 
 /// What happens next, and after how long.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use evalscope_hub::{Hub, HubError, Network, Repo, RepoKind, Source, Unwatched};
+use evalscope_hub::{Hub, HubError, NameError, Network, Repo, RepoKind, Source, Unwatched};
 use insta::assert_snapshot;
 use tempfile::TempDir;
 
@@ -216,7 +216,7 @@ fn names_that_lead_out_of_the_cache() {
     ] {
         let error = hub.file(&dataset(), path, &Unwatched).unwrap_err();
         assert!(
-            matches!(error, HubError::FilePath { .. }),
+            matches!(error, HubError::Name(NameError::FilePath { .. })),
             "{path}: {error:?}"
         );
         assert!(hub.optional_file(&dataset(), path, &Unwatched).is_err());
@@ -225,7 +225,7 @@ fn names_that_lead_out_of_the_cache() {
     assert_eq!(stub.seen().len(), 0);
     let error = hub.file(&dataset(), "a/../b", &Unwatched).unwrap_err();
     assert_snapshot!(told(&error, &cache), @"`a/../b` is not a path inside a repository: it has a part that is `.` or `..`");
-    let error = Repo::new(RepoKind::Model, "../secrets").unwrap_err();
+    let error = Repo::new(RepoKind::Model, "../secrets").unwrap_err().into();
     assert_snapshot!(told(&error, &cache), @"`../secrets` is not a repository such as owner/name: it has a part that is `.` or `..`");
     let lonely = Repo::new(RepoKind::Model, "gpt2").unwrap();
     let hub = stub.client(Source::ModelScope, &cache);

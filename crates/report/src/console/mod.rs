@@ -5,6 +5,7 @@
 
 mod advice;
 mod layout;
+mod screen;
 mod sweep;
 
 use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
@@ -15,8 +16,10 @@ use crate::names::{self, Figure, Value};
 use crate::report::RunReport;
 
 use layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
+use screen::Paint;
 
 pub use advice::advice;
+pub use screen::{Ink, Screen};
 pub use sweep::sweep;
 
 /// Width of the tables in `performance_summary.txt`.
@@ -27,47 +30,6 @@ const DERIVED_COLUMNS: usize = 2;
 
 /// Characters shown of what a server said.
 const EXAMPLE_CHARS: usize = 240;
-
-/// Whether text may carry escape codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// Plain text.
-    Plain,
-    /// ANSI colours.
-    Color,
-}
-
-/// What text is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Screen {
-    /// Columns.
-    pub width: u16,
-    /// Colours.
-    pub ink: Ink,
-}
-
-#[derive(Clone, Copy)]
-enum Paint {
-    Bold,
-    Red,
-    Yellow,
-    Green,
-}
-
-impl Screen {
-    fn paint(self, paint: Paint, text: &str) -> String {
-        let code = match paint {
-            Paint::Bold => 1,
-            Paint::Red => 31,
-            Paint::Green => 32,
-            Paint::Yellow => 33,
-        };
-        match self.ink {
-            Ink::Plain => text.to_owned(),
-            Ink::Color => format!("\x1b[{code}m{text}\x1b[0m"),
-        }
-    }
-}
 
 /// The figures of a run.
 #[must_use]

@@ -4,7 +4,7 @@ use evalscope_model::metrics::Metric;
 
 use super::advice::{BAD_SHARE, GOOD_SHARE, advice, best, rate};
 use super::layout::{Grid, MISSING, number, optional, percent, wrapped};
-use super::{Paint, Screen};
+use super::screen::{Paint, Screen};
 use crate::report::RunReport;
 
 /// The runs of a sweep beside each other, the best of them, and advice.

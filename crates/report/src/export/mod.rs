@@ -5,15 +5,11 @@
 //! runs lie.
 
 mod evalscope;
+mod runs;
 
-use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 
-use crate::files::{self, FilesError};
-use crate::report::RunReport;
-use crate::sqlite::{FILE_NAME, StoreError};
+pub use runs::{Export, ExportError, Exported};
 
 /// The forms that runs can be exported in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,109 +18,7 @@ pub enum Format {
     EvalScope,
 }
 
-/// Why runs could not be exported.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// A file could not be found, read or written.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// A database could not be read or written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The folder to write into holds something.
-    #[error("`{}` is not empty\nhint: give a new or an empty folder", path.display())]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// What is to be written into is no folder.
-    #[error("`{}` is a file\nhint: give a new or an empty folder", path.display())]
-    NotAFolder {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The folder to write into lies in the one that is read.
-    #[error(
-        "`{}` lies inside of `{}`, which is only read\nhint: give a folder beside it",
-        path.display(),
-        source_folder.display()
-    )]
-    Inside {
-        /// The folder to write into.
-        path: PathBuf,
-        /// The folder that is read.
-        source_folder: PathBuf,
-    },
-}
-
-/// The runs of one command.
-#[derive(Debug)]
-struct Invocation {
-    /// The name of its folder.
-    name: OsString,
-    /// In the order they were started in; never empty.
-    runs: Vec<RunReport>,
-}
-
-/// Runs that were found and read, and where they are to go.
-#[derive(Debug)]
-pub struct Export {
-    invocations: Vec<Invocation>,
-    out: PathBuf,
-}
-
-/// What was written.
-#[derive(Debug, Default)]
-pub struct Exported {
-    /// The folders of commands.
-    pub folders: Vec<PathBuf>,
-    /// How many runs are in them.
-    pub runs: usize,
-    /// What the form has no place for, or what it needs and the runs do not have.
-    pub notes: Vec<String>,
-}
-
 impl Export {
-    /// Find the runs in a folder (a run's, a command's, or one that holds commands') and read
-    /// them. `out` must be new or empty.
-    ///
-    /// # Errors
-    /// When there is no run, one cannot be read, or `out` cannot be taken.
-    pub fn prepare(folder: &Path, out: &Path) -> Result<Self, ExportError> {
-        let found = fs::canonicalize(folder).map_err(files::io_error(folder, "find it"))?;
-        check_free(out)?;
-        if real_place(out)?.starts_with(&found) {
-            return Err(ExportError::Inside {
-                path: out.to_owned(),
-                source_folder: folder.to_owned(),
-            });
-        }
-        let databases = if found.join(FILE_NAME).is_file() {
-            // of a run's folder only this run, not its whole command
-            let top = found.parent().filter(|_| files::is_run(&found));
-            let top = top.unwrap_or(&found).to_owned();
-            vec![(top, vec![found.join(FILE_NAME)])]
-        } else {
-            files::invocations(&found)?
-        };
-        let mut invocations = Vec::with_capacity(databases.len());
-        for (top, databases) in databases {
-            let mut runs = Vec::with_capacity(databases.len());
-            for database in databases {
-                runs.push(RunReport::load(&database)?);
-            }
-            files::in_order(&mut runs);
-            let name = top
-                .file_name()
-                .map_or_else(|| "perf".into(), OsString::from);
-            invocations.push(Invocation { name, runs });
-        }
-        Ok(Self {
-            invocations,
-            out: out.to_owned(),
-        })
-    }
-
     /// Write them. After an error nothing of it is left.
     ///
     /// # Errors
@@ -142,42 +36,6 @@ impl Export {
         }
         written
     }
-}
-
-fn check_free(out: &Path) -> Result<(), ExportError> {
-    match fs::read_dir(out) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(ExportError::NotEmpty {
-                path: out.to_owned(),
-            }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            Err(ExportError::NotAFolder {
-                path: out.to_owned(),
-            })
-        }
-        Err(error) => Err(files::io_error(out, "read it")(error).into()),
-    }
-}
-
-/// Where a folder lies that need not be there yet, without links and `..`.
-fn real_place(folder: &Path) -> Result<PathBuf, ExportError> {
-    let whole = std::path::absolute(folder).map_err(files::io_error(folder, "find it"))?;
-    let mut missing = Vec::new();
-    for ancestor in whole.ancestors() {
-        match fs::canonicalize(ancestor) {
-            Ok(place) => {
-                return Ok(missing
-                    .iter()
-                    .rev()
-                    .fold(place, |place, name| place.join(name)));
-            }
-            Err(_) => missing.push(ancestor.file_name().unwrap_or_default()),
-        }
-    }
-    Ok(whole)
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@ use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
 use super::*;
+use crate::files::FilesError;
 use crate::model::RunMeta;
 use crate::samples;
+use crate::sqlite::FILE_NAME;
 
 /// Where the command of [`samples::meta`] goes: the second of its start.
 const TIME: &str = "20260131_120000";

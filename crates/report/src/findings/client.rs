@@ -1,6 +1,7 @@
 //! Owns findings about the client's side: its connections and its clocks.
 
-use super::{Evidence, Finding, FindingId, counted, percent, share};
+use super::finding::{Evidence, Finding, counted, percent, share};
+use super::id::FindingId;
 
 /// New connections above this share cost latency that is not the server's.
 const NEW_CONNECTION_SHARE: f64 = 0.10;

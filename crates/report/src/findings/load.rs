@@ -3,43 +3,15 @@
 use std::num::NonZeroUsize;
 
 use evalscope_model::plan::Pacing;
-use evalscope_model::time::Timestamp;
 
-use super::{Evidence, Finding, FindingId, counted, percent};
+use super::finding::{Evidence, Finding, counted, percent};
+use super::id::FindingId;
 
 /// Slots that were free for lack of a body, above this share of their time, make a lower load than
 /// was asked for.
 const FEED_WAIT_SHARE: f64 = 0.01;
 /// Below this share of the asked rate the load was another one.
 const ACHIEVED_SHARE: f64 = 0.95;
-
-/// When requests were due and when they were sent, first to last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spacing {
-    first_scheduled: Option<Timestamp>,
-    last_scheduled: Option<Timestamp>,
-    first_dispatched: Option<Timestamp>,
-    last_dispatched: Option<Timestamp>,
-}
-
-impl Spacing {
-    /// Add a request.
-    pub fn push(&mut self, scheduled: Timestamp, dispatched: Timestamp) {
-        let least = |a: Option<Timestamp>, b: Timestamp| Some(a.map_or(b, |a| a.min(b)));
-        self.first_scheduled = least(self.first_scheduled, scheduled);
-        self.last_scheduled = self.last_scheduled.max(Some(scheduled));
-        self.first_dispatched = least(self.first_dispatched, dispatched);
-        self.last_dispatched = self.last_dispatched.max(Some(dispatched));
-    }
-
-    /// The schedule's length over the time the dispatches took: 1 when every request was sent
-    /// when it was due.
-    fn achieved_share(&self) -> Option<f64> {
-        let asked = self.last_scheduled?.nanos_since(self.first_scheduled?);
-        let took = self.last_dispatched?.nanos_since(self.first_dispatched?);
-        (asked > 0 && took > 0).then(|| asked as f64 / took as f64)
-    }
-}
 
 pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
     let Pacing::Poisson { rate_per_s } = e.load.pacing else {
@@ -102,6 +74,8 @@ pub(super) fn slow_dataset(e: &Evidence<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use evalscope_model::time::Timestamp;
+
     use super::super::tests::{Case, none, one};
     use super::*;
 

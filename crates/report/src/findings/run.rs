@@ -1,6 +1,7 @@
 //! Owns findings about the run as a whole: how it ended, and how much of it succeeded.
 
-use super::{Evidence, Finding, FindingId, counted, percent, share};
+use super::finding::{Evidence, Finding, counted, percent, share};
+use super::id::FindingId;
 use crate::model::RunState;
 
 /// Below this many samples the 99th percentile lies between the two largest.

@@ -1,6 +1,7 @@
 //! Owns findings about responses: whether they were streamed, and how their events arrived.
 
-use super::{Evidence, Finding, FindingId, counted, percent, share};
+use super::finding::{Evidence, Finding, counted, percent, share};
+use super::id::FindingId;
 
 /// Events that shared a read with one before them, above this share, were bundled on their way.
 const COALESCED_SHARE: f64 = 0.10;

@@ -2,7 +2,8 @@
 
 use evalscope_model::record::TokenSource;
 
-use super::{Evidence, Finding, FindingId, counted, percent, share};
+use super::finding::{Evidence, Finding, counted, percent, share};
+use super::id::FindingId;
 
 /// More prompts than this off their length are worth a sentence.
 const MISSED_LENGTHS: f64 = 0.01;

@@ -5,10 +5,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{CONTEXT_TOKENS, Refusal};
+use super::refusal::Refusal;
 use crate::image::{self, ImageError};
 use crate::template::{Conversation, Message};
 use crate::tokens::{CountError, Counter};
+
+/// The simulated context window, in tokens; also the maximum output of one choice.
+pub(crate) const CONTEXT_TOKENS: u64 = 1 << 20;
 
 /// Maximum number of choices per response.
 pub(super) const MOST_CHOICES: u64 = 128;

@@ -8,8 +8,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::ask::{self, Asked, Content, Fields};
-use super::script::{Chunk, Delta, Page};
-use super::{Answer, DECODING_FAILED, Parts, Protocol, Refusal};
+use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
+use super::refusal::Refusal;
 use crate::fault::Fault;
 use crate::template::{Conversation, Message};
 use crate::tokens::Counter;

@@ -7,8 +7,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::ask::{self, Asked, Content, Fields, MOST_CHOICES};
-use super::script::{Chunk, Delta, Page, number};
-use super::{Answer, DECODING_FAILED, Parts, Protocol, Refusal};
+use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol, number};
+use super::refusal::Refusal;
 use crate::fault::Fault;
 use crate::tokens::Counter;
 
@@ -364,7 +364,7 @@ fn delta(page: &Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::StreamOptions;
+    use super::super::ask::StreamOptions;
     use super::super::tests::{answer as any, payloads, stream};
     use super::*;
 

@@ -3,9 +3,7 @@
 //!
 //! It must not know how any protocol writes a payload.
 
-use std::io::Write;
-
-use super::{Answer, Parts, TOOL};
+use super::protocol::{Answer, Chunk, Delta, Page, Parts};
 use crate::fault::Fault;
 
 /// What an event, just written by a [`Script`], means for its sender.
@@ -23,97 +21,6 @@ pub(crate) enum Beat {
     },
     /// Comes right after the last token.
     Closing,
-}
-
-/// The content of one event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Delta {
-    Role,
-    Tokens { at: u32, count: u32 },
-    Nothing,
-}
-
-/// One event of one choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunk {
-    pub(super) choice: u32,
-    pub(super) delta: Delta,
-    /// Whether it carries the choice's finish reason.
-    pub(super) finish: bool,
-    /// Whether it is the last event with a choice.
-    pub(super) last: bool,
-}
-
-/// The state of a stream that protocols write from.
-#[derive(Debug, Clone)]
-pub(crate) struct Page<'a> {
-    pub(super) answer: &'a Answer,
-    /// The start of every payload.
-    pub(super) opening: Vec<u8>,
-    pub(super) end_of_line: &'static str,
-    /// Two line ends.
-    blank_line: &'static str,
-    /// Number of events with a payload so far.
-    pub(super) events: u64,
-    /// Number of tokens of all choices so far.
-    pub(super) completion_tokens: u64,
-    pub(super) emitted_tokens: u32,
-}
-
-impl Page<'_> {
-    /// Everything in an event before its payload, for protocols without other lines.
-    pub(super) fn before_payload(&mut self, out: &mut Vec<u8>) {
-        let line = self.end_of_line;
-        match self.answer.fault {
-            Some(Fault::Comments) => {
-                write!(out, ": ping{line}{line}data: ").expect("writing to a Vec cannot fail");
-            }
-            Some(Fault::EventIdLines) => {
-                write!(out, "event: message{line}id: {}{line}data: ", self.events)
-                    .expect("writing to a Vec cannot fail");
-            }
-            Some(Fault::NoSpace) => out.extend_from_slice(b"data:"),
-            _ => out.extend_from_slice(b"data: "),
-        }
-        self.events += 1;
-    }
-
-    pub(super) fn text(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
-        for token in tokens {
-            out.extend_from_slice(self.answer.word(choice, token).as_bytes());
-        }
-    }
-
-    /// A list with one piece of a tool call. The concatenated pieces of the arguments are the JSON
-    /// text of `{"text":"…"}`.
-    pub(super) fn tool_piece(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
-        out.extend_from_slice(b"[{\"index\":0,");
-        let ends = tokens.end == self.emitted_tokens;
-        if tokens.start == 0 {
-            write!(
-                out,
-                "\"id\":\"call-{}\",\"type\":\"function\",\"function\":{{\"name\":\"{TOOL}\",\
-                 \"arguments\":\"{{\\\"text\\\":\\\"",
-                self.answer.id
-            )
-            .expect("writing to a Vec cannot fail");
-        } else {
-            out.extend_from_slice(b"\"function\":{\"arguments\":\"");
-        }
-        self.text(out, choice, tokens);
-        if ends {
-            out.extend_from_slice(b"\\\"}");
-        }
-        out.extend_from_slice(b"\"}}]");
-    }
-}
-
-/// Most numbers here have one digit, and formatting one takes longer than everything else.
-pub(super) fn number(out: &mut Vec<u8>, number: u32) {
-    match u8::try_from(number) {
-        Ok(digit @ 0..=9) => out.push(b'0' + digit),
-        _ => write!(out, "{number}").expect("writing to a Vec cannot fail"),
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

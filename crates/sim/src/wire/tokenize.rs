@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Content, Fields};
-use super::{CONTEXT_TOKENS, Refusal};
+use super::ask::{self, CONTEXT_TOKENS, Content, Fields};
+use super::refusal::Refusal;
 use crate::tokens::{Counter, Encoder};
 
 fn encoder(counter: &Counter) -> Result<&Encoder, Refusal> {

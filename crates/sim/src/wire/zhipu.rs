@@ -8,8 +8,9 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::ask::{self, Asked, Content, Fields};
-use super::script::{Chunk, Delta, Page};
-use super::{Answer, DECODING_FAILED, Parts, Protocol, Refusal, openai};
+use super::openai;
+use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
+use super::refusal::Refusal;
 use crate::fault::Fault;
 use crate::signature::{self, TokenError};
 use crate::tokens::Counter;
@@ -245,7 +246,7 @@ fn delta(page: &Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::StreamOptions;
+    use super::super::ask::StreamOptions;
     use super::super::tests::{answer, stream};
     use super::*;
 

@@ -13,7 +13,7 @@ use csv::{ByteRecord, Position, Reader, ReaderBuilder};
 
 use super::DatasetError;
 use super::file_list::read_error;
-use super::records::{MOST_ITEM_BYTES, Wrong, not_json};
+use super::item::{MOST_ITEM_BYTES, Wrong, not_json};
 
 /// Separators, the most common first.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];

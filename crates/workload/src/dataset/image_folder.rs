@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::DatasetError;
 use super::file_list::{SortedNames, read_error};
-use super::image_text::{ImageSample, is_image_ending};
-use super::line_by_line::Lines;
-use super::records::not_json;
+use super::image_sample::{ImageSample, is_image_ending};
+use super::item::not_json;
+use super::lines::Lines;
 
 /// Images of one directory, sorted by name.
 #[derive(Debug)]

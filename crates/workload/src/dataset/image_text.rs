@@ -11,6 +11,7 @@ use parquet::data_type::ByteArray;
 use super::file_list::{files_of_split, read_error};
 use super::image_folder::{CaptionedImages, ListedImages, is_image};
 use super::image_parts::{data_url, image_mime, user_message};
+use super::image_sample::ImageSample;
 use super::parquet_rows::{Column, Names, ParquetRows, is_parquet};
 use super::tar_shards::TarShards;
 use super::{DatasetError, PromptSource};
@@ -38,17 +39,6 @@ pub(super) enum NoText {
     Refuse,
     /// Use this text.
     Ask(&'static str),
-}
-
-/// One image and its text.
-#[derive(Debug)]
-pub(super) struct ImageSample {
-    /// The file it is from.
-    pub path: PathBuf,
-    /// Its position in the file.
-    pub place: String,
-    pub image: Vec<u8>,
-    pub text: Option<String>,
 }
 
 /// See the module documentation.
@@ -158,13 +148,6 @@ impl PromptSource for ImageText {
             }
         }
     }
-}
-
-/// Whether a file extension is that of an image.
-pub(super) fn is_image_ending(ending: &str) -> bool {
-    ["jpg", "jpeg", "png", "gif", "webp", "bmp"]
-        .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 fn sample_of_row(

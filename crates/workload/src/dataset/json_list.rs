@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::DatasetError;
 use super::file_list::read_error;
-use super::records::{MOST_ITEM_BYTES, Wrong, not_json};
+use super::item::{MOST_ITEM_BYTES, Wrong, not_json};
 
 const BUFFER_BYTES: usize = 1 << 16;
 

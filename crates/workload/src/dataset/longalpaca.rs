@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use super::file_list::{files_of_split, holds, holds_no};
+use super::item::text_field;
 use super::parquet_rows::{Column, Names, ParquetRows, is_parquet, text_of_row};
-use super::records::{Records, text_field};
+use super::records::Records;
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::Item;
 

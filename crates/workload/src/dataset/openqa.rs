@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::file_list::file_or_named;
-use super::records::{Records, text_field};
+use super::item::text_field;
+use super::records::Records;
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::Item;
 

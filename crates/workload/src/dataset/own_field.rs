@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::csv_rows::CsvRows;
 use super::file_list::{files_of_split, holds_no};
+use super::item::{Wrong, field, is_message, text_prompt, value_without_nul};
 use super::parquet_rows::{Column, Names, ParquetRows, is_parquet, text_of_row};
-use super::records::{
-    Records, Wrong, beginning, field, is_message, text_prompt, value_without_nul,
-};
+use super::records::{Records, beginning};
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 

@@ -20,7 +20,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::DatasetError;
 use super::file_list::read_error;
-use super::records::{Wrong, no_text_field, not_json, text_prompt};
+use super::item::{Wrong, no_text_field, not_json, text_prompt};
 use evalscope_model::prompt::Prompt;
 
 /// A column to read.

@@ -8,7 +8,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::file_list::file_or_named;
-use super::records::{Records, Wrong, value_without_nul};
+use super::item::{Wrong, value_without_nul};
+use super::records::Records;
 use super::{DatasetError, PromptSource};
 use evalscope_model::prompt::{Item, Prompt};
 

@@ -12,7 +12,7 @@ use tar::Archive;
 
 use super::DatasetError;
 use super::file_list::read_error;
-use super::image_text::{ImageSample, is_image_ending};
+use super::image_sample::{ImageSample, is_image_ending};
 
 const BLOCK_BYTES: u64 = 512;
 

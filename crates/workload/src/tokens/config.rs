@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::TokenizerError;
+use super::error::TokenizerError;
 
 /// The key of the template.
 const TEMPLATE: &str = "chat_template";

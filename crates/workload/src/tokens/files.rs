@@ -6,7 +6,16 @@ use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerError};
+use super::error::TokenizerError;
+
+/// The file that every tokenizer has.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Special tokens, and often the chat template.
+pub const CONFIG_FILE: &str = "tokenizer_config.json";
+/// The chat template, if it is in a separate file.
+pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// The same as JSON, for models whose processor also takes images.
+pub const PROCESSOR_TEMPLATE_FILE: &str = "chat_template.json";
 
 /// Bytes at the start of a file that reveal its format.
 const HEAD_BYTES: u64 = 4096;

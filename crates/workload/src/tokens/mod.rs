@@ -5,6 +5,7 @@
 //! are made in advance, responses are counted after they have ended.
 
 mod config;
+mod error;
 mod files;
 mod frame;
 mod template;
@@ -18,19 +19,13 @@ use serde_json::{Map, Value};
 use config::Config;
 use files::read;
 
-pub use files::TokenizerFiles;
+pub use error::TokenizerError;
+pub use files::{
+    CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles,
+};
 pub use frame::Frame;
 pub use template::{Asked, ChatTemplate, TemplateError};
 pub use words::{Prefix, Words};
-
-/// The file that every tokenizer has.
-pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// Special tokens, and often the chat template.
-pub const CONFIG_FILE: &str = "tokenizer_config.json";
-/// The chat template, if it is in a separate file.
-pub const TEMPLATE_FILE: &str = "chat_template.jinja";
-/// The same as JSON, for models whose processor also takes images.
-pub const PROCESSOR_TEMPLATE_FILE: &str = "chat_template.json";
 
 /// A tokenizer in the format of Hugging Face's `tokenizers`, with its chat
 /// template if there is one.
@@ -55,73 +50,6 @@ impl fmt::Debug for Tokenizer {
             .field("template", &self.template.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// Why a tokenizer cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// There is nothing at the path.
-    #[error("no tokenizer at {path}: {what}", path = path.display())]
-    Missing {
-        /// The path.
-        path: PathBuf,
-        /// What was looked for.
-        what: String,
-        /// There is a tokenizer in a format that is not supported.
-        other_form: bool,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {path}: {reason}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file does not have the expected format.
-    #[error("{path} is not a {what}: {reason}", path = path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The expected format.
-        what: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The chat template cannot be used.
-    #[error("the chat template of {path}", path = path.display())]
-    Template {
-        /// The file it is from, or the tokenizer if there is no template.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: TemplateError,
-    },
-    /// The length of the chat template's output is not that of the prompt plus a fixed frame.
-    #[error(
-        "the chat template of {path} {what}, so only plain prompts and ids can be given an exact length",
-        path = path.display()
-    )]
-    Unfaithful {
-        /// The file it is from.
-        path: PathBuf,
-        /// What it does to a prompt.
-        what: String,
-    },
-    /// No prompt can be as short as requested.
-    #[error("prompts of at most {max} tokens are impossible: {}", takes(*overhead))]
-    NoRoom {
-        /// The longest requested prompt.
-        max: u64,
-        /// Tokens around an empty prompt.
-        overhead: u64,
-    },
-    /// The vocabulary has no ordinary tokens.
-    #[error("the vocabulary of {path} has no ordinary tokens to make prompts from", path = path.display())]
-    NoWords {
-        /// The tokenizer.
-        path: PathBuf,
-    },
 }
 
 impl Tokenizer {
@@ -251,14 +179,6 @@ impl Tokenizer {
             .encode_fast(text, with_special)
             .map(|encoding| encoding.get_ids().to_vec())
             .unwrap_or_default()
-    }
-}
-
-fn takes(overhead: u64) -> String {
-    if overhead == 0 {
-        "a prompt has at least one token".to_owned()
-    } else {
-        format!("the chat template or the special tokens alone take {overhead}")
     }
 }
 

@@ -5,20 +5,23 @@
 
 mod pointer;
 mod reader;
+mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use super::{AnswerReader, AnswerText, Api, Doubt};
+use super::api::{AnswerReader, Api, Doubt};
+use super::text::AnswerText;
 pub use pointer::Pointers;
 pub(super) use reader::{DeclaredReader, read_text};
+pub(super) use shape::AnswerShapes;
+pub use shape::{AnswerShape, StreamShape};
 pub use template::Template;
 
 /// An API as declared.
@@ -55,116 +58,6 @@ pub struct RequestShape {
     pub other_fields: bool,
 }
 
-/// How to read a stream.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "StreamKeys")]
-pub struct StreamShape {
-    /// Prefix of the data of the event that ends the stream.
-    pub end: Option<String>,
-    /// Name of an event that ends the stream.
-    pub end_event: Option<String>,
-    /// The end of the body ends the response.
-    pub ends_with_body: bool,
-    /// Name of an event that is an error.
-    pub error_event: String,
-    /// Where values are in an event.
-    pub answer: AnswerShape,
-}
-
-impl Default for StreamShape {
-    fn default() -> Self {
-        Self {
-            end: None,
-            end_event: None,
-            ends_with_body: false,
-            error_event: error_event(),
-            answer: AnswerShape::default(),
-        }
-    }
-}
-
-impl StreamShape {
-    /// Whether a complete stream can be distinguished from a truncated one.
-    pub(super) fn tells_end(&self) -> bool {
-        self.end.is_some()
-            || self.end_event.is_some()
-            || self.ends_with_body
-            || !self.answer.finish_reason.is_empty()
-    }
-}
-
-impl AnswerShape {
-    /// Whether it says where generated text is.
-    pub(super) fn tells_text(&self) -> bool {
-        !self.text.is_empty() || !self.reasoning.is_empty()
-    }
-}
-
-/// Where values are in an event or in a non-streaming response.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AnswerShape {
-    /// Generated text.
-    pub text: Pointers,
-    /// Generated text that is reasoning.
-    pub reasoning: Pointers,
-    /// Tokens of the prompt.
-    pub prompt_tokens: Pointers,
-    /// Tokens generated.
-    pub completion_tokens: Pointers,
-    /// Prompt tokens from the server's cache.
-    pub cached_tokens: Pointers,
-    /// Generated tokens that are reasoning.
-    pub reasoning_tokens: Pointers,
-    /// Why generation ended.
-    pub finish_reason: Pointers,
-    /// Finish reasons that make the response a failure.
-    pub failed_finish_reasons: Vec<String>,
-    /// The response id.
-    pub response_id: Pointers,
-    /// The model named in the response.
-    pub model: Pointers,
-    /// An error instead of a response, or within it.
-    pub error: Pointers,
-}
-
-/// [`StreamShape`] as written: one flat table. Serde cannot reject unknown keys together with
-/// `flatten`, so all keys are listed here.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StreamKeys {
-    #[serde(default)]
-    end: Option<String>,
-    #[serde(default)]
-    end_event: Option<String>,
-    #[serde(default)]
-    ends_with_body: bool,
-    #[serde(default = "error_event")]
-    error_event: String,
-    #[serde(default)]
-    text: Pointers,
-    #[serde(default)]
-    reasoning: Pointers,
-    #[serde(default)]
-    prompt_tokens: Pointers,
-    #[serde(default)]
-    completion_tokens: Pointers,
-    #[serde(default)]
-    cached_tokens: Pointers,
-    #[serde(default)]
-    reasoning_tokens: Pointers,
-    #[serde(default)]
-    finish_reason: Pointers,
-    #[serde(default)]
-    failed_finish_reasons: Vec<String>,
-    #[serde(default)]
-    response_id: Pointers,
-    #[serde(default)]
-    model: Pointers,
-    #[serde(default)]
-    error: Pointers,
-}
-
 /// A bare path: anything else would lead to a request for something other than was written.
 fn endpoint_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let path = String::deserialize(deserializer)?;
@@ -182,34 +75,6 @@ fn endpoint_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
     Err(D::Error::custom(format!(
         "`{path}` {reason}; write it as \"/v1/generate\""
     )))
-}
-
-fn error_event() -> String {
-    "error".to_owned()
-}
-
-impl From<StreamKeys> for StreamShape {
-    fn from(keys: StreamKeys) -> Self {
-        Self {
-            end: keys.end.filter(|end| !end.is_empty()),
-            end_event: keys.end_event,
-            ends_with_body: keys.ends_with_body,
-            error_event: keys.error_event,
-            answer: AnswerShape {
-                text: keys.text,
-                reasoning: keys.reasoning,
-                prompt_tokens: keys.prompt_tokens,
-                completion_tokens: keys.completion_tokens,
-                cached_tokens: keys.cached_tokens,
-                reasoning_tokens: keys.reasoning_tokens,
-                finish_reason: keys.finish_reason,
-                failed_finish_reasons: keys.failed_finish_reasons,
-                response_id: keys.response_id,
-                model: keys.model,
-                error: keys.error,
-            },
-        }
-    }
 }
 
 /// What is wrong with a declaration as a whole.
@@ -268,50 +133,6 @@ impl Declaration {
     #[must_use]
     pub fn takes(&self, field: &str) -> bool {
         self.request.other_fields || self.request.template.places(field)
-    }
-}
-
-/// How to read responses, and whether text was found in them.
-#[derive(Debug)]
-pub(super) struct AnswerShapes {
-    stream: StreamShape,
-    whole: AnswerShape,
-    seen_in_streams: Seen,
-    seen_in_wholes: Seen,
-}
-
-/// Whether text was found where it was declared.
-#[derive(Debug, Default)]
-struct Seen {
-    found: AtomicBool,
-    /// The start of the first response without any.
-    instead: OnceLock<Vec<String>>,
-}
-
-impl AnswerShapes {
-    pub(super) fn new(stream: StreamShape, whole: AnswerShape) -> Self {
-        Self {
-            stream,
-            whole,
-            seen_in_streams: Seen::default(),
-            seen_in_wholes: Seen::default(),
-        }
-    }
-
-    /// Responses were read, and none had anything where text was declared.
-    pub(super) fn doubt(&self) -> Option<Doubt> {
-        let each = [
-            ("stream", &self.stream.answer, &self.seen_in_streams),
-            ("whole", &self.whole, &self.seen_in_wholes),
-        ];
-        each.into_iter().find_map(|(section, shape, seen)| {
-            let instead = seen.instead.get()?;
-            (!seen.found.load(Ordering::Relaxed)).then(|| Doubt::TextNowhere {
-                section,
-                places: shape.text.shown().chain(shape.reasoning.shown()).collect(),
-                instead: instead.clone(),
-            })
-        })
     }
 }
 

@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
+use super::super::api::AnswerReader;
 use super::super::errors::{clip, clipped, error_text, given_up};
 use super::super::json::{self, is_done};
-use super::super::text::push;
+use super::super::meaning::{AnswerState, Choices, EventMeaning};
+use super::super::text::{AnswerText, push};
 use super::super::unread::Unread;
 use super::super::usage::{count_of, later};
-use super::super::{AnswerReader, AnswerState, AnswerText, Choices, EventMeaning};
-use super::{AnswerShape, AnswerShapes, Pointers, Seen};
+use super::pointer::Pointers;
+use super::shape::{AnswerShape, AnswerShapes, Seen};
 use evalscope_model::record::{Failure, FailureKind};
 
 /// Reads one response.

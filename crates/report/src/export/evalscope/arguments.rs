@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
+use super::load::{number, rate};
 use super::python::{self, Value};
-use super::{number, rate};
 use crate::report::RunReport;
 
 /// Every argument of EvalScope 1.14.1 with its default. `ci/reference-commands export` compares

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use evalscope_model::metrics::Metric;
 use evalscope_model::record::{Phase, RequestRecord};
-use evalscope_model::time::{RunClock, Timestamp};
+
 use rusqlite::{Connection, params};
 
 use super::gaps::Gaps;
+use super::moments::{completion, start, unix_s};
 use super::workload::Workload;
 use super::{bodies, python};
 use crate::export::ExportError;
@@ -152,22 +153,6 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
 )]
 fn whole(gap_ns: f64) -> u64 {
     gap_ns as u64
-}
-
-/// When the send of a request began; of one that came not so far, when it was taken up.
-pub(super) fn start(record: &RequestRecord) -> Timestamp {
-    record.times.write_begun.unwrap_or(record.times.dispatched)
-}
-
-/// When the last data of a response came; the end of a failure.
-pub(super) fn completion(record: &RequestRecord) -> Timestamp {
-    let data = record.times.last_data.filter(|_| record.succeeded());
-    data.unwrap_or(record.times.ended)
-}
-
-/// Unix time of a moment, seconds.
-pub(super) fn unix_s(clock: &RunClock, at: Timestamp) -> f64 {
-    (clock.wall_start_ns + at.as_nanos()) as f64 / 1e9
 }
 
 /// What only a success has.

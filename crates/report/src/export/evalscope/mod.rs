@@ -14,6 +14,8 @@ mod arguments;
 mod bodies;
 mod database;
 mod gaps;
+mod load;
+mod moments;
 mod percentiles;
 mod pickle;
 mod python;
@@ -26,12 +28,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use evalscope_model::plan::Pacing;
 use evalscope_model::time::Timestamp;
 
 use self::database::Missing;
+use self::load::{number, rate};
 use self::python::Value;
-use super::{Export, ExportError, Exported, Invocation};
+use super::runs::{Export, ExportError, Exported, Invocation};
 use crate::files::{ARGS, PERCENTILES, SPEEDS, SUMMARY, io_error, write as write_file};
 use crate::model::{RunState, rfc3339_local};
 use crate::report::RunReport;
@@ -134,18 +136,6 @@ fn run_name(run: &RunReport) -> String {
     match (run.meta.load.concurrency, rate(run)) {
         (Some(slots), _) => format!("parallel_{slots}_number_{number}"),
         (None, rate) => format!("rate_{}_number_{number}", python::float(rate)),
-    }
-}
-
-fn number(run: &RunReport) -> u64 {
-    run.meta.load.requests.unwrap_or(run.totals.total)
-}
-
-/// Requests per second; −1 without pacing.
-fn rate(run: &RunReport) -> f64 {
-    match run.meta.load.pacing {
-        Pacing::Unpaced => -1.0,
-        Pacing::Poisson { rate_per_s } => rate_per_s,
     }
 }
 

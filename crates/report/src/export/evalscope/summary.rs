@@ -6,8 +6,8 @@
 use evalscope_model::metrics::Metric;
 
 use super::database::Streams;
+use super::load::rate;
 use super::python::{Value, rounded};
-use super::rate;
 use crate::report::RunReport;
 
 /// Decimals of all figures but those in milliseconds.

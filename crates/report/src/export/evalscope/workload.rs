@@ -7,7 +7,7 @@
 use evalscope_model::record::RequestRecord;
 use evalscope_model::time::{RunClock, Timestamp};
 
-use super::database::{completion, start, unix_s};
+use super::moments::{completion, start, unix_s};
 use super::python::{Value, dict, rounded};
 
 /// Seconds of the window at the end.

@@ -1,0 +1,127 @@
+//! Owns what an API is: how its requests and responses are written.
+//!
+//! It must not know any API.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::meaning::{AnswerState, EventMeaning};
+use super::text::AnswerText;
+use evalscope_model::record::Failure;
+
+/// One API: the format of its requests and responses.
+///
+/// Bodies are assembled with OpenAI's names, whatever the API, so that one set of rules combines
+/// flags, templates and prompts; [`Api::fields`] and [`Api::body`] translate.
+pub trait Api: fmt::Debug + Send + Sync {
+    /// Its name on the command line and in files.
+    fn name(&self) -> &str;
+
+    /// Translate a body in the API's own format (a template, a line of a dataset) to fields with
+    /// OpenAI's names. OpenAI's own format stays as it is.
+    fn fields(&self, body: Map<String, Value>) -> Map<String, Value> {
+        body
+    }
+
+    /// The body to send, from fields with OpenAI's names.
+    fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
+        fields
+    }
+
+    /// Whether a stream must be asked for its token counts with `stream_options`.
+    fn takes_stream_options(&self) -> bool {
+        true
+    }
+
+    /// Headers of a request; the user's take precedence.
+    fn headers(&self, _stream: bool) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// A reader for one response.
+    fn reader(&self) -> Box<dyn AnswerReader>;
+
+    /// Any doubt about the responses read so far.
+    fn doubt(&self) -> Option<Doubt> {
+        None
+    }
+
+    /// Add the generated text of a stream event or of a non-streaming response. Only used after a
+    /// response has ended, to count its tokens.
+    fn read_text(&self, answer: &[u8], text: &mut AnswerText);
+}
+
+/// A doubt about the responses of a user-defined API.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// Events of an unknown format were counted as token-bearing.
+    #[error(
+        "`{api}` does not say which events of a stream carry tokens: every event was counted as one that does, \
+         so TTFT, ITL and TPOT may include events without tokens (the plugin can say so in `answers`)"
+    )]
+    Guessed {
+        /// The API.
+        api: String,
+    },
+    /// Each event of a stream repeated all text before it.
+    #[error(
+        "the events of streams repeat the text so far: their text was counted once, and an event \
+         that is counted as one token may be more than one"
+    )]
+    Repeats,
+    /// So far, no response had anything in the places of generated text.
+    #[error(
+        "no response has text at {}, where the declaration says it is",
+        quoted(places)
+    )]
+    TextNowhere {
+        /// `stream` or `whole`.
+        section: &'static str,
+        /// JSON pointers.
+        places: Vec<String>,
+        /// The start of the first such response.
+        instead: Vec<String>,
+    },
+}
+
+fn quoted(places: &[String]) -> String {
+    let places: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
+    places.join(" or ")
+}
+
+/// Reads a response of one API. Each value reads one response.
+pub trait AnswerReader: fmt::Debug + Send {
+    /// Read one event of a stream. Returns `None` if it is not a data event: the end marker, or a
+    /// skipped event.
+    fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning>;
+
+    /// Read the body of a non-streaming response. Says whether it carried generated output.
+    fn whole(&mut self, body: &[u8]) -> EventMeaning;
+
+    /// The body of a stream has ended properly: without an end marker, this is the end of the
+    /// response.
+    fn body_ended(&mut self) {}
+
+    /// Whether to keep the text of every data event, and not only of token-bearing ones.
+    fn keeps_all(&self) -> bool {
+        false
+    }
+
+    /// Something in the format of a response has arrived, even without output.
+    fn answered(&self) -> bool {
+        true
+    }
+
+    /// What arrived besides the output, and explains the failure of a response that is empty or has
+    /// no end: an event that could not be parsed, or a message of the server.
+    fn aside(&self) -> Option<&Failure> {
+        None
+    }
+
+    /// The state of the response so far.
+    fn state(&self) -> &AnswerState;
+
+    /// Take the state, leaving the reader as new.
+    fn take(&mut self) -> AnswerState;
+}

@@ -1,0 +1,42 @@
+//! Owns what text is made for: its width, and whether it shows colour.
+
+/// Whether text may carry escape codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Plain text.
+    Plain,
+    /// ANSI colours.
+    Color,
+}
+
+/// What text is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns.
+    pub width: u16,
+    /// Colours.
+    pub ink: Ink,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Paint {
+    Bold,
+    Red,
+    Yellow,
+    Green,
+}
+
+impl Screen {
+    pub(super) fn paint(self, paint: Paint, text: &str) -> String {
+        let code = match paint {
+            Paint::Bold => 1,
+            Paint::Red => 31,
+            Paint::Green => 32,
+            Paint::Yellow => 33,
+        };
+        match self.ink {
+            Ink::Plain => text.to_owned(),
+            Ink::Color => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Owns what a protocol is: how a request is read, and how each part of a response is written; and
+//! the response itself, with the words it consists of.
+//!
+//! It must not know any protocol, nor the order of a stream's events.
+
+use std::fmt;
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::ask::{Asked, StreamOptions};
+use super::refusal::Refusal;
+use crate::fault::Fault;
+use crate::tokens::Counter;
+
+/// The message of a failure during generation, in all protocols.
+pub(super) const DECODING_FAILED: &str = "simulated failure while decoding";
+
+/// How a protocol's event stream is structured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Each choice starts with an event that has the role and no text.
+    pub(super) roles: bool,
+    /// The usage has its own event, if requested.
+    pub(super) usage: bool,
+    /// The stream ends with `[DONE]`.
+    pub(super) done: bool,
+}
+
+/// One protocol: how requests are read, and how each part of a response is written.
+pub(crate) trait Protocol: fmt::Debug + Send + Sync {
+    /// Prefix of the ids of its responses.
+    fn id_prefix(&self) -> &'static str;
+
+    /// What a request asks for. `by_header` says whether a header requests an event stream.
+    fn read(&self, body: &[u8], by_header: bool, counter: &Counter) -> Result<Asked, Refusal>;
+
+    /// Check a request's token on a server whose key is `key`. `now_ms` is the time in milliseconds
+    /// since the Unix epoch.
+    fn admit(&self, key: &str, bearer: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
+        let _ = now_ms;
+        if bearer == Some(key) {
+            return Ok(());
+        }
+        let message = "missing or wrong API key in the Authorization header";
+        Err(Refusal::new(401, message))
+    }
+
+    /// The body of an error response; `id` is the one that the response would have had.
+    fn refusal(&self, refusal: &Refusal, id: &str) -> Vec<u8>;
+
+    /// The complete response as one JSON document, for a non-streaming request.
+    fn document(&self, answer: &Answer) -> Vec<u8>;
+
+    fn parts(&self) -> Parts;
+
+    /// The start of every event's payload.
+    fn opening(&self, answer: &Answer) -> Vec<u8>;
+
+    /// Append an ordinary event without the line ends after it.
+    fn chunk(&self, page: &mut Page<'_>, out: &mut Vec<u8>, chunk: &Chunk);
+
+    /// Append the event with only the usage; see [`Parts`].
+    fn usage_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) {
+        let _ = (page, out);
+    }
+
+    /// Append an event with truncated JSON.
+    fn broken_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>);
+
+    /// Append the event of faults that occur in the middle of a stream. Returns whether `[DONE]`
+    /// may follow.
+    fn error_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) -> bool;
+
+    /// The start of an event whose text never ends.
+    fn endless_event(&self) -> &'static [u8];
+}
+
+/// The words of every response. None needs escaping in JSON; half of them are multi-byte. The two
+/// halves have the same size, a power of two.
+const WORDS: [&str; 64] = [
+    " the", " of", " and", " to", " a", " in", " is", " that", " it", " was", " for", " on",
+    " with", " as", " be", " at", " by", " model", " server", " token", " time", " latency",
+    " queue", " batch", " cache", " first", " last", " each", " over", " long", ".", ",", "的",
+    "是", "在", "了", "有", "和", "人", "这", "中", "大", "为", "上", "个", "国", "我", "以", "要",
+    "他", "时间", "模型", "服务", "延迟", "首个", "词元", "队列", "批次", "缓存", "测试", "。",
+    "，", "🙂", "…",
+];
+
+/// Everything about one response that its text depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) protocol: &'static dyn Protocol,
+    pub(crate) id: String,
+    pub(crate) model: String,
+    /// Seconds since the Unix epoch.
+    pub(crate) created: u64,
+    /// Whether choices are messages rather than plain texts.
+    pub(crate) messages: bool,
+    /// Whether each event repeats all text before it.
+    pub(crate) repeats: bool,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) choices: u32,
+    /// Tokens of each choice.
+    pub(crate) tokens: u32,
+    /// Whether the response ends because of its length.
+    pub(crate) at_length: bool,
+    pub(crate) stream_options: StreamOptions,
+    pub(crate) fault: Option<Fault>,
+    /// Start position of the text in the vocabulary.
+    pub(crate) salt: u64,
+}
+
+impl Answer {
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    pub(super) fn word(&self, choice: u32, at: u32) -> &'static str {
+        let hashed = self
+            .salt
+            .wrapping_add(u64::from(at) * 7)
+            .wrapping_add(u64::from(choice) * 13)
+            % 64;
+        let index = usize::try_from(hashed).expect("below 64");
+        // Each event must have a multi-byte character to split.
+        if self.has(Fault::SplitUtf8) {
+            WORDS[32 + index % 32]
+        } else {
+            WORDS[index]
+        }
+    }
+
+    pub(super) fn words(&self, choice: u32, tokens: std::ops::Range<u32>) -> String {
+        tokens.map(|at| self.word(choice, at)).collect()
+    }
+
+    /// Whether the response consists of pieces of a tool call.
+    pub(super) fn calls_tool(&self) -> bool {
+        self.messages && self.has(Fault::ToolCalls)
+    }
+
+    /// How many tokens each choice emits before a fault, if any, ends the stream.
+    pub(crate) fn emitted_tokens(&self) -> u32 {
+        match self.fault {
+            Some(
+                Fault::Cut
+                | Fault::CutChunked
+                | Fault::Reset
+                | Fault::GarbageChunk
+                | Fault::Stall
+                | Fault::OversizedEvent
+                | Fault::FinishError,
+            ) => self.tokens.div_ceil(2),
+            Some(Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString) => {
+                self.tokens.min(3)
+            }
+            Some(Fault::Empty) => 0,
+            _ => self.tokens,
+        }
+    }
+
+    pub(super) fn finish_reason(&self) -> &'static str {
+        if self.has(Fault::FinishError) {
+            "error"
+        } else if self.calls_tool() {
+            "tool_calls"
+        } else if self.at_length && !self.has(Fault::Empty) {
+            "length"
+        } else {
+            "stop"
+        }
+    }
+
+    /// How many of the first tokens of each choice are reasoning.
+    pub(super) fn reasoning_tokens(&self) -> u32 {
+        match self.fault {
+            Some(Fault::Reasoning | Fault::ReasoningContent | Fault::ReasoningDetails)
+                if self.messages =>
+            {
+                self.tokens.div_ceil(3)
+            }
+            _ => 0,
+        }
+    }
+
+    pub(super) fn completion_tokens(&self) -> u64 {
+        u64::from(self.emitted_tokens()) * u64::from(self.choices)
+    }
+
+    /// The usage in OpenAI's format, which others have adopted.
+    pub(super) fn usage(&self, completion_tokens: u64) -> Value {
+        if self.has(Fault::PartialUsage) {
+            return json!({"prompt_tokens": self.prompt_tokens});
+        }
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
+            "completion_tokens": completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        })
+    }
+
+    /// The complete tool call of the `tool-calls` oddity.
+    pub(super) fn tool_call(&self, text: &str) -> Value {
+        json!({
+            "id": format!("call-{}", self.id),
+            "type": "function",
+            "function": {
+                "name": TOOL,
+                "arguments": json!({"text": text}).to_string(),
+            },
+        })
+    }
+}
+
+/// The function called by the `tool-calls` oddity.
+pub(super) const TOOL: &str = "look_up";
+
+/// The content of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delta {
+    Role,
+    Tokens { at: u32, count: u32 },
+    Nothing,
+}
+
+/// One event of one choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(super) choice: u32,
+    pub(super) delta: Delta,
+    /// Whether it carries the choice's finish reason.
+    pub(super) finish: bool,
+    /// Whether it is the last event with a choice.
+    pub(super) last: bool,
+}
+
+/// The state of a stream that protocols write from.
+#[derive(Debug, Clone)]
+pub(crate) struct Page<'a> {
+    pub(super) answer: &'a Answer,
+    /// The start of every payload.
+    pub(super) opening: Vec<u8>,
+    pub(super) end_of_line: &'static str,
+    /// Two line ends.
+    pub(super) blank_line: &'static str,
+    /// Number of events with a payload so far.
+    pub(super) events: u64,
+    /// Number of tokens of all choices so far.
+    pub(super) completion_tokens: u64,
+    pub(super) emitted_tokens: u32,
+}
+
+impl Page<'_> {
+    /// Everything in an event before its payload, for protocols without other lines.
+    pub(super) fn before_payload(&mut self, out: &mut Vec<u8>) {
+        let line = self.end_of_line;
+        match self.answer.fault {
+            Some(Fault::Comments) => {
+                write!(out, ": ping{line}{line}data: ").expect("writing to a Vec cannot fail");
+            }
+            Some(Fault::EventIdLines) => {
+                write!(out, "event: message{line}id: {}{line}data: ", self.events)
+                    .expect("writing to a Vec cannot fail");
+            }
+            Some(Fault::NoSpace) => out.extend_from_slice(b"data:"),
+            _ => out.extend_from_slice(b"data: "),
+        }
+        self.events += 1;
+    }
+
+    pub(super) fn text(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
+        for token in tokens {
+            out.extend_from_slice(self.answer.word(choice, token).as_bytes());
+        }
+    }
+
+    /// A list with one piece of a tool call. The concatenated pieces of the arguments are the JSON
+    /// text of `{"text":"…"}`.
+    pub(super) fn tool_piece(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
+        out.extend_from_slice(b"[{\"index\":0,");
+        let ends = tokens.end == self.emitted_tokens;
+        if tokens.start == 0 {
+            write!(
+                out,
+                "\"id\":\"call-{}\",\"type\":\"function\",\"function\":{{\"name\":\"{TOOL}\",\
+                 \"arguments\":\"{{\\\"text\\\":\\\"",
+                self.answer.id
+            )
+            .expect("writing to a Vec cannot fail");
+        } else {
+            out.extend_from_slice(b"\"function\":{\"arguments\":\"");
+        }
+        self.text(out, choice, tokens);
+        if ends {
+            out.extend_from_slice(b"\\\"}");
+        }
+        out.extend_from_slice(b"\"}}]");
+    }
+}
+
+/// Most numbers here have one digit, and formatting one takes longer than everything else.
+pub(super) fn number(out: &mut Vec<u8>, number: u32) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..=9) => out.push(b'0' + digit),
+        _ => write!(out, "{number}").expect("writing to a Vec cannot fail"),
+    }
+}
