@@ -6,7 +6,7 @@ use std::io::Read;
 use anyhow::Context;
 
 use crate::console;
-use crate::resolve::variable;
+use crate::env::variable;
 
 /// A file for the text of the error that ends the command, which is then not shown on stderr.
 const ERROR_FILE: &str = "EVALSCOPE_ERROR_FILE";

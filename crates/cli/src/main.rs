@@ -1,47 +1,38 @@
 //! Owns the process: arguments in, exit code out.
 
-mod argparse;
-mod args;
-mod bodies;
-mod caller;
-mod choices;
-mod command_line;
+mod env;
+
 mod console;
-mod counting;
-mod declared;
-mod disk;
-mod doubts;
-mod export;
-mod failure;
-mod fetch;
-mod folder;
-mod host;
-mod log;
-mod mistakes;
-mod models;
-mod perf;
-mod plugins;
-mod preflight;
-mod progress;
-mod progress_file;
-mod report;
-mod resolve;
-mod scheme;
 mod secrets;
-mod served;
-mod settings;
+
+mod caller;
+mod failure;
+mod log;
 mod signals;
-mod sim;
-mod simulator;
+
+mod flags;
+mod plugins;
+
+mod served;
 mod sources;
-mod stages;
 mod trackers;
-mod values;
 
-use std::process::ExitCode;
+mod resolve;
 
-fn main() -> ExitCode {
-    match args::parse(std::env::args_os()) {
+mod counting;
+mod progress_file;
+mod requests;
+mod results;
+mod stages;
+
+mod progress;
+
+mod perf;
+
+mod commands;
+
+fn main() -> std::process::ExitCode {
+    match commands::parse(std::env::args_os()) {
         Ok(command) => failure::report(command.run()),
         Err(exit) => exit,
     }

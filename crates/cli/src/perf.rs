@@ -12,11 +12,10 @@ use std::time::Duration;
 use crate::counting::TokenCounter;
 use anyhow::Context;
 use async_channel::{Receiver, Sender};
-use evalscope_core::credential::Credential;
 use evalscope_core::engine::{
     self, Feed, FeedError, HttpTransport, Progress, RunControl, RunEnd, RunSetup,
 };
-use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target, raise_open_files_limit};
+use evalscope_core::transport::{ReadStats, Reuse, Target, raise_open_files_limit};
 use evalscope_model::events::SinkMessage;
 use evalscope_model::plan::{Pacing, RunSpec};
 use evalscope_model::record::{Masker, RecordBodies, masked};
@@ -31,23 +30,26 @@ use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 
 use evalscope_plugin::{Plugin, PluginCounts, Role};
 
-use crate::args::{Api, PerfArgs};
-use crate::bodies::BodySource;
-use crate::choices::ApiChoice;
 use crate::failure::{self, Unfinished, hinted};
-use crate::fetch::Fetcher;
+use crate::flags::PerfArgs;
+use crate::flags::choices::{Api, ApiChoice};
 use crate::log::Log;
 use crate::plugins::{PluginLog, Starter};
-use crate::preflight::{self, Checked, Way};
 use crate::progress::Display;
 use crate::progress_file::ProgressFile;
-use crate::resolve::{self, Job};
+use crate::requests::bodies::BodySource;
+use crate::requests::preflight::{self, Checked, Way};
+use crate::requests::target::target;
+use crate::requests::{doubts, models};
+use crate::resolve::{self, Job, settings};
+use crate::results::{disk, folder, host};
 use crate::served::Served;
-use crate::simulator::Simulator;
+use crate::served::simulator::Simulator;
+use crate::sources::fetch::Fetcher;
 use crate::sources::{BAD_LINE, DatasetKind, Prompts};
 use crate::stages::{Counting, StageFault, log_exchange, plugin_stage, stage};
 use crate::trackers::Following;
-use crate::{console, disk, doubts, folder, host, models, secrets, settings, signals};
+use crate::{console, env, secrets, signals};
 use serde_json::Value;
 use url::Url;
 
@@ -198,7 +200,7 @@ fn prepare(
 ) -> anyhow::Result<Prepared> {
     let fetcher = Fetcher {
         source: job.hub,
-        variable: resolve::variable,
+        variable: env::variable,
         control,
     };
     let plan = job.prompts.clone();
@@ -235,20 +237,6 @@ fn prepare(
         api_plugin: api,
         simulator,
     })
-}
-
-pub(crate) fn target(job: &Job, url: &Url) -> anyhow::Result<Target> {
-    let api = &job.bodies.api;
-    let headers = RequestHeaders {
-        fields: &job.headers,
-        stream: api.headers(true),
-        whole: api.headers(false),
-        renewed: job
-            .signing_key
-            .clone()
-            .map(|key| Box::new(key) as Box<dyn Credential>),
-    };
-    Ok(Target::new(url, headers, &job.proxies, &job.trust)?)
 }
 
 /// How a run ended, beside its records.
@@ -307,7 +295,7 @@ impl Invocation<'_> {
             let transport = self.transport(RunClock::start(), 1);
             let proxy = self.target.proxy();
             let way = Way {
-                proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
+                proxy: proxy.map(|proxy| (proxy, env::proxy_variable(&self.url))),
                 known_api: self.job.api.named().is_some(),
                 wait: self.job.wait_for_server,
                 secrets: &self.job.secrets,

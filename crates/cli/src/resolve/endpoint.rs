@@ -10,9 +10,10 @@ use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, Opaque, Open
 use serde_json::Value;
 use url::Url;
 
-use crate::args::{Api, Dataset, PromptArgs, ServerArgs};
-use crate::choices::ApiChoice;
 use crate::failure::hinted;
+use crate::flags::choices::{Api, ApiChoice, Dataset};
+use crate::flags::prompts::PromptArgs;
+use crate::flags::server::ServerArgs;
 use crate::{secrets, served};
 
 use super::DEFAULT_URL;

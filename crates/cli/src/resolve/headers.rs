@@ -4,10 +4,12 @@ use evalscope_core::protocol::declared::Declaration;
 use evalscope_core::protocol::zhipu::ZhipuKey;
 use url::Url;
 
-use crate::args::{Api, ServerArgs};
 use crate::failure::hinted;
-use crate::secrets::LEAST_DOUBTFUL_BYTES;
-use crate::{declared, secrets};
+use crate::flags::choices::Api;
+use crate::flags::server::ServerArgs;
+use crate::secrets::{self, LEAST_DOUBTFUL_BYTES};
+
+use super::declared;
 
 /// The headers of every request, and what was learned with them.
 #[derive(Debug)]

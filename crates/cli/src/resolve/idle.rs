@@ -3,7 +3,9 @@
 
 use url::Url;
 
-use crate::args::{Api, Dataset, PerfArgs, Visualizer};
+use crate::flags::PerfArgs;
+use crate::flags::choices::{Api, Dataset};
+use crate::flags::output::Visualizer;
 
 /// A note for each flag that does nothing, as far as that is known from the others.
 pub(super) fn notes(args: &PerfArgs) -> Vec<String> {

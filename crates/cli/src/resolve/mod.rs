@@ -3,6 +3,10 @@
 //!
 //! It must not know how a run is carried out.
 
+pub(crate) mod settings;
+
+mod command_line;
+mod declared;
 mod endpoint;
 mod headers;
 mod idle;
@@ -26,21 +30,23 @@ use evalscope_plugin::TrackerPlace;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::args::{
-    Api, Bodies, GenerationArgs, LoadArgs, OutputArgs, PerfArgs, PromptArgs, ServerArgs, Visualizer,
-};
-use crate::choices::ApiChoice;
-use crate::command_line;
-use crate::declared;
+use crate::env::{needed_variable, proxies, variable};
 use crate::failure::hinted;
+use crate::flags::PerfArgs;
+use crate::flags::choices::{Api, ApiChoice};
+use crate::flags::generation::GenerationArgs;
+use crate::flags::load::LoadArgs;
+use crate::flags::output::{Bodies, OutputArgs, Visualizer};
+use crate::flags::prompts::PromptArgs;
+use crate::flags::server::ServerArgs;
 use crate::served::{self, ServePlan};
-use crate::settings::{self, Used};
 use crate::sources::PromptPlan;
 use crate::trackers::TrackerPlan;
 
 use endpoint::{api_of, for_images, for_plain_prompts, is_native, url_of};
 use headers::{Headers, headers_of};
 use prompts::{hub_of, prompt_plan};
+use settings::Used;
 
 /// The URL when none is given: the reference tool's.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
@@ -634,58 +640,6 @@ fn file_name(name: &str) -> Option<String> {
         .collect();
     let name = name.trim_matches(['.', ' ']).to_owned();
     (!name.is_empty()).then_some(name)
-}
-
-/// A variable of the environment.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the reader of the environment"
-)]
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// A variable without which requests would be others than were asked for.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the reader of the environment"
-)]
-fn needed_variable(name: &str) -> anyhow::Result<Option<String>> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            anyhow::bail!("the environment variable {name} is not UTF-8")
-        }
-    }
-}
-
-fn proxies() -> ProxyEnv {
-    // lower case first: curl's order
-    let var = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
-    ProxyEnv {
-        http: var("http_proxy"),
-        https: var("https_proxy"),
-        all: var("all_proxy"),
-        none: var("no_proxy"),
-    }
-}
-
-/// The variable that names the proxy for a URL, where there is one.
-pub(crate) fn proxy_variable(url: &Url) -> &'static str {
-    let own = if url.scheme() == "https" {
-        ["https_proxy", "HTTPS_PROXY"]
-    } else {
-        ["http_proxy", "HTTP_PROXY"]
-    };
-    let named = |names: [&'static str; 2]| {
-        let set = names
-            .into_iter()
-            .find_map(|name| Some((name, variable(name)?)));
-        set.filter(|(_, value)| !value.is_empty())
-    };
-    let named = named(own).or_else(|| named(["all_proxy", "ALL_PROXY"]));
-    named.map_or("http_proxy", |(name, _)| name)
 }
 
 #[cfg(test)]

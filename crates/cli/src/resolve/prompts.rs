@@ -5,13 +5,13 @@ use evalscope_hub::Source;
 use evalscope_workload::dataset::{Canvas, PixelMode, ShareGptLanguage};
 use evalscope_workload::tokens::Asked;
 
-use crate::args::{DataSource, Dataset, PromptArgs};
-use crate::choices::DatasetChoice;
+use crate::env::variable;
 use crate::failure::hinted;
-use crate::settings;
+use crate::flags::choices::{Dataset, DatasetChoice};
+use crate::flags::prompts::{DataSource, PromptArgs};
 use crate::sources::{DEFAULT_LENGTHS, DatasetKind, Images, PromptPlan};
 
-use super::{text_or_file, variable};
+use super::{settings, text_or_file};
 
 /// Most tokens of a random prompt, and of a prefix: 16 Mi.
 const LONGEST_RANDOM: u64 = 1 << 24;

@@ -7,6 +7,7 @@
 mod family;
 mod gpu;
 mod program;
+pub(crate) mod simulator;
 mod supervise;
 mod tail;
 
@@ -28,8 +29,9 @@ use evalscope_plugin::{SECRET_VARIABLES, withhold};
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
 use self::tail::Tail;
-use crate::args::{Api, ServerArgs};
 use crate::failure::hinted;
+use crate::flags::choices::Api;
+use crate::flags::server::ServerArgs;
 use crate::log::Log;
 use crate::secrets;
 

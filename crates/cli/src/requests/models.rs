@@ -13,11 +13,14 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::args::{Api, PerfArgs};
 use crate::failure::hinted;
-use crate::preflight::{self, Way};
+use crate::flags::PerfArgs;
+use crate::flags::choices::Api;
 use crate::resolve::{self, Job};
-use crate::{console, perf, secrets};
+use crate::{console, env, secrets};
+
+use super::preflight::{self, Way};
+use super::target::target;
 
 /// Pause between two tries.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -91,11 +94,11 @@ fn list_of(endpoint: &Url) -> Url {
 }
 
 fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
-    let target = perf::target(job, url)?.with_get();
+    let target = target(job, url)?.with_get();
     let way = Way {
         proxy: target
             .proxy()
-            .map(|proxy| (proxy, resolve::proxy_variable(url))),
+            .map(|proxy| (proxy, env::proxy_variable(url))),
         known_api: true,
         wait: job.wait_for_server,
         secrets: &job.secrets,

@@ -11,7 +11,56 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
 use evalscope_plugin::Place;
 
-use crate::args::{Api, Dataset};
+/// The API spoken to the server.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Api {
+    /// OpenAI chat completions or completions, depending on the URL.
+    Openai,
+    /// Alibaba Cloud's DashScope: its native or its OpenAI-compatible protocol, depending on the URL.
+    Dashscope,
+    /// Zhipu's chat API, v4. A key of the form id.secret signs a short-lived token.
+    Zhipu,
+    /// OpenAI's API, on a simulated server that this command starts.
+    LocalSim,
+    /// OpenAI's API, on `transformers serve`, which this command starts with --model.
+    Local,
+    /// OpenAI's API, on `vllm serve`, which this command starts with --model.
+    LocalVllm,
+}
+
+/// Where prompts come from.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Dataset {
+    /// Questions, mostly short: field `question` of JSON Lines or a JSON list (HC3-Chinese).
+    Openqa,
+    /// Long prompts: field `instruction` of a JSON list, JSON Lines or Parquet (LongAlpaca-12k).
+    Longalpaca,
+    /// Each line is a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path.
+    LineByLine,
+    /// Each line of a text file is a prompt, or with --prompt-field a field of each record; needs
+    /// --dataset-path.
+    Custom,
+    /// Random text of exact length; needs --tokenizer-path.
+    Random,
+    /// Random text with random images; needs --tokenizer-path.
+    RandomVl,
+    /// Photos with captions.
+    Flickr8k,
+    /// Images with instructions.
+    KontextBench,
+    /// Chinese conversations, each with its full history.
+    ShareGptZh,
+    /// English conversations, each with its full history.
+    ShareGptEn,
+    /// Prompts of 1, 6144, 14336 and 30720 characters, two of each.
+    SpeedBenchmark,
+    /// Prompts of 63488 and 129024 characters, two of each.
+    SpeedBenchmarkLong,
+    /// 1000 built-in prompts: first 100 from short to long, in English and Chinese, then short ones.
+    Sample,
+}
 
 /// Names with at least this similarity are suggested.
 const NEAR: f64 = 0.75;

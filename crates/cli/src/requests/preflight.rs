@@ -14,11 +14,12 @@ use evalscope_report::console::telling_excerpt;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::bodies::BodySource;
 use crate::failure::hinted;
 use crate::log::Log;
-use crate::scheme;
 use crate::secrets::shown_url;
+
+use super::bodies::BodySource;
+use super::scheme;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -2,7 +2,7 @@
 //! value after a switch, a URL after a list, `-v` for the version.
 //!
 //! The others (the last of a repeated flag wins, lists, unambiguous prefixes of flags) are
-//! settings of the parser in `args`.
+//! settings of the parser in `commands`.
 
 use std::ffi::OsString;
 

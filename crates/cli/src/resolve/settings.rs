@@ -9,10 +9,12 @@ use evalscope_model::plan::RunPlan;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::args::{
-    Attention, DataSource, GenerationArgs, LoadArgs, OutputArgs, PromptArgs, ServerArgs,
-};
-use crate::choices::name_of;
+use crate::flags::choices::name_of;
+use crate::flags::generation::GenerationArgs;
+use crate::flags::load::LoadArgs;
+use crate::flags::output::OutputArgs;
+use crate::flags::prompts::{DataSource, PromptArgs};
+use crate::flags::server::{Attention, ServerArgs};
 use crate::secrets;
 
 /// What the flags have come to, where that is not what was typed.

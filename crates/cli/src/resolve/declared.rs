@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::Context;
 use evalscope_core::protocol::declared::Declaration;
 
-use crate::choices::ApiChoice;
 use crate::failure::hinted;
+use crate::flags::choices::ApiChoice;
 
 /// The longest declaration, 1 MiB. The one for OpenAI's API has two thousand bytes.
 const MOST_BYTES: u64 = 1 << 20;

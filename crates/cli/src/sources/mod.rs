@@ -3,6 +3,8 @@
 //!
 //! It must not know the server.
 
+pub(crate) mod fetch;
+
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -21,10 +23,10 @@ use evalscope_workload::tokens::{Asked, Frame, Tokenizer, TokenizerError, Tokeni
 use evalscope_hub::Source;
 use evalscope_plugin::{Place, Plugin, PluginDataset};
 
-use crate::args::Dataset;
-use crate::choices::shown_plugin;
 use crate::failure::hinted;
-use crate::fetch::{self, Fetcher};
+use crate::flags::choices::{Dataset, shown_plugin};
+
+use fetch::Fetcher;
 
 /// A dataset as it was asked for.
 #[derive(Clone, Debug)]

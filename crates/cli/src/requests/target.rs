@@ -1,0 +1,24 @@
+//! Owns the target of requests as the transport needs it, from the job.
+//!
+//! It must not know what is sent.
+
+use evalscope_core::credential::Credential;
+use evalscope_core::transport::{RequestHeaders, Target};
+use url::Url;
+
+use crate::resolve::Job;
+
+/// Where the requests of a job go if its URL is this one.
+pub(crate) fn target(job: &Job, url: &Url) -> anyhow::Result<Target> {
+    let api = &job.bodies.api;
+    let headers = RequestHeaders {
+        fields: &job.headers,
+        stream: api.headers(true),
+        whole: api.headers(false),
+        renewed: job
+            .signing_key
+            .clone()
+            .map(|key| Box::new(key) as Box<dyn Credential>),
+    };
+    Ok(Target::new(url, headers, &job.proxies, &job.trust)?)
+}
