@@ -6,6 +6,7 @@ mod console;
 mod secrets;
 
 mod caller;
+mod catalog;
 mod failure;
 mod log;
 mod signals;

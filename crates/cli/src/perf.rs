@@ -30,9 +30,10 @@ use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 
 use evalscope_plugin::{Plugin, PluginCounts, Role};
 
+use crate::catalog::apis::Serves;
 use crate::failure::{self, Unfinished, hinted};
 use crate::flags::PerfArgs;
-use crate::flags::choices::{Api, ApiChoice};
+use crate::flags::choices::ApiChoice;
 use crate::log::Log;
 use crate::plugins::{PluginLog, Starter};
 use crate::progress::Display;
@@ -200,7 +201,6 @@ fn prepare(
 ) -> anyhow::Result<Prepared> {
     let fetcher = Fetcher {
         source: job.hub,
-        variable: env::variable,
         control,
     };
     let plan = job.prompts.clone();
@@ -778,7 +778,7 @@ fn start_simulator(
     job: &mut Job,
     tokenizer: Option<&Tokenizer>,
 ) -> anyhow::Result<Option<Simulator>> {
-    if job.api.named() != Some(Api::LocalSim) {
+    if job.api.serves() != Serves::Simulator {
         return Ok(None);
     }
     let seed = job.plan.runs()[0].seed;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::catalog::datasets::{self, DATASETS, DatasetRow};
+
 use super::choices::{DatasetChoice, DatasetParser};
 use super::values::{count, images, pixels, small, whole};
 
@@ -30,7 +32,7 @@ pub(crate) struct PromptArgs {
     /// Where prompts come from [default: openqa]
     ///
     /// One of these, or a plugin (FILE.py, FILE.py:NAME, exec:COMMAND, unix:SOCKET).
-    #[arg(long, value_parser = DatasetParser, default_value = "openqa", hide_default_value = true)]
+    #[arg(long, value_parser = DatasetParser(&DATASETS), default_value = datasets::DEFAULT, hide_default_value = true)]
     pub(crate) dataset: DatasetChoice,
 
     /// File or folder of the dataset
@@ -131,4 +133,23 @@ pub(crate) struct PromptArgs {
     /// Send a plain prompt.
     #[arg(long, hide = true, overrides_with = "apply_chat_template")]
     pub(crate) no_apply_chat_template: bool,
+}
+
+impl PromptArgs {
+    /// The built-in dataset that prompts come from.
+    pub(crate) fn built_in(&self) -> Option<&'static DatasetRow> {
+        match self.prompt {
+            Some(_) => None,
+            None => self.dataset.named(),
+        }
+    }
+
+    /// What was typed of `--[no-]apply-chat-template`.
+    pub(crate) fn chat(&self) -> Option<bool> {
+        match (self.apply_chat_template, self.no_apply_chat_template) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
 }

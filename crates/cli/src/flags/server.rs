@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use crate::catalog::apis::{self, APIS};
+
 use super::choices::{ApiChoice, ApiParser};
 use super::values::{argument_url, port, seconds, seconds_or_zero};
 
@@ -57,7 +59,7 @@ pub(crate) struct ServerArgs {
     ///
     /// One of these, a file that declares one (FILE.toml), or a plugin (FILE.py, FILE.py:NAME,
     /// exec:COMMAND, unix:SOCKET).
-    #[arg(long, value_parser = ApiParser, default_value = "openai", hide_default_value = true)]
+    #[arg(long, value_parser = ApiParser(&APIS), default_value = apis::DEFAULT, hide_default_value = true)]
     pub(crate) api: ApiChoice,
 
     /// API key; better in `EVALSCOPE_API_KEY`
@@ -122,4 +124,12 @@ pub(crate) struct ServerArgs {
     /// Give up when `local` or `local_vllm` has not loaded the model within this time.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
     pub(crate) server_start_timeout: f64,
+}
+
+impl ServerArgs {
+    /// The URL, with or without its flag.
+    pub(crate) fn typed_url(&self) -> Option<&str> {
+        let typed = self.url.as_ref().or(self.positional_url.as_ref());
+        typed.map(String::as_str)
+    }
 }

@@ -15,7 +15,6 @@ use url::Url;
 
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
-use crate::flags::choices::Api;
 use crate::resolve::{self, Job};
 use crate::{console, env, secrets};
 
@@ -40,7 +39,7 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
         .model
         .as_ref()
         .is_some_and(|name| !name.is_empty());
-    !is_named && args.server.api.named() == Some(Api::Openai)
+    !is_named && args.server.api.named().is_some_and(|api| api.lists_models)
 }
 
 /// The only model that the server lists.

@@ -2,10 +2,10 @@
 //!
 //! It must not know what is sent.
 
-use evalscope_core::credential::Credential;
 use evalscope_core::transport::{RequestHeaders, Target};
 use url::Url;
 
+use crate::catalog::apis::SigningKey;
 use crate::resolve::Job;
 
 /// Where the requests of a job go if its URL is this one.
@@ -15,10 +15,7 @@ pub(crate) fn target(job: &Job, url: &Url) -> anyhow::Result<Target> {
         fields: &job.headers,
         stream: api.headers(true),
         whole: api.headers(false),
-        renewed: job
-            .signing_key
-            .clone()
-            .map(|key| Box::new(key) as Box<dyn Credential>),
+        renewed: job.signing_key.as_ref().and_then(SigningKey::credential),
     };
     Ok(Target::new(url, headers, &job.proxies, &job.trust)?)
 }

@@ -1,11 +1,9 @@
 //! Owns the headers of every request, and which parts of them must not be shown.
 
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::zhipu::ZhipuKey;
 use url::Url;
 
 use crate::failure::hinted;
-use crate::flags::choices::Api;
 use crate::flags::server::ServerArgs;
 use crate::secrets::{self, LEAST_DOUBTFUL_BYTES};
 
@@ -114,9 +112,8 @@ pub(super) fn headers_of(
         secrets.push(key.clone());
         // a key of two parts is signed with, and its second part is the secret
         secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
-        if server.api.named() == Some(Api::Zhipu) {
-            secrets.push(ZhipuKey::token_start());
-        }
+        let signing = server.api.named().and_then(|api| api.signing);
+        secrets.extend(signing.map(|signing| (signing.token_start)()));
         if !declared.carry_key {
             set("Authorization", format!("Bearer {key}"));
         }

@@ -3,30 +3,21 @@
 
 use url::Url;
 
+use crate::catalog::apis::Serves;
+use crate::catalog::datasets::Origin;
 use crate::flags::PerfArgs;
-use crate::flags::choices::{Api, Dataset};
 use crate::flags::output::Visualizer;
 
 /// A note for each flag that does nothing, as far as that is known from the others.
 pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
-    let api = args.server.api.named();
-    let is_served = matches!(api, Some(Api::Local | Api::LocalVllm));
+    let serves = args.server.api.serves();
     let prompt = args.prompts.prompt.is_some();
-    let set = args.prompts.dataset.named();
-    let is_random = !prompt && matches!(set, Some(Dataset::Random | Dataset::RandomVl));
-    let is_random_vl = !prompt && set == Some(Dataset::RandomVl);
-    let has_images =
-        is_random_vl || matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench) | None);
-    let has_no_file = matches!(
-        set,
-        Some(
-            Dataset::Sample
-                | Dataset::Random
-                | Dataset::RandomVl
-                | Dataset::SpeedBenchmark
-                | Dataset::SpeedBenchmarkLong
-        )
-    );
+    // `None` for a plugin
+    let origin = args.prompts.dataset.named().map(|set| set.origin);
+    let is_random = !prompt && origin.is_some_and(Origin::is_random);
+    let is_random_vl = !prompt && origin == Some(Origin::RandomImages);
+    let has_images = is_random_vl || matches!(origin, Some(Origin::Images) | None);
+    let has_no_file = origin.is_some_and(|origin| !origin.has_file());
     let output = &args.output;
     let tracker = output.visualizer;
     let follows_swanlab = tracker == Some(Visualizer::Swanlab) || output.swanlab_api_key.is_some();
@@ -47,12 +38,12 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         ),
         (
             &["port", "trust-remote-code", "server-start-timeout"],
-            is_served,
+            serves.is_program(),
             "only `--api local` and `--api local_vllm` use it",
         ),
         (
             &["attn-implementation"],
-            api == Some(Api::Local),
+            serves == Serves::Transformers,
             "only `--api local` uses it",
         ),
         (
@@ -82,9 +73,7 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         ),
         (
             &["skip-bad-lines"],
-            !prompt
-                && !has_no_file
-                && !matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench)),
+            !prompt && matches!(origin, Some(Origin::Texts) | None),
             "only datasets in text files use it",
         ),
         (

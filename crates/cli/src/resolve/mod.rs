@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::zhipu::ZhipuKey;
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, OpenAi};
 use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use evalscope_hub::Source;
@@ -30,10 +29,11 @@ use evalscope_plugin::TrackerPlace;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use crate::catalog::apis::{Serves, SigningKey};
 use crate::env::{needed_variable, proxies, variable};
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
-use crate::flags::choices::{Api, ApiChoice};
+use crate::flags::choices::ApiChoice;
 use crate::flags::generation::GenerationArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::{Bodies, OutputArgs, Visualizer};
@@ -43,13 +43,11 @@ use crate::served::{self, ServePlan};
 use crate::sources::PromptPlan;
 use crate::trackers::TrackerPlan;
 
-use endpoint::{api_of, for_images, for_plain_prompts, is_native, url_of};
+use endpoint::{api_of, for_images, for_plain_prompts, is_own_path, url_of};
 use headers::{Headers, headers_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
 
-/// The URL when none is given: the reference tool's.
-pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8877/v1/chat/completions";
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
 /// Default length of a response, in tokens.
@@ -84,7 +82,7 @@ pub(crate) struct Job {
     /// Side of the square of an image that is estimated as one token, pixels.
     pub(crate) image_patch: u32,
     /// The key that signs, where the API wants that.
-    pub(crate) signing_key: Option<ZhipuKey>,
+    pub(crate) signing_key: Option<SigningKey>,
     pub(crate) threads: NonZeroUsize,
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
@@ -133,26 +131,26 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Job> {
     let declaration = declared::of(&server.api, !generation.no_stream)?;
     let declaration = declaration.as_ref();
     let (served, sent_model) = served_of(&server, &prompts, &model)?;
-    let chat = chat_template_choice(&prompts);
+    let chat = prompts.chat();
     let (mut url, endpoint) = url_of(&server, declaration, chat, &mut notes)?;
     for_images(&server, &prompts, &mut url, &mut notes)?;
     // ids are templated as the endpoint would have done it
     let templated = endpoint == Endpoint::Chat
         // which makes a message of a plain prompt, too
-        || server.api.named() == Some(Api::Dashscope) && is_native(url.path());
+        || is_own_path(&server.api, url.path());
     let (url, endpoint) = for_plain_prompts(&server, &prompts, url, endpoint, &mut notes)?;
     notes.extend(idle::of_url(&typed, &url));
-    let signing_key = match (server.api.named(), &server.api_key) {
-        (Some(Api::Zhipu), Some(key)) => ZhipuKey::parse(key),
-        _ => None,
-    };
+    let signing = server.api.named().and_then(|api| api.signing);
+    let signing_key = signing.zip(server.api_key.clone());
+    let signing_key = signing_key.map(|(signing, key)| SigningKey { key, signing });
     let Headers {
         url,
         fields: headers,
         mut secrets,
     } = headers_of(&server, declaration, url)?;
     let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
-    let mut bodies = body_rules(&generation, &prompts, &sent_model, endpoint, seed)?;
+    let streams = server.api.named().is_none_or(|api| api.streams);
+    let mut bodies = body_rules(&generation, &prompts, &sent_model, endpoint, streams, seed)?;
     bodies.api = api_of(&server.api, declaration, &url, &bodies);
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, &mut notes)?;
@@ -171,7 +169,7 @@ pub(crate) fn resolve(mut args: PerfArgs) -> anyhow::Result<Job> {
     let used = Used {
         model: &model,
         // a simulated server has an address of its own once it is started
-        url: (server.api.named() != Some(Api::LocalSim)).then_some(&url),
+        url: (server.api.serves() != Serves::Simulator).then_some(&url),
         plan: &plan,
         bodies: &bodies,
         hub,
@@ -318,26 +316,15 @@ fn warmup_of(typed: f64) -> Warmup {
 }
 
 fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
-    match (&server.model, server.api.named()) {
-        (Some(model), _) if !model.is_empty() => Ok(model.clone()),
-        (_, Some(Api::LocalSim)) => Ok(SIM_MODEL.to_owned()),
-        _ => Err(hinted(
-            "`--model` is missing",
-            match server.api.named() {
-                Some(Api::Local | Api::LocalVllm) => "give the model's folder, or its id on a hub",
-                _ => "give the name of the model on the server",
-            },
-        )),
+    if let Some(model) = server.model.as_ref().filter(|model| !model.is_empty()) {
+        return Ok(model.clone());
     }
-}
-
-/// What was typed of `--[no-]apply-chat-template`.
-pub(crate) fn chat_template_choice(prompts: &PromptArgs) -> Option<bool> {
-    match (prompts.apply_chat_template, prompts.no_apply_chat_template) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    }
+    let hint = match server.api.serves() {
+        Serves::Simulator => return Ok(SIM_MODEL.to_owned()),
+        Serves::Transformers | Serves::Vllm => "give the model's folder, or its id on a hub",
+        Serves::Elsewhere => "give the name of the model on the server",
+    };
+    Err(hinted("`--model` is missing", hint))
 }
 
 /// Look whether what was asked for reaches a declared API.
@@ -456,6 +443,7 @@ fn body_rules(
     prompts: &PromptArgs,
     model: &str,
     endpoint: Endpoint,
+    streams: bool,
     seed: u64,
 ) -> anyhow::Result<BodyRules> {
     let mut typed = Map::new();
@@ -491,7 +479,7 @@ fn body_rules(
         _ => None,
     };
     put("stream", stream.map(Into::into));
-    let defaults = [("stream", json!(true)), ("temperature", json!(0.0))]
+    let defaults = [("stream", json!(streams)), ("temperature", json!(0.0))]
         .map(|(name, value)| (name.to_owned(), value))
         .into_iter()
         .collect();
@@ -645,13 +633,14 @@ fn file_name(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::apis::OPENAI;
 
     fn server(url: &str) -> ServerArgs {
         ServerArgs {
             positional_url: None,
             url: Some(url.to_owned()),
             model: Some("m".to_owned()),
-            api: ApiChoice::Named(Api::Openai),
+            api: ApiChoice::Named(&OPENAI),
             api_key: None,
             headers: Vec::new(),
             connect_timeout: None,

@@ -29,8 +29,8 @@ use evalscope_plugin::{SECRET_VARIABLES, withhold};
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
 use self::tail::Tail;
+use crate::catalog::apis::Serves;
 use crate::failure::hinted;
-use crate::flags::choices::Api;
 use crate::flags::server::ServerArgs;
 use crate::log::Log;
 use crate::secrets;
@@ -93,18 +93,18 @@ pub(crate) fn plan(
     variable: impl Fn(&str) -> Option<String>,
 ) -> anyhow::Result<Option<ServePlan>> {
     let (model, trust) = (model.to_owned(), server.trust_remote_code);
-    let program: Box<dyn Program> = match server.api.named() {
-        Some(Api::Local) => Box::new(Transformers {
+    let program: Box<dyn Program> = match server.api.serves() {
+        Serves::Transformers => Box::new(Transformers {
             model,
             attention: server.attn_implementation,
             trust,
         }),
-        Some(Api::LocalVllm) => Box::new(Vllm {
+        Serves::Vllm => Box::new(Vllm {
             model,
             modelscope,
             trust,
         }),
-        _ => return Ok(None),
+        Serves::Elsewhere | Serves::Simulator => return Ok(None),
     };
     let (python, path) = (variable("EVALSCOPE_PYTHON"), variable("PATH"));
     let name = program.name();

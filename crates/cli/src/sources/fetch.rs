@@ -18,8 +18,9 @@ use evalscope_workload::tokens::{
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console;
+use crate::catalog::datasets::{Files, RemoteDataset};
 use crate::failure::hinted;
+use crate::{console, env};
 
 /// How often it is looked whether the person wants to stop.
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,56 +35,11 @@ pub(crate) const NO_TOKENIZER: &str = "take a repository or a folder with a toke
     `--tokenizer-path`: the server's own counts are used where it tells them, and lengths are in \
     characters";
 
-/// A dataset on the hubs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RemoteDataset {
-    /// Its id at `ModelScope` and at Hugging Face.
-    ids: [&'static str; 2],
-    files: Files,
-}
-
-/// Which files of a repository make a dataset.
-#[derive(Clone, Copy, Debug)]
-enum Files {
-    /// This one.
-    One(&'static str),
-    /// Those whose path has this in it and ends like this; all of the first
-    /// ending that any has.
-    Matching(&'static str, &'static [&'static str]),
-}
-
-pub(crate) const OPENQA: RemoteDataset = RemoteDataset {
-    ids: ["AI-ModelScope/HC3-Chinese", "Hello-SimpleAI/HC3-Chinese"],
-    files: Files::One("open_qa.jsonl"),
-};
-pub(crate) const LONGALPACA: RemoteDataset = RemoteDataset {
-    ids: ["AI-ModelScope/LongAlpaca-12k", "Yukang/LongAlpaca-12k"],
-    files: Files::Matching("", &[".parquet", ".jsonl", "12k.json", ".json"]),
-};
-pub(crate) const SHARE_GPT_ZH: RemoteDataset = RemoteDataset {
-    ids: ["swift/sharegpt"; 2],
-    files: Files::One("common_zh_70k.jsonl"),
-};
-pub(crate) const SHARE_GPT_EN: RemoteDataset = RemoteDataset {
-    ids: ["swift/sharegpt"; 2],
-    files: Files::One("common_en_70k.jsonl"),
-};
-pub(crate) const FLICKR8K: RemoteDataset = RemoteDataset {
-    ids: ["clip-benchmark/wds_flickr8k"; 2],
-    files: Files::Matching("test", &[".tar", ".parquet"]),
-};
-pub(crate) const KONTEXT_BENCH: RemoteDataset = RemoteDataset {
-    ids: ["black-forest-labs/kontext-bench"; 2],
-    files: Files::Matching("test", &[".parquet", ".jsonl"]),
-};
-
 /// Fetches what a command needs.
 #[derive(Debug)]
 pub(crate) struct Fetcher<'a> {
     /// `--data-source`; `None`: nothing may be downloaded.
     pub(crate) source: Option<Source>,
-    /// The environment, for places and tokens.
-    pub(crate) variable: fn(&str) -> Option<String>,
     pub(crate) control: &'a RunControl,
 }
 
@@ -156,7 +112,7 @@ impl Fetcher<'_> {
     }
 
     fn hub(&self, source: Source) -> anyhow::Result<Arc<Hub>> {
-        let config = HubConfig::from_env(source, self.variable).map_err(hub_error)?;
+        let config = HubConfig::from_env(source, env::variable).map_err(hub_error)?;
         Ok(Arc::new(Hub::new(config)))
     }
 
