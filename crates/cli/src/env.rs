@@ -1,17 +1,83 @@
 //! Owns the environment: no other module reads a variable.
 //!
-//! It must not know what a variable decides.
+//! It must not know what a command makes of a value.
+
+use std::path::PathBuf;
 
 use evalscope_core::transport::ProxyEnv;
+use evalscope_hub::{HubConfig, HubError, Source};
+use evalscope_plugin::SECRET_VARIABLES;
 use url::Url;
+
+/// Variables with the keys of experiment trackers.
+const TRACKER_KEYS: [&str; 5] = [
+    "WANDB_API_KEY",
+    "SWANLAB_API_KEY",
+    "CLEARML_API_ACCESS_KEY",
+    "CLEARML_API_SECRET_KEY",
+    "CLEARML_AUTH_TOKEN",
+];
+
+/// What the environment says about a load test. An empty value counts as unset.
+#[derive(Clone, Default)]
+pub(crate) struct Environment {
+    /// `EVALSCOPE_API_KEY`.
+    pub(crate) api_key: Option<String>,
+    /// `EVALSCOPE_HEADERS`: `KEY=VALUE` in each line.
+    pub(crate) header_lines: Vec<String>,
+    /// `EVALSCOPE_PYTHON`: the interpreter of plugins, trackers and servers.
+    pub(crate) python: Option<String>,
+    /// `EVALSCOPE_RESULT_PATH_FILE`: a file that wants to hold the path of the results.
+    pub(crate) result_path_file: Option<PathBuf>,
+    /// `HF_ENDPOINT` is set.
+    pub(crate) has_hugging_face: bool,
+    /// `http_proxy` and the like.
+    pub(crate) proxies: ProxyEnv,
+    /// Keys of experiment trackers, by their variables.
+    pub(crate) tracker_keys: Vec<(&'static str, String)>,
+    /// Every secret that is there.
+    pub(crate) secrets: Vec<String>,
+    /// `PATH`.
+    pub(crate) path: Option<String>,
+    /// `CUDA_VISIBLE_DEVICES`; empty hides all.
+    pub(crate) visible_gpus: Option<String>,
+}
+
+impl Environment {
+    /// Read it.
+    pub(crate) fn read() -> anyhow::Result<Self> {
+        let lines = needed_variable("EVALSCOPE_HEADERS")?.unwrap_or_default();
+        let lines = lines.lines().filter(|line| !line.trim().is_empty());
+        let tracker_keys = TRACKER_KEYS
+            .into_iter()
+            .filter_map(|name| Some((name, variable(name)?)));
+        Ok(Self {
+            api_key: needed_variable("EVALSCOPE_API_KEY")?,
+            header_lines: lines.map(str::to_owned).collect(),
+            python: set("EVALSCOPE_PYTHON"),
+            result_path_file: set("EVALSCOPE_RESULT_PATH_FILE").map(PathBuf::from),
+            has_hugging_face: set("HF_ENDPOINT").is_some(),
+            proxies: proxies(),
+            tracker_keys: tracker_keys.collect(),
+            secrets: SECRET_VARIABLES.into_iter().filter_map(variable).collect(),
+            path: variable("PATH"),
+            visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
+        })
+    }
+}
 
 /// A variable of the environment.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the reader of the environment"
 )]
-pub(crate) fn variable(name: &str) -> Option<String> {
+fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// A variable that is not empty.
+fn set(name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.is_empty())
 }
 
 /// A variable without which requests would be others than were asked for.
@@ -19,7 +85,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     clippy::disallowed_methods,
     reason = "this is the reader of the environment"
 )]
-pub(crate) fn needed_variable(name: &str) -> anyhow::Result<Option<String>> {
+fn needed_variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),
@@ -29,8 +95,7 @@ pub(crate) fn needed_variable(name: &str) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// The proxies of the environment, as the transport takes them.
-pub(crate) fn proxies() -> ProxyEnv {
+fn proxies() -> ProxyEnv {
     // lower case first: curl's order
     let var = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
     ProxyEnv {
@@ -49,13 +114,30 @@ pub(crate) fn proxy_variable(url: &Url) -> &'static str {
         ["http_proxy", "HTTP_PROXY"]
     };
     let named = |names: [&'static str; 2]| {
-        let set = names
+        let found = names
             .into_iter()
             .find_map(|name| Some((name, variable(name)?)));
-        set.filter(|(_, value)| !value.is_empty())
+        found.filter(|(_, value)| !value.is_empty())
     };
     let named = named(own).or_else(|| named(["all_proxy", "ALL_PROXY"]));
     named.map_or("http_proxy", |(name, _)| name)
+}
+
+/// What the environment says about a hub.
+pub(crate) fn hub(source: Source) -> Result<HubConfig, HubError> {
+    HubConfig::from_env(source, variable)
+}
+
+/// `EVALSCOPE_ERROR_FILE`: a file for the text of the error that ends the command, which is then not
+/// shown on stderr.
+pub(crate) fn error_file() -> Option<PathBuf> {
+    set("EVALSCOPE_ERROR_FILE").map(PathBuf::from)
+}
+
+/// `EVALSCOPE_EXIT_WITH_PARENT=1`: stdin is a pipe from the caller, and is closed when the caller
+/// ends.
+pub(crate) fn exits_with_parent() -> bool {
+    variable("EVALSCOPE_EXIT_WITH_PARENT").as_deref() == Some("1")
 }
 
 /// `NO_COLOR` (no-color.org): nothing is coloured.

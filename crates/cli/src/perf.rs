@@ -31,6 +31,7 @@ use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 use evalscope_plugin::{Plugin, PluginCounts, Role};
 
 use crate::catalog::apis::Serves;
+use crate::env::Environment;
 use crate::failure::{self, Unfinished, hinted};
 use crate::flags::PerfArgs;
 use crate::flags::choices::ApiChoice;
@@ -42,7 +43,7 @@ use crate::requests::bodies::BodySource;
 use crate::requests::preflight::{self, Checked, Way};
 use crate::requests::target::target;
 use crate::requests::{doubts, models};
-use crate::resolve::{self, Job, settings};
+use crate::resolve::{self, Job};
 use crate::results::{disk, folder, host};
 use crate::served::Served;
 use crate::served::simulator::Simulator;
@@ -64,12 +65,13 @@ const MAX_REDIRECTS: usize = 5;
 /// which shows as dispatch lag, instead of filling the memory.
 const SINK_CAPACITY: usize = 256;
 
-pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
-    resolve::take_stdin(&mut args)?;
+pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
+    let environment = Environment::read()?;
+    let mut args = resolve::with_stdin(args)?;
     if models::is_wanted(&args) {
-        args.server.model = Some(models::only(&args)?);
+        args.server.model = Some(models::only(&args, &environment)?);
     }
-    let job = resolve::resolve(args)?;
+    let job = resolve::resolve(args, &environment)?;
     let control = RunControl::default();
     signals::listen(control.clone())?;
     if let Some(plan) = &job.served {
@@ -84,9 +86,9 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
         prompts,
         api_plugin,
         simulator,
-    } = prepared?;
+    } = prepared;
     let target = Arc::new(target(&job, &job.url)?);
-    let top = folder::make(&job)?;
+    let top = folder::make(&job.results, job.plan.runs())?;
     let log = Log::create(&top)?;
     plugin_log.set_log(&log);
     announce(&job, &target, &log);
@@ -150,24 +152,20 @@ struct Prepared {
     simulator: Option<Simulator>,
 }
 
-/// The same, with the settings it was made from.
-type PreparedApart = (Job, anyhow::Result<Prepared>);
-
 /// [`prepare`] on its own thread, which is abandoned if it does not end after a stop: nothing has
 /// been measured yet. `None`: stopped.
 fn prepare_apart(
-    mut job: Job,
+    job: Job,
     control: &RunControl,
     plugin_log: &PluginLog,
-) -> anyhow::Result<Option<PreparedApart>> {
+) -> anyhow::Result<Option<(Job, Prepared)>> {
     let (done, ready) = std::sync::mpsc::sync_channel(1);
     let (own, said) = (control.clone(), plugin_log.clone());
     std::thread::Builder::new()
         .name("evalscope-prepare".to_owned())
         .spawn(move || {
-            let prepared = prepare(&mut job, &own, &said);
             // the receiver is gone if the command was stopped
-            let _ = done.send((job, prepared));
+            let _ = done.send(prepare(job, &own, &said));
         })
         .context("cannot start the thread that prepares prompts")?;
     let clock = RunClock::start();
@@ -175,7 +173,7 @@ fn prepare_apart(
     loop {
         match ready.recv_timeout(Duration::from_millis(20)) {
             Ok(_) if control.stop.is_cancelled() => return Ok(None),
-            Ok(prepared) => return Ok(Some(prepared)),
+            Ok(prepared) => return prepared.map(Some),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(error) => {
                 return Err(
@@ -193,12 +191,12 @@ fn prepare_apart(
 }
 
 /// Start plugins, download and load what the dataset needs, and read its first prompt: mistakes are
-/// found before anything is made or sent.
+/// found before anything is made or sent. The job comes back with what was learned.
 fn prepare(
-    job: &mut Job,
+    job: Job,
     control: &RunControl,
     plugin_log: &PluginLog,
-) -> anyhow::Result<Prepared> {
+) -> anyhow::Result<(Job, Prepared)> {
     let fetcher = Fetcher {
         source: job.hub,
         control,
@@ -206,7 +204,7 @@ fn prepare(
     let plan = job.prompts.clone();
     let tokenizer = plan.tokenizer(&fetcher)?;
     // before plugins, which get its address
-    let simulator = start_simulator(job, tokenizer.as_deref())?;
+    let (job, simulator) = start_simulator(job, tokenizer.as_deref())?;
     let starter = Starter {
         python: job.python.as_deref(),
         settings: &job.settings,
@@ -221,9 +219,10 @@ fn prepare(
         DatasetKind::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
         _ => None,
     };
-    if let Some(plugin) = &api {
-        job.bodies.api = Arc::new(plugin.api()?);
-    }
+    let job = match &api {
+        Some(plugin) => job.with_api(Arc::new(plugin.api()?)),
+        None => job,
+    };
     let mut notes = Vec::new();
     let say = &mut |note| notes.push(note);
     let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
@@ -231,12 +230,12 @@ fn prepare(
     let offset = job.plan.runs()[0].dataset_offset;
     let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
     first.map_err(|error| prompts.explained(error))?;
-    job.notes.extend(notes);
-    Ok(Prepared {
+    let prepared = Prepared {
         prompts,
         api_plugin: api,
         simulator,
-    })
+    };
+    Ok((job.with_notes(notes), prepared))
 }
 
 /// How a run ended, beside its records.
@@ -638,7 +637,7 @@ impl Invocation<'_> {
         HttpTransport {
             target: Arc::clone(&self.target),
             reuse: self.reuse,
-            timeouts: job.timeouts,
+            timeouts: job.connection.timeouts,
             // what is to be logged or counted has to be kept that long
             record_bodies: if job.debug
                 || self.prompts.tokenizer.is_some()
@@ -661,7 +660,7 @@ impl Invocation<'_> {
 
     /// The settings, with the URL that requests go to.
     fn settings(&self) -> Value {
-        settings::with_url(&self.job.settings, &self.url)
+        self.job.settings_at(&self.url)
     }
 
     fn meta(&self, spec: &RunSpec, clock: RunClock) -> RunMeta {
@@ -679,7 +678,7 @@ impl Invocation<'_> {
             started_at: rfc3339_local(&clock, Timestamp::ZERO),
             clock,
             record_bodies: job.record_bodies,
-            stream: job.settings["stream"] == true,
+            stream: job.stream,
             host: Some(host::this()),
             command_line: Some(job.command_line.clone()),
             metadata: job.metadata.clone(),
@@ -751,6 +750,7 @@ impl Invocation<'_> {
         let (job, log) = (self.job, self.log.clone());
         let url = secrets::shown_url(&self.url);
         let headers: Vec<String> = job
+            .connection
             .headers
             .iter()
             .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
@@ -775,11 +775,11 @@ impl Invocation<'_> {
 }
 
 fn start_simulator(
-    job: &mut Job,
+    job: Job,
     tokenizer: Option<&Tokenizer>,
-) -> anyhow::Result<Option<Simulator>> {
+) -> anyhow::Result<(Job, Option<Simulator>)> {
     if job.api.serves() != Serves::Simulator {
-        return Ok(None);
+        return Ok((job, None));
     }
     let seed = job.plan.runs()[0].seed;
     // with its folder it finds the chat template too
@@ -795,13 +795,10 @@ fn start_simulator(
         }
     });
     let simulator = Simulator::start(&job.model, seed, place)?;
-    let base =
+    let mut url =
         Url::parse(&simulator.address).context("the simulated server has no usable address")?;
-    let path = job.url.path().to_owned();
-    job.url = base;
-    job.url.set_path(&path);
-    job.settings = settings::with_url(&job.settings, &job.url);
-    Ok(Some(simulator))
+    url.set_path(job.url.path());
+    Ok((job.with_url(url), Some(simulator)))
 }
 
 /// Files beside connections: the database, logs, event loops, plugins, a margin.
@@ -830,7 +827,7 @@ fn announce(job: &Job, target: &Target, log: &Log) {
     if let Some(proxy) = target.proxy() {
         log.info(&format!("using the proxy {proxy}"));
     }
-    if job.trust.insecure && job.url.scheme() == "https" {
+    if job.connection.trust.insecure && job.url.scheme() == "https" {
         log.warn("the server's certificate is not verified");
     } else if let Some(roots) = target.tls_roots() {
         log.info(&format!("trusted certificates: {roots}"));

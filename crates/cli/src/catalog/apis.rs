@@ -116,11 +116,18 @@ pub(crate) struct Signing {
 /// A key that signs.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
-    pub(crate) key: String,
-    pub(crate) signing: Signing,
+    key: String,
+    signing: Signing,
 }
 
 impl SigningKey {
+    pub(crate) fn new(signing: Signing, key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            signing,
+        }
+    }
+
     /// What signs with it; `None` if the key is sent as it is.
     pub(crate) fn credential(&self) -> Option<Box<dyn Credential>> {
         (self.signing.credential)(&self.key)

@@ -13,10 +13,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::env::{self, Environment};
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::resolve::{self, Job};
-use crate::{console, env, secrets};
+use crate::{console, secrets};
 
 use super::preflight::{self, Way};
 use super::target::target;
@@ -43,11 +44,11 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
 }
 
 /// The only model that the server lists.
-pub(crate) fn only(args: &PerfArgs) -> anyhow::Result<String> {
+pub(crate) fn only(args: &PerfArgs, environment: &Environment) -> anyhow::Result<String> {
     let mut args = args.clone();
     // other mistakes are reported first
     args.server.model = Some("unknown".to_owned());
-    let job = resolve::resolve(args)?;
+    let job = resolve::resolve(args, environment)?;
     let url = list_of(&job.url);
     let names = ask(&job, &url)?;
     match names.as_slice() {
@@ -106,7 +107,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
     let clock = RunClock::start();
     let started = clock.now();
     let patience = job.wait_for_server.unwrap_or_default();
-    let mut timeouts = job.timeouts;
+    let mut timeouts = job.connection.timeouts;
     let limit = timeouts
         .read
         .map_or(ANSWER_LIMIT, |read| read.min(ANSWER_LIMIT));

@@ -9,7 +9,7 @@ use crate::flags::PerfArgs;
 use crate::flags::output::Visualizer;
 
 /// A note for each flag that does nothing, as far as that is known from the others.
-pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
+pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String> {
     let serves = args.server.api.serves();
     let prompt = args.prompts.prompt.is_some();
     // `None` for a plugin
@@ -89,16 +89,14 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
             notes.push(format!("`--{flag}` has no effect: {why}"));
         }
     }
-    notes.extend(of_headers(&args.server.headers));
+    notes.extend(of_headers(headers));
     notes
 }
 
 /// Headers that are set for each request.
-fn of_headers(headers: &[String]) -> impl Iterator<Item = String> {
-    let names = headers
-        .iter()
-        .filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
-    let own = |name: &&str| {
+fn of_headers(headers: &[(String, String)]) -> impl Iterator<Item = String> {
+    let names = headers.iter().map(|(name, _)| name);
+    let own = |name: &&String| {
         let name = name.to_ascii_lowercase();
         ["content-length", "transfer-encoding"].contains(&name.as_str())
     };

@@ -6,13 +6,14 @@ use evalscope_workload::dataset::{Canvas, PixelMode};
 use evalscope_workload::tokens::Asked;
 
 use crate::catalog::datasets::{self, DATASETS, DatasetRow, DrawnImages, Origin};
-use crate::env::variable;
+use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::choices::DatasetChoice;
 use crate::flags::prompts::{DataSource, PromptArgs};
 use crate::sources::{DEFAULT_LENGTHS, DatasetKind, PromptPlan};
 
-use super::{settings, text_or_file};
+use super::settings;
+use super::texts::text_or_file;
 
 /// Most tokens of a random prompt, and of a prefix: 16 Mi.
 const LONGEST_RANDOM: u64 = 1 << 24;
@@ -25,10 +26,9 @@ const MOST_PREFIXES: u64 = 1 << 16;
 /// dozen would fill a server.
 const RANDOM_TOKENS: usize = 1024;
 
-/// The dataset that was asked for; nothing is opened or fetched yet. The lengths
-/// that are used are written back, for the record.
+/// The dataset that was asked for; nothing is opened or fetched yet.
 pub(super) fn prompt_plan(
-    args: &mut PromptArgs,
+    args: &PromptArgs,
     bodies: &BodyRules,
     templated: bool,
     own_api: bool,
@@ -40,8 +40,6 @@ pub(super) fn prompt_plan(
         None => set_of(args, bodies.endpoint)?,
     };
     let lengths = lengths_of(args, &set, notes);
-    args.min_prompt_length = Some(lengths.0);
-    args.max_prompt_length = Some(lengths.1);
     if lengths.0 > lengths.1 {
         return Err(hinted(
             format!(
@@ -261,13 +259,11 @@ fn field_reader(
 
 /// The hub of `--data-source`; where only Hugging Face's mirror is named, that
 /// is meant.
-pub(super) fn hub_of(prompts: &PromptArgs) -> Option<Source> {
+pub(super) fn hub_of(prompts: &PromptArgs, environment: &Environment) -> Option<Source> {
     match prompts.data_source {
         Some(DataSource::Local) => None,
         Some(DataSource::Huggingface) => Some(Source::HuggingFace),
-        None if variable("HF_ENDPOINT").is_some_and(|value| !value.is_empty()) => {
-            Some(Source::HuggingFace)
-        }
+        None if environment.has_hugging_face => Some(Source::HuggingFace),
         Some(DataSource::Modelscope) | None => Some(Source::ModelScope),
     }
 }

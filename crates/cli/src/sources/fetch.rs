@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
+use evalscope_hub::{Hub, HubError, Repo, RepoKind, Source, Watch};
 use evalscope_workload::tokens::{
     CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles,
 };
@@ -112,7 +112,7 @@ impl Fetcher<'_> {
     }
 
     fn hub(&self, source: Source) -> anyhow::Result<Arc<Hub>> {
-        let config = HubConfig::from_env(source, env::variable).map_err(hub_error)?;
+        let config = env::hub(source).map_err(hub_error)?;
         Ok(Arc::new(Hub::new(config)))
     }
 
