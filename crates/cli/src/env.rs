@@ -2,12 +2,17 @@
 //!
 //! It must not know what a command makes of a value.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use evalscope_core::transport::ProxyEnv;
 use evalscope_hub::{HubConfig, HubError, Source};
 use evalscope_plugin::SECRET_VARIABLES;
 use url::Url;
+
+const API_KEY: &str = "EVALSCOPE_API_KEY";
+const HEADERS: &str = "EVALSCOPE_HEADERS";
 
 /// Variables with the keys of experiment trackers.
 const TRACKER_KEYS: [&str; 5] = [
@@ -21,8 +26,8 @@ const TRACKER_KEYS: [&str; 5] = [
 /// What the environment says about a load test. An empty value counts as unset.
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
-    /// `EVALSCOPE_API_KEY`.
-    pub(crate) api_key: Option<String>,
+    /// `EVALSCOPE_API_KEY`, see [`Self::api_key`].
+    api_key: Option<OsString>,
     /// `EVALSCOPE_HEADERS`: `KEY=VALUE` in each line.
     pub(crate) header_lines: Vec<String>,
     /// `EVALSCOPE_PYTHON`: the interpreter of plugins, trackers and servers.
@@ -46,13 +51,16 @@ pub(crate) struct Environment {
 impl Environment {
     /// Read it.
     pub(crate) fn read() -> anyhow::Result<Self> {
-        let lines = needed_variable("EVALSCOPE_HEADERS")?.unwrap_or_default();
+        let lines = needed(HEADERS);
+        let lines = lines
+            .as_deref()
+            .map_or(Ok(""), |lines| text(HEADERS, lines))?;
         let lines = lines.lines().filter(|line| !line.trim().is_empty());
         let tracker_keys = TRACKER_KEYS
             .into_iter()
             .filter_map(|name| Some((name, variable(name)?)));
         Ok(Self {
-            api_key: needed_variable("EVALSCOPE_API_KEY")?,
+            api_key: needed(API_KEY),
             header_lines: lines.map(str::to_owned).collect(),
             python: set("EVALSCOPE_PYTHON"),
             result_path_file: set("EVALSCOPE_RESULT_PATH_FILE").map(PathBuf::from),
@@ -63,6 +71,12 @@ impl Environment {
             path: variable("PATH"),
             visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
         })
+    }
+
+    /// The key for the API, for a command that has none of its own.
+    pub(crate) fn api_key(&self) -> anyhow::Result<Option<&str>> {
+        let key = self.api_key.as_deref();
+        key.map(|key| text(API_KEY, key)).transpose()
     }
 }
 
@@ -80,19 +94,19 @@ fn set(name: &str) -> Option<String> {
     variable(name).filter(|value| !value.is_empty())
 }
 
-/// A variable without which requests would be others than were asked for.
+/// A variable without which requests would be others than were asked for: it must not be passed over
+/// because it cannot be read.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the reader of the environment"
 )]
-fn needed_variable(name: &str) -> anyhow::Result<Option<String>> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            anyhow::bail!("the environment variable {name} is not UTF-8")
-        }
-    }
+fn needed(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn text<'a>(name: &str, value: &'a OsStr) -> anyhow::Result<&'a str> {
+    let text = value.to_str();
+    text.with_context(|| format!("the environment variable {name} is not UTF-8"))
 }
 
 fn proxies() -> ProxyEnv {

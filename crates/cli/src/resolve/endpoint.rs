@@ -20,6 +20,34 @@ fn row_of(api: &ApiChoice) -> &ApiRow {
     api.named().unwrap_or(&OPENAI)
 }
 
+/// Where requests go.
+pub(super) struct Destination {
+    pub(super) url: Url,
+    /// The shape of bodies.
+    pub(super) endpoint: Endpoint,
+    /// The server puts prompts into a chat template.
+    pub(super) templated: bool,
+}
+
+/// Where requests go, as the flags say.
+pub(super) fn destination_of(
+    server: &ServerArgs,
+    prompts: &PromptArgs,
+    declaration: Option<&Declaration>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Destination> {
+    let (mut url, endpoint) = url_of(server, declaration, prompts.chat(), notes)?;
+    for_images(server, prompts, &mut url, notes)?;
+    // ids are templated as the endpoint would have done it
+    let templated = endpoint == Endpoint::Chat || is_own_path(&server.api, url.path());
+    let (url, endpoint) = for_plain_prompts(server, prompts, url, endpoint, notes)?;
+    Ok(Destination {
+        url,
+        endpoint,
+        templated,
+    })
+}
+
 /// The endpoint's URL, completed where needed, and the shape of its bodies.
 pub(super) fn url_of(
     server: &ServerArgs,
@@ -159,7 +187,7 @@ fn own_url(
 
 /// Images may go to another path of an API's own protocol than texts: that one
 /// is taken where the person has left it open.
-pub(super) fn for_images(
+fn for_images(
     server: &ServerArgs,
     prompts: &PromptArgs,
     url: &mut Url,
@@ -185,7 +213,7 @@ pub(super) fn for_images(
 }
 
 /// Whether a path belongs to a protocol of the API's own, which makes messages of plain prompts.
-pub(super) fn is_own_path(api: &ApiChoice, path: &str) -> bool {
+fn is_own_path(api: &ApiChoice, path: &str) -> bool {
     row_of(api).own_paths.is_some_and(|own| (own.has)(path))
 }
 
@@ -206,7 +234,7 @@ pub(super) fn api_of(
 
 /// The URL and the shape of bodies where prompts must be plain: ids, and datasets
 /// that are sent as they are, go to `/completions`.
-pub(super) fn for_plain_prompts(
+fn for_plain_prompts(
     server: &ServerArgs,
     prompts: &PromptArgs,
     mut url: Url,

@@ -25,7 +25,7 @@ mod tests;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use evalscope_core::protocol::{BodyRules, Endpoint};
+use evalscope_core::protocol::BodyRules;
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::record::RecordBodies;
 
@@ -33,12 +33,12 @@ use crate::catalog::apis::{Serves, SigningKey};
 use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
-use crate::flags::output::Bodies;
+use crate::flags::output::{Bodies, OutputArgs};
 use crate::flags::server::ServerArgs;
 use crate::served::{self, ServePlan};
 
 use bodies::{body_rules, look_at_places};
-use endpoint::{api_of, for_images, for_plain_prompts, is_own_path, url_of};
+use endpoint::{Destination, api_of, destination_of};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
@@ -65,7 +65,10 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         typed,
         words,
     } = args;
-    let key = server.api_key.as_ref().or(environment.api_key.as_ref());
+    let key = match &server.api_key {
+        Some(key) => Some(key.as_str()),
+        None => environment.api_key()?,
+    };
     let row = server.api.named();
     let model = model_of(&server)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
@@ -73,24 +76,19 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let hub = hub_of(&prompts, environment);
     let served = served::plan(&server, &model, hub, &asked_headers, environment)?;
     let sent_model = served.as_ref().map_or(model.clone(), ServePlan::model);
-    let (mut url, endpoint) = url_of(&server, declaration, prompts.chat(), &mut notes)?;
-    for_images(&server, &prompts, &mut url, &mut notes)?;
-    // ids are templated as the endpoint would have done it
-    let templated = endpoint == Endpoint::Chat || is_own_path(&server.api, url.path());
-    let (url, endpoint) = for_plain_prompts(&server, &prompts, url, endpoint, &mut notes)?;
+    let Destination {
+        url,
+        endpoint,
+        templated,
+    } = destination_of(&server, &prompts, declaration, &mut notes)?;
     notes.extend(idle::of_url(&typed, &url));
     let signing = row.and_then(|row| row.signing);
+    let headers = headers_of(&asked_headers, key, signing, declaration, url);
     let Headers {
         url,
         fields,
         mut secrets,
-    } = headers_of(
-        &asked_headers,
-        key.map(String::as_str),
-        signing,
-        declaration,
-        url,
-    );
+    } = headers;
     let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
     let streams = row.is_none_or(|row| row.streams);
     let rules = body_rules(&generation, &prompts, &sent_model, endpoint, streams, seed)?;
@@ -104,8 +102,6 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let plan = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed).expand()?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let name = output.name.as_deref().and_then(file_name);
-    let name = name.or_else(|| file_name(&base_name(&model)));
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = load.client_threads.unwrap_or(cores);
@@ -125,23 +121,10 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
     Ok(Job {
         command_line: command_line::shown(&words, server.positional_url.as_deref(), &secrets),
-        metadata: output.metadata.into_iter().collect(),
         tracker,
         plan,
-        model,
         url,
-        connection: Connection {
-            headers: fields,
-            signing_key: signing
-                .zip(key)
-                .map(|(signing, key)| SigningKey::new(signing, key)),
-            proxies: environment.proxies.clone(),
-            timeouts: timeouts_of(&server),
-            trust: TlsTrust {
-                insecure: server.insecure,
-                ca_cert: server.ca_cert,
-            },
-        },
+        connection: connection_of(&server, fields, key, environment),
         api: server.api,
         secrets,
         test_connection: !server.no_test_connection,
@@ -162,12 +145,9 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         progress_file: output.enable_progress_tracker,
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: ResultsPlace {
-            outputs_dir: output.outputs_dir,
-            name: name.unwrap_or_else(|| "unknown".to_owned()),
-            timestamp: !output.no_timestamp,
-            path_file: environment.result_path_file.clone(),
-        },
+        results: results_of(&output, &model, environment),
+        metadata: output.metadata.into_iter().collect(),
+        model,
         python: environment.python.clone(),
         notes,
         settings,
@@ -192,4 +172,35 @@ fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
         Serves::Elsewhere => "give the name of the model on the server",
     };
     Err(hinted("`--model` is missing", hint))
+}
+
+fn connection_of(
+    server: &ServerArgs,
+    headers: Vec<(String, String)>,
+    key: Option<&str>,
+    environment: &Environment,
+) -> Connection {
+    let signing = server.api.named().and_then(|row| row.signing);
+    let signed = signing.zip(key);
+    Connection {
+        headers,
+        signing_key: signed.map(|(signing, key)| SigningKey::new(signing, key)),
+        proxies: environment.proxies.clone(),
+        timeouts: timeouts_of(server),
+        trust: TlsTrust {
+            insecure: server.insecure,
+            ca_cert: server.ca_cert.clone(),
+        },
+    }
+}
+
+fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> ResultsPlace {
+    let name = output.name.as_deref().and_then(file_name);
+    let name = name.or_else(|| file_name(&base_name(model)));
+    ResultsPlace {
+        outputs_dir: output.outputs_dir.clone(),
+        name: name.unwrap_or_else(|| "unknown".to_owned()),
+        timestamp: !output.no_timestamp,
+        path_file: environment.result_path_file.clone(),
+    }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::builder::TypedValueParser as _;
 use clap::{Args as _, FromArgMatches as _};
 use evalscope_core::engine::RunControl;
-use evalscope_core::protocol::OpenAi;
+use evalscope_core::protocol::{Endpoint, OpenAi};
 use evalscope_model::prompt::Prompt;
 use evalscope_workload::dataset::Single;
 
+use super::endpoint::url_of;
 use super::*;
 use crate::catalog::apis::{ApiRow, DefaultUrl, OPENAI};
 use crate::catalog::datasets::{DatasetRow, Origin, TEXTS};

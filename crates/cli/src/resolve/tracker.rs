@@ -5,6 +5,7 @@
 use evalscope_plugin::TrackerPlace;
 
 use crate::env::Environment;
+use crate::flags::choices::name_of;
 use crate::flags::output::{OutputArgs, Visualizer};
 use crate::trackers::TrackerPlan;
 
@@ -67,15 +68,9 @@ pub(super) fn tracker_of(
         let now = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S");
         format!("{model}_{now}")
     });
-    let kind = match kind {
-        Visualizer::Wandb => "wandb",
-        Visualizer::Swanlab => "swanlab",
-        Visualizer::Clearml => "clearml",
-        Visualizer::None => "none",
-    };
     let plan = TrackerPlan {
         place: TrackerPlace {
-            kind: kind.to_owned(),
+            kind: name_of(&kind),
             environment: keys_of_child,
         },
         host: output.swanlab_host.clone(),

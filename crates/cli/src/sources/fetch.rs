@@ -54,7 +54,7 @@ impl Fetcher<'_> {
                 "give its file or folder with `--dataset-path`",
             ));
         };
-        let hub = self.hub(source)?;
+        let hub = hub(source)?;
         let id = remote.ids[usize::from(source == Source::HuggingFace)];
         let repo = Repo::new(RepoKind::Dataset, id)?;
         match remote.files {
@@ -74,7 +74,7 @@ impl Fetcher<'_> {
             ));
         };
         let repo = Repo::new(RepoKind::Model, id)?;
-        let hub = self.hub(source)?;
+        let hub = hub(source)?;
         let found = self.interruptibly(move |bar| {
             let tokenizer = match hub.file(&repo, TOKENIZER_FILE, bar) {
                 Ok(file) => file,
@@ -109,11 +109,6 @@ impl Fetcher<'_> {
                 NO_TOKENIZER,
             )
         })
-    }
-
-    fn hub(&self, source: Source) -> anyhow::Result<Arc<Hub>> {
-        let config = env::hub(source).map_err(hub_error)?;
-        Ok(Arc::new(Hub::new(config)))
     }
 
     fn one(&self, hub: &Arc<Hub>, repo: &Repo, file: &str) -> anyhow::Result<PathBuf> {
@@ -191,6 +186,12 @@ impl Fetcher<'_> {
             [first, ..] => Ok(first.parent().unwrap_or(Path::new(".")).to_owned()),
         }
     }
+}
+
+/// A hub, as the environment has it.
+fn hub(source: Source) -> anyhow::Result<Arc<Hub>> {
+    let config = env::hub(source).map_err(hub_error)?;
+    Ok(Arc::new(Hub::new(config)))
 }
 
 /// An error of the hub with its hint.
