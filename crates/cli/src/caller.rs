@@ -1,5 +1,7 @@
 //! Owns what a calling program can ask for with environment variables: the text of an error in a
 //! file instead of on stderr, and exiting when the caller does. People at a terminal set neither.
+//!
+//! It must not know what the command does.
 
 use std::io::Read;
 

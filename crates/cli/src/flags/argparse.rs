@@ -3,6 +3,8 @@
 //!
 //! The others (the last of a repeated flag wins, lists, unambiguous prefixes of flags) are
 //! settings of the parser in `commands`.
+//!
+//! It must not know what a flag means.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,6 @@
 //! Owns the flags about generation: what each request asks of the model.
+//!
+//! It must not know how a field is called in an API.
 
 use clap::{ArgAction, Args};
 
@@ -70,4 +72,15 @@ pub(crate) struct GenerationArgs {
     /// Additional fields of the request body, as JSON, @FILE or @-; null deletes a field.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_args: Option<String>,
+}
+
+impl GenerationArgs {
+    /// What was typed of `--[no-]stream`.
+    pub(crate) fn stream(&self) -> Option<bool> {
+        match (self.stream, self.no_stream) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
 }

@@ -1,4 +1,6 @@
 //! Owns the flags about the load: how many requests, how they arrive, when to stop.
+//!
+//! It must not know how a load is made.
 
 use std::num::NonZeroUsize;
 

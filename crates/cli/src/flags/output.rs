@@ -1,4 +1,6 @@
 //! Owns the flags about output: folders, names, what is kept, who is informed.
+//!
+//! It must not know how results look.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! Owns the flags about prompts: the dataset, the tokenizer, lengths, images.
+//!
+//! It must not know how a dataset is read.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;

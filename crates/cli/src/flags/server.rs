@@ -1,4 +1,6 @@
 //! Owns the flags about the server: where it is, how it is spoken to, how long is waited.
+//!
+//! It must not know which APIs there are: the catalog does.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,8 @@
 //! Owns the test request before the load: it finds a wrong URL, key or model, or a declaration that
 //! finds no text, within seconds; it waits a little for a server that is still starting, and learns
 //! whether the server accepts `stream_options`.
+//!
+//! It must not know what the load will be.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

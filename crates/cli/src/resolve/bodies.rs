@@ -53,12 +53,7 @@ pub(super) fn body_rules(
         "stop_token_ids",
         generation.stop_token_ids.clone().map(Into::into),
     );
-    let stream = match (generation.stream, generation.no_stream) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    };
-    put("stream", stream.map(Into::into));
+    put("stream", generation.stream().map(Into::into));
     let defaults = [("stream", json!(streams)), ("temperature", json!(0.0))]
         .map(|(name, value)| (name.to_owned(), value))
         .into_iter()

@@ -1,5 +1,7 @@
 //! Owns where requests go: the URL, completed if needed, the kind of its request bodies, and the
 //! protocol.
+//!
+//! It must not know which built-in API has which paths: the catalog does.
 
 use std::sync::Arc;
 

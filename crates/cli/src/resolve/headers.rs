@@ -1,4 +1,6 @@
 //! Owns the headers of every request, and which parts of them must not be shown.
+//!
+//! It must not know what is sent besides them.
 
 use evalscope_core::protocol::declared::Declaration;
 use url::Url;

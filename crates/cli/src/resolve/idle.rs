@@ -1,5 +1,7 @@
 //! Owns flags on the command line that have no effect in this command: each gets a note, none is an
 //! error.
+//!
+//! It must not know what a flag does where it has an effect.
 
 use url::Url;
 

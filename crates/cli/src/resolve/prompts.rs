@@ -1,4 +1,6 @@
 //! Owns which dataset the flags select; nothing is opened or downloaded here.
+//!
+//! It must not know how a dataset is read.
 
 use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_hub::Source;

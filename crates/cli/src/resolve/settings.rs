@@ -1,5 +1,7 @@
 //! Owns the record of what was asked: every setting by the name of its flag,
 //! with defaults filled in and secrets masked.
+//!
+//! It must not know who reads the record.
 
 use std::num::NonZeroUsize;
 
