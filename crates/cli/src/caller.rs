@@ -1,29 +1,24 @@
 //! Owns what a calling program can ask for with environment variables: the text of an error in a
 //! file instead of on stderr, and exiting when the caller does. People at a terminal set neither.
+//!
+//! It must not know what the command does.
 
 use std::io::Read;
 
 use anyhow::Context;
 
-use crate::console;
-use crate::resolve::variable;
-
-/// A file for the text of the error that ends the command, which is then not shown on stderr.
-const ERROR_FILE: &str = "EVALSCOPE_ERROR_FILE";
-/// `1`: stdin is a pipe from the caller, and is closed when the caller ends.
-const EXIT_WITH_PARENT: &str = "EVALSCOPE_EXIT_WITH_PARENT";
+use crate::{console, env};
 
 /// Show an error: on stderr, or to the caller that asked for it, which shows it itself.
 pub(crate) fn show_error(text: &str) {
-    let path = variable(ERROR_FILE).filter(|path| !path.is_empty());
-    if path.is_none_or(|path| std::fs::write(path, text).is_err()) {
+    if env::error_file().is_none_or(|path| std::fs::write(path, text).is_err()) {
         console::err(text);
     }
 }
 
 /// Call `gone` when the caller has ended, if it asked for that.
 pub(crate) fn follow(gone: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    if variable(EXIT_WITH_PARENT).as_deref() != Some("1") {
+    if !env::exits_with_parent() {
         return Ok(());
     }
     let wait = move || {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use evalscope_report::console::{Ink, Screen};
 
+use crate::env;
+
 /// Columns if the width is unknown.
 const DEFAULT_WIDTH: u16 = 80;
 
@@ -57,24 +59,12 @@ pub(crate) fn tame(text: &str) -> Cow<'_, str> {
 /// is set or stdout is not a terminal.
 pub(crate) fn screen() -> Screen {
     let terminal = std::io::stdout().is_terminal();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the console belongs to the environment"
-    )]
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the console belongs to the environment"
-    )]
-    let columns = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok());
     Screen {
-        width: columns
+        width: env::columns()
             .or_else(terminal_width)
             .unwrap_or(DEFAULT_WIDTH)
             .clamp(40, 200),
-        ink: if terminal && !no_color {
+        ink: if terminal && !env::no_color() {
             Ink::Color
         } else {
             Ink::Plain

@@ -1,4 +1,6 @@
 //! Owns how a command ends: exit codes, and how an error is shown.
+//!
+//! It must not know what a command does.
 
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;

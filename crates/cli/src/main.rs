@@ -1,44 +1,35 @@
 //! Owns the process: arguments in, exit code out.
 
-mod argparse;
-mod args;
-mod bodies;
-mod caller;
-mod choices;
-mod command_line;
+mod env;
+
 mod console;
-mod declared;
-mod disk;
-mod doubts;
-mod export;
-mod failure;
-mod fetch;
-mod folder;
-mod host;
-mod log;
-mod mistakes;
-mod models;
-mod observers;
-mod perf;
-mod plugins;
-mod preflight;
-mod report;
-mod resolve;
-mod scheme;
 mod secrets;
-mod served;
-mod settings;
+
+mod caller;
+mod catalog;
+mod failure;
+mod log;
 mod signals;
-mod sim;
-mod simulator;
+
+mod flags;
+mod plugins;
+
+mod observers;
+mod served;
 mod sources;
+
+mod resolve;
+
+mod requests;
+mod results;
 mod stages;
-mod values;
 
-use std::process::ExitCode;
+mod perf;
 
-fn main() -> ExitCode {
-    match args::parse(std::env::args_os()) {
+mod commands;
+
+fn main() -> std::process::ExitCode {
+    match commands::parse(std::env::args_os()) {
         Ok(command) => failure::report(command.run()),
         Err(exit) => exit,
     }

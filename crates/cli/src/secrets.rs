@@ -1,4 +1,6 @@
 //! Owns what must never be shown or stored: keys, and values that look like one.
+//!
+//! It must not know where secrets come from.
 
 use serde_json::Value;
 use url::Url;

@@ -21,8 +21,8 @@ use evalscope_report::live::LiveFigures;
 use evalscope_report::{RunReport, json};
 use serde_json::{Map, Value, json};
 
-use crate::args::TrackerFiles;
 use crate::failure::hinted;
+use crate::flags::output::TrackerFiles;
 use crate::log::{self, Log};
 
 /// What may wait for a slow tracker; live figures beyond it are left out.

@@ -8,7 +8,8 @@ use evalscope_model::plan::{Pacing, RunSpec};
 
 use crate::log::Log;
 use crate::resolve::Job;
-use crate::{disk, secrets};
+use crate::results::disk;
+use crate::secrets;
 
 /// Files beside connections: the database, logs, event loops, plugins, a margin.
 const SPARE_FILES: u64 = 64;
@@ -36,7 +37,7 @@ pub(super) fn announce(job: &Job, target: &Target, log: &Log) {
     if let Some(proxy) = target.proxy() {
         log.info(&format!("using the proxy {proxy}"));
     }
-    if job.trust.insecure && job.url.scheme() == "https" {
+    if job.connection.trust.insecure && job.url.scheme() == "https" {
         log.warn("the server's certificate is not verified");
     } else if let Some(roots) = target.tls_roots() {
         log.info(&format!("trusted certificates: {roots}"));

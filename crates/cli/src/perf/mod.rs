@@ -3,53 +3,44 @@
 //!
 //! It must not know metric formulas or the wire.
 
+mod command;
 mod load;
 mod point;
 mod points;
 mod prepare;
 mod prove;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use evalscope_core::engine::RunControl;
 use evalscope_model::experiment::Planned;
 
-use crate::args::PerfArgs;
+use crate::env::Environment;
 use crate::failure;
+use crate::flags::PerfArgs;
 use crate::log::Log;
 use crate::observers::ProgressFile;
 use crate::plugins::PluginLog;
-use crate::resolve::{self, Job};
+use crate::requests::models;
+use crate::requests::target::target;
+use crate::resolve;
+use crate::results::folder;
 use crate::served::Served;
-use crate::sources::Prompts;
-use crate::{console, folder, models, settings, signals};
+use crate::{console, signals};
+use command::Command;
 use load::most_in_flight;
 use point::Measuring;
 use prepare::Prepared;
 use prove::Proven;
-pub(crate) use prove::target;
 
-/// What all parts of a command work on.
-#[derive(Clone, Copy)]
-struct Command<'a> {
-    job: &'a Job,
-    prompts: &'a Prompts,
-    /// The server that this command started.
-    served: Option<&'a Served>,
-    control: &'a RunControl,
-    /// The folder of all results.
-    top: &'a Path,
-    log: &'a Log,
-}
-
-pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
-    resolve::take_stdin(&mut args)?;
+pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
+    let environment = Environment::read()?;
+    let mut args = resolve::with_stdin(args)?;
     if models::is_wanted(&args) {
-        args.server.model = Some(models::only(&args)?);
+        args.server.model = Some(models::only(&args, &environment)?);
     }
-    let job = resolve::resolve(args)?;
+    let job = resolve::resolve(args, &environment)?;
     let control = RunControl::default();
     signals::listen(control.clone())?;
     if let Some(plan) = &job.served {
@@ -62,7 +53,7 @@ pub(crate) fn run(mut args: PerfArgs) -> anyhow::Result<ExitCode> {
     };
     let job = &prepared.job;
     let target = Arc::new(target(job, &job.url)?);
-    let top = &folder::make(job)?;
+    let top = &folder::make(&job.results, job.plan.runs())?;
     let log = &Log::create(top)?;
     plugin_log.set_log(log);
     load::announce(job, &target, log);
@@ -113,7 +104,7 @@ fn measured(
     // only now it is known where requests go
     let following = match &job.tracker {
         Some(plan) => {
-            let settings = settings::with_url(&job.settings, &proven.url);
+            let settings = job.settings_at(&proven.url);
             Some(plan.start(&settings, top, control, log)?)
         }
         None => None,

@@ -19,13 +19,15 @@ use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{Database, Finding, FindingId, RunMeta, RunState, StoreError, Tool, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
-use super::Command;
+use super::command::Command;
 use super::load::{announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
 use crate::observers::{DebugLog, Display, Following, ProgressFile, Watching};
+use crate::requests::doubts;
+use crate::results::host;
+use crate::secrets;
 use crate::served::Served;
 use crate::stages::{Mask, PluginCounting, TokenCounter, TokenCounting};
-use crate::{doubts, host, secrets, settings};
 
 /// Events that may wait for the database. A slow disk then holds sessions back,
 /// which shows as dispatch lag, instead of filling the memory.
@@ -188,6 +190,7 @@ impl Measuring<'_> {
         }
         if job.debug {
             let headers: Vec<String> = job
+                .connection
                 .headers
                 .iter()
                 .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
@@ -267,11 +270,11 @@ impl Measuring<'_> {
             url: secrets::shown_url(&self.proven.url),
             dataset: self.command.prompts.name.clone(),
             load: spec.clone(),
-            settings: settings::with_url(&job.settings, &self.proven.url),
+            settings: job.settings_at(&self.proven.url),
             started_at: rfc3339_local(&clock, Timestamp::ZERO),
             clock,
             record_bodies: job.record_bodies,
-            stream: job.settings["stream"] == true,
+            stream: job.stream,
             host: Some(host::this()),
             command_line: Some(job.command_line.clone()),
             metadata: job.metadata.clone(),

@@ -12,7 +12,7 @@ use evalscope_report::console as tables;
 use evalscope_report::{RunReport, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
-use super::Command;
+use super::command::Command;
 use super::load::counted;
 use super::point::Measuring;
 use crate::console;

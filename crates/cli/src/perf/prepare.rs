@@ -15,14 +15,13 @@ use evalscope_plugin::Role;
 use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 use url::Url;
 
-use crate::args::Api;
-use crate::bodies::BodySource;
-use crate::choices::ApiChoice;
-use crate::fetch::Fetcher;
+use crate::catalog::apis::Serves;
+use crate::flags::choices::ApiChoice;
 use crate::plugins::{PluginLog, Starter};
-use crate::resolve::{self, Job};
-use crate::settings;
-use crate::simulator::Simulator;
+use crate::requests::bodies::BodySource;
+use crate::resolve::Job;
+use crate::served::simulator::Simulator;
+use crate::sources::fetch::Fetcher;
 use crate::sources::{DatasetKind, Prompts};
 
 /// How long preparation may continue after a stop: files and templates could block it forever.
@@ -78,19 +77,18 @@ pub(super) fn prepare(
 /// Start plugins, download and load what the dataset needs, and read its first prompt: mistakes are
 /// found before anything is made or sent.
 fn prepare_here(
-    mut job: Job,
+    job: Job,
     control: &RunControl,
     plugin_log: &PluginLog,
 ) -> anyhow::Result<Prepared> {
     let fetcher = Fetcher {
         source: job.hub,
-        variable: resolve::variable,
         control,
     };
     let plan = job.prompts.clone();
     let tokenizer = plan.tokenizer(&fetcher)?;
     // before plugins, which get its address
-    let simulator = start_simulator(&mut job, tokenizer.as_deref())?;
+    let (job, simulator) = start_simulator(job, tokenizer.as_deref())?;
     let starter = Starter {
         python: job.python.as_deref(),
         settings: &job.settings,
@@ -105,9 +103,10 @@ fn prepare_here(
         DatasetKind::Plugin(place) => Some(starter.start(place, Role::Dataset)?),
         _ => None,
     };
-    if let Some(plugin) = &api {
-        job.bodies.api = Arc::new(plugin.api()?);
-    }
+    let job = match &api {
+        Some(plugin) => job.with_api(Arc::new(plugin.api()?)),
+        None => job,
+    };
     let mut notes = Vec::new();
     let say = &mut |note| notes.push(note);
     let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
@@ -115,7 +114,7 @@ fn prepare_here(
     let offset = job.plan.runs()[0].dataset_offset;
     let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
     first.map_err(|error| prompts.explained(error))?;
-    job.notes.extend(notes);
+    let job = job.with_notes(notes);
     Ok(Prepared {
         prompts,
         bodies: BodySource {
@@ -128,11 +127,11 @@ fn prepare_here(
 }
 
 fn start_simulator(
-    job: &mut Job,
+    job: Job,
     tokenizer: Option<&Tokenizer>,
-) -> anyhow::Result<Option<Simulator>> {
-    if job.api.named() != Some(Api::LocalSim) {
-        return Ok(None);
+) -> anyhow::Result<(Job, Option<Simulator>)> {
+    if job.api.serves() != Serves::Simulator {
+        return Ok((job, None));
     }
     let seed = job.plan.runs()[0].seed;
     // with its folder it finds the chat template too
@@ -148,11 +147,8 @@ fn start_simulator(
         }
     });
     let simulator = Simulator::start(&job.model, seed, place)?;
-    let base =
+    let mut url =
         Url::parse(&simulator.address).context("the simulated server has no usable address")?;
-    let path = job.url.path().to_owned();
-    job.url = base;
-    job.url.set_path(&path);
-    job.settings = settings::with_url(&job.settings, &job.url);
-    Ok(Some(simulator))
+    url.set_path(job.url.path());
+    Ok((job.with_url(url), Some(simulator)))
 }

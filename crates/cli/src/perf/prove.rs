@@ -5,19 +5,18 @@
 
 use std::sync::Arc;
 
-use evalscope_core::credential::Credential;
 use evalscope_core::engine::HttpTransport;
-use evalscope_core::transport::{ReadStats, RequestHeaders, Reuse, Target};
+use evalscope_core::transport::{ReadStats, Reuse, Target};
 use evalscope_model::record::{RecordBodies, masked};
 use evalscope_model::time::RunClock;
 use url::Url;
 
-use super::Command;
-use crate::bodies::BodySource;
+use super::command::Command;
 use crate::failure::hinted;
-use crate::preflight::{self, Checked, Way};
-use crate::resolve::{self, Job};
-use crate::secrets;
+use crate::requests::bodies::BodySource;
+use crate::requests::preflight::{self, Checked, Way};
+use crate::requests::target::target;
+use crate::{env, secrets};
 
 /// Redirects that the test request follows.
 const MAX_REDIRECTS: usize = 5;
@@ -76,7 +75,7 @@ impl Proven {
             let transport = self.transport(command, RunClock::start(), 1);
             let proxy = self.target.proxy();
             let way = Way {
-                proxy: proxy.map(|proxy| (proxy, resolve::proxy_variable(&self.url))),
+                proxy: proxy.map(|proxy| (proxy, env::proxy_variable(&self.url))),
                 known_api: command.job.api.named().is_some(),
                 wait: command.job.wait_for_server,
                 secrets: &command.job.secrets,
@@ -132,7 +131,7 @@ impl Proven {
         HttpTransport {
             target: Arc::clone(&self.target),
             reuse: self.reuse,
-            timeouts: job.timeouts,
+            timeouts: job.connection.timeouts,
             // what is to be logged or counted has to be kept that long
             record_bodies: if job.debug
                 || command.prompts.tokenizer.is_some()
@@ -152,18 +151,4 @@ impl Proven {
             user_clock_only: false,
         }
     }
-}
-
-pub(crate) fn target(job: &Job, url: &Url) -> anyhow::Result<Target> {
-    let api = &job.bodies.api;
-    let headers = RequestHeaders {
-        fields: &job.headers,
-        stream: api.headers(true),
-        whole: api.headers(false),
-        renewed: job
-            .signing_key
-            .clone()
-            .map(|key| Box::new(key) as Box<dyn Credential>),
-    };
-    Ok(Target::new(url, headers, &job.proxies, &job.trust)?)
 }

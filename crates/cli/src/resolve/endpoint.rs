@@ -1,26 +1,54 @@
 //! Owns where requests go: the URL, completed if needed, the kind of its request bodies, and the
 //! protocol.
+//!
+//! It must not know which built-in API has which paths: the catalog does.
 
 use std::sync::Arc;
 
-use evalscope_core::protocol::dashscope::{self, Dashscope};
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::zhipu::{self, Zhipu};
-use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, Opaque, OpenAi};
-use serde_json::Value;
+use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, Opaque};
 use url::Url;
 
-use crate::args::{Api, Dataset, PromptArgs, ServerArgs};
-use crate::choices::ApiChoice;
+use crate::catalog::apis::{ApiRow, DEFAULT_HOST, OPENAI, OTHER_ENDINGS, Serves};
 use crate::failure::hinted;
+use crate::flags::choices::ApiChoice;
+use crate::flags::prompts::PromptArgs;
+use crate::flags::server::ServerArgs;
 use crate::{secrets, served};
 
-use super::DEFAULT_URL;
+/// The row that says where requests go. What a plugin or a declaration leaves open is as with
+/// OpenAI's API.
+fn row_of(api: &ApiChoice) -> &ApiRow {
+    api.named().unwrap_or(&OPENAI)
+}
 
-/// The URL when none is given, without its path.
-const DEFAULT_HOST: &str = "http://127.0.0.1:8877";
-/// The same for plain prompts.
-const DEFAULT_PLAIN_URL: &str = "http://127.0.0.1:8877/v1/completions";
+/// Where requests go.
+pub(super) struct Destination {
+    pub(super) url: Url,
+    /// The shape of bodies.
+    pub(super) endpoint: Endpoint,
+    /// The server puts prompts into a chat template.
+    pub(super) templated: bool,
+}
+
+/// Where requests go, as the flags say.
+pub(super) fn destination_of(
+    server: &ServerArgs,
+    prompts: &PromptArgs,
+    declaration: Option<&Declaration>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Destination> {
+    let (mut url, endpoint) = url_of(server, declaration, prompts.chat(), notes)?;
+    for_images(server, prompts, &mut url, notes)?;
+    // ids are templated as the endpoint would have done it
+    let templated = endpoint == Endpoint::Chat || is_own_path(&server.api, url.path());
+    let (url, endpoint) = for_plain_prompts(server, prompts, url, endpoint, notes)?;
+    Ok(Destination {
+        url,
+        endpoint,
+        templated,
+    })
+}
 
 /// The endpoint's URL, completed where needed, and the shape of its bodies.
 pub(super) fn url_of(
@@ -29,9 +57,9 @@ pub(super) fn url_of(
     chat: Option<bool>,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<(Url, Endpoint)> {
-    let api = server.api.named();
-    let typed = server.url.as_ref().or(server.positional_url.as_ref());
-    if matches!(api, Some(Api::LocalSim | Api::Local | Api::LocalVllm))
+    let row = row_of(&server.api);
+    let typed = server.typed_url();
+    if row.serves != Serves::Elsewhere
         && let Some(typed) = typed
     {
         notes.push(format!(
@@ -46,83 +74,71 @@ pub(super) fn url_of(
         server.port,
         if chat == Some(false) { "" } else { "chat/" }
     );
-    let text = match (api, typed) {
-        (Some(Api::Local | Api::LocalVllm), _) => &here,
-        (None, None) if declaration.is_some() => DEFAULT_HOST,
-        (Some(Api::LocalSim), _) | (Some(Api::Openai) | None, None) if chat == Some(false) => {
-            DEFAULT_PLAIN_URL
-        }
-        (Some(Api::LocalSim), _) | (Some(Api::Openai) | None, None) => DEFAULT_URL,
-        (Some(Api::Dashscope), None) => dashscope::DEFAULT_URL,
-        (Some(Api::Zhipu), None) => zhipu::DEFAULT_URL,
-        (_, Some(typed)) => typed,
+    let default = match chat {
+        Some(false) => row.default_url.plain,
+        _ => row.default_url.chat,
+    };
+    let text = match (row.serves, typed) {
+        (Serves::Transformers | Serves::Vllm, _) => &here,
+        (Serves::Elsewhere, Some(typed)) => typed,
+        (Serves::Elsewhere, None) if declaration.is_some() => DEFAULT_HOST,
+        (Serves::Elsewhere, None) | (Serves::Simulator, _) => default,
     };
     let text = text.trim();
     let shown = secrets::shown_typed_url(text);
     let mut url = parsed(text, &shown)?;
     url.set_fragment(None);
     let path = url.path().trim_end_matches('/').to_owned();
-    if let Some(shape) = own_url(declaration, api, &mut url, notes) {
+    if let Some(shape) = own_url(server, declaration, &mut url, notes) {
         return Ok((url, chat.map_or(shape, endpoint)));
     }
-    if api == Some(Api::Dashscope) && is_native(&path) {
-        if path.ends_with("/generation") {
+    if let Some(own) = row.own_paths.filter(|own| (own.has)(&path)) {
+        if path.ends_with(own.ending) {
             url.set_path(&path);
         } else {
-            url.set_path(dashscope::TEXT_PATH);
-            notes.push(format!(
-                "the URL was completed to {}",
-                secrets::shown_url(&url)
-            ));
+            complete(&mut url, own.texts, notes);
         }
         return Ok((url, endpoint(chat.unwrap_or(true))));
     }
-    let chat_by_path = path.ends_with("/chat/completions");
-    if chat_by_path || path.ends_with("/completions") {
+    if let Some((_, shape)) = row.endings.iter().find(|(end, _)| path.ends_with(end)) {
         url.set_path(&path);
-        let chat = chat.unwrap_or(chat_by_path);
-        return Ok((url, endpoint(chat)));
+        return Ok((url, chat.map_or(*shape, endpoint)));
     }
-    for other in [
-        "/responses",
-        "/embeddings",
-        "/rerank",
-        "/reranks",
-        "/messages",
-    ] {
-        if path.ends_with(other) {
-            return Err(hinted(
-                format!(
-                    "`--url {shown}` ends in `{other}`, which is {} `--api {}`",
-                    match other {
-                        "/messages" => "not an endpoint of",
-                        _ => "not built yet for",
-                    },
-                    server.api
-                ),
-                "give a URL that ends in /chat/completions or /completions",
-            ));
-        }
+    let endings: Vec<&str> = row.endings.iter().map(|(ending, _)| *ending).collect();
+    let mut others = OTHER_ENDINGS.iter();
+    if let Some((other, is)) = others.find(|(other, _)| path.ends_with(other)) {
+        return Err(hinted(
+            format!(
+                "`--url {shown}` ends in `{other}`, which is {is} `--api {}`",
+                server.api
+            ),
+            format!("give a URL that ends in {}", endings.join(" or ")),
+        ));
     }
-    let chat = chat.unwrap_or(true);
-    let suffix = if chat {
-        "chat/completions"
-    } else {
-        "completions"
-    };
-    let completed = if path.is_empty() && api == Some(Api::Zhipu) {
-        format!("/api/paas/v4/{suffix}")
-    } else if path.is_empty() {
-        format!("/v1/{suffix}")
-    } else {
-        format!("{path}/{suffix}")
-    };
-    url.set_path(&completed);
+    let shape = endpoint(chat.unwrap_or(true));
+    let ending = ending_of(row, shape).or(endings.first().copied());
+    let base = if path.is_empty() { row.base } else { &path };
+    complete(
+        &mut url,
+        &format!("{base}{}", ending.unwrap_or_default()),
+        notes,
+    );
+    Ok((url, shape))
+}
+
+/// The ending of URLs that take bodies of this shape.
+fn ending_of(row: &ApiRow, shape: Endpoint) -> Option<&'static str> {
+    let fitting = row.endings.iter().find(|(_, of)| *of == shape);
+    fitting.map(|(ending, _)| *ending)
+}
+
+/// Give a URL the path that it lacks.
+fn complete(url: &mut Url, path: &str, notes: &mut Vec<String>) {
+    url.set_path(path);
     notes.push(format!(
         "the URL was completed to {}",
-        secrets::shown_url(&url)
+        secrets::shown_url(url)
     ));
-    Ok((url, endpoint(chat)))
 }
 
 /// A URL as it was typed; `shown` is what can be shown of it.
@@ -154,59 +170,53 @@ fn parsed(text: &str, shown: &str) -> anyhow::Result<Url> {
 /// The shape of bodies where the URL is not completed as OpenAI's: a declared
 /// API has a path of its own, and what a plugin speaks goes where it is told.
 fn own_url(
+    server: &ServerArgs,
     declaration: Option<&Declaration>,
-    api: Option<Api>,
     url: &mut Url,
     notes: &mut Vec<String>,
 ) -> Option<Endpoint> {
     let has_path = !matches!(url.path(), "" | "/");
     if let Some(declaration) = declaration {
         if !has_path && let Some(path) = &declaration.path {
-            url.set_path(path);
-            notes.push(format!(
-                "the URL was completed to {}",
-                secrets::shown_url(url)
-            ));
+            complete(url, path, notes);
         }
         return Some(endpoint(declaration.is_chat()));
     }
     let path = url.path();
     let plain = path.ends_with("/completions") && !path.ends_with("/chat/completions");
-    (api.is_none() && has_path).then(|| endpoint(!plain))
+    (server.api.named().is_none() && has_path).then(|| endpoint(!plain))
 }
 
-/// Images go to another path of DashScope's own protocol than texts: that one
+/// Images may go to another path of an API's own protocol than texts: that one
 /// is taken where the person has left it open.
-pub(super) fn for_images(
+fn for_images(
     server: &ServerArgs,
     prompts: &PromptArgs,
     url: &mut Url,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let images = prompts.prompt.is_none()
-        && [Dataset::RandomVl, Dataset::Flickr8k, Dataset::KontextBench]
-            .iter()
-            .any(|set| prompts.dataset.named() == Some(*set));
-    let is_text = url.path() == dashscope::TEXT_PATH;
-    if server.api.named() != Some(Api::Dashscope) || !images || !is_text {
+    let images = prompts
+        .built_in()
+        .is_some_and(|set| set.origin.has_images());
+    let own = row_of(&server.api).own_paths;
+    let Some(own) = own.filter(|own| images && url.path() == own.texts) else {
         return Ok(());
-    }
-    let typed = server.url.as_ref().or(server.positional_url.as_ref());
-    if typed.is_some_and(|typed| typed.contains(dashscope::TEXT_PATH)) {
+    };
+    let typed = server.typed_url();
+    if typed.is_some_and(|typed| typed.contains(own.texts)) {
         return Err(hinted(
             format!("{} does not accept images", secrets::shown_url(url)),
-            format!("give a URL with the path {}", dashscope::MULTIMODAL_PATH),
+            format!("give a URL with the path {}", own.images),
         ));
     }
-    url.set_path(dashscope::MULTIMODAL_PATH);
+    url.set_path(own.images);
     notes.push(format!("images go to {}", secrets::shown_url(url)));
     Ok(())
 }
 
-/// A path of DashScope's own protocol, or none at all; the others are those of
-/// its OpenAI-compatible one.
-pub(super) fn is_native(path: &str) -> bool {
-    path.ends_with("/generation") || matches!(path, "" | "/api" | "/api/v1")
+/// Whether a path belongs to a protocol of the API's own, which makes messages of plain prompts.
+fn is_own_path(api: &ApiChoice, path: &str) -> bool {
+    row_of(api).own_paths.is_some_and(|own| (own.has)(path))
 }
 
 /// The protocol that is spoken with a URL.
@@ -216,68 +226,42 @@ pub(super) fn api_of(
     url: &Url,
     bodies: &BodyRules,
 ) -> Arc<dyn protocol::Api> {
-    if let Some(declaration) = declaration {
-        return Arc::new(Declared::new(declaration.clone()));
-    }
-    let path = url.path();
-    let Some(named) = api.named() else {
+    match (declaration, api.named()) {
+        (Some(declaration), _) => Arc::new(Declared::new(declaration.clone())),
+        (None, Some(row)) => (row.make)(url.path(), bodies),
         // until its plugin has said more
-        return Arc::new(Opaque::untold(api.to_string()));
-    };
-    match named {
-        Api::Dashscope if is_native(path) => {
-            // models that can only repeat the text so far are asked to
-            let said = [Some(&bodies.extra), bodies.template.as_ref()]
-                .into_iter()
-                .flatten()
-                .find_map(|fields| {
-                    let nested = fields.get("parameters");
-                    let name = "incremental_output";
-                    fields.get(name).or_else(|| nested?.get(name))
-                });
-            Arc::new(Dashscope {
-                incremental: said.and_then(Value::as_bool).unwrap_or(true),
-                form: dashscope::Form::of_path(path),
-            })
-        }
-        Api::Zhipu => Arc::new(Zhipu),
-        Api::Openai | Api::Dashscope | Api::LocalSim | Api::Local | Api::LocalVllm => {
-            Arc::new(OpenAi)
-        }
+        (None, None) => Arc::new(Opaque::untold(api.to_string())),
     }
 }
 
-/// The URL and the shape of bodies where prompts must be plain: ids, and sets
-/// that measure the speed at a length, go to `/completions`.
-pub(super) fn for_plain_prompts(
+/// The URL and the shape of bodies where prompts must be plain: ids, and datasets
+/// that are sent as they are, go to `/completions`.
+fn for_plain_prompts(
     server: &ServerArgs,
     prompts: &PromptArgs,
     mut url: Url,
     shape: Endpoint,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<(Url, Endpoint)> {
-    let speed = prompts.prompt.is_none()
-        && matches!(
-            prompts.dataset.named(),
-            Some(Dataset::SpeedBenchmark | Dataset::SpeedBenchmarkLong)
-        );
-    if !prompts.tokenize_prompt && !speed {
-        return Ok((url, shape));
-    }
-    let why = if speed {
-        "`--dataset speed_benchmark` sends plain prompts"
-    } else {
-        "`--tokenize-prompt` sends token ids"
+    let plain = prompts.built_in().filter(|set| set.whole.is_some());
+    let why = match plain {
+        Some(set) => format!("`--dataset {}` sends plain prompts", set.name),
+        None if prompts.tokenize_prompt => "`--tokenize-prompt` sends token ids".to_owned(),
+        None => return Ok((url, shape)),
     };
-    if matches!(server.api.named(), Some(Api::Dashscope | Api::Zhipu)) {
+    let row = row_of(&server.api);
+    if !row.tasks.contains(&Endpoint::Completions) {
         return Err(hinted(
             format!("{why}, which `--api {}` does not accept", server.api),
             "use `--api openai` with a URL that ends in /v1/completions",
         ));
     }
-    let base = url.path().strip_suffix("/chat/completions");
-    if let Some(base) = base.filter(|_| server.api.named().is_some()) {
-        let path = format!("{base}/completions");
+    let [chat, plain] = [Endpoint::Chat, Endpoint::Completions].map(|of| ending_of(row, of));
+    if server.api.named().is_some()
+        && let (Some(chat), Some(plain)) = (chat, plain)
+        && let Some(base) = url.path().strip_suffix(chat)
+    {
+        let path = format!("{base}{plain}");
         url.set_path(&path);
         notes.push(format!(
             "{why}: requests go to {}",

@@ -1,13 +1,15 @@
 //! Owns the headers of every request, and which parts of them must not be shown.
+//!
+//! It must not know what is sent besides them.
 
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::zhipu::ZhipuKey;
 use url::Url;
 
-use crate::args::{Api, ServerArgs};
+use crate::catalog::apis::Signing;
 use crate::failure::hinted;
-use crate::secrets::LEAST_DOUBTFUL_BYTES;
-use crate::{declared, secrets};
+use crate::secrets::{self, LEAST_DOUBTFUL_BYTES};
+
+use super::declared;
 
 /// The headers of every request, and what was learned with them.
 #[derive(Debug)]
@@ -19,14 +21,24 @@ pub(super) struct Headers {
     pub(super) secrets: Vec<String>,
 }
 
-/// Add the headers of `EVALSCOPE_HEADERS`, a `KEY=VALUE` in each line, which `ps` does
-/// not show. A name that was given as a flag keeps that value.
-pub(super) fn add_lines(given: &mut Vec<String>, lines: &str) {
+/// The headers that were asked for. Those of `EVALSCOPE_HEADERS`, which `ps` does not show, come
+/// behind those of the flags; a name that was given as a flag keeps that value.
+pub(super) fn asked(flags: &[String], lines: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     let name = |pair: &str| pair.split('=').next().unwrap_or("").trim().to_lowercase();
-    let named: Vec<String> = given.iter().map(|pair| name(pair)).collect();
-    let lines = lines.lines().filter(|line| !line.trim().is_empty());
-    let added = lines.filter(|line| !named.contains(&name(line)));
-    given.extend(added.map(str::to_owned));
+    let named: Vec<String> = flags.iter().map(|pair| name(pair)).collect();
+    let added = lines.iter().filter(|line| !named.contains(&name(line)));
+    let mut headers = Vec::new();
+    for (pair, number) in flags.iter().chain(added).zip(1..) {
+        let split = pair.split_once('=');
+        let Some((name, value)) = split.filter(|(name, _)| is_token(name.trim())) else {
+            return Err(hinted(
+                format!("{} is not KEY=VALUE", shown_start(pair, number)),
+                "write `--headers name=value other=value`",
+            ));
+        };
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    Ok(headers)
 }
 
 /// Whether a text can be the name of a header (RFC 9110, 5.1).
@@ -53,33 +65,22 @@ fn shown_start(pair: &str, number: usize) -> String {
 /// Headers, with those that come from the key and from the URL's user; and the
 /// values among them that are secret.
 pub(super) fn headers_of(
-    server: &ServerArgs,
+    asked: &[(String, String)],
+    key: Option<&str>,
+    signing: Option<Signing>,
     declaration: Option<&Declaration>,
     mut url: Url,
-) -> anyhow::Result<Headers> {
-    let key = server.api_key.as_ref().filter(|key| !key.is_empty());
+) -> Headers {
+    let key = key.filter(|key| !key.is_empty());
     let declared = declaration.map(|declaration| declared::headers(declaration, key));
     let declared = declared.unwrap_or_default();
-    let mut headers: Vec<(String, String)> = Vec::new();
-    for (pair, number) in server.headers.iter().zip(1..) {
-        let split = pair.split_once('=');
-        let Some((name, value)) = split.filter(|(name, _)| is_token(name.trim())) else {
-            return Err(hinted(
-                format!("{} is not KEY=VALUE", shown_start(pair, number)),
-                "write `--headers name=value other=value`",
-            ));
-        };
-        headers.push((name.trim().to_owned(), value.trim().to_owned()));
-    }
-    headers.extend(declared.fields.into_iter().filter(|(name, _)| {
-        let given = server
-            .headers
-            .iter()
-            .filter_map(|pair| pair.split_once('='));
-        !given
-            .map(|(name, _)| name.trim())
-            .any(|other| other.eq_ignore_ascii_case(name))
-    }));
+    let is_asked = |name: &str| {
+        let mut names = asked.iter().map(|(name, _)| name);
+        names.any(|other| other.eq_ignore_ascii_case(name))
+    };
+    let mut headers = asked.to_vec();
+    let declared_fields = declared.fields.into_iter();
+    headers.extend(declared_fields.filter(|(name, _)| !is_asked(name)));
     let mut secrets: Vec<String> = headers
         .iter()
         .flat_map(|(name, value)| secrets::of_header(name, value))
@@ -109,12 +110,10 @@ pub(super) fn headers_of(
         let _ = url.set_password(None);
     }
     if let Some(key) = key {
-        secrets.push(key.clone());
+        secrets.push(key.to_owned());
         // a key of two parts is signed with, and its second part is the secret
         secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
-        if server.api.named() == Some(Api::Zhipu) {
-            secrets.push(ZhipuKey::token_start());
-        }
+        secrets.extend(signing.map(|signing| (signing.token_start)()));
         if !declared.carry_key {
             set("Authorization", format!("Bearer {key}"));
         }
@@ -124,11 +123,11 @@ pub(super) fn headers_of(
             .filter(|(name, _)| secrets::is_secret_name(name))
             .map(|(_, value)| value.into_owned()),
     );
-    Ok(Headers {
+    Headers {
         url,
         fields: headers,
         secrets: secrets::telling(secrets),
-    })
+    }
 }
 
 /// Undo the percent-encoding of a user or a password; a `%` that begins none stays.
@@ -156,18 +155,20 @@ mod tests {
 
     #[test]
     fn flags_win_over_lines() {
-        let mut given = vec!["X-Team=blue".to_owned()];
-        add_lines(
-            &mut given,
-            "x-team=red\n\nAuthorization=Bearer a=b\nX-Id=1\nX-Id=2\n",
-        );
+        let owned = |pairs: &[&str]| -> Vec<String> {
+            pairs.iter().map(|pair| (*pair).to_owned()).collect()
+        };
+        let lines = ["x-team=red", "Authorization=Bearer a=b", "X-Id=1", "X-Id=2"];
+        let headers = asked(&owned(&["X-Team=blue"]), &owned(&lines)).unwrap();
+        let headers = headers.iter();
+        let headers: Vec<_> = headers.map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(
-            given,
+            headers,
             [
-                "X-Team=blue",
-                "Authorization=Bearer a=b",
-                "X-Id=1",
-                "X-Id=2"
+                ("X-Team", "blue"),
+                ("Authorization", "Bearer a=b"),
+                ("X-Id", "1"),
+                ("X-Id", "2")
             ]
         );
     }

@@ -1,30 +1,25 @@
 //! Owns flags on the command line that have no effect in this command: each gets a note, none is an
 //! error.
+//!
+//! It must not know what a flag does where it has an effect.
 
 use url::Url;
 
-use crate::args::{Api, Dataset, PerfArgs, Visualizer};
+use crate::catalog::apis::Serves;
+use crate::catalog::datasets::Origin;
+use crate::flags::PerfArgs;
+use crate::flags::output::Visualizer;
 
 /// A note for each flag that does nothing, as far as that is known from the others.
-pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
-    let api = args.server.api.named();
-    let is_served = matches!(api, Some(Api::Local | Api::LocalVllm));
+pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String> {
+    let serves = args.server.api.serves();
     let prompt = args.prompts.prompt.is_some();
-    let set = args.prompts.dataset.named();
-    let is_random = !prompt && matches!(set, Some(Dataset::Random | Dataset::RandomVl));
-    let is_random_vl = !prompt && set == Some(Dataset::RandomVl);
-    let has_images =
-        is_random_vl || matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench) | None);
-    let has_no_file = matches!(
-        set,
-        Some(
-            Dataset::Sample
-                | Dataset::Random
-                | Dataset::RandomVl
-                | Dataset::SpeedBenchmark
-                | Dataset::SpeedBenchmarkLong
-        )
-    );
+    // `None` for a plugin
+    let origin = args.prompts.dataset.named().map(|set| set.origin);
+    let is_random = !prompt && origin.is_some_and(Origin::is_random);
+    let is_random_vl = !prompt && origin == Some(Origin::RandomImages);
+    let has_images = is_random_vl || matches!(origin, Some(Origin::Images) | None);
+    let has_no_file = origin.is_some_and(|origin| !origin.has_file());
     let output = &args.output;
     let tracker = output.visualizer;
     let follows_swanlab = tracker == Some(Visualizer::Swanlab) || output.swanlab_api_key.is_some();
@@ -45,12 +40,12 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         ),
         (
             &["port", "trust-remote-code", "server-start-timeout"],
-            is_served,
+            serves.is_program(),
             "only `--api local` and `--api local_vllm` use it",
         ),
         (
             &["attn-implementation"],
-            api == Some(Api::Local),
+            serves == Serves::Transformers,
             "only `--api local` uses it",
         ),
         (
@@ -80,9 +75,7 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
         ),
         (
             &["skip-bad-lines"],
-            !prompt
-                && !has_no_file
-                && !matches!(set, Some(Dataset::Flickr8k | Dataset::KontextBench)),
+            !prompt && matches!(origin, Some(Origin::Texts) | None),
             "only datasets in text files use it",
         ),
         (
@@ -98,16 +91,14 @@ pub(super) fn notes(args: &PerfArgs) -> Vec<String> {
             notes.push(format!("`--{flag}` has no effect: {why}"));
         }
     }
-    notes.extend(of_headers(&args.server.headers));
+    notes.extend(of_headers(headers));
     notes
 }
 
 /// Headers that are set for each request.
-fn of_headers(headers: &[String]) -> impl Iterator<Item = String> {
-    let names = headers
-        .iter()
-        .filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
-    let own = |name: &&str| {
+fn of_headers(headers: &[(String, String)]) -> impl Iterator<Item = String> {
+    let names = headers.iter().map(|(name, _)| name);
+    let own = |name: &&String| {
         let name = name.to_ascii_lowercase();
         ["content-length", "transfer-encoding"].contains(&name.as_str())
     };

@@ -1,17 +1,21 @@
 //! Owns which dataset the flags select; nothing is opened or downloaded here.
+//!
+//! It must not know how a dataset is read.
 
 use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_hub::Source;
-use evalscope_workload::dataset::{Canvas, PixelMode, ShareGptLanguage};
+use evalscope_workload::dataset::{Canvas, PixelMode};
 use evalscope_workload::tokens::Asked;
 
-use crate::args::{DataSource, Dataset, PromptArgs};
-use crate::choices::DatasetChoice;
+use crate::catalog::datasets::{self, DATASETS, DatasetRow, DrawnImages, Origin};
+use crate::env::Environment;
 use crate::failure::hinted;
-use crate::settings;
-use crate::sources::{DEFAULT_LENGTHS, DatasetKind, Images, PromptPlan};
+use crate::flags::choices::DatasetChoice;
+use crate::flags::prompts::{DataSource, PromptArgs};
+use crate::sources::{DEFAULT_LENGTHS, DatasetKind, PromptPlan};
 
-use super::{text_or_file, variable};
+use super::settings;
+use super::texts::text_or_file;
 
 /// Most tokens of a random prompt, and of a prefix: 16 Mi.
 const LONGEST_RANDOM: u64 = 1 << 24;
@@ -24,22 +28,20 @@ const MOST_PREFIXES: u64 = 1 << 16;
 /// dozen would fill a server.
 const RANDOM_TOKENS: usize = 1024;
 
-/// The dataset that was asked for; nothing is opened or fetched yet. The lengths
-/// that are used are written back, for the record.
+/// The dataset that was asked for; nothing is opened or fetched yet.
 pub(super) fn prompt_plan(
-    args: &mut PromptArgs,
+    args: &PromptArgs,
     bodies: &BodyRules,
     templated: bool,
     own_api: bool,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<PromptPlan> {
+    let images = images_of(args)?;
     let set = match &args.prompt {
         Some(text) => DatasetKind::Single(own_prompt(text)?),
         None => set_of(args, bodies.endpoint)?,
     };
     let lengths = lengths_of(args, &set, notes);
-    args.min_prompt_length = Some(lengths.0);
-    args.max_prompt_length = Some(lengths.1);
     if lengths.0 > lengths.1 {
         return Err(hinted(
             format!(
@@ -49,7 +51,7 @@ pub(super) fn prompt_plan(
             "lower the minimum or raise the maximum",
         ));
     }
-    let is_random = matches!(set, DatasetKind::Random | DatasetKind::RandomVl(_));
+    let is_random = set.is_random();
     if is_random && args.tokenizer_path.is_none() {
         return Err(hinted(
             format!(
@@ -102,10 +104,7 @@ pub(super) fn prompt_plan(
                 "give the model's tokenizer: a folder, a tokenizer.json or a hub id",
             ));
         }
-        if matches!(
-            set,
-            DatasetKind::RandomVl(_) | DatasetKind::Flickr8k | DatasetKind::KontextBench
-        ) {
+        if set.has_images() {
             return Err(hinted(
                 format!(
                     "`--tokenize-prompt` sends token ids, but the dataset `{}` has images",
@@ -119,6 +118,8 @@ pub(super) fn prompt_plan(
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
     Ok(PromptPlan {
+        field: args.prompt_field.clone().filter(|_| args.prompt.is_none()),
+        images,
         path: args.dataset_path.clone(),
         lengths,
         prefix: args.prefix_length,
@@ -182,79 +183,65 @@ fn lengths_of(args: &PromptArgs, set: &DatasetKind, notes: &mut Vec<String>) -> 
 }
 
 fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> {
-    let dataset = match &args.dataset {
-        DatasetChoice::Named(dataset) => *dataset,
-        DatasetChoice::Plugin(place) => {
-            own_field(args, None)?;
-            return Ok(DatasetKind::Plugin(place.clone()));
-        }
-    };
-    if let Some(set) = own_field(args, Some(dataset))? {
-        return Ok(set);
+    let named = args.dataset.named();
+    if args.prompt_field.is_some() {
+        return field_reader(args, named).map(DatasetKind::BuiltIn);
     }
-    let set = match dataset {
-        Dataset::Sample => DatasetKind::Sample,
-        Dataset::Openqa => DatasetKind::Openqa,
-        Dataset::Longalpaca => DatasetKind::Longalpaca,
-        Dataset::LineByLine => DatasetKind::LineByLine,
-        Dataset::Custom => DatasetKind::Custom(None),
-        Dataset::ShareGptZh => DatasetKind::ShareGpt(ShareGptLanguage::Chinese),
-        Dataset::ShareGptEn => DatasetKind::ShareGpt(ShareGptLanguage::English),
-        Dataset::Flickr8k => DatasetKind::Flickr8k,
-        Dataset::KontextBench => DatasetKind::KontextBench,
-        Dataset::SpeedBenchmark => DatasetKind::SpeedBenchmark,
-        Dataset::SpeedBenchmarkLong => DatasetKind::SpeedBenchmarkLong,
-        Dataset::Random => DatasetKind::Random,
-        Dataset::RandomVl => {
-            let mode = PixelMode::parse(&args.image_format);
-            let canvas =
-                mode.and_then(|mode| Canvas::new(args.image_width, args.image_height, mode));
-            let canvas = canvas.map_err(|error| {
-                hinted(
-                    error.to_string(),
-                    "see `--image-format`, `--image-width` and `--image-height`",
-                )
-            })?;
-            DatasetKind::RandomVl(Images {
-                canvas,
-                each: args.image_num,
-            })
-        }
+    let row = match &args.dataset {
+        DatasetChoice::Named(row) => row,
+        DatasetChoice::Plugin(place) => return Ok(DatasetKind::Plugin(place.clone())),
     };
-    if matches!(set, DatasetKind::LineByLine | DatasetKind::Custom(_))
-        && args.dataset_path.is_none()
-    {
+    if row.needs_file() && args.dataset_path.is_none() {
         return Err(hinted(
             format!(
                 "the dataset `{}` needs `--dataset-path`: a text file with one prompt per line",
-                set.name()
+                row.name
             ),
             "for a first try, `--dataset sample` needs no file",
         ));
     }
-    let images = matches!(
-        set,
-        DatasetKind::RandomVl(_) | DatasetKind::Flickr8k | DatasetKind::KontextBench
-    );
     // what `--tokenize-prompt` has to do with it is said elsewhere
-    if images && endpoint == Endpoint::Completions && !args.tokenize_prompt {
+    if row.origin.has_images() && endpoint == Endpoint::Completions && !args.tokenize_prompt {
         return Err(hinted(
             format!(
                 "the dataset `{}` has images, which only chat endpoints accept",
-                set.name()
+                row.name
             ),
             "give a URL that ends in /chat/completions",
         ));
     }
-    Ok(set)
+    Ok(DatasetKind::BuiltIn(row))
 }
 
-/// The file that `--prompt-field` reads, if given. It needs `--dataset custom`, or none.
-fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option<DatasetKind>> {
-    let Some(field) = &args.prompt_field else {
+/// The images of random prompts, if the dataset has such.
+fn images_of(args: &PromptArgs) -> anyhow::Result<Option<DrawnImages>> {
+    let set = args.built_in();
+    if !set.is_some_and(|set| set.origin == Origin::RandomImages) {
         return Ok(None);
-    };
-    if !matches!(named, Some(Dataset::Custom | Dataset::Openqa)) {
+    }
+    let mode = PixelMode::parse(&args.image_format);
+    let canvas = mode.and_then(|mode| Canvas::new(args.image_width, args.image_height, mode));
+    let canvas = canvas.map_err(|error| {
+        hinted(
+            error.to_string(),
+            "see `--image-format`, `--image-width` and `--image-height`",
+        )
+    })?;
+    Ok(Some(DrawnImages {
+        canvas,
+        each: args.image_num,
+    }))
+}
+
+/// The dataset that reads the file of `--prompt-field`. Another one must not be named.
+fn field_reader(
+    args: &PromptArgs,
+    named: Option<&'static DatasetRow>,
+) -> anyhow::Result<&'static DatasetRow> {
+    let mut rows = DATASETS.rows.iter();
+    let own = named.is_some_and(|row| row.reads_fields || row.name == datasets::DEFAULT);
+    let reader = rows.find(|row| row.reads_fields).filter(|_| own);
+    let Some(reader) = reader else {
         return Err(hinted(
             format!(
                 "`--prompt-field` and `--dataset {}` cannot be combined",
@@ -262,25 +249,23 @@ fn own_field(args: &PromptArgs, named: Option<Dataset>) -> anyhow::Result<Option
             ),
             "it reads your own file: `--dataset custom --dataset-path FILE`",
         ));
-    }
+    };
     if args.dataset_path.is_none() {
         return Err(hinted(
             "`--prompt-field` needs `--dataset-path`",
             "give a JSON list, JSON Lines, CSV with a header, or Parquet",
         ));
     }
-    Ok(Some(DatasetKind::Custom(Some(field.clone()))))
+    Ok(reader)
 }
 
 /// The hub of `--data-source`; where only Hugging Face's mirror is named, that
 /// is meant.
-pub(super) fn hub_of(prompts: &PromptArgs) -> Option<Source> {
+pub(super) fn hub_of(prompts: &PromptArgs, environment: &Environment) -> Option<Source> {
     match prompts.data_source {
         Some(DataSource::Local) => None,
         Some(DataSource::Huggingface) => Some(Source::HuggingFace),
-        None if variable("HF_ENDPOINT").is_some_and(|value| !value.is_empty()) => {
-            Some(Source::HuggingFace)
-        }
+        None if environment.has_hugging_face => Some(Source::HuggingFace),
         Some(DataSource::Modelscope) | None => Some(Source::ModelScope),
     }
 }

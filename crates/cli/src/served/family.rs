@@ -41,10 +41,10 @@ mod linux {
 
     /// A process as it was when it was looked at.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(in super::super) struct Process {
+    pub(crate) struct Process {
         id: u32,
         pub(super) parent: u32,
-        pub(in super::super) group: u32,
+        pub(crate) group: u32,
         /// In ticks since the machine was started. Together with the number it is one process's for ever.
         pub(super) started: u64,
     }
@@ -70,7 +70,7 @@ mod linux {
         /// Send it a signal, if it is still the process that was looked at. Its number can become
         /// another's only when it has ended, its parent has waited for it, and all other numbers have
         /// been given away since; between this look and the signal there is no time for that.
-        pub(in super::super) fn signal(self, signal: Signal) {
+        pub(crate) fn signal(self, signal: Signal) {
             if Self::read(self.id).is_some_and(|now| now.started == self.started) {
                 // an error means that it is gone, or another user's
                 let _ = kill(Pid::from_raw(self.id.cast_signed()), signal);
@@ -80,7 +80,7 @@ mod linux {
 
     /// All live or unreaped descendants of a process. One whose parent ends during the search may be
     /// missing.
-    pub(in super::super) fn descendants(root: u32) -> std::io::Result<Vec<Process>> {
+    pub(crate) fn descendants(root: u32) -> std::io::Result<Vec<Process>> {
         let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
         for entry in std::fs::read_dir("/proc")? {
             let name = entry?.file_name();

@@ -7,6 +7,7 @@
 mod family;
 mod gpu;
 mod program;
+pub(crate) mod simulator;
 mod supervise;
 mod tail;
 
@@ -22,14 +23,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
+use evalscope_hub::Source;
 use evalscope_model::time::{RunClock, Timestamp};
-use evalscope_plugin::{SECRET_VARIABLES, withhold};
+use evalscope_plugin::withhold;
 
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
 use self::tail::Tail;
-use crate::args::{Api, ServerArgs};
+use crate::catalog::apis::Serves;
+use crate::env::Environment;
 use crate::failure::hinted;
+use crate::flags::server::ServerArgs;
 use crate::log::Log;
 use crate::secrets;
 
@@ -87,26 +91,27 @@ pub(crate) struct ServePlan {
 pub(crate) fn plan(
     server: &ServerArgs,
     model: &str,
-    modelscope: bool,
-    variable: impl Fn(&str) -> Option<String>,
+    hub: Option<Source>,
+    headers: &[(String, String)],
+    environment: &Environment,
 ) -> anyhow::Result<Option<ServePlan>> {
     let (model, trust) = (model.to_owned(), server.trust_remote_code);
-    let program: Box<dyn Program> = match server.api.named() {
-        Some(Api::Local) => Box::new(Transformers {
+    let program: Box<dyn Program> = match server.api.serves() {
+        Serves::Transformers => Box::new(Transformers {
             model,
             attention: server.attn_implementation,
             trust,
         }),
-        Some(Api::LocalVllm) => Box::new(Vllm {
+        Serves::Vllm => Box::new(Vllm {
             model,
-            modelscope,
+            modelscope: hub == Some(Source::ModelScope),
             trust,
         }),
-        _ => return Ok(None),
+        Serves::Elsewhere | Serves::Simulator => return Ok(None),
     };
-    let (python, path) = (variable("EVALSCOPE_PYTHON"), variable("PATH"));
+    let (python, path) = (environment.python.as_deref(), environment.path.as_deref());
     let name = program.name();
-    let Some(executable) = program::find(name, python.as_deref(), path.as_deref()) else {
+    let Some(executable) = program::find(name, python, path) else {
         let python = python.map_or_else(String::new, |python| format!(" nor next to {python}"));
         return Err(hinted(
             format!(
@@ -120,23 +125,24 @@ pub(crate) fn plan(
         executable,
         port: server.port,
         patience: Duration::from_secs_f64(server.server_start_timeout),
-        visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
-        gpu_tool: program::find(gpu::TOOL, None, path.as_deref()),
-        secrets: secrets_of(server, variable),
+        visible_gpus: environment.visible_gpus.clone(),
+        gpu_tool: program::find(gpu::TOOL, None, path),
+        secrets: secrets_of(server, headers, environment),
     }))
 }
 
 /// What the server may have from our environment or from requests.
-fn secrets_of(server: &ServerArgs, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let headers = server
-        .headers
-        .iter()
-        .filter_map(|pair| pair.split_once('='));
+fn secrets_of(
+    server: &ServerArgs,
+    headers: &[(String, String)],
+    environment: &Environment,
+) -> Vec<String> {
+    let headers = headers.iter();
     let words = headers.flat_map(|(name, value)| secrets::of_header(name, value));
-    let secrets = SECRET_VARIABLES
-        .into_iter()
-        .filter_map(variable)
-        .chain(server.api_key.clone())
+    let secrets = environment
+        .secrets
+        .iter()
+        .chain(&server.api_key)
         .map(|secret| secret.trim().to_owned())
         .chain(words)
         .collect();

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use crate::args::Attention;
+use crate::flags::server::Attention;
 
 /// The only address a served model can be reached at: this machine.
 pub(crate) const HOST: &str = "127.0.0.1";

@@ -15,8 +15,8 @@ use evalscope_model::record::{Exchange, RequestRecord};
 use evalscope_workload::dataset::{image_tokens, prompt_ids};
 use evalscope_workload::tokens::{Frame, Tokenizer};
 
-use crate::doubts;
 use crate::log::Log;
+use crate::requests::doubts;
 
 /// Where the server reports its tokens, this many requests are counted anyway, to compare.
 const COMPARED_FIRST: u64 = 256;

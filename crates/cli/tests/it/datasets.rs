@@ -210,7 +210,7 @@ fn the_speed_benchmark_sends_plain_prompts_of_its_lengths_once() {
                 "100",
             ]);
             let said = format!(
-                "`--dataset speed_benchmark` sends plain prompts: requests go to http://{}/v1/completions",
+                "`--dataset {dataset}` sends plain prompts: requests go to http://{}/v1/completions",
                 server.address()
             );
             assert_eq!(

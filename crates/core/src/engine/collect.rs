@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::dispatch::Dispatch;
 use crate::http1::Head;
 use crate::protocol::openai::error_text;
 use crate::protocol::{AnswerReader, Choices, EventMeaning, error_in, json};
@@ -32,27 +33,6 @@ const MAX_STREAM_EVENTS: usize = 4_000_000;
 
 /// The fields that an event stream begins with; JSON begins with none of them.
 const FIRST_FIELDS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
-
-/// What is known of a request before it is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Dispatch {
-    /// Position in its phase.
-    pub index: u64,
-    /// Whether it counts.
-    pub phase: Phase,
-    /// When the schedule wanted it sent.
-    pub scheduled: Timestamp,
-    /// When its slot had become free.
-    pub slot_free: Timestamp,
-    /// When the slot took it up.
-    pub dispatched: Timestamp,
-    /// A stream was asked for.
-    pub stream: bool,
-    /// Output was asked for.
-    pub output_asked: bool,
-    /// Tokens that the prompt was to have.
-    pub asked_tokens: Option<u64>,
-}
 
 /// How a body reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

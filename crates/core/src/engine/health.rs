@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use evalscope_model::record::{Failure, Phase};
 
-    use crate::engine::collect::Dispatch;
+    use crate::engine::dispatch::Dispatch;
     use crate::engine::no_response::without_answer;
 
     fn ended(kind: Option<FailureKind>, at_ms: u64, first_byte: bool) -> RequestRecord {

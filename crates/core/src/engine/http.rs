@@ -6,7 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::collect::{Collector, Dispatch};
+use super::collect::Collector;
+use super::dispatch::Dispatch;
 use crate::protocol::{Api, PreparedRequest};
 use crate::transport::{
     Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts, WireRequest,

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::clock::Clock;
-use super::collect::Dispatch;
+use super::dispatch::Dispatch;
 use super::end::RunEnd;
 use super::feed::panic_text;
 use super::gate::{Job, Start, Turn, Unsent};

@@ -11,6 +11,7 @@
 mod budget;
 mod clock;
 mod collect;
+mod dispatch;
 mod end;
 mod feed;
 mod gate;
@@ -26,7 +27,8 @@ mod shared;
 use std::time::Duration;
 
 pub use clock::{Clock, SystemClock};
-pub use collect::{Collector, Dispatch};
+pub use collect::Collector;
+pub use dispatch::Dispatch;
 pub use end::{Fault, RunEnd};
 pub use feed::{Feed, FeedError};
 pub use health::GaveUp;

@@ -1,6 +1,6 @@
 //! Owns the records of requests that have no response: never sent, or lost to a panic.
 
-use super::collect::Dispatch;
+use super::dispatch::Dispatch;
 use super::gate::Unsent;
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{AHEAD_BYTES, Budget};
 use super::clock::{Clock, SystemClock};
-use super::collect::Dispatch;
+use super::dispatch::Dispatch;
 use super::end::{Fault, RunEnd};
 use super::feed::{Feed, FeedError, Queue, feed_jobs, panic_text};
 use super::gate::{Gate, Limits, Turn, Unsent, Wait};

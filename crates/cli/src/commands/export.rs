@@ -1,4 +1,6 @@
 //! Owns the `export` subcommand: finished runs again, in the form of another tool.
+//!
+//! It must not know what the form looks like: the report crate does.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

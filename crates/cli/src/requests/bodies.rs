@@ -1,4 +1,6 @@
 //! Owns the source of request bodies: the rules from flags and templates, or a plugin.
+//!
+//! It must not know how a body reaches the server.
 
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::Context;
 use evalscope_core::protocol::declared::Declaration;
 
-use crate::choices::ApiChoice;
 use crate::failure::hinted;
+use crate::flags::choices::ApiChoice;
 
 /// The longest declaration, 1 MiB. The one for OpenAI's API has two thousand bytes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -86,7 +86,7 @@ pub(crate) struct DeclaredHeaders {
 const KEY_PLACE: &str = "%{api_key}";
 
 /// The headers of a declaration. Those that need a key are left out without one.
-pub(crate) fn headers(declaration: &Declaration, key: Option<&String>) -> DeclaredHeaders {
+pub(crate) fn headers(declaration: &Declaration, key: Option<&str>) -> DeclaredHeaders {
     let mut headers = DeclaredHeaders::default();
     for (name, value) in &declaration.headers {
         let value = value.as_str().unwrap_or_default();

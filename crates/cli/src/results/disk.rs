@@ -42,17 +42,9 @@ fn requests(run: &RunSpec) -> Option<f64> {
 /// A note on what the results will take on disk; `None` where that is little, or not known.
 pub(crate) fn note(job: &Job) -> Option<String> {
     let requests: f64 = job.plan.runs().iter().filter_map(requests).sum();
-    let limits = job.settings["max_tokens"].as_array()?;
-    let limits: Vec<f64> = limits
-        .iter()
-        .filter_map(serde_json::Value::as_f64)
-        .collect();
-    let choices = job.settings["n_choices"].as_f64().unwrap_or(1.0);
-    let tokens = choices * limits.iter().sum::<f64>() / limits.len().max(1) as f64;
-    let stream = job.settings["stream"] == true;
     let total = |bodies| {
-        let (of_request, of_token) = bytes_each(bodies, stream);
-        requests * (of_request + tokens * of_token)
+        let (of_request, of_token) = bytes_each(bodies, job.stream);
+        requests * (of_request + job.most_tokens * of_token)
     };
     told(total(job.record_bodies), total(RecordBodies::None))
 }

@@ -6,7 +6,7 @@ use clap::Args as _;
 use evalscope_model::record::masked;
 use serde_json::Value;
 
-use crate::args::PerfArgs;
+use crate::flags::PerfArgs;
 use crate::secrets;
 
 /// What the value of a flag may hold that must not be shown.

@@ -1,6 +1,8 @@
 //! Owns the test request before the load: it finds a wrong URL, key or model, or a declaration that
 //! finds no text, within seconds; it waits a little for a server that is still starting, and learns
 //! whether the server accepts `stream_options`.
+//!
+//! It must not know what the load will be.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,11 +16,12 @@ use evalscope_report::console::telling_excerpt;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::bodies::BodySource;
 use crate::failure::hinted;
 use crate::log::Log;
-use crate::scheme;
 use crate::secrets::shown_url;
+
+use super::bodies::BodySource;
+use super::scheme;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -3,6 +3,8 @@
 //!
 //! It is used when a test request has failed. Nothing is measured here, so it does not use the
 //! engine's transport.
+//!
+//! It must not know what the server answers, beyond its first bytes.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

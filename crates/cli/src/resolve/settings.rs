@@ -1,5 +1,7 @@
 //! Owns the record of what was asked: every setting by the name of its flag,
 //! with defaults filled in and secrets masked.
+//!
+//! It must not know who reads the record.
 
 use std::num::NonZeroUsize;
 
@@ -9,28 +11,36 @@ use evalscope_model::plan::RunPlan;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::args::{
-    Attention, DataSource, GenerationArgs, LoadArgs, OutputArgs, PromptArgs, ServerArgs,
-};
-use crate::choices::name_of;
+use crate::flags::choices::name_of;
+use crate::flags::generation::GenerationArgs;
+use crate::flags::load::LoadArgs;
+use crate::flags::output::OutputArgs;
+use crate::flags::prompts::{DataSource, PromptArgs};
+use crate::flags::server::{Attention, ServerArgs};
 use crate::secrets;
 
 /// What the flags have come to, where that is not what was typed.
-pub(crate) struct Used<'a> {
+pub(super) struct Used<'a> {
     /// The model asked for.
-    pub(crate) model: &'a str,
-    /// Where requests go, as far as that is known; see [`with_url`].
-    pub(crate) url: Option<&'a Url>,
-    pub(crate) plan: &'a RunPlan,
-    pub(crate) bodies: &'a BodyRules,
-    pub(crate) hub: Option<Source>,
-    pub(crate) client_threads: usize,
+    pub(super) model: &'a str,
+    /// Where requests go, as far as that is known.
+    pub(super) url: Option<&'a Url>,
+    /// Headers that were asked for.
+    pub(super) headers: &'a [(String, String)],
+    /// A key is sent.
+    pub(super) has_key: bool,
+    /// The least and the greatest length of prompts.
+    pub(super) lengths: (usize, usize),
+    pub(super) plan: &'a RunPlan,
+    pub(super) bodies: &'a BodyRules,
+    pub(super) hub: Option<Source>,
+    pub(super) client_threads: usize,
     /// The tracker, by its name.
-    pub(crate) tracker: Option<&'a str>,
+    pub(super) tracker: Option<&'a str>,
 }
 
 /// All settings.
-pub(crate) fn of(
+pub(super) fn of(
     server: &ServerArgs,
     load: &LoadArgs,
     prompts: &PromptArgs,
@@ -47,26 +57,17 @@ pub(crate) fn of(
     all.into()
 }
 
-/// The settings of a command whose requests go there: to a server that was started for it, or
-/// where the test request was sent on to.
-pub(crate) fn with_url(settings: &Value, url: &Url) -> Value {
-    let mut settings = settings.clone();
-    settings["url"] = secrets::shown_url(url).into();
-    settings
-}
-
 fn put<const N: usize>(all: &mut Map<String, Value>, settings: [(&str, Value); N]) {
     all.extend(settings.map(|(name, value)| (name.to_owned(), value)));
 }
 
 fn of_server(args: &ServerArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
-    let headers: Map<String, Value> = args
+    let headers: Map<String, Value> = used
         .headers
         .iter()
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.to_owned(), secrets::shown_header(name, value).into()))
+        .map(|(name, value)| (name.clone(), secrets::shown_header(name, value).into()))
         .collect();
-    let key = args.api_key.as_ref().map(|_| secrets::MASK);
+    let key = used.has_key.then_some(secrets::MASK);
     put(
         all,
         [
@@ -157,8 +158,8 @@ fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) 
             ("image_patch_size", json!(args.image_patch_size)),
             ("prompt", json!(args.prompt)),
             ("query_template", json!(template)),
-            ("min_prompt_length", json!(args.min_prompt_length)),
-            ("max_prompt_length", json!(args.max_prompt_length)),
+            ("min_prompt_length", json!(used.lengths.0)),
+            ("max_prompt_length", json!(used.lengths.1)),
             (
                 "apply_chat_template",
                 json!(used.bodies.endpoint == Endpoint::Chat),
@@ -172,23 +173,11 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
         .extra_args
         .as_ref()
         .map(|_| secrets::shown_fields(&Value::Object(bodies.extra.clone())));
-    let limit = ["max_tokens", "max_completion_tokens"];
-    let limit = limit.iter().find_map(|name| match sent(bodies, name) {
-        Some(Value::Null) | None => None,
-        Some(limit) => Some(json!([limit])),
-    });
     let field = |name| sent(bodies, name).unwrap_or(Value::Null);
     put(
         all,
         [
-            (
-                "max_tokens",
-                match (limit, bodies.max_tokens) {
-                    (Some(limit), _) => limit,
-                    (None, MaxTokens::Fixed(n)) => json!([n]),
-                    (None, MaxTokens::Uniform(low, high)) => json!([low, high]),
-                },
-            ),
+            ("max_tokens", limits(bodies).into()),
             ("min_tokens", field("min_tokens")),
             ("temperature", field("temperature")),
             ("top_p", field("top_p")),
@@ -200,15 +189,42 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
             ("seed", json!(bodies.seed)),
             ("stop", field("stop")),
             ("stop_token_ids", field("stop_token_ids")),
-            ("stream", json!(field("stream") == true)),
+            ("stream", json!(streams(bodies))),
             ("extra_args", json!(extra)),
         ],
     );
 }
 
+/// The greatest length of a response, or the range it is drawn from, as it is sent.
+fn limits(bodies: &BodyRules) -> Vec<Value> {
+    let limit = ["max_tokens", "max_completion_tokens"];
+    let limit = limit.iter().find_map(|name| match sent(bodies, name) {
+        Some(Value::Null) | None => None,
+        Some(limit) => Some(limit),
+    });
+    match (limit, bodies.max_tokens) {
+        (Some(limit), _) => vec![limit],
+        (None, MaxTokens::Fixed(n)) => vec![n.into()],
+        (None, MaxTokens::Uniform(low, high)) => vec![low.into(), high.into()],
+    }
+}
+
+/// Whether streams are asked for.
+pub(super) fn streams(bodies: &BodyRules) -> bool {
+    sent(bodies, "stream").is_some_and(|stream| stream == true)
+}
+
+/// Output tokens that a request asks for at most, on average.
+pub(super) fn most_tokens(bodies: &BodyRules) -> f64 {
+    let limits = limits(bodies);
+    let limits: Vec<f64> = limits.iter().filter_map(Value::as_f64).collect();
+    let choices = sent(bodies, "n").and_then(|n| n.as_f64()).unwrap_or(1.0);
+    choices * limits.iter().sum::<f64>() / limits.len().max(1) as f64
+}
+
 /// A field of the bodies, whoever gives it; `None` where nobody does. A field of a prompt that is
 /// itself a body is not known here.
-pub(crate) fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
+pub(super) fn sent(bodies: &BodyRules, name: &str) -> Option<Value> {
     let extra = bodies.api.fields(bodies.extra.clone());
     if let Some(value) = extra.get(name) {
         return Some(value.clone());

@@ -1,4 +1,6 @@
 //! Owns the `report` subcommand: rebuilds the files and tables of a run from its database.
+//!
+//! It must not know what files and tables hold: the report crate does.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_hub::{Hub, HubConfig, HubError, Repo, RepoKind, Source, Watch};
+use evalscope_hub::{Hub, HubError, Repo, RepoKind, Source, Watch};
 use evalscope_workload::tokens::{
     CONFIG_FILE, PROCESSOR_TEMPLATE_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console;
+use crate::catalog::datasets::{Files, RemoteDataset};
 use crate::failure::hinted;
+use crate::{console, env};
 
 /// How often it is looked whether the person wants to stop.
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,56 +35,11 @@ pub(crate) const NO_TOKENIZER: &str = "take a repository or a folder with a toke
     `--tokenizer-path`: the server's own counts are used where it tells them, and lengths are in \
     characters";
 
-/// A dataset on the hubs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RemoteDataset {
-    /// Its id at `ModelScope` and at Hugging Face.
-    ids: [&'static str; 2],
-    files: Files,
-}
-
-/// Which files of a repository make a dataset.
-#[derive(Clone, Copy, Debug)]
-enum Files {
-    /// This one.
-    One(&'static str),
-    /// Those whose path has this in it and ends like this; all of the first
-    /// ending that any has.
-    Matching(&'static str, &'static [&'static str]),
-}
-
-pub(crate) const OPENQA: RemoteDataset = RemoteDataset {
-    ids: ["AI-ModelScope/HC3-Chinese", "Hello-SimpleAI/HC3-Chinese"],
-    files: Files::One("open_qa.jsonl"),
-};
-pub(crate) const LONGALPACA: RemoteDataset = RemoteDataset {
-    ids: ["AI-ModelScope/LongAlpaca-12k", "Yukang/LongAlpaca-12k"],
-    files: Files::Matching("", &[".parquet", ".jsonl", "12k.json", ".json"]),
-};
-pub(crate) const SHARE_GPT_ZH: RemoteDataset = RemoteDataset {
-    ids: ["swift/sharegpt"; 2],
-    files: Files::One("common_zh_70k.jsonl"),
-};
-pub(crate) const SHARE_GPT_EN: RemoteDataset = RemoteDataset {
-    ids: ["swift/sharegpt"; 2],
-    files: Files::One("common_en_70k.jsonl"),
-};
-pub(crate) const FLICKR8K: RemoteDataset = RemoteDataset {
-    ids: ["clip-benchmark/wds_flickr8k"; 2],
-    files: Files::Matching("test", &[".tar", ".parquet"]),
-};
-pub(crate) const KONTEXT_BENCH: RemoteDataset = RemoteDataset {
-    ids: ["black-forest-labs/kontext-bench"; 2],
-    files: Files::Matching("test", &[".parquet", ".jsonl"]),
-};
-
 /// Fetches what a command needs.
 #[derive(Debug)]
 pub(crate) struct Fetcher<'a> {
     /// `--data-source`; `None`: nothing may be downloaded.
     pub(crate) source: Option<Source>,
-    /// The environment, for places and tokens.
-    pub(crate) variable: fn(&str) -> Option<String>,
     pub(crate) control: &'a RunControl,
 }
 
@@ -98,7 +54,7 @@ impl Fetcher<'_> {
                 "give its file or folder with `--dataset-path`",
             ));
         };
-        let hub = self.hub(source)?;
+        let hub = hub(source)?;
         let id = remote.ids[usize::from(source == Source::HuggingFace)];
         let repo = Repo::new(RepoKind::Dataset, id)?;
         match remote.files {
@@ -118,7 +74,7 @@ impl Fetcher<'_> {
             ));
         };
         let repo = Repo::new(RepoKind::Model, id)?;
-        let hub = self.hub(source)?;
+        let hub = hub(source)?;
         let found = self.interruptibly(move |bar| {
             let tokenizer = match hub.file(&repo, TOKENIZER_FILE, bar) {
                 Ok(file) => file,
@@ -153,11 +109,6 @@ impl Fetcher<'_> {
                 NO_TOKENIZER,
             )
         })
-    }
-
-    fn hub(&self, source: Source) -> anyhow::Result<Arc<Hub>> {
-        let config = HubConfig::from_env(source, self.variable).map_err(hub_error)?;
-        Ok(Arc::new(Hub::new(config)))
     }
 
     fn one(&self, hub: &Arc<Hub>, repo: &Repo, file: &str) -> anyhow::Result<PathBuf> {
@@ -235,6 +186,12 @@ impl Fetcher<'_> {
             [first, ..] => Ok(first.parent().unwrap_or(Path::new(".")).to_owned()),
         }
     }
+}
+
+/// A hub, as the environment has it.
+fn hub(source: Source) -> anyhow::Result<Arc<Hub>> {
+    let config = env::hub(source).map_err(hub_error)?;
+    Ok(Arc::new(Hub::new(config)))
 }
 
 /// An error of the hub with its hint.

@@ -14,7 +14,7 @@ use evalscope_sim::{Fault, FaultRule, Prepared, Profile, SimConfig, SpreadKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::console;
-use crate::values::{finite, places, small, whole};
+use crate::flags::values::{finite, places, small, whole};
 
 /// Run a simulated LLM server with known latencies.
 ///

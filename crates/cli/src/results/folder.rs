@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use evalscope_model::plan::RunSpec;
 use evalscope_report::{files, sqlite};
 
 use crate::console;
 use crate::failure::hinted;
 use crate::log;
-use crate::resolve::Job;
+use crate::resolve::ResultsPlace;
 
 /// What to do about results that are in the way.
 const OTHER_FOLDER: &str =
@@ -18,13 +19,13 @@ const OTHER_FOLDER: &str =
 
 /// Make the invocation's folder. One that was asked for by name may hold runs of other commands,
 /// as long as they are other points: they stay.
-pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
-    let top = if job.timestamp {
+pub(crate) fn make(place: &ResultsPlace, runs: &[RunSpec]) -> anyhow::Result<PathBuf> {
+    let top = if place.timestamp {
         let second = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
-        folder_of_its_own(&job.outputs_dir, &second, &job.name)?
+        folder_of_its_own(&place.outputs_dir, &second, &place.name)?
     } else {
-        let top = job.outputs_dir.join(&job.name);
-        for spec in job.plan.runs() {
+        let top = place.outputs_dir.join(&place.name);
+        for spec in runs {
             let path = top.join(&spec.name).join(sqlite::FILE_NAME);
             if path.exists() {
                 return Err(hinted(
@@ -52,7 +53,7 @@ pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
         std::fs::create_dir_all(&top).with_context(|| unmade(&top))?;
         top
     };
-    if let Some(file) = &job.result_path_file {
+    if let Some(file) = &place.path_file {
         let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
         std::fs::write(file, path.display().to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;

@@ -1,5 +1,7 @@
 //! Owns the simulated server of `--api local_sim`: a child process that is started, waited for, and
 //! stopped however the parent process ends.
+//!
+//! It must not know how the server simulates.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

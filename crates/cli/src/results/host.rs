@@ -1,4 +1,6 @@
 //! Owns what is recorded of the machine that measures.
+//!
+//! It must not know what is measured on the machine.
 
 use std::num::NonZeroUsize;
 

@@ -2,7 +2,9 @@
 //! value after a switch, a URL after a list, `-v` for the version.
 //!
 //! The others (the last of a repeated flag wins, lists, unambiguous prefixes of flags) are
-//! settings of the parser in `args`.
+//! settings of the parser in `commands`.
+//!
+//! It must not know what a flag means.
 
 use std::ffi::OsString;
 

@@ -14,11 +14,14 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::args::{Api, PerfArgs};
+use crate::env::{self, Environment};
 use crate::failure::hinted;
-use crate::preflight::{self, Way};
+use crate::flags::PerfArgs;
 use crate::resolve::{self, Job};
-use crate::{console, perf, secrets};
+use crate::{console, secrets};
+
+use super::preflight::{self, Way};
+use super::target::target;
 
 /// Pause between two tries.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -38,15 +41,15 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
         .model
         .as_ref()
         .is_some_and(|name| !name.is_empty());
-    !is_named && args.server.api.named() == Some(Api::Openai)
+    !is_named && args.server.api.named().is_some_and(|api| api.lists_models)
 }
 
 /// The only model that the server lists.
-pub(crate) fn only(args: &PerfArgs) -> anyhow::Result<String> {
+pub(crate) fn only(args: &PerfArgs, environment: &Environment) -> anyhow::Result<String> {
     let mut args = args.clone();
     // other mistakes are reported first
     args.server.model = Some("unknown".to_owned());
-    let job = resolve::resolve(args)?;
+    let job = resolve::resolve(args, environment)?;
     let url = list_of(&job.url);
     let names = ask(&job, &url)?;
     match names.as_slice() {
@@ -92,11 +95,11 @@ fn list_of(endpoint: &Url) -> Url {
 }
 
 fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
-    let target = perf::target(job, url)?.with_get();
+    let target = target(job, url)?.with_get();
     let way = Way {
         proxy: target
             .proxy()
-            .map(|proxy| (proxy, resolve::proxy_variable(url))),
+            .map(|proxy| (proxy, env::proxy_variable(url))),
         known_api: true,
         wait: job.wait_for_server,
         secrets: &job.secrets,
@@ -105,7 +108,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
     let clock = RunClock::start();
     let started = clock.now();
     let patience = job.wait_for_server.unwrap_or_default();
-    let mut timeouts = job.timeouts;
+    let mut timeouts = job.connection.timeouts;
     let limit = timeouts
         .read
         .map_or(ANSWER_LIMIT, |read| read.min(ANSWER_LIMIT));

@@ -1,0 +1,114 @@
+//! Owns the flags about output: folders, names, what is kept, who is informed.
+//!
+//! It must not know how results look.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::values::{fact, whole};
+
+/// An experiment tracker.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
+pub(crate) enum Visualizer {
+    /// Weights & Biases.
+    Wandb,
+    /// `SwanLab`.
+    Swanlab,
+    /// `ClearML`.
+    Clearml,
+    /// No tracker.
+    None,
+}
+
+/// The files that a tracker gets at the end.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrackerFiles {
+    /// None: metrics only.
+    None,
+    /// The result files and the log.
+    Reports,
+    /// Also the databases, with every prompt and response, and the logs of --debug and of a server.
+    Db,
+}
+
+/// Which bodies the database keeps.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// All requests and responses.
+    All,
+    /// Those of failed requests.
+    Failed,
+    /// None.
+    None,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Folder for all results [default: outputs]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "outputs",
+        hide_default_value = true
+    )]
+    pub(crate) outputs_dir: PathBuf,
+
+    /// Report metrics to an experiment tracker; needs Python with the package `evalscope` and the
+    /// tracker's library.
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) visualizer: Option<Visualizer>,
+
+    /// Key for Weights & Biases; implies --visualizer wandb. Better in `WANDB_API_KEY`.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) wandb_api_key: Option<String>,
+
+    /// Key for `SwanLab`, or local for a board on this machine; implies --visualizer swanlab. Better
+    /// in `SWANLAB_API_KEY`.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) swanlab_api_key: Option<String>,
+
+    /// Your own `SwanLab` server; also set by `SWANLAB_HOST`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) swanlab_host: Option<String>,
+
+    /// Files that --visualizer uploads.
+    #[arg(long, value_enum, default_value = "reports")]
+    pub(crate) tracker_files: TrackerFiles,
+
+    /// Name of the results folder [default: the model]
+    ///
+    /// Also the name of the experiment in a tracker.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// A display name, shown next to the model in tables and files.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) alias: Option<String>,
+
+    /// Facts to keep with the results, in `result.json`: --metadata gpu=H100 image=v0.9.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1.., value_parser = fact)]
+    pub(crate) metadata: Vec<(String, String)>,
+
+    /// Write to `OUTPUTS_DIR/NAME`, without a timestamp folder. Runs that are there stay.
+    #[arg(long)]
+    pub(crate) no_timestamp: bool,
+
+    /// Request and response bodies to keep in the database.
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) record_bodies: Bodies,
+
+    /// Log progress after every N requests; 0 for never.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
+    pub(crate) log_every_n_query: u64,
+
+    /// Keep progress.json in the results folder up to date while the command runs.
+    #[arg(long)]
+    pub(crate) enable_progress_tracker: bool,
+
+    /// Log every request and every event of its response.
+    #[arg(long)]
+    pub(crate) debug: bool,
+}

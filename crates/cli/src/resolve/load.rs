@@ -1,0 +1,79 @@
+//! Owns the load that the flags ask for, and its limits in time.
+//!
+//! It must not know how a load is made.
+
+use std::time::Duration;
+
+use evalscope_core::transport::Timeouts;
+use evalscope_model::plan::{Sweep, Warmup};
+
+use crate::flags::load::LoadArgs;
+use crate::flags::prompts::PromptArgs;
+use crate::flags::server::ServerArgs;
+
+/// The load that was asked for. `whole`: requests of a set that is meant to be
+/// sent whole.
+pub(super) fn sweep_of(
+    load: &LoadArgs,
+    prompts: &PromptArgs,
+    whole: Option<u64>,
+    seed: u64,
+) -> Sweep {
+    Sweep {
+        number: load.number.clone(),
+        whole,
+        dataset_offset: prompts.dataset_offset,
+        repeat_prompts: prompts.repeat_prompts,
+        parallel: load.parallel.clone(),
+        rate: load.rate.clone(),
+        warmup: warmup_of(load.warmup_num),
+        duration_s: load.duration.filter(|seconds| *seconds > 0.0),
+        sleep_interval_s: load.sleep_interval,
+        seed,
+    }
+}
+
+/// A share where it is one, or else a number.
+fn warmup_of(typed: f64) -> Warmup {
+    if typed > 0.0 && typed < 1.0 {
+        return Warmup::Share(typed);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float cast saturates, and negative means none"
+    )]
+    Warmup::Count(typed as u64)
+}
+
+/// The limits of a request.
+pub(super) fn timeouts_of(server: &ServerArgs) -> Timeouts {
+    Timeouts {
+        // by default, connecting has a separate limit
+        connect: server
+            .connect_timeout
+            .map(|seconds| limit(seconds).unwrap_or(NO_LIMIT)),
+        read: server.read_timeout.and_then(limit),
+        total: limit(server.total_timeout),
+    }
+}
+
+/// As good as none, in a field whose absence means a default.
+const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A limit in seconds; 0 means no limit.
+pub(super) fn limit(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// A seed that no other command has: random prompts that repeat an earlier command's would meet
+/// a warm prefix cache. 32 bits, which a person can type.
+pub(super) fn drawn_seed(notes: &mut Vec<String>) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    // the standard library's only source of randomness of the system
+    let seed = RandomState::new().build_hasher().finish() >> 32;
+    notes.push(format!(
+        "random seed {seed}: repeat this load with `--seed {seed}`"
+    ));
+    seed
+}

@@ -1,0 +1,101 @@
+//! Owns a dataset as it was asked for. Nothing of it is opened or downloaded yet.
+//!
+//! It must not know the server.
+
+use std::path::PathBuf;
+
+use evalscope_plugin::Place;
+use evalscope_workload::tokens::Asked;
+
+use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Origin, RemoteDataset};
+
+/// `--min-prompt-length` and `--max-prompt-length` when they are not given.
+pub(crate) const DEFAULT_LENGTHS: (usize, usize) = (0, 131_072);
+
+/// A dataset as it was asked for.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag or what follows from one"
+)]
+pub(crate) struct PromptPlan {
+    pub(crate) set: DatasetKind,
+    /// `--prompt-field`.
+    pub(crate) field: Option<String>,
+    /// The images of random prompts, if they have any.
+    pub(crate) images: Option<DrawnImages>,
+    /// `--dataset-path`.
+    pub(crate) path: Option<PathBuf>,
+    /// `--min-prompt-length` and `--max-prompt-length`.
+    pub(crate) lengths: (usize, usize),
+    /// `--prefix-length`.
+    pub(crate) prefix: u64,
+    /// `--prefix-count`.
+    pub(crate) prefixes: u64,
+    /// Messages are wanted, not plain prompts.
+    pub(crate) chat: bool,
+    /// `--tokenize-prompt`.
+    pub(crate) as_ids: bool,
+    /// `--tokenizer-path`.
+    pub(crate) tokenizer: Option<String>,
+    /// Root of the random draws.
+    pub(crate) seed: u64,
+    /// `--skip-bad-lines`.
+    pub(crate) skip_bad: bool,
+    /// A body on a line may be any object: the API is a custom one.
+    pub(crate) any_body: bool,
+    /// What requests ask of the chat template.
+    pub(crate) asked: Asked,
+}
+
+/// Which dataset.
+#[derive(Clone, Debug)]
+pub(crate) enum DatasetKind {
+    /// `--prompt`.
+    Single(String),
+    BuiltIn(&'static DatasetRow),
+    Plugin(Place),
+}
+
+impl DatasetKind {
+    /// Its name on the command line.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Single(_) => "prompt".to_owned(),
+            Self::BuiltIn(row) => row.name.to_owned(),
+            Self::Plugin(place) => DATASETS.shown_plugin(place),
+        }
+    }
+
+    fn row(&self) -> Option<&'static DatasetRow> {
+        match self {
+            Self::BuiltIn(row) => Some(row),
+            Self::Single(_) | Self::Plugin(_) => None,
+        }
+    }
+
+    /// Requests that go once through a dataset that is meant to be sent whole.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        Some(self.row()?.whole?())
+    }
+
+    /// Where the hubs have it.
+    pub(crate) fn hub(&self) -> Option<RemoteDataset> {
+        self.row()?.hub
+    }
+
+    /// Whether it is made rather than read: its lengths are asked for, not
+    /// filtered.
+    pub(crate) fn is_random(&self) -> bool {
+        self.row().is_some_and(|row| row.origin.is_random())
+    }
+
+    pub(crate) fn has_images(&self) -> bool {
+        self.row().is_some_and(|row| row.origin.has_images())
+    }
+
+    /// Whether it is read from files of texts, line by line or item by item.
+    pub(crate) fn is_text_file(&self) -> bool {
+        self.row().is_some_and(|row| row.origin == Origin::Texts)
+    }
+}

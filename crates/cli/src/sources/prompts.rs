@@ -1,0 +1,226 @@
+//! Owns prompts that can be opened once for each run, and what is said about their files.
+//!
+//! It must not know the server.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use evalscope_plugin::{Plugin, PluginDataset};
+use evalscope_workload::dataset::{
+    Chars, DatasetError, LengthFilter, Lengths, PromptSource, PromptStream, RandomPrompts, Single,
+    Tally, Tokenized,
+};
+use evalscope_workload::tokens::{Frame, Tokenizer, Words};
+
+use crate::catalog::datasets::Opening;
+use crate::failure::hinted;
+
+use super::plan::{DatasetKind, PromptPlan};
+
+/// What to do about a line that cannot be used.
+pub(crate) const BAD_LINE: &str = "correct the file, or skip such lines with `--skip-bad-lines`";
+
+/// Files of this size and more are not read through ahead of the load: that would
+/// take longer than a person likes to wait.
+const SURVEYED_BYTES: u64 = 1 << 30;
+
+/// Folders in folders that are looked into for their size, as datasets are.
+const DEPTH: usize = 3;
+
+/// A dataset that can be opened, once for each run.
+#[derive(Debug)]
+pub(crate) struct Prompts {
+    /// For messages and for the record.
+    pub(crate) name: String,
+    /// The tokenizer, where one was given.
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    /// How prompts reach the model.
+    pub(crate) frame: Frame,
+    pub(super) plan: PromptPlan,
+    /// File or folder, where the set has one.
+    pub(super) place: PathBuf,
+    /// Words of random sets.
+    pub(super) words: Option<Arc<Words>>,
+    pub(super) filter: LengthFilter,
+    /// The dataset, where it is a plugin.
+    pub(super) plugin: Option<Arc<Plugin>>,
+    /// Prompts were taken from it before.
+    pub(super) used: AtomicBool,
+    /// What the files hold, where they were read through.
+    pub(super) surveyed: Option<Tally>,
+}
+
+impl Prompts {
+    /// Read the text files once, so that a line that cannot be used is found before anything is sent.
+    /// Says what they contain. `go_on` is asked now and then.
+    pub(crate) fn survey(
+        &mut self,
+        go_on: impl FnMut() -> bool,
+        say: &mut dyn FnMut(String),
+    ) -> anyhow::Result<()> {
+        let small = bytes_of(&self.place, DEPTH).is_some_and(|bytes| bytes < SURVEYED_BYTES);
+        if !self.plan.set.is_text_file() || !small {
+            return Ok(());
+        }
+        let source = self.source(0, NonZeroUsize::MIN)?;
+        // to count the tokens of all prompts would take minutes
+        let filter = match &self.tokenizer {
+            Some(_) => LengthFilter {
+                min: 0,
+                max: usize::MAX,
+                measure: Arc::new(Chars),
+            },
+            None => self.filter.clone(),
+        };
+        let stream =
+            PromptStream::new(self.name.clone(), source, filter).skipping_bad(self.plan.skip_bad);
+        let tally = stream
+            .survey(go_on)
+            .map_err(|error| self.explained(error))?;
+        say(self.described(&tally));
+        self.surveyed = Some(tally);
+        Ok(())
+    }
+
+    /// What the files contain.
+    fn described(&self, tally: &Tally) -> String {
+        let (min, max) = self.plan.lengths;
+        let unit = self.filter.measure.unit();
+        let left_out: Vec<String> = [
+            (tally.blank, "blank".to_owned()),
+            (tally.short, format!("shorter than {min} {unit}")),
+            (tally.long, format!("longer than {max} {unit}")),
+            (tally.bad, "unreadable".to_owned()),
+        ]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+        format!(
+            "the dataset `{}` has {} prompt{}{}{}",
+            self.name,
+            tally.taken,
+            if tally.taken == 1 { "" } else { "s" },
+            if left_out.is_empty() {
+                ""
+            } else {
+                "; left out: "
+            },
+            left_out.join(", ")
+        )
+    }
+
+    /// A warning about skipped lines, for a run whose prompts came to `tally`.
+    pub(crate) fn passed_over(&self, tally: &Tally) -> Option<String> {
+        let tally = self.surveyed.as_ref().unwrap_or(tally);
+        let first = tally.first_bad.as_ref()?;
+        Some(format!(
+            "`--skip-bad-lines` skipped {} of the dataset `{}`; the first: {first}",
+            if tally.bad == 1 {
+                "1 item".to_owned()
+            } else {
+                format!("{} items", tally.bad)
+            },
+            self.name
+        ))
+    }
+
+    /// What is wrong with the dataset, and what can be done.
+    pub(crate) fn explained(&self, error: DatasetError) -> anyhow::Error {
+        let hint = match &error {
+            DatasetError::Item { .. } if self.plan.set.is_text_file() => BAD_LINE,
+            DatasetError::NothingFits { .. } => {
+                "see `--min-prompt-length` and `--max-prompt-length`"
+            }
+            _ => return error.into(),
+        };
+        hinted(error.to_string(), hint)
+    }
+
+    /// Open the dataset and pass over what earlier runs have used. `spare` is
+    /// how many threads may make images ahead of need.
+    pub(crate) fn open(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<PromptStream> {
+        let source = self.source(offset, spare)?;
+        let source = match (
+            &self.tokenizer,
+            self.plan.as_ids && !self.plan.set.is_random(),
+        ) {
+            (Some(tokenizer), true) => {
+                let frame = if self.plan.chat {
+                    Frame::Chat
+                } else {
+                    Frame::Plain
+                };
+                Box::new(Tokenized::new(source, Arc::clone(tokenizer), frame))
+            }
+            _ => source,
+        };
+        let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone())
+            .skipping_bad(self.plan.skip_bad);
+        // one prompt has no next one, and random ones begin at their index
+        let starts_over =
+            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.set.is_random();
+        if !starts_over {
+            stream.skip(offset).map_err(|error| self.explained(error))?;
+        }
+        Ok(stream)
+    }
+
+    /// The prompts as they stand in the dataset.
+    fn source(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<Box<dyn PromptSource>> {
+        let row = match &self.plan.set {
+            DatasetKind::Single(text) => return Ok(Box::new(Single::new(text.clone()))),
+            DatasetKind::Plugin(_) => {
+                let plugin = self.plugin.as_ref().expect("it was started for this set");
+                let used = self.used.swap(true, Ordering::Relaxed);
+                return Ok(Box::new(PluginDataset::new(Arc::clone(plugin), used)));
+            }
+            DatasetKind::BuiltIn(row) => row,
+        };
+        let opened = (row.open)(&Opening {
+            place: &self.place,
+            field: self.plan.field.as_deref(),
+            any_body: self.plan.any_body,
+            random: &|| self.random(offset),
+            images: self.plan.images,
+            seed: self.plan.seed,
+            offset,
+            spare,
+        });
+        opened.map_err(|error| match error.downcast::<DatasetError>() {
+            Ok(error) => self.explained(error),
+            Err(other) => other,
+        })
+    }
+
+    fn random(&self, start: u64) -> anyhow::Result<RandomPrompts> {
+        let words = self.words.as_ref().expect("random sets have words");
+        let (min, max) = self.plan.lengths;
+        let lengths = Lengths {
+            min: min as u64,
+            max: max as u64,
+            prefix: self.plan.prefix,
+            prefixes: self.plan.prefixes,
+        };
+        let seed = self.plan.seed;
+        RandomPrompts::new(Arc::clone(words), self.frame, lengths, seed, start)
+            .map_err(|error| hinted(error.to_string(), "raise `--max-prompt-length`"))
+    }
+}
+
+/// Bytes of a file, or of all files in a folder; `None` where that is not known.
+fn bytes_of(place: &Path, depth: usize) -> Option<u64> {
+    let found = std::fs::metadata(place).ok()?;
+    if found.is_file() {
+        return Some(found.len());
+    }
+    if !found.is_dir() || depth == 0 {
+        return None;
+    }
+    let entries = std::fs::read_dir(place).ok()?;
+    entries
+        .map(|entry| bytes_of(&entry.ok()?.path(), depth - 1))
+        .sum()
+}

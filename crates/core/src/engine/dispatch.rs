@@ -1,0 +1,25 @@
+//! Owns what is known of a request when it is dispatched.
+
+use evalscope_model::record::Phase;
+use evalscope_model::time::Timestamp;
+
+/// What is known of a request before it is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Dispatch {
+    /// Position in its phase.
+    pub index: u64,
+    /// Whether it counts.
+    pub phase: Phase,
+    /// When the schedule wanted it sent.
+    pub scheduled: Timestamp,
+    /// When its slot had become free.
+    pub slot_free: Timestamp,
+    /// When the slot took it up.
+    pub dispatched: Timestamp,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// Output was asked for.
+    pub output_asked: bool,
+    /// Tokens that the prompt was to have.
+    pub asked_tokens: Option<u64>,
+}
