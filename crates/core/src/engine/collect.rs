@@ -11,7 +11,7 @@ use crate::sse::{Event, Splitter};
 use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
 use evalscope_model::record::{
     ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, Ending, EventLog, EventStamp, Exchange,
-    Failure, FailureKind, Phase, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
+    Failure, FailureKind, PluginTokens, RecordBodies, RequestRecord, RequestTimes, Texts,
 };
 use evalscope_model::time::Timestamp;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::{Api, Dashscope, OpenAi};
+use evalscope_model::record::Phase;
 use evalscope_model::record::{TokenSource, Usage};
 
 /// An answer, made of what came when.
