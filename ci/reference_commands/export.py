@@ -31,13 +31,13 @@ from evalscope.utils.logger import get_logger
 from evalscope.version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-DEFAULTS = ROOT / "crates" / "report" / "src" / "export" / "evalscope" / "arguments.json"
+DEFAULTS = ROOT / "crates" / "report" / "src" / "evalscope" / "arguments.json"
 ARGS, SUMMARY, PERCENTILES = "benchmark_args.json", "benchmark_summary.json", "benchmark_percentile.json"
 WORKLOAD, TIMELINE, SPEEDS = "workload_throughput.json", "workload_timeline.json", "speed_benchmark.json"
 DATABASE = "benchmark_data.db"
 # what neither the loader nor the dashboard reads
 NOT_EXPORTED = {"benchmark.log", "performance_summary.txt", "perf_report.html"}
-# the goldens of crates/report/src/export/evalscope/pickle.rs
+# the goldens of crates/report/src/pickle.rs
 PICKLES = [
     (b"\x80\x02].", []),
     (b"\x80\x02}(X\x01\0\0\0aNX\x01\0\0\0b\x88u.", {"a": None, "b": True}),

@@ -15,7 +15,6 @@ mod bodies;
 mod database;
 mod gaps;
 mod percentiles;
-mod pickle;
 mod python;
 mod speeds;
 mod summary;
