@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use evalscope_report::{files, sqlite};
+use serde_json::json;
 
 use crate::console;
 use crate::failure::hinted;
@@ -42,11 +43,23 @@ pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
                 OTHER_FOLDER,
             )
         })?;
+        if let Some(other) = earlier.iter().find(|run| run.model != job.model) {
+            return Err(hinted(
+                format!(
+                    "{} already holds runs of another model, `{}`; this command measures `{}`",
+                    top.display(),
+                    other.model,
+                    job.model
+                ),
+                OTHER_FOLDER,
+            ));
+        }
         if !earlier.is_empty() {
+            let names: Vec<_> = earlier.iter().map(|run| run.name.as_str()).collect();
             console::err(&format!(
                 "{} already holds {}: the runs of this command are added",
                 top.display(),
-                earlier.join(", ")
+                names.join(", ")
             ));
         }
         std::fs::create_dir_all(&top).with_context(|| unmade(&top))?;
@@ -54,7 +67,9 @@ pub(crate) fn make(job: &Job) -> anyhow::Result<PathBuf> {
     };
     if let Some(file) = &job.result_path_file {
         let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
-        std::fs::write(file, path.display().to_string())
+        let names: Vec<_> = job.plan.runs().iter().map(|run| &run.name).collect();
+        let written = json!({"folder": path.display().to_string(), "runs": names});
+        std::fs::write(file, written.to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(top)
