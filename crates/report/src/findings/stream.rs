@@ -10,7 +10,7 @@ const COALESCED_SHARE: f64 = 0.10;
 const BUNDLED_FIRST_SHARE: f64 = 0.10;
 /// Reads that are handled later than this (p99) hold the tokens of a while: then it may be the client
 /// that bundles. Servers send tokens of a stream at longer intervals.
-const PROMPT_HANDLING_MS: f64 = 2.0;
+const PROMPT_HANDLING_MS: f64 = 1.0;
 /// Above this many tokens per event, times between events are no longer those between tokens.
 const TOKENS_PER_EVENT: f64 = 1.1;
 /// Models named in a sentence.
@@ -178,7 +178,7 @@ mod tests {
         });
         none(|c| {
             bundled(c);
-            c.client.handling_delay_ms.p99 = Some(3.0);
+            c.client.handling_delay_ms.p99 = Some(1.7);
         });
         one(
             |c| {
