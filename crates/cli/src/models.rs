@@ -155,7 +155,9 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
             let message = masked(&message, &job.secrets);
             let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
             let hint = match kind {
-                FailureKind::Malformed | FailureKind::Status(404 | 405) => HINT.to_owned(),
+                FailureKind::Malformed | FailureKind::Status(404 | 405) => {
+                    format!("{HINT}, and check the path of `--url`")
+                }
                 kind => format!("{HINT}; {}", preflight::hint_of(kind, &said, &way)),
             };
             let retried = match waited.as_secs() {
