@@ -6,7 +6,7 @@
 //! [`load`]) have no clock, no I/O and no tokio.
 //!
 //! This crate must not know the command line, the screen, SQLite or result files: it hands out
-//! [`record::Exchange`]s and leaves the rest to its callers.
+//! [`Exchange`](evalscope_model::record::Exchange)s and leaves the rest to its callers.
 
 pub mod credential;
 
