@@ -31,19 +31,19 @@ from evalscope.utils.logger import get_logger
 from evalscope.version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-DEFAULTS = ROOT / "crates" / "report" / "src" / "export" / "evalscope" / "arguments.json"
+DEFAULTS = ROOT / "crates" / "report" / "src" / "evalscope" / "arguments.json"
 ARGS, SUMMARY, PERCENTILES = "benchmark_args.json", "benchmark_summary.json", "benchmark_percentile.json"
 WORKLOAD, TIMELINE, SPEEDS = "workload_throughput.json", "workload_timeline.json", "speed_benchmark.json"
 DATABASE = "benchmark_data.db"
 # what neither the loader nor the dashboard reads
 NOT_EXPORTED = {"benchmark.log", "performance_summary.txt", "perf_report.html"}
-# the goldens of crates/report/src/export/evalscope/pickle.rs
+# the golden of crates/report/src/pickle.rs
 PICKLES = [
-    (b"\x80\x02].", []),
-    (b"\x80\x02}(X\x01\0\0\0aNX\x01\0\0\0b\x88u.", {"a": None, "b": True}),
     (
-        b"\x80\x02](J\xfe\xff\xff\xff\x8a\x10\0\0\0\x80" + b"\0" * 12 + b"G\x3f\xe0\0\0\0\0\0\0X\x03\0\0\0\xe7\x89\x87e.",
-        [-2, 1 << 31, 0.5, "片"],
+        b"\x80\x02}(X\x01\0\0\0a](N\x88\x89J\xff\xff\xff\xff\x8a\x09\0\0\0\0\x01\0\0\0\0"
+        b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0G\x40\x04\0\0\0\0\0\0X\x02\0\0\0\xc3\xa9e"
+        b"X\x01\0\0\0b}X\x01\0\0\0c]u.",
+        {"a": [None, True, False, -1, 1 << 32, (1 << 64) - 1, 2.5, "é"], "b": {}, "c": []},
     ),
 ]
 

@@ -42,7 +42,9 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, interrupt)
     folder = Path(told["report"]).parent / "results"
-    Path(os.environ["EVALSCOPE_RESULT_PATH_FILE"]).write_text(f"{folder}\n")
+    Path(os.environ["EVALSCOPE_RESULT_PATH_FILE"]).write_text(
+        json.dumps({"folder": str(folder), "runs": [RUN]})
+    )
     for flag, role in (("--api=unix:", "api"), ("--dataset=unix:", "dataset")):
         for word in sys.argv[1:]:
             if word.startswith(flag):
@@ -78,7 +80,8 @@ def talk(peer: Peer, role: str) -> list[Any]:
 def write_results(folder: Path) -> None:
     (folder / RUN).mkdir(parents=True)
     run = {"name": RUN, "counts": {"total": 2, "failed": 1}}
-    (folder / "result.json").write_text(json.dumps({"format_version": 1, "runs": [run]}))
+    earlier = {"name": "of_another_command", "counts": {"total": 9, "failed": 9}}
+    (folder / "result.json").write_text(json.dumps({"format_version": 1, "runs": [earlier, run]}))
     (folder / RUN / "benchmark_summary.json").write_text('{"Avg TTFT (ms)": 1.5}')
     rows = [
         {"Percentiles": "50%", "TTFT (ms)": 1.5},

@@ -73,6 +73,16 @@ def test_a_dict(options: dict[str, Any]) -> None:
     assert results.folder.is_absolute()
 
 
+def test_runs_of_earlier_commands_are_not_returned(options: dict[str, Any]) -> None:
+    shared = {**options, "no_timestamp": True, "name": "shared"}
+    first = run_perf_benchmark({**shared, "number": 2})
+    assert list(first) == ["parallel_2_number_2"]
+    second = run_perf_benchmark({**shared, "number": 3})
+    assert second.folder == first.folder
+    assert list(second) == ["parallel_2_number_3"]
+    assert [run["name"] for run in second.result["runs"]] == [*first, *second]
+
+
 def test_arguments_with_a_sweep(options: dict[str, Any]) -> None:
     sweep = Arguments(**{**options, "parallel": [1, 2], "number": [2, 4]}, sleep_interval=0)
     results = run_perf_benchmark(sweep)

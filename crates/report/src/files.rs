@@ -14,6 +14,7 @@ use evalscope_model::plan::is_run_name;
 
 use crate::console;
 use crate::json::{self, ResultFile};
+use crate::model::RunMeta;
 use crate::report::RunReport;
 use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
@@ -154,17 +155,16 @@ pub(crate) fn in_order(runs: &mut [RunReport]) {
     });
 }
 
-/// The names of the runs in an invocation's folder, each of which can be read. Without a folder
-/// there are none.
+/// The runs in an invocation's folder, each of which can be read. Without a folder there are none.
 ///
 /// # Errors
 /// When the folder or a database cannot be read.
-pub fn runs_in(top: &Path) -> Result<Vec<String>, FilesError> {
+pub fn runs_in(top: &Path) -> Result<Vec<RunMeta>, FilesError> {
     if !top.is_dir() {
         return Ok(Vec::new());
     }
-    let named = |database: PathBuf| Ok(Reader::open(&database)?.meta().name.clone());
-    databases(top)?.into_iter().map(named).collect()
+    let meta = |database: PathBuf| Ok(Reader::open(&database)?.meta().clone());
+    databases(top)?.into_iter().map(meta).collect()
 }
 
 /// Read the databases in or below a folder again and rewrite every file made
@@ -327,11 +327,15 @@ mod tests {
         let database = top.join("parallel_2_number_20").join(FILE_NAME);
         write_invocation(&top, &[RunReport::load(&database).unwrap()]).unwrap();
         assert!(before == contents(&top));
+        let names = |top: &Path| -> Vec<String> {
+            let runs = runs_in(top).unwrap().into_iter();
+            runs.map(|run| run.name).collect()
+        };
         assert_eq!(
-            runs_in(&top).unwrap(),
+            names(&top),
             ["parallel_10_number_40", "parallel_2_number_20"]
         );
-        assert_eq!(runs_in(&top.join("none")).unwrap(), Vec::<String>::new());
+        assert_eq!(names(&top.join("none")), Vec::<String>::new());
     }
 
     #[test]

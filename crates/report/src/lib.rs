@@ -11,6 +11,8 @@ pub mod model;
 
 mod pickle;
 
+mod evalscope;
+
 pub mod findings;
 
 pub mod sqlite;

@@ -89,7 +89,7 @@ class Arguments:
     duration: float | str | None = None
     """Stop sending after this time: seconds, or `"5m"`."""
     warmup_num: float | None = None
-    """Requests to send before measuring begins; below 1, a fraction of `number`."""
+    """Requests to send before the measured ones; below 1, a fraction of `number`."""
     sleep_interval: float | str | None = None
     """Pause between the runs of a sweep."""
     max_error_rate: float | str | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
 import re
 import signal
@@ -40,6 +41,8 @@ class Ended:
     """Ctrl-C was pressed here, or the tool says that it was interrupted."""
     folder: str | None
     """Absolute path of the results, where the tool came so far as to make it."""
+    runs: tuple[str, ...] | None
+    """The names of its runs, where the tool came so far: the folder may hold those of others."""
     error: str
     """The tool's own words about why it failed; empty where they were not seen."""
     stderr: str
@@ -57,12 +60,12 @@ def run(
     reaches this process alone and is passed on exactly once; each further one is passed on too.
     In other threads no Ctrl-C ever arrives, and the tool stays in the terminal's group.
     """
-    with _reports() as (path_report, error_report):
+    with _reports() as (result_report, error_report):
         environment = {
             **os.environ,
             **extra_environment,
             "EVALSCOPE_PYTHON": sys.executable,
-            "EVALSCOPE_RESULT_PATH_FILE": path_report.path,
+            "EVALSCOPE_RESULT_PATH_FILE": result_report.path,
             "EVALSCOPE_ERROR_FILE": error_report.path,
             # stdin is a pipe that this process holds: at its end, the tool drains and stops
             "EVALSCOPE_EXIT_WITH_PARENT": "1",
@@ -84,7 +87,7 @@ def run(
             stdout=subprocess.PIPE if out is None else out,
             stderr=subprocess.PIPE if err is None else err,
             start_new_session=own_session,
-            pass_fds=[*path_report.passed, *error_report.passed],
+            pass_fds=[*result_report.passed, *error_report.passed],
         )
         interrupted = False
         try:
@@ -103,10 +106,12 @@ def run(
         stdout_pump.finish()
         stderr_pump.finish()
         said = stderr_pump.text()
+        folder, runs = _results_said(result_report.read())
         return Ended(
             exit_code=exit_code,
             interrupted=interrupted or exit_code in (130, -signal.SIGINT),
-            folder=path_report.read() or _folder_said(said),
+            folder=folder or _folder_said(said),
+            runs=runs,
             error=_bare(error_report.read()) or _error_said(said),
             stderr=said,
         )
@@ -233,6 +238,14 @@ class _Pump:
     def text(self) -> str:
         """What was kept."""
         return self._kept
+
+
+def _results_said(text: str | None) -> tuple[str | None, tuple[str, ...] | None]:
+    """Folder and runs, as the tool writes them into `EVALSCOPE_RESULT_PATH_FILE`."""
+    if text is None:
+        return None, None
+    said = json.loads(text)
+    return said["folder"], tuple(said["runs"])
 
 
 def _folder_said(stderr: str) -> str | None:

@@ -95,7 +95,7 @@ def _results(ended: child.Ended) -> Results | None:
     if ended.folder is None:
         return None
     try:
-        return Results.load(ended.folder)
+        return Results.load(ended.folder, ended.runs)
     except EvalscopeError:
         if ended.exit_code == 0:
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -107,24 +107,32 @@ class RunResult(Mapping[str, Any]):
 
 
 class Results(Mapping[str, RunResult]):
-    """All runs of a command by their names, in the order they were made."""
+    """All runs of a command by their names, in the order they were made.
+
+    A folder that was written with `no_timestamp` may hold runs of other commands: they are in
+    `result` only.
+    """
 
     folder: Path
     """The command's folder."""
     result: dict[str, Any]
     """The contents of `result.json`."""
 
-    def __init__(self, folder: Path, result: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, result: dict[str, Any], runs: Collection[str] | None = None
+    ) -> None:
         self.folder = folder
         self.result = result
         self._runs: dict[str, RunResult] = {}
         for run in result.get("runs", []):
             name = str(run["name"])
+            if runs is not None and name not in runs:
+                continue
             self._runs[name] = RunResult(name, _run_folder(folder, name), run)
 
     @classmethod
-    def load(cls, folder: Path | str) -> Results:
-        """Read the folder of a command.
+    def load(cls, folder: Path | str, runs: Collection[str] | None = None) -> Results:
+        """Read the folder of a command; with `runs`, only the runs with these names.
 
         Raises:
             EvalscopeError: when there is no `result.json` that can be read.
@@ -139,7 +147,7 @@ class Results(Mapping[str, RunResult]):
             ) from None
         except ValueError as error:
             raise EvalscopeError(f"{path} is no JSON: {error}") from error
-        return cls(folder, result)
+        return cls(folder, result, runs)
 
     def __getitem__(self, name: str) -> RunResult:
         """The run of this name."""

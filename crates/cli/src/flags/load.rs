@@ -38,14 +38,15 @@ pub(crate) struct LoadArgs {
 
     /// Stop sending after this time: 300, 30s or 5m
     ///
-    /// Requests in flight are allowed to finish. The time begins after the warm-up. 0 for no limit.
+    /// Requests in flight are allowed to finish. The time begins with the run or, after a warm-up,
+    /// with the first measured request. 0 for no limit.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) duration: Option<f64>,
 
-    /// Requests to send before measuring begins
+    /// Requests to send before the measured ones
     ///
     /// No figure includes them. Below 1, a fraction of --number. Take at least --parallel to warm
-    /// every slot. --duration begins after them.
+    /// every slot. The measurement does not wait for the last of them to end.
     #[arg(long, value_name = "N", default_value = "0", value_parser = warmup)]
     pub(crate) warmup_num: f64,
 

@@ -53,7 +53,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     };
     let job = &prepared.job;
     let target = Arc::new(target(job, &job.url)?);
-    let top = &folder::make(&job.results, job.plan.runs())?;
+    let top = &folder::make(&job.results, &job.model, job.plan.runs())?;
     let log = &Log::create(top)?;
     plugin_log.set_log(log);
     load::announce(job, &target, log);

@@ -107,7 +107,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
     let target = Arc::new(target);
     let clock = RunClock::start();
     let started = clock.now();
-    let patience = job.wait_for_server.unwrap_or_default();
+    let patience = preflight::patience(job.wait_for_server, job.connection.timeouts.total);
     let mut timeouts = job.connection.timeouts;
     let limit = timeouts
         .read
@@ -155,16 +155,23 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
                 "the response is not a list of models".to_owned(),
             ),
         };
-        if !preflight::is_transient(kind) || clock.now().since(started) >= patience {
+        let waited = clock.now().since(started);
+        if !preflight::is_transient(kind) || waited >= patience {
             let message = masked(&message, &job.secrets);
             let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
             let hint = match kind {
-                FailureKind::Malformed | FailureKind::Status(404 | 405) => HINT.to_owned(),
+                FailureKind::Malformed | FailureKind::Status(404 | 405) => {
+                    format!("{HINT}, and check the path of `--url`")
+                }
                 kind => format!("{HINT}; {}", preflight::hint_of(kind, &said, &way)),
+            };
+            let retried = match waited.as_secs() {
+                0 => String::new(),
+                seconds => format!(" (retried for {seconds} s)"),
             };
             return Err(hinted(
                 format!(
-                    "`--model` is missing, and {} does not list the models: {message}",
+                    "`--model` is missing, and {} gave no list of models: {message}{retried}",
                     secrets::shown_url(url)
                 ),
                 hint,

@@ -74,10 +74,7 @@ pub(crate) fn check(
     let clock = &transport.clock;
     let started = clock.now();
     let mut next_word = Duration::ZERO;
-    let patience = match (way.wait, transport.timeouts.total) {
-        (Some(wait), _) => wait,
-        (None, total) => total.unwrap_or(PATIENCE).min(PATIENCE),
-    };
+    let patience = patience(way.wait, transport.timeouts.total);
     let mut scheme_asked = false;
     loop {
         let tested = send(bodies, way, transport, control, log)?;
@@ -353,6 +350,11 @@ fn wrong_scheme(message: &str, meant: &Url) -> anyhow::Error {
         format!("the test request failed: {message}"),
         format!("this port {does}: try `--url {shown}`"),
     )
+}
+
+/// How long to wait for a server: as asked, or long enough for one that is just starting.
+pub(crate) fn patience(asked: Option<Duration>, total_timeout: Option<Duration>) -> Duration {
+    asked.unwrap_or_else(|| total_timeout.unwrap_or(PATIENCE).min(PATIENCE))
 }
 
 /// Whether a retry a little later makes sense.

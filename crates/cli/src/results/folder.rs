@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use evalscope_model::plan::RunSpec;
 use evalscope_report::{files, sqlite};
+use serde_json::json;
 
 use crate::console;
 use crate::failure::hinted;
@@ -19,7 +20,7 @@ const OTHER_FOLDER: &str =
 
 /// Make the invocation's folder. One that was asked for by name may hold runs of other commands,
 /// as long as they are other points: they stay.
-pub(crate) fn make(place: &ResultsPlace, runs: &[RunSpec]) -> anyhow::Result<PathBuf> {
+pub(crate) fn make(place: &ResultsPlace, model: &str, runs: &[RunSpec]) -> anyhow::Result<PathBuf> {
     let top = if place.timestamp {
         let second = jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string();
         folder_of_its_own(&place.outputs_dir, &second, &place.name)?
@@ -43,11 +44,23 @@ pub(crate) fn make(place: &ResultsPlace, runs: &[RunSpec]) -> anyhow::Result<Pat
                 OTHER_FOLDER,
             )
         })?;
+        if let Some(other) = earlier.iter().find(|run| run.model != *model) {
+            return Err(hinted(
+                format!(
+                    "{} already holds runs of another model, `{}`; this command measures `{}`",
+                    top.display(),
+                    other.model,
+                    model
+                ),
+                OTHER_FOLDER,
+            ));
+        }
         if !earlier.is_empty() {
+            let names: Vec<_> = earlier.iter().map(|run| run.name.as_str()).collect();
             console::err(&format!(
                 "{} already holds {}: the runs of this command are added",
                 top.display(),
-                earlier.join(", ")
+                names.join(", ")
             ));
         }
         std::fs::create_dir_all(&top).with_context(|| unmade(&top))?;
@@ -55,7 +68,9 @@ pub(crate) fn make(place: &ResultsPlace, runs: &[RunSpec]) -> anyhow::Result<Pat
     };
     if let Some(file) = &place.path_file {
         let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
-        std::fs::write(file, path.display().to_string())
+        let names: Vec<_> = runs.iter().map(|run| &run.name).collect();
+        let written = json!({"folder": path.display().to_string(), "runs": names});
+        std::fs::write(file, written.to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(top)

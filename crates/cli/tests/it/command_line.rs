@@ -90,7 +90,7 @@ fn wrong_flags_are_explained() {
             &["perf", "--model", "m", "--parallel", "many"],
             &["perf", "--model", "m", "--rate", "0"],
             &["perf", "--model", "m", "--number", "-1"],
-            &["perf", "--dataset", "sample"],
+            &["perf", "--dataset", "sample", "--total-timeout", "1"],
             &["perf", "--model", "m"],
             &["perf", "--model", "m", "--dataset", "line_by_line"],
             &["perf", "--model", "m", "--dataset", "longalpaca"],

@@ -377,7 +377,7 @@ pub(crate) const FILTERS: [(&str, &str); 12] = [
         "",
     ),
     (
-        r"  - in [\d.]+ % of\s+the\s+streams[^:]*:[^:]*not\s+the\s+model's\n",
+        r"  - in [\d.]+ % of\s+the\s+streams[^:]*:[^:]*of\s+the\s+model\n",
         "",
     ),
     (

@@ -237,7 +237,7 @@ fn of_several_models_one_has_to_be_named() {
         (listing(&[]), "lists no model\n"),
         (
             Recorder::start(|_, _| reply("404 Not Found", "text/plain", "no")),
-            "does not list the models: status 404",
+            "gave no list of models: status 404",
         ),
     ] {
         let (context, outcome) = without_model(&server, &[]);
@@ -251,19 +251,32 @@ fn of_several_models_one_has_to_be_named() {
 /// The server refuses its first requests as one that still loads.
 #[test]
 fn a_server_that_still_starts_is_waited_for() {
-    let server = Recorder::start(|request, number| match number {
-        0..2 => reply("503 Service Unavailable", "text/plain", "loading"),
-        _ => answer(request, &["m"]),
-    });
-    let (_, outcome) = without_model(&server, &["--wait-for-server", "1m"]);
-    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stderr.contains("trying for 60 s"), "{outcome:#?}");
+    for (flags, said) in [
+        (&["--wait-for-server", "1m"][..], "retrying for 60 s"),
+        (&[], "retrying for 15 s"),
+    ] {
+        let server = Recorder::start(|request, number| match number {
+            0..2 => reply("503 Service Unavailable", "text/plain", "loading"),
+            _ => answer(request, &["m"]),
+        });
+        let (_, outcome) = without_model(&server, flags);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert!(outcome.stderr.contains(said), "{outcome:#?}");
+    }
     // and no longer than asked for
     let context = Context::new();
     let line = ["--url", "http://127.0.0.1:1", "--wait-for-server", "1"];
     let outcome = context.perf(&[&SAMPLE, &line[..]].concat());
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
     assert!(outcome.stderr.contains("(retried for 1 s)"), "{outcome:#?}");
+    let outcome = context.perf(&[&line[..], &["--dataset", "sample"]].concat());
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains(
+            "`--model` is missing, and http://127.0.0.1:1/v1/models gave no list of models: "
+        ) && outcome.stderr.contains("(retried for 1 s)"),
+        "{outcome:#?}"
+    );
     assert!(
         context.files().is_empty(),
         "a failed start leaves nothing behind"

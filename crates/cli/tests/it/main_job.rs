@@ -210,6 +210,26 @@ fn points_are_added_to_a_folder_and_nothing_is_replaced() {
     );
 }
 
+/// Models of the same name by different owners have the same folder.
+#[test]
+fn nothing_is_added_beside_runs_of_another_model() {
+    let context = Context::new();
+    let line = |model, number| {
+        let common = ["perf", "--api", "local_sim", "--dataset", "sample"];
+        let own = ["--no-timestamp", "--model", model, "--number", number];
+        context.run(&[&common[..], &own[..]].concat())
+    };
+    assert_eq!(line("org-a/x", "2").code, Some(0));
+    let before = context.files();
+    let outcome = line("org-b/x", "3");
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    insta::assert_snapshot!(outcome.stderr, @"
+    error: outputs/x already holds runs of another model, `org-a/x`; this command measures `org-b/x`
+      hint: choose another `--name` or `--outputs-dir`, or leave out `--no-timestamp`
+    ");
+    assert!(before == context.files());
+}
+
 #[test]
 fn nothing_is_added_beside_results_that_cannot_be_read() {
     let context = Context::new();

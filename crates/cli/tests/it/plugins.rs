@@ -740,18 +740,23 @@ fn mistakes_in_a_declaration_and_in_names_are_told() {
 }
 
 #[test]
-fn the_path_of_the_results_is_written_where_it_is_wanted() {
+fn folder_and_runs_are_written_where_they_are_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("path");
+    let file = folder.path().join("results");
     let context =
         Context::new().with_env("EVALSCOPE_RESULT_PATH_FILE", &file.display().to_string());
     let server = Recorder::start(|request, _| good(request));
     perf(&context, &server, &[]);
-    let path = std::fs::read_to_string(file).unwrap();
+    let written = crate::context::json(&file);
     assert_eq!(
-        Path::new(&path).canonicalize().unwrap(),
+        Path::new(written["folder"].as_str().unwrap())
+            .canonicalize()
+            .unwrap(),
         context.top().canonicalize().unwrap()
     );
+    let run = context.run_folder();
+    let name = run.file_name().unwrap().to_str().unwrap();
+    assert_eq!(written["runs"], serde_json::json!([name]));
 }
 
 #[test]

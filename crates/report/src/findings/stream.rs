@@ -1,5 +1,7 @@
 //! Owns findings about responses: whether they were streamed, and how their events arrived.
 
+use evalscope_model::metrics::{ClientReport, Verdict};
+
 use super::finding::{Evidence, Finding, counted, percent, share};
 use super::id::FindingId;
 
@@ -7,6 +9,9 @@ use super::id::FindingId;
 const COALESCED_SHARE: f64 = 0.10;
 /// Streams whose second token came with the first, above this share, were held back on their way.
 const BUNDLED_FIRST_SHARE: f64 = 0.10;
+/// Reads that are handled later than this (p99) hold the tokens of a while: then it may be the client
+/// that bundles. Servers send tokens of a stream at longer intervals.
+const PROMPT_HANDLING_MS: f64 = 1.0;
 /// Above this many tokens per event, times between events are no longer those between tokens.
 const TOKENS_PER_EVENT: f64 = 1.1;
 /// Models named in a sentence.
@@ -39,6 +44,9 @@ pub(super) fn unseen_tokens(e: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn first_tokens_bundled(e: &Evidence<'_>) -> Option<Finding> {
     let (bundled, all) = (e.totals.bundled_first_reads, e.totals.first_reads);
     let share = share(bundled, all).filter(|share| *share > BUNDLED_FIRST_SHARE)?;
+    if is_client_late(e.client) {
+        return None;
+    }
     let text = format!(
         "in {} of the streams the second token arrived together with the first: the server, or a proxy \
          or gateway on the way, sends tokens in bundles, so TTFT is too long, and TPOT and ITL are not \
@@ -46,6 +54,12 @@ pub(super) fn first_tokens_bundled(e: &Evidence<'_>) -> Option<Finding> {
         percent(share)
     );
     Some(Finding::new(FindingId::FirstTokensBundled, text))
+}
+
+/// Whether tokens may have gathered in the client's socket, rather than on their way.
+fn is_client_late(client: &ClientReport) -> bool {
+    let handling = client.handling_delay_ms.p99;
+    client.verdict != Verdict::Ok || handling.is_some_and(|p99_ms| p99_ms > PROMPT_HANDLING_MS)
 }
 
 pub(super) fn events_bundled(e: &Evidence<'_>) -> Option<Finding> {
@@ -152,6 +166,28 @@ mod tests {
             bundled(970),
             FindingId::FirstTokensBundled,
             "in 97 % of the streams the second token arrived together with the first",
+        );
+    }
+
+    #[test]
+    fn tokens_that_a_busy_client_left_waiting_are_not_put_down_to_a_proxy() {
+        let bundled =
+            |c: &mut Case| (c.totals.first_reads, c.totals.bundled_first_reads) = (1000, 970);
+        none(|c| {
+            bundled(c);
+            c.client.verdict = Verdict::ClientLimited;
+        });
+        none(|c| {
+            bundled(c);
+            c.client.handling_delay_ms.p99 = Some(1.7);
+        });
+        one(
+            |c| {
+                bundled(c);
+                c.client.handling_delay_ms.p99 = Some(0.3);
+            },
+            FindingId::FirstTokensBundled,
+            "97 %",
         );
     }
 

@@ -7,12 +7,10 @@ use evalscope_model::metrics::PERCENTILE_ROWS;
 use evalscope_model::plan::Pacing;
 use serde_json::{Map, Value, json};
 
+use crate::evalscope::{NOT_LIMITED, arguments, summary_figure};
 use crate::model::RunMeta;
 use crate::names::{self, Figure, SUMMARY_KEYS};
 use crate::report::RunReport;
-
-/// How EvalScope writes that there is no limit.
-const NOT_LIMITED: i64 = -1;
 
 /// `benchmark_summary.json`: EvalScope's keys in its order, rounded as it rounds, with our values.
 /// A figure without a value is left out: its readers take that, but no `null`.
@@ -26,26 +24,22 @@ pub fn summary(report: &RunReport) -> Value {
         let key = figure.key().expect("a test holds that these have keys");
         let value = match (figure, figure.value(report)) {
             // EvalScope's is a share
-            (Figure::Acceptance, names::Value::Number(percent)) => rounded(key, percent / 100.0),
+            (Figure::Acceptance, names::Value::Number(percent)) => {
+                summary_figure(key, percent / 100.0).into()
+            }
             (Figure::Rate, names::Value::Missing) => Value::from(NOT_LIMITED as f64),
             (Figure::Concurrency, names::Value::Missing) => Value::from(NOT_LIMITED),
             (_, names::Value::Missing) => continue,
             (_, names::Value::Count(n)) => Value::from(n),
             // as it was given
             (Figure::Rate, names::Value::Number(rate)) => Value::from(rate),
-            (_, names::Value::Number(x) | names::Value::Mean(x, _)) => rounded(key, x),
+            (_, names::Value::Number(x) | names::Value::Mean(x, _)) => {
+                summary_figure(key, x).into()
+            }
         };
         object.insert(key.to_owned(), value);
     }
     Value::Object(object)
-}
-
-/// A figure with 4 decimals, or 2 where the unit is milliseconds.
-fn rounded(key: &str, value: f64) -> Value {
-    let decimals = if key.ends_with("(ms)") { 2 } else { 4 };
-    let text = format!("{value:.decimals$}");
-    // a number that is not finite has no JSON form, and stays what it is
-    Value::from(text.parse().unwrap_or(value))
 }
 
 /// `benchmark_percentile.json`: one object per percentile.
@@ -64,111 +58,14 @@ pub fn percentiles(report: &RunReport) -> Value {
         .collect()
 }
 
-/// What stands in `benchmark_args.json` where the settings say nothing.
-#[derive(Clone, Copy)]
-enum Absent {
-    Null,
-    False,
-    Whole(i64),
-    Text(&'static str),
-}
-use Absent::{False, Null, Text, Whole};
-
-impl From<Absent> for Value {
-    fn from(absent: Absent) -> Self {
-        match absent {
-            Null => Self::Null,
-            False => Self::Bool(false),
-            Whole(n) => n.into(),
-            Text(text) => text.into(),
-        }
-    }
-}
-
-/// The fields of `Arguments` in EvalScope 1.14.1 in the order of their declaration, which is that
-/// of the file, with the defaults of those that may be absent here.
-const ARGUMENTS: [(&str, Absent); 81] = [
-    ("model", Null),
-    ("model_id", Null),
-    ("attn_implementation", Null),
-    ("api", Null),
-    ("tokenizer_path", Null),
-    ("port", Null),
-    ("url", Null),
-    ("headers", Null),
-    ("connect_timeout", Null),
-    ("read_timeout", Null),
-    ("total_timeout", Null),
-    ("api_key", Null),
-    ("no_test_connection", Null),
-    ("scenario", Null),
-    ("number", Null),
-    ("parallel", Null),
-    ("rate", Null),
-    ("warmup_num", Whole(0)),
-    ("enable_pd_metrics", False),
-    ("open_loop", False),
-    ("sleep_interval", Null),
-    ("duration", Null),
-    ("sla_auto_tune", False),
-    ("sla_variable", Text("parallel")),
-    ("sla_params", Null),
-    ("sla_num_runs", Whole(3)),
-    ("sla_upper_bound", Whole(65_536)),
-    ("sla_lower_bound", Whole(1)),
-    ("sla_fixed_parallel", Null),
-    ("sla_number_multiplier", Null),
-    ("db_commit_interval", Whole(1000)),
-    ("queue_size_multiplier", Whole(5)),
-    ("in_flight_task_multiplier", Whole(2)),
-    ("num_workers", Whole(0)),
-    ("log_every_n_query", Null),
-    ("debug", Null),
-    ("enable_progress_tracker", Null),
-    ("visualizer", Null),
-    ("wandb_api_key", Null),
-    ("swanlab_api_key", Null),
-    ("swanlab_host", Null),
-    ("name", Null),
-    ("alias", Null),
-    ("outputs_dir", Null),
-    ("no_timestamp", Null),
-    ("max_prompt_length", Null),
-    ("min_prompt_length", Null),
-    ("prefix_length", Null),
-    ("prefix_count", Whole(1)),
-    ("prompt", Null),
-    ("query_template", Null),
-    ("apply_chat_template", Null),
-    ("image_width", Null),
-    ("image_height", Null),
-    ("image_format", Null),
-    ("image_num", Null),
-    ("image_patch_size", Null),
-    ("dataset", Null),
-    ("dataset_path", Null),
-    ("data_source", Null),
-    ("dataset_offset", Null),
-    ("dataset_args", Null),
-    ("frequency_penalty", Null),
-    ("repetition_penalty", Null),
-    ("logprobs", Null),
-    ("max_tokens", Null),
-    ("min_tokens", Null),
-    ("n_choices", Null),
-    ("seed", Null),
-    ("stop", Null),
-    ("stop_token_ids", Null),
-    ("stream", Null),
-    ("temperature", Null),
-    ("top_p", Null),
-    ("top_k", Null),
-    ("extra_args", Null),
-    ("tokenize_prompt", False),
-    ("multi_turn", False),
-    ("min_turns", Whole(1)),
-    ("max_turns", Null),
-    ("multi_turn_args", Null),
+/// Settings of which nothing in particular may be asked: EvalScope's default stands for that.
+const UNASKED: [&str; 6] = [
+    "warmup_num",
+    "prefix_count",
+    "db_commit_interval",
+    "queue_size_multiplier",
+    "in_flight_task_multiplier",
+    "num_workers",
 ];
 
 /// `benchmark_args.json`: the settings of this run. EvalScope's keys come first, in its order;
@@ -177,12 +74,12 @@ const ARGUMENTS: [(&str, Absent); 81] = [
 pub fn args(report: &RunReport) -> Value {
     let meta = &report.meta;
     let mut args = Map::new();
-    for (name, absent) in ARGUMENTS {
-        let value = of_this_run(meta, name)
-            .or_else(|| meta.settings.get(name).cloned())
-            .filter(|value| !value.is_null())
-            .unwrap_or_else(|| absent.into());
-        args.insert(name.to_owned(), value);
+    for (name, default) in arguments() {
+        let value = of_this_run(meta, &name)
+            .or_else(|| meta.settings.get(&name).cloned())
+            .filter(|value| !value.is_null() || !UNASKED.contains(&name.as_str()))
+            .unwrap_or(default);
+        args.insert(name, value);
     }
     for (name, value) in meta.settings.as_object().into_iter().flatten() {
         if !args.contains_key(name) {
@@ -292,17 +189,6 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_rounded_as_in_evalscope() {
-        for (key, value, want) in [
-            ("Avg Latency (s)", 1.234_56, "1.2346"),
-            ("Avg TTFT (ms)", 1.234_56, "1.23"),
-            ("Req Throughput (req/s)", 2.0, "2.0"),
-        ] {
-            assert_eq!(rounded(key, value).to_string(), want);
-        }
-    }
-
-    #[test]
     fn percentile_rows_keep_the_reference_tools_keys() {
         let report = samples::report(&samples::meta("m"), samples::mixed(30));
         let rows = percentiles(&report);
@@ -320,7 +206,8 @@ mod tests {
         });
         meta.load.dataset_offset = 10;
         let args = args(&samples::report(&meta, samples::successes(3)));
-        let names: Vec<_> = ARGUMENTS.iter().map(|(name, _)| *name).collect();
+        let arguments = arguments();
+        let names: Vec<_> = arguments.keys().map(String::as_str).collect();
         assert_eq!(keys(&args)[..names.len()], names);
         assert_eq!(keys(&args)[names.len()..], ["insecure"]);
         for (name, want) in [

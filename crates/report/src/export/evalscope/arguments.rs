@@ -8,11 +8,8 @@ use std::path::Path;
 
 use super::load::{number, rate};
 use super::python::{self, Value};
+use crate::evalscope::{NOT_LIMITED, arguments};
 use crate::report::RunReport;
-
-/// Every argument of EvalScope 1.14.1 with its default. `ci/reference-commands export` compares
-/// them with the package's.
-const DEFAULTS: &str = include_str!("arguments.json");
 
 /// Those of which a whole number is a float in Python; of all others it is an integer.
 const FLOATS: [&str; 6] = [
@@ -29,9 +26,7 @@ const MASKS: (&str, &str) = ("***", "**********");
 
 /// The arguments of a run whose files are in this folder.
 pub(super) fn of(run: &RunReport, folder: &Path) -> Value {
-    let defaults: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(DEFAULTS).expect("a test reads it");
-    let fields = defaults.into_iter().map(|(key, default)| {
+    let fields = arguments().into_iter().map(|(key, default)| {
         let value = of_run(run, folder, &key).unwrap_or_else(|| {
             let setting = run.meta.settings.get(&key).filter(|value| !value.is_null());
             shaped(&key, masked(setting.unwrap_or(&default).clone().into()))
@@ -55,7 +50,9 @@ fn of_run(run: &RunReport, folder: &Path, key: &str) -> Option<Value> {
         "parallel" => meta
             .load
             .concurrency
-            .map_or(Value::Int(-1), |slots| (slots.get() as u64).into()),
+            .map_or(Value::Int(NOT_LIMITED.into()), |slots| {
+                (slots.get() as u64).into()
+            }),
         "rate" => rate(run).into(),
         "open_loop" => Value::Bool(meta.load.concurrency.is_none()),
         "duration" => meta.load.duration_s.map_or(Value::None, Value::from),

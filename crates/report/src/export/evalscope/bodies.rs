@@ -5,8 +5,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::pickle;
-use super::python::{self, Value};
+use serde_json::Value;
+
+use super::python;
+use crate::pickle;
 use crate::sqlite::Stored;
 
 /// What stands in a column; `None` where nothing was kept.
@@ -14,19 +16,19 @@ fn read(column: &str) -> Option<Value> {
     if column.is_empty() {
         return None;
     }
-    if let Ok(json) = serde_json::from_str::<serde_json::Value>(column) {
-        return Some(json.into());
+    if let Ok(json) = serde_json::from_str(column) {
+        return Some(json);
     }
     let pickled = STANDARD.decode(column).ok();
-    let pickled = pickled.and_then(|bytes| pickle::loads(&bytes));
+    let pickled = pickled.and_then(|bytes| pickle::read(&bytes));
     Some(pickled.unwrap_or_else(|| column.into()))
 }
 
 /// The body of a request as text: JSON as Python writes it. `None` where it was not kept.
 pub(super) fn request(stored: &Stored) -> Option<String> {
     Some(match read(&stored.request)? {
-        Value::Text(text) => text,
-        body => python::line(&body),
+        Value::String(text) => text,
+        body => python::line(&body.into()),
     })
 }
 
@@ -34,7 +36,7 @@ pub(super) fn request(stored: &Stored) -> Option<String> {
 /// where it was not kept.
 pub(super) fn messages(stored: &Stored) -> Option<Vec<Value>> {
     let mut messages: Vec<Value> = match read(&stored.response_messages)? {
-        Value::List(events) => events.into_iter().map(parsed).collect(),
+        Value::Array(events) => events.into_iter().map(parsed).collect(),
         body => vec![parsed(body)],
     };
     let last = stored.final_event.as_deref().and_then(read);
@@ -45,30 +47,31 @@ pub(super) fn messages(stored: &Stored) -> Option<Vec<Value>> {
 /// A text that is JSON as what it says.
 fn parsed(value: Value) -> Value {
     match value {
-        Value::Text(text) => {
-            serde_json::from_str::<serde_json::Value>(&text).map_or(Value::Text(text), Value::from)
-        }
+        Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         value => value,
     }
 }
 
 fn has_choices(event: &Value) -> bool {
-    let Value::Dict(fields) = event else {
-        return false;
-    };
-    fields.iter().any(|(key, value)| {
-        key == "choices" && matches!(value, Value::List(choices) if !choices.is_empty())
-    })
+    let choices = event["choices"].as_array();
+    choices.is_some_and(|choices| !choices.is_empty())
 }
 
 /// base64 of a pickled list.
 pub(super) fn column(messages: Vec<Value>) -> String {
-    STANDARD.encode(pickle::dumps(&Value::List(messages)))
+    pickled(&Value::Array(messages))
+}
+
+fn pickled(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    pickle::write_value(&mut bytes, value);
+    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::python::dict;
+    use serde_json::json;
+
     use super::*;
 
     fn stored(request: &str, response_messages: &str, final_event: Option<&str>) -> Stored {
@@ -82,12 +85,10 @@ mod tests {
 
     #[test]
     fn pickles_and_json_say_the_same() {
-        let body = dict([("n", 1_u64.into()), ("stop", Value::None)]);
-        let pickled = STANDARD.encode(pickle::dumps(&body));
-        let events = Value::List(vec![r#"{"choices": [1]}"#.into(), "no JSON".into()]);
-        let pickled_events = STANDARD.encode(pickle::dumps(&events));
+        let body = pickled(&json!({"n": 1, "stop": null}));
+        let events = pickled(&json!([r#"{"choices": [1]}"#, "no JSON"]));
         for (request_text, events_text) in [
-            (pickled.as_str(), pickled_events.as_str()),
+            (body.as_str(), events.as_str()),
             (
                 r#"{"n":1,"stop":null}"#,
                 r#"["{\"choices\":[1]}","no JSON"]"#,
@@ -99,7 +100,7 @@ mod tests {
                 request(&stored).as_deref(),
                 Some(r#"{"n": 1, "stop": null}"#)
             );
-            let event = dict([("choices", Value::List(vec![1_u64.into()]))]);
+            let event = json!({"choices": [1]});
             assert_eq!(messages(&stored), Some(vec![event, "no JSON".into()]));
         }
     }

@@ -17,7 +17,6 @@ mod gaps;
 mod load;
 mod moments;
 mod percentiles;
-mod pickle;
 mod python;
 mod speeds;
 mod summary;

@@ -4,7 +4,8 @@
 //! It must not know how a row was made.
 
 use super::database::Rows;
-use super::python::{Value, rounded};
+use super::python::Value;
+use crate::evalscope::rounded;
 use crate::sqlite::StoreError;
 
 /// The rows of the file: EvalScope's labels, and percents.

@@ -64,12 +64,6 @@ pub(super) fn dict<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Dict(fields.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
-/// A number with so many decimals, as `round` gives it: the closest to the binary value, and the
-/// even one of two that are equally close.
-pub(super) fn rounded(value: f64, decimals: usize) -> f64 {
-    format!("{value:.decimals$}").parse().unwrap_or(value)
-}
-
 /// A float as `repr` writes it: the fewest digits that read back as the same number.
 pub(super) fn float(value: f64) -> String {
     if value.is_nan() {
@@ -206,20 +200,6 @@ mod tests {
             ("NaN", f64::NAN),
         ] {
             assert_eq!(float(value), want);
-        }
-    }
-
-    /// Right: what `round` of Python 3.11 gives.
-    #[test]
-    fn rounding_is_that_of_python() {
-        for ((value, decimals), want) in [
-            ((2.675, 2), 2.67),
-            ((0.125, 2), 0.12),
-            ((0.375, 2), 0.38),
-            ((1.000_05, 4), 1.0001),
-            ((-1.0, 4), -1.0),
-        ] {
-            assert_eq!(float(rounded(value, decimals)), float(want));
         }
     }
 

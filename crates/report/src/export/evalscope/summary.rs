@@ -7,72 +7,63 @@ use evalscope_model::metrics::Metric;
 
 use super::database::Streams;
 use super::load::rate;
-use super::python::{Value, rounded};
+use super::python::Value;
+use crate::evalscope::{NOT_LIMITED, summary_figure};
+use crate::names::{self, Figure, SUMMARY_KEYS};
 use crate::report::RunReport;
 
-/// Decimals of all figures but those in milliseconds.
-const DECIMALS: usize = 4;
-/// Decimals of those.
-const MS_DECIMALS: usize = 2;
-
 pub(super) fn of(run: &RunReport, streams: &Streams) -> Value {
-    let totals = &run.totals;
-    let mean = |metric: Metric| run.metric(metric).mean;
-    // EvalScope's figure where nothing succeeded, and else
-    let or = |failed: f64, else_: f64| if totals.succeeded == 0 { failed } else { else_ };
-    let figure = |value: Option<f64>, other: f64| rounded(value.unwrap_or(other), DECIMALS).into();
-    let ms = |value: Option<f64>, other: f64| rounded(value.unwrap_or(other), MS_DECIMALS).into();
-    let latency_s = mean(Metric::Latency);
-    // a response that came whole has its first token with its last
-    let ttft_ms = if totals.streamed > 0 {
-        mean(Metric::Ttft)
-    } else {
-        latency_s.map(|seconds| seconds * 1e3)
-    };
-    let concurrency = run.meta.load.concurrency;
-    let output_per_s = run.output_tokens_per_s();
-    let all_per_s = output_per_s.unwrap_or(0.0) + run.input_tokens_per_s().unwrap_or(0.0);
-    let mut fields: Vec<(&str, Value)> = vec![
-        ("Test Duration (s)", figure(Some(totals.duration_s()), 0.0)),
-        (
-            "Concurrency",
-            concurrency.map_or(Value::Int(-1), |slots| (slots.get() as u64).into()),
-        ),
-        ("Request Rate (req/s)", rate(run).into()),
-        ("Total Requests", totals.total.into()),
-        ("Success Requests", totals.succeeded.into()),
-        ("Failed Requests", totals.failed().into()),
-        ("Stream Requests", streams.streamed.into()),
-        ("Non-Stream Requests", streams.whole.into()),
-        ("Req Throughput (req/s)", figure(run.requests_per_s(), 0.0)),
-        ("Avg Latency (s)", figure(latency_s, -1.0)),
-        (
-            "Avg Input Tokens",
-            figure(mean(Metric::InputTokens), or(-1.0, 0.0)),
-        ),
-        ("Output Throughput (tok/s)", figure(output_per_s, 0.0)),
-        ("Total Throughput (tok/s)", figure(Some(all_per_s), 0.0)),
-        ("Avg TTFT (ms)", ms(ttft_ms, or(-1000.0, 0.0))),
-        ("Avg TPOT (ms)", ms(mean(Metric::Tpot), or(-1000.0, 0.0))),
-        ("Avg ITL (ms)", ms(mean(Metric::Itl), 0.0)),
-        (
-            "Avg Output Tokens",
-            figure(mean(Metric::OutputTokens), or(-1.0, 0.0)),
-        ),
-        // only EvalScope's loads of embeddings and rerankers have one
-        ("Input Throughput (tok/s)", 0.0.into()),
-    ];
-    if let Some(cached) = totals.cached_tokens
-        && totals.cached_of_tokens > 0
-    {
-        let share = 100.0 * cached as f64 / totals.cached_of_tokens as f64;
-        fields.push(("KV Cache Hit Rate (%)", figure(Some(share), 0.0)));
+    let mut fields = Vec::new();
+    for figure in SUMMARY_KEYS {
+        let key = figure.key().expect("a test holds that these have keys");
+        let number = |value: f64| Some(summary_figure(key, value).into());
+        let value = match (figure, figure.value(run)) {
+            (Figure::Rate, _) => Some(rate(run).into()),
+            (Figure::Concurrency, names::Value::Missing) => Some(Value::Int(NOT_LIMITED.into())),
+            (Figure::Streamed, _) => Some(streams.streamed.into()),
+            (Figure::Whole, _) => Some(streams.whole.into()),
+            (Figure::TotalThroughput, _) => number(
+                run.output_tokens_per_s().unwrap_or(0.0) + run.input_tokens_per_s().unwrap_or(0.0),
+            ),
+            // only EvalScope's loads of embeddings and rerankers have one
+            (Figure::InputThroughput, _) => number(0.0),
+            // a response that came whole has its first token with its last
+            (Figure::Mean(Metric::Ttft), _) if run.totals.streamed == 0 => {
+                let latency_s = run.metric(Metric::Latency).mean;
+                let ttft_ms = latency_s.map(|seconds| seconds * 1e3);
+                ttft_ms.or_else(|| unknown(figure, run)).and_then(number)
+            }
+            // EvalScope's is a share
+            (Figure::Acceptance, names::Value::Number(percent)) => number(percent / 100.0),
+            (_, names::Value::Missing) => unknown(figure, run).and_then(number),
+            (_, names::Value::Count(count)) => Some(count.into()),
+            (_, names::Value::Number(value) | names::Value::Mean(value, _)) => number(value),
+        };
+        if let Some(value) = value.filter(|_| !is_of_ours(figure)) {
+            fields.push((key.to_owned(), value));
+        }
     }
-    if let Some(tokens) = mean(Metric::DecodedTokensPerEvent) {
-        let accepted = (1.0 - 1.0 / tokens).clamp(0.0, 1.0);
-        fields.push(("Avg Decoded Tok/Iter", figure(Some(tokens), 0.0)));
-        fields.push(("Spec. Accept Rate", figure(Some(accepted), 0.0)));
+    Value::Dict(fields)
+}
+
+/// Figures that EvalScope does not have.
+fn is_of_ours(figure: Figure) -> bool {
+    matches!(
+        figure,
+        Figure::Mean(Metric::LatencyFromSchedule | Metric::TtftFromSchedule)
+    )
+}
+
+/// What EvalScope writes for a figure without a value; `None` where it leaves the key out.
+fn unknown(figure: Figure, run: &RunReport) -> Option<f64> {
+    let has_failed = run.totals.succeeded == 0;
+    match figure {
+        Figure::CacheHits | Figure::Acceptance | Figure::Mean(Metric::DecodedTokensPerEvent) => {
+            None
+        }
+        Figure::Mean(Metric::Latency) => Some(-1.0),
+        Figure::Mean(Metric::InputTokens | Metric::OutputTokens) if has_failed => Some(-1.0),
+        Figure::Mean(Metric::Ttft | Metric::Tpot) if has_failed => Some(-1000.0),
+        _ => Some(0.0),
     }
-    let fields = fields.into_iter();
-    Value::Dict(fields.map(|(key, value)| (key.to_owned(), value)).collect())
 }

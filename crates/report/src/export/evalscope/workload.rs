@@ -8,7 +8,8 @@ use evalscope_model::record::RequestRecord;
 use evalscope_model::time::{RunClock, Timestamp};
 
 use super::moments::{completion, start, unix_s};
-use super::python::{Value, dict, rounded};
+use super::python::{Value, dict};
+use crate::evalscope::rounded;
 
 /// Seconds of the window at the end.
 const LAST_WINDOW_S: f64 = 30.0;
