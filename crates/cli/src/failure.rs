@@ -91,5 +91,6 @@ fn render(error: &anyhow::Error) -> String {
             let _ = write!(text, "\n  hint: {hint}");
         }
     }
-    text
+    // errors of other crates bring their hint with them
+    text.replace("\nhint: ", "\n  hint: ")
 }

@@ -19,6 +19,21 @@ pub(crate) fn arguments() -> Map<String, Value> {
     serde_json::from_str(include_str!("arguments.json")).expect("a test reads it")
 }
 
+/// Arguments of which a whole number is a float in Python; of all others it is an integer.
+const FLOATS: [&str; 6] = [
+    "rate",
+    "duration",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "repetition_penalty",
+];
+
+/// Whether an argument is a float in Python, also where its value is whole.
+pub(crate) fn is_float(argument: &str) -> bool {
+    FLOATS.contains(&argument)
+}
+
 /// A number with so many decimals, as `round` of Python gives it: the closest to the binary value,
 /// and the even one of two that are equally close.
 pub(crate) fn rounded(value: f64, decimals: usize) -> f64 {

@@ -7,7 +7,7 @@ use evalscope_model::metrics::PERCENTILE_ROWS;
 use evalscope_model::plan::Pacing;
 use serde_json::{Map, Value, json};
 
-use crate::evalscope::{NOT_LIMITED, arguments, summary_figure};
+use crate::evalscope::{NOT_LIMITED, arguments, is_float, summary_figure};
 use crate::model::RunMeta;
 use crate::names::{self, Figure, SUMMARY_KEYS};
 use crate::report::RunReport;
@@ -79,6 +79,7 @@ pub fn args(report: &RunReport) -> Value {
             .or_else(|| meta.settings.get(&name).cloned())
             .filter(|value| !value.is_null() || !UNASKED.contains(&name.as_str()))
             .unwrap_or(default);
+        let value = if is_float(&name) { value } else { whole(value) };
         args.insert(name, value);
     }
     for (name, value) in meta.settings.as_object().into_iter().flatten() {
@@ -87,6 +88,20 @@ pub fn args(report: &RunReport) -> Value {
         }
     }
     Value::Object(args)
+}
+
+/// A whole number without a fraction, as Python has it.
+fn whole(value: Value) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is a whole number that an i64 holds exactly"
+    )]
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number.fract() == 0.0 && number.abs() < 1e15 => {
+            (number as i64).into()
+        }
+        _ => value,
+    }
 }
 
 /// A setting that has another value in each run than in the command.
@@ -202,7 +217,7 @@ mod tests {
         meta.settings = json!({
             "insecure": false, "parallel": [1, 5], "number": [10, 30], "rate": [-1.0],
             "max_tokens": [64], "model": "org/model", "alias": "mine", "outputs_dir": "outputs",
-            "multi_turn": true, "num_workers": null,
+            "multi_turn": true, "num_workers": null, "sleep_interval": 5.0, "duration": 30.0,
         });
         meta.load.dataset_offset = 10;
         let args = args(&samples::report(&meta, samples::successes(3)));
@@ -229,6 +244,8 @@ mod tests {
             assert_eq!(args[name], want, "{name}");
         }
         assert_eq!(args["rate"].to_string(), "-1.0");
+        assert_eq!(args["duration"].to_string(), "30.0");
+        assert_eq!(args["sleep_interval"].to_string(), "5");
         assert_eq!(args["open_loop"], false);
         meta.settings["max_tokens"] = json!([64, 128]);
         meta.load.concurrency = None;

@@ -8,18 +8,8 @@ use std::path::Path;
 
 use super::load::{number, rate};
 use super::python::{self, Value};
-use crate::evalscope::{NOT_LIMITED, arguments};
+use crate::evalscope::{NOT_LIMITED, arguments, is_float};
 use crate::report::RunReport;
-
-/// Those of which a whole number is a float in Python; of all others it is an integer.
-const FLOATS: [&str; 6] = [
-    "rate",
-    "duration",
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "repetition_penalty",
-];
 
 /// What stands in a secret's place: here, and there.
 const MASKS: (&str, &str) = ("***", "**********");
@@ -100,8 +90,8 @@ fn masked(value: Value) -> Value {
 /// A value in the shape that the argument has in EvalScope.
 fn shaped(key: &str, value: Value) -> Value {
     match (key, value) {
-        (_, Value::Int(whole)) if FLOATS.contains(&key) => Value::Float(whole as f64),
-        (_, Value::Float(value)) if !FLOATS.contains(&key) && value.fract() == 0.0 =>
+        (_, Value::Int(whole)) if is_float(key) => Value::Float(whole as f64),
+        (_, Value::Float(value)) if !is_float(key) && value.fract() == 0.0 =>
         {
             #[expect(
                 clippy::cast_possible_truncation,
