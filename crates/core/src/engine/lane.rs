@@ -47,18 +47,18 @@ pub(super) async fn serve<T: Transport, C: Clock + 'static>(
     shared: &Arc<SharedRun>,
     under_way: &UnderWay,
 ) {
-    let idle: Rc<RefCell<Vec<T::Requester>>> = Rc::default();
+    let idle: Rc<RefCell<Vec<Box<T::Requester>>>> = Rc::default();
     let mut tasks = JoinSet::new();
     let start_task = |tasks: &mut JoinSet<()>, start: Box<Start>| {
         let current = Rc::new(Cell::new(None));
         let warm = idle.borrow_mut().pop();
-        let user = User {
-            requester: warm.unwrap_or_else(|| transport.requester(thread)),
+        let user = Box::new(User {
+            requester: warm.unwrap_or_else(|| Box::new(transport.requester(thread))),
             clock: clock.clone(),
             shared: Arc::clone(shared),
             current: Rc::clone(&current),
             backoff: Backoff::default(),
-        };
+        });
         let idle = Rc::clone(&idle);
         let task = async move {
             let requester = user.live(start).await;
@@ -105,7 +105,7 @@ async fn ended<C: Clock>(
     let message = fault
         .try_into_panic()
         .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
-    let exchange = panicked(dispatch, clock.now(), &message);
+    let exchange = Box::new(panicked(dispatch, clock.now(), &message));
     shared.progress.ended(&exchange.record);
     shared.hand_on(exchange).await;
     let now = clock.now();
@@ -134,9 +134,10 @@ async fn start_of<C: Clock>(mut turn: Turn, clock: &C, shared: &SharedRun) -> Op
     }
 }
 
-/// One session after the other on one connection.
+/// One session after the other on one connection. Boxed, and so are exchanges: what moves between
+/// the steps of a task would lie in it several times.
 struct User<R, C> {
-    requester: R,
+    requester: Box<R>,
     clock: C,
     shared: Arc<SharedRun>,
     /// The request under way, for whoever finds that this task panicked.
@@ -147,7 +148,7 @@ struct User<R, C> {
 impl<R: Requester, C: Clock> User<R, C> {
     /// Serve a session, and those that its end and their ends make room for. Gives the connection
     /// back.
-    async fn live(mut self, first: Box<Start>) -> R {
+    async fn live(mut self: Box<Self>, first: Box<Start>) -> Box<R> {
         let mut next = Some(first);
         while let Some(start) = next {
             let Some(ended) = self.session(*start).await else {
@@ -191,7 +192,7 @@ impl<R: Requester, C: Clock> User<R, C> {
         let sending = self
             .requester
             .send(request, dispatch, shared.abort.cancelled());
-        let exchange = sending.await;
+        let exchange = Box::new(sending.await);
         self.current.set(None);
         let record = &exchange.record;
         let mut ended = match record.ending {
@@ -219,5 +220,25 @@ impl<R: Requester, C: Clock> User<R, C> {
             self.backoff.reset();
         }
         Some(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::clock::SystemClock;
+    use crate::engine::http::HttpRequester;
+
+    fn size_of_life<F: Future>(
+        _: impl FnOnce(Box<User<HttpRequester, SystemClock>>, Box<Start>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of sessions wait for responses at a time.
+    #[test]
+    fn a_session_under_way_takes_little_memory() {
+        let life = size_of_life(|user, start| user.live(start));
+        assert!(life <= 4608, "{life} bytes");
     }
 }

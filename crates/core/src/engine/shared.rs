@@ -150,14 +150,14 @@ impl SharedRun {
     /// Hand on the record of a session that was due and is not started. Says whether the sink
     /// still takes records.
     pub(super) async fn hand_on_unsent(&self, left: &Unsent, now: Timestamp) -> bool {
-        self.hand_on(unsent(left, self.end_of_starts(now))).await
+        let exchange = Box::new(unsent(left, self.end_of_starts(now)));
+        self.hand_on(exchange).await
     }
 
     /// Hand a finished exchange on. A sink that cannot keep up holds the caller back, and that
     /// shows as lag; one that is gone ends the run.
-    pub(super) async fn hand_on(&self, exchange: Exchange) -> bool {
-        let message = RunEvent::Exchange(Box::new(exchange));
-        let sent = self.sink.send(message).await.is_ok();
+    pub(super) async fn hand_on(&self, exchange: Box<Exchange>) -> bool {
+        let sent = self.sink.send(RunEvent::Exchange(exchange)).await.is_ok();
         if !sent {
             self.end(RunEnd::SinkGone);
         }
