@@ -238,7 +238,7 @@ mod tests {
     /// Thousands of sessions wait for responses at a time.
     #[test]
     fn a_session_under_way_takes_little_memory() {
-        let life = size_of_life(|user, start| user.live(start));
+        let life = size_of_life(User::live);
         assert!(life <= 4608, "{life} bytes");
     }
 }
