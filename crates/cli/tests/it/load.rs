@@ -205,7 +205,7 @@ fn a_warm_up_is_in_no_figure() {
         "--number",
         "12",
         "--parallel",
-        "2",
+        "1",
         "--warmup-num",
         "5",
         "--no-test-connection",
