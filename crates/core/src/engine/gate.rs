@@ -28,6 +28,17 @@ pub(super) struct Job {
     pub(super) held: Held,
 }
 
+impl Job {
+    /// What is left of it when its session does not start.
+    pub(super) fn not_sent(self, due: Timestamp) -> Unsent {
+        Unsent {
+            request: self.request,
+            phase: self.phase,
+            due,
+        }
+    }
+}
+
 /// A session that is to start now.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -43,8 +54,8 @@ pub(super) struct Start {
 pub(super) enum Turn {
     /// Start a session, and ask again.
     Start(Box<Start>),
-    /// A session was due at this moment and there is no room for it. Ask again.
-    Refused(Job, Timestamp),
+    /// A session was due and there is no room for it. Ask again.
+    Refused(Unsent),
     /// There is nothing to start yet.
     Wait(Wait),
     /// Nothing more will start.
@@ -178,7 +189,7 @@ impl Gate {
         let is_news = match turn {
             Turn::Wait(wait) => state.dealer_waits != Some(wait),
             Turn::Over => true,
-            Turn::Start(_) | Turn::Refused(..) => false,
+            Turn::Start(_) | Turn::Refused(_) => false,
         };
         if is_news {
             self.changed.notify_one();
@@ -232,7 +243,7 @@ impl Gate {
             state.measured_from.get_or_insert(now);
         }
         let Some(could_start) = wanted.could_start else {
-            return Turn::Refused(job, wanted.due);
+            return Turn::Refused(job.not_sent(wanted.due));
         };
         if job.phase == Phase::Measured {
             let dry_until = state.dry_until.min(now);
@@ -316,11 +327,7 @@ impl Gate {
         state.taken += 1;
         let job = state.head.take().or_else(|| self.ready.try_recv().ok());
         if let Some(job) = job {
-            return Some(Unsent {
-                request: job.request,
-                phase: job.phase,
-                due,
-            });
+            return Some(job.not_sent(due));
         }
         // it was due before its request was made
         let (phase, index) = match nth.checked_sub(self.limits.warmup) {
@@ -340,5 +347,76 @@ impl Gate {
             phase,
             due,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wants three sessions at once and has room for the second only.
+    #[derive(Debug, Default)]
+    struct OneOfThree(u64);
+
+    impl LoadModel for OneOfThree {
+        fn next(&mut self, now: Timestamp) -> Next {
+            self.0 += 1;
+            match self.0 {
+                2 => Next::Start {
+                    due: now,
+                    could_start: now,
+                },
+                1 | 3 => Next::Refuse { due: now },
+                _ => Next::Over,
+            }
+        }
+
+        fn ended(&mut self, _: Timestamp) {}
+
+        fn unsent(&mut self, _: Timestamp) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    /// A session that is refused takes its request along, so that the next one gets its own; while
+    /// none is ready nothing is decided twice.
+    #[test]
+    fn requests_go_to_their_sessions_in_order() {
+        let (ready, requests) = async_channel::bounded(3);
+        let limits = Limits {
+            warmup: 0,
+            measured: 9,
+            duration: None,
+        };
+        let gate = Gate::new(Box::new(OneOfThree::default()), limits, requests);
+        let now = Timestamp::from_nanos(5);
+        assert!(matches!(gate.deal(now), Turn::Wait(Wait::ForRequest)));
+        // the thread that deals out starts is first to take a request
+        assert!(matches!(gate.ended(now, now), Turn::Wait(Wait::ForRequest)));
+        for index in 0..3 {
+            let request = PreparedRequest {
+                index,
+                body: Vec::new(),
+                stream: true,
+                output_asked: true,
+                asked_tokens: None,
+                headers: OwnHeaders::default(),
+            };
+            let job = Job {
+                request,
+                phase: Phase::Measured,
+                round: 0,
+                held: Held::default(),
+            };
+            ready.try_send(job).unwrap();
+        }
+        let turns = [gate.deal(now), gate.deal(now), gate.deal(now)];
+        let indices = turns.map(|turn| match turn {
+            Turn::Refused(left) => (false, left.request.index),
+            Turn::Start(start) => (true, start.job.request.index),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(indices, [(false, 0), (true, 1), (false, 2)]);
+        assert!(matches!(gate.deal(now), Turn::Over));
     }
 }

@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::dispatch::Dispatch;
 use super::end::RunEnd;
 use super::feed::panic_text;
-use super::gate::{Job, Start, Turn, Unsent};
+use super::gate::{Job, Start, Turn};
 use super::health::{Backoff, reached_none};
 use super::http::{Requester, Transport};
 use super::no_response::panicked;
@@ -90,8 +90,8 @@ pub(super) async fn serve<T: Transport, C: Clock + 'static>(
     }
 }
 
-/// A task has ended. One that panicked costs its request, which is a record all the same, and the
-/// session that follows it may have to start here.
+/// A task has ended. One that panicked costs its request, which is a record all the same. Its place is
+/// free in any case, and the session that follows may have to start here.
 async fn ended<C: Clock>(
     joined: Result<(Id, ()), JoinError>,
     clock: &C,
@@ -101,13 +101,14 @@ async fn ended<C: Clock>(
     let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
     let current = under_way.0.borrow_mut().remove(&id)?;
     let fault = joined.err()?;
-    let dispatch = current.take()?;
-    let message = fault
-        .try_into_panic()
-        .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
-    let exchange = Box::new(panicked(dispatch, clock.now(), &message));
-    shared.progress.ended(&exchange.record);
-    shared.hand_on(exchange).await;
+    if let Some(dispatch) = current.take() {
+        let message = fault
+            .try_into_panic()
+            .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
+        let exchange = Box::new(panicked(dispatch, clock.now(), &message));
+        shared.progress.ended(&exchange.record);
+        shared.hand_on(exchange).await;
+    }
     let now = clock.now();
     let turn = shared.gate.ended(now, now);
     start_of(turn, clock, shared).await
@@ -118,12 +119,7 @@ async fn start_of<C: Clock>(mut turn: Turn, clock: &C, shared: &SharedRun) -> Op
     loop {
         match turn {
             Turn::Start(start) => return Some(start),
-            Turn::Refused(job, due) => {
-                let left = Unsent {
-                    request: job.request,
-                    phase: job.phase,
-                    due,
-                };
+            Turn::Refused(left) => {
                 if !shared.hand_on_unsent(&left, clock.now()).await {
                     return None;
                 }

@@ -19,7 +19,7 @@ use super::clock::{Clock, SystemClock};
 use super::dispatch::Dispatch;
 use super::end::{Fault, RunEnd};
 use super::feed::{Feed, FeedError, Queue, feed_jobs, panic_text};
-use super::gate::{Gate, Limits, Turn, Unsent, Wait};
+use super::gate::{Gate, Limits, Turn, Wait};
 use super::health::Health;
 use super::http::{HttpTransport, Requester, Transport};
 use super::lane::{UnderWay, serve};
@@ -279,12 +279,7 @@ async fn deal(clock: &impl Clock, shared: &SharedRun) {
             let now = clock.now();
             match shared.gate.deal(now) {
                 Turn::Start(start) => shared.deal(start, now).await,
-                Turn::Refused(job, due) => {
-                    let left = Unsent {
-                        request: job.request,
-                        phase: job.phase,
-                        due,
-                    };
+                Turn::Refused(left) => {
                     shared.hand_on_unsent(&left, now).await;
                 }
                 Turn::Wait(Wait::Until(at)) => tokio::select! {

@@ -107,7 +107,8 @@ impl SharedRun {
     /// A start that comes after the end. In a closed loop nothing is due before it is sent.
     pub(super) async fn came_too_late(&self, start: Start, now: Timestamp) {
         if self.gate.has_schedule() {
-            self.hand_on_unsent(&not_sent(start), now).await;
+            let left = start.job.not_sent(start.due);
+            self.hand_on_unsent(&left, now).await;
         }
     }
 
@@ -142,7 +143,7 @@ impl SharedRun {
             .iter()
             .flat_map(|lane| std::iter::from_fn(|| lane.dealt.try_recv().ok()))
             .filter(move |_| has_schedule)
-            .map(|start| not_sent(*start));
+            .map(|start| start.job.not_sent(start.due));
         let due = std::iter::from_fn(move || self.gate.unsent(end));
         dealt.chain(due).map(move |left| unsent(&left, end))
     }
@@ -162,13 +163,5 @@ impl SharedRun {
             self.end(RunEnd::SinkGone);
         }
         sent
-    }
-}
-
-fn not_sent(start: Start) -> Unsent {
-    Unsent {
-        request: start.job.request,
-        phase: start.job.phase,
-        due: start.due,
     }
 }
