@@ -40,7 +40,7 @@ pub struct RunSpec {
     pub duration_s: Option<f64>,
     /// Root of every random draw of this run.
     pub seed: u64,
-    /// Prompts of the data set that earlier points of the sweep have used.
+    /// Prompts of the dataset that earlier points of the sweep have used.
     pub dataset_offset: u64,
 }
 
@@ -131,7 +131,7 @@ pub struct Sweep {
     pub sleep_interval_s: f64,
     /// `--seed`.
     pub seed: u64,
-    /// `--dataset-offset`: prompts of the data set that no run takes.
+    /// `--dataset-offset`: prompts of the dataset that no run takes.
     pub dataset_offset: u64,
     /// `--repeat-prompts`: every run begins at the first prompt.
     pub repeat_prompts: bool,

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Bodies made ahead may take this much. Bodies of 8 KiB for 8000 slots; larger ones are made
+/// Bodies made ahead may take this much. Bodies of 8 KiB for 8000 sessions; larger ones are made
 /// closer to their use.
 pub(super) const AHEAD_BYTES: u64 = 64 << 20;
 

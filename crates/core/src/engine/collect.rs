@@ -221,7 +221,7 @@ impl Collector {
             bodies.responses = self.answer.responses;
             bodies.final_event = self.answer.final_event;
         }
-        // a slot is free when the last byte has arrived, not when we come round
+        // a place is free when the last byte has arrived, not when this program gets to it
         // to seeing it: what lies between is the client's own lag
         let last_data = match ending {
             Ending::Grace => self.answer.last_news,

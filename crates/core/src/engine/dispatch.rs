@@ -12,9 +12,9 @@ pub struct Dispatch {
     pub phase: Phase,
     /// When the schedule wanted it sent.
     pub scheduled: Timestamp,
-    /// When its slot had become free.
+    /// When it was due and the load had room for it.
     pub slot_free: Timestamp,
-    /// When the slot took it up.
+    /// When its task took it up.
     pub dispatched: Timestamp,
     /// A stream was asked for.
     pub stream: bool,

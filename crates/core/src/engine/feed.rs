@@ -91,7 +91,7 @@ pub(super) fn feed_jobs(
 }
 
 impl Feed {
-    /// The next `n` requests, each with the round of the data set that its prompt
+    /// The next `n` requests, each with the round of the dataset that its prompt
     /// is of; fewer, and why, where something fails.
     fn next_requests(
         &mut self,

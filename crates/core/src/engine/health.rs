@@ -1,4 +1,4 @@
-//! Owns whether the server is there at all: how long a slot waits after a request that reached
+//! Owns whether the server is there at all: how long a user waits after a request that reached
 //! none, and when a run gives up.
 //!
 //! It must not know what ends a run, nor what a request was.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use evalscope_model::record::{FailureKind, RequestRecord};
 use evalscope_model::time::Timestamp;
 
-/// The first wait of a slot whose request reached no server.
+/// The first wait of a user whose request reached no server.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest: a server that comes back is noticed within this time.
@@ -75,7 +75,7 @@ pub(super) fn reached_none(record: &RequestRecord) -> bool {
     }
 }
 
-/// How long a slot waits after requests that reached no server.
+/// How long a user waits after requests that reached no server.
 #[derive(Debug, Default)]
 pub(super) struct Backoff(u32);
 
@@ -93,7 +93,7 @@ impl Backoff {
     }
 }
 
-/// What all slots have seen of the server.
+/// What all sessions have seen of the server.
 #[derive(Debug)]
 pub(super) struct Health {
     give_up_after: Option<Duration>,
