@@ -221,8 +221,8 @@ impl Collector {
             bodies.responses = self.answer.responses;
             bodies.final_event = self.answer.final_event;
         }
-        // a place is free when the last byte has arrived, not when this program gets to it
-        // to seeing it: what lies between is the client's own lag
+        // a place is free when the last byte has arrived, not when this program sees it: what lies
+        // between is the client's own lag
         let last_data = match ending {
             Ending::Grace => self.answer.last_news,
             Ending::Marked => self.answer.last_data,
