@@ -1,4 +1,5 @@
-//! Owns when requests should be sent: arrival offsets from the start of a run.
+//! Owns when requests should be sent: arrival offsets from the start of a run, drawn from a
+//! [`Schedule`].
 //!
 //! Pure: it knows no clock, no request and no server. Arrival *k* is fixed by
 //! the seed before the run begins, so a slow server cannot bend the schedule
@@ -6,67 +7,153 @@
 
 use std::time::Duration;
 
-use rand::SeedableRng;
+use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp};
+use rand_distr::{Distribution, Exp1};
 
-use evalscope_model::plan::{Pacing, sub_seed};
+use evalscope_model::plan::sub_seed;
+use evalscope_model::profile::{Gaps, Profile, Schedule, Segment};
 
 /// Offsets of successive requests from the start of a run, never decreasing.
+///
+/// Arrival k depends on the schedule, the seed and k only: it is never rescaled, moved or left out.
 #[derive(Clone, Debug)]
-pub enum Arrivals {
-    /// No pacing: every request may go as soon as a slot is free.
-    Unpaced,
-    /// A Poisson process: exponential gaps, summed, not rescaled.
-    Poisson(Box<PoissonArrivals>),
+pub struct Arrivals {
+    profile: Profile,
+    gaps: Gaps,
+    rng: Box<ChaCha8Rng>,
+    /// Sum of the gaps up to the next arrival, in units of the mean; `None`: not drawn yet.
+    sum: Option<f64>,
+    cursor: Cursor,
 }
 
-/// See [`Arrivals::Poisson`].
-#[derive(Clone, Debug)]
-pub struct PoissonArrivals {
-    gaps: Exp<f64>,
-    rng: ChaCha8Rng,
-    /// Sum of the gaps so far, seconds. A double keeps a year to 4 ns.
-    offset_s: f64,
+/// How far a profile has been used up. All that lies before it is over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    segment: usize,
+    /// When the segment begins, seconds.
+    start_s: f64,
+    /// Λ before the segment.
+    start_amount: f64,
+    /// Arrivals of a burst that are behind.
+    of_burst: u64,
 }
 
 impl Arrivals {
-    /// The arrivals of a run.
+    /// The arrivals of a run. The same seed gives the same offsets.
     ///
-    /// The first request comes after the first gap, as in a true Poisson
-    /// process. The same seed gives the same offsets.
+    /// With gaps that are drawn, the first request comes after the first of them, as in a true
+    /// Poisson process.
     ///
     /// ```
     /// use evalscope_core::schedule::Arrivals;
-    /// use evalscope_model::plan::Pacing;
-    /// let mut arrivals = Arrivals::new(Pacing::Poisson { rate_per_s: 10.0 }, 42);
+    /// use evalscope_model::profile::Schedule;
+    /// let mut arrivals = Arrivals::new(Schedule::poisson(10.0), 42);
     /// let first = arrivals.next_offset().unwrap();
     /// assert!(arrivals.next_offset().unwrap() >= first);
-    /// assert_eq!(Arrivals::new(Pacing::Unpaced, 42).next_offset(), None);
     /// ```
     #[must_use]
-    pub fn new(pacing: Pacing, seed: u64) -> Self {
-        match pacing {
-            Pacing::Unpaced => Self::Unpaced,
-            Pacing::Poisson { rate_per_s } => Self::Poisson(Box::new(PoissonArrivals {
-                gaps: Exp::new(rate_per_s).expect("a plan's rate is positive and finite"),
-                rng: ChaCha8Rng::seed_from_u64(sub_seed(seed, "arrivals")),
-                offset_s: 0.0,
-            })),
+    pub fn new(schedule: Schedule, seed: u64) -> Self {
+        Self {
+            profile: schedule.profile,
+            gaps: schedule.gaps,
+            rng: Box::new(ChaCha8Rng::seed_from_u64(sub_seed(seed, "arrivals"))),
+            sum: None,
+            cursor: Cursor::default(),
         }
     }
 
-    /// The next offset from the start; `None` when there is no pacing.
+    /// The next offset from the start; `None` when the profile is over.
     pub fn next_offset(&mut self) -> Option<Duration> {
-        match self {
-            Self::Unpaced => None,
-            Self::Poisson(poisson) => {
-                poisson.offset_s += poisson.gaps.sample(&mut poisson.rng);
-                // a rate of once in an age of the universe: never
-                Some(Duration::try_from_secs_f64(poisson.offset_s).unwrap_or(Duration::MAX))
+        let sum = match self.sum {
+            Some(sum) => sum,
+            None => self.draw(0.0),
+        };
+        self.sum = Some(sum);
+        let reached = match &self.profile {
+            Profile::Constant { rate_per_s } => Reached::ByRate(sum / rate_per_s),
+            Profile::Segments(segments) => self.cursor.next(segments, sum)?,
+        };
+        let offset_s = match reached {
+            Reached::ByRate(offset_s) => {
+                self.sum = Some(self.draw(sum));
+                offset_s
             }
+            Reached::InBurst(offset_s) => offset_s,
+        };
+        // a rate of once in an age of the universe: never
+        Some(Duration::try_from_secs_f64(offset_s).unwrap_or(Duration::MAX))
+    }
+
+    /// The sum of the gaps with one more of them. The first of even gaps is at the start.
+    fn draw(&mut self, sum: f64) -> f64 {
+        match self.gaps {
+            Gaps::Poisson => {
+                let gap: f64 = Exp1.sample(&mut self.rng);
+                sum + gap
+            }
+            Gaps::Constant if self.sum.is_none() => 0.0,
+            Gaps::Constant => sum + 1.0,
+            Gaps::Gamma { shape } => sum + gamma(&mut self.rng, shape) / shape,
         }
     }
+}
+
+/// How an arrival came about.
+enum Reached {
+    /// Λ has reached the sum of the gaps.
+    ByRate(f64),
+    /// It is one of a burst.
+    InBurst(f64),
+}
+
+impl Cursor {
+    /// The next arrival, where the rate's next one is at `sum`.
+    fn next(&mut self, segments: &[Segment], sum: f64) -> Option<Reached> {
+        loop {
+            let segment = segments.get(self.segment)?;
+            match segment {
+                Segment::Burst { requests } if self.of_burst < *requests => {
+                    self.of_burst += 1;
+                    return Some(Reached::InBurst(self.start_s));
+                }
+                Segment::Burst { .. } => {}
+                rate @ Segment::Rate { .. } => {
+                    let amount = sum - self.start_amount;
+                    if amount < rate.amount() {
+                        return Some(Reached::ByRate(self.start_s + rate.seconds_at(amount)));
+                    }
+                    self.start_amount += rate.amount();
+                    self.start_s += rate.span_s();
+                }
+            }
+            self.segment += 1;
+            self.of_burst = 0;
+        }
+    }
+}
+
+/// A draw from the gamma distribution with scale 1 (Marsaglia & Tsang, "A simple method for
+/// generating gamma variables", ACM TOMS 26, 2000). Not a library's: its draws must never change.
+fn gamma(rng: &mut ChaCha8Rng, shape: f64) -> f64 {
+    if shape < 1.0 {
+        return gamma(rng, shape + 1.0) * uniform(rng).powf(1.0 / shape);
+    }
+    let d = shape - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let normal =
+            (-2.0 * uniform(rng).ln()).sqrt() * (std::f64::consts::TAU * uniform(rng)).cos();
+        let cube = (1.0 + c * normal).powi(3);
+        if cube > 0.0 && uniform(rng).ln() < 0.5 * normal * normal + d - d * cube + d * cube.ln() {
+            return d * cube;
+        }
+    }
+}
+
+/// A number above 0 and up to 1, with 53 bits.
+fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+    ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -75,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn offsets(rate_per_s: f64, seed: u64, n: usize) -> Vec<f64> {
-        let mut arrivals = Arrivals::new(Pacing::Poisson { rate_per_s }, seed);
+        let mut arrivals = Arrivals::new(Schedule::poisson(rate_per_s), seed);
         (0..n)
             .map(|_| arrivals.next_offset().unwrap().as_secs_f64())
             .collect()
@@ -121,7 +208,7 @@ mod tests {
     #[test]
     fn an_absurdly_low_rate_never_comes() {
         assert!(
-            Arrivals::new(Pacing::Poisson { rate_per_s: 1e-300 }, 0).next_offset()
+            Arrivals::new(Schedule::poisson(1e-300), 0).next_offset()
                 > Some(Duration::from_hours(1 << 20))
         );
     }

@@ -61,16 +61,18 @@ impl Experiment for Planned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Pacing;
+    use crate::plan::{OpenLoop, Pacing};
 
     fn spec(name: &str, requests: Option<u64>, dataset_offset: u64) -> RunSpec {
         RunSpec {
             name: name.to_owned(),
             concurrency: None,
+            open_loop: OpenLoop::default(),
             requests,
             pacing: Pacing::Unpaced,
             warmup_requests: 0,
             duration_s: Some(1.0),
+            drain_timeout_s: None,
             seed: 0,
             dataset_offset,
         }

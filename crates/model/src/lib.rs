@@ -10,6 +10,8 @@ pub mod steps;
 
 pub mod time;
 
+pub mod profile;
+
 pub mod plan;
 
 pub mod experiment;

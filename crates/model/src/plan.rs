@@ -9,17 +9,58 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::{Gaps, Profile, Schedule};
+
 /// How requests are spaced in time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Pacing {
-    /// A slot sends its next request at once when its last has ended.
+    /// The next request is sent at once when one has ended.
     Unpaced,
-    /// Arrivals of a Poisson process, fixed before the clock starts.
-    Poisson {
-        /// Mean arrivals per second; positive and finite.
-        rate_per_s: f64,
-    },
+    /// Requests have moments of their own, fixed before the clock starts.
+    #[serde(alias = "poisson")]
+    Arrivals(Schedule),
+}
+
+impl Pacing {
+    /// The schedule; `None` without pacing.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&Schedule> {
+        match self {
+            Self::Unpaced => None,
+            Self::Arrivals(schedule) => Some(schedule),
+        }
+    }
+
+    /// Mean arrivals per second; `None` without pacing.
+    #[must_use]
+    pub fn rate_per_s(&self) -> Option<f64> {
+        Some(self.schedule()?.profile.mean_per_s())
+    }
+}
+
+/// What happens to a request that is due when as many are in flight as may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// It waits, in order, until another one has ended.
+    #[default]
+    Wait,
+    /// It is not sent, and counts as shed.
+    Drop,
+    /// The run ends; requests in flight may end.
+    Stop,
+}
+
+/// The limits of a load without a limit on concurrency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpenLoop {
+    /// The most requests in flight (`--max-in-flight`); `None`: as many as the machine can hold.
+    pub max_in_flight: Option<NonZeroUsize>,
+    /// What happens to requests that are due then.
+    pub when_full: WhenFull,
+    /// The run ends when the server is found not to keep up.
+    pub stop_when_saturated: bool,
 }
 
 /// One load: everything the engine needs to know of a run.
@@ -28,8 +69,11 @@ pub struct RunSpec {
     /// Name of the run, also of its folder: `parallel_<P>_number_<N>`, and what else tells it
     /// from the other points of its sweep.
     pub name: String,
-    /// The most requests in flight at a time; `None`: not limited, which only a paced load can be.
+    /// The most requests in flight at a time; `None`: an open loop, which needs a schedule.
     pub concurrency: Option<NonZeroUsize>,
+    /// What holds for an open loop.
+    #[serde(default)]
+    pub open_loop: OpenLoop,
     /// Measured requests to send; `None`: as many as the duration has time for.
     pub requests: Option<u64>,
     /// Spacing of the requests.
@@ -38,6 +82,10 @@ pub struct RunSpec {
     pub warmup_requests: u64,
     /// Stop dispatching this long after the first dispatch, seconds.
     pub duration_s: Option<f64>,
+    /// How long requests in flight may go on after the last dispatch, seconds; `None`: as long as
+    /// they take.
+    #[serde(default)]
+    pub drain_timeout_s: Option<f64>,
     /// Root of every random draw of this run.
     pub seed: u64,
     /// Prompts of the dataset that earlier points of the sweep have used.
@@ -49,6 +97,18 @@ impl RunSpec {
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         self.duration_s.map(Duration::from_secs_f64)
+    }
+
+    /// Requests never wait for the responses to others: the schedule alone decides when they start.
+    #[must_use]
+    pub fn is_open_loop(&self) -> bool {
+        self.concurrency.is_none()
+    }
+
+    /// How long requests in flight may go on after the last dispatch.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Option<Duration> {
+        self.drain_timeout_s.map(Duration::from_secs_f64)
     }
 }
 
@@ -121,8 +181,14 @@ pub struct Sweep {
     pub number: Option<Vec<u64>>,
     /// Requests when `--number` was not given; without a duration that is [`DEFAULT_REQUESTS`].
     pub whole: Option<u64>,
-    /// `--rate`; −1 or infinity for no pacing.
-    pub rate: Vec<f64>,
+    /// `--rate`; `None` for no pacing.
+    pub rate: Vec<Option<Profile>>,
+    /// `--arrivals`.
+    pub gaps: Gaps,
+    /// The limits of runs without a limit on concurrency.
+    pub open_loop: OpenLoop,
+    /// `--drain-timeout`, seconds.
+    pub drain_timeout_s: Option<f64>,
     /// `--warmup-num`.
     pub warmup: Warmup,
     /// `--duration`, seconds.
@@ -136,6 +202,10 @@ pub struct Sweep {
     /// `--repeat-prompts`: every run begins at the first prompt.
     pub repeat_prompts: bool,
 }
+
+/// How long requests of an open loop may go on after the last dispatch, unless somebody says so,
+/// seconds.
+pub const OPEN_LOOP_DRAIN_S: f64 = 30.0;
 
 /// Requests per run when nobody says how many, nor for how long.
 pub const DEFAULT_REQUESTS: u64 = 1000;
@@ -156,9 +226,6 @@ pub enum PlanError {
         /// Its values.
         right: String,
     },
-    /// A rate that is neither −1 nor positive.
-    #[error("`--rate {0}` is not a rate: give requests per second above 0, or -1 for no pacing")]
-    Rate(f64),
     /// A run of no requests.
     #[error("`--number 0` sends nothing: give at least 1")]
     NoRequests,
@@ -178,23 +245,26 @@ impl Sweep {
         let mut runs: Vec<RunSpec> = Vec::with_capacity(points);
         let mut dataset_offset = self.dataset_offset;
         for i in 0..points {
-            let rate = *at(&self.rate, i);
-            let pacing = if rate == f64::INFINITY || (rate + 1.0).abs() < f64::EPSILON {
-                Pacing::Unpaced
-            } else if rate > 0.0 && rate.is_finite() {
-                Pacing::Poisson { rate_per_s: rate }
-            } else {
-                return Err(PlanError::Rate(rate));
+            let pacing = match at(&self.rate, i) {
+                None => Pacing::Unpaced,
+                Some(profile) => Pacing::Arrivals(Schedule {
+                    profile: profile.clone(),
+                    gaps: self.gaps,
+                }),
             };
-            let concurrency = match (&self.parallel, pacing) {
+            let concurrency = match (&self.parallel, &pacing) {
                 (Some(parallel), _) => Some(*at(parallel, i)),
                 (None, Pacing::Unpaced) => Some(NonZeroUsize::MIN),
-                (None, Pacing::Poisson { .. }) => None,
+                (None, Pacing::Arrivals(_)) => None,
             };
+            let profile_ends = pacing
+                .schedule()
+                .is_some_and(|schedule| schedule.profile.span_s().is_some());
             let requests = match (&self.number, self.whole, self.duration_s) {
                 (Some(number), ..) => Some(*at(number, i)),
                 (None, Some(whole), _) => Some(whole),
                 (None, None, Some(_)) => None,
+                (None, None, None) if profile_ends => None,
                 (None, None, None) => Some(DEFAULT_REQUESTS),
             };
             if requests == Some(0) {
@@ -207,10 +277,14 @@ impl Sweep {
             let mut run = RunSpec {
                 name: String::new(),
                 concurrency,
+                open_loop: self.open_loop,
                 requests,
                 pacing,
                 warmup_requests,
                 duration_s: self.duration_s,
+                drain_timeout_s: self
+                    .drain_timeout_s
+                    .or(concurrency.is_none().then_some(OPEN_LOOP_DRAIN_S)),
                 seed: self.seed,
                 dataset_offset,
             };
@@ -235,7 +309,12 @@ impl Sweep {
         if let Some(number) = &self.number {
             lists.push(("--number", number.len(), spaced(number)));
         }
-        lists.push(("--rate", self.rate.len(), spaced(&self.rate)));
+        let rates: Vec<String> = self
+            .rate
+            .iter()
+            .map(|rate| rate.as_ref().map_or("-1".to_owned(), Profile::to_string))
+            .collect();
+        lists.push(("--rate", rates.len(), spaced(&rates)));
         let mut long = lists.into_iter().filter(|(_, values, _)| *values != 1);
         let Some((left_flag, points, left)) = long.next() else {
             return Ok(1);
@@ -261,14 +340,28 @@ fn at<T>(values: &[T], point: usize) -> &T {
 fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
     let amount = match (run.requests, run.duration_s) {
         (Some(requests), _) => format!("number_{requests}"),
-        (None, duration) => format!("duration_{}s", duration.unwrap_or(0.0)),
+        (None, Some(duration)) => format!("duration_{duration}s"),
+        (None, None) => "number_all".to_owned(),
     };
-    let name = match (run.concurrency, run.pacing) {
-        (None, Pacing::Poisson { rate_per_s }) => format!("rate_{rate_per_s}_{amount}"),
-        (None, Pacing::Unpaced) => amount,
-        (Some(slots), Pacing::Poisson { rate_per_s }) if several_rates => {
-            format!("parallel_{slots}_{amount}_rate_{rate_per_s}")
+    let rate = run.pacing.schedule().map(|schedule| {
+        let is_profile = |other: &&RunSpec| {
+            let schedule = other.pacing.schedule();
+            schedule.is_some_and(|schedule| schedule.profile.constant_per_s().is_none())
+        };
+        match schedule.profile.constant_per_s() {
+            // as Python writes a float
+            Some(rate_per_s) if rate_per_s.fract() == 0.0 => format!("rate_{rate_per_s:.1}"),
+            Some(rate_per_s) => format!("rate_{rate_per_s}"),
+            None => format!(
+                "rate_profile{}",
+                before.iter().filter(is_profile).count() + 1
+            ),
         }
+    });
+    let name = match (run.concurrency, rate) {
+        (None, Some(rate)) => format!("{rate}_{amount}"),
+        (None, None) => amount,
+        (Some(slots), Some(rate)) if several_rates => format!("parallel_{slots}_{amount}_{rate}"),
         (Some(slots), _) => format!("parallel_{slots}_{amount}"),
     };
     let is_free = |name: &String| before.iter().all(|other| other.name != *name);
@@ -285,7 +378,8 @@ fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
 /// use evalscope_model::plan::is_run_name;
 /// assert!(is_run_name("parallel_8_number_100"));
 /// assert!(is_run_name("parallel_8_number_100_rate_0.5_2"));
-/// assert!(is_run_name("rate_5_duration_30s"));
+/// assert!(is_run_name("rate_5.0_duration_30s"));
+/// assert!(is_run_name("rate_profile1_number_all"));
 /// assert!(!is_run_name("parallel_8"));
 /// ```
 #[must_use]
@@ -295,21 +389,25 @@ pub fn is_run_name(name: &str) -> bool {
         let is_plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         is_plain && text.parse::<f64>().is_ok()
     };
+    let rate_of = |text: &str| {
+        let nth = text.strip_prefix("profile");
+        number(text) || nth.is_some_and(whole)
+    };
     let parts: Vec<&str> = name.split('_').collect();
     let (load, amount) = match parts.as_slice() {
         ["parallel", slots, rest @ ..] if whole(slots) => (true, rest),
-        ["rate", rate, rest @ ..] if number(rate) => (false, rest),
+        ["rate", rate, rest @ ..] if rate_of(rate) => (false, rest),
         _ => return false,
     };
     let behind = match amount {
-        ["number", requests, rest @ ..] if whole(requests) => rest,
+        ["number", requests, rest @ ..] if whole(requests) || *requests == "all" => rest,
         ["duration", seconds, rest @ ..] if seconds.strip_suffix('s').is_some_and(number) => rest,
         _ => return false,
     };
     match behind {
         [] => true,
-        ["rate", rate] => load && number(rate),
-        ["rate", rate, nth] => load && number(rate) && whole(nth),
+        ["rate", rate] => load && rate_of(rate),
+        ["rate", rate, nth] => load && rate_of(rate) && whole(nth),
         [nth] => whole(nth),
         _ => false,
     }
@@ -364,7 +462,10 @@ mod tests {
             ),
             number: number.map(<[u64]>::to_vec),
             whole: None,
-            rate: vec![-1.0],
+            rate: vec![None],
+            gaps: Gaps::Poisson,
+            open_loop: OpenLoop::default(),
+            drain_timeout_s: None,
             warmup: Warmup::Count(0),
             duration_s: None,
             sleep_interval_s: 5.0,
@@ -372,6 +473,11 @@ mod tests {
             dataset_offset: 0,
             repeat_prompts: false,
         }
+    }
+
+    /// A rate without an end.
+    fn rate(rate_per_s: f64) -> Option<Profile> {
+        rate_per_s.to_string().parse().ok()
     }
 
     fn names(sweep: Sweep) -> Vec<String> {
@@ -391,12 +497,12 @@ mod tests {
             ["parallel_4_number_5", "parallel_4_number_6"]
         );
         let mut rates = sweep(&[4], Some(&[5]));
-        rates.rate = vec![0.5, 20.0, -1.0];
+        rates.rate = vec![rate(0.5), rate(20.0), None];
         assert_eq!(
             names(rates),
             [
                 "parallel_4_number_5_rate_0.5",
-                "parallel_4_number_5_rate_20",
+                "parallel_4_number_5_rate_20.0",
                 "parallel_4_number_5"
             ]
         );
@@ -407,7 +513,7 @@ mod tests {
         for parallel in [None, Some(vec![NonZeroUsize::MIN; 3])] {
             for (number, duration_s) in [(Some(vec![7]), None), (None, Some(0.5))] {
                 let mut sweep = sweep(&[1], None);
-                sweep.rate = vec![2.5, 2.5, 1e-7];
+                sweep.rate = vec![rate(2.5), rate(1e-7), "1..5@9".parse().ok()];
                 (sweep.parallel, sweep.number) = (parallel.clone(), number);
                 sweep.duration_s = duration_s;
                 for name in names(sweep) {
@@ -447,10 +553,10 @@ mod tests {
             sweep.clone().expand().unwrap().runs()[0].concurrency,
             Some(NonZeroUsize::MIN)
         );
-        sweep.rate = vec![5.0, 2.5];
+        sweep.rate = vec![rate(5.0), rate(2.5)];
         let plan = sweep.clone().expand().unwrap();
         assert!(plan.runs().iter().all(|run| run.concurrency.is_none()));
-        assert_eq!(names(sweep), ["rate_5_number_50", "rate_2.5_number_50"]);
+        assert_eq!(names(sweep), ["rate_5.0_number_50", "rate_2.5_number_50"]);
     }
 
     #[test]
@@ -472,13 +578,14 @@ mod tests {
     /// Databases of earlier versions say a number for both.
     #[test]
     fn a_run_of_an_earlier_version_is_read() {
-        let text = r#"{"name": "parallel_2_number_9", "concurrency": 2, "requests": 9, "pacing": {"kind": "unpaced"},
+        let text = r#"{"name": "parallel_2_number_9", "concurrency": 2, "requests": 9, "pacing": {"kind": "poisson", "rate_per_s": 2.5},
             "warmup_requests": 0, "duration_s": null, "seed": 0, "dataset_offset": 0}"#;
         let run: RunSpec = serde_json::from_str(text).unwrap();
         assert_eq!(
             (run.concurrency, run.requests),
             (NonZeroUsize::new(2), Some(9))
         );
+        assert_eq!(run.pacing, Pacing::Arrivals(Schedule::poisson(2.5)));
     }
 
     #[test]
@@ -502,7 +609,7 @@ mod tests {
         let error = sweep(&[1, 10, 50], Some(&[10, 20])).expand().unwrap_err();
         insta::assert_snapshot!(error, @"`--parallel` has 3 values (1 10 50) but `--number` has 2 (10 20)");
         let mut sweep = sweep(&[1], Some(&[10, 20]));
-        sweep.rate = vec![1.0, 2.0, 3.5];
+        sweep.rate = vec![rate(1.0), rate(2.0), rate(3.5)];
         insta::assert_snapshot!(sweep.expand().unwrap_err(), @"`--number` has 2 values (10 20) but `--rate` has 3 (1 2 3.5)");
     }
 
@@ -517,12 +624,33 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_checked() {
-        for bad in [0.0, -2.0, f64::NAN, f64::NEG_INFINITY] {
-            let mut sweep = sweep(&[1], None);
-            sweep.rate = vec![bad];
-            assert!(matches!(sweep.expand(), Err(PlanError::Rate(_))));
-        }
+    fn a_profile_that_ends_needs_no_number() {
+        let mut sweep = sweep(&[1], None);
+        sweep.parallel = None;
+        sweep.rate = vec!["5@10".parse().ok(), "1..9@10".parse().ok(), rate(5.0)];
+        let plan = sweep.clone().expand().unwrap();
+        let numbers: Vec<_> = plan.runs().iter().map(|run| run.requests).collect();
+        assert_eq!(numbers, [None, None, Some(DEFAULT_REQUESTS)]);
+        assert_eq!(
+            names(sweep),
+            [
+                "rate_profile1_number_all",
+                "rate_profile2_number_all",
+                "rate_5.0_number_1000"
+            ]
+        );
+    }
+
+    #[test]
+    fn requests_of_an_open_loop_end_in_time() {
+        let mut sweep = sweep(&[1], None);
+        sweep.rate = vec![rate(1.0)];
+        let drain = |sweep: &Sweep| sweep.clone().expand().unwrap().runs()[0].drain_timeout_s;
+        assert_eq!(drain(&sweep), None);
+        sweep.parallel = None;
+        assert_eq!(drain(&sweep), Some(OPEN_LOOP_DRAIN_S));
+        sweep.drain_timeout_s = Some(7.0);
+        assert_eq!(drain(&sweep), Some(7.0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use evalscope_model::events::RunEvent;
-use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
@@ -109,10 +109,12 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
         load: RunSpec {
             name: "bench".to_owned(),
             concurrency: std::num::NonZeroUsize::new(1),
+            open_loop: OpenLoop::default(),
             requests: Some(REQUESTS),
             pacing: Pacing::Unpaced,
             warmup_requests: 0,
             duration_s: None,
+            drain_timeout_s: None,
             seed: 0,
             dataset_offset: 0,
         },

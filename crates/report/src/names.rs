@@ -5,7 +5,6 @@
 //! It must not know how a figure was computed, nor the format around a name.
 
 use evalscope_model::metrics::{Distribution, Metric};
-use evalscope_model::plan::Pacing;
 
 use crate::report::RunReport;
 
@@ -412,10 +411,7 @@ impl Figure {
                 Some(slots) => Value::Count(slots.get() as u64),
                 None => Value::Missing,
             },
-            Self::Rate => match report.meta.load.pacing {
-                Pacing::Unpaced => Value::Missing,
-                Pacing::Poisson { rate_per_s } => Value::Number(rate_per_s),
-            },
+            Self::Rate => report.meta.load.pacing.rate_per_s().into(),
             Self::Expected => report
                 .meta
                 .load

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
-use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
@@ -34,10 +34,12 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         load: RunSpec {
             name: "parallel_5_number_30".to_owned(),
             concurrency: NonZeroUsize::new(5),
+            open_loop: OpenLoop::default(),
             requests: Some(30),
             pacing: Pacing::Unpaced,
             warmup_requests: 1,
             duration_s: None,
+            drain_timeout_s: None,
             seed: 42,
             dataset_offset: 0,
         },

@@ -180,6 +180,8 @@ fn typed_flags(matches: &ArgMatches) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::rates::{Rate, Rates};
+    use evalscope_model::profile::Profile;
 
     fn perf(line: &str) -> PerfArgs {
         let words = line.split_whitespace().map(OsString::from);
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(args.generation.stop.unwrap(), ["a", "b"]);
         assert_eq!(args.server.headers, ["k=v", "k2=v2"]);
         assert_eq!(args.server.positional_url.as_deref(), Some("http://h:1"));
-        assert_eq!(args.load.rate, [-1.0]);
+        assert_eq!(args.load.rate, [Rates(vec![Rate::Unpaced])]);
         assert!(args.generation.no_stream && !args.generation.stream);
         assert_eq!(args.output.log_every_n_query, 3);
     }
@@ -237,7 +239,11 @@ mod tests {
             .collect();
         assert_eq!(parallel, [1, 10, 50]);
         assert_eq!(args.load.number, Some(vec![5, 6, 7]));
-        assert_eq!(args.load.rate, [0.5, 1.5, -1.0]);
+        let rate = |rate_per_s| Rate::Profile(Profile::Constant { rate_per_s });
+        assert_eq!(
+            args.load.rate,
+            [Rates(vec![rate(0.5), rate(1.5), Rate::Unpaced])]
+        );
         assert_eq!(args.generation.max_tokens, Some(vec![5, 9]));
     }
 

@@ -4,9 +4,22 @@
 
 use std::num::NonZeroUsize;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
+use evalscope_model::profile::Gaps;
 
-use super::values::{count, finite, places, rate, seconds_or_zero, share, warmup};
+use super::rates::{Rates, rates};
+use super::values::{burstiness, count, finite, places, seconds_or_zero, share, warmup};
+
+/// What happens to a request that is due when as many are in flight as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Full {
+    /// It waits until another one has ended
+    Wait,
+    /// It is not sent and counts as shed
+    Drop,
+    /// The run ends
+    Stop,
+}
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load")]
@@ -27,14 +40,55 @@ pub(crate) struct LoadArgs {
           value_delimiter = ',', value_parser = count)]
     pub(crate) number: Option<Vec<u64>>,
 
-    /// Arrivals per second (Poisson): 5, or 90/m
+    /// Arrivals per second: 5, 90/m, or a profile such as 1..20@60,20@5m
     ///
-    /// Requests start at random times with this mean rate, however fast the server is; --parallel,
+    /// Requests start at moments with this mean rate, however fast the server is; --parallel,
     /// if given, limits the requests in flight. 90/m and 5000/h are per minute and per hour; -1 or
     /// inf means no pacing. One value for all runs of a sweep, or one for each.
+    ///
+    /// A profile is one value: segments with commas between them. 20@60 is 20 per second for 60
+    /// seconds, 1..20@5m rises from 1 to 20 within 5 minutes (1..20@5m:exp by the same factor each
+    /// second), 0@30 is a pause, +200 is 200 requests at one moment. @FILE reads points from JSON
+    /// or CSV. The run ends with its profile.
     #[arg(long, value_name = "PER_SECOND", num_args = 1.., action = ArgAction::Set,
-          value_delimiter = ',', value_parser = rate, default_value = "-1")]
-    pub(crate) rate: Vec<f64>,
+          value_parser = rates, default_value = "-1")]
+    pub(crate) rate: Vec<Rates>,
+
+    /// Send at the moments of --rate and never wait for responses
+    ///
+    /// --parallel is ignored. A --rate without --parallel is an open loop in any case.
+    #[arg(long)]
+    pub(crate) open_loop: bool,
+
+    /// How arrivals are spread: poisson, constant or gamma:SHAPE
+    ///
+    /// poisson: users who know nothing of each other. constant: all gaps are the same. gamma:SHAPE:
+    /// below 1 in bursts, 1 is poisson, above 1 more even.
+    #[arg(long, value_name = "GAPS", default_value = "poisson")]
+    pub(crate) arrivals: Gaps,
+
+    /// The same as --arrivals gamma:SHAPE; inf is constant
+    #[arg(long, value_name = "SHAPE", value_parser = burstiness, conflicts_with = "arrivals")]
+    pub(crate) burstiness: Option<Gaps>,
+
+    /// The most requests in flight of an open loop [default: what this machine can hold]
+    #[arg(long, value_name = "N", value_parser = places)]
+    pub(crate) max_in_flight: Option<NonZeroUsize>,
+
+    /// What happens to a request that is due at --max-in-flight
+    #[arg(long, value_name = "ACTION", value_enum, default_value = "wait")]
+    pub(crate) when_full: Full,
+
+    /// How long requests may go on after the last was sent [default: 30 in an open loop]
+    ///
+    /// What is in flight then is given up and counts as unfinished. In a closed loop requests may
+    /// take their time unless this is given. 0 gives them up at once.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
+    pub(crate) drain_timeout: Option<f64>,
+
+    /// End an open loop when the server is found not to keep up
+    #[arg(long)]
+    pub(crate) stop_when_saturated: bool,
 
     /// Stop sending after this time: 300, 30s or 5m
     ///

@@ -8,13 +8,12 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of EvalScope 1.14 that this program does not have yet, and what they do.
-pub(crate) const LATER_FLAGS: [(&str, &str); 16] = [
+pub(crate) const LATER_FLAGS: [(&str, &str); 15] = [
     ("scenario", "benchmark scenarios"),
     (
         "enable-pd-metrics",
         "metrics of disaggregated prefill and decode",
     ),
-    ("open-loop", "a flag for open-loop load"),
     ("sla-auto-tune", "SLA auto-tuning"),
     ("sla-variable", "SLA auto-tuning"),
     ("sla-params", "SLA auto-tuning"),
@@ -145,7 +144,6 @@ fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (Strin
     }
     if let Some((later, about)) = later(name) {
         let hint = match later {
-            "open-loop" => "`--rate R` without `--parallel` is an open loop already",
             "scenario" => {
                 "for `agentx` run AIPerf itself: aiperf profile --scenario inferencex-agentx-mvp"
             }
@@ -156,6 +154,14 @@ fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (Strin
         };
         return (
             format!("`--{later}` is not built yet: {about}"),
+            Some(hint.to_owned()),
+        );
+    }
+    if ["ramp-up-strategy", "ramp-up-start-rps", "ramp-up-end-rps"].contains(&name) {
+        let hint = "a rate that rises is a profile: `--rate 1..20@60` from 1 to 20 per second within 60 s, \
+                    `--rate 1..20@60:exp` exponentially";
+        return (
+            format!("`--{name}` is a flag of vLLM's benchmark"),
             Some(hint.to_owned()),
         );
     }

@@ -5,6 +5,7 @@
 pub(crate) mod values;
 
 pub(crate) mod choices;
+pub(crate) mod rates;
 
 pub(crate) mod argparse;
 pub(crate) mod generation;

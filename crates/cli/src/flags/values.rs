@@ -1,8 +1,10 @@
-//! Owns the values of flags as a person writes them: numbers, times with units, rates, shares.
+//! Owns the values of flags as a person writes them: numbers, times with units, shares.
 //!
 //! It must not know which flag a value belongs to, nor what it means there.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+
+use evalscope_model::profile::Gaps;
 
 /// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
@@ -139,24 +141,12 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// Arrivals per second: `5`, `5/s`, `90/m`, `5000/h`; -1 and `inf` mean no pacing.
-pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let wanted = || "expected a rate greater than 0, such as 5, 0.5 or 90/m; -1 for no pacing";
-    let value = match text.split_once('/') {
-        None => text.parse::<f64>().ok(),
-        Some((number, unit)) => number
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| *number > 0.0)
-            .zip(unit_seconds(unit.trim()))
-            .map(|(number, seconds)| number / seconds),
-    };
-    match value {
-        Some(value) if value == f64::INFINITY => Ok(-1.0),
-        Some(value) if value > 0.0 || (value + 1.0).abs() < f64::EPSILON => Ok(value),
-        _ => Err(wanted().to_owned()),
-    }
+/// The gaps of `--burstiness`: the shape of a gamma distribution.
+pub(crate) fn burstiness(text: &str) -> Result<Gaps, String> {
+    let shape = text
+        .parse()
+        .map_err(|_| "expected a number greater than 0, or inf")?;
+    Gaps::of_shape(shape)
 }
 
 /// A fraction, or a percentage.
@@ -206,24 +196,6 @@ mod tests {
             assert!(seconds_or_zero(text).is_err(), "{text}");
         }
         assert!(seconds("0s").is_err());
-    }
-
-    #[test]
-    fn rates_have_units() {
-        for (text, want) in [
-            ("5", 5.0),
-            ("5/s", 5.0),
-            ("90/m", 1.5),
-            ("90/min", 1.5),
-            ("1800/h", 0.5),
-            ("-1", -1.0),
-            ("inf", -1.0),
-        ] {
-            assert_eq!(rate(text), Ok(want), "{text}");
-        }
-        for text in ["0", "-2", "-1/s", "5/x", "/s", "nan", "-inf"] {
-            assert!(rate(text).is_err(), "{text}");
-        }
     }
 
     #[test]

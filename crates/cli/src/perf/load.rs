@@ -92,13 +92,14 @@ pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
             (Some(requests), None) => counted(requests, "request"),
             (Some(requests), Some(seconds)) =>
                 format!("{} in at most {seconds} s", counted(requests, "request")),
-            (None, seconds) => format!("requests for {} s", seconds.unwrap_or(0.0)),
+            (None, Some(seconds)) => format!("requests for {seconds} s"),
+            (None, None) => "requests until the end of the profile".to_owned(),
         },
-        match (spec.pacing, spec.concurrency) {
+        match (&spec.pacing, spec.concurrency) {
             (Pacing::Unpaced, _) => format!(", {slots} in flight"),
-            (Pacing::Poisson { rate_per_s }, Some(_)) =>
-                format!(", Poisson arrivals at {rate_per_s}/s, at most {slots} in flight"),
-            (Pacing::Poisson { rate_per_s }, None) => {
+            (Pacing::Arrivals(schedule), Some(_)) =>
+                format!(", {schedule}, at most {slots} in flight"),
+            (Pacing::Arrivals(schedule), None) => {
                 let is_capped = spec
                     .requests
                     .is_none_or(|requests| (slots.get() as u64) < requests);
@@ -107,7 +108,7 @@ pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
                 } else {
                     String::new()
                 };
-                format!(", Poisson arrivals at {rate_per_s}/s, no limit in flight{most}")
+                format!(", {schedule}, no limit in flight{most}")
             }
         }
     ));

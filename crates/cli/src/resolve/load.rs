@@ -5,10 +5,14 @@
 use std::time::Duration;
 
 use evalscope_core::transport::Timeouts;
-use evalscope_model::plan::{Sweep, Warmup};
+use evalscope_model::plan::{OpenLoop, Sweep, Warmup, WhenFull};
+use evalscope_model::profile::Profile;
 
-use crate::flags::load::LoadArgs;
+use super::profile_file;
+use crate::failure::hinted;
+use crate::flags::load::{Full, LoadArgs};
 use crate::flags::prompts::PromptArgs;
+use crate::flags::rates::Rate;
 use crate::flags::server::ServerArgs;
 
 /// The load that was asked for. `whole`: requests of a set that is meant to be
@@ -18,19 +22,59 @@ pub(super) fn sweep_of(
     prompts: &PromptArgs,
     whole: Option<u64>,
     seed: u64,
-) -> Sweep {
-    Sweep {
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Sweep> {
+    let rate = rates_of(load)?;
+    let mut parallel = load.parallel.clone();
+    if load.open_loop {
+        if rate.iter().any(Option::is_none) {
+            let hint = "such as `--rate 5`, or several for a sweep: `--rate 5 10 20`";
+            return Err(hinted(
+                "`--open-loop` needs `--rate`: how many requests a second",
+                hint,
+            ));
+        }
+        if parallel.take().is_some() {
+            notes.push(
+                "`--parallel` has no effect with `--open-loop`: requests never wait".to_owned(),
+            );
+        }
+    }
+    Ok(Sweep {
         number: load.number.clone(),
         whole,
         dataset_offset: prompts.dataset_offset,
         repeat_prompts: prompts.repeat_prompts,
-        parallel: load.parallel.clone(),
-        rate: load.rate.clone(),
+        parallel,
+        rate,
+        gaps: load.burstiness.unwrap_or(load.arrivals),
+        open_loop: OpenLoop {
+            max_in_flight: load.max_in_flight,
+            when_full: match load.when_full {
+                Full::Wait => WhenFull::Wait,
+                Full::Drop => WhenFull::Drop,
+                Full::Stop => WhenFull::Stop,
+            },
+            stop_when_saturated: load.stop_when_saturated,
+        },
+        drain_timeout_s: load.drain_timeout,
         warmup: warmup_of(load.warmup_num),
         duration_s: load.duration.filter(|seconds| *seconds > 0.0),
         sleep_interval_s: load.sleep_interval,
         seed,
-    }
+    })
+}
+
+/// The rates of a sweep; `None` is no pacing.
+fn rates_of(load: &LoadArgs) -> anyhow::Result<Vec<Option<Profile>>> {
+    let rates = load.rate.iter().flat_map(|rates| &rates.0);
+    rates
+        .map(|rate| match rate {
+            Rate::Unpaced => Ok(None),
+            Rate::Profile(profile) => Ok(Some(profile.clone())),
+            Rate::File(file) => profile_file::read(file).map(Some),
+        })
+        .collect()
 }
 
 /// A share where it is one, or else a number.

@@ -9,13 +9,14 @@ mod declared;
 mod endpoint;
 mod headers;
 mod idle;
-mod load;
 mod names;
+mod profile_file;
 mod settings;
 mod texts;
 mod tracker;
 
 mod bodies;
+mod load;
 
 mod prompts;
 
@@ -100,7 +101,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         look_at_places(declaration, &bodies, &mut notes)?;
     }
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
-    let plan = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed).expand()?;
+    let sweep = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?;
+    let plan = sweep.expand()?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
     secrets.extend(tracker_keys);

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
 use evalscope_hub::Source;
-use evalscope_model::plan::RunPlan;
+use evalscope_model::plan::{RunPlan, RunSpec};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -103,13 +103,30 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
         .clone()
         .map(|run| run.concurrency.map(NonZeroUsize::get))
         .collect();
-    let number: Option<Vec<u64>> = runs.map(|run| run.requests).collect();
+    let number: Option<Vec<u64>> = runs.clone().map(|run| run.requests).collect();
+    let rates = runs.map(|run| match run.pacing.schedule() {
+        None => json!(-1.0),
+        Some(schedule) => match schedule.profile.constant_per_s() {
+            Some(rate_per_s) => json!(rate_per_s),
+            None => json!(schedule.profile.to_string()),
+        },
+    });
+    let mut rates: Vec<Value> = rates.collect();
+    rates.dedup();
+    let open_loop = used.plan.runs().iter().all(RunSpec::is_open_loop);
+    let gaps = args.burstiness.unwrap_or(args.arrivals);
     put(
         all,
         [
             ("parallel", json!(parallel)),
             ("number", json!(number)),
-            ("rate", json!(args.rate)),
+            ("rate", json!(rates)),
+            ("open_loop", json!(open_loop)),
+            ("arrivals", json!(gaps.to_string())),
+            ("max_in_flight", json!(args.max_in_flight)),
+            ("when_full", json!(used.plan.runs()[0].open_loop.when_full)),
+            ("drain_timeout", json!(args.drain_timeout)),
+            ("stop_when_saturated", json!(args.stop_when_saturated)),
             ("duration", json!(args.duration)),
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),

@@ -2,7 +2,7 @@
 //!
 //! It must not know how requests are stored.
 
-use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::plan::RunSpec;
 use evalscope_model::record::RecordBodies;
 
 use crate::resolve::Job;
@@ -28,10 +28,10 @@ fn bytes_each(bodies: RecordBodies, stream: bool) -> (f64, f64) {
 
 /// Requests of a run, at most; `None` where nothing says how many.
 fn requests(run: &RunSpec) -> Option<f64> {
-    let timed = match (run.pacing, run.duration_s) {
-        (Pacing::Poisson { rate_per_s }, Some(seconds)) => Some(rate_per_s * seconds),
-        _ => None,
-    };
+    let timed = run.pacing.schedule().and_then(|schedule| {
+        let seconds = run.duration_s.or_else(|| schedule.profile.span_s())?;
+        Some(schedule.profile.expected_within(seconds))
+    });
     let measured = match (run.requests.map(|n| n as f64), timed) {
         (Some(number), Some(timed)) => number.min(timed),
         (number, timed) => number.or(timed)?,
@@ -78,6 +78,8 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evalscope_model::plan::{OpenLoop, Pacing};
+    use evalscope_model::profile::Schedule;
 
     #[test]
     fn only_more_than_a_gigabyte_is_told() {
@@ -99,7 +101,11 @@ mod tests {
             name: String::new(),
             concurrency: None,
             requests,
-            pacing: rate_per_s.map_or(Pacing::Unpaced, |rate_per_s| Pacing::Poisson { rate_per_s }),
+            pacing: rate_per_s.map_or(Pacing::Unpaced, |rate_per_s| {
+                Pacing::Arrivals(Schedule::poisson(rate_per_s))
+            }),
+            open_loop: OpenLoop::default(),
+            drain_timeout_s: None,
             warmup_requests: 3,
             duration_s,
             seed: 0,

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use evalscope_core::schedule::Arrivals;
-use evalscope_model::plan::Pacing;
 use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, When};
 use serde_json::{Value, json};
 
 use crate::context::{Context, perf_snapshot};
 use crate::server::{Recorder, good, reply};
+use evalscope_model::profile::Schedule;
 
 fn simulator(profile: Profile) -> Simulator {
     Simulator::start(SimConfig {
@@ -321,7 +321,7 @@ fn arrivals_follow_the_schedule_of_the_seed() {
     let seed = context.result()["runs"][0]["load"]["seed"]
         .as_u64()
         .unwrap();
-    let mut arrivals = Arrivals::new(Pacing::Poisson { rate_per_s: 150.0 }, seed);
+    let mut arrivals = Arrivals::new(Schedule::poisson(150.0), seed);
     let offsets: Vec<i64> = scheduled
         .iter()
         .map(|_| i64::try_from(arrivals.next_offset().unwrap().as_nanos()).unwrap())

@@ -31,7 +31,7 @@ use crate::protocol::PreparedRequest;
 use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
 use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
-use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::plan::RunSpec;
 use evalscope_model::record::{Exchange, Masker, Phase};
 use evalscope_model::time::{RunClock, Timestamp};
 
@@ -418,14 +418,14 @@ struct Prepared {
 /// are not limited, for the arrivals of a few seconds.
 fn ahead(spec: &RunSpec, most: usize) -> usize {
     const SECONDS: f64 = 3.0;
-    match (spec.concurrency, spec.pacing) {
-        (None, Pacing::Poisson { rate_per_s }) => {
+    match (spec.concurrency, spec.pacing.schedule()) {
+        (None, Some(schedule)) => {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a rate is positive, and a float cast saturates"
             )]
-            let arrivals = (SECONDS * rate_per_s).ceil() as usize;
+            let arrivals = schedule.profile.most_within(SECONDS).ceil() as usize;
             arrivals.min(most)
         }
         _ => most,

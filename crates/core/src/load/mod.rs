@@ -24,10 +24,10 @@ use evalscope_model::plan::{Pacing, RunSpec};
 /// The load model of a run, with at most so many sessions at a time.
 #[must_use]
 pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
-    match spec.pacing {
+    match &spec.pacing {
         Pacing::Unpaced => Box::new(Closed::new(most)),
-        Pacing::Poisson { .. } => {
-            let arrivals = Arrivals::new(spec.pacing, spec.seed);
+        Pacing::Arrivals(schedule) => {
+            let arrivals = Arrivals::new(schedule.clone(), spec.seed);
             Box::new(Paced::new(arrivals, Some(most)))
         }
     }

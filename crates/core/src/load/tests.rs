@@ -8,6 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use evalscope_model::plan::OpenLoop;
+use evalscope_model::profile::Schedule;
 use evalscope_model::time::Timestamp;
 
 /// A session as it went.
@@ -118,7 +120,7 @@ fn greedy(places: usize, service: &[Duration]) -> Vec<(Timestamp, Timestamp)> {
 }
 
 fn arrivals(rate_per_s: f64, seed: u64) -> Arrivals {
-    Arrivals::new(Pacing::Poisson { rate_per_s }, seed)
+    Arrivals::new(Schedule::poisson(rate_per_s), seed)
 }
 
 fn moments_of(rate_per_s: f64, seed: u64, n: usize) -> Vec<Timestamp> {
@@ -210,10 +212,12 @@ fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
     let mut spec = RunSpec {
         name: "test".to_owned(),
         concurrency: NonZeroUsize::new(2),
+        open_loop: OpenLoop::default(),
         requests: Some(1),
         pacing: Pacing::Unpaced,
         warmup_requests: 0,
         duration_s: None,
+        drain_timeout_s: None,
         seed: 3,
         dataset_offset: 0,
     };
@@ -227,6 +231,6 @@ fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
         sessions.iter().map(|s| s.started).collect()
     };
     assert_eq!(starts(&spec), [ms(0), ms(0), ms(1000)]);
-    spec.pacing = Pacing::Poisson { rate_per_s: 0.1 };
+    spec.pacing = Pacing::Arrivals(Schedule::poisson(0.1));
     assert_eq!(starts(&spec), moments_of(0.1, 3, 3));
 }

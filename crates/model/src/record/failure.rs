@@ -31,6 +31,8 @@ pub enum FailureKind {
     Reset,
     /// The server reported an error in a response with a success status.
     ServerError,
+    /// It was due while as many requests were in flight as may be (`--when-full drop`).
+    Shed,
     /// An HTTP status other than 2xx.
     Status(u16),
     /// The TLS handshake failed, or the session broke.
@@ -41,10 +43,13 @@ pub enum FailureKind {
     TotalTimeout,
     /// The response was cut off.
     Truncated,
+    /// It was still in flight when the run had waited for `--drain-timeout`. It says nothing of
+    /// how the request would have ended, only that it would have taken longer.
+    Unfinished,
 }
 
 impl FailureKind {
-    const NAMED: [(Self, &'static str); 16] = [
+    const NAMED: [(Self, &'static str); 18] = [
         (Self::Cancelled, "cancelled"),
         (Self::Connect, "connect"),
         (Self::ConnectTimeout, "connect_timeout"),
@@ -57,11 +62,19 @@ impl FailureKind {
         (Self::ReadTimeout, "read_timeout"),
         (Self::Reset, "reset"),
         (Self::ServerError, "server_error"),
+        (Self::Shed, "shed"),
         (Self::Tls, "tls"),
         (Self::TooLarge, "too_large"),
         (Self::TotalTimeout, "total_timeout"),
         (Self::Truncated, "truncated"),
+        (Self::Unfinished, "unfinished"),
     ];
+
+    /// Nothing was sent.
+    #[must_use]
+    pub const fn is_unsent(self) -> bool {
+        matches!(self, Self::NotSent | Self::Shed)
+    }
 
     /// Parse a name as written by [`fmt::Display`].
     #[must_use]

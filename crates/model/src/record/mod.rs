@@ -276,12 +276,12 @@ impl RequestRecord {
         self.failure.is_none()
     }
 
-    /// It was dispatched, that is, the run did not end before.
+    /// It was dispatched: the run did not end before, and there was room for it.
     #[must_use]
     pub fn dispatched(&self) -> bool {
         self.failure
             .as_ref()
-            .is_none_or(|failure| failure.kind != FailureKind::NotSent)
+            .is_none_or(|failure| !failure.kind.is_unsent())
     }
 
     /// Prompt tokens, and their source. No prompt is empty, so a count of 0 means not reported.

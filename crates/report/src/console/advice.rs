@@ -5,7 +5,6 @@
 use std::num::NonZeroUsize;
 
 use evalscope_model::metrics::{Distribution, Metric};
-use evalscope_model::plan::Pacing;
 
 use super::layout::{number, optional, percent};
 use crate::report::RunReport;
@@ -41,10 +40,7 @@ fn gain_of_last_step(by_load: &[&RunReport]) -> Option<f64> {
 
 /// The rate of a run that is paced.
 pub(super) fn rate(report: &RunReport) -> Option<f64> {
-    match report.meta.load.pacing {
-        Pacing::Unpaced => None,
-        Pacing::Poisson { rate_per_s } => Some(rate_per_s),
-    }
+    report.meta.load.pacing.rate_per_s()
 }
 
 /// A run's load in words.

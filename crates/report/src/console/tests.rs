@@ -5,6 +5,7 @@ use evalscope_model::plan::Pacing;
 use super::layout::percent;
 use super::*;
 use crate::samples;
+use evalscope_model::profile::Schedule;
 
 const NARROW: Screen = Screen {
     width: 80,
@@ -75,7 +76,7 @@ fn a_run() {
 #[test]
 fn a_run_with_a_chinese_model_and_a_rate() {
     let mut meta = samples::meta("通义千问-2.5-七十二亿参数-指令微调版");
-    meta.load.pacing = Pacing::Poisson { rate_per_s: 2.5 };
+    meta.load.pacing = Pacing::Arrivals(Schedule::poisson(2.5));
     let text = run(&samples::report(&meta, samples::successes(120)), NARROW);
     fits(&text, 80);
     insta::assert_snapshot!(text);

@@ -16,6 +16,7 @@ use crate::files::FilesError;
 use crate::model::RunMeta;
 use crate::samples;
 use crate::sqlite::FILE_NAME;
+use evalscope_model::profile::Schedule;
 
 /// Where the command of [`samples::meta`] goes: the second of its start.
 const TIME: &str = "20260131_120000";
@@ -174,7 +175,7 @@ fn runs_have_the_names_of_evalscope() {
         meta.load.concurrency = NonZeroUsize::new(slots);
         meta.load.requests = requests;
         if let Some(rate_per_s) = rate {
-            meta.load.pacing = Pacing::Poisson { rate_per_s };
+            meta.load.pacing = Pacing::Arrivals(Schedule::poisson(rate_per_s));
         }
         add_run(&top, &meta, samples::successes(4));
     };

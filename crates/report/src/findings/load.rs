@@ -2,8 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_model::plan::Pacing;
-
 use super::finding::{Evidence, Finding, counted, percent};
 use super::id::FindingId;
 
@@ -14,9 +12,7 @@ const FEED_WAIT_SHARE: f64 = 0.01;
 const ACHIEVED_SHARE: f64 = 0.95;
 
 pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
-    let Pacing::Poisson { rate_per_s } = e.load.pacing else {
-        return None;
-    };
+    let rate_per_s = e.load.pacing.rate_per_s()?;
     let share = e
         .spacing
         .achieved_share()
@@ -78,13 +74,15 @@ mod tests {
 
     use super::super::tests::{Case, none, one};
     use super::*;
+    use evalscope_model::plan::Pacing;
+    use evalscope_model::profile::Schedule;
 
     #[test]
     fn a_schedule_that_slips_is_named() {
         let at = |s: u64| Timestamp::from_nanos(s * 1_000_000_000);
         let slip = |last: u64, waited: u64| {
             move |c: &mut Case| {
-                c.load.pacing = Pacing::Poisson { rate_per_s: 10.0 };
+                c.load.pacing = Pacing::Arrivals(Schedule::poisson(10.0));
                 c.spacing.push(at(1), at(1));
                 c.spacing.push(at(101), at(last));
                 c.totals.waited_for_slot = waited;

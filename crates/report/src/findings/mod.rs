@@ -56,7 +56,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use evalscope_model::metrics::{ClientReport, Distribution, RunTotals};
-    use evalscope_model::plan::{Pacing, RunSpec};
+    use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
 
     use super::*;
     use crate::model::RunState;
@@ -91,10 +91,12 @@ mod tests {
             load: RunSpec {
                 name: "parallel_10_number_1000".to_owned(),
                 concurrency: NonZeroUsize::new(10),
+                open_loop: OpenLoop::default(),
                 requests: Some(1000),
                 pacing: Pacing::Unpaced,
                 warmup_requests: 0,
                 duration_s: None,
+                drain_timeout_s: None,
                 seed: 0,
                 dataset_offset: 0,
             },

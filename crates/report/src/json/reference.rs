@@ -4,7 +4,6 @@
 use std::num::NonZeroUsize;
 
 use evalscope_model::metrics::PERCENTILE_ROWS;
-use evalscope_model::plan::Pacing;
 use serde_json::{Map, Value, json};
 
 use crate::evalscope::{NOT_LIMITED, arguments, is_float, summary_figure};
@@ -117,10 +116,9 @@ fn of_this_run(meta: &RunMeta, name: &str) -> Option<Value> {
             Some(slots) => slots.into(),
             None => NOT_LIMITED.into(),
         }),
-        "rate" => Some(match load.pacing {
-            Pacing::Poisson { rate_per_s } => rate_per_s.into(),
-            Pacing::Unpaced => json!(NOT_LIMITED as f64),
-        }),
+        "rate" => Some(json!(
+            load.pacing.rate_per_s().unwrap_or(NOT_LIMITED as f64)
+        )),
         // without a limit of requests in flight, as EvalScope means it
         "open_loop" if meta.settings.get(name).is_none() => Some(load.concurrency.is_none().into()),
         "dataset_offset" => Some(load.dataset_offset.into()),

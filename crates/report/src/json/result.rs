@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::metrics::{ClientReport, Comparison, Metric};
-use evalscope_model::plan::Pacing;
 use evalscope_model::record::TokenSource;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -336,10 +335,7 @@ impl<'a> RunResult<'a> {
             load: Load {
                 concurrency: meta.load.concurrency.map(|slots| slots.get() as u64),
                 requests: meta.load.requests,
-                rate_per_s: match meta.load.pacing {
-                    Pacing::Unpaced => None,
-                    Pacing::Poisson { rate_per_s } => Some(rate_per_s),
-                },
+                rate_per_s: meta.load.pacing.rate_per_s(),
                 warmup_requests: meta.load.warmup_requests,
                 duration_s: meta.load.duration_s,
                 seed: meta.load.seed,

@@ -14,6 +14,8 @@ use crate::protocol::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi,
 };
 use crate::schedule::Arrivals;
+use evalscope_model::plan::{OpenLoop, Pacing};
+use evalscope_model::profile::Schedule;
 use evalscope_model::prompt::{Item, OwnHeaders, Prompt, Workload};
 use evalscope_model::record::{Bodies, FailureKind, RequestRecord};
 
@@ -95,10 +97,12 @@ impl Case {
             spec: RunSpec {
                 name: "test".to_owned(),
                 concurrency: NonZeroUsize::new(slots),
+                open_loop: OpenLoop::default(),
                 requests: Some(requests),
                 pacing: Pacing::Unpaced,
                 warmup_requests: 0,
                 duration_s: None,
+                drain_timeout_s: None,
                 seed: 7,
                 dataset_offset: 0,
             },
@@ -270,14 +274,14 @@ proptest! {
         slots in 1usize..4,
         service in prop::collection::vec(1u64..2000, 20),
     ) {
-        let pacing = Pacing::Poisson { rate_per_s: 5.0 };
+        let schedule = Schedule::poisson(5.0);
         let mut case = Case::new(slots, 20, move |i| {
             Duration::from_millis(service[usize::try_from(i).unwrap()])
         });
-        case.spec.pacing = pacing;
+        case.spec.pacing = Pacing::Arrivals(schedule.clone());
         let mut got = case.run();
         got.sort_by_key(|r| r.index);
-        let mut arrivals = Arrivals::new(pacing, 7);
+        let mut arrivals = Arrivals::new(schedule, 7);
         prop_assert_eq!(got.len(), 20);
         for record in &got {
             let want = Timestamp::ZERO.after(arrivals.next_offset().unwrap());
@@ -317,10 +321,10 @@ fn the_measurement_begins_on_a_busy_server() {
 
 #[test]
 fn the_duration_stops_dispatch_and_lets_requests_end() {
-    for pacing in [Pacing::Unpaced, Pacing::Poisson { rate_per_s: 20.0 }] {
+    for pacing in [Pacing::Unpaced, Pacing::Arrivals(Schedule::poisson(20.0))] {
         let mut case = Case::new(2, 60, |_| Duration::from_millis(300));
         case.spec.duration_s = Some(1.0);
-        case.spec.pacing = pacing;
+        case.spec.pacing = Pacing::Arrivals(schedule.clone());
         let mut records = case.run();
         records.retain(RequestRecord::succeeded);
         assert!(
@@ -355,7 +359,7 @@ fn a_stop_lets_requests_in_flight_end() {
 #[test]
 fn a_stop_while_waiting_for_an_arrival_ends_at_once() {
     let mut case = Case::new(2, 10, |_| Duration::from_millis(1));
-    case.spec.pacing = Pacing::Poisson { rate_per_s: 0.001 };
+    case.spec.pacing = Pacing::Arrivals(Schedule::poisson(0.001));
     case.stop_after = Some(Duration::from_millis(10));
     assert_eq!(case.run().len(), 0);
 }
@@ -425,7 +429,7 @@ fn a_sink_that_is_gone_ends_the_run() {
 
 /// Arrivals of a schedule that are due by a moment.
 fn due_by(spec: &RunSpec, end: Duration) -> Vec<Timestamp> {
-    let mut arrivals = Arrivals::new(spec.pacing, spec.seed);
+    let mut arrivals = Arrivals::new(spec.pacing.schedule().unwrap().clone(), spec.seed);
     std::iter::from_fn(|| arrivals.next_offset())
         .take_while(|offset| *offset < end)
         .take(usize::try_from(spec.requests.unwrap()).unwrap())
@@ -447,7 +451,7 @@ proptest! {
         stopped in any::<bool>(),
     ) {
         let mut case = Case::new(slots, 60, move |_| Duration::from_millis(service_ms));
-        case.spec.pacing = Pacing::Poisson { rate_per_s: rate };
+        case.spec.pacing = Pacing::Arrivals(Schedule::poisson(rate));
         let end = Duration::from_millis(end_ms);
         if stopped {
             case.stop_after = Some(end);
@@ -552,7 +556,7 @@ fn failing(
     let mut spec = Case::new(8, 200, |_| Duration::ZERO).spec;
     spec.warmup_requests = 20;
     if paced {
-        spec.pacing = Pacing::Poisson { rate_per_s: 1e5 };
+        spec.pacing = Pacing::Arrivals(Schedule::poisson(1e5));
     }
     let mut feed = feed();
     feed.bodies = bodies.unwrap_or(feed.bodies);
