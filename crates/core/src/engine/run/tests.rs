@@ -324,7 +324,7 @@ fn the_duration_stops_dispatch_and_lets_requests_end() {
     for pacing in [Pacing::Unpaced, Pacing::Arrivals(Schedule::poisson(20.0))] {
         let mut case = Case::new(2, 60, |_| Duration::from_millis(300));
         case.spec.duration_s = Some(1.0);
-        case.spec.pacing = Pacing::Arrivals(schedule.clone());
+        case.spec.pacing = pacing;
         let mut records = case.run();
         records.retain(RequestRecord::succeeded);
         assert!(
