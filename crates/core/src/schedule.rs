@@ -205,6 +205,159 @@ mod tests {
         }
     }
 
+    fn of(profile: &str, gaps: &str, seed: u64) -> Arrivals {
+        let schedule = Schedule {
+            profile: profile.parse().unwrap(),
+            gaps: gaps.parse().unwrap(),
+        };
+        Arrivals::new(schedule, seed)
+    }
+
+    fn seconds(arrivals: &mut Arrivals, most: usize) -> Vec<f64> {
+        std::iter::from_fn(|| arrivals.next_offset())
+            .take(most)
+            .map(|offset| offset.as_secs_f64())
+            .collect()
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small number that is not negative"
+    )]
+    fn bin(at: f64) -> usize {
+        at as usize
+    }
+
+    /// The mean number of arrivals up to arrival k is the sum of the first k gaps, whatever the
+    /// shape: with even gaps that is k itself.
+    #[test]
+    fn the_amount_at_an_arrival_is_the_sum_of_its_gaps() {
+        for text in [
+            "20@60",
+            "1..20@60",
+            "20..0@60",
+            "0..20@30,20@30",
+            "1..50@60:exp",
+            "9@3,0@5,9@3",
+        ] {
+            let profile: Profile = text.parse().unwrap();
+            let offsets = seconds(&mut of(text, "constant", 0), usize::MAX);
+            // some profiles have a whole number of arrivals, some do not
+            let all = profile.expected_within(1e9);
+            assert!(
+                (offsets.len() as f64 - all.ceil()).abs() <= 1.0,
+                "{text}: {}",
+                offsets.len()
+            );
+            for (k, offset) in offsets.iter().enumerate() {
+                // an offset is kept in nanoseconds, which the rate makes an amount
+                let amount = profile.expected_within(*offset);
+                assert!((amount - k as f64).abs() < 1e-7, "{text}: {amount} at {k}");
+            }
+        }
+    }
+
+    /// Counts in a hundred parts of the same expected number are those of a Poisson process: their
+    /// χ² with 99 degrees of freedom is below its 99.9 % quantile, 148.2.
+    #[test]
+    fn a_profile_with_random_gaps_has_its_rate_everywhere() {
+        for text in ["100@1000", "1..199@1000", "20..500@500:exp"] {
+            let profile: Profile = text.parse().unwrap();
+            let all = profile.expected_within(1e9);
+            let mut counts = vec![0_u32; 100];
+            for offset in seconds(&mut of(text, "poisson", 3), usize::MAX) {
+                let part = profile.expected_within(offset) / all * 100.0;
+                counts[bin(part).min(99)] += 1;
+            }
+            let expected = all / 100.0;
+            let chi2: f64 = counts
+                .iter()
+                .map(|count| (f64::from(*count) - expected).powi(2) / expected)
+                .sum();
+            assert!((50.0..148.2).contains(&chi2), "{text}: {chi2}");
+        }
+    }
+
+    /// The dispersion of counts in wide bins is the squared coefficient of variation of the gaps.
+    #[test]
+    fn gaps_are_as_uneven_as_they_are_asked_to_be() {
+        for gaps in ["poisson", "constant", "gamma:0.25", "gamma:4", "gamma:1"] {
+            let (bins, width_s) = (4000, 1.0);
+            let mut counts = vec![0.0_f64; bins];
+            for offset in seconds(&mut of("200", gaps, 5), 200 * bins) {
+                if let Some(count) = counts.get_mut(bin(offset / width_s)) {
+                    *count += 1.0;
+                }
+            }
+            // the draws end a little before or after the last bin
+            counts.truncate(bins - 100);
+            let n = counts.len() as f64;
+            let mean = counts.iter().sum::<f64>() / n;
+            let variance = counts.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / n;
+            let want = gaps.parse::<Gaps>().unwrap().squared_cv();
+            let dispersion = variance / mean;
+            // a bin sees a little less than all of the unevenness where gaps come in clusters
+            assert!(
+                (dispersion - want).abs() <= 0.05 * want.max(0.2),
+                "{gaps}: {dispersion}"
+            );
+        }
+    }
+
+    /// A burst has as many arrivals as it says, at its moment, and changes nothing else.
+    #[test]
+    fn a_burst_comes_at_once() {
+        let with = seconds(&mut of("5@10,+7,5@10", "poisson", 1), usize::MAX);
+        let without = seconds(&mut of("5@10,5@10", "poisson", 1), usize::MAX);
+        let at_once: Vec<_> = with
+            .iter()
+            .filter(|at| at.total_cmp(&10.0).is_eq())
+            .collect();
+        assert_eq!(at_once.len(), 7);
+        let rest: Vec<f64> = with
+            .iter()
+            .copied()
+            .filter(|at| at.total_cmp(&10.0).is_ne())
+            .collect();
+        assert_eq!(rest, without);
+    }
+
+    /// Two segments of the same rate are one of both lengths.
+    #[test]
+    fn a_cut_in_a_rate_changes_nothing() {
+        let whole = seconds(&mut of("10@120", "poisson", 9), usize::MAX);
+        let cut = seconds(&mut of("10@60,10@60", "poisson", 9), usize::MAX);
+        assert_eq!(whole.len(), cut.len());
+        for (a, b) in whole.iter().zip(&cut) {
+            assert!((a - b).abs() < 1e-8, "{a} {b}");
+        }
+    }
+
+    /// Fingerprints: the draws of a seed are part of every recorded run.
+    #[test]
+    fn the_first_arrivals_of_each_kind_are_fixed() {
+        let kinds = [
+            ("10", "poisson"),
+            ("10", "constant"),
+            ("10", "gamma:0.5"),
+            ("10", "gamma:3"),
+            ("1..20@60", "poisson"),
+            ("1..20@60:exp", "poisson"),
+            ("0@30,20@9", "constant"),
+            ("+2,5@9", "poisson"),
+        ];
+        let first: Vec<String> = kinds
+            .into_iter()
+            .map(|(profile, gaps)| {
+                let offsets = seconds(&mut of(profile, gaps, 0), 5);
+                let offsets: Vec<String> = offsets.iter().map(|at| format!("{at:.6}")).collect();
+                format!("{profile} {gaps}: {}", offsets.join(" "))
+            })
+            .collect();
+        insta::assert_snapshot!(first.join("\n"));
+    }
+
     #[test]
     fn an_absurdly_low_rate_never_comes() {
         assert!(

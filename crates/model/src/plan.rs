@@ -52,6 +52,35 @@ pub enum WhenFull {
     Stop,
 }
 
+/// Why a load ended before its number, its time and its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedBy {
+    /// As many requests were in flight as may be (`--when-full stop`).
+    InFlightCap,
+    /// The server did not keep up (`--stop-when-saturated`).
+    Saturated,
+}
+
+impl StoppedBy {
+    /// Its name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InFlightCap => "in_flight_cap",
+            Self::Saturated => "saturated",
+        }
+    }
+
+    /// Read a name as written by [`Self::as_str`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::InFlightCap, Self::Saturated]
+            .into_iter()
+            .find(|why| why.as_str() == name)
+    }
+}
+
 /// The limits of a load without a limit on concurrency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OpenLoop {

@@ -399,6 +399,9 @@ pub enum ProfileError {
         /// What is wrong with it.
         why: String,
     },
+    /// A number is no rate.
+    #[error("{0}")]
+    Rate(String),
     /// It has too many segments.
     #[error("{0} segments are more than {MOST_SEGMENTS}")]
     TooLong(usize),
@@ -436,9 +439,10 @@ impl FromStr for Profile {
         };
         let is_one = |part: &str| !part.contains(['@', '+']);
         if is_one(text) && !text.contains(',') {
-            let rate_per_s = rate_of(text).map_err(|why| of(1, text, why))?;
+            let rate_per_s = rate_of(text).map_err(ProfileError::Rate)?;
             if rate_per_s <= 0.0 {
-                return Err(of(1, text, "the rate has to be greater than 0".to_owned()));
+                let why = "the rate has to be greater than 0".to_owned();
+                return Err(ProfileError::Rate(why));
             }
             return Ok(Self::Constant { rate_per_s });
         }

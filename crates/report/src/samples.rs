@@ -259,7 +259,7 @@ fn stored(
     let events = events.map(RunEvent::Exchange);
     let last = RunEvent::Snapshot(Box::new(snapshot));
     database.run(events.chain([last])).unwrap();
-    set_end(&path, RunState::Finished, ENDED_AT).unwrap();
+    set_end(&path, RunState::Finished, ENDED_AT, None).unwrap();
     path
 }
 

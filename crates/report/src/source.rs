@@ -8,6 +8,7 @@ use evalscope_model::record::{Phase, RequestRecord};
 use crate::findings::Finding;
 use crate::model::{RunMeta, RunState};
 use crate::sqlite::{Reader, StoreError};
+use evalscope_model::plan::StoppedBy;
 
 /// Takes a record and the number under which [`RecordSource::error_excerpt`] knows it.
 pub type RecordSink<'a> = dyn FnMut(i64, RequestRecord) -> Result<(), StoreError> + 'a;
@@ -23,6 +24,9 @@ pub trait RecordSource {
 
     /// When it ended, RFC 3339.
     fn ended_at(&self) -> Option<&str>;
+
+    /// What ended it before its number, its time and its profile.
+    fn stopped_by(&self) -> Option<StoppedBy>;
 
     /// Requests of a phase.
     ///
@@ -72,6 +76,10 @@ impl RecordSource for Reader {
 
     fn ended_at(&self) -> Option<&str> {
         self.ended_at()
+    }
+
+    fn stopped_by(&self) -> Option<StoppedBy> {
+        self.stopped_by()
     }
 
     fn count(&self, phase: Phase) -> Result<u64, StoreError> {

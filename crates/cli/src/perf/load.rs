@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_core::transport::{Target, raise_open_files_limit};
+use evalscope_core::transport::{Target, local_ports, raise_open_files_limit};
 use evalscope_model::plan::{Pacing, RunSpec};
 
 use crate::log::Log;
@@ -14,13 +14,32 @@ use crate::secrets;
 /// Files beside connections: the database, logs, event loops, plugins, a margin.
 const SPARE_FILES: u64 = 64;
 
+/// What bounds the connections that this process may hold open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MostInFlight {
+    connections: usize,
+    bound: &'static str,
+}
+
 /// The most connections that this process may hold open, after it has raised its limit.
-pub(super) fn most_in_flight() -> usize {
-    raise_open_files_limit().map_or(usize::MAX, |limit| {
+pub(super) fn most_in_flight() -> MostInFlight {
+    let files = raise_open_files_limit().map_or(usize::MAX, |limit| {
         // of a limit that is tiny, half is left for connections
         let spare = SPARE_FILES.min(limit / 2);
         usize::try_from(limit - spare).unwrap_or(usize::MAX)
-    })
+    });
+    let ports = local_ports().unwrap_or(usize::MAX);
+    if ports < files {
+        MostInFlight {
+            connections: ports,
+            bound: "this machine has no more ports for one server (widen `net.ipv4.ip_local_port_range`)",
+        }
+    } else {
+        MostInFlight {
+            connections: files,
+            bound: "this process may not open more files (raise the limit with `ulimit -Hn`)",
+        }
+    }
 }
 
 /// Log in brief what will be done.
@@ -53,37 +72,54 @@ pub(super) fn announce(job: &Job, target: &Target, log: &Log) {
     ));
 }
 
-/// Slots if requests in flight are unlimited: each takes about 9 KB, and few servers hold as many
-/// open streams.
-const MOST_IN_FLIGHT: usize = 10_000;
+/// The most requests in flight of an open loop, unless somebody says so: each takes about 9 KB,
+/// and few servers hold as many open streams.
+const MOST_IN_FLIGHT: usize = 65_536;
 
-/// Slots that are worth making: no more than requests, and no more than the machine can open
+/// Requests that can be in flight: no more than there are, and no more than the machine can open
 /// connections for.
-pub(super) fn in_flight_of(spec: &RunSpec, most: usize) -> NonZeroUsize {
-    let requests = spec.requests.unwrap_or(u64::MAX).max(spec.warmup_requests);
-    let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-    let asked = spec.concurrency.map_or(MOST_IN_FLIGHT, NonZeroUsize::get);
-    NonZeroUsize::new(asked.min(requests).min(most)).unwrap_or(NonZeroUsize::MIN)
+pub(super) fn in_flight_of(spec: &RunSpec, most: MostInFlight) -> NonZeroUsize {
+    let requests = usize::try_from(all_requests(spec)).unwrap_or(usize::MAX);
+    let asked = asked_in_flight(spec).map_or(MOST_IN_FLIGHT, |(_, asked)| asked.get());
+    NonZeroUsize::new(asked.min(requests).min(most.connections)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// A note if there are fewer slots than asked for.
-pub(super) fn in_flight_note(spec: &RunSpec, slots: NonZeroUsize) -> Option<String> {
-    let asked = spec.concurrency.filter(|asked| slots < *asked)?;
-    let requests = spec.requests.unwrap_or(u64::MAX).max(spec.warmup_requests);
+/// How many requests may be in flight, and the flag that says so.
+fn asked_in_flight(spec: &RunSpec) -> Option<(&'static str, NonZeroUsize)> {
+    match spec.concurrency {
+        Some(asked) => Some(("--parallel", asked)),
+        None => Some(("--max-in-flight", spec.open_loop.max_in_flight?)),
+    }
+}
+
+/// Requests of a run, those of its warm-up too.
+fn all_requests(spec: &RunSpec) -> u64 {
+    let measured = spec.requests.unwrap_or(u64::MAX);
+    measured.saturating_add(spec.warmup_requests)
+}
+
+/// A note if fewer requests can be in flight than asked for.
+pub(super) fn in_flight_note(
+    spec: &RunSpec,
+    slots: NonZeroUsize,
+    most: MostInFlight,
+) -> Option<String> {
+    let (flag, asked) = asked_in_flight(spec).filter(|(_, asked)| slots < *asked)?;
+    let requests = all_requests(spec);
     let why = if slots.get() as u64 == requests {
         format!("the run has only {}", counted(requests, "request"))
     } else {
-        "this process may not open more files (raise the limit with `ulimit -Hn`)".to_owned()
+        most.bound.to_owned()
     };
     Some(format!(
-        "`--parallel {asked}` is limited to {slots} in flight: {why}"
+        "`{flag} {asked}` is limited to {slots} in flight: {why}"
     ))
 }
 
 /// Log in brief what a run will do.
-pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
-    if let Some(note) = in_flight_note(spec, slots) {
-        log.warn(&note);
+pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, note: Option<&str>, log: &Log) {
+    if let Some(note) = note {
+        log.warn(note);
     }
     log.info(&format!(
         "{}: {}{}",
@@ -103,12 +139,12 @@ pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, log: &Log) {
                 let is_capped = spec
                     .requests
                     .is_none_or(|requests| (slots.get() as u64) < requests);
-                let most = if is_capped {
-                    format!(" (this program can hold {slots})")
-                } else {
-                    String::new()
+                let most = match (spec.open_loop.max_in_flight, is_capped) {
+                    (Some(_), true) => format!("at most {slots} in flight"),
+                    (None, true) => format!("no limit in flight (this program can hold {slots})"),
+                    (_, false) => "no limit in flight".to_owned(),
                 };
-                format!(", {schedule}, no limit in flight{most}")
+                format!(", {schedule}, {most}")
             }
         }
     ));

@@ -11,7 +11,7 @@ use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_model::events::{Observer, Stage};
-use evalscope_model::plan::RunSpec;
+use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
@@ -20,7 +20,7 @@ use evalscope_report::{Database, Finding, FindingId, RunMeta, RunState, StoreErr
 use evalscope_workload::dataset::DatasetError;
 
 use super::command::Command;
-use super::load::{announce_run, in_flight_note, in_flight_of};
+use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
 use crate::observers::{DebugLog, Display, Following, ProgressFile, Watching};
 use crate::requests::doubts;
@@ -49,7 +49,7 @@ pub(super) struct Measuring<'a> {
     /// The file with the progress of the command.
     pub(super) progress_file: Option<&'a ProgressFile>,
     /// The most connections that this process may hold open.
-    pub(super) most_in_flight: usize,
+    pub(super) most_in_flight: MostInFlight,
 }
 
 impl Measuring<'_> {
@@ -74,7 +74,8 @@ impl Measuring<'_> {
         let in_flight = in_flight_of(spec, self.most_in_flight);
         let database = Database::create(&path, &self.meta(spec, clock))?
             .with_gpu_memory(served.and_then(Served::peak_gpu_mib));
-        announce_run(spec, in_flight, log);
+        let fewer = in_flight_note(spec, in_flight, self.most_in_flight);
+        announce_run(spec, in_flight, fewer.as_deref(), log);
         // the stop of this run must not be the stop of the next one
         let own = RunControl {
             stop: control.stop.child_token(),
@@ -123,7 +124,6 @@ impl Measuring<'_> {
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
         let skipped = self.command.prompts.passed_over(&tally);
         let doubts = self.doubts(spec, passed_rounds, &outcome);
-        let fewer = in_flight_note(spec, in_flight);
         let findings = died
             .into_iter()
             .chain(doubts)
@@ -135,11 +135,7 @@ impl Measuring<'_> {
         drop(sink);
         let written = stored(writer);
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
-        let state = match &outcome.end {
-            RunEnd::GaveUp(_) => RunState::GaveUp,
-            RunEnd::Complete if is_whole => RunState::Finished,
-            _ => RunState::Interrupted,
-        };
+        let (state, stopped_by) = state_of(&outcome.end, is_whole);
         let error = match (written, fault.message()) {
             (Err(error), _) => Some((
                 "the database could not be written: the run was stopped",
@@ -151,7 +147,7 @@ impl Measuring<'_> {
             )),
             (Ok(()), None) => what_ended(outcome.end, &job.secrets),
         };
-        let stated = sqlite::set_end(&path, state, &ended_at);
+        let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Ended {
@@ -251,7 +247,9 @@ impl Measuring<'_> {
                 fault.to_string(),
             ),
             RunEnd::GaveUp(why) => (FindingId::GiveUpReason, "the run gave up", why.to_string()),
-            RunEnd::Complete | RunEnd::Stopped | RunEnd::SinkGone => return findings,
+            RunEnd::Complete | RunEnd::Load(_) | RunEnd::Stopped | RunEnd::SinkGone => {
+                return findings;
+            }
         };
         let first = why.lines().next().unwrap_or_default();
         let text = masked(&format!("{what}: {first}"), &self.command.job.secrets);
@@ -283,6 +281,17 @@ impl Measuring<'_> {
     }
 }
 
+/// How far a run came, and what ended its load early. `is_whole`: all of its results are there.
+fn state_of(end: &RunEnd, is_whole: bool) -> (RunState, Option<StoppedBy>) {
+    match end {
+        RunEnd::GaveUp(_) => (RunState::GaveUp, None),
+        RunEnd::Complete if is_whole => (RunState::Finished, None),
+        RunEnd::Load(why) if is_whole => (RunState::Finished, Some(*why)),
+        RunEnd::Load(why) => (RunState::Interrupted, Some(*why)),
+        _ => (RunState::Interrupted, None),
+    }
+}
+
 /// Wait until everything is in the database.
 fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Result<()> {
     match writer.join() {
@@ -296,7 +305,7 @@ fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Re
 /// What went wrong if a run ended early.
 fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::Error)> {
     Some(match end {
-        RunEnd::Complete | RunEnd::Stopped => return None,
+        RunEnd::Complete | RunEnd::Load(_) | RunEnd::Stopped => return None,
         RunEnd::Feed(FeedError::Workload(error)) => (
             "the dataset failed: the run was stopped",
             match error.downcast::<DatasetError>() {

@@ -2,12 +2,15 @@
 
 use super::feed::FeedError;
 use super::health::GaveUp;
+use evalscope_model::plan::StoppedBy;
 
 /// Why a run sent nothing more.
 #[derive(Debug)]
 pub enum RunEnd {
     /// Everything was sent, or the time was up.
     Complete,
+    /// The load came to its end before its number, its time and its profile.
+    Load(StoppedBy),
     /// It was stopped from outside.
     Stopped,
     /// There were no more requests.

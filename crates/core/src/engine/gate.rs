@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::budget::Held;
 use crate::load::{LoadModel, Next};
 use crate::protocol::PreparedRequest;
+use evalscope_model::plan::StoppedBy;
 use evalscope_model::prompt::OwnHeaders;
 use evalscope_model::record::Phase;
 use evalscope_model::time::Timestamp;
@@ -30,11 +31,12 @@ pub(super) struct Job {
 
 impl Job {
     /// What is left of it when its session does not start.
-    pub(super) fn not_sent(self, due: Timestamp) -> Unsent {
+    pub(super) fn not_sent(self, due: Timestamp, why: UnsentWhy) -> Unsent {
         Unsent {
             request: self.request,
             phase: self.phase,
             due,
+            why,
         }
     }
 }
@@ -79,6 +81,16 @@ pub(super) struct Unsent {
     pub(super) request: PreparedRequest,
     pub(super) phase: Phase,
     pub(super) due: Timestamp,
+    pub(super) why: UnsentWhy,
+}
+
+/// Why a session that was due did not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnsentWhy {
+    /// The load had no room for it.
+    Full,
+    /// The run ended before there was room for it.
+    Over,
 }
 
 /// How many sessions there are, and how long they may start.
@@ -128,6 +140,8 @@ struct State {
     /// How long measured sessions waited for requests, nanoseconds, summed up.
     starved_ns: u64,
     over: bool,
+    /// Why the load ended before its time.
+    stopped_by: Option<StoppedBy>,
 }
 
 impl Gate {
@@ -146,6 +160,7 @@ impl Gate {
                 dry_until: Timestamp::ZERO,
                 starved_ns: 0,
                 over: false,
+                stopped_by: None,
             }),
             changed: Notify::new(),
         }
@@ -167,10 +182,11 @@ impl Gate {
         turn
     }
 
-    /// A session has ended, at a moment that may have passed: what its task is to do now.
-    pub(super) fn ended(&self, at: Timestamp, now: Timestamp) -> Turn {
+    /// The session that was due at `due` has ended, at a moment that may have passed: what its task
+    /// is to do now.
+    pub(super) fn ended(&self, due: Timestamp, at: Timestamp, now: Timestamp) -> Turn {
         let mut state = self.lock();
-        state.model.ended(at);
+        state.model.ended(due, at);
         self.ask(&mut state, now)
     }
 
@@ -223,6 +239,10 @@ impl Gate {
                 }
                 Next::OnEnd => return Turn::Wait(Wait::ForEnd),
                 Next::Over => return Self::over(state),
+                Next::Stop(why) => {
+                    state.stopped_by = Some(why);
+                    return Self::over(state);
+                }
             },
         };
         let job = match state.head.take() {
@@ -243,7 +263,7 @@ impl Gate {
             state.measured_from.get_or_insert(now);
         }
         let Some(could_start) = wanted.could_start else {
-            return Turn::Refused(job.not_sent(wanted.due));
+            return Turn::Refused(job.not_sent(wanted.due, UnsentWhy::Full));
         };
         if job.phase == Phase::Measured {
             let dry_until = state.dry_until.min(now);
@@ -292,6 +312,11 @@ impl Gate {
         self.changed.notify_one();
     }
 
+    /// Why the load ended before its time; `None` where it did not.
+    pub(super) fn stopped_by(&self) -> Option<StoppedBy> {
+        self.lock().stopped_by
+    }
+
     /// How long measured sessions waited for requests, summed up.
     pub(super) fn starved(&self) -> Duration {
         Duration::from_nanos(self.lock().starved_ns)
@@ -327,7 +352,7 @@ impl Gate {
         state.taken += 1;
         let job = state.head.take().or_else(|| self.ready.try_recv().ok());
         if let Some(job) = job {
-            return Some(job.not_sent(due));
+            return Some(job.not_sent(due, UnsentWhy::Over));
         }
         // it was due before its request was made
         let (phase, index) = match nth.checked_sub(self.limits.warmup) {
@@ -346,6 +371,7 @@ impl Gate {
             request,
             phase,
             due,
+            why: UnsentWhy::Over,
         })
     }
 }
@@ -371,7 +397,7 @@ mod tests {
             }
         }
 
-        fn ended(&mut self, _: Timestamp) {}
+        fn ended(&mut self, _: Timestamp, _: Timestamp) {}
 
         fn unsent(&mut self, _: Timestamp) -> Option<Timestamp> {
             None
@@ -392,7 +418,10 @@ mod tests {
         let now = Timestamp::from_nanos(5);
         assert!(matches!(gate.deal(now), Turn::Wait(Wait::ForRequest)));
         // the thread that deals out starts is first to take a request
-        assert!(matches!(gate.ended(now, now), Turn::Wait(Wait::ForRequest)));
+        assert!(matches!(
+            gate.ended(now, now, now),
+            Turn::Wait(Wait::ForRequest)
+        ));
         for index in 0..3 {
             let request = PreparedRequest {
                 index,

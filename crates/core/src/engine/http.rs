@@ -12,7 +12,7 @@ use crate::protocol::{Api, PreparedRequest};
 use crate::transport::{
     Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts, WireRequest,
 };
-use evalscope_model::record::{Exchange, Failure, FailureKind, RecordBodies};
+use evalscope_model::record::{Exchange, Failure, RecordBodies};
 
 /// Sends one request at a time.
 pub trait Requester {
@@ -22,7 +22,7 @@ pub trait Requester {
         &mut self,
         request: PreparedRequest,
         dispatch: Dispatch,
-        abort: impl Future<Output = ()>,
+        given_up: impl Future<Output = Failure>,
     ) -> impl Future<Output = Exchange>;
 }
 
@@ -110,7 +110,7 @@ impl Requester for HttpRequester {
         &mut self,
         request: PreparedRequest,
         dispatch: Dispatch,
-        abort: impl Future<Output = ()>,
+        given_up: impl Future<Output = Failure>,
     ) -> Exchange {
         let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
         let mut sent = SendTimes::default();
@@ -124,10 +124,7 @@ impl Requester for HttpRequester {
             tokio::select! {
                 biased;
                 result = sending => result,
-                () = abort => Err(Failure::new(
-                    FailureKind::Cancelled,
-                    "the run was stopped while the request was under way",
-                )),
+                why = given_up => Err(why),
             }
         };
         let now = self.context.clock().now();

@@ -4,10 +4,11 @@
 //! It must not know which load it serves, nor when sessions are due.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -38,6 +39,42 @@ impl UnderWay {
     }
 }
 
+/// How long a connection stays open without a request.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// Connections without a request, the one that was used last on top.
+#[derive(Debug)]
+struct Idle<R>(VecDeque<(Box<R>, Timestamp)>);
+
+impl<R> Default for Idle<R> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<R> Idle<R> {
+    /// The one that was used last.
+    fn take(&mut self, now: Timestamp) -> Option<Box<R>> {
+        self.close_old(now);
+        self.0.pop_back().map(|(requester, _)| requester)
+    }
+
+    fn put(&mut self, requester: Box<R>, now: Timestamp) {
+        self.close_old(now);
+        self.0.push_back((requester, now));
+    }
+
+    fn close_old(&mut self, now: Timestamp) {
+        while self
+            .0
+            .front()
+            .is_some_and(|(_, since)| now.since(*since) > IDLE)
+        {
+            self.0.pop_front();
+        }
+    }
+}
+
 /// Serve the sessions that are dealt to a lane until no more come and the last one has ended.
 pub(super) async fn serve<T: Transport, C: Clock + 'static>(
     n: usize,
@@ -47,11 +84,11 @@ pub(super) async fn serve<T: Transport, C: Clock + 'static>(
     shared: &Arc<SharedRun>,
     under_way: &UnderWay,
 ) {
-    let idle: Rc<RefCell<Vec<Box<T::Requester>>>> = Rc::default();
+    let idle: Rc<RefCell<Idle<T::Requester>>> = Rc::default();
     let mut tasks = JoinSet::new();
     let start_task = |tasks: &mut JoinSet<()>, start: Box<Start>| {
         let current = Rc::new(Cell::new(None));
-        let warm = idle.borrow_mut().pop();
+        let warm = idle.borrow_mut().take(clock.now());
         let user = Box::new(User {
             requester: warm.unwrap_or_else(|| Box::new(transport.requester(thread))),
             clock: clock.clone(),
@@ -59,10 +96,10 @@ pub(super) async fn serve<T: Transport, C: Clock + 'static>(
             current: Rc::clone(&current),
             backoff: Backoff::default(),
         });
-        let idle = Rc::clone(&idle);
+        let (idle, now) = (Rc::clone(&idle), clock.clone());
         let task = async move {
             let requester = user.live(start).await;
-            idle.borrow_mut().push(requester);
+            idle.borrow_mut().put(requester, now.now());
         };
         let id = tasks.spawn_local(task).id();
         under_way.0.borrow_mut().insert(id, current);
@@ -101,16 +138,18 @@ async fn ended<C: Clock>(
     let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
     let current = under_way.0.borrow_mut().remove(&id)?;
     let fault = joined.err()?;
+    let now = clock.now();
+    let mut due = now;
     if let Some(dispatch) = current.take() {
+        due = dispatch.scheduled;
         let message = fault
             .try_into_panic()
             .map_or_else(|_| String::new(), |payload| panic_text(payload.as_ref()));
-        let exchange = Box::new(panicked(dispatch, clock.now(), &message));
+        let exchange = Box::new(panicked(dispatch, now, &message));
         shared.progress.ended(&exchange.record);
         shared.hand_on(exchange).await;
     }
-    let now = clock.now();
-    let turn = shared.gate.ended(now, now);
+    let turn = shared.gate.ended(due, now, now);
     start_of(turn, clock, shared).await
 }
 
@@ -147,10 +186,11 @@ impl<R: Requester, C: Clock> User<R, C> {
     async fn live(mut self: Box<Self>, first: Box<Start>) -> Box<R> {
         let mut next = Some(first);
         while let Some(start) = next {
+            let due = start.due;
             let Some(ended) = self.session(*start).await else {
                 break;
             };
-            let turn = self.shared.gate.ended(ended, self.clock.now());
+            let turn = self.shared.gate.ended(due, ended, self.clock.now());
             next = start_of(turn, &self.clock, &self.shared).await;
         }
         self.requester
@@ -185,9 +225,7 @@ impl<R: Requester, C: Clock> User<R, C> {
         shared.rounds.fetch_max(round, Ordering::Relaxed);
         self.current.set(Some(dispatch));
         shared.progress.started(phase, dispatched);
-        let sending = self
-            .requester
-            .send(request, dispatch, shared.abort.cancelled());
+        let sending = self.requester.send(request, dispatch, shared.given_up());
         let exchange = Box::new(sending.await);
         self.current.set(None);
         let record = &exchange.record;
@@ -229,6 +267,19 @@ mod tests {
         _: impl FnOnce(Box<User<HttpRequester, SystemClock>>, Box<Start>) -> F,
     ) -> usize {
         size_of::<F>()
+    }
+
+    /// After a burst most connections have nothing to do: they close, the warm ones last.
+    #[test]
+    fn connections_without_requests_close() {
+        let at = |s: u64| Timestamp::from_nanos(s * 1_000_000_000);
+        let mut idle = Idle::default();
+        for n in 0..3 {
+            idle.put(Box::new(n), at(n));
+        }
+        assert_eq!(idle.take(at(61)).as_deref(), Some(&2));
+        assert_eq!(idle.take(at(61)).as_deref(), Some(&1));
+        assert_eq!(idle.take(at(61)), None);
     }
 
     /// Thousands of sessions wait for responses at a time.

@@ -20,6 +20,7 @@ mod http;
 mod lane;
 mod no_response;
 mod pipeline;
+mod probe;
 mod progress;
 mod run;
 mod shared;
@@ -34,7 +35,8 @@ pub use feed::{Feed, FeedError};
 pub use health::GaveUp;
 pub use http::{HttpRequester, HttpTransport, Requester, Transport};
 pub use pipeline::{Pipeline, PipelineFault};
-pub use run::{Probe, RunControl, RunOutcome, RunSetup, probe, run};
+pub use probe::{Probe, probe};
+pub use run::{RunControl, RunOutcome, RunSetup, run};
 
 /// How long requests in flight may go on after a stop.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);

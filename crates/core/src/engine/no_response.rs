@@ -1,7 +1,7 @@
 //! Owns the records of requests that have no response: never sent, or lost to a panic.
 
 use super::dispatch::Dispatch;
-use super::gate::Unsent;
+use super::gate::{Unsent, UnsentWhy};
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
     FailureKind, PluginTokens, RequestRecord, RequestTimes, Usage,
@@ -21,12 +21,13 @@ pub(super) fn panicked(dispatch: Dispatch, now: Timestamp, message: &str) -> Exc
     }
 }
 
-/// The record of a request that was due and that was not sent before `end`.
+/// The record of a request that was due and was not sent. It had waited until `end`.
 pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
     let Unsent {
         request,
         phase,
         due,
+        why,
     } = unsent;
     let dispatch = Dispatch {
         index: request.index,
@@ -39,10 +40,16 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
         asked_tokens: request.asked_tokens,
     };
     let mut record = without_answer(dispatch, dispatch.dispatched);
-    record.failure = Some(Failure::new(
-        FailureKind::NotSent,
-        "it was due, but the run ended before there was room for it",
-    ));
+    record.failure = Some(match why {
+        UnsentWhy::Over => Failure::new(
+            FailureKind::NotSent,
+            "it was due, but the run ended before there was room for it",
+        ),
+        UnsentWhy::Full => Failure::new(
+            FailureKind::Shed,
+            "it was due while as many requests were in flight as may be",
+        ),
+    });
     Exchange {
         record,
         bodies: Bodies::default(),

@@ -6,8 +6,8 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -16,24 +16,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{AHEAD_BYTES, Budget};
 use super::clock::{Clock, SystemClock};
-use super::dispatch::Dispatch;
 use super::end::{Fault, RunEnd};
 use super::feed::{Feed, FeedError, Queue, feed_jobs, panic_text};
 use super::gate::{Gate, Limits, Turn, Wait};
 use super::health::Health;
-use super::http::{HttpTransport, Requester, Transport};
+use super::http::Transport;
 use super::lane::{UnderWay, serve};
 use super::no_response::panicked;
 use super::progress::Progress;
 use super::shared::{LaneQueue, SharedRun};
 use crate::load::model_of;
-use crate::protocol::PreparedRequest;
-use crate::transport::{ReadStats, Reuse, TimestampBeacon, process_usage, thread_cpu_ns};
+use crate::transport::{ReadStats, TimestampBeacon, process_usage, thread_cpu_ns};
 use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
 use evalscope_model::plan::RunSpec;
-use evalscope_model::record::{Exchange, Masker, Phase};
-use evalscope_model::time::{RunClock, Timestamp};
+use evalscope_model::record::Phase;
+use evalscope_model::time::RunClock;
 
 /// How often the client looks at itself.
 const TICK: Duration = Duration::from_millis(500);
@@ -155,7 +153,7 @@ pub(super) fn run_on<T: Transport>(
         }
     };
 
-    let running = AtomicU64::new(0);
+    let running = Running::default();
     let feed_error: Mutex<Option<FeedError>> = Mutex::new(None);
     std::thread::scope(|scope| {
         let (shared, running, feed_error) = (&shared, &running, &feed_error);
@@ -217,6 +215,7 @@ pub(super) fn run_on<T: Transport>(
         end: ended
             .or(feed_error.map(RunEnd::Feed))
             .or(stopped)
+            .or(shared.gate.stopped_by().map(RunEnd::Load))
             .unwrap_or(RunEnd::Complete),
         rounds: shared.rounds.load(Ordering::Relaxed),
         measured: shared.progress.measured(),
@@ -228,12 +227,12 @@ pub(super) fn run_on<T: Transport>(
 fn start<'scope>(
     starter: &impl Threads,
     scope: &'scope std::thread::Scope<'scope, '_>,
-    running: &'scope AtomicU64,
+    running: &'scope Running,
     shared: &'scope SharedRun,
     (name, what): (&'static str, &'static str),
     work: Box<dyn FnOnce() + Send + 'scope>,
 ) {
-    running.fetch_add(1, Ordering::AcqRel);
+    running.one_more();
     let guarded = move || {
         let _done = Done(running);
         if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
@@ -242,21 +241,55 @@ fn start<'scope>(
         }
     };
     if let Err(source) = starter.start(scope, name, Box::new(guarded)) {
-        running.fetch_sub(1, Ordering::AcqRel);
+        running.one_less();
         shared.end(RunEnd::Fault(Fault::Start { what, source }));
     }
 }
 
-/// Counts a thread out, whatever becomes of it.
-struct Done<'a>(&'a AtomicU64);
+/// How many threads of a run have not ended.
+#[derive(Debug, Default)]
+struct Running {
+    threads: Mutex<u64>,
+    changed: Condvar,
+}
 
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+impl Running {
+    fn one_more(&self) {
+        *self.lock() += 1;
+    }
+
+    fn one_less(&self) {
+        *self.lock() -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Wait for a thread to end, or for something else to look at, at most this long. Says whether
+    /// all have ended.
+    fn wait(&self, most: Duration) -> bool {
+        let threads = self.lock();
+        if *threads == 0 {
+            return true;
+        }
+        let waited = self.changed.wait_timeout(threads, most);
+        let (threads, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *threads == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+/// Counts a thread out, whatever becomes of it.
+struct Done<'a>(&'a Running);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.one_less();
+    }
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -298,9 +331,11 @@ async fn deal(clock: &impl Clock, shared: &SharedRun) {
         () = dealing => {}
         () = shared.stop.cancelled() => {}
     }
+    let now = clock.now();
     if shared.stop.is_cancelled() {
-        shared.note_stop(clock.now());
+        shared.note_stop(now);
     }
+    shared.note_starts_over(now);
     shared.close();
 }
 
@@ -346,13 +381,11 @@ fn receive<T: Transport>(
     std::panic::resume_unwind(payload);
 }
 
-/// Look at the client twice a second until the threads are done; end the drain
-/// after its time.
-fn watch(running: &AtomicU64, shared: &SharedRun, look: &impl Fn() -> RunEvent, clock: &RunClock) {
-    let mut stopped_at: Option<Timestamp> = None;
+/// Look at the client twice a second until the threads are done; end the drain after its time.
+fn watch(running: &Running, shared: &SharedRun, look: &impl Fn() -> RunEvent, clock: &RunClock) {
     let mut next_tick = clock.now().after(TICK);
-    while running.load(Ordering::Acquire) > 0 {
-        std::thread::park_timeout(Duration::from_millis(5));
+    let mut given_up = false;
+    loop {
         let now = clock.now();
         if now >= next_tick {
             next_tick = now.after(TICK);
@@ -363,10 +396,15 @@ fn watch(running: &AtomicU64, shared: &SharedRun, look: &impl Fn() -> RunEvent, 
             // also where the thread that deals out starts is gone
             shared.close();
             shared.note_stop(now);
-            let since = *stopped_at.get_or_insert(now);
-            if now.since(since) >= super::DRAIN_GRACE {
-                shared.abort.cancel();
-            }
+        }
+        let drain_end = shared.drain_end().filter(|_| !given_up);
+        if drain_end.is_some_and(|end| now >= end) {
+            given_up = true;
+            shared.end_drain();
+        }
+        let next = drain_end.map_or(next_tick, |end| end.min(next_tick));
+        if running.wait(next.since(now)) {
+            break;
         }
     }
 }
@@ -449,7 +487,7 @@ impl Prepared {
         Self {
             shared: Arc::new(SharedRun {
                 stop: control.stop.clone(),
-                abort: control.abort.clone(),
+                abort: control.abort.child_token(),
                 primed: primed.clone(),
                 gate: Gate::new(model, limits, requests),
                 lanes: (0..lanes).map(|_| LaneQueue::default()).collect(),
@@ -459,6 +497,9 @@ impl Prepared {
                 rounds: AtomicU64::new(0),
                 stopped_ns: AtomicU64::new(0),
                 ended: Mutex::default(),
+                drain_over: AtomicBool::new(false),
+                drain: spec.drain_timeout(),
+                starts_over_ns: AtomicU64::new(0),
             }),
             queue: Queue {
                 ready,
@@ -471,55 +512,6 @@ impl Prepared {
             ],
         }
     }
-}
-
-/// A server closes a connection that it does not keep within this time.
-const CLOSE_WAIT: Duration = Duration::from_millis(100);
-
-/// What a single request taught.
-#[derive(Debug)]
-pub struct Probe {
-    /// The request and its answer.
-    pub exchange: Exchange,
-    /// What the server does with a connection after an answer.
-    pub reuse: Reuse,
-}
-
-/// Send a single request, outside any run: a test of the connection. What a server that refuses
-/// it repeats of `secrets` is masked.
-///
-/// # Errors
-/// When the system refuses an event loop.
-pub fn probe(
-    request: PreparedRequest,
-    transport: &HttpTransport,
-    secrets: &[String],
-    abort: &CancellationToken,
-) -> Result<Probe, Fault> {
-    let _beacon = TimestampBeacon::light();
-    let clock = transport.clock;
-    let dispatch = Dispatch {
-        index: 0,
-        phase: Phase::Warmup,
-        scheduled: clock.now(),
-        slot_free: clock.now(),
-        dispatched: clock.now(),
-        stream: request.stream,
-        output_asked: false,
-        asked_tokens: request.asked_tokens,
-    };
-    let context = transport.thread(0);
-    let mut requester = transport.requester(&context);
-    Ok(runtime()?.block_on(async {
-        let mut exchange = requester.send(request, dispatch, abort.cancelled()).await;
-        Masker::new(secrets).hide(&mut exchange);
-        let reuse = if requester.connection_stays_open(CLOSE_WAIT).await {
-            Reuse::WhileOpen
-        } else {
-            Reuse::Never
-        };
-        Probe { exchange, reuse }
-    }))
 }
 
 #[cfg(test)]

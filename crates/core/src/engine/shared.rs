@@ -4,19 +4,20 @@
 //! Nothing here is touched while bytes arrive. It must not know how bodies are made, nor how
 //! requests are sent.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::end::RunEnd;
-use super::gate::{Gate, Start, Unsent};
+use super::gate::{Gate, Start, Unsent, UnsentWhy};
 use super::health::Health;
 use super::no_response::unsent;
 use super::progress::Progress;
 use evalscope_model::events::RunEvent;
-use evalscope_model::record::Exchange;
+use evalscope_model::record::{Exchange, Failure, FailureKind};
 use evalscope_model::time::Timestamp;
 
 /// Starts that may wait for a lane: they wait only when it is late.
@@ -47,6 +48,8 @@ impl Default for LaneQueue {
 pub(super) struct SharedRun {
     pub(super) stop: CancellationToken,
     pub(super) abort: CancellationToken,
+    /// The time that requests have after the last dispatch is over.
+    pub(super) drain_over: AtomicBool,
     /// Enough bodies are ready for the first session to start.
     pub(super) primed: CancellationToken,
     pub(super) gate: Gate,
@@ -58,6 +61,10 @@ pub(super) struct SharedRun {
     pub(super) rounds: AtomicU64,
     /// When the run was found to be stopped, nanoseconds; 0 before.
     pub(super) stopped_ns: AtomicU64,
+    /// When the last session had started, nanoseconds; 0 before.
+    pub(super) starts_over_ns: AtomicU64,
+    /// How long requests may go on after the last dispatch.
+    pub(super) drain: Option<Duration>,
     /// Why the run ends before its time; the first reason is the reason of the rest.
     pub(super) ended: Mutex<Option<RunEnd>>,
 }
@@ -69,6 +76,26 @@ impl SharedRun {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(why);
+    }
+
+    /// Give up what is in flight: the time that it had after the last dispatch is over.
+    pub(super) fn end_drain(&self) {
+        let stopped = noted(&self.stopped_ns).is_some();
+        self.drain_over.store(!stopped, Ordering::Relaxed);
+        self.abort.cancel();
+    }
+
+    /// Wait until requests in flight are given up; why they are.
+    pub(super) async fn given_up(&self) -> Failure {
+        self.abort.cancelled().await;
+        if self.drain_over.load(Ordering::Relaxed) {
+            Failure::new(
+                FailureKind::Unfinished,
+                "it was still in flight when the time after the last dispatch was over (`--drain-timeout`)",
+            )
+        } else {
+            stopped()
+        }
     }
 
     /// End the run in good order: nothing more is sent, requests in flight may end.
@@ -107,30 +134,37 @@ impl SharedRun {
     /// A start that comes after the end. In a closed loop nothing is due before it is sent.
     pub(super) async fn came_too_late(&self, start: Start, now: Timestamp) {
         if self.gate.has_schedule() {
-            let left = start.job.not_sent(start.due);
+            let left = start.job.not_sent(start.due, UnsentWhy::Over);
             self.hand_on_unsent(&left, now).await;
         }
     }
 
     /// The run was found to be stopped.
     pub(super) fn note_stop(&self, now: Timestamp) {
-        let _ = self.stopped_ns.compare_exchange(
-            0,
-            now.as_nanos().max(1),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        note(&self.stopped_ns, now);
+    }
+
+    /// No more sessions start.
+    pub(super) fn note_starts_over(&self, now: Timestamp) {
+        note(&self.starts_over_ns, now);
+    }
+
+    /// When requests in flight are given up, as far as that is known.
+    pub(super) fn drain_end(&self) -> Option<Timestamp> {
+        let drain = match noted(&self.stopped_ns) {
+            Some(_) => Some(self.drain.unwrap_or(super::DRAIN_GRACE)),
+            None => self.drain,
+        };
+        let since = noted(&self.stopped_ns).or(noted(&self.starts_over_ns))?;
+        Some(since.after(drain?))
     }
 
     /// When sessions could start for the last time, at the latest now.
     fn end_of_starts(&self, now: Timestamp) -> Timestamp {
-        let stopped = self.stopped_ns.load(Ordering::Relaxed);
-        let end = self.gate.end_of_starts(now);
-        if stopped == 0 {
-            end
-        } else {
-            end.min(Timestamp::from_nanos(stopped))
-        }
+        [noted(&self.stopped_ns), noted(&self.starts_over_ns)]
+            .into_iter()
+            .flatten()
+            .fold(self.gate.end_of_starts(now), Timestamp::min)
     }
 
     /// Records of sessions that were due and never started, once the threads are done. `now` is
@@ -143,7 +177,7 @@ impl SharedRun {
             .iter()
             .flat_map(|lane| std::iter::from_fn(|| lane.dealt.try_recv().ok()))
             .filter(move |_| has_schedule)
-            .map(|start| start.job.not_sent(start.due));
+            .map(|start| start.job.not_sent(start.due, UnsentWhy::Over));
         let due = std::iter::from_fn(move || self.gate.unsent(end));
         dealt.chain(due).map(move |left| unsent(&left, end))
     }
@@ -151,7 +185,11 @@ impl SharedRun {
     /// Hand on the record of a session that was due and is not started. Says whether the sink
     /// still takes records.
     pub(super) async fn hand_on_unsent(&self, left: &Unsent, now: Timestamp) -> bool {
-        let exchange = Box::new(unsent(left, self.end_of_starts(now)));
+        let until = match left.why {
+            UnsentWhy::Full => now,
+            UnsentWhy::Over => self.end_of_starts(now),
+        };
+        let exchange = Box::new(unsent(left, until));
         self.hand_on(exchange).await
     }
 
@@ -163,5 +201,36 @@ impl SharedRun {
             self.end(RunEnd::SinkGone);
         }
         sent
+    }
+}
+
+/// Wait until everything is to be given up; what that means for a request.
+pub(super) async fn cancelled(abort: &CancellationToken) -> Failure {
+    abort.cancelled().await;
+    stopped()
+}
+
+fn stopped() -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        "the run was stopped while the request was in flight",
+    )
+}
+
+/// Note a moment, the first time.
+fn note(moment_ns: &AtomicU64, now: Timestamp) {
+    let _ = moment_ns.compare_exchange(
+        0,
+        now.as_nanos().max(1),
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
+}
+
+/// A moment that may have been noted.
+fn noted(moment_ns: &AtomicU64) -> Option<Timestamp> {
+    match moment_ns.load(Ordering::Relaxed) {
+        0 => None,
+        ns => Some(Timestamp::from_nanos(ns)),
     }
 }

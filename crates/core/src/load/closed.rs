@@ -41,7 +41,7 @@ impl LoadModel for Closed {
         }
     }
 
-    fn ended(&mut self, at: Timestamp) {
+    fn ended(&mut self, _: Timestamp, at: Timestamp) {
         self.places.free(at);
     }
 

@@ -7,19 +7,24 @@
 //! It must not know clocks, tasks, channels, requests or servers: the run passes in the time. See
 //! `docs/adr/009-load-models.md` for the loads that the trait was drawn against.
 
-mod closed;
 mod model;
-mod paced;
+
 mod places;
+mod timetable;
+
+mod capped;
+mod closed;
+mod paced;
 
 use std::num::NonZeroUsize;
 
+pub use capped::{AtCap, Capped};
 pub use closed::Closed;
 pub use model::{LoadModel, Next};
 pub use paced::Paced;
 
 use crate::schedule::Arrivals;
-use evalscope_model::plan::{Pacing, RunSpec};
+use evalscope_model::plan::{Pacing, RunSpec, WhenFull};
 
 /// The load model of a run, with at most so many sessions at a time.
 #[must_use]
@@ -28,7 +33,16 @@ pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
         Pacing::Unpaced => Box::new(Closed::new(most)),
         Pacing::Arrivals(schedule) => {
             let arrivals = Arrivals::new(schedule.clone(), spec.seed);
-            Box::new(Paced::new(arrivals, Some(most)))
+            let at_cap = match spec.open_loop.when_full {
+                _ if !spec.is_open_loop() => None,
+                WhenFull::Wait => None,
+                WhenFull::Drop => Some(AtCap::Refuse),
+                WhenFull::Stop => Some(AtCap::Stop),
+            };
+            match at_cap {
+                Some(at_cap) => Box::new(Capped::new(arrivals, most, at_cap)),
+                None => Box::new(Paced::new(arrivals, Some(most))),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use evalscope_model::plan::StoppedBy;
 use evalscope_model::time::Timestamp;
 
 /// Decides when sessions start.
@@ -13,9 +14,9 @@ pub trait LoadModel: Send + Debug {
     /// returned.
     fn next(&mut self, now: Timestamp) -> Next;
 
-    /// A session has ended: after its last turn, whether it succeeded or not. The moment may have
-    /// passed: bytes are read a little after they arrive.
-    fn ended(&mut self, at: Timestamp);
+    /// The session that was due at `due` has ended: after its last turn, whether it succeeded or
+    /// not. The moment may have passed: bytes are read a little after they arrive.
+    fn ended(&mut self, due: Timestamp, at: Timestamp);
 
     /// Whether sessions are due at moments of their own. One that was due and never started is then
     /// a record; in a closed loop nothing is due before there is room for it.
@@ -49,4 +50,6 @@ pub enum Next {
     OnEnd,
     /// Nothing more.
     Over,
+    /// Nothing more, for this reason.
+    Stop(StoppedBy),
 }

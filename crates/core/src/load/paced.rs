@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::model::{LoadModel, Next};
 use super::places::Places;
+use super::timetable::Timetable;
 use crate::schedule::Arrivals;
 use evalscope_model::time::Timestamp;
 
@@ -11,12 +12,8 @@ use evalscope_model::time::Timestamp;
 /// soon as there is room, in order; the moments after it do not move.
 #[derive(Clone, Debug)]
 pub struct Paced {
-    arrivals: Arrivals,
+    timetable: Timetable,
     places: Places,
-    /// When it was first asked: offsets count from here.
-    began: Option<Timestamp>,
-    /// The next arrival; `None`: not drawn yet, or there are no more.
-    coming: Option<Timestamp>,
 }
 
 impl Paced {
@@ -25,29 +22,15 @@ impl Paced {
     #[must_use]
     pub fn new(arrivals: Arrivals, concurrency: Option<NonZeroUsize>) -> Self {
         Self {
-            arrivals,
+            timetable: Timetable::new(arrivals),
             places: Places::new(concurrency),
-            began: None,
-            coming: None,
         }
-    }
-
-    /// The arrival that comes next. It stays the next one until it is taken.
-    fn coming(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let began = *self.began.get_or_insert(now);
-        if self.coming.is_none() {
-            self.coming = self
-                .arrivals
-                .next_offset()
-                .map(|offset| began.after(offset));
-        }
-        self.coming
     }
 }
 
 impl LoadModel for Paced {
     fn next(&mut self, now: Timestamp) -> Next {
-        let Some(due) = self.coming(now) else {
+        let Some(due) = self.timetable.coming(now) else {
             return Next::Over;
         };
         let Some(since) = self.places.free_since() else {
@@ -56,7 +39,7 @@ impl LoadModel for Paced {
         if due > now {
             return Next::At(due);
         }
-        self.coming = None;
+        self.timetable.take();
         self.places.take();
         Next::Start {
             due,
@@ -64,13 +47,11 @@ impl LoadModel for Paced {
         }
     }
 
-    fn ended(&mut self, at: Timestamp) {
+    fn ended(&mut self, _: Timestamp, at: Timestamp) {
         self.places.free(at);
     }
 
     fn unsent(&mut self, end: Timestamp) -> Option<Timestamp> {
-        let due = self.coming(end).filter(|due| *due <= end)?;
-        self.coming = None;
-        Some(due)
+        self.timetable.take_by(end)
     }
 }

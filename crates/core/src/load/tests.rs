@@ -29,7 +29,7 @@ fn ms(ms: u64) -> Timestamp {
 /// asks to be asked, it is asked at those in `extra`.
 fn play(model: &mut dyn LoadModel, service: &[Duration], extra: &[Timestamp]) -> Vec<Session> {
     let mut extra: BinaryHeap<_> = extra.iter().copied().map(Reverse).collect();
-    let mut running: BinaryHeap<Reverse<Timestamp>> = BinaryHeap::new();
+    let mut running: BinaryHeap<Reverse<(Timestamp, Timestamp)>> = BinaryHeap::new();
     let mut sessions: Vec<Session> = Vec::new();
     let mut now = Timestamp::ZERO;
     let mut asked = 0;
@@ -40,7 +40,7 @@ fn play(model: &mut dyn LoadModel, service: &[Duration], extra: &[Timestamp]) ->
             Next::Start { due, could_start } => {
                 assert!(due <= could_start && could_start <= now);
                 let ended = now.after(service[sessions.len()]);
-                running.push(Reverse(ended));
+                running.push(Reverse((ended, due)));
                 sessions.push(Session {
                     due,
                     could_start,
@@ -61,20 +61,21 @@ fn play(model: &mut dyn LoadModel, service: &[Duration], extra: &[Timestamp]) ->
                 assert!(!running.is_empty(), "nothing is left that could end");
                 None
             }
-            Next::Over => break,
+            Next::Over | Next::Stop(_) => break,
         };
         let first = [
             wake,
-            running.peek().map(|at| at.0),
+            running.peek().map(|Reverse((at, _))| *at),
             extra.peek().map(|at| at.0),
         ];
         now = first.into_iter().flatten().min().unwrap().max(now);
         while extra.peek().is_some_and(|at| at.0 <= now) {
             extra.pop();
         }
-        while running.peek().is_some_and(|at| at.0 <= now) {
-            running.pop();
-            model.ended(now);
+        while running.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            if let Some(Reverse((_, due))) = running.pop() {
+                model.ended(due, now);
+            }
         }
     }
     sessions
@@ -176,6 +177,28 @@ proptest! {
             // who waited, waited for an end
             if session.started > session.due {
                 prop_assert!(sessions[..i].iter().any(|s| s.ended == session.started));
+            }
+        }
+    }
+
+    /// At a cap sessions are refused or end the run; those that start, start when they are due.
+    #[test]
+    fn a_cap_is_never_passed_and_never_waits(
+        cap in places(), service in service(), seed: u64, extra in moments(),
+    ) {
+        for at_cap in [AtCap::Refuse, AtCap::Stop] {
+            let mut model = Capped::new(arrivals(50.0, seed), cap, at_cap);
+            let sessions = play(&mut model, &service, &extra);
+            prop_assert!(most_at_a_time(&sessions) <= cap.get());
+            let all = moments_of(50.0, seed, 10_000);
+            let mut of_all = all.iter().enumerate();
+            for (i, session) in sessions.iter().enumerate() {
+                prop_assert_eq!(session.started, session.due);
+                let nth = of_all.find(|(_, due)| **due == session.due);
+                prop_assert!(nth.is_some(), "{:?} is not of the schedule", session.due);
+                if at_cap == AtCap::Stop {
+                    prop_assert_eq!(nth.map(|(nth, _)| nth), Some(i));
+                }
             }
         }
     }

@@ -29,7 +29,7 @@ pub use exchange::{ResponseHandler, SendTimes};
 pub use kernel_clock::Arrival;
 pub use proxy::{Proxy, ProxyEnv, ProxyError};
 pub use socket::{ReadContext, ReadStats, Socket, TimestampBeacon};
-pub use system::{process_usage, raise_open_files_limit, sleep_until, thread_cpu_ns};
+pub use system::{local_ports, process_usage, raise_open_files_limit, sleep_until, thread_cpu_ns};
 pub use target::{RequestHeaders, Route, Target, TargetError, WireRequest};
 pub use tls::{TlsSetup, TlsSetupError, TlsTrust};
 

@@ -26,6 +26,16 @@ pub fn raise_open_files_limit() -> Option<u64> {
     None
 }
 
+/// Ports that connections to one address can have on this machine; `None` if unknown.
+#[must_use]
+pub fn local_ports() -> Option<usize> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = range.split_whitespace();
+    let (first, last) = (ends.next()?, ends.next()?);
+    let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+    Some(last.checked_sub(first)? + 1)
+}
+
 /// CPU time of the calling thread, nanoseconds; 0 if unknown.
 #[cfg(unix)]
 #[must_use]

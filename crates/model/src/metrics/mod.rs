@@ -312,10 +312,17 @@ impl Accumulator {
 /// Sums over the measured records of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunTotals {
-    /// Requests dispatched.
+    /// Requests dispatched that have ended by themselves: in success or in failure.
     pub total: u64,
-    /// Requests that were due but never dispatched; not part of the total.
+    /// Requests that were due but never dispatched, because the run ended; not part of the total.
     pub not_sent: u64,
+    /// Requests that were due while as many were in flight as may be, and were not sent; not part
+    /// of the total.
+    pub shed: u64,
+    /// Requests that this program gave up: the run was stopped, or their time after the last
+    /// dispatch was over. How they would have ended is not known, so they are not part of the
+    /// total.
+    pub unfinished: u64,
     /// Requests that succeeded.
     pub succeeded: u64,
     /// Failed requests by kind.
@@ -454,11 +461,19 @@ impl RunTotals {
     /// Add a record.
     pub fn push(&mut self, record: &RequestRecord) {
         let times = &record.times;
-        if !record.dispatched() {
-            self.not_sent += 1;
-            return;
+        let kind = record.failure.as_ref().map(|failure| failure.kind);
+        match kind {
+            Some(FailureKind::NotSent) => {
+                self.not_sent += 1;
+                return;
+            }
+            Some(FailureKind::Shed) => {
+                self.shed += 1;
+                return;
+            }
+            Some(kind) if kind.is_given_up() => self.unfinished += 1,
+            _ => self.total += 1,
         }
-        self.total += 1;
         self.first_dispatch = Some(
             self.first_dispatch
                 .map_or(times.dispatched, |t| t.min(times.dispatched)),
@@ -483,8 +498,10 @@ impl RunTotals {
                 ArrivalClock::User => self.user_clock += 1,
             }
         }
-        if let Some(failure) = &record.failure {
-            *self.failed_by_kind.entry(failure.kind).or_insert(0) += 1;
+        if let Some(kind) = kind {
+            if !kind.is_given_up() {
+                *self.failed_by_kind.entry(kind).or_insert(0) += 1;
+            }
             self.failed_token_events += record.events.tokens().count() as u64;
             return;
         }

@@ -70,6 +70,12 @@ impl FailureKind {
         (Self::Unfinished, "unfinished"),
     ];
 
+    /// This program gave it up: nobody knows how the request would have ended.
+    #[must_use]
+    pub const fn is_given_up(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Unfinished)
+    }
+
     /// Nothing was sent.
     #[must_use]
     pub const fn is_unsent(self) -> bool {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use evalscope_model::metrics::ClientSnapshot;
+use evalscope_model::plan::StoppedBy;
 use evalscope_model::record::{EventLogFormat, Phase, RequestRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
@@ -26,6 +27,7 @@ pub struct Reader {
     meta: RunMeta,
     state: RunState,
     ended_at: Option<String>,
+    stopped_by: Option<StoppedBy>,
 }
 
 impl Reader {
@@ -53,6 +55,8 @@ impl Reader {
         Ok(Self {
             path: path.to_owned(),
             ended_at: value(&connection, path, "ended_at")?,
+            stopped_by: value(&connection, path, "stopped_by")?
+                .and_then(|name| StoppedBy::from_name(&name)),
             connection,
             version,
             meta,
@@ -77,6 +81,12 @@ impl Reader {
     #[must_use]
     pub fn ended_at(&self) -> Option<&str> {
         self.ended_at.as_deref()
+    }
+
+    /// What ended it before its number, its time and its profile.
+    #[must_use]
+    pub fn stopped_by(&self) -> Option<StoppedBy> {
+        self.stopped_by
     }
 
     /// Requests of a phase.

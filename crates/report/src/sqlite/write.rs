@@ -20,6 +20,7 @@ use super::row;
 use super::{StoreError, refused, schema};
 use crate::findings::FindingId;
 use crate::model::{RecordBodies, RunMeta, RunState};
+use evalscope_model::plan::StoppedBy;
 
 /// Bytes of a page. Every page is two system calls on its way to the journal
 /// and one to the file. For rows of 45 KiB (128 recorded events) the system's
@@ -367,11 +368,16 @@ fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     .map_err(refused(path, "open the database for writing"))
 }
 
-/// Store how and when a run ended (RFC 3339), once [`Database::run`] has returned.
+/// Store how and when a run ended (RFC 3339), and what ended it early, once [`Database::run`] has returned.
 ///
 /// # Errors
 /// When the file is not there, not a run's database, or cannot be written.
-pub fn set_end(path: &Path, state: RunState, ended_at: &str) -> Result<(), StoreError> {
+pub fn set_end(
+    path: &Path,
+    state: RunState,
+    ended_at: &str,
+    stopped_by: Option<StoppedBy>,
+) -> Result<(), StoreError> {
     if !path.exists() {
         return Err(StoreError::Missing {
             path: path.to_owned(),
@@ -379,10 +385,12 @@ pub fn set_end(path: &Path, state: RunState, ended_at: &str) -> Result<(), Store
     }
     let doing = refused(path, "store how the run ended");
     let mut connection = open_for_writing(path)?;
-    let both = connection.transaction().map_err(&doing)?;
-    for (key, value) in [("state", state.as_str()), ("ended_at", ended_at)] {
-        both.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", [key, value])
+    let all = connection.transaction().map_err(&doing)?;
+    let stopped_by = stopped_by.map(|why| ("stopped_by", why.as_str()));
+    let facts = [("state", state.as_str()), ("ended_at", ended_at)];
+    for (key, value) in facts.into_iter().chain(stopped_by) {
+        all.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", [key, value])
             .map_err(&doing)?;
     }
-    both.commit().map_err(&doing)
+    all.commit().map_err(&doing)
 }

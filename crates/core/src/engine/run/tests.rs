@@ -9,15 +9,18 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
+use crate::engine::dispatch::Dispatch;
+use crate::engine::http::Requester;
 use crate::engine::no_response::without_answer;
 use crate::protocol::{
-    BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi,
+    BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi, PreparedRequest,
 };
 use crate::schedule::Arrivals;
-use evalscope_model::plan::{OpenLoop, Pacing};
-use evalscope_model::profile::Schedule;
+use evalscope_model::plan::{OpenLoop, Pacing, WhenFull};
+use evalscope_model::profile::{Gaps, Schedule};
 use evalscope_model::prompt::{Item, OwnHeaders, Prompt, Workload};
-use evalscope_model::record::{Bodies, FailureKind, RequestRecord};
+use evalscope_model::record::{Bodies, Exchange, Failure, FailureKind, RequestRecord};
+use evalscope_model::time::Timestamp;
 
 #[derive(Clone, Copy)]
 struct PausedClock(tokio::time::Instant);
@@ -61,19 +64,22 @@ impl Requester for Waiting {
         &mut self,
         _: PreparedRequest,
         dispatch: Dispatch,
-        abort: impl Future<Output = ()>,
+        given_up: impl Future<Output = Failure>,
     ) -> Exchange {
+        let mut failure = None;
         assert!(
             self.panics_at != Some(dispatch.index),
             "the test's requester panics"
         );
         tokio::select! {
             () = tokio::time::sleep((self.service)(dispatch.index)) => {}
-            () = abort => {}
+            why = given_up => failure = Some(why),
         }
         let now = self.clock.now();
+        let mut record = without_answer(dispatch, now);
+        record.failure = failure;
         Exchange {
-            record: without_answer(dispatch, now),
+            record,
             bodies: Bodies::default(),
         }
     }
@@ -88,6 +94,17 @@ struct Case {
 }
 
 impl Case {
+    /// Constant arrivals without a limit on concurrency.
+    fn open_loop(profile: &str, service: impl Fn(u64) -> Duration + Send + Sync + 'static) -> Self {
+        let mut case = Self::new(1, 60, service);
+        case.spec.concurrency = None;
+        case.spec.pacing = Pacing::Arrivals(Schedule {
+            profile: profile.parse().unwrap(),
+            gaps: Gaps::Constant,
+        });
+        case
+    }
+
     fn new(
         slots: usize,
         requests: u64,
@@ -147,6 +164,11 @@ impl Case {
                     tokio::time::sleep(after).await;
                     control.abort.cancel();
                 }
+                // as the thread of the run does
+                while shared.drain_end().is_none_or(|end| clock.now() < end) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                shared.end_drain();
                 std::future::pending::<()>().await;
             };
             let under_way = UnderWay::default();
@@ -183,7 +205,8 @@ fn paused() -> tokio::runtime::Runtime {
 
 fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
     RunSetup {
-        most_in_flight: spec.concurrency.unwrap_or(NonZeroUsize::MIN),
+        most_in_flight: (spec.concurrency.or(spec.open_loop.max_in_flight))
+            .unwrap_or(NonZeroUsize::MAX),
         spec,
         feed,
         clock: RunClock::start(),
@@ -317,6 +340,88 @@ fn the_measurement_begins_on_a_busy_server() {
     assert_eq!(got, greedy(3, &service));
     let warm_until = got[..7].iter().map(|(_, ended)| ended).max();
     assert!(Some(&got[7].0) < warm_until, "{got:?}");
+}
+
+/// How many records there are of each end.
+fn ends(records: &[RequestRecord]) -> BTreeMap<String, usize> {
+    let mut ends = BTreeMap::new();
+    for record in records {
+        let kind = record.failure.as_ref().map(|failure| failure.kind);
+        let name = kind.map_or("success".to_owned(), |kind| kind.to_string());
+        *ends.entry(name).or_insert(0) += 1;
+    }
+    ends
+}
+
+#[test]
+fn what_is_in_flight_when_its_time_is_over_is_unfinished() {
+    let mut case = Case::open_loop("10@2", |i| Duration::from_secs(if i == 3 { 60 } else { 1 }));
+    case.spec.drain_timeout_s = Some(5.0);
+    let records = case.run();
+    insta::assert_debug_snapshot!(ends(&records), @r#"
+    {
+        "success": 19,
+        "unfinished": 1,
+    }
+    "#);
+    let last = records.last().unwrap();
+    // the last one was sent after 1.9 s
+    assert_eq!((last.index, millis(last.times.ended)), (3, 6900));
+}
+
+#[test]
+fn at_the_cap_requests_wait_are_shed_or_end_the_run() {
+    let run = |when_full| {
+        let mut case = Case::open_loop("10@2", |_| Duration::from_millis(450));
+        case.spec.open_loop.max_in_flight = NonZeroUsize::new(2);
+        case.spec.open_loop.when_full = when_full;
+        let records = case.run();
+        let sent = records.iter().filter(|record| record.dispatched());
+        let last = sent.map(|record| millis(record.times.dispatched)).max();
+        (ends(&records), last)
+    };
+    insta::assert_debug_snapshot!([WhenFull::Wait, WhenFull::Drop, WhenFull::Stop].map(run));
+}
+
+/// A server that answers nothing for a while does not move the moments of those that come later.
+#[test]
+fn a_pause_of_the_server_moves_no_arrival() {
+    let run = |pause: bool| {
+        let case = Case::open_loop("10@4", move |i| {
+            let due = Duration::from_millis(100) * u32::try_from(i).unwrap();
+            let (from, until) = (Duration::from_secs(1), Duration::from_secs(3));
+            let waits = pause && due >= from;
+            Duration::from_millis(50)
+                + if waits {
+                    until.saturating_sub(due)
+                } else {
+                    Duration::ZERO
+                }
+        });
+        let mut records = case.run();
+        records.sort_by_key(|record| record.index);
+        records
+    };
+    let (paused, smooth) = (run(true), run(false));
+    let scheduled = |records: &[RequestRecord]| -> Vec<_> {
+        records
+            .iter()
+            .map(|record| record.times.scheduled)
+            .collect()
+    };
+    assert_eq!(scheduled(&paused), scheduled(&smooth));
+    for (i, record) in (0u64..).zip(&paused) {
+        let latency = millis(record.times.ended) - millis(record.times.scheduled);
+        let want = if (10..30).contains(&i) {
+            50 + 3000 - 100 * i
+        } else {
+            50
+        };
+        assert_eq!(
+            (record.times.dispatched, latency),
+            (record.times.scheduled, want)
+        );
+    }
 }
 
 #[test]
@@ -495,7 +600,7 @@ impl Requester for InstantRequester {
         &mut self,
         _: PreparedRequest,
         dispatch: Dispatch,
-        _: impl Future<Output = ()>,
+        _: impl Future<Output = Failure>,
     ) -> Exchange {
         tokio::task::yield_now().await;
         Exchange {
