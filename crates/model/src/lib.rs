@@ -12,6 +12,8 @@ pub mod time;
 
 pub mod profile;
 
+pub mod slo;
+
 pub mod plan;
 
 pub mod experiment;

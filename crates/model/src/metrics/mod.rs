@@ -6,7 +6,11 @@
 mod choices;
 mod client;
 mod distribution;
+mod goodput;
 mod histogram;
+mod intervals;
+mod plateau;
+mod saturation;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -15,7 +19,23 @@ pub use client::{ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
 pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
 };
+pub use goodput::{
+    ConditionCounts, Delivery, FailedWord, FailureAdjusted, Goodput, GoodputAccumulator, Judge,
+    Judgement, PercentilesWithFailures, Standard, Standing, WithFailures,
+};
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
+pub use intervals::{
+    Interval, MeanOfBins, Ordered, Series, mean_of_bins, normal_quantile, share_interval,
+    student_cdf, student_quantile, variance_inflation, wilson,
+};
+pub use plateau::{
+    FoundPlateau, NoPlateau, Plateau, PlateauAccumulator, PlateauSearch, PlateauTotals,
+    PlateauWindow, Trend,
+};
+pub use saturation::{
+    ConstantWindow, Ended, LoadVerdict, LoadWindow, Look, Saturation, SaturationWatch, Undecided,
+    constant_windows,
+};
 
 use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};
 use crate::time::Timestamp;
