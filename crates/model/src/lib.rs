@@ -12,6 +12,8 @@ pub mod time;
 
 pub mod profile;
 
+pub mod point;
+
 pub mod plan;
 
 pub mod experiment;

@@ -15,6 +15,7 @@ use crate::protocol::{
 };
 use crate::schedule::Arrivals;
 use evalscope_model::plan::{OpenLoop, Pacing};
+use evalscope_model::point::PointId;
 use evalscope_model::profile::Schedule;
 use evalscope_model::prompt::{Item, OwnHeaders, Prompt, Workload};
 use evalscope_model::record::{Bodies, FailureKind, RequestRecord};
@@ -95,7 +96,7 @@ impl Case {
     ) -> Self {
         Self {
             spec: RunSpec {
-                name: "test".to_owned(),
+                point: PointId::first("test"),
                 concurrency: NonZeroUsize::new(slots),
                 open_loop: OpenLoop::default(),
                 requests: Some(requests),
