@@ -340,6 +340,7 @@ impl Gate {
             stream: false,
             output_asked: false,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         };
         Some(Unsent {
@@ -400,6 +401,7 @@ mod tests {
                 stream: true,
                 output_asked: true,
                 asked_tokens: None,
+                target: None,
                 headers: OwnHeaders::default(),
             };
             let job = Job {

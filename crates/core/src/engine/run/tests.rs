@@ -630,6 +630,7 @@ impl BuildBodies for Panics {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         }])
     }
@@ -677,6 +678,7 @@ impl BuildBodies for Batches {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         };
         Ok((first..)
