@@ -124,6 +124,7 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
         let request = WireRequest {
             body: b"{}",
             stream: false,
+            target: None,
             headers: &[],
         };
         connection

@@ -62,10 +62,11 @@ impl Experiment for Planned {
 mod tests {
     use super::*;
     use crate::plan::{OpenLoop, Pacing};
+    use crate::point::PointId;
 
     fn spec(name: &str, requests: Option<u64>, dataset_offset: u64) -> RunSpec {
         RunSpec {
-            name: name.to_owned(),
+            point: PointId::first(name),
             concurrency: None,
             open_loop: OpenLoop::default(),
             requests,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::point::PointId;
 use crate::profile::{Gaps, Profile, Schedule};
 
 /// How requests are spaced in time.
@@ -95,9 +96,9 @@ pub struct OpenLoop {
 /// One load: everything the engine needs to know of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
-    /// Name of the run, also of its folder: `parallel_<P>_number_<N>`, and what else tells it
-    /// from the other points of its sweep.
-    pub name: String,
+    /// Which point of its command it is.
+    #[serde(flatten)]
+    pub point: PointId,
     /// The most requests in flight at a time; `None`: an open loop, which needs a schedule.
     pub concurrency: Option<NonZeroUsize>,
     /// What holds for an open loop.
@@ -304,7 +305,7 @@ impl Sweep {
                 Warmup::Count(_) => PlanError::NoRequests,
             })?;
             let mut run = RunSpec {
-                name: String::new(),
+                point: PointId::first(""),
                 concurrency,
                 open_loop: self.open_loop,
                 requests,
@@ -317,7 +318,8 @@ impl Sweep {
                 seed: self.seed,
                 dataset_offset,
             };
-            run.name = free_name(&run, several_rates, &runs);
+            let label = label_of(&run, several_rates, &runs);
+            run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);
             if !self.repeat_prompts {
                 dataset_offset += requests.unwrap_or(0) + warmup_requests;
@@ -365,8 +367,8 @@ fn at<T>(values: &[T], point: usize) -> &T {
     values.get(point).unwrap_or(&values[0])
 }
 
-/// The name of a run, which none before it has.
-fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
+/// What people call a load.
+fn label_of(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
     let amount = match (run.requests, run.duration_s) {
         (Some(requests), _) => format!("number_{requests}"),
         (None, Some(duration)) => format!("duration_{duration}s"),
@@ -387,58 +389,11 @@ fn free_name(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
             ),
         }
     });
-    let name = match (run.concurrency, rate) {
+    match (run.concurrency, rate) {
         (None, Some(rate)) => format!("{rate}_{amount}"),
         (None, None) => amount,
         (Some(slots), Some(rate)) if several_rates => format!("parallel_{slots}_{amount}_{rate}"),
         (Some(slots), _) => format!("parallel_{slots}_{amount}"),
-    };
-    let is_free = |name: &String| before.iter().all(|other| other.name != *name);
-    // of as many names one more than there are runs is free
-    std::iter::once(name.clone())
-        .chain((2..=before.len() + 1).map(|nth| format!("{name}_{nth}")))
-        .find(is_free)
-        .unwrap_or(name)
-}
-
-/// Whether a folder's name is that of a run, as [`RunSpec::name`] is.
-///
-/// ```
-/// use evalscope_model::plan::is_run_name;
-/// assert!(is_run_name("parallel_8_number_100"));
-/// assert!(is_run_name("parallel_8_number_100_rate_0.5_2"));
-/// assert!(is_run_name("rate_5.0_duration_30s"));
-/// assert!(is_run_name("rate_profile1_number_all"));
-/// assert!(!is_run_name("parallel_8"));
-/// ```
-#[must_use]
-pub fn is_run_name(name: &str) -> bool {
-    let whole = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let number = |text: &str| {
-        let is_plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        is_plain && text.parse::<f64>().is_ok()
-    };
-    let rate_of = |text: &str| {
-        let nth = text.strip_prefix("profile");
-        number(text) || nth.is_some_and(whole)
-    };
-    let parts: Vec<&str> = name.split('_').collect();
-    let (load, amount) = match parts.as_slice() {
-        ["parallel", slots, rest @ ..] if whole(slots) => (true, rest),
-        ["rate", rate, rest @ ..] if rate_of(rate) => (false, rest),
-        _ => return false,
-    };
-    let behind = match amount {
-        ["number", requests, rest @ ..] if whole(requests) || *requests == "all" => rest,
-        ["duration", seconds, rest @ ..] if seconds.strip_suffix('s').is_some_and(number) => rest,
-        _ => return false,
-    };
-    match behind {
-        [] => true,
-        ["rate", rate] => load && rate_of(rate),
-        ["rate", rate, nth] => load && rate_of(rate) && whole(nth),
-        [nth] => whole(nth),
-        _ => false,
     }
 }
 
@@ -480,6 +435,7 @@ fn spaced<T: ToString>(values: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::point::is_run_name;
 
     fn sweep(parallel: &[usize], number: Option<&[u64]>) -> Sweep {
         Sweep {
@@ -511,7 +467,10 @@ mod tests {
 
     fn names(sweep: Sweep) -> Vec<String> {
         let plan = sweep.expand().unwrap();
-        plan.runs().iter().map(|run| run.name.clone()).collect()
+        plan.runs()
+            .iter()
+            .map(|run| run.point.label.clone())
+            .collect()
     }
 
     #[test]
@@ -545,8 +504,9 @@ mod tests {
                 sweep.rate = vec![rate(2.5), rate(1e-7), "1..5@9".parse().ok()];
                 (sweep.parallel, sweep.number) = (parallel.clone(), number);
                 sweep.duration_s = duration_s;
-                for name in names(sweep) {
-                    assert!(is_run_name(&name), "{name}");
+                for run in sweep.expand().unwrap().runs() {
+                    let folder = run.point.folder();
+                    assert!(is_run_name(&folder), "{folder}");
                 }
             }
         }
@@ -594,7 +554,7 @@ mod tests {
         sweep.duration_s = Some(1.5);
         let run = sweep.clone().expand().unwrap().runs()[0].clone();
         assert_eq!(
-            (run.requests, run.name.as_str()),
+            (run.requests, run.point.label.as_str()),
             (None, "parallel_4_duration_1.5s")
         );
         sweep.whole = Some(8);
@@ -615,6 +575,10 @@ mod tests {
             (NonZeroUsize::new(2), Some(9))
         );
         assert_eq!(run.pacing, Pacing::Arrivals(Schedule::poisson(2.5)));
+        assert_eq!(
+            (run.point.ordinal, run.point.folder()),
+            (None, "parallel_2_number_9".to_owned())
+        );
     }
 
     #[test]
@@ -622,7 +586,9 @@ mod tests {
         let plan = sweep(&[1, 10, 50], Some(&[10, 20, 100])).expand().unwrap();
         let offsets: Vec<_> = plan.runs().iter().map(|r| r.dataset_offset).collect();
         assert_eq!(offsets, [0, 10, 30]);
-        assert_eq!(plan.runs()[1].name, "parallel_10_number_20");
+        let ordinals = plan.runs().iter().filter_map(|run| run.point.ordinal);
+        assert!(ordinals.map(usize::from).eq(1..=3));
+        assert_eq!(plan.runs()[1].point.label, "parallel_10_number_20");
     }
 
     #[test]

@@ -51,8 +51,51 @@ pub struct Overrides {
     pub model: Option<String>,
     /// The most tokens to generate.
     pub max_tokens: Option<u64>,
+    /// Where it goes on the server of the run.
+    pub target: Option<OwnTarget>,
     /// Headers. One with the name of a shared header replaces it.
     pub headers: OwnHeaders,
+}
+
+/// Path and query of one request, as they are sent. They never name another server: `//host/path`,
+/// `http://host/path` and line ends are refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnTarget(String);
+
+/// A text that is not the path of a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a path on the server: it must begin with one `/` and have no blanks, no `#` and only ASCII characters"
+)]
+pub struct OwnTargetError(String);
+
+impl OwnTarget {
+    /// Check a path and query.
+    ///
+    /// ```
+    /// use evalscope_model::prompt::OwnTarget;
+    /// assert!(OwnTarget::new("/v1/embeddings?a=%20").is_ok());
+    /// assert!(OwnTarget::new("//elsewhere/v1").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// If it is not an absolute path with or without a query (RFC 9112, section 3.2.1).
+    pub fn new(text: &str) -> Result<Self, OwnTargetError> {
+        // RFC 3986, section 3.3
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
+        let is_path = text.starts_with('/') && !text.starts_with("//");
+        if is_path && text.bytes().all(is_allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(OwnTargetError(text.to_owned()))
+        }
+    }
+
+    /// The path and query.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Header fields of one request, known to be well-formed.
@@ -163,5 +206,36 @@ pub fn content_text(message: &Value) -> String {
             .filter_map(|part| part.get("text").and_then(Value::as_str))
             .collect(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_its_own_names_no_other_server() {
+        for path in ["/", "/v1/x", "/v1/x?a=b&c=//d", "/a%20b", "/v1//x"] {
+            assert_eq!(OwnTarget::new(path).unwrap().as_str(), path);
+        }
+        for no in [
+            "",
+            "v1",
+            "//elsewhere/v1",
+            "http://elsewhere/v1",
+            "@elsewhere/v1",
+            ":81/v1",
+            "/a b",
+            "/a\r\nHost: b",
+            "/a\\b",
+            "/a#b",
+            "/\u{e9}",
+        ] {
+            let error = OwnTarget::new(no).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("`{no}` is not a path")),
+                "{error}"
+            );
+        }
     }
 }

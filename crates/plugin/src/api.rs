@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use evalscope_core::protocol::openai::clip;
 use evalscope_core::protocol::{BodyError, BuildBodies, PreparedRequest};
-use evalscope_model::prompt::{Item, OwnHeaders, Prompt};
+use evalscope_model::prompt::{Item, Overrides, Prompt};
 use evalscope_model::record::{
     EXCERPT_BYTES, Exchange, Failure, FailureKind, MOST_TOKENS, PluginTokens, masked,
 };
@@ -80,9 +80,9 @@ impl PluginBodies {
     }
 
     fn built(&self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, PluginError> {
-        let asked: Vec<(Option<u64>, OwnHeaders)> = items
+        let asked: Vec<(Option<u64>, Overrides)> = items
             .iter()
-            .map(|item| (item.asked_tokens, item.with.headers.clone()))
+            .map(|item| (item.asked_tokens, item.with.clone()))
             .collect();
         let prompts = items.into_iter().map(|item| self.wire_item(item)).collect();
         let pending = self.plugin.ask("build", Prompts { prompts })?;
@@ -94,7 +94,7 @@ impl PluginBodies {
         }
         (first..)
             .zip(bodies.iter().zip(asked))
-            .map(|(index, (body, (asked_tokens, headers)))| {
+            .map(|(index, (body, (asked_tokens, with)))| {
                 let text = body.get();
                 let look = serde_json::from_str::<Look>(text).ok();
                 let look = look.filter(|_| text.starts_with('{')).ok_or_else(|| {
@@ -107,7 +107,8 @@ impl PluginBodies {
                     stream: look.stream == Some(Value::Bool(true)),
                     output_asked: limit.and_then(|limit| limit.as_u64()) != Some(0),
                     asked_tokens,
-                    headers,
+                    target: with.target,
+                    headers: with.headers,
                     body: text.as_bytes().to_owned(),
                 })
             })

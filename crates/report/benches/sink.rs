@@ -7,6 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use evalscope_model::events::RunEvent;
 use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
+use evalscope_model::point::PointId;
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
@@ -107,7 +108,7 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
         url: "http://127.0.0.1/".to_owned(),
         dataset: "openqa".to_owned(),
         load: RunSpec {
-            name: "bench".to_owned(),
+            point: PointId::first("bench"),
             concurrency: std::num::NonZeroUsize::new(1),
             open_loop: OpenLoop::default(),
             requests: Some(REQUESTS),

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use evalscope_model::plan::is_run_name;
+use evalscope_model::point::is_run_name;
 
 use crate::console;
 use crate::json::{self, ResultFile};

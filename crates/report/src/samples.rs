@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
 use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
+use evalscope_model::point::PointId;
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
@@ -32,7 +33,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         url: "http://127.0.0.1:8000/v1/chat/completions".to_owned(),
         dataset: "openqa".to_owned(),
         load: RunSpec {
-            name: "parallel_5_number_30".to_owned(),
+            point: PointId::first("parallel_5_number_30"),
             concurrency: NonZeroUsize::new(5),
             open_loop: OpenLoop::default(),
             requests: Some(30),
@@ -66,7 +67,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
 pub(crate) fn sweep_meta(parallel: usize, requests: u64) -> RunMeta {
     let mut meta = meta("m");
     meta.name = format!("parallel_{parallel}_number_{requests}");
-    meta.load.name.clone_from(&meta.name);
+    meta.load.point.label.clone_from(&meta.name);
     meta.load.concurrency = NonZeroUsize::new(parallel);
     meta.load.requests = Some(requests);
     meta.started_at = format!("2026-01-31T12:{parallel:02}:00.000+08:00");

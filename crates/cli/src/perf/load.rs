@@ -123,7 +123,7 @@ pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, note: Option<&st
     }
     log.info(&format!(
         "{}: {}{}",
-        spec.name,
+        spec.point.label,
         match (spec.requests, spec.duration_s) {
             (Some(requests), None) => counted(requests, "request"),
             (Some(requests), Some(seconds)) =>

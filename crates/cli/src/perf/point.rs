@@ -182,7 +182,7 @@ impl Measuring<'_> {
         let Command { job, log, .. } = self.command;
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(watching)];
         if let Some(following) = self.following {
-            observers.push(Box::new(following.live(&spec.name, job.log_every)));
+            observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }
         if job.debug {
             let headers: Vec<String> = job
@@ -262,7 +262,7 @@ impl Measuring<'_> {
         RunMeta {
             format_version: FORMAT_VERSION,
             tool: Tool::this(),
-            name: spec.name.clone(),
+            name: spec.point.label.clone(),
             model: job.model.clone(),
             api: job.api.to_string(),
             url: secrets::shown_url(&self.proven.url),
@@ -276,7 +276,13 @@ impl Measuring<'_> {
             host: Some(host::this()),
             command_line: Some(job.command_line.clone()),
             metadata: job.metadata.clone(),
-            folder: Some(self.command.top.join(&spec.name).display().to_string()),
+            folder: Some(
+                self.command
+                    .top
+                    .join(spec.point.folder())
+                    .display()
+                    .to_string(),
+            ),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Measuring<'_> {
             if !done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
-            let folder = top.join(&spec.name);
+            let folder = top.join(spec.point.folder());
             let ended = match self.point(&spec, &folder) {
                 Ok(ended) => ended,
                 // the results of earlier runs are kept and shown
@@ -56,7 +56,11 @@ impl Measuring<'_> {
                     break;
                 }
             };
-            log.keep("INFO", wall_ns(), &format!("results of {}", spec.name));
+            log.keep(
+                "INFO",
+                wall_ns(),
+                &format!("results of {}", spec.point.label),
+            );
             console::out(&tables::run(&report, screen));
             let own = files::write_run(&folder, &report);
             if let Some(following) = self.following {

@@ -132,6 +132,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
             stream: false,
             output_asked: false,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         };
         let Probe { exchange, .. } =

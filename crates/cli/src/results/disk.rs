@@ -79,6 +79,7 @@ fn size(bytes: f64) -> String {
 mod tests {
     use super::*;
     use evalscope_model::plan::{OpenLoop, Pacing};
+    use evalscope_model::point::PointId;
     use evalscope_model::profile::Schedule;
 
     #[test]
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_time_limit_bounds_a_paced_run() {
         let run = |requests, rate_per_s: Option<f64>, duration_s| RunSpec {
-            name: String::new(),
+            point: PointId::first("test"),
             concurrency: None,
             requests,
             pacing: rate_per_s.map_or(Pacing::Unpaced, |rate_per_s| {

@@ -27,7 +27,7 @@ pub(crate) fn make(place: &ResultsPlace, model: &str, runs: &[RunSpec]) -> anyho
     } else {
         let top = place.outputs_dir.join(&place.name);
         for spec in runs {
-            let path = top.join(&spec.name).join(sqlite::FILE_NAME);
+            let path = top.join(spec.point.folder()).join(sqlite::FILE_NAME);
             if path.exists() {
                 return Err(hinted(
                     format!("{} already holds a run", path.display()),
@@ -68,7 +68,7 @@ pub(crate) fn make(place: &ResultsPlace, model: &str, runs: &[RunSpec]) -> anyho
     };
     if let Some(file) = &place.path_file {
         let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
-        let names: Vec<_> = runs.iter().map(|run| &run.name).collect();
+        let names: Vec<_> = runs.iter().map(|run| run.point.folder()).collect();
         let written = json!({"folder": path.display().to_string(), "runs": names});
         std::fs::write(file, written.to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;

@@ -365,6 +365,7 @@ impl Gate {
             stream: false,
             output_asked: false,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         };
         Some(Unsent {
@@ -429,6 +430,7 @@ mod tests {
                 stream: true,
                 output_asked: true,
                 asked_tokens: None,
+                target: None,
                 headers: OwnHeaders::default(),
             };
             let job = Job {

@@ -117,6 +117,7 @@ impl Requester for HttpRequester {
         let wire = WireRequest {
             body: &request.body,
             stream: request.stream,
+            target: request.target.as_ref(),
             headers: request.headers.fields(),
         };
         let result = {

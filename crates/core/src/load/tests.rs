@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use evalscope_model::plan::OpenLoop;
+use evalscope_model::point::PointId;
 use evalscope_model::profile::Schedule;
 use evalscope_model::time::Timestamp;
 
@@ -233,7 +234,7 @@ fn places_that_are_not_used_cost_nothing() {
 #[test]
 fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
     let mut spec = RunSpec {
-        name: "test".to_owned(),
+        point: PointId::first("test"),
         concurrency: NonZeroUsize::new(2),
         open_loop: OpenLoop::default(),
         requests: Some(1),

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use evalscope_model::plan::sub_seed;
-use evalscope_model::prompt::{Item, OwnHeaders, Prompt};
+use evalscope_model::prompt::{Item, OwnHeaders, OwnTarget, Prompt};
 
 /// The shape of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct PreparedRequest {
     pub output_asked: bool,
     /// Requested prompt length in tokens, as the server counts them.
     pub asked_tokens: Option<u64>,
+    /// Path and query of its own.
+    pub target: Option<OwnTarget>,
     /// Headers of its own.
     pub headers: OwnHeaders,
 }
@@ -162,13 +164,6 @@ impl BodyBuilder {
             body.remove("max_completion_tokens");
             body.insert("max_tokens".to_owned(), max_tokens.into());
         }
-        if let Some(model) = with.model {
-            body.insert("model".to_owned(), model.into());
-        }
-        if let Some(max_tokens) = with.max_tokens {
-            body.shift_remove("max_completion_tokens");
-            body.insert("max_tokens".to_owned(), max_tokens.into());
-        }
         let stream = body.get("stream").and_then(Value::as_bool) == Some(true);
         if !(stream && rules.include_usage && rules.api.takes_stream_options()) {
             body.shift_remove("stream_options");
@@ -181,6 +176,14 @@ impl BodyBuilder {
             } else if !own_body || !body.contains_key(key) {
                 body.insert(key.clone(), value.clone());
             }
+        }
+        // what a request has of its own takes precedence, as the fields of a body do
+        if let Some(model) = with.model {
+            body.insert("model".to_owned(), model.into());
+        }
+        if let Some(max_tokens) = with.max_tokens {
+            body.shift_remove("max_completion_tokens");
+            body.insert("max_tokens".to_owned(), max_tokens.into());
         }
         // servers reject stream options in a request without streaming
         if body.get("stream") == Some(&Value::Bool(false))
@@ -197,6 +200,7 @@ impl BodyBuilder {
             stream: body.get("stream").and_then(Value::as_bool) == Some(true),
             output_asked: limit != Some(0),
             asked_tokens,
+            target: with.target,
             headers: with.headers,
             body: serde_json::to_vec(&rules.api.body(body))
                 .expect("a JSON value can be serialised"),
@@ -485,13 +489,19 @@ mod tests {
         let mut item = Item::from(Prompt::Text("x".into()));
         item.with.model = Some("other".to_owned());
         item.with.max_tokens = Some(3);
+        item.with.target = OwnTarget::new("/v1/other").ok();
         item.with.headers.push("x-session", "7").unwrap();
-        let request = BodyBuilder::new(rules()).prepare(0, item);
+        let mut rules = rules();
+        rules.extra =
+            object(json!({"model": "extra", "max_tokens": 5, "max_completion_tokens": 7}));
+        let request = BodyBuilder::new(rules).prepare(0, item);
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         assert_eq!(
             (&body["model"], &body["max_tokens"]),
             (&json!("other"), &json!(3))
         );
+        assert_eq!(body.get("max_completion_tokens"), None);
         assert_eq!(request.headers.fields().len(), 1);
+        assert_eq!(request.target, OwnTarget::new("/v1/other").ok());
     }
 }

@@ -12,6 +12,7 @@ use super::proxy::{Proxy, ProxyEnv, ProxyError};
 use super::resolve::{Name, authority};
 use super::tls::{TlsSetup, TlsSetupError, TlsTrust};
 use crate::credential::Credential;
+use evalscope_model::prompt::OwnTarget;
 use evalscope_model::time::wall_ns;
 
 /// The route to a server.
@@ -30,6 +31,8 @@ pub enum Route {
 pub struct Target {
     pub(super) host: String,
     pub(super) port: u16,
+    /// Host and port as the requests give them: no port where it is the scheme's.
+    host_field: String,
     pub(super) route: Route,
     /// The host to connect to: the server, or the proxy.
     pub(super) name: Arc<Name>,
@@ -93,19 +96,31 @@ pub struct WireRequest<'a> {
     pub body: &'a [u8],
     /// It asks for a stream.
     pub stream: bool,
+    /// Path and query of its own, on the same server.
+    pub target: Option<&'a OwnTarget>,
     /// Well-formed headers of its own. One with the name of a shared header replaces it.
     pub headers: &'a [(String, String)],
 }
 
-/// A head with other headers: the request line, the fields that none of them replaces, and them.
-fn with_headers(head: &[u8], headers: &[(String, String)]) -> Vec<u8> {
-    let mut own = Vec::with_capacity(head.len() + 64 * headers.len());
-    for (n, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
+/// A head with another target and other headers: the fields that none of them replaces, and them.
+fn with_own(head: &[u8], target: Option<&str>, headers: &[(String, String)]) -> Vec<u8> {
+    let mut own = Vec::with_capacity(head.len() + 64 * (headers.len() + 1));
+    let mut lines = head.split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next().unwrap_or_default();
+    match target {
+        None => own.extend_from_slice(first),
+        Some(target) => {
+            let method = first.split(|byte| *byte == b' ').next().unwrap_or_default();
+            for part in [method, b" ", target.as_bytes(), b" HTTP/1.1\r\n"] {
+                own.extend_from_slice(part);
+            }
+        }
+    }
+    for line in lines {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        let is_replaced = n > 0
-            && headers
-                .iter()
-                .any(|(other, _)| other.as_bytes().eq_ignore_ascii_case(name));
+        let is_replaced = headers
+            .iter()
+            .any(|(other, _)| other.as_bytes().eq_ignore_ascii_case(name));
         if !is_replaced {
             own.extend_from_slice(line);
         }
@@ -171,9 +186,16 @@ impl Target {
             Route::Direct => Name::new(&host, port),
             Route::Forward(proxy) | Route::Tunnel(proxy) => Name::new(&proxy.host, proxy.port),
         };
+        let default_port = if tls.is_some() { 443 } else { 80 };
+        let host_field = if port == default_port {
+            url.host_str().unwrap_or_default().to_owned()
+        } else {
+            authority(&host, port)
+        };
         let mut target = Self {
             host,
             port,
+            host_field,
             route,
             name,
             tls,
@@ -225,6 +247,7 @@ impl Target {
         let WireRequest {
             body,
             stream,
+            target,
             headers,
         } = request;
         let length = body.len().to_string();
@@ -233,10 +256,11 @@ impl Target {
         } else {
             &self.head
         };
-        let head = if headers.is_empty() {
+        let head = if target.is_none() && headers.is_empty() {
             Cow::Borrowed(head)
         } else {
-            Cow::Owned(with_headers(head, headers))
+            let target = target.map(|target| self.in_request_line(target.as_str()));
+            Cow::Owned(with_own(head, target.as_deref(), headers))
         };
         let mut request = Vec::with_capacity(head.len() + length.len() + 4 + body.len());
         request.extend_from_slice(&head);
@@ -254,6 +278,15 @@ impl Target {
         authority(&self.host, self.port)
     }
 
+    /// What the first line of a request says of a path and query: a proxy that forwards needs the
+    /// server too.
+    fn in_request_line<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match &self.route {
+            Route::Forward(_) => Cow::Owned(format!("http://{}{path}", self.host_field)),
+            Route::Direct | Route::Tunnel(_) => Cow::Borrowed(path),
+        }
+    }
+
     fn request_head(
         &self,
         url: &Url,
@@ -261,19 +294,10 @@ impl Target {
         headers: &[(String, String)],
     ) -> Result<Vec<u8>, TargetError> {
         let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let default_port = if self.tls.is_some() { 443 } else { 80 };
-        let host = if self.port == default_port {
-            url.host_str().unwrap_or_default().to_owned()
-        } else {
-            self.authority()
-        };
-        let line = match &self.route {
-            Route::Forward(_) => format!("POST http://{host}{path} HTTP/1.1\r\n"),
-            _ => format!("POST {path} HTTP/1.1\r\n"),
-        };
-        let mut head = line.into_bytes();
+        let host = self.host_field.as_str();
+        let mut head = format!("POST {} HTTP/1.1\r\n", self.in_request_line(path)).into_bytes();
         let mut fields: Vec<(&str, &str)> = vec![
-            ("Host", &host),
+            ("Host", host),
             (
                 "User-Agent",
                 concat!("evalscope/", env!("CARGO_PKG_VERSION")),

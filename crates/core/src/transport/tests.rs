@@ -14,6 +14,7 @@ use super::deadline::Stage;
 use super::socket::Wire;
 use super::*;
 use crate::http1::Head;
+use evalscope_model::prompt::OwnTarget;
 use evalscope_model::record::{ArrivalClock, FailureKind};
 use evalscope_model::time::Timestamp;
 use url::Url;
@@ -177,16 +178,17 @@ impl Went {
     }
 }
 
-/// One request; its name lookup takes a while and its connection is a script.
-/// A request for a stream, without headers of its own.
+/// A request for a stream, with nothing of its own.
 fn streamed(body: &[u8]) -> WireRequest<'_> {
     WireRequest {
         body,
         stream: true,
+        target: None,
         headers: &[],
     }
 }
 
+/// One request; its name lookup takes a while and its connection is a script.
 fn request(
     target: &Target,
     timeouts: Timeouts,
@@ -816,5 +818,48 @@ fn headers_of_a_request_replace_those_of_all() {
         ("Content-Length", "1"),
     ] {
         assert!(own.push(name, value).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_request_may_have_a_path_of_its_own_on_the_same_server() {
+    let url = Url::parse("http://server.test/v1/chat?a=1").unwrap();
+    let proxied = ProxyEnv {
+        http: Some("http://proxy.test:3128".to_owned()),
+        ..ProxyEnv::default()
+    };
+    let own = OwnTarget::new("/v1/embeddings?b=2").unwrap();
+    for (proxies, server) in [(ProxyEnv::default(), ""), (proxied, "http://server.test")] {
+        let headers = RequestHeaders::default();
+        let target = Target::new(&url, headers, &proxies, &TlsTrust::default()).unwrap();
+        let text = |request| String::from_utf8(target.request(request)).unwrap();
+        let shared = text(streamed(b"{}"));
+        let with_own = text(WireRequest {
+            target: Some(&own),
+            ..streamed(b"{}")
+        });
+        let line = |path: &str| format!("POST {server}{path} HTTP/1.1\r\nHost: server.test\r\n");
+        assert!(shared.starts_with(&line("/v1/chat?a=1")), "{shared}");
+        assert!(
+            with_own.starts_with(&line("/v1/embeddings?b=2")),
+            "{with_own}"
+        );
+        assert_eq!(
+            with_own.split_once("\r\n").unwrap().1,
+            shared.split_once("\r\n").unwrap().1
+        );
+        let got = Target::new(
+            &url,
+            RequestHeaders::default(),
+            &proxies,
+            &TlsTrust::default(),
+        )
+        .unwrap()
+        .with_get();
+        let with_get = got.request(WireRequest {
+            target: Some(&own),
+            ..streamed(b"{}")
+        });
+        assert!(with_get.starts_with(format!("GET {server}/v1/embeddings").as_bytes()));
     }
 }

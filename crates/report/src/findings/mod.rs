@@ -57,6 +57,7 @@ mod tests {
 
     use evalscope_model::metrics::{ClientReport, Distribution, RunTotals};
     use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
+    use evalscope_model::point::PointId;
 
     use super::*;
     use crate::model::RunState;
@@ -89,7 +90,7 @@ mod tests {
         Case {
             state: RunState::Finished,
             load: RunSpec {
-                name: "parallel_10_number_1000".to_owned(),
+                point: PointId::first("parallel_10_number_1000"),
                 concurrency: NonZeroUsize::new(10),
                 open_loop: OpenLoop::default(),
                 requests: Some(1000),

@@ -17,6 +17,7 @@ use crate::protocol::{
 };
 use crate::schedule::Arrivals;
 use evalscope_model::plan::{OpenLoop, Pacing, WhenFull};
+use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Schedule};
 use evalscope_model::prompt::{Item, OwnHeaders, Prompt, Workload};
 use evalscope_model::record::{Bodies, Exchange, Failure, FailureKind, RequestRecord};
@@ -112,7 +113,7 @@ impl Case {
     ) -> Self {
         Self {
             spec: RunSpec {
-                name: "test".to_owned(),
+                point: PointId::first("test"),
                 concurrency: NonZeroUsize::new(slots),
                 open_loop: OpenLoop::default(),
                 requests: Some(requests),
@@ -734,6 +735,7 @@ impl BuildBodies for Panics {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         }])
     }
@@ -781,6 +783,7 @@ impl BuildBodies for Batches {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            target: None,
             headers: OwnHeaders::default(),
         };
         Ok((first..)
