@@ -119,6 +119,7 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
             seed: 0,
             dataset_offset: 0,
         },
+        objective: None,
         settings: serde_json::Value::Null,
         host: None,
         command_line: None,

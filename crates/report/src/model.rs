@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use evalscope_model::plan::RunSpec;
 pub use evalscope_model::record::RecordBodies;
+use evalscope_model::slo::{Slo, SloFrom};
 use evalscope_model::time::{RunClock, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,15 @@ impl RunState {
     }
 }
 
+/// What makes a request good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The conditions.
+    pub slo: Slo,
+    /// Where times begin.
+    pub from: SloFrom,
+}
+
 /// What was asked of a run, and where it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunMeta {
@@ -108,6 +118,9 @@ pub struct RunMeta {
     pub dataset: String,
     /// The load.
     pub load: RunSpec,
+    /// What makes a request good (`--slo`); `None` where nothing does.
+    #[serde(default)]
+    pub objective: Option<Objective>,
     /// Every setting as resolved; secrets are masked before they come here.
     pub settings: serde_json::Value,
     /// The machine that measured; `None` in files of earlier versions.

@@ -44,6 +44,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             seed: 42,
             dataset_offset: 0,
         },
+        objective: None,
         settings: serde_json::json!({"model": model, "api_key": "***"}),
         host: Some(Host {
             name: Some("client".to_owned()),

@@ -11,6 +11,7 @@ pub(crate) mod argparse;
 pub(crate) mod generation;
 pub(crate) mod load;
 pub(crate) mod mistakes;
+pub(crate) mod objective;
 pub(crate) mod output;
 pub(crate) mod prompts;
 pub(crate) mod server;
@@ -19,6 +20,7 @@ use clap::Args;
 
 use self::generation::GenerationArgs;
 use self::load::LoadArgs;
+use self::objective::ObjectiveArgs;
 use self::output::OutputArgs;
 use self::prompts::PromptArgs;
 use self::server::ServerArgs;
@@ -64,6 +66,8 @@ pub(crate) struct PerfArgs {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) objective: ObjectiveArgs,
     #[command(flatten)]
     pub(crate) prompts: PromptArgs,
     #[command(flatten)]

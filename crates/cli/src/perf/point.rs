@@ -13,10 +13,13 @@ use evalscope_core::engine::{
 use evalscope_model::events::{Observer, Stage};
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
+use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
-use evalscope_report::{Database, Finding, FindingId, RunMeta, RunState, StoreError, Tool, sqlite};
+use evalscope_report::{
+    Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
+};
 use evalscope_workload::dataset::DatasetError;
 
 use super::command::Command;
@@ -268,6 +271,11 @@ impl Measuring<'_> {
             url: secrets::shown_url(&self.proven.url),
             dataset: self.command.prompts.name.clone(),
             load: spec.clone(),
+            objective: job.objectives.slo.clone().map(|slo| Objective {
+                slo,
+                from: (job.objectives.from)
+                    .unwrap_or_else(|| SloFrom::of_load(spec.is_open_loop())),
+            }),
             settings: job.settings_at(&self.proven.url),
             started_at: rfc3339_local(&clock, Timestamp::ZERO),
             clock,

@@ -16,6 +16,7 @@ use evalscope_model::record::RecordBodies;
 use serde_json::Value;
 use url::Url;
 
+use super::objective::Objectives;
 use crate::catalog::apis::SigningKey;
 use crate::flags::choices::ApiChoice;
 use crate::observers::TrackerPlan;
@@ -55,6 +56,7 @@ pub(crate) struct Job {
     pub(crate) threads: NonZeroUsize,
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
+    pub(crate) objectives: Objectives,
     /// How long a run goes on without a server.
     pub(crate) give_up_after: Option<Duration>,
     pub(crate) log_every: u64,

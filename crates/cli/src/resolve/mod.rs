@@ -2,6 +2,8 @@
 //!
 //! It must not know how a run is carried out.
 
+mod objective;
+
 mod job;
 
 mod command_line;
@@ -43,11 +45,13 @@ use endpoint::{Destination, api_of, destination_of};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
+use objective::objectives_of;
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use objective::Objectives;
 pub(crate) use texts::with_stdin;
 
 /// The model of the simulated server when none is given.
@@ -60,6 +64,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let PerfArgs {
         server,
         load,
+        objective,
         prompts,
         generation,
         output,
@@ -103,6 +108,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let sweep = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?;
     let plan = sweep.expand()?;
+    let objectives = objectives_of(&objective)?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
@@ -115,6 +121,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         has_key: key.is_some(),
         lengths: prompt_plan.lengths,
         plan: &plan,
+        objectives: &objectives,
         bodies: &bodies,
         hub,
         client_threads: threads.get(),
@@ -141,6 +148,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         threads,
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        objectives,
         give_up_after: limit(load.give_up_after),
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),

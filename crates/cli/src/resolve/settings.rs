@@ -11,6 +11,7 @@ use evalscope_model::plan::{RunPlan, RunSpec};
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::objective::Objectives;
 use crate::flags::choices::name_of;
 use crate::flags::generation::GenerationArgs;
 use crate::flags::load::LoadArgs;
@@ -32,6 +33,7 @@ pub(super) struct Used<'a> {
     /// The least and the greatest length of prompts.
     pub(super) lengths: (usize, usize),
     pub(super) plan: &'a RunPlan,
+    pub(super) objectives: &'a Objectives,
     pub(super) bodies: &'a BodyRules,
     pub(super) hub: Option<Source>,
     pub(super) client_threads: usize,
@@ -131,6 +133,9 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
             ("max_error_rate", json!(args.max_error_rate)),
+            ("slo", json!(used.objectives.slo)),
+            ("slo_from", json!(used.objectives.from)),
+            ("min_goodput", json!(used.objectives.min_goodput)),
             ("give_up_after", json!(args.give_up_after)),
             ("client_threads", json!(used.client_threads)),
             ("num_workers", json!(args.num_workers)),

@@ -1,0 +1,53 @@
+//! Owns the objective that the flags set for requests.
+//!
+//! It must not know how requests are judged.
+
+use evalscope_model::slo::{Slo, SloFrom};
+
+use crate::failure::hinted;
+use crate::flags::objective::{From, ObjectiveArgs};
+
+/// What makes requests good, and how many have to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Objectives {
+    pub(crate) slo: Option<Slo>,
+    /// Where times begin; `None`: where that is usual for the load.
+    pub(crate) from: Option<SloFrom>,
+    /// The least share of good requests.
+    pub(crate) min_goodput: Option<f64>,
+}
+
+/// The objective that was typed.
+pub(super) fn objectives_of(args: &ObjectiveArgs) -> anyhow::Result<Objectives> {
+    let (flag, slo) = match (&args.slo, &args.goodput) {
+        (Some(words), _) => ("--slo", Some(words.join(" ").parse())),
+        (None, Some(words)) => ("--goodput", Some(Slo::from_goodput(&words.join(" ")))),
+        (None, None) => ("--slo", None),
+    };
+    let slo = slo.transpose().map_err(|error| {
+        hinted(
+            format!("`{flag}`: {error}"),
+            "such as `--slo \"ttft<=500ms tpot<=50ms\"` or `--goodput ttft:500 tpot:50`",
+        )
+    })?;
+    if slo.is_none() {
+        let idle = [
+            ("--min-goodput", args.min_goodput.is_some()),
+            ("--slo-from", args.slo_from.is_some()),
+        ];
+        if let Some((flag, _)) = idle.into_iter().find(|(_, typed)| *typed) {
+            return Err(hinted(
+                format!("`{flag}` needs `--slo`: without it no request is good or bad"),
+                "such as `--slo \"ttft<=500ms tpot<=50ms\"`",
+            ));
+        }
+    }
+    Ok(Objectives {
+        slo,
+        from: args.slo_from.map(|from| match from {
+            From::Schedule => SloFrom::Schedule,
+            From::Send => SloFrom::Send,
+        }),
+        min_goodput: args.min_goodput,
+    })
+}
