@@ -2,6 +2,8 @@
 //!
 //! It must not know who listens.
 
+use std::time::Duration;
+
 use crate::metrics::ClientSnapshot;
 use crate::record::Exchange;
 use crate::time::Timestamp;
@@ -35,6 +37,8 @@ pub struct LoadSnapshot {
     pub measured_begun: Option<Timestamp>,
     /// Requests in flight, those of the warm-up included.
     pub in_flight: u64,
+    /// How late requests were sent since the last snapshot, at most, for whatever reason.
+    pub lag: Duration,
 }
 
 /// A warning about a run.

@@ -101,10 +101,10 @@ impl Observer for Watching {
                     Phase::Measured => &mut seen.measured,
                 };
                 counts.ended += 1;
-                if record.succeeded() {
-                    counts.output_tokens += record.output_tokens().0.unwrap_or(0);
-                } else {
-                    counts.failed += 1;
+                match &record.failure {
+                    None => counts.output_tokens += record.output_tokens().0.unwrap_or(0),
+                    Some(failure) if failure.kind.is_given_up() => {}
+                    Some(_) => counts.failed += 1,
                 }
             }
             RunEvent::Snapshot(snapshot) => seen.load = snapshot.load,
@@ -133,6 +133,8 @@ struct Look {
     total: Option<u64>,
     failed: u64,
     in_flight: u64,
+    /// How late requests were sent lately, at most; `None` where nothing is due at a moment.
+    lag: Option<Duration>,
     output_tokens: u64,
     /// Since the first of them was dispatched.
     elapsed: Duration,
@@ -158,9 +160,10 @@ impl Look {
             },
             failed: counts.failed,
             in_flight: seen.load.in_flight,
+            lag: spec.pacing.schedule().map(|_| seen.load.lag),
             output_tokens: counts.output_tokens,
             elapsed: begun.map_or(Duration::ZERO, |begun| now.since(begun)),
-            limit: spec.duration().filter(|_| measuring),
+            limit: limit(spec).filter(|_| measuring),
         }
     }
 
@@ -202,8 +205,11 @@ impl Look {
 
     fn rates(&self) -> String {
         let seconds = self.elapsed.as_secs_f64().max(1e-3);
+        let lag = self.lag.map_or(String::new(), |lag| {
+            format!(", lag {:.1} ms", lag.as_secs_f64() * 1e3)
+        });
         format!(
-            "{:.1} req/s, {:.0} tok/s, {} in flight, {} failed",
+            "{:.1} req/s, {:.0} tok/s, {} in flight{lag}, {} failed",
             self.ended as f64 / seconds,
             self.output_tokens as f64 / seconds,
             self.in_flight,
@@ -241,6 +247,16 @@ impl Look {
             self.rates()
         )
     }
+}
+
+/// After how long nothing more is sent, if not before.
+fn limit(spec: &RunSpec) -> Option<Duration> {
+    let profile = spec
+        .pacing
+        .schedule()
+        .and_then(|schedule| schedule.profile.span_s());
+    let profile = profile.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    [spec.duration(), profile].into_iter().flatten().min()
 }
 
 /// A time in two units at most, to the nearest second.
@@ -334,6 +350,7 @@ mod tests {
             total: Some(total),
             failed: 0,
             in_flight: 3,
+            lag: None,
             output_tokens: 10 * ended,
             elapsed: Duration::from_secs_f64(elapsed_s),
             limit: limit_s.map(Duration::from_secs_f64),
@@ -372,6 +389,11 @@ mod tests {
             ..look(152, 200, 76.0, None)
         };
         insta::assert_snapshot!(warmup.line(), @"warm-up: 152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
+        let paced = Look {
+            lag: Some(Duration::from_micros(140)),
+            ..look(152, 200, 76.0, None)
+        };
+        insta::assert_snapshot!(paced.line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, lag 0.1 ms, 0 failed");
         insta::assert_snapshot!(look(152, 200, 76.0, None).line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
         insta::assert_snapshot!(look(24, 1000, 6.0, Some(8.0)).line(), @"24 requests in 6s of 8s: 4.0 req/s, 40 tok/s, 3 in flight, 0 failed");
     }

@@ -11,7 +11,7 @@ use async_channel::Receiver;
 use tokio::sync::Notify;
 
 use super::budget::Held;
-use crate::load::{LoadModel, Next};
+use crate::load::{LoadModel, Next, SessionEnd};
 use crate::protocol::PreparedRequest;
 use evalscope_model::plan::StoppedBy;
 use evalscope_model::prompt::OwnHeaders;
@@ -182,11 +182,10 @@ impl Gate {
         turn
     }
 
-    /// The session that was due at `due` has ended, at a moment that may have passed: what its task
-    /// is to do now.
-    pub(super) fn ended(&self, due: Timestamp, at: Timestamp, now: Timestamp) -> Turn {
+    /// A session has ended: what its task is to do now.
+    pub(super) fn ended(&self, end: SessionEnd, now: Timestamp) -> Turn {
         let mut state = self.lock();
-        state.model.ended(due, at);
+        state.model.ended(end);
         self.ask(&mut state, now)
     }
 
@@ -398,7 +397,7 @@ mod tests {
             }
         }
 
-        fn ended(&mut self, _: Timestamp, _: Timestamp) {}
+        fn ended(&mut self, _: SessionEnd) {}
 
         fn unsent(&mut self, _: Timestamp) -> Option<Timestamp> {
             None
@@ -419,10 +418,12 @@ mod tests {
         let now = Timestamp::from_nanos(5);
         assert!(matches!(gate.deal(now), Turn::Wait(Wait::ForRequest)));
         // the thread that deals out starts is first to take a request
-        assert!(matches!(
-            gate.ended(now, now, now),
-            Turn::Wait(Wait::ForRequest)
-        ));
+        let end = SessionEnd {
+            due: now,
+            at: now,
+            succeeded: true,
+        };
+        assert!(matches!(gate.ended(end, now), Turn::Wait(Wait::ForRequest)));
         for index in 0..3 {
             let request = PreparedRequest {
                 index,

@@ -21,6 +21,7 @@ use super::health::{Backoff, reached_none};
 use super::http::{Requester, Transport};
 use super::no_response::panicked;
 use super::shared::SharedRun;
+use crate::load::SessionEnd;
 use evalscope_model::record::Ending;
 use evalscope_model::time::Timestamp;
 
@@ -149,7 +150,12 @@ async fn ended<C: Clock>(
         shared.progress.ended(&exchange.record);
         shared.hand_on(exchange).await;
     }
-    let turn = shared.gate.ended(due, now, now);
+    let end = SessionEnd {
+        due,
+        at: now,
+        succeeded: false,
+    };
+    let turn = shared.gate.ended(end, now);
     start_of(turn, clock, shared).await
 }
 
@@ -186,18 +192,17 @@ impl<R: Requester, C: Clock> User<R, C> {
     async fn live(mut self: Box<Self>, first: Box<Start>) -> Box<R> {
         let mut next = Some(first);
         while let Some(start) = next {
-            let due = start.due;
-            let Some(ended) = self.session(*start).await else {
+            let Some(end) = self.session(*start).await else {
                 break;
             };
-            let turn = self.shared.gate.ended(due, ended, self.clock.now());
+            let turn = self.shared.gate.ended(end, self.clock.now());
             next = start_of(turn, &self.clock, &self.shared).await;
         }
         self.requester
     }
 
-    /// Serve a session. `None`: the run is over. Otherwise when its place became free.
-    async fn session(&mut self, start: Start) -> Option<Timestamp> {
+    /// Serve a session. `None`: the run is over. Otherwise how it ended.
+    async fn session(&mut self, start: Start) -> Option<SessionEnd> {
         let shared = &self.shared;
         if shared.stop.is_cancelled() {
             shared.came_too_late(start, self.clock.now()).await;
@@ -224,15 +229,19 @@ impl<R: Requester, C: Clock> User<R, C> {
         };
         shared.rounds.fetch_max(round, Ordering::Relaxed);
         self.current.set(Some(dispatch));
-        shared.progress.started(phase, dispatched);
+        shared.progress.started(phase, due, dispatched);
         let sending = self.requester.send(request, dispatch, shared.given_up());
         let exchange = Box::new(sending.await);
         self.current.set(None);
         let record = &exchange.record;
-        let mut ended = match record.ending {
-            // its place was held on purpose, for a server that did not say that it was done
-            Ending::Grace => self.clock.now(),
-            Ending::Marked => record.times.ended,
+        let mut end = SessionEnd {
+            due,
+            at: match record.ending {
+                // its place was held on purpose, for a server that did not say that it was done
+                Ending::Grace => self.clock.now(),
+                Ending::Marked => record.times.ended,
+            },
+            succeeded: record.succeeded(),
         };
         shared.progress.ended(record);
         if let Some(why) = shared.health.note(record) {
@@ -249,11 +258,11 @@ impl<R: Requester, C: Clock> User<R, C> {
                 () = tokio::time::sleep(self.backoff.next()) => {}
             }
             // its place was not free meanwhile, on purpose
-            ended = self.clock.now();
+            end.at = self.clock.now();
         } else {
             self.backoff.reset();
         }
-        Some(ended)
+        Some(end)
     }
 }
 

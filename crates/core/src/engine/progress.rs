@@ -1,6 +1,7 @@
 //! Owns how far the load of a run is, in counters that its threads share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use evalscope_model::events::LoadSnapshot;
 use evalscope_model::record::{Phase, RequestRecord};
@@ -11,6 +12,8 @@ use evalscope_model::time::Timestamp;
 pub(super) struct Progress {
     warmup: Counts,
     measured: Counts,
+    /// How late a request was sent since the last snapshot, at most, nanoseconds.
+    lag_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +47,10 @@ impl Progress {
         }
     }
 
-    /// A request is sent.
-    pub(super) fn started(&self, phase: Phase, at: Timestamp) {
+    /// A request that was due at `due` is sent.
+    pub(super) fn started(&self, phase: Phase, due: Timestamp, at: Timestamp) {
+        self.lag_ns
+            .fetch_max(at.nanos_since(due), Ordering::Relaxed);
         let counts = self.of(phase);
         if counts.dispatched.fetch_add(1, Ordering::Relaxed) == 0 {
             counts.begun.store(at.as_nanos() + 1, Ordering::Relaxed);
@@ -72,11 +77,13 @@ impl Progress {
         failed(&self.warmup) + failed(&self.measured)
     }
 
+    /// How the load stands. The next one says how late requests were since this one.
     pub(super) fn snapshot(&self) -> LoadSnapshot {
         LoadSnapshot {
             warmup_begun: self.warmup.begun(),
             measured_begun: self.measured.begun(),
             in_flight: self.warmup.in_flight() + self.measured.in_flight(),
+            lag: Duration::from_nanos(self.lag_ns.swap(0, Ordering::Relaxed)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::model::{LoadModel, Next};
+use super::model::{LoadModel, Next, SessionEnd};
 use super::timetable::Timetable;
 use crate::schedule::Arrivals;
 use evalscope_model::plan::StoppedBy;
@@ -65,7 +65,7 @@ impl LoadModel for Capped {
         }
     }
 
-    fn ended(&mut self, _: Timestamp, _: Timestamp) {
+    fn ended(&mut self, _: SessionEnd) {
         self.under_way = self.under_way.saturating_sub(1);
     }
 

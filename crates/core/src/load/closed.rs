@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::model::{LoadModel, Next};
+use super::model::{LoadModel, Next, SessionEnd};
 use super::places::Places;
 use evalscope_model::time::Timestamp;
 
@@ -41,8 +41,8 @@ impl LoadModel for Closed {
         }
     }
 
-    fn ended(&mut self, _: Timestamp, at: Timestamp) {
-        self.places.free(at);
+    fn ended(&mut self, end: SessionEnd) {
+        self.places.free(end.at);
     }
 
     fn has_schedule(&self) -> bool {

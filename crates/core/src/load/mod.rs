@@ -15,13 +15,15 @@ mod timetable;
 mod capped;
 mod closed;
 mod paced;
+mod saturation;
 
 use std::num::NonZeroUsize;
 
 pub use capped::{AtCap, Capped};
 pub use closed::Closed;
-pub use model::{LoadModel, Next};
+pub use model::{LoadModel, Next, SessionEnd};
 pub use paced::Paced;
+pub use saturation::UntilSaturated;
 
 use crate::schedule::Arrivals;
 use evalscope_model::plan::{Pacing, RunSpec, WhenFull};
@@ -39,9 +41,14 @@ pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
                 WhenFull::Drop => Some(AtCap::Refuse),
                 WhenFull::Stop => Some(AtCap::Stop),
             };
-            match at_cap {
+            let load: Box<dyn LoadModel> = match at_cap {
                 Some(at_cap) => Box::new(Capped::new(arrivals, most, at_cap)),
                 None => Box::new(Paced::new(arrivals, Some(most))),
+            };
+            if spec.is_open_loop() && spec.open_loop.stop_when_saturated {
+                Box::new(UntilSaturated::new(load, schedule.clone(), spec.seed))
+            } else {
+                load
             }
         }
     }

@@ -14,9 +14,8 @@ pub trait LoadModel: Send + Debug {
     /// returned.
     fn next(&mut self, now: Timestamp) -> Next;
 
-    /// The session that was due at `due` has ended: after its last turn, whether it succeeded or
-    /// not. The moment may have passed: bytes are read a little after they arrive.
-    fn ended(&mut self, due: Timestamp, at: Timestamp);
+    /// A session has ended: after its last turn, whether it succeeded or not.
+    fn ended(&mut self, end: SessionEnd);
 
     /// Whether sessions are due at moments of their own. One that was due and never started is then
     /// a record; in a closed loop nothing is due before there is room for it.
@@ -27,6 +26,18 @@ pub trait LoadModel: Send + Debug {
     /// Once nothing more is started: a session that was due by `end` and has not been started, or
     /// `None` when there are no more. Each call returns another one.
     fn unsent(&mut self, end: Timestamp) -> Option<Timestamp>;
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// When the load wanted it to start.
+    pub due: Timestamp,
+    /// When its place became free. The moment may have passed: bytes are read a little after they
+    /// arrive.
+    pub at: Timestamp,
+    /// It succeeded.
+    pub succeeded: bool,
 }
 
 /// What a load wants at a moment.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::model::{LoadModel, Next};
+use super::model::{LoadModel, Next, SessionEnd};
 use super::places::Places;
 use super::timetable::Timetable;
 use crate::schedule::Arrivals;
@@ -47,8 +47,8 @@ impl LoadModel for Paced {
         }
     }
 
-    fn ended(&mut self, _: Timestamp, at: Timestamp) {
-        self.places.free(at);
+    fn ended(&mut self, end: SessionEnd) {
+        self.places.free(end.at);
     }
 
     fn unsent(&mut self, end: Timestamp) -> Option<Timestamp> {

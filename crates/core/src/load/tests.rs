@@ -1,7 +1,7 @@
 //! Load models under a virtual clock: no task, no channel, no waiting.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use evalscope_model::plan::OpenLoop;
+use evalscope_model::plan::StoppedBy;
 use evalscope_model::point::PointId;
 use evalscope_model::profile::Schedule;
 use evalscope_model::time::Timestamp;
@@ -75,7 +76,11 @@ fn play(model: &mut dyn LoadModel, service: &[Duration], extra: &[Timestamp]) ->
         }
         while running.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             if let Some(Reverse((_, due))) = running.pop() {
-                model.ended(due, now);
+                model.ended(SessionEnd {
+                    due,
+                    at: now,
+                    succeeded: true,
+                });
             }
         }
     }
@@ -257,4 +262,65 @@ fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
     assert_eq!(starts(&spec), [ms(0), ms(0), ms(1000)]);
     spec.pacing = Pacing::Arrivals(Schedule::poisson(0.1));
     assert_eq!(starts(&spec), moments_of(0.1, 3, 3));
+}
+
+/// Play a model against a server that serves one session at a time, in order, for so long each.
+/// Says when the load was over.
+fn play_queue(model: &mut dyn LoadModel, service: Duration, most: u64) -> (Timestamp, Next) {
+    let mut waiting: VecDeque<Timestamp> = VecDeque::new();
+    let mut serving: Option<(Timestamp, Timestamp)> = None;
+    let mut now = Timestamp::ZERO;
+    let mut started = 0;
+    loop {
+        if serving.is_none() {
+            serving = waiting.pop_front().map(|due| (due, now.after(service)));
+        }
+        let wake = match model.next(now) {
+            Next::Start { due, .. } => {
+                waiting.push_back(due);
+                started += 1;
+                if started == most {
+                    return (now, Next::Over);
+                }
+                continue;
+            }
+            Next::Refuse { .. } => continue,
+            Next::At(at) => Some(at),
+            Next::OnEnd => None,
+            over @ (Next::Over | Next::Stop(_)) => return (now, over),
+        };
+        let end = serving.map(|(_, end)| end);
+        now = [wake, end].into_iter().flatten().min().unwrap();
+        if let Some((due, at)) = serving.filter(|(_, end)| *end <= now) {
+            serving = None;
+            model.ended(SessionEnd {
+                due,
+                at,
+                succeeded: true,
+            });
+        }
+    }
+}
+
+/// One session takes 100 ms: 7 a second can be served, 15 cannot, also where a cap hides how many
+/// wait.
+#[test]
+fn a_load_that_is_too_much_ends_early() {
+    for cap in [NonZeroUsize::MAX, NonZeroUsize::new(8).unwrap()] {
+        for (rate_per_s, is_too_much) in [(7.0, false), (15.0, true)] {
+            let load = Paced::new(arrivals(rate_per_s, 1), Some(cap));
+            let schedule = Schedule::poisson(rate_per_s);
+            let mut model = UntilSaturated::new(Box::new(load), schedule, 1);
+            let (at, over) = play_queue(&mut model, Duration::from_millis(100), 2000);
+            let stopped = over == Next::Stop(StoppedBy::Saturated);
+            assert_eq!(
+                stopped, is_too_much,
+                "{rate_per_s}/s, cap {cap}, after {at:?}"
+            );
+            if stopped {
+                // the second look
+                assert!(at <= ms(46_000), "{at:?}");
+            }
+        }
+    }
 }
