@@ -25,6 +25,7 @@ mod results;
 mod stages;
 
 mod perf;
+mod selftest;
 
 mod commands;
 

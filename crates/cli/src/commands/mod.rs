@@ -16,7 +16,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::flags::{PerfArgs, argparse, mistakes};
-use crate::{caller, console, failure, perf, served};
+use crate::{caller, console, failure, perf, selftest, served};
 
 /// Load testing for LLM servers, with measurements you can trust.
 #[derive(Parser, Debug)]
@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Run a simulated server whose latencies are known.
     #[command(args_override_self = true, infer_long_args = true)]
     Sim(Box<sim::SimArgs>),
+    /// Measure the simulated server, and say how far off the measurements of this machine are.
+    #[command(args_override_self = true, infer_long_args = true)]
+    Selftest(selftest::SelftestArgs),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
     /// Write finished runs in the format of another tool.
@@ -54,6 +57,7 @@ impl Command {
         match self {
             Self::Perf(args) => perf::run(*args),
             Self::Sim(args) => sim::run(*args),
+            Self::Selftest(args) => selftest::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Export(args) => export::run(&args),
             Self::Supervise(args) => served::supervise(args),

@@ -3,6 +3,7 @@
 //!
 //! It must not know how the server simulates.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -22,17 +23,22 @@ impl Simulator {
     /// Start a server on a free loopback port and wait until it listens.
     /// With a tokenizer, it counts as the client does.
     pub(crate) fn start(model: &str, seed: u64, tokenizer: Option<&Path>) -> anyhow::Result<Self> {
+        let seed = seed.to_string();
+        let mut arguments: Vec<&OsStr> = ["--model", model, "--seed", &seed].map(OsStr::new).to_vec();
+        if let Some(path) = tokenizer {
+            arguments.extend([OsStr::new("--tokenizer-path"), path.as_os_str()]);
+        }
+        Self::start_with(&arguments)
+    }
+
+    /// Start a server with these arguments on a free loopback port and wait until it listens.
+    pub(crate) fn start_with(arguments: &[impl AsRef<OsStr>]) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         evalscope_plugin::withhold(&mut command, &[]);
         command
-            .args(["sim", "--port", "0", "--exit-with-parent", "--model", model])
-            .args(["--seed", &seed.to_string()])
-            .args(
-                tokenizer
-                    .iter()
-                    .flat_map(|path| [Path::new("--tokenizer-path"), path]),
-            )
+            .args(["sim", "--port", "0", "--exit-with-parent"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         // Ctrl-C in a terminal goes to the whole process group; the server must
@@ -63,6 +69,12 @@ impl Simulator {
         })?;
         address.clone_into(&mut simulator.address);
         Ok(simulator)
+    }
+
+    /// Stop the server and wait until it has written what it has to write.
+    pub(crate) fn stop(mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.wait();
     }
 }
 

@@ -385,5 +385,17 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
     text
 }
 
+/// A table of short cells, whose first column holds words.
+#[must_use]
+pub fn grid(header: &[String], rows: Vec<Vec<String>>, screen: Screen) -> String {
+    let grid = Grid {
+        header: header.to_vec(),
+        rows,
+        keys: 1,
+        words: 1,
+    };
+    grid.render(screen.width, plain)
+}
+
 #[cfg(test)]
 mod tests;
