@@ -181,13 +181,13 @@ mod tests {
                 mean_ms: 200.0,
                 spread: text.parse().expect("a distribution"),
             };
-            let drawn: Vec<f64> = (1..=40_000)
+            let drawn: Vec<f64> = (1..=10_000)
                 .map(|sequence| service.time(3, sequence).as_secs_f64() * 1e3)
                 .collect();
             let count = drawn.len() as f64;
             let mean = drawn.iter().sum::<f64>() / count;
             let variance = drawn.iter().map(|ms| (ms - mean).powi(2)).sum::<f64>() / count;
-            assert!((mean / 200.0 - 1.0).abs() < 0.02, "{text}: mean {mean}");
+            assert!((mean / 200.0 - 1.0).abs() < 0.03, "{text}: mean {mean}");
             let got = variance.sqrt() / mean;
             assert!((got / cv - 1.0).abs() < 0.05, "{text}: cv {got}");
         }

@@ -157,10 +157,12 @@ fn one_batch_serves_all_threads() {
 
 #[test]
 fn every_fault_ends_in_a_batch_too() {
+    // These are slow, and their timing does not depend on that of the tokens.
+    let slow = [Fault::OversizedEvent, Fault::SlowHeaders, Fault::SplitBytes];
     for fault in Fault::ALL
         .iter()
         .copied()
-        .filter(|fault| *fault != Fault::OversizedEvent)
+        .filter(|fault| !slow.contains(fault))
     {
         let response = |timing| {
             let simulator = start(SimConfig {
