@@ -5,18 +5,16 @@
 
 use std::io;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
-use crate::clock::monotonic_ns;
 use crate::config::SimConfig;
+use crate::engine::{Engine, Turn, Work};
 use crate::fault::Fault;
 use crate::http::{Framing, write_all, write_head};
 use crate::outbox::Outbox;
-use crate::truth::{Line, Recorder};
+use crate::truth::{Recorder, TrueRequest};
 use crate::wire::{Answer, Beat, Refusal, Script};
 
 /// A server without latency writes events in pieces of about this many bytes.
@@ -44,8 +42,8 @@ pub(crate) enum Then {
 pub(crate) struct Player<'a> {
     pub(crate) stream: &'a TcpStream,
     pub(crate) config: &'a SimConfig,
-    pub(crate) slots: Option<&'a Semaphore>,
-    pub(crate) truth: Option<&'a SyncSender<Line>>,
+    pub(crate) engine: &'a Engine,
+    pub(crate) truth: Option<&'a SyncSender<TrueRequest>>,
     pub(crate) answer: &'a Answer,
     pub(crate) sequence: u64,
     pub(crate) wants_stream: bool,
@@ -96,14 +94,18 @@ fn gone() -> io::Error {
 impl Player<'_> {
     /// Send the response to its end, and log its truth however it ends.
     pub(crate) async fn play(&self) -> io::Result<Then> {
-        let mut recorder = self.truth.filter(|_| self.wants_stream).map(|sender| {
-            let line = Line {
+        let mut recorder = self.truth.map(|sender| {
+            let line = TrueRequest {
                 id: self.answer.id.clone(),
                 prompt_tokens: self.answer.prompt_tokens,
                 queued_ns: 0,
                 request_read_ns: self.request_read_ns,
                 tokens: Vec::new(),
                 fault: self.answer.fault,
+                stream: self.wants_stream,
+                service_began_ns: None,
+                ended_ns: 0,
+                busy_slots: None,
             };
             Recorder::new(sender.clone(), line)
         });
@@ -189,60 +191,46 @@ impl Player<'_> {
         }
     }
 
-    /// Wait for a free slot, in order of arrival.
-    async fn slot(
-        &self,
-        recorder: &mut Option<Recorder>,
-    ) -> io::Result<Option<SemaphorePermit<'_>>> {
-        let Some(slots) = self.slots else {
-            return Ok(None);
-        };
-        let since = recorder.as_ref().map(|_| monotonic_ns());
-        let slot = tokio::select! {
-            biased;
-            slot = slots.acquire() => slot.expect("the slots are never closed"),
-            () = peer_closed(self.stream) => return Err(gone()),
-        };
-        if let (Some(recorder), Some(since)) = (recorder, since) {
-            recorder.queued(Duration::from_nanos(monotonic_ns() - since));
+    fn work(&self) -> Work {
+        Work {
+            sequence: self.sequence,
+            prompt_tokens: self.answer.prompt_tokens,
+            tokens: self.answer.emitted_tokens(),
         }
-        Ok(Some(slot))
     }
 
-    async fn wait_until(&self, due: Instant) -> io::Result<()> {
-        if due <= Instant::now() {
-            return Ok(());
-        }
+    /// Wait until the service begins, in order of arrival.
+    async fn begin(&self) -> io::Result<Turn<'_>> {
         tokio::select! {
             biased;
-            () = sleep_until(due) => Ok(()),
+            turn = self.engine.begin(self.work()) => Ok(turn),
             () = peer_closed(self.stream) => Err(gone()),
         }
     }
 
-    fn first_token_due(&self) -> Instant {
-        Instant::now()
-            + self
-                .config
-                .profile
-                .time_to_first_token(self.answer.prompt_tokens)
-    }
-
-    /// Whether the first token is later than the request.
-    fn waits_for_first_token(&self) -> bool {
-        self.config.profile.ttft_ms > 0.0 || self.config.profile.prefill_tokens_per_s > 0.0
+    /// Wait until token number `token`, from 1, is due, and note when the service began.
+    async fn until(
+        &self,
+        turn: &mut Turn<'_>,
+        token: u32,
+        recorder: &mut Option<Recorder>,
+    ) -> io::Result<()> {
+        let outcome = tokio::select! {
+            biased;
+            due = turn.until(token) => due.map_err(|_| gone()),
+            () = peer_closed(self.stream) => Err(gone()),
+        };
+        if let (Some(recorder), Some(start)) = (recorder, turn.start()) {
+            recorder.began(start);
+        }
+        outcome
     }
 
     async fn whole_document(&self, recorder: &mut Option<Recorder>) -> io::Result<Then> {
-        let slot = self.slot(recorder).await?;
-        if !self.config.profile.is_instant() {
-            let mut due = self.first_token_due();
-            let mut gaps = self.config.profile.gaps(self.sequence);
-            for _ in 1..self.answer.emitted_tokens() {
-                due += gaps.draw();
-            }
-            self.wait_until(due).await?;
-        }
+        let mut turn = self.begin().await?;
+        let last = self.answer.emitted_tokens().max(1);
+        self.until(&mut turn, last, recorder).await?;
+        turn.served();
         let document = self.answer.protocol.document(self.answer);
         let half = document.len() / 2;
         let fault = self.answer.fault;
@@ -256,7 +244,8 @@ impl Player<'_> {
             },
             _ => Framing::Length(document.len()),
         };
-        let mut outbox = Outbox::new(self.stream, self.answer.fault, framing, recorder);
+        let tempo = &self.engine.tempo;
+        let mut outbox = Outbox::new(self.stream, tempo, fault, framing, recorder);
         let extra = "";
         write_head(
             &mut outbox.buffer,
@@ -285,7 +274,7 @@ impl Player<'_> {
             Some(Fault::GarbageChunk) => self.garbage_chunk().await?,
             Some(Fault::Reset) => self.stream.set_zero_linger()?,
             Some(Fault::Stall) => {
-                drop(slot);
+                drop(turn);
                 self.stall().await;
             }
             Some(Fault::Cut | Fault::CutChunked) => {}
@@ -315,14 +304,11 @@ impl Player<'_> {
         let mut script = Script::new(self.answer);
         let framing = self.stream_framing(&script);
         let keep_alive = self.keep_alive && framing != Framing::UntilClose;
-        let mut slot = None;
-        if let Some(slots) = self.slots {
-            // If a slot is free there is no waiting, and the head can go with the first events.
-            slot = slots.try_acquire().ok();
-        }
-        let must_queue = self.slots.is_some() && slot.is_none();
+        // If a slot is free there is no waiting, and the head can go with the first events.
+        let turn = self.engine.try_begin(self.work());
 
-        let mut outbox = Outbox::new(self.stream, self.answer.fault, framing, recorder);
+        let tempo = &self.engine.tempo;
+        let mut outbox = Outbox::new(self.stream, tempo, self.answer.fault, framing, recorder);
         write_head(
             &mut outbox.buffer,
             200,
@@ -336,31 +322,28 @@ impl Player<'_> {
             },
         );
         // Real servers send the head before the model has done anything.
-        if must_queue || self.waits_for_first_token() {
-            outbox.start_body().await?;
+        outbox.start_body().await?;
+        if turn.is_none() || self.config.profile.waits_for_first_token() {
             outbox.flush().await?;
-        } else {
-            outbox.start_body().await?;
         }
-        if must_queue {
-            slot = self.slot(outbox.recorder).await?;
-        }
+        let mut turn = match turn {
+            Some(turn) => turn,
+            None => self.begin().await?,
+        };
 
-        let batches = self.config.profile.itl_ms <= 0.0;
+        let batches = self.config.profile.sends_at_once();
         let events_per_write = match self.answer.fault {
             Some(Fault::SplitUtf8 | Fault::SplitBytes) => 1,
             Some(Fault::Batched) => EVENTS_PER_BATCH,
             _ if batches => usize::MAX,
             _ => 1,
         };
-        let mut gaps = self.config.profile.gaps(self.sequence);
-        let mut due = self.first_token_due();
-        let mut waited = !self.waits_for_first_token();
-        let mut first = true;
+        let mut waited = false;
+        let mut tokens = 0;
         while let Some(beat) = script.write_next(&mut outbox.buffer) {
             if !waited && beat != Beat::Closing {
-                self.wait_until(due).await?;
                 waited = true;
+                self.until(&mut turn, 1, outbox.recorder).await?;
             }
             match beat {
                 Beat::Opening if self.config.role_first && events_per_write == 1 => {
@@ -369,14 +352,9 @@ impl Player<'_> {
                 Beat::Opening | Beat::Closing => {}
                 Beat::Tokens { count, new_step } => {
                     if new_step && !batches {
-                        // The first token is due immediately; an event is due with its last token.
-                        for _ in u32::from(first)..count {
-                            due += gaps.draw();
-                        }
-                        first = false;
-                        if due > Instant::now() {
-                            sleep_until(due).await;
-                        }
+                        // An event is due with its last token.
+                        tokens += count;
+                        self.until(&mut turn, tokens, outbox.recorder).await?;
                     }
                     outbox.events += 1;
                     let full = outbox.buffer.len() + EVENT_ROOM > BATCH_BYTES;
@@ -387,13 +365,14 @@ impl Player<'_> {
                 }
             }
         }
-        self.end_stream(&mut outbox, slot, keep_alive).await
+        turn.served();
+        self.end_stream(&mut outbox, turn, keep_alive).await
     }
 
     async fn end_stream(
         &self,
         outbox: &mut Outbox<'_, '_>,
-        slot: Option<SemaphorePermit<'_>>,
+        turn: Turn<'_>,
         keep_alive: bool,
     ) -> io::Result<Then> {
         match self.answer.fault {
@@ -416,7 +395,7 @@ impl Player<'_> {
             Some(Fault::Stall) => {
                 outbox.flush().await?;
                 // A stalled request must not block the queue for an hour.
-                drop(slot);
+                drop(turn);
                 self.stall().await;
                 return Ok(Then::Close);
             }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fault::FaultRule;
+use crate::fault::{FaultRule, Pause};
 use crate::profile::Profile;
 
 /// All settings of a simulated server. By default it responds as fast as it can, without faults.
@@ -20,6 +20,8 @@ pub struct SimConfig {
     pub faults: Vec<FaultRule>,
     /// This many requests at the start get no fault.
     pub fault_after: u64,
+    /// When the whole server stops for a while.
+    pub pauses: Vec<Pause>,
     /// How long the stalling faults stay silent.
     pub stall: Duration,
     /// Write the role chunk separately before the first token, rather than together with it.
@@ -37,6 +39,13 @@ pub struct SimConfig {
     pub image_tokens: u32,
     /// Path of the ground-truth log, if any.
     pub truth_log: Option<PathBuf>,
+    /// Keep the truth in memory as well, for [`Simulator::truth`](crate::Simulator::truth) and
+    /// [`Simulator::stop`](crate::Simulator::stop). It grows with every request and token.
+    pub keeps_truth: bool,
+    /// Number of connections served at once. Further ones wait in the operating system's backlog,
+    /// as with a real server that has stopped accepting: they are established, but nothing is
+    /// read from them until another connection ends. `None` serves all.
+    pub max_connections: Option<NonZeroUsize>,
     /// Threads that serve connections.
     pub threads: NonZeroUsize,
 }
@@ -48,6 +57,7 @@ impl Default for SimConfig {
             model: "sim".to_owned(),
             faults: Vec::new(),
             fault_after: 0,
+            pauses: Vec::new(),
             stall: Duration::from_hours(1),
             role_first: true,
             api_key: None,
@@ -55,6 +65,8 @@ impl Default for SimConfig {
             tokenizer: None,
             image_tokens: 0,
             truth_log: None,
+            keeps_truth: false,
+            max_connections: None,
             threads: NonZeroUsize::MIN,
         }
     }

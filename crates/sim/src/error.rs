@@ -60,6 +60,41 @@ pub enum SimError {
         /// The name.
         got: String,
     },
+    /// A distribution of service times is invalid.
+    #[error(
+        "unknown distribution {got:?}; allowed are constant, exp, lognormal:CV and gamma:CV, where \
+         CV is the standard deviation divided by the mean (0 to 10), as in gamma:0.7"
+    )]
+    ServiceSpread {
+        /// The distribution.
+        got: String,
+    },
+    /// The step times of a batch are invalid.
+    #[error(
+        "unknown step time {got:?}; expected T0,T1 in milliseconds: a step takes T0 + T1 × running \
+         requests, as in 12,0.2"
+    )]
+    BatchItl {
+        /// The value.
+        got: String,
+    },
+    /// A drift is invalid.
+    #[error(
+        "unknown drift {got:?}; expected PERCENT%/UNIT with the unit s, min or h, as in 10%/min"
+    )]
+    Drift {
+        /// The drift.
+        got: String,
+    },
+    /// A pause is invalid.
+    #[error(
+        "unknown pause {got:?}; expected pause:LENGTH@AFTER, times with a unit (ms, s, min or h), \
+         as in pause:2s@30s"
+    )]
+    Pause {
+        /// The part after the name.
+        got: String,
+    },
     /// A fault has an unknown name.
     #[error("unknown fault {got:?}; allowed are {allowed}")]
     FaultName {

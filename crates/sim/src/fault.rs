@@ -6,20 +6,21 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rand::RngExt;
 
 use crate::error::SimError;
-use crate::profile::seeded;
+use crate::seed::seeded;
 
 macro_rules! faults {
     ($( $(#[doc = $doc:literal])+ $variant:ident = $name:literal, )+) => {
         /// A way in which a response differs from a plain one. The first group are errors, which a
         /// client must report; the second are oddities, which a client must treat as if the
         /// response were plain.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         pub enum Fault {
-            $( $(#[doc = $doc])+ $variant, )+
+            $( $(#[doc = $doc])+ #[serde(rename = $name)] $variant, )+
         }
 
         impl Fault {
@@ -212,6 +213,7 @@ impl FromStr for Fault {
                 allowed: Fault::ALL
                     .iter()
                     .map(|fault| fault.name())
+                    .chain([Pause::NAME])
                     .collect::<Vec<_>>()
                     .join(", "),
             })
@@ -280,6 +282,79 @@ impl FromStr for FaultRule {
         };
         Ok(FaultRule { fault, when })
     }
+}
+
+/// The whole server stops for a while: it reads nothing, writes nothing and does no work. Written
+/// `pause:2s@30s`: for 2 s, 30 s after its first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// From the first request to the start of the pause.
+    pub after: Duration,
+    /// How long it lasts.
+    pub length: Duration,
+}
+
+impl Pause {
+    /// The name used in a rule.
+    pub const NAME: &'static str = "pause";
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}ms@{}ms",
+            Pause::NAME,
+            self.length.as_secs_f64() * 1e3,
+            self.after.as_secs_f64() * 1e3
+        )
+    }
+}
+
+/// What `--fault` may hold: a fault of single requests, or a pause of the server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Injection {
+    /// A fault of single requests.
+    Rule(FaultRule),
+    /// A pause of the whole server.
+    Pause(Pause),
+}
+
+impl FromStr for Injection {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        let (name, times) = text.split_once(':').unwrap_or((text, ""));
+        if name != Pause::NAME {
+            return text.parse().map(Injection::Rule);
+        }
+        let pause = times.split_once('@').and_then(|(length, after)| {
+            Some(Pause {
+                after: duration(after)?,
+                length: duration(length)?,
+            })
+        });
+        pause.map(Injection::Pause).ok_or_else(|| SimError::Pause {
+            got: times.to_owned(),
+        })
+    }
+}
+
+/// A time with its unit, at most a day.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = number.parse::<f64>().ok()?
+        * match unit {
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+    (0.0..=86_400.0)
+        .contains(&seconds)
+        .then(|| Duration::from_secs_f64(seconds))
 }
 
 /// Different from the seed of the gaps, so that both can use the sequence number as their stream.
@@ -365,6 +440,35 @@ mod tests {
             let text = message(rule);
             assert!(text.contains("every=") && text.contains("p="), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pause_has_a_length_and_a_start() {
+        let pause = Pause {
+            after: Duration::from_secs(30),
+            length: Duration::from_millis(1500),
+        };
+        for text in ["pause:1.5s@30s", "pause:1500ms@0.5min", &pause.to_string()] {
+            let parsed: Injection = text.parse().expect(text);
+            assert_eq!(parsed, Injection::Pause(pause));
+        }
+        assert_eq!(
+            "cut:every=2".parse::<Injection>().expect("a rule"),
+            Injection::Rule("cut:every=2".parse().expect("a rule"))
+        );
+        for text in [
+            "pause",
+            "pause:2s",
+            "pause:2@30",
+            "pause:-1s@2s",
+            "pause:2s@2d",
+            "pause:@",
+        ] {
+            let message = text.parse::<Injection>().expect_err(text).to_string();
+            assert!(message.contains("pause:2s@30s"), "{message}");
+        }
+        let message = "pse:2s@3s".parse::<Injection>().expect_err("no fault");
+        assert!(message.to_string().contains(", pause"), "{message}");
     }
 
     #[test]

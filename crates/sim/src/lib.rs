@@ -61,6 +61,10 @@ pub mod clock;
 
 mod error;
 
+mod seed;
+
+pub mod service;
+
 pub mod profile;
 
 pub mod fault;
@@ -79,7 +83,15 @@ mod wire;
 
 mod http;
 
-mod truth;
+mod tempo;
+
+mod slots;
+
+mod batch;
+
+mod engine;
+
+pub mod truth;
 
 mod outbox;
 
@@ -87,8 +99,13 @@ mod answer;
 
 mod server;
 
+mod simulator;
+
 pub use config::SimConfig;
 pub use error::SimError;
-pub use fault::{Fault, FaultRule, When};
-pub use profile::{Profile, Spread, SpreadKind};
-pub use server::{Prepared, Simulator, bind, serve};
+pub use fault::{Fault, FaultRule, Injection, Pause, When};
+pub use profile::{Drift, Profile, Spread, SpreadKind, Timing};
+pub use server::{Prepared, bind, serve};
+pub use service::{BatchItl, Service, ServiceSpread};
+pub use simulator::Simulator;
+pub use truth::{TrueRequest, Truth};

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::clock::monotonic_ns;
 use crate::fault::Fault;
 use crate::http::{Framing, seal_chunk, write_all, write_last_chunk};
+use crate::tempo::Tempo;
 use crate::truth::Recorder;
 
 /// Pause between the parts of a deliberately split write.
@@ -35,6 +36,7 @@ enum Pieces {
 /// Collects the bytes of one response and sends them, stamping the writes that carry tokens.
 pub(crate) struct Outbox<'a, 'r> {
     stream: &'a TcpStream,
+    tempo: &'a Tempo,
     pub(crate) recorder: &'r mut Option<Recorder>,
     pub(crate) buffer: Vec<u8>,
     /// Start of the payload of the current chunk.
@@ -52,12 +54,14 @@ pub(crate) struct Outbox<'a, 'r> {
 impl<'a, 'r> Outbox<'a, 'r> {
     pub(crate) fn new(
         stream: &'a TcpStream,
+        tempo: &'a Tempo,
         fault: Option<Fault>,
         framing: Framing,
         recorder: &'r mut Option<Recorder>,
     ) -> Self {
         Outbox {
             stream,
+            tempo,
             recorder,
             buffer: Vec::with_capacity(1 << 10),
             chunk_start: 0,
@@ -124,6 +128,7 @@ impl<'a, 'r> Outbox<'a, 'r> {
     /// Send everything in the buffer.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.seal()?;
+        self.tempo.resumed().await;
         if self.recorder.is_some() && self.events > 0 {
             let (before, after) = self.send_stamped().await?;
             if let Some(recorder) = self.recorder {

@@ -8,11 +8,12 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, LogNormal, Normal};
 
 use crate::error::SimError;
+use crate::seed::seeded;
+use crate::service::{BatchItl, HIGHEST_CV, LONGEST_MS, Service};
 
 /// How the gaps between tokens vary around their mean.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -82,10 +83,62 @@ impl std::fmt::Display for SpreadKind {
     }
 }
 
+/// What decides when the tokens of a request are due.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Timing {
+    /// The latencies of the profile, for each request as if it were alone.
+    #[default]
+    Latencies,
+    /// The service time of the whole request is drawn, so that the utilisation is known: arrival
+    /// rate × mean service time / slots. The last token is due at its end, and the latencies of
+    /// the profile are stretched to fit; without any, all tokens have equal shares.
+    Service(Service),
+    /// Continuous batching: all running requests get their next token at the end of the same step.
+    /// A step prefills the prompt of at most one waiting request, which then belongs to the batch,
+    /// and decodes: `prompt_tokens / prefill_tokens_per_s + ` [`BatchItl::step`]. A request joins
+    /// the queue `ttft_ms` after it was read.
+    Batch(BatchItl),
+}
+
+/// How much slower the server is after each minute; 0.1 is 10 % of its speed at the start.
+/// Written `10%/min`; the other units are `s` and `h`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Drift {
+    /// What is added to all times per minute since the first request, as a share of them.
+    pub per_min: f64,
+}
+
+impl FromStr for Drift {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        let drift = text.split_once("%/").and_then(|(percent, unit)| {
+            let percent = percent.parse::<f64>().ok()?;
+            let per_min = match unit {
+                "s" => percent * 60.0,
+                "min" | "m" => percent,
+                "h" => percent / 60.0,
+                _ => return None,
+            } / 100.0;
+            (0.0..=HIGHEST_DRIFT).contains(&per_min).then_some(per_min)
+        });
+        match drift {
+            Some(per_min) => Ok(Drift { per_min }),
+            None => Err(SimError::Drift {
+                got: text.to_owned(),
+            }),
+        }
+    }
+}
+
+/// The highest drift per minute: 100 times as slow after one minute.
+const HIGHEST_DRIFT: f64 = 100.0;
+
 /// The latency model of the simulated server.
 ///
-/// `time to first token = ttft_ms + prompt_tokens / prefill_tokens_per_s`, then one token per gap.
-/// The default profile has no latency: the server responds as fast as it can.
+/// `time to first token = ttft_ms + prompt_tokens / prefill_tokens_per_s`, then one token per gap,
+/// unless [`Profile::timing`] says otherwise. The default profile has no latency: the server
+/// responds as fast as it can.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// The part of the time to first token that does not depend on the prompt, in milliseconds.
@@ -96,6 +149,10 @@ pub struct Profile {
     pub itl_ms: f64,
     /// How the gaps vary around their mean.
     pub spread: Spread,
+    /// What decides when tokens are due.
+    pub timing: Timing,
+    /// How the server slows down.
+    pub drift: Drift,
     /// Number of requests served at once; others wait in order of arrival. `None` serves all at
     /// once.
     pub slots: Option<NonZeroUsize>,
@@ -114,6 +171,8 @@ impl Default for Profile {
             prefill_tokens_per_s: 0.0,
             itl_ms: 0.0,
             spread: Spread::Constant,
+            timing: Timing::Latencies,
+            drift: Drift::default(),
             slots: None,
             output_tokens: None,
             default_output_tokens: 128,
@@ -121,10 +180,6 @@ impl Default for Profile {
         }
     }
 }
-
-/// Maximum latency in a profile, in milliseconds: one day. Far above any use, and far below an
-/// overflow in the arithmetic of deadlines.
-const LONGEST_MS: f64 = 86_400_000.0;
 
 impl Profile {
     /// Check that every number is in range.
@@ -153,29 +208,61 @@ impl Profile {
         )?;
         in_range("itl-ms", self.itl_ms, LONGEST_MS, "milliseconds")?;
         match self.spread {
-            Spread::Constant => Ok(()),
+            Spread::Constant => {}
             Spread::Normal { cv } | Spread::LogNormal { cv } => {
-                in_range("itl-cv", cv, 10.0, "standard deviation / mean")
+                in_range("itl-cv", cv, HIGHEST_CV, "standard deviation / mean")?;
             }
         }
+        match self.timing {
+            Timing::Latencies => {}
+            Timing::Service(Service { mean_ms, spread }) => {
+                in_range("service-ms", mean_ms, LONGEST_MS, "milliseconds")?;
+                let unit = "standard deviation / mean";
+                in_range("CV of service-dist", spread.cv(), HIGHEST_CV, unit)?;
+            }
+            Timing::Batch(itl) => {
+                in_range("T0 of batch-itl", itl.step_ms, LONGEST_MS, "milliseconds")?;
+                let each = itl.step_ms_per_request;
+                in_range("T1 of batch-itl", each, LONGEST_MS, "milliseconds")?;
+            }
+        }
+        let drift = self.drift.per_min;
+        in_range("drift", drift, HIGHEST_DRIFT, "share per minute")
     }
 
     /// Whether the server responds as fast as it can: no latency is configured.
     #[must_use]
     pub fn is_instant(&self) -> bool {
-        self.ttft_ms <= 0.0 && self.prefill_tokens_per_s <= 0.0 && self.itl_ms <= 0.0
+        !self.waits_for_first_token() && self.itl_ms <= 0.0
+    }
+
+    /// Whether the first token is later than the request.
+    #[must_use]
+    pub fn waits_for_first_token(&self) -> bool {
+        self.timing != Timing::Latencies || self.ttft_ms > 0.0 || self.prefill_tokens_per_s > 0.0
+    }
+
+    /// Whether all tokens after the first are due together with it.
+    #[must_use]
+    pub fn sends_at_once(&self) -> bool {
+        self.timing == Timing::Latencies && self.itl_ms <= 0.0
+    }
+
+    /// How long the prefill of a prompt takes.
+    #[must_use]
+    pub fn prefill(&self, prompt_tokens: u64) -> Duration {
+        if self.prefill_tokens_per_s <= 0.0 {
+            return Duration::ZERO;
+        }
+        // A tiny prefill rate must not overflow the timer.
+        let s = prompt_tokens as f64 / self.prefill_tokens_per_s;
+        Duration::from_secs_f64(s.min(LONGEST_MS / 1e3))
     }
 
     /// From the start of service to the first token.
     #[must_use]
     pub fn time_to_first_token(&self, prompt_tokens: u64) -> Duration {
-        let prefill_s = if self.prefill_tokens_per_s > 0.0 {
-            prompt_tokens as f64 / self.prefill_tokens_per_s
-        } else {
-            0.0
-        };
-        // A tiny prefill rate must not overflow the timer.
-        Duration::from_secs_f64((self.ttft_ms / 1e3 + prefill_s).min(LONGEST_MS / 1e3))
+        Duration::from_secs_f64(self.ttft_ms / 1e3) + self.prefill(prompt_tokens)
     }
 
     /// How many tokens each choice of the response has, and whether it ends because of its length
@@ -209,13 +296,6 @@ impl Profile {
     }
 }
 
-/// A separate generator for each pair of seed and sequence number.
-pub(crate) fn seeded(seed: u64, sequence: u64) -> ChaCha8Rng {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(sequence);
-    generator
-}
-
 #[derive(Debug)]
 enum Draw {
     Constant,
@@ -231,6 +311,12 @@ pub struct Gaps {
 }
 
 impl Gaps {
+    /// Gaps that are all the same.
+    pub(crate) fn even(mean: Duration) -> Self {
+        let draw = Draw::Constant;
+        Gaps { mean, draw }
+    }
+
     /// The gap to the next token.
     pub fn draw(&mut self) -> Duration {
         let ms = match &mut self.draw {
@@ -245,6 +331,7 @@ impl Gaps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::ServiceSpread;
 
     fn profile(spread: Spread) -> Profile {
         Profile {
@@ -339,5 +426,26 @@ mod tests {
             message.contains("itl-ms") && message.contains("-1"),
             "{message}"
         );
+        let profile = Profile {
+            timing: Timing::Service(Service {
+                mean_ms: f64::NAN,
+                spread: ServiceSpread::Constant,
+            }),
+            ..Profile::default()
+        };
+        let message = profile.check().expect_err("not a number").to_string();
+        assert!(message.contains("service-ms is NaN"), "{message}");
+    }
+
+    #[test]
+    fn a_drift_has_a_unit() {
+        for (text, per_min) in [("10%/min", 0.1), ("1%/s", 0.6), ("60%/h", 0.01)] {
+            let drift: Drift = text.parse().expect("a drift");
+            assert!((drift.per_min - per_min).abs() < 1e-12, "{text}");
+        }
+        for text in ["10", "10%", "10%/day", "-1%/min", "x%/min", "1e9%/s"] {
+            let message = text.parse::<Drift>().expect_err(text).to_string();
+            assert!(message.contains("10%/min"), "{message}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! It must not know what a response looks like or when its tokens are due.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -13,21 +13,22 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Player, Then, respond};
 use crate::clock::{monotonic_ns, wall_ms, wall_seconds};
 use crate::config::SimConfig;
+use crate::engine::Engine;
 use crate::error::SimError;
 use crate::fault::pick;
 use crate::http::{self, Inbox, ReadError};
 use crate::tokens::{Counter, Encoder};
-use crate::truth::{Line, TruthLog};
+use crate::truth::{Kept, TrueRequest, TruthLog};
 use crate::wire::tokenize::{detokenize, tokenize};
 use crate::wire::{
-    Answer, CONTEXT_TOKENS, Protocol, Refusal, dashscope, openai, protocol_of, zhipu,
+    Answer, CONTEXT_TOKENS, EndOfText, Protocol, Refusal, dashscope, openai, protocol_of, zhipu,
 };
 
 /// Number of connections that may wait to be accepted; the operating system may lower it.
@@ -47,8 +48,8 @@ const LINGER: Duration = Duration::from_secs(1);
 struct Shared {
     config: SimConfig,
     counter: Counter,
-    slots: Option<Semaphore>,
-    truth: Option<SyncSender<Line>>,
+    engine: Engine,
+    truth: Option<SyncSender<TrueRequest>>,
     requests: Arc<AtomicU64>,
 }
 
@@ -75,7 +76,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, SimError> {
 /// Valid settings, with the tokenizer that they name.
 #[derive(Debug)]
 pub struct Prepared {
-    config: SimConfig,
+    pub(crate) config: SimConfig,
     counter: Counter,
 }
 
@@ -107,33 +108,36 @@ pub async fn serve(
     prepared: Prepared,
     shutdown: CancellationToken,
 ) -> Result<(), SimError> {
-    serve_counting(listener, prepared, shutdown, Arc::default()).await
+    serve_observed(listener, prepared, shutdown, Observed::default()).await
 }
 
-async fn serve_counting(
+/// What a [`Simulator`] can look at while it serves.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observed {
+    pub(crate) requests: Arc<AtomicU64>,
+    pub(crate) truth: Kept,
+}
+
+pub(crate) async fn serve_observed(
     listener: TcpListener,
     prepared: Prepared,
     shutdown: CancellationToken,
-    requests: Arc<AtomicU64>,
+    observed: Observed,
 ) -> Result<(), SimError> {
     let Prepared { config, counter } = prepared;
     raise_open_files();
-    let truth = config
-        .truth_log
-        .as_deref()
-        .map(TruthLog::create)
-        .transpose()?;
+    let kept = config.keeps_truth.then_some(observed.truth);
     let truth_path = config.truth_log.clone();
+    let truth = (truth_path.is_some() || kept.is_some())
+        .then(|| TruthLog::create(truth_path.as_deref(), kept))
+        .transpose()?;
     let threads = config.threads.get();
     let shared = Arc::new(Shared {
-        slots: config
-            .profile
-            .slots
-            .map(|slots| Semaphore::new(slots.get().min(Semaphore::MAX_PERMITS))),
+        engine: Engine::new(config.profile.clone(), config.pauses.clone()),
         truth: truth.as_ref().map(TruthLog::sender),
         config,
         counter,
-        requests,
+        requests: observed.requests,
     });
 
     // The other threads stop even if this future is dropped rather than completed.
@@ -167,16 +171,20 @@ async fn accept_connections(
     workers: &[Worker],
     stop: &CancellationToken,
 ) {
+    let room = shared.config.max_connections;
+    let room = room.map(|most| Arc::new(Semaphore::new(most.get().min(Semaphore::MAX_PERMITS))));
     let mut own = JoinSet::new();
+    let engine = Arc::clone(shared);
+    own.spawn(async move { engine.engine.run().await });
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(_) = own.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = accept(listener, room.as_ref()) => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok(accepted) = accepted else {
             // Out of descriptors, most likely: one will soon be free.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
@@ -184,45 +192,66 @@ async fn accept_connections(
         turn = (turn + 1) % (workers.len() + 1);
         match workers.get(turn) {
             Some(worker) => {
-                if let Ok(stream) = stream.into_std() {
+                if let Ok(stream) = accepted.stream.into_std() {
                     // Only fails if that thread is gone, and then the connection is closed.
-                    let _ = worker.connections.send(stream).await;
+                    let _ = worker.connections.send((stream, accepted.place)).await;
                 }
             }
             None => {
-                own.spawn(connection(stream, Arc::clone(shared)));
+                own.spawn(connection(accepted, Arc::clone(shared)));
             }
         }
     }
     own.shutdown().await;
 }
 
+/// A connection, and its place among those served at once.
+#[derive(Debug)]
+struct Accepted {
+    stream: TcpStream,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Accept the next connection when there is room for it; until then it waits in the backlog.
+async fn accept(listener: &TcpListener, room: Option<&Arc<Semaphore>>) -> io::Result<Accepted> {
+    let place = match room {
+        None => None,
+        Some(room) => {
+            let place = Arc::clone(room).acquire_owned().await;
+            Some(place.expect("the places are never closed"))
+        }
+    };
+    let (stream, _) = listener.accept().await?;
+    Ok(Accepted { stream, place })
+}
+
 /// An additional thread with its own runtime.
 #[derive(Debug)]
 struct Worker {
-    connections: mpsc::Sender<std::net::TcpStream>,
+    connections: mpsc::Sender<(std::net::TcpStream, Option<OwnedSemaphorePermit>)>,
     thread: JoinHandle<()>,
 }
 
 impl Worker {
     fn start(shared: Arc<Shared>, stop: CancellationToken) -> Result<Self, SimError> {
         let runtime = runtime()?;
-        let (connections, mut accepted) = mpsc::channel::<std::net::TcpStream>(HANDOVER);
+        let (connections, mut accepted) = mpsc::channel(HANDOVER);
         let thread = std::thread::Builder::new()
             .name("sim-worker".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     let mut own = JoinSet::new();
                     loop {
-                        let stream = tokio::select! {
+                        let next = tokio::select! {
                             biased;
                             () = stop.cancelled() => break,
                             Some(_) = own.join_next() => continue,
-                            stream = accepted.recv() => stream,
+                            next = accepted.recv() => next,
                         };
-                        let Some(stream) = stream else { break };
+                        let Some((stream, place)) = next else { break };
                         if let Ok(stream) = TcpStream::from_std(stream) {
-                            own.spawn(connection(stream, Arc::clone(&shared)));
+                            let accepted = Accepted { stream, place };
+                            own.spawn(connection(accepted, Arc::clone(&shared)));
                         }
                     }
                     own.shutdown().await;
@@ -236,7 +265,7 @@ impl Worker {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, SimError> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, SimError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -258,14 +287,20 @@ fn raise_open_files() {
 }
 
 /// Serve one connection until either side closes it.
-async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(accepted: Accepted, shared: Arc<Shared>) {
+    let Accepted {
+        mut stream,
+        place: _place,
+    } = accepted;
     // Otherwise a small write waits for the acknowledgement of the previous one.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let mut inbox = Inbox::default();
     loop {
-        match inbox.next(&mut stream).await {
+        let next = inbox.next(&mut stream).await;
+        shared.engine.tempo.resumed().await;
+        match next {
             Ok(request) => {
                 if !matches!(answer(&stream, &shared, request).await, Ok(Then::KeepAlive)) {
                     return;
@@ -434,6 +469,7 @@ async fn generate(
 ) -> io::Result<Then> {
     let config = &shared.config;
     let request_read_ns = shared.truth.as_ref().map_or(0, |_| monotonic_ns());
+    shared.engine.tempo.request_read();
     let by_header = request.wants_events;
     let (request, read) = counted(shared, request, move |body, counter| {
         protocol.read(body, by_header, counter)
@@ -467,7 +503,7 @@ async fn generate(
         prompt_tokens: asked.prompt_tokens,
         choices: asked.choices,
         tokens,
-        at_length,
+        at_length: at_length || asked.end_of_text == EndOfText::Ignored,
         stream_options: asked.stream_options.unwrap_or_default(),
         fault: pick(
             &config.faults,
@@ -480,7 +516,7 @@ async fn generate(
     Player {
         stream,
         config,
-        slots: shared.slots.as_ref(),
+        engine: &shared.engine,
         truth: shared.truth.as_ref(),
         answer: &answer,
         sequence,
@@ -491,96 +527,4 @@ async fn generate(
     }
     .play()
     .await
-}
-
-/// A server on its own threads, on a free port of the loopback interface; stops when dropped.
-#[derive(Debug)]
-pub struct Simulator {
-    address: SocketAddr,
-    requests: Arc<AtomicU64>,
-    shutdown: CancellationToken,
-    thread: Option<JoinHandle<Result<(), SimError>>>,
-}
-
-impl Simulator {
-    /// Start a server; it accepts connections when this returns.
-    ///
-    /// # Errors
-    /// If the settings are invalid, or a port, a thread or the truth log is not available.
-    pub fn start(config: SimConfig) -> Result<Self, SimError> {
-        let prepared = Prepared::new(config)?;
-        if let Some(path) = &prepared.config.truth_log {
-            // Fails here rather than in the thread, where the error would be lost.
-            std::fs::File::create(path).map_err(|source| SimError::TruthLog {
-                path: path.clone(),
-                source,
-            })?;
-        }
-        let runtime = runtime()?;
-        let listener = {
-            let _context = runtime.enter();
-            bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?
-        };
-        let address = listener
-            .local_addr()
-            .map_err(|source| SimError::Thread { source })?;
-        let requests = Arc::new(AtomicU64::new(0));
-        let shutdown = CancellationToken::new();
-        let served = serve_counting(listener, prepared, shutdown.clone(), Arc::clone(&requests));
-        let thread = std::thread::Builder::new()
-            .name("sim".to_owned())
-            .spawn(move || runtime.block_on(served))
-            .map_err(|source| SimError::Thread { source })?;
-        Ok(Simulator {
-            address,
-            requests,
-            shutdown,
-            thread: Some(thread),
-        })
-    }
-
-    /// The address of the server.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The base URL, without a path: `http://127.0.0.1:PORT`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Number of requests to the generating endpoints accepted so far; also the sequence number of
-    /// the latest.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Stop the server and complete the truth log.
-    ///
-    /// # Errors
-    /// If the truth log could not be written.
-    pub fn stop(mut self) -> Result<(), SimError> {
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<(), SimError> {
-        self.shutdown.cancel();
-        match self.thread.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(SimError::Thread {
-                source: io::Error::other("the server panicked"),
-            }),
-        }
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        // Callers interested in errors call `stop`.
-        let _ = self.join();
-    }
 }

@@ -1,4 +1,5 @@
-//! Owns the ground-truth log: one JSON line per streaming response, written by a separate thread.
+//! Owns the ground truth: what is known about each request, and the log with one JSON line for
+//! each, written by a separate thread.
 //!
 //! It must not know how responses are made. Without a log nothing here runs, and no clock is read.
 
@@ -6,12 +7,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::clock::monotonic_ns;
+use crate::clock::{monotonic_ns, monotonic_ns_at};
 use crate::error::SimError;
 use crate::fault::Fault;
+use crate::slots::Start;
 
 /// Maximum time that a finished line waits before it is passed to the operating system.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -20,62 +23,119 @@ const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// delays its own connection, but never the timestamps of others.
 const WAITING_LINES: usize = 8192;
 
-/// What is known about one streaming response. Timestamps are raw monotonic nanoseconds.
-#[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) id: String,
-    pub(crate) prompt_tokens: u64,
-    /// How long the request waited for a slot, in nanoseconds.
-    pub(crate) queued_ns: u64,
+/// What is known about one request. Timestamps are raw monotonic nanoseconds
+/// ([`monotonic_ns`](crate::clock::monotonic_ns)).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TrueRequest {
+    /// The id in its response.
+    pub id: String,
+    /// Length of the prompt, in tokens.
+    pub prompt_tokens: u64,
+    /// How long it waited for a slot, and in a batch for the prefill of earlier requests, in
+    /// nanoseconds.
+    pub queued_ns: u64,
     /// When the last byte of the request was read.
-    pub(crate) request_read_ns: u64,
-    /// Just before and just after the write of each token-bearing event.
-    pub(crate) tokens: Vec<(u64, u64)>,
-    pub(crate) fault: Option<Fault>,
+    pub request_read_ns: u64,
+    /// Just before and just after the write of each token-bearing event of a stream.
+    pub tokens: Vec<(u64, u64)>,
+    /// The fault of its response.
+    pub fault: Option<Fault>,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+    /// When its service began; `None` if it was never served.
+    pub service_began_ns: Option<u64>,
+    /// When its response ended: after the last write, or when its client had left.
+    pub ended_ns: u64,
+    /// Number of requests in service when its own began, itself included.
+    pub busy_slots: Option<u64>,
 }
 
-impl Line {
-    /// Hand-written: a response can have a million timestamps.
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        write!(
-            out,
-            "{{\"id\":\"{}\",\"prompt_tokens\":{},\"queued_ns\":{},\"request_read_ns\":{},\"tokens\":[",
-            self.id, self.prompt_tokens, self.queued_ns, self.request_read_ns
-        )?;
-        for (at, (before, after)) in self.tokens.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            write!(out, "{comma}[{before},{after}]")?;
-        }
-        match self.fault {
-            Some(fault) => writeln!(out, "],\"fault\":\"{fault}\"}}"),
-            None => writeln!(out, "],\"fault\":null}}"),
-        }
+/// The truth of a run by the server's own clock.
+#[derive(Debug, Clone, Default)]
+pub struct Truth {
+    /// In the order in which the requests were read.
+    pub requests: Vec<TrueRequest>,
+}
+
+impl Truth {
+    /// Sort the requests of a run, given in any order.
+    #[must_use]
+    pub fn new(mut requests: Vec<TrueRequest>) -> Self {
+        requests.sort_by_key(|request| request.request_read_ns);
+        Truth { requests }
+    }
+
+    /// The content of a truth log.
+    ///
+    /// # Errors
+    /// If a line is not one of a truth log.
+    pub fn parse(log: &str) -> Result<Self, serde_json::Error> {
+        let requests: Result<Vec<_>, _> = log.lines().map(serde_json::from_str).collect();
+        requests.map(Truth::new)
+    }
+
+    /// The gaps between arrivals: one fewer than there are requests.
+    #[must_use]
+    pub fn arrival_gaps_ns(&self) -> Vec<u64> {
+        self.requests
+            .windows(2)
+            .map(|pair| pair[1].request_read_ns - pair[0].request_read_ns)
+            .collect()
+    }
+
+    /// N(t): the number of requests that were read and have not ended, at this time.
+    #[must_use]
+    pub fn in_system(&self, at_ns: u64) -> usize {
+        self.requests
+            .iter()
+            .filter(|request| (request.request_read_ns..request.ended_ns).contains(&at_ns))
+            .count()
+    }
+
+    /// The number of requests in service at this time.
+    #[must_use]
+    pub fn in_service(&self, at_ns: u64) -> usize {
+        self.requests
+            .iter()
+            .filter(|request| {
+                request
+                    .service_began_ns
+                    .is_some_and(|began_ns| (began_ns..request.ended_ns).contains(&at_ns))
+            })
+            .count()
     }
 }
+
+/// Where finished requests are also kept, if asked for.
+pub(crate) type Kept = Arc<Mutex<Vec<TrueRequest>>>;
 
 /// The log's thread; [`TruthLog::finish`] waits until everything is written.
 #[derive(Debug)]
 pub(crate) struct TruthLog {
-    sender: SyncSender<Line>,
+    sender: SyncSender<TrueRequest>,
     writer: JoinHandle<io::Result<()>>,
 }
 
 impl TruthLog {
-    pub(crate) fn create(path: &Path) -> Result<Self, SimError> {
+    /// Log to a file, to memory, or to both.
+    pub(crate) fn create(path: Option<&Path>, kept: Option<Kept>) -> Result<Self, SimError> {
         let failed = |source| SimError::TruthLog {
-            path: path.to_owned(),
+            path: path.unwrap_or(Path::new("")).to_owned(),
             source,
         };
-        let file = File::create(path).map_err(failed)?;
+        let file: Box<dyn Write + Send> = match path {
+            Some(path) => Box::new(File::create(path).map_err(failed)?),
+            None => Box::new(io::sink()),
+        };
         let (sender, receiver) = sync_channel(WAITING_LINES);
         let writer = std::thread::Builder::new()
             .name("truth-log".to_owned())
-            .spawn(move || write_lines(&receiver, file))
+            .spawn(move || write_lines(&receiver, file, kept.as_ref()))
             .map_err(failed)?;
         Ok(TruthLog { sender, writer })
     }
 
-    pub(crate) fn sender(&self) -> SyncSender<Line> {
+    pub(crate) fn sender(&self) -> SyncSender<TrueRequest> {
         self.sender.clone()
     }
 
@@ -88,7 +148,18 @@ impl TruthLog {
     }
 }
 
-fn write_lines(receiver: &Receiver<Line>, file: File) -> io::Result<()> {
+fn keep(kept: Option<&Kept>, line: TrueRequest) {
+    if let Some(kept) = kept {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(line);
+    }
+}
+
+fn write_lines(
+    receiver: &Receiver<TrueRequest>,
+    file: impl Write,
+    kept: Option<&Kept>,
+) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 18, file);
     let mut outcome = Ok(());
     let mut last_flush = monotonic_ns();
@@ -100,7 +171,9 @@ fn write_lines(receiver: &Receiver<Line>, file: File) -> io::Result<()> {
             let wrote = match &line {
                 Ok(line) => {
                     dirty = true;
-                    line.write(&mut out)
+                    serde_json::to_writer(&mut out, line)
+                        .map_err(io::Error::from)
+                        .and_then(|()| out.write_all(b"\n"))
                 }
                 Err(_) => Ok(()),
             };
@@ -114,8 +187,10 @@ fn write_lines(receiver: &Receiver<Line>, file: File) -> io::Result<()> {
                 Ok(())
             });
         }
-        if matches!(line, Err(RecvTimeoutError::Disconnected)) {
-            return outcome;
+        match line {
+            Ok(line) => keep(kept, line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return outcome,
         }
     }
 }
@@ -124,21 +199,27 @@ fn write_lines(receiver: &Receiver<Line>, file: File) -> io::Result<()> {
 /// the task is dropped halfway.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    line: Option<Line>,
-    sender: SyncSender<Line>,
+    line: Option<TrueRequest>,
+    sender: SyncSender<TrueRequest>,
 }
 
 impl Recorder {
-    pub(crate) fn new(sender: SyncSender<Line>, line: Line) -> Self {
+    pub(crate) fn new(sender: SyncSender<TrueRequest>, line: TrueRequest) -> Self {
         Recorder {
             line: Some(line),
             sender,
         }
     }
 
-    pub(crate) fn queued(&mut self, queued: Duration) {
-        if let Some(line) = &mut self.line {
-            line.queued_ns = u64::try_from(queued.as_nanos()).unwrap_or(u64::MAX);
+    /// Note when the service began; only the first call has an effect.
+    pub(crate) fn began(&mut self, start: Start) {
+        if let Some(line) = &mut self.line
+            && line.service_began_ns.is_none()
+        {
+            line.queued_ns = u64::try_from(start.queued.as_nanos()).unwrap_or(u64::MAX);
+            let began_ns = monotonic_ns_at(start.began);
+            line.service_began_ns = Some(began_ns.max(line.request_read_ns));
+            line.busy_slots = Some(start.busy as u64);
         }
     }
 
@@ -149,8 +230,17 @@ impl Recorder {
         }
     }
 
+    fn ended(&mut self) {
+        if let Some(line) = &mut self.line
+            && line.ended_ns == 0
+        {
+            line.ended_ns = monotonic_ns();
+        }
+    }
+
     /// Pass on the line, waiting without blocking the thread while the log is behind.
     pub(crate) async fn finish(mut self) {
+        self.ended();
         while let Some(line) = self.line.take() {
             match self.sender.try_send(line) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -165,6 +255,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        self.ended();
         if let Some(line) = self.line.take() {
             // Only fails if the writer is gone, and then there is nothing to write to.
             let _ = self.sender.send(line);
@@ -176,30 +267,58 @@ impl Drop for Recorder {
 mod tests {
     use super::*;
 
-    #[test]
-    fn line_has_the_documented_shape() {
-        let mut line = Line {
-            id: "chatcmpl-sim-7".to_owned(),
+    fn request(id: &str, read: u64, began: Option<u64>, ended: u64) -> TrueRequest {
+        TrueRequest {
+            id: id.to_owned(),
             prompt_tokens: 3,
             queued_ns: 0,
-            request_read_ns: 10,
+            request_read_ns: read,
             tokens: vec![(11, 12), (13, 14)],
             fault: None,
-        };
-        let mut out = Vec::new();
-        line.write(&mut out).expect("writing to a Vec cannot fail");
+            stream: true,
+            service_began_ns: began,
+            ended_ns: ended,
+            busy_slots: began.map(|_| 1),
+        }
+    }
+
+    #[test]
+    fn line_has_the_documented_shape() {
+        let mut line = request("chatcmpl-sim-7", 10, Some(10), 20);
         assert_eq!(
-            String::from_utf8(out).expect("UTF-8"),
+            serde_json::to_string(&line).expect("JSON"),
             "{\"id\":\"chatcmpl-sim-7\",\"prompt_tokens\":3,\"queued_ns\":0,\"request_read_ns\":10,\
-             \"tokens\":[[11,12],[13,14]],\"fault\":null}\n"
+             \"tokens\":[[11,12],[13,14]],\"fault\":null,\"stream\":true,\"service_began_ns\":10,\
+             \"ended_ns\":20,\"busy_slots\":1}"
         );
         line.fault = Some(Fault::Cut);
-        let mut out = Vec::new();
-        line.write(&mut out).expect("writing to a Vec cannot fail");
-        assert!(
-            String::from_utf8(out)
-                .expect("UTF-8")
-                .ends_with("\"fault\":\"cut\"}\n")
+        let text = serde_json::to_string(&line).expect("JSON");
+        assert!(text.contains("\"fault\":\"cut\""), "{text}");
+        assert_eq!(Truth::parse(&text).expect("a log").requests, [line]);
+    }
+
+    #[test]
+    fn arrivals_and_requests_in_the_system_are_counted() {
+        let truth = Truth::new(vec![
+            request("2", 30, None, 40),
+            request("1", 10, Some(20), 50),
+            request("3", 45, Some(50), 60),
+        ]);
+        assert_eq!(truth.requests[0].id, "1");
+        assert_eq!(truth.arrival_gaps_ns(), [20, 15]);
+        let counts = |at_ns| (truth.in_system(at_ns), truth.in_service(at_ns));
+        assert_eq!(
+            [9, 10, 20, 30, 40, 45, 50, 60].map(counts),
+            [
+                (0, 0),
+                (1, 0),
+                (1, 1),
+                (2, 1),
+                (1, 1),
+                (2, 1),
+                (1, 1),
+                (0, 0)
+            ]
         );
     }
 }

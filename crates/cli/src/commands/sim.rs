@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use evalscope_sim::{Fault, FaultRule, Prepared, Profile, SimConfig, SpreadKind};
+use evalscope_sim::{
+    BatchItl, Drift, Fault, Injection, Pause, Prepared, Profile, Service, ServiceSpread, SimConfig,
+    SpreadKind, Timing,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::console;
@@ -28,8 +31,23 @@ use crate::flags::values::{finite, places, small, whole};
 /// (/api/paas/v4/chat/completions). With --tokenizer-path it has vLLM's /tokenize and /detokenize
 /// too. A fault looks as it would in the protocol of the request.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = fault_help())]
+#[command(after_long_help = fault_help(), allow_negative_numbers = true)]
 pub(crate) struct SimArgs {
+    #[command(flatten)]
+    server: ServerFlags,
+    #[command(flatten)]
+    latency: LatencyFlags,
+    #[command(flatten)]
+    capacity: CapacityFlags,
+    #[command(flatten)]
+    responses: ResponseFlags,
+    #[command(flatten)]
+    faults: FaultFlags,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Server")]
+struct ServerFlags {
     /// Address to listen on. With a loopback address other machines cannot connect.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -42,6 +60,34 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "NAME", default_value = "sim")]
     model: String,
 
+    /// Respond with 401 to requests without this key in `Authorization: Bearer`. If it has the form
+    /// id.secret, Zhipu's path also accepts tokens signed with the secret.
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+
+    /// Threads that serve connections. One is enough for thousands of slow streams; more help
+    /// only when the server itself is the bottleneck.
+    #[arg(long, value_name = "THREADS", default_value = "1", value_parser = places)]
+    threads: NonZeroUsize,
+
+    /// Write the truth of each request to this file, one JSON line each, in raw monotonic
+    /// nanoseconds: when it was read, when its service began and ended, how many slots were busy,
+    /// and when each token was written. An existing file is replaced.
+    #[arg(long, value_name = "FILE")]
+    truth_log: Option<PathBuf>,
+
+    /// Random seed; the same seed and order of requests give the same latencies, words and faults.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = whole)]
+    seed: u64,
+
+    /// Stop when stdin is closed, so that the server ends with the process that holds the pipe.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Latency")]
+struct LatencyFlags {
     /// Time to first token of an empty prompt, in milliseconds; 20 to 200 is usual for a model on
     /// one GPU. With 0 here and for --prefill-tok-s and --itl-ms the server is as fast as it can
     /// be.
@@ -68,11 +114,51 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "RATIO", default_value_t = 0.2, value_parser = finite)]
     itl_cv: f64,
 
+    /// Slow down over time: with 10%/min everything takes 10 % longer one minute after the first
+    /// request, and 20 % longer after two. The unit may also be s or h. [default: no drift]
+    #[arg(long, value_name = "PERCENT%/UNIT")]
+    drift: Option<Drift>,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Capacity")]
+struct CapacityFlags {
     /// Maximum number of requests served at once; others wait in order of arrival. Choose a small
     /// number to see a sweep saturate. [default: no limit]
     #[arg(long, value_name = "REQUESTS", value_parser = places)]
     slots: Option<NonZeroUsize>,
 
+    /// Mean service time of a whole request, in milliseconds. The utilisation is then known: request
+    /// rate × mean / slots. The last token is due at the end of the service time; the latencies
+    /// above are stretched to fit, whatever the number of tokens. [default: given by the latencies]
+    #[arg(long, value_name = "MS", value_parser = finite)]
+    service_ms: Option<f64>,
+
+    /// Distribution of the service time: constant, exp, lognormal:CV or gamma:CV, where CV is the
+    /// standard deviation divided by the mean. [default: constant]
+    #[arg(long, value_name = "DISTRIBUTION", requires = "service_ms")]
+    service_dist: Option<ServiceSpread>,
+
+    /// Batch continuously: requests are served in steps, each of which takes T0 + T1 × running
+    /// requests, in milliseconds, and gives each of them a token. A step first prefills at most one
+    /// waiting prompt, at --prefill-tok-s, and all others wait for it. Requests join the queue
+    /// --ttft-ms after they came.
+    #[arg(
+        long,
+        value_name = "T0,T1",
+        conflicts_with_all = ["service_ms", "itl_ms", "itl_dist", "itl_cv"]
+    )]
+    batch_itl: Option<BatchItl>,
+
+    /// Maximum number of connections. Further ones are not accepted: they wait in the operating
+    /// system's backlog, established but unread, until another connection ends. [default: no limit]
+    #[arg(long, value_name = "CONNECTIONS", value_parser = places)]
+    max_connections: Option<NonZeroUsize>,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Responses")]
+struct ResponseFlags {
     /// Exact number of tokens of every response, whatever the request asks for.
     #[arg(long, value_name = "TOKENS", value_parser = output_tokens)]
     output_tokens: Option<u32>,
@@ -86,30 +172,6 @@ pub(crate) struct SimArgs {
     )]
     default_output_tokens: u32,
 
-    /// Random seed; the same seed and order of requests give the same latencies, words and faults.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = whole)]
-    seed: u64,
-
-    /// Threads that serve connections. One is enough for thousands of slow streams; more help
-    /// only when the server itself is the bottleneck.
-    #[arg(long, value_name = "THREADS", default_value = "1", value_parser = places)]
-    threads: NonZeroUsize,
-
-    /// Fault to inject: NAME for every request, NAME:every=N for each N-th, NAME:p=P with a
-    /// probability from 0 to 1. May be repeated; the first rule that hits a request wins. --help
-    /// lists the names.
-    #[arg(long = "fault", value_name = "RULE")]
-    faults: Vec<FaultRule>,
-
-    /// Number of requests without faults at the start, such as a test request.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 0, value_parser = whole)]
-    fault_after: u64,
-
-    /// Write the true times of each streamed response to this file, one JSON line each, in raw
-    /// monotonic nanoseconds. An existing file is replaced.
-    #[arg(long, value_name = "FILE")]
-    truth_log: Option<PathBuf>,
-
     /// Count prompt tokens with this tokenizer: a `tokenizer.json`, or a directory with one and
     /// optionally `tokenizer_config.json` and a chat template. Without a template, `ChatML` is used.
     /// Without this flag, four characters count as one token.
@@ -120,23 +182,29 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = small::<u32>)]
     image_tokens: u32,
 
-    /// Respond with 401 to requests without this key in `Authorization: Bearer`. If it has the form
-    /// id.secret, Zhipu's path also accepts tokens signed with the secret.
-    #[arg(long, value_name = "KEY")]
-    api_key: Option<String>,
-
     /// Respond with 400 to requests with `stream_options`, as old servers do.
     #[arg(long)]
     reject_stream_options: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Faults")]
+struct FaultFlags {
+    /// Fault to inject: NAME for every request, NAME:every=N for each N-th, NAME:p=P with a
+    /// probability from 0 to 1; or pause:2s@30s to stop the whole server for 2 s, 30 s after its
+    /// first request. May be repeated; the first rule that hits a request wins. --help lists the
+    /// names.
+    #[arg(long = "fault", value_name = "RULE")]
+    faults: Vec<Injection>,
+
+    /// Number of requests without faults at the start, such as a test request.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0, value_parser = whole)]
+    fault_after: u64,
 
     /// Length of the pause of the stall faults, in milliseconds. Choose more than the timeout of the
     /// client under test.
     #[arg(long, value_name = "MS", default_value_t = 3_600_000, value_parser = whole)]
     stall_ms: u64,
-
-    /// Stop when stdin is closed, so that the server ends with the process that holds the pipe.
-    #[arg(long)]
-    exit_with_parent: bool,
 }
 
 /// The length of a response, in tokens.
@@ -159,7 +227,9 @@ fn fault_help() -> String {
             })
     };
     format!(
-        "Faults that a client must report:{}\n\nOddities that a client must tolerate:{}",
+        "Fault of the whole server:\n  {:<24}Nothing is read, written or worked on, as if the process \
+         were stopped.\n\nFaults that a client must report:{}\n\nOddities that a client must tolerate:{}",
+        Pause::NAME,
         list(false),
         list(true)
     )
@@ -167,28 +237,53 @@ fn fault_help() -> String {
 
 impl SimArgs {
     fn config(self) -> SimConfig {
+        let (mut faults, mut pauses) = (Vec::new(), Vec::new());
+        for injection in self.faults.faults {
+            match injection {
+                Injection::Rule(rule) => faults.push(rule),
+                Injection::Pause(pause) => pauses.push(pause),
+            }
+        }
         SimConfig {
             profile: Profile {
-                ttft_ms: self.ttft_ms,
-                prefill_tokens_per_s: self.prefill_tok_s,
-                itl_ms: self.itl_ms,
-                spread: self.itl_dist.with_cv(self.itl_cv),
-                slots: self.slots,
-                output_tokens: self.output_tokens,
-                default_output_tokens: self.default_output_tokens,
-                seed: self.seed,
+                ttft_ms: self.latency.ttft_ms,
+                prefill_tokens_per_s: self.latency.prefill_tok_s,
+                itl_ms: self.latency.itl_ms,
+                spread: self.latency.itl_dist.with_cv(self.latency.itl_cv),
+                timing: self.capacity.timing(),
+                drift: self.latency.drift.unwrap_or_default(),
+                slots: self.capacity.slots,
+                output_tokens: self.responses.output_tokens,
+                default_output_tokens: self.responses.default_output_tokens,
+                seed: self.server.seed,
             },
-            model: self.model,
-            faults: self.faults,
-            fault_after: self.fault_after,
-            stall: Duration::from_millis(self.stall_ms),
+            model: self.server.model,
+            faults,
+            fault_after: self.faults.fault_after,
+            pauses,
+            stall: Duration::from_millis(self.faults.stall_ms),
             role_first: true,
-            api_key: self.api_key,
-            reject_stream_options: self.reject_stream_options,
-            tokenizer: self.tokenizer_path,
-            image_tokens: self.image_tokens,
-            truth_log: self.truth_log,
-            threads: self.threads,
+            api_key: self.server.api_key,
+            reject_stream_options: self.responses.reject_stream_options,
+            tokenizer: self.responses.tokenizer_path,
+            image_tokens: self.responses.image_tokens,
+            truth_log: self.server.truth_log,
+            keeps_truth: false,
+            max_connections: self.capacity.max_connections,
+            threads: self.server.threads,
+        }
+    }
+}
+
+impl CapacityFlags {
+    fn timing(&self) -> Timing {
+        match (self.service_ms, self.batch_itl) {
+            (Some(mean_ms), _) => Timing::Service(Service {
+                mean_ms,
+                spread: self.service_dist.unwrap_or_default(),
+            }),
+            (None, Some(itl)) => Timing::Batch(itl),
+            (None, None) => Timing::Latencies,
         }
     }
 }
@@ -204,10 +299,10 @@ pub(crate) fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: SimArgs) -> anyhow::Result<()> {
-    let address = SocketAddr::new(args.host, args.port);
-    let exit_with_parent = args.exit_with_parent;
+    let address = SocketAddr::new(args.server.host, args.server.port);
+    let exit_with_parent = args.server.exit_with_parent;
     // Before the address is printed: who reads it expects the server to respond.
-    if let Some(path) = &args.truth_log {
+    if let Some(path) = &args.server.truth_log {
         std::fs::File::create(path)
             .with_context(|| format!("cannot write the truth log {}", path.display()))?;
     }

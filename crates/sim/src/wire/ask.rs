@@ -24,6 +24,14 @@ pub(crate) struct StreamOptions {
     pub(crate) usage_in_each: bool,
 }
 
+/// What an end-of-text token of the model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndOfText {
+    EndsResponse,
+    /// vLLM's `ignore_eos`: only the length ends the response.
+    Ignored,
+}
+
 /// What a request asks for; everything else is ignored, as a real server ignores most of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
@@ -31,6 +39,7 @@ pub(crate) struct Asked {
     pub(crate) stream: bool,
     pub(crate) stream_options: Option<StreamOptions>,
     pub(crate) max_tokens: Option<u32>,
+    pub(crate) end_of_text: EndOfText,
     pub(crate) choices: u32,
     pub(crate) prompt_tokens: u64,
     /// Whether choices are messages rather than plain texts.
@@ -127,6 +136,14 @@ impl<'a> Fields<'a> {
 
     pub(super) fn max_tokens(self, name: &'static str) -> Result<Option<u32>, Refusal> {
         self.count(name, CONTEXT_TOKENS)
+    }
+
+    /// vLLM's `ignore_eos`.
+    pub(super) fn end_of_text(self) -> Result<EndOfText, Refusal> {
+        Ok(match self.flag("ignore_eos")? {
+            Some(true) => EndOfText::Ignored,
+            Some(false) | None => EndOfText::EndsResponse,
+        })
     }
 
     /// OpenAI's `stream` and `stream_options`.

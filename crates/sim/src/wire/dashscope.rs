@@ -7,7 +7,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Asked, Content, Fields};
+use super::ask::{self, Asked, Content, EndOfText, Fields};
 use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
 use super::refusal::Refusal;
 use crate::fault::Fault;
@@ -82,6 +82,7 @@ impl Protocol for DashScope {
             stream: by_header,
             stream_options: None,
             max_tokens: parameters.max_tokens("max_tokens")?,
+            end_of_text: EndOfText::EndsResponse,
             choices: parameters.count("n", MOST_CHOICES)?.unwrap_or(1),
             prompt_tokens,
             messages,

@@ -73,6 +73,7 @@ impl Protocol for OpenAi {
             stream,
             stream_options,
             max_tokens,
+            end_of_text: fields.end_of_text()?,
             choices,
             prompt_tokens,
             messages: self.chat,

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Asked, Content, Fields};
+use super::ask::{self, Asked, Content, EndOfText, Fields};
 use super::openai;
 use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
 use super::refusal::Refusal;
@@ -88,6 +88,7 @@ impl Protocol for Zhipu {
             stream,
             stream_options,
             max_tokens: fields.max_tokens("max_tokens")?,
+            end_of_text: EndOfText::EndsResponse,
             choices: 1,
             prompt_tokens,
             messages: true,

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use evalscope_sim::{Profile, SimConfig, Simulator};
+use evalscope_sim::{Profile, Service, SimConfig, Simulator, Timing};
 use serde_json::json;
 
 use crate::client::{Response, ask, chat, exchange, post, post_chat, read_all, start, text_of};
@@ -35,6 +36,63 @@ fn plain_stream() {
     simulator
         .stop()
         .expect("without a truth log, this cannot fail");
+}
+
+/// However the time of its tokens comes about, and whatever else runs.
+#[test]
+fn a_response_has_exactly_as_many_tokens_as_asked_for() {
+    let timings = [
+        Timing::Latencies,
+        Timing::Service(Service {
+            mean_ms: 5.0,
+            spread: "gamma:0.7".parse().expect("a distribution"),
+        }),
+        Timing::Batch("0.1,0.01".parse().expect("two times")),
+    ];
+    for timing in timings {
+        let simulator = start(SimConfig {
+            profile: Profile {
+                timing,
+                slots: NonZeroUsize::new(3),
+                ..Profile::default()
+            },
+            ..SimConfig::default()
+        });
+        std::thread::scope(|scope| {
+            for tokens in [1, 2, 3, 17, 100] {
+                let simulator = &simulator;
+                scope.spawn(move || {
+                    let fields = json!({
+                        "stream": true, "max_tokens": tokens, "ignore_eos": true,
+                        "stream_options": {"include_usage": true},
+                    });
+                    let response = ask(simulator, &fields);
+                    assert!(response.complete && response.is_done(), "{timing:?}");
+                    let events = response.events();
+                    assert_eq!(events.len(), tokens + 3, "role, tokens, finish, usage");
+                    let usage = &events[tokens + 2]["usage"];
+                    assert_eq!(usage["completion_tokens"], tokens, "{timing:?}");
+                    assert_eq!(response.finish_reasons(), ["length"]);
+                    let whole = ask(simulator, &json!({"max_tokens": tokens})).json();
+                    assert_eq!(whole["usage"]["completion_tokens"], tokens, "{timing:?}");
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn without_an_end_only_the_length_ends_a_response() {
+    let simulator = start(SimConfig::default());
+    for (ignore_eos, reason) in [(json!(false), "stop"), (json!(true), "length")] {
+        let fields = json!({"stream": true, "ignore_eos": ignore_eos});
+        assert_eq!(ask(&simulator, &fields).finish_reasons(), [reason]);
+    }
+    let refused = ask(&simulator, &json!({"ignore_eos": 1}));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["param"]),
+        (400, &json!("ignore_eos"))
+    );
 }
 
 #[test]

@@ -50,9 +50,14 @@ fn truth_has_a_pair_for_each_token() {
     simulator.stop().expect("the log is written");
 
     let lines = truth(&path);
-    assert_eq!(lines.len(), 1, "non-streaming responses have no line");
+    assert_eq!(
+        (&lines[1]["stream"], &lines[1]["tokens"]),
+        (&json!(false), &json!([])),
+        "a response that is not a stream has no tokens"
+    );
     let line = &lines[0];
     assert_eq!(line["id"], "chatcmpl-sim-1");
+    assert_eq!(line["stream"], true);
     assert_eq!(
         (&line["prompt_tokens"], &line["queued_ns"]),
         (&json!(2), &json!(0))
@@ -69,6 +74,49 @@ fn truth_has_a_pair_for_each_token() {
         "the first token is never early"
     );
     assert!(stamps[4].0 - read_ns >= 36_000_000, "nor is the last");
+    let began_ns = line["service_began_ns"].as_u64().expect("ns");
+    let done_ns = line["ended_ns"].as_u64().expect("ns");
+    assert!(read_ns <= began_ns && began_ns < stamps[0].0);
+    assert!(stamps[4].1 <= done_ns);
+    assert_eq!(line["busy_slots"], 1);
+}
+
+#[test]
+fn truth_stays_in_memory_if_asked_for() {
+    let simulator = start(SimConfig {
+        faults: vec!["http-503:every=3".parse().expect("a rule")],
+        keeps_truth: true,
+        ..SimConfig::default()
+    });
+    for fields in [
+        json!({"stream": true}),
+        json!({}),
+        json!({"n": "many"}),
+        json!({}),
+    ] {
+        ask(&simulator, &fields);
+    }
+    let truth = simulator.stop().expect("nothing to write");
+    let ids: Vec<_> = truth.requests.iter().map(|request| &request.id).collect();
+    assert_eq!(
+        ids,
+        ["chatcmpl-sim-1", "chatcmpl-sim-2", "chatcmpl-sim-3"],
+        "no refused ones"
+    );
+    assert_eq!(truth.arrival_gaps_ns().len(), 2);
+    let [streamed, whole, failed] = &truth.requests[..] else {
+        unreachable!("three requests")
+    };
+    assert_eq!((streamed.stream, streamed.tokens.len()), (true, 128));
+    assert_eq!((whole.stream, whole.tokens.len()), (false, 0));
+    assert_eq!(
+        (failed.fault, failed.service_began_ns),
+        (Some(Fault::Http503), None)
+    );
+    // One after the other.
+    assert_eq!(truth.in_system(whole.request_read_ns), 1);
+    assert_eq!(truth.in_system(whole.request_read_ns - 1), 0);
+    assert_eq!(truth.in_service(failed.request_read_ns), 0);
 }
 
 #[test]
