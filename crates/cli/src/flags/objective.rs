@@ -21,7 +21,7 @@ pub(crate) struct ObjectiveArgs {
     /// What a good request meets: "ttft<=500ms tpot<=50ms"
     ///
     /// Conditions with <=, <, >= or >, separated by spaces or commas. Figures are ttft, ttfat, tpot,
-    /// itl_max (the longest gap between tokens) and latency with a time such as 500ms or 10s, and
+    /// `itl_max` (the longest gap between tokens) and latency with a time such as 500ms or 10s, and
     /// decode with a speed such as 20tok/s. The results then say how many requests met them.
     #[arg(long, value_name = "CONDITIONS", num_args = 1.., action = ArgAction::Set)]
     pub(crate) slo: Option<Vec<String>>,

@@ -51,7 +51,7 @@ use settings::Used;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, ResultsPlace};
-pub(crate) use objective::Objectives;
+
 pub(crate) use texts::with_stdin;
 
 /// The model of the simulated server when none is given.
@@ -106,8 +106,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         look_at_places(declaration, &bodies, &mut notes)?;
     }
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
-    let sweep = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?;
-    let plan = sweep.expand()?;
+    let plan = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?.expand()?;
     let objectives = objectives_of(&objective)?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);

@@ -61,7 +61,10 @@ impl Comparison {
     pub(super) fn new(clock: RunClock, truth: Vec<TrueRequest>) -> Self {
         Self {
             clock,
-            truth: truth.into_iter().map(|request| (request.id.clone(), request)).collect(),
+            truth: truth
+                .into_iter()
+                .map(|request| (request.id.clone(), request))
+                .collect(),
             requests: 0,
             arrival: Vec::new(),
             ttft: Vec::new(),
@@ -77,7 +80,8 @@ impl Comparison {
     pub(super) fn push(&mut self, record: &RequestRecord) -> anyhow::Result<()> {
         const MS: f64 = 1e-6;
         self.requests += 1;
-        self.lag.extend(Metric::DispatchLag.of_request(record).map(|ns| ns * MS));
+        self.lag
+            .extend(Metric::DispatchLag.of_request(record).map(|ns| ns * MS));
         if let Some(failure) = &record.failure {
             anyhow::bail!("a request failed: {}", failure.message);
         }

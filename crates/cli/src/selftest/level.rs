@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 use evalscope_model::record::Phase;
-use evalscope_report::{RecordSource as _, sqlite};
+use evalscope_report::sqlite;
 use evalscope_sim::Truth;
 
 use super::errors::{Comparison, Errors};
-use crate::served::Simulator;
+use crate::served::simulator::Simulator;
 
 /// A load on the simulator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,12 +61,12 @@ impl Level {
 
     /// The load.
     fn load(self) -> Vec<String> {
-        let words = match self {
+        match self {
             Self::Streams(n) => vec![
                 "--parallel".to_owned(),
                 n.to_string(),
                 "--number".to_owned(),
-                (2 * n).max(40).to_string(),
+                (2 * n).max(20).to_string(),
             ],
             Self::Rate(rate) => vec![
                 "--open-loop".to_owned(),
@@ -75,8 +75,7 @@ impl Level {
                 "--duration".to_owned(),
                 RATE_SECONDS.to_string(),
             ],
-        };
-        words
+        }
     }
 
     /// Measure the simulator at this load. `folder` is empty, and for nothing else.
@@ -96,7 +95,14 @@ impl Level {
         let mut command = Command::new(program);
         evalscope_plugin::withhold(&mut command, &[]);
         let ended = command
-            .args(["perf", &simulator.address, "--model", "sim", "--dataset", "sample"])
+            .args([
+                "perf",
+                &simulator.address,
+                "--model",
+                "sim",
+                "--dataset",
+                "sample",
+            ])
             .args(["--no-timestamp", "--name", "run", "--record-bodies", "none"])
             .args(["--max-tokens", &STREAM_TOKENS.to_string()])
             .arg("--outputs-dir")
@@ -109,7 +115,11 @@ impl Level {
         simulator.stop();
         if !ended.status.success() {
             let said = String::from_utf8_lossy(&ended.stderr);
-            anyhow::bail!("the measurement of {self} failed ({}): {}", ended.status, said.trim());
+            anyhow::bail!(
+                "the measurement of {self} failed ({}): {}",
+                ended.status,
+                said.trim()
+            );
         }
         let log = std::fs::read_to_string(&log).context("cannot read the log of the simulator")?;
         let truth = Truth::parse(&log).context("cannot read the log of the simulator")?;

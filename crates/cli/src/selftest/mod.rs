@@ -6,6 +6,7 @@
 mod errors;
 mod level;
 
+use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -71,9 +72,8 @@ impl Tried {
         }
         figures.into_iter().find_map(|(what, spread)| {
             let p99 = spread?.p99;
-            (p99 > TRUSTED_MS).then(|| {
-                format!("{what}: p99 error {p99:.2} ms is above {TRUSTED_MS} ms")
-            })
+            (p99 > TRUSTED_MS)
+                .then(|| format!("{what}: p99 error {p99:.2} ms is above {TRUSTED_MS} ms"))
         })
     }
 }
@@ -85,7 +85,10 @@ pub(crate) fn run(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
             RATES.map(Level::Rate).to_vec(),
         ),
         (parallel, rate) => (
-            parallel.iter().map(|n| Level::Streams(n.get() as u64)).collect(),
+            parallel
+                .iter()
+                .map(|n| Level::Streams(n.get() as u64))
+                .collect(),
             rate.into_iter().map(Level::Rate).collect(),
         ),
     };
@@ -142,20 +145,31 @@ impl Trusted {
         trusted
     }
 
-    /// The verdict in one sentence.
-    fn sentence(&self) -> String {
-        let streams = self.streams.map(|n| Level::Streams(n).to_string());
-        let rate = self.rate_per_s.map(|rate| Level::Rate(rate).to_string());
-        let levels: Vec<String> = streams.into_iter().chain(rate).collect();
-        if levels.is_empty() {
-            return format!(
-                "this machine is too busy: no load was measured with a p99 error below {TRUSTED_MS} ms"
-            );
-        }
-        format!(
-            "figures of this machine can be trusted up to {} at least: p99 errors are below {TRUSTED_MS} ms",
-            levels.join(" and ")
-        )
+    /// The verdict in words.
+    fn sentence(&self, tried: &[Tried]) -> String {
+        let streams = self.streams.map(Level::Streams);
+        let rate = self.rate_per_s.map(Level::Rate);
+        let levels: Vec<String> = streams.iter().chain(&rate).map(Level::to_string).collect();
+        let text = if levels.is_empty() {
+            "the figures of this machine cannot be trusted as it is now".to_owned()
+        } else {
+            format!(
+                "the figures of this machine can be trusted up to {}",
+                levels.join(" and ")
+            )
+        };
+        let doubted: Vec<String> = tried
+            .iter()
+            .filter(|tried| tried.doubt().is_some())
+            .map(|tried| tried.level.to_string())
+            .collect();
+        let why = if doubted.is_empty() {
+            format!("the highest load tried: p99 errors are at most {TRUSTED_MS} ms")
+        } else {
+            let levels = doubted.join(" and ");
+            format!("at {levels} a p99 error is above {TRUSTED_MS} ms")
+        };
+        format!("{text}; {why}")
     }
 }
 
@@ -169,7 +183,9 @@ fn as_text(tried: &[Tried], trusted: &Trusted) -> String {
         "Dispatch lag\np50 / p99 / max (ms)",
     ];
     let all = |spread: Option<Spread>| {
-        spread.map_or("-".to_owned(), |s| format!("{:.3} / {:.3} / {:.3}", s.p50, s.p99, s.max))
+        spread.map_or("-".to_owned(), |s| {
+            format!("{:.3} / {:.3} / {:.3}", s.p50, s.p99, s.max)
+        })
     };
     let p99 = |spread: Option<Spread>| spread.map_or("-".to_owned(), |s| format!("{:.3}", s.p99));
     let rows = tried
@@ -188,10 +204,10 @@ fn as_text(tried: &[Tried], trusted: &Trusted) -> String {
     let mut text = tables::grid(&header.map(str::to_owned), rows, console::screen());
     for tried in tried {
         if let Some(doubt) = tried.doubt() {
-            text.push_str(&format!("{}: {doubt}\n", tried.level));
+            let _ = writeln!(text, "{}: {doubt}", tried.level);
         }
     }
-    text.push_str(&trusted.sentence());
+    text.push_str(&trusted.sentence(tried));
     text
 }
 
@@ -217,7 +233,7 @@ fn as_json(tried: &[Tried], trusted: &Trusted) -> String {
         "limit_ms": TRUSTED_MS,
         "levels": levels,
         "trusted": trusted,
-        "verdict": trusted.sentence(),
+        "verdict": trusted.sentence(tried),
     });
     format!("{all:#}")
 }

@@ -24,7 +24,8 @@ impl Simulator {
     /// With a tokenizer, it counts as the client does.
     pub(crate) fn start(model: &str, seed: u64, tokenizer: Option<&Path>) -> anyhow::Result<Self> {
         let seed = seed.to_string();
-        let mut arguments: Vec<&OsStr> = ["--model", model, "--seed", &seed].map(OsStr::new).to_vec();
+        let mut arguments: Vec<&OsStr> =
+            ["--model", model, "--seed", &seed].map(OsStr::new).to_vec();
         if let Some(path) = tokenizer {
             arguments.extend([OsStr::new("--tokenizer-path"), path.as_os_str()]);
         }
