@@ -10,7 +10,10 @@ mod goodput;
 mod histogram;
 mod intervals;
 mod plateau;
+mod quantiles;
 mod saturation;
+mod timeline;
+mod trend;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -25,17 +28,18 @@ pub use goodput::{
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use intervals::{
-    Interval, MeanOfBins, Ordered, Series, mean_of_bins, normal_quantile, share_interval,
-    student_cdf, student_quantile, variance_inflation, wilson,
+    Interval, MeanOfBins, Ordered, Series, mean_of_bins, share_interval, variance_inflation, wilson,
 };
 pub use plateau::{
     FoundPlateau, NoPlateau, Plateau, PlateauAccumulator, PlateauSearch, PlateauTotals,
-    PlateauWindow, Trend,
+    PlateauWindow,
 };
+pub use quantiles::{normal_quantile, student_cdf, student_quantile};
 pub use saturation::{
     ConstantWindow, Ended, LoadVerdict, LoadWindow, Look, Saturation, SaturationWatch, Undecided,
     constant_windows,
 };
+pub use trend::Trend;
 
 use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};
 use crate::time::Timestamp;

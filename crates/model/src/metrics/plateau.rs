@@ -11,22 +11,10 @@ use std::num::NonZeroUsize;
 use serde::{Deserialize, Serialize};
 
 use super::intervals::Interval;
+use super::trend::Trend;
 use super::{Distribution, Metric};
 use crate::record::RequestRecord;
 use crate::time::Timestamp;
-
-/// Whether a series of bins rises or falls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Trend {
-    /// Neither.
-    Steady,
-    /// It rises, by more than 5 % and by more than chance.
-    DriftingUp,
-    /// It falls in this way.
-    DriftingDown,
-}
 
 /// Why there is no plateau.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
