@@ -14,6 +14,7 @@ mod quantiles;
 mod saturation;
 mod timeline;
 mod trend;
+mod watch;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -36,10 +37,10 @@ pub use plateau::{
 };
 pub use quantiles::{normal_quantile, student_cdf, student_quantile};
 pub use saturation::{
-    ConstantWindow, Ended, LoadVerdict, LoadWindow, Look, Saturation, SaturationWatch, Undecided,
-    constant_windows,
+    ConstantWindow, Ended, LoadVerdict, LoadWindow, Saturation, Undecided, constant_windows,
 };
 pub use trend::Trend;
+pub use watch::{Look, SaturationWatch};
 
 use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};
 use crate::time::Timestamp;

@@ -59,6 +59,11 @@ impl TimeBins {
         bin.moment += weight * (nanos & ((1 << self.width_bits) - 1)) as f64;
     }
 
+    /// Add a weight that came before the origin.
+    pub(super) fn add_before(&mut self, weight: f64) {
+        self.before += weight;
+    }
+
     fn widen(&mut self) {
         let width = (1u64 << self.width_bits) as f64;
         let joined = self.bins.chunks(2).map(|pair| {

@@ -279,7 +279,10 @@ mod tests {
         for seed in 0..20 {
             assert_eq!(settled_from(&noisy(seed, |_| 100.0)), 0, "{seed}");
             let rise = |t: f64| if t < 0.15 { 50.0 } else { 100.0 };
-            assert_eq!(settled_from(&noisy(seed, rise)), 10, "{seed}");
+            assert!(
+                (10..=30).contains(&settled_from(&noisy(seed, rise))),
+                "{seed}"
+            );
             // never beyond the middle
             assert!(settled_from(&noisy(seed, |t| 100.0 * t)) <= 30, "{seed}");
         }
