@@ -87,7 +87,7 @@ fn wilson_parts(share: f64, n: f64, z: f64) -> (f64, f64) {
 /// V: by how much the means of batches vary more than those of independent values would; at least
 /// 1. The largest over 6, 10, 16 and 24 batches. The values are in order of dispatch.
 #[must_use]
-pub fn variance_inflation(values: impl Iterator<Item = f64> + Clone) -> f64 {
+pub fn variance_inflation(values: &(impl Iterator<Item = f64> + Clone)) -> f64 {
     let (mut n, mut sum) = (0usize, 0.0);
     for value in values.clone() {
         n += 1;
@@ -129,7 +129,7 @@ pub fn share_interval(outcomes: impl Iterator<Item = bool> + Clone) -> Option<In
         return None;
     }
     let share = values.clone().sum::<f64>() / n as f64;
-    let effective = n as f64 / variance_inflation(values);
+    let effective = n as f64 / variance_inflation(&values);
     Some(wilson(share, effective, normal_quantile(both_sides())))
 }
 
@@ -182,7 +182,7 @@ impl Ordered {
             .by_dispatch
             .iter()
             .map(|value| f64::from(u8::from(*value > at)));
-        let effective = n as f64 / variance_inflation(beyond);
+        let effective = n as f64 / variance_inflation(&beyond);
         if effective < LEAST_BEYOND / (1.0 - p) {
             return None;
         }
@@ -332,7 +332,7 @@ mod tests {
         let mut sorted = x.clone();
         sorted.sort_unstable_by(f64::total_cmp);
         for (values, want) in [(x, 1.0), (sorted, 46.670_939_332_957_14)] {
-            let got = variance_inflation(values.into_iter());
+            let got = variance_inflation(&values.into_iter());
             assert!((got - want).abs() < 1e-9, "{got} {want}");
         }
     }
@@ -379,7 +379,7 @@ mod tests {
                     })
                     .take(10_000)
                     .collect();
-                variance_inflation(series.into_iter())
+                variance_inflation(&series.into_iter())
             })
             .collect();
         inflations.sort_unstable_by(f64::total_cmp);
@@ -390,7 +390,8 @@ mod tests {
             "{inflations:?}"
         );
         // independent values: the largest of four estimates is somewhat above 1
-        let independent = variance_inflation(draws(7).take(10_000).collect::<Vec<_>>().into_iter());
+        let independent =
+            variance_inflation(&draws(7).take(10_000).collect::<Vec<_>>().into_iter());
         assert!((1.0..2.5).contains(&independent), "{independent}");
     }
 

@@ -15,6 +15,7 @@ mod saturation;
 mod timeline;
 mod trend;
 mod watch;
+mod with_failures;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -24,8 +25,7 @@ pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
 };
 pub use goodput::{
-    ConditionCounts, Delivery, FailedWord, FailureAdjusted, Goodput, GoodputAccumulator, Judge,
-    Judgement, PercentilesWithFailures, Standard, Standing, WithFailures,
+    ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Standard, Standing,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use intervals::{
@@ -41,6 +41,9 @@ pub use saturation::{
 };
 pub use trend::Trend;
 pub use watch::{Look, SaturationWatch};
+pub use with_failures::{
+    FailedWord, FailureAdjusted, PercentilesWithFailures, WithFailures, quantile_with_failures,
+};
 
 use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};
 use crate::time::Timestamp;
