@@ -227,6 +227,7 @@ impl Marks {
     }
 
     fn standing(self, condition: usize) -> Standing {
+        // the order of their declaration
         match self.0 >> (2 * condition) & 3 {
             0 => Standing::Met,
             1 => Standing::Missed,

@@ -16,6 +16,7 @@ mod saturation;
 mod timeline;
 mod trend;
 mod watch;
+mod windows;
 mod with_failures;
 
 use core::net::SocketAddr;
@@ -38,11 +39,10 @@ pub use plateau::{
     PlateauWindow,
 };
 pub use quantiles::{normal_quantile, student_cdf, student_quantile};
-pub use saturation::{
-    ConstantWindow, Ended, LoadVerdict, LoadWindow, Saturation, Undecided, constant_windows,
-};
+pub use saturation::{Ended, LoadVerdict, LoadWindow, Saturation, Undecided};
 pub use trend::Trend;
 pub use watch::{Look, SaturationWatch};
+pub use windows::{ConstantWindow, LoadWindows, constant_windows};
 pub use with_failures::{
     FailedWord, FailureAdjusted, PercentilesWithFailures, WithFailures, quantile_with_failures,
 };
