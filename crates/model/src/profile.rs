@@ -65,7 +65,7 @@ impl FromStr for Gaps {
             "constant" => return Ok(Self::Constant),
             _ => {}
         }
-        let wanted = || format!("`{text}` is none of poisson, constant, gamma:SHAPE");
+        let wanted = || format!("`{text}` is not one of poisson, constant and gamma:SHAPE");
         let shape = text.strip_prefix("gamma:").ok_or_else(wanted)?;
         Self::of_shape(shape.parse().map_err(|_| wanted())?)
     }
@@ -492,7 +492,7 @@ fn check_rate(rate_per_s: f64) -> Result<(), String> {
     }
     if rate_per_s > HIGHEST_RATE_PER_S {
         return Err(format!(
-            "{rate_per_s} per second is more than one process can send, at most {HIGHEST_RATE_PER_S}"
+            "{rate_per_s} per second is more than one process can send (at most {HIGHEST_RATE_PER_S})"
         ));
     }
     Ok(())

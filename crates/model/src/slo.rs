@@ -343,7 +343,7 @@ impl SloFrom {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SloError {
     /// Nothing is in it.
-    #[error("no condition is given\nwrite one such as ttft<=500ms (--slo) or ttft:500 (--goodput)")]
+    #[error("no condition is given")]
     Empty,
     /// A condition cannot be read.
     #[error("condition {nth}, `{text}`: {why}")]

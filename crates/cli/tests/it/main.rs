@@ -27,6 +27,7 @@ mod load;
 #[cfg(unix)]
 mod local_server;
 mod main_job;
+mod open_loop;
 #[cfg(unix)]
 mod plugins;
 #[cfg(unix)]
