@@ -28,7 +28,7 @@ pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
 };
 pub use goodput::{
-    ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Standard, Standing,
+    ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Outcome, Standing,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use intervals::{

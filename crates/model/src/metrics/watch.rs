@@ -70,7 +70,8 @@ impl SaturationWatch {
         }
     }
 
-    /// The request that was due then has ended, at `at`.
+    /// The request that was due then has ended, at `at`. Those that were shed end here, too, as
+    /// [`Ended::NeverSent`]: otherwise they would seem to be waiting for a response.
     pub fn ended(&mut self, due: Timestamp, at: Timestamp, how: Ended) {
         if how != Ended::NeverSent {
             self.in_flight = self.in_flight.saturating_sub(1);
