@@ -14,6 +14,7 @@ mod counts;
 mod crash;
 mod datasets;
 mod doc_links;
+mod doc_messages;
 mod docs;
 mod endings;
 mod exit_codes;
