@@ -61,7 +61,7 @@ fn each_file(folder: &Path, ending: &str, on: &mut dyn FnMut(&Path)) {
 }
 
 /// A source without its tests, which quote messages too.
-fn product(source: &str) -> &str {
+pub(crate) fn product(source: &str) -> &str {
     source.split("\n#[cfg(test)]\nmod ").next().unwrap()
 }
 
@@ -141,7 +141,7 @@ fn messages(page: &str) -> Vec<String> {
 }
 
 /// The texts between equal runs of backticks.
-fn code_spans(text: &str) -> Vec<String> {
+pub(crate) fn code_spans(text: &str) -> Vec<String> {
     let mut spans = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('`') {

@@ -34,6 +34,7 @@ mod plugins;
 mod preflight;
 mod proxy;
 mod random;
+mod recipes;
 #[cfg(unix)]
 mod secrets;
 mod server;
