@@ -52,15 +52,19 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
             if !path.ends_with("target") {
                 found.extend(sources(&path));
             }
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+        } else if is_rust(&path) {
             found.push(path);
         }
     }
     found
 }
 
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "rs")
+}
+
 fn is_path(span: &str) -> bool {
-    span.contains('/') && !span.contains(' ') || span.ends_with(".rs")
+    span.contains('/') && !span.contains(' ') || is_rust(Path::new(span))
 }
 
 /// The files that a row names. One without a folder is beside or in the one before.
@@ -115,9 +119,10 @@ fn files_and_names_are_there() {
         }
         // "a line in `stages` of `cli/src/perf/point.rs`"
         for pair in touches.windows(2).filter(|pair| !is_path(&pair[0])) {
-            if pair[1].ends_with(".rs") && crates().join(&pair[1]).exists() {
-                let source = fs::read_to_string(crates().join(&pair[1])).unwrap();
-                let [name, file] = pair else { unreachable!() };
+            let [name, file] = pair else { unreachable!() };
+            let path = crates().join(file);
+            if is_rust(&path) && path.exists() {
+                let source = fs::read_to_string(path).unwrap();
                 assert!(defines(&source, name), "{adds}: no {name} in {file}");
             }
         }
