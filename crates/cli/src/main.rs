@@ -10,6 +10,7 @@ mod catalog;
 mod failure;
 mod log;
 mod signals;
+mod wait;
 
 mod flags;
 mod plugins;

@@ -3,7 +3,7 @@
 //!
 //! It must not know what they are asked to do.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::console;
 use crate::failure::hinted;
 use crate::log::Log;
+use crate::wait;
 
 /// When the person hears that a plugin is waited for.
 const WORD_AFTER: Duration = Duration::from_secs(3);
@@ -72,26 +73,13 @@ impl Starter<'_> {
             aborted: Arc::new(move || abort.is_cancelled()),
             ..Patience::default()
         };
-        let started = AtomicBool::new(false);
-        let plugin = std::thread::scope(|scope| {
-            let word = scope.spawn(|| {
-                std::thread::park_timeout(WORD_AFTER);
-                if !started.load(Ordering::Acquire) {
-                    self.plugin_log
-                        .say(&format!("waiting for the plugin {place} to start"));
-                }
-            });
-            let plugin = Plugin::start(
-                place,
-                role,
-                self.python,
-                &hello,
-                patience,
-                listener(place, self.plugin_log.clone()),
-            );
-            started.store(true, Ordering::Release);
-            word.thread().unpark();
-            plugin
+        let say = || {
+            let text = format!("waiting for the plugin {place} to start");
+            self.plugin_log.say(&text);
+        };
+        let heard = listener(place, self.plugin_log.clone());
+        let plugin = wait::saying_after(WORD_AFTER, say, || {
+            Plugin::start(place, role, self.python, &hello, patience, heard)
         });
         plugin
             .map(Arc::new)

@@ -3,8 +3,7 @@
 //!
 //! It must not know what is running.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use anyhow::Context;
 use evalscope_core::engine::{self, RunControl};
@@ -19,11 +18,11 @@ pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
         .build()
         .context("cannot listen for signals")?;
     let orphaned = control.clone();
-    let ready = Arc::new(AtomicBool::new(false));
-    let heard = Arc::clone(&ready);
+    let (heard, ready) = sync_channel(1);
     let listener = async move {
         let mut signals = Signals::listen();
-        heard.store(true, Ordering::Release);
+        // the receiver waits for it
+        let _ = heard.send(());
         signals.next().await;
         console::err(&format!(
             "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
@@ -38,9 +37,7 @@ pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
         .name("evalscope-signals".to_owned())
         .spawn(move || runtime.block_on(listener))
         .context("cannot listen for signals")?;
-    while !ready.load(Ordering::Acquire) {
-        std::thread::yield_now();
-    }
+    ready.recv().context("cannot listen for signals")?;
     caller::follow(move || orphaned.stop.cancel())
 }
 

@@ -101,4 +101,41 @@ mod tests {
         assert_eq!(offsets(false), [0, 10, 17]);
         assert_eq!(offsets(true), [0, 10, 10]);
     }
+
+    /// Adds requests as long as that makes more of them succeed in time.
+    #[derive(Debug)]
+    struct UntilNoMore;
+
+    impl Experiment for UntilNoMore {
+        fn next(&mut self, done: &[PointResult]) -> Option<RunSpec> {
+            let measured: Vec<u64> = done.iter().map(|point| point.measured_requests).collect();
+            if let [.., last, this] = measured[..]
+                && this <= last
+            {
+                return None;
+            }
+            let before = done.iter().map(|point| &point.spec.point);
+            let mut spec = spec("search", Some(1 << done.len()), 0);
+            spec.point = PointId::after(before, "search");
+            Some(spec)
+        }
+    }
+
+    #[test]
+    fn an_experiment_learns_from_what_was_measured() {
+        let mut done = Vec::new();
+        while let Some(spec) = UntilNoMore.next(&done) {
+            let measured_requests = spec.requests.unwrap().min(5);
+            done.push(PointResult {
+                spec,
+                measured_requests,
+            });
+        }
+        let ids = done.iter().map(|point| &point.spec.point);
+        let folders: Vec<String> = ids.map(PointId::folder).collect();
+        assert_eq!(
+            folders,
+            ["search", "search_2", "search_3", "search_4", "search_5"]
+        );
+    }
 }

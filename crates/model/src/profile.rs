@@ -8,215 +8,22 @@
 //! gaps that is the inhomogeneous Poisson process of this rate (Çinlar, "Introduction to Stochastic
 //! Processes", 1975, section 4.7).
 
+mod gaps;
+mod segment;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use gaps::Gaps;
+pub use segment::{Curve, Segment};
 
 /// The highest rate that may be asked for, per second: above what one process can send.
 pub const HIGHEST_RATE_PER_S: f64 = 200_000.0;
 
 /// The most segments of a profile.
 pub const MOST_SEGMENTS: usize = 10_000;
-
-/// How the gaps between arrivals are spread around their mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Gaps {
-    /// Exponential gaps: users who know nothing of each other.
-    #[default]
-    Poisson,
-    /// All the same. The first arrival is at the start.
-    Constant,
-    /// Gamma-distributed: below 1 in bursts, 1 is Poisson, above 1 more even.
-    Gamma {
-        /// Positive and finite.
-        shape: f64,
-    },
-}
-
-impl Gaps {
-    /// The squared coefficient of variation of a gap.
-    #[must_use]
-    pub fn squared_cv(self) -> f64 {
-        match self {
-            Self::Poisson => 1.0,
-            Self::Constant => 0.0,
-            Self::Gamma { shape } => 1.0 / shape,
-        }
-    }
-}
-
-impl fmt::Display for Gaps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Poisson => f.write_str("poisson"),
-            Self::Constant => f.write_str("constant"),
-            Self::Gamma { shape } => write!(f, "gamma:{shape}"),
-        }
-    }
-}
-
-impl FromStr for Gaps {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "poisson" => return Ok(Self::Poisson),
-            "constant" => return Ok(Self::Constant),
-            _ => {}
-        }
-        let wanted = || format!("`{text}` is not one of poisson, constant and gamma:SHAPE");
-        let shape = text.strip_prefix("gamma:").ok_or_else(wanted)?;
-        Self::of_shape(shape.parse().map_err(|_| wanted())?)
-    }
-}
-
-impl Gaps {
-    /// Gamma-distributed gaps of this shape; infinity means constant ones.
-    ///
-    /// # Errors
-    /// When it is not positive.
-    pub fn of_shape(shape: f64) -> Result<Self, String> {
-        if shape == f64::INFINITY {
-            Ok(Self::Constant)
-        } else if shape > 0.0 {
-            Ok(Self::Gamma { shape })
-        } else {
-            Err(format!("the shape has to be greater than 0, not {shape}"))
-        }
-    }
-}
-
-/// How a rate gets from one value to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Curve {
-    /// By the same amount each second.
-    Linear,
-    /// By the same factor each second.
-    Exponential,
-}
-
-/// A piece of a profile.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Segment {
-    /// A rate for some time.
-    Rate {
-        /// At its start; 0 or more, finite.
-        from_per_s: f64,
-        /// At its end.
-        to_per_s: f64,
-        /// Its length, positive.
-        span_s: f64,
-        /// The way between the two.
-        curve: Curve,
-    },
-    /// Arrivals at one moment.
-    Burst {
-        /// How many; at least one.
-        requests: u64,
-    },
-}
-
-impl Segment {
-    /// Its length, seconds.
-    #[must_use]
-    pub fn span_s(&self) -> f64 {
-        match self {
-            Self::Rate { span_s, .. } => *span_s,
-            Self::Burst { .. } => 0.0,
-        }
-    }
-
-    /// The rate, where it does not change; `None` also for a pause.
-    #[must_use]
-    pub fn constant_per_s(&self) -> Option<f64> {
-        match *self {
-            Self::Rate {
-                from_per_s,
-                to_per_s,
-                ..
-            } if from_per_s.total_cmp(&to_per_s).is_eq() && from_per_s > 0.0 => Some(from_per_s),
-            _ => None,
-        }
-    }
-
-    /// Λ of the rate from its start until `seconds` later; bursts are not part of it.
-    #[must_use]
-    pub fn amount_after(&self, seconds: f64) -> f64 {
-        let Self::Rate {
-            from_per_s: a,
-            to_per_s: b,
-            span_s,
-            curve,
-        } = *self
-        else {
-            return 0.0;
-        };
-        match curve {
-            Curve::Exponential if a.total_cmp(&b).is_ne() => {
-                let growth = (b / a).ln() / span_s;
-                a * (growth * seconds).exp_m1() / growth
-            }
-            _ => a * seconds + (b - a) * seconds * seconds / (2.0 * span_s),
-        }
-    }
-
-    /// Λ of the whole segment.
-    #[must_use]
-    pub fn amount(&self) -> f64 {
-        self.amount_after(self.span_s())
-    }
-
-    /// The inverse of [`Self::amount_after`], for an amount below [`Self::amount`].
-    #[must_use]
-    pub fn seconds_at(&self, amount: f64) -> f64 {
-        let Self::Rate {
-            from_per_s: a,
-            to_per_s: b,
-            span_s,
-            curve,
-        } = *self
-        else {
-            return 0.0;
-        };
-        if amount <= 0.0 {
-            return 0.0;
-        }
-        let seconds = match curve {
-            Curve::Exponential if a.total_cmp(&b).is_ne() => {
-                let growth = (b / a).ln() / span_s;
-                (growth * amount / a).ln_1p() / growth
-            }
-            // stable for a = 0, for b < a and for a = b
-            _ => 2.0 * amount / (a + (a * a + 2.0 * (b - a) * amount / span_s).max(0.0).sqrt()),
-        };
-        seconds.min(span_s)
-    }
-}
-
-impl fmt::Display for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Burst { requests } => write!(f, "+{requests}"),
-            Self::Rate {
-                from_per_s,
-                to_per_s,
-                span_s,
-                curve,
-            } => {
-                write!(f, "{from_per_s}")?;
-                if from_per_s.total_cmp(&to_per_s).is_ne() {
-                    write!(f, "..{to_per_s}")?;
-                }
-                write!(f, "@{span_s}")?;
-                match curve {
-                    Curve::Linear => Ok(()),
-                    Curve::Exponential => f.write_str(":exp"),
-                }
-            }
-        }
-    }
-}
 
 /// A rate of arrivals over time.
 #[derive(Clone, Debug, PartialEq)]

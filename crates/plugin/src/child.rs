@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,6 +96,8 @@ pub(crate) struct Process {
     clock: RunClock,
     status: Option<ExitStatus>,
     said: Arc<Said>,
+    /// Disconnected when its stderr has ended.
+    said_all: Receiver<()>,
     /// It does not respond: there is no point in waiting for it.
     pub(crate) hung: bool,
 }
@@ -104,7 +106,6 @@ pub(crate) struct Process {
 #[derive(Debug, Default)]
 struct Said {
     lines: Mutex<VecDeque<String>>,
-    over: AtomicBool,
 }
 
 /// Our ends of the pipes to a process.
@@ -135,6 +136,7 @@ impl Process {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
         let said = Arc::new(Said::default());
+        let (saying, said_all) = sync_channel(0);
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (stdin, stdout) = pipes.expect("both are piped");
         let stderr = child.stderr.take().expect("it is piped");
@@ -144,11 +146,15 @@ impl Process {
             clock: RunClock::start(),
             status: None,
             said: Arc::clone(&said),
+            said_all,
             hung: false,
         };
         std::thread::Builder::new()
             .name("evalscope-plugin-stderr".to_owned())
-            .spawn(move || said.listen(stderr, &listener))?;
+            .spawn(move || {
+                said.listen(stderr, &listener);
+                drop(saying);
+            })?;
         Ok((process, Pipes { stdin, stdout }))
     }
 
@@ -170,9 +176,9 @@ impl Process {
     pub(crate) fn last_words(&mut self) -> (Option<ExitStatus>, Vec<String>) {
         let until = self.clock.now().after(LAST_WORDS);
         let status = self.ended_within(LAST_WORDS);
-        while !self.said.over.load(Ordering::Acquire) && self.clock.now() < until {
-            std::thread::park_timeout(LOOK);
-        }
+        let left = until.since(self.clock.now());
+        // nothing is ever sent: the thread that listens ends, or the time is over
+        let _ = self.said_all.recv_timeout(left);
         (status, self.stderr())
     }
 
@@ -248,6 +254,5 @@ impl Said {
             }
             listener(line);
         }
-        self.over.store(true, Ordering::Release);
     }
 }

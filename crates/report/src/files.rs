@@ -145,12 +145,13 @@ pub fn write_invocation(top: &Path, runs: &[RunReport]) -> Result<(), FilesError
     write(&top.join(TEXT), &console::performance_summary(&runs))
 }
 
-/// By start, then by name.
+/// By start, then by their order in the command, then by name.
 pub(crate) fn in_order(runs: &mut [RunReport]) {
     let start = |run: &RunReport| run.meta.started_at.parse::<jiff::Timestamp>().ok();
     runs.sort_by(|a, b| {
         start(a)
             .cmp(&start(b))
+            .then_with(|| a.meta.load.point.ordinal.cmp(&b.meta.load.point.ordinal))
             .then_with(|| a.meta.name.cmp(&b.meta.name))
     });
 }

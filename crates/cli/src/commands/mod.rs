@@ -76,7 +76,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             // without a command, the full help
             let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             if error.use_stderr() && !is_help {
-                let text = mistakes::explained(&error, &plain);
+                let text = mistakes::explained(&error, &plain, &args);
                 caller::show_error(&console::tame(&text));
                 Err(ExitCode::from(failure::USAGE))
             } else {

@@ -3,6 +3,7 @@
 //!
 //! It must not know what a combination of flags means: `resolve` does.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -38,9 +39,9 @@ const NEAR: f64 = 0.75;
 /// A beginning of a later flag that is this long is recognised, in characters.
 const LEAST_BEGINNING: usize = 3;
 
-/// The error as it is shown.
-pub(crate) fn explained(error: &clap::Error, cli: &clap::Command) -> String {
-    let (message, hint) = parts(error, cli);
+/// The error about the arguments as it is shown.
+pub(crate) fn explained(error: &clap::Error, cli: &clap::Command, args: &[OsString]) -> String {
+    let (message, hint) = parts(error, cli, args);
     let mut text = format!("error: {message}");
     if let Some(hint) = hint {
         let _ = write!(text, "\n  hint: {hint}");
@@ -48,7 +49,7 @@ pub(crate) fn explained(error: &clap::Error, cli: &clap::Command) -> String {
     text
 }
 
-fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
+fn parts(error: &clap::Error, cli: &clap::Command, args: &[OsString]) -> (String, Option<String>) {
     let said = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join("`, `")),
@@ -67,7 +68,10 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
             let why = why.unwrap_or_else(|| "the value cannot be read".to_owned());
             let shown = flag(&arg);
             let value = value.unwrap_or_default();
-            if shown.starts_with("--") {
+            if shown.starts_with("--") && value.is_empty() {
+                let typed = with_empty_value(args, &shown, cli);
+                (format!("`{shown} {typed}` has an empty value: {why}"), None)
+            } else if shown.starts_with("--") {
                 (format!("`{shown} {value}`: {why}"), None)
             } else {
                 let hint = "a URL begins with http:// or https://, or has a port: localhost:8000; only flags \
@@ -118,6 +122,26 @@ fn parts(error: &clap::Error, cli: &clap::Command) -> (String, Option<String>) {
                 .unwrap_or(text);
             (text.trim_end().to_owned(), None)
         }
+    }
+}
+
+/// The argument of a flag in which a value is empty, such as `1,,2`.
+fn with_empty_value(args: &[OsString], flag: &str, cli: &clap::Command) -> String {
+    let declared = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let short = declared
+        .filter(|arg| arg.get_long() == flag.strip_prefix("--"))
+        .find_map(clap::Arg::get_short);
+    let short = short.map(|letter| format!("-{letter}"));
+    let is_flag = |word: &str| word == flag || short.as_deref() == Some(word);
+    let words = args.iter().map(|arg| arg.to_string_lossy());
+    let values = words.flat_map(|word| match word.split_once('=') {
+        Some((name, value)) if is_flag(name) => vec![name.to_owned(), value.to_owned()],
+        _ => vec![word.into_owned()],
+    });
+    let mut values = values.skip_while(|word| !is_flag(word)).skip(1);
+    match values.find(|word| word.split(',').any(str::is_empty)) {
+        Some(word) if !word.is_empty() => word,
+        _ => "''".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! for each point.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use evalscope_core::transport::{Target, local_ports, raise_open_files_limit};
 use evalscope_model::plan::{Pacing, RunSpec};
@@ -43,8 +44,8 @@ pub(super) fn most_in_flight() -> MostInFlight {
 }
 
 /// Log in brief what will be done.
-pub(super) fn announce(job: &Job, target: &Target, log: &Log) {
-    for note in job.notes.iter().chain(&disk::note(job)) {
+pub(super) fn announce(job: &Job, target: &Target, top: &Path, log: &Log) {
+    for note in job.notes.iter().chain(&disk::note(job, top)) {
         log.info(note);
     }
     log.info(&format!(

@@ -56,7 +56,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let top = &folder::make(&job.results, &job.model, job.plan.runs())?;
     let log = &Log::create(top)?;
     plugin_log.set_log(log);
-    load::announce(job, &target, log);
+    load::announce(job, &target, top, log);
     let start = |plan| Served::start(plan, top, &control, log);
     let served = job.served.as_ref().map(start).transpose()?;
     let command = Command {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evalscope_core::engine::RunControl;
 use evalscope_model::experiment::{Experiment, PointResult};
-use evalscope_model::time::{RunClock, wall_ns};
+use evalscope_model::time::wall_ns;
 use evalscope_report::console as tables;
 use evalscope_report::{RunReport, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
@@ -19,6 +19,7 @@ use crate::console;
 use crate::failure::{self, Unfinished};
 use crate::log::Log;
 use crate::sources::BAD_LINE;
+use crate::wait;
 
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
@@ -159,12 +160,5 @@ fn pause(interval: Duration, control: &RunControl, log: &Log) -> bool {
     if !interval.is_zero() {
         log.info(&format!("pause of {} s", interval.as_secs_f64()));
     }
-    let clock = RunClock::start();
-    while clock.now().as_nanos() < u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX) {
-        if control.stop.is_cancelled() {
-            return false;
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    !control.stop.is_cancelled()
+    !wait::stopped_within(&control.stop, interval)
 }

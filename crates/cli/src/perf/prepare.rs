@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_core::engine::RunControl;
-use evalscope_model::time::RunClock;
 use evalscope_plugin::Role;
 use evalscope_workload::tokens::{TOKENIZER_FILE, Tokenizer};
 use url::Url;
@@ -23,6 +22,7 @@ use crate::resolve::Job;
 use crate::served::simulator::Simulator;
 use crate::sources::fetch::Fetcher;
 use crate::sources::{DatasetKind, Prompts};
+use crate::wait;
 
 /// How long preparation may continue after a stop: files and templates could block it forever.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -43,34 +43,14 @@ pub(super) fn prepare(
     control: &RunControl,
     plugin_log: &PluginLog,
 ) -> anyhow::Result<Option<Prepared>> {
-    let (done, ready) = std::sync::mpsc::sync_channel(1);
     let (own, said) = (control.clone(), plugin_log.clone());
-    std::thread::Builder::new()
-        .name("evalscope-prepare".to_owned())
-        .spawn(move || {
-            // the receiver is gone if the command was stopped
-            let _ = done.send(prepare_here(job, &own, &said));
-        })
-        .context("cannot start the thread that prepares prompts")?;
-    let clock = RunClock::start();
-    let mut stopped = None;
-    loop {
-        match ready.recv_timeout(Duration::from_millis(20)) {
-            Ok(_) if control.stop.is_cancelled() => return Ok(None),
-            Ok(prepared) => return prepared.map(Some),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-            Err(error) => {
-                return Err(
-                    anyhow::Error::new(error).context("the thread that prepares prompts panicked")
-                );
-            }
-        }
-        if control.stop.is_cancelled() {
-            let since = *stopped.get_or_insert_with(|| clock.now());
-            if control.abort.is_cancelled() || clock.now().since(since) >= STOP_GRACE {
-                return Ok(None);
-            }
-        }
+    let names = ("evalscope-prepare", "the thread that prepares prompts");
+    let prepared = wait::apart(names, control, STOP_GRACE, move || {
+        prepare_here(job, &own, &said)
+    })?;
+    match prepared {
+        Some(prepared) if !control.stop.is_cancelled() => prepared.map(Some),
+        _ => Ok(None),
     }
 }
 

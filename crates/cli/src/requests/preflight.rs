@@ -4,7 +4,6 @@
 //!
 //! It must not know what the load will be.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evalscope_core::engine::{HttpTransport, Probe, RunControl, probe};
@@ -19,6 +18,7 @@ use url::Url;
 use crate::failure::hinted;
 use crate::log::Log;
 use crate::secrets::shown_url;
+use crate::wait;
 
 use super::bodies::BodySource;
 use super::scheme;
@@ -127,12 +127,8 @@ pub(crate) fn check(
                 left.as_secs().max(1)
             ));
         }
-        let until = clock.now().after(PAUSE.min(left));
-        while clock.now() < until {
-            if control.stop.is_cancelled() {
-                return Ok(Checked::Stopped);
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
+        if wait::stopped_within(&control.stop, PAUSE.min(left)) {
+            return Ok(Checked::Stopped);
         }
     }
 }
@@ -258,40 +254,31 @@ fn send(
     transport.timeouts.read = Some(read.min(limit));
     // it is looked at here, whatever is kept of the others
     transport.record_bodies = RecordBodies::All;
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let word = scope.spawn(|| {
-            std::thread::park_timeout(WORD_AFTER);
-            if !done.load(Ordering::Acquire) {
-                log.info(
-                    "waiting for the response to the test request (`--no-test-connection` skips it)",
-                );
-            }
-        });
-        let probed = probe(request, &transport, way.secrets, &control.stop);
-        done.store(true, Ordering::Release);
-        word.thread().unpark();
-        let Probe { exchange, reuse } = probed?;
-        let json_lines = (stream && !exchange.record.streamed)
-            .then(|| first_of_json_lines(&exchange.bodies))
-            .flatten();
-        let mut doubt = transport.api.doubt();
-        if let Some(Doubt::TextNowhere { instead, .. }) = &mut doubt {
-            for said in instead {
-                *said = masked(said, way.secrets);
-            }
+    let say = || {
+        log.info("waiting for the response to the test request (`--no-test-connection` skips it)");
+    };
+    let Probe { exchange, reuse } = wait::saying_after(WORD_AFTER, say, || {
+        probe(request, &transport, way.secrets, &control.stop)
+    })?;
+    let json_lines = (stream && !exchange.record.streamed)
+        .then(|| first_of_json_lines(&exchange.bodies))
+        .flatten();
+    let mut doubt = transport.api.doubt();
+    if let Some(Doubt::TextNowhere { instead, .. }) = &mut doubt {
+        for said in instead {
+            *said = masked(said, way.secrets);
         }
-        let empty = way
-            .known_api
-            .then(|| empty_answer(&exchange, &*transport.api))
-            .flatten();
-        Ok(Tested {
-            empty: empty.map(|said| masked(&said, way.secrets)),
-            exchange,
-            reuse,
-            json_lines,
-            doubt,
-        })
+    }
+    let empty = way
+        .known_api
+        .then(|| empty_answer(&exchange, &*transport.api))
+        .flatten();
+    Ok(Tested {
+        empty: empty.map(|said| masked(&said, way.secrets)),
+        exchange,
+        reuse,
+        json_lines,
+        doubt,
     })
 }
 

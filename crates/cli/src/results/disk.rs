@@ -2,6 +2,8 @@
 //!
 //! It must not know how requests are stored.
 
+use std::path::Path;
+
 use evalscope_model::plan::RunSpec;
 use evalscope_model::record::RecordBodies;
 
@@ -39,20 +41,35 @@ fn requests(run: &RunSpec) -> Option<f64> {
     Some(measured + run.warmup_requests as f64)
 }
 
-/// A note on what the results will take on disk; `None` where that is little, or not known.
-pub(crate) fn note(job: &Job) -> Option<String> {
+/// A note on what the results in a folder will take on disk; `None` where that is little, or not
+/// known.
+pub(crate) fn note(job: &Job, folder: &Path) -> Option<String> {
     let requests: f64 = job.plan.runs().iter().filter_map(requests).sum();
     let total = |bodies| {
         let (of_request, of_token) = bytes_each(bodies, job.stream);
         requests * (of_request + job.most_tokens * of_token)
     };
-    told(total(job.record_bodies), total(RecordBodies::None))
+    let (bytes, without_bodies) = (total(job.record_bodies), total(RecordBodies::None));
+    (bytes > WORTH_A_NOTE).then(|| text(bytes, without_bodies, free(folder)))
 }
 
-fn told(bytes: f64, without_bodies: f64) -> Option<String> {
-    if bytes <= WORTH_A_NOTE {
-        return None;
-    }
+/// Bytes that this user may still write to the file system of a folder; `None` where the system does
+/// not say.
+#[cfg(unix)]
+fn free(folder: &Path) -> Option<f64> {
+    let system = nix::sys::statvfs::statvfs(folder).ok()?;
+    Some(system.blocks_available() as f64 * system.fragment_size() as f64)
+}
+
+#[cfg(not(unix))]
+fn free(_: &Path) -> Option<f64> {
+    None
+}
+
+fn text(bytes: f64, without_bodies: f64, free: Option<f64>) -> String {
+    let free = free.map_or_else(String::new, |free| {
+        format!(", where {} are free", size(free))
+    });
     let less = if without_bodies < bytes {
         format!(
             "; about {} with `--record-bodies none`",
@@ -61,10 +78,10 @@ fn told(bytes: f64, without_bodies: f64) -> Option<String> {
     } else {
         String::new()
     };
-    Some(format!(
-        "the results will take up to about {} on disk, without the prompts{less}",
+    format!(
+        "the results will take up to about {} on disk{free}, without the prompts{less}",
         size(bytes)
-    ))
+    )
 }
 
 fn size(bytes: f64) -> String {
@@ -83,15 +100,14 @@ mod tests {
     use evalscope_model::profile::Schedule;
 
     #[test]
-    fn only_more_than_a_gigabyte_is_told() {
-        assert_eq!(told(1e9, 1e7), None);
+    fn what_is_free_and_what_would_help_is_said() {
         assert_eq!(
-            told(5.08e9, 1e8).unwrap(),
-            "the results will take up to about 5.1 GB on disk, without the prompts; about 100 MB with \
-             `--record-bodies none`"
+            text(5.08e9, 1e8, Some(2.34e10)),
+            "the results will take up to about 5.1 GB on disk, where 23.4 GB are free, without the \
+             prompts; about 100 MB with `--record-bodies none`"
         );
         assert_eq!(
-            told(2e9, 2e9).unwrap(),
+            text(2e9, 2e9, None),
             "the results will take up to about 2.0 GB on disk, without the prompts"
         );
     }

@@ -8,14 +8,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use evalscope_model::time::{RunClock, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use super::family::belongs;
+use crate::wait;
 
 /// The tool's file.
 pub(super) const TOOL: &str = "nvidia-smi";
@@ -153,18 +155,18 @@ fn taken_mib(lines: &str, ours: impl Fn(u32) -> bool) -> Option<u64> {
 pub(super) struct MemoryWatch {
     /// The most that was seen, MiB; 0 for nothing.
     pub(super) peak_mib: Arc<AtomicU64>,
-    done: Arc<AtomicBool>,
+    done: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
 impl MemoryWatch {
     /// `group` is that of the supervised program.
     pub(super) fn start(tool: PathBuf, supervisor: u32, group: u32) -> Self {
-        let (peak_mib, done) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let (peak, ended) = (Arc::clone(&peak_mib), Arc::clone(&done));
+        let (peak_mib, done) = (Arc::<AtomicU64>::default(), CancellationToken::new());
+        let (peak, ended) = (Arc::clone(&peak_mib), done.clone());
         let look = move || {
-            let is_ended = || ended.load(Ordering::Acquire);
-            while !is_ended() {
+            let is_ended = || ended.is_cancelled();
+            loop {
                 let query = [
                     "--query-compute-apps=pid,used_memory",
                     "--format=csv,noheader,nounits",
@@ -177,9 +179,8 @@ impl MemoryWatch {
                 if let Some(mib) = taken_mib(&lines, ours) {
                     peak.fetch_max(mib, Ordering::Relaxed);
                 }
-                // the call that ends the pause may have been used up by the question
-                if !is_ended() {
-                    std::thread::park_timeout(EVERY);
+                if wait::stopped_within(&ended, EVERY) {
+                    break;
                 }
             }
         };
@@ -195,10 +196,9 @@ impl MemoryWatch {
 
 impl Drop for MemoryWatch {
     fn drop(&mut self) {
-        self.done.store(true, Ordering::Release);
+        self.done.cancel();
         // so that the tool does not outlive the command
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             let _ = thread.join();
         }
     }

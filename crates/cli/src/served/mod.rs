@@ -26,6 +26,7 @@ use evalscope_core::engine::RunControl;
 use evalscope_hub::Source;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::withhold;
+use tokio_util::sync::CancellationToken;
 
 use self::gpu::MemoryWatch;
 use self::program::{Program, Transformers, Vllm};
@@ -36,6 +37,7 @@ use crate::failure::hinted;
 use crate::flags::server::ServerArgs;
 use crate::log::Log;
 use crate::secrets;
+use crate::wait;
 
 pub(crate) use program::HOST;
 pub(crate) use supervise::{SuperviseArgs, run as supervise};
@@ -183,6 +185,8 @@ pub(crate) struct Served {
     listener: Option<JoinHandle<()>>,
     /// How it ended.
     ended: Arc<OnceLock<String>>,
+    /// Cancelled when that is known.
+    heard: CancellationToken,
     /// What it said.
     said: Tail,
     log: Log,
@@ -259,6 +263,7 @@ impl Served {
             supervisor,
             listener: None,
             ended: Arc::default(),
+            heard: CancellationToken::new(),
             said: Tail::new(log_path, plan.secrets.clone()),
             log: log.clone(),
             memory: None,
@@ -277,7 +282,8 @@ impl Served {
         }
         let group = line.strip_prefix(supervise::STARTED);
         let group = group.and_then(|group| group.trim().parse().ok());
-        let (ended, stop) = (Arc::clone(&self.ended), control.stop.clone());
+        let (ended, heard) = (Arc::clone(&self.ended), self.heard.clone());
+        let stop = control.stop.clone();
         let listen = move || {
             let mut line = String::new();
             let _ = said.read_line(&mut line);
@@ -286,6 +292,7 @@ impl Served {
             let how = how.unwrap_or("its supervisor is gone");
             // set the reason before the stop
             let _ = ended.set(how.to_owned());
+            heard.cancel();
             stop.cancel();
         };
         let thread = std::thread::Builder::new().name("evalscope-served".to_owned());
@@ -344,7 +351,8 @@ impl Served {
                     plan.patience.as_secs_f64()
                 ));
             }
-            std::thread::park_timeout(LOOK);
+            // the end of the server is a stop too
+            wait::stopped_within(&control.stop, LOOK);
         }
     }
 
@@ -352,10 +360,7 @@ impl Served {
     /// takes longer than a refused connection.
     pub(crate) fn end(&self, after_failures: bool) -> Option<&str> {
         if after_failures {
-            let clock = RunClock::start();
-            while self.ended.get().is_none() && clock.now().since(Timestamp::ZERO) < NEWS {
-                std::thread::park_timeout(LOOK / 5);
-            }
+            wait::stopped_within(&self.heard, NEWS);
         }
         self.ended.get().map(String::as_str)
     }
@@ -390,20 +395,13 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.memory = None;
         drop(self.lifeline.take());
-        let clock = RunClock::start();
-        let mut reported = false;
+        let (log, name) = (&self.log, self.name);
+        let say = || {
+            let most = supervise::GRACE.as_secs();
+            log.info(&format!("waiting for `{name}` to end, {most} s at most"));
+        };
         // the supervisor needs no deadline from here: it has its own, and what it ends must be gone
-        while let Ok(None) = self.supervisor.try_wait() {
-            if !reported && clock.now().since(Timestamp::ZERO) >= WORD_OF_END {
-                reported = true;
-                self.log.info(&format!(
-                    "waiting for `{}` to end, {} s at most",
-                    self.name,
-                    supervise::GRACE.as_secs()
-                ));
-            }
-            std::thread::park_timeout(LOOK / 10);
-        }
+        let _ = wait::saying_after(WORD_OF_END, say, || self.supervisor.wait());
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }

@@ -7,10 +7,8 @@ use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::Context;
 use evalscope_core::engine::RunControl;
 use evalscope_hub::{Hub, HubError, Repo, RepoKind, Source, Watch};
 use evalscope_workload::tokens::{
@@ -20,14 +18,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::catalog::datasets::{Files, RemoteDataset};
 use crate::failure::hinted;
-use crate::{console, env};
+use crate::{console, env, wait};
 
-/// How often it is looked whether the person wants to stop.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Looks that a fetch has to end by itself when the person wants to stop. A
-/// server that is silent would hold it for a minute.
-const LAST_LOOKS: u32 = 25;
+/// How long a download may go on after a stop, to end by itself. A server that is silent would hold
+/// it for a minute.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// What can be done where a tokenizer has a form that cannot be read.
 pub(crate) const NO_TOKENIZER: &str = "take a repository or a folder with a tokenizer.json, which \
@@ -124,26 +119,10 @@ impl Fetcher<'_> {
         work: impl FnOnce(&Bar) -> Result<T, HubError> + Send + 'static,
     ) -> anyhow::Result<T> {
         let bar = Bar::new(self.control.clone());
-        let (done, result) = sync_channel(1);
-        std::thread::Builder::new()
-            .name("evalscope-fetch".to_owned())
-            // the receiver is gone if the command was stopped
-            .spawn(move || drop(done.send(work(&bar))))
-            .context("cannot start the download thread")?;
-        let mut looks = 0;
-        loop {
-            match result.recv_timeout(LOOK) {
-                Ok(result) => return result.map_err(hub_error),
-                Err(RecvTimeoutError::Disconnected) => {
-                    anyhow::bail!("the download thread panicked; please report it")
-                }
-                Err(RecvTimeoutError::Timeout) if looks >= LAST_LOOKS => {
-                    anyhow::bail!("stopped during the download")
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    looks += u32::from(self.control.stop.is_cancelled());
-                }
-            }
+        let names = ("evalscope-fetch", "the download thread");
+        match wait::apart(names, self.control, STOP_GRACE, move || work(&bar))? {
+            Some(result) => result.map_err(hub_error),
+            None => anyhow::bail!("stopped during the download"),
         }
     }
 

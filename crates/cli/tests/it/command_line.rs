@@ -174,6 +174,10 @@ fn wrong_values_are_explained() {
         with("--headers", "Authorization: Bearer x"),
         with("--headers", "novalue"),
         with("--min-prompt-length", "200000"),
+        with("--parallel", "1,,2"),
+        with("--parallel=1", "--number=3,"),
+        with("-n", "1,,2"),
+        with("--number", ""),
     ];
     let mut lines: Vec<&[&str]> = lines.iter().map(<[&str; 7]>::as_slice).collect();
     let certificates = [

@@ -14,6 +14,7 @@ mod counts;
 mod crash;
 mod datasets;
 mod doc_links;
+mod doc_messages;
 mod docs;
 mod endings;
 mod exit_codes;
@@ -34,6 +35,7 @@ mod plugins;
 mod preflight;
 mod proxy;
 mod random;
+mod recipes;
 #[cfg(unix)]
 mod secrets;
 mod server;
