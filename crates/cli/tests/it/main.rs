@@ -36,6 +36,7 @@ mod random;
 #[cfg(unix)]
 mod secrets;
 mod server;
+mod simulator;
 #[cfg(unix)]
 mod supervise;
 mod tables;
