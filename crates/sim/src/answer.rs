@@ -87,6 +87,13 @@ async fn peer_closed(stream: &TcpStream) {
     }
 }
 
+/// Log when the service began, once it has. Called early, as the response may end at any time.
+fn note_start(turn: &Turn<'_>, recorder: &mut Option<Recorder>) {
+    if let (Some(recorder), Some(start)) = (recorder, turn.start()) {
+        recorder.began(start);
+    }
+}
+
 fn gone() -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }
@@ -208,7 +215,7 @@ impl Player<'_> {
         }
     }
 
-    /// Wait until token number `token`, from 1, is due, and note when the service began.
+    /// Wait until token number `token`, from 1, is due.
     async fn until(
         &self,
         turn: &mut Turn<'_>,
@@ -220,14 +227,13 @@ impl Player<'_> {
             due = turn.until(token) => due.map_err(|_| gone()),
             () = peer_closed(self.stream) => Err(gone()),
         };
-        if let (Some(recorder), Some(start)) = (recorder, turn.start()) {
-            recorder.began(start);
-        }
+        note_start(turn, recorder);
         outcome
     }
 
     async fn whole_document(&self, recorder: &mut Option<Recorder>) -> io::Result<Then> {
         let mut turn = self.begin().await?;
+        note_start(&turn, recorder);
         let last = self.answer.emitted_tokens().max(1);
         self.until(&mut turn, last, recorder).await?;
         turn.served();
@@ -330,6 +336,7 @@ impl Player<'_> {
             Some(turn) => turn,
             None => self.begin().await?,
         };
+        note_start(&turn, outbox.recorder);
 
         let batches = self.config.profile.sends_at_once();
         let events_per_write = match self.answer.fault {

@@ -2,7 +2,7 @@
 //!
 //! It responds to chat and text completions, streaming or not, with a configured latency
 //! ([`Profile`]) and configured faults and oddities ([`FaultRule`]), and it can log when it really
-//! wrote each token ([`SimConfig::truth_log`]), so that a load tester's report can be compared with
+//! read each request and wrote each token ([`SimConfig::truth_log`]), so that a load tester's report can be compared with
 //! the truth. It owns its wire format and shares no code with any client.
 //!
 //! | path | protocol |
@@ -43,19 +43,33 @@
 //! # }
 //! ```
 //!
+//! # Capacity
+//!
+//! [`Profile::slots`] limits how many requests are served at once. [`Timing`] says how long that
+//! takes: by the latencies of the profile, by a service time drawn for the whole request
+//! ([`Service`]), or in a continuous batch ([`BatchItl`]). Everything that is drawn depends on the
+//! seed and the sequence number of the request alone.
+//!
 //! # The truth log
 //!
-//! One JSON object per line for each accepted streaming request, in the order in which the
-//! responses ended, including those ended by a fault or by a client that left:
+//! One JSON object per line for each accepted request, in the order in which the responses ended,
+//! including those ended by a fault or by a client that left ([`TrueRequest`]):
 //!
 //! ```json
 //! {"id":"chatcmpl-sim-7","prompt_tokens":3,"queued_ns":0,"request_read_ns":100,
-//!  "tokens":[[200,210],[300,310]],"fault":null}
+//!  "tokens":[[200,210],[300,310]],"fault":null,"stream":true,"service_began_ns":100,
+//!  "ended_ns":320,"busy_slots":1}
 //! ```
 //!
-//! All values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw monotonic
-//! nanoseconds ([`clock::monotonic_ns`]). `tokens` has one pair per token-bearing event, in order:
-//! just before and just after the write that carried it. Events that share a write share the pair.
+//! All `_ns` values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw
+//! monotonic nanoseconds ([`clock::monotonic_ns`]). `tokens` has one pair per token-bearing event of
+//! a stream, in order: just before and just after the write that carried it. Events that share a
+//! write share the pair. `service_began_ns` and `busy_slots`, the number of requests in service at
+//! that moment including this one, are null for requests that were never served. A slot passes on
+//! at the moment when its request was due to end, so that service times do not grow by the lateness
+//! of timers; `ended_ns` is after the last write, and up to a few milliseconds later.
+//!
+//! [`Truth`] has the gaps between arrivals and N(t), the number of requests in the system.
 
 pub mod clock;
 

@@ -230,12 +230,6 @@ impl Profile {
         in_range("drift", drift, HIGHEST_DRIFT, "share per minute")
     }
 
-    /// Whether the server responds as fast as it can: no latency is configured.
-    #[must_use]
-    pub fn is_instant(&self) -> bool {
-        !self.waits_for_first_token() && self.itl_ms <= 0.0
-    }
-
     /// Whether the first token is later than the request.
     #[must_use]
     pub fn waits_for_first_token(&self) -> bool {

@@ -24,7 +24,7 @@ const FLUSH_EVERY: Duration = Duration::from_millis(200);
 const WAITING_LINES: usize = 8192;
 
 /// What is known about one request. Timestamps are raw monotonic nanoseconds
-/// ([`monotonic_ns`](crate::clock::monotonic_ns)).
+/// ([`monotonic_ns`]).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TrueRequest {
     /// The id in its response.

@@ -39,6 +39,7 @@ mod recipes;
 #[cfg(unix)]
 mod secrets;
 mod server;
+mod simulator;
 #[cfg(unix)]
 mod supervise;
 mod tables;
