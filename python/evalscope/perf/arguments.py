@@ -83,9 +83,21 @@ class Arguments:
     """Requests of each run: one value for all runs, or one for each. With `duration` alone
     it is unlimited."""
     rate: float | str | Sequence[float] | Sequence[str] | None = None
-    """Mean arrivals per second of a Poisson process, or `"90/m"`; -1 for no pacing."""
+    """Arrivals per second, `"90/m"`, or a profile such as `"1..20@60,20@5m"`; -1 for no pacing."""
     open_loop: bool | None = None
-    """No limit on the requests in flight: they arrive at `rate`."""
+    """Send at the moments of `rate` and never wait for responses."""
+    arrivals: str | None = None
+    """How arrivals are spread: `poisson`, `constant` or `gamma:SHAPE`."""
+    burstiness: float | str | None = None
+    """The same as `arrivals="gamma:SHAPE"`; infinity is `constant`."""
+    max_in_flight: int | None = None
+    """The most requests in flight of an open loop."""
+    when_full: str | None = None
+    """What happens to a request that is due then: `wait`, `drop` or `stop`."""
+    drain_timeout: float | str | None = None
+    """How long requests may go on after the last was sent; 30 seconds in an open loop."""
+    stop_when_saturated: bool | None = None
+    """End an open loop when the server is found not to keep up."""
     duration: float | str | None = None
     """Stop sending after this time: seconds, or `"5m"`."""
     warmup_num: float | None = None
@@ -107,6 +119,17 @@ class Arguments:
     """Accepted for compatibility with EvalScope; has no effect."""
     in_flight_task_multiplier: float | None = None
     """Accepted for compatibility with EvalScope; has no effect."""
+
+    # --- objectives ---
+
+    slo: str | Sequence[str] | None = None
+    """What a good request meets, such as `"ttft<=500ms tpot<=50ms"`."""
+    goodput: str | Sequence[str] | None = None
+    """The same in milliseconds, as vLLM writes it: `"ttft:500 tpot:50"`."""
+    slo_from: str | None = None
+    """Where ttft, ttfat and latency of `slo` begin: `schedule` or `send`."""
+    min_goodput: float | str | None = None
+    """Fail (`EvalscopeError`, exit code 1) when fewer requests meet `slo`: 0.95, or `"95%"`."""
 
     # --- search for a service level ---
 

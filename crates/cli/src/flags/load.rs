@@ -40,7 +40,7 @@ pub(crate) struct LoadArgs {
           value_delimiter = ',', value_parser = count)]
     pub(crate) number: Option<Vec<u64>>,
 
-    /// Arrivals per second: 5, 90/m, or a profile such as 1..20@60,20@5m
+    /// Arrivals per second: 5, 90/m, or 1..20@60,20@5m
     ///
     /// Requests start at moments with this mean rate, however fast the server is; --parallel,
     /// if given, limits the requests in flight. 90/m and 5000/h are per minute and per hour; -1 or

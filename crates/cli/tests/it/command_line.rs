@@ -365,10 +365,9 @@ fn the_long_help_begins_with_six_examples() {
 }
 
 /// Flags of EvalScope 1.14 that are to come.
-pub(crate) const LATER_FLAGS: [&str; 16] = [
+pub(crate) const LATER_FLAGS: [&str; 15] = [
     "--scenario=agentx",
     "--enable-pd-metrics",
-    "--open-loop",
     "--sla-auto-tune",
     "--sla-variable=rate",
     "--sla-params=[]",

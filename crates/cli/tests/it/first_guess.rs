@@ -54,7 +54,7 @@ fn a_rate_alone_is_not_capped() {
     assert_eq!(run["load"]["requests"], 20);
     assert!(run["duration_s"].as_f64().unwrap() < 3.0, "{run}");
     assert_eq!(run["counts"]["succeeded"], 20);
-    assert_eq!(names(&context), ["rate_50_number_20"]);
+    assert_eq!(names(&context), ["rate_50.0_number_20"]);
     assert!(outcome.stdout.contains("not limited"), "{}", outcome.stdout);
     assert!(
         outcome
@@ -145,13 +145,13 @@ fn one_value_holds_for_every_point_and_points_may_repeat() {
         (
             "--rate 200,12000/m --parallel 4 --number 5",
             vec![
-                "parallel_4_number_5_rate_200",
-                "parallel_4_number_5_rate_200_2",
+                "parallel_4_number_5_rate_200.0",
+                "parallel_4_number_5_rate_200.0_2",
             ],
         ),
         (
             "--rate 100 200 --number 5",
-            vec!["rate_100_number_5", "rate_200_number_5"],
+            vec!["rate_100.0_number_5", "rate_200.0_number_5"],
         ),
         (
             "--parallel 2 2 --number 3,4",

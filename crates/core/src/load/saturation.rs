@@ -50,7 +50,11 @@ impl LoadModel for UntilSaturated {
             return Next::Stop(StoppedBy::Saturated);
         }
         let look = watch.next_look().filter(|at| *at > now);
-        match (self.load.next(now), look) {
+        let next = self.load.next(now);
+        if let Next::Refuse { due } = next {
+            watch.ended(due, now, Ended::NeverSent);
+        }
+        match (next, look) {
             (Next::At(at), Some(look)) => Next::At(at.min(look)),
             // an end is a reason to ask again in any case
             (Next::OnEnd, Some(look)) => Next::At(look),
