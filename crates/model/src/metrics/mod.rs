@@ -198,7 +198,7 @@ impl Metric {
         let counts = match self.population() {
             Population::Succeeded => record.succeeded(),
             Population::Dispatched => record.dispatched(),
-            Population::Due => record.succeeded() || !record.dispatched(),
+            Population::Due => record.succeeded() || never_had_room(record),
         };
         if !counts {
             return;
@@ -236,7 +236,7 @@ impl Metric {
             Self::Tpot => choices::time_per_token(&record.events, output()?),
             Self::DecodeTokPerS => Some(1e9 / Self::Tpot.of_request(record)?),
             Self::Latency => latency(),
-            Self::LatencyFromSchedule | Self::TtftFromSchedule if !record.dispatched() => {
+            Self::LatencyFromSchedule | Self::TtftFromSchedule if never_had_room(record) => {
                 span(Some(times.ended), Some(times.scheduled))
             }
             Self::LatencyFromSchedule => span(times.last_data, Some(times.scheduled)),
@@ -272,6 +272,13 @@ impl Metric {
             Self::Itl | Self::EventGap => None,
         }
     }
+}
+
+/// It was due when the run ended, and waited for room until then. A request that was shed did not wait at
+/// all, so nothing is known of how long it would have taken.
+fn never_had_room(record: &RequestRecord) -> bool {
+    let kind = record.failure.as_ref().map(|failure| failure.kind);
+    kind == Some(FailureKind::NotSent)
 }
 
 fn per_second(amount: f64, nanos: f64) -> Option<f64> {
@@ -343,6 +350,8 @@ pub struct RunTotals {
     /// dispatch was over. How they would have ended is not known, so they are not part of the
     /// total.
     pub unfinished: u64,
+    /// Those of them that were in flight when the run was stopped.
+    pub cancelled: u64,
     /// Requests that succeeded.
     pub succeeded: u64,
     /// Failed requests by kind.
@@ -491,7 +500,10 @@ impl RunTotals {
                 self.shed += 1;
                 return;
             }
-            Some(kind) if kind.is_given_up() => self.unfinished += 1,
+            Some(kind) if kind.is_given_up() => {
+                self.unfinished += 1;
+                self.cancelled += u64::from(kind == FailureKind::Cancelled);
+            }
             _ => self.total += 1,
         }
         self.first_dispatch = Some(

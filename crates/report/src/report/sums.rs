@@ -1,0 +1,357 @@
+//! Owns what is summed up while the records of a run are read, pass by pass.
+//!
+//! It must not know where records come from, nor how many passes there are.
+
+use std::collections::BTreeMap;
+
+use evalscope_model::metrics::{
+    Accumulator, ConstantWindow, Delivery, Distribution, FailureAdjusted, FoundPlateau, Goodput,
+    GoodputAccumulator, Interval, Judge, LoadWindow, Metric, PercentilesWithFailures, Plateau,
+    PlateauAccumulator, PlateauSearch, PlateauTotals, Saturation, Series, constant_windows,
+};
+use evalscope_model::profile::Schedule;
+use evalscope_model::record::{Phase, RequestRecord};
+use evalscope_model::time::Timestamp;
+use serde::Serialize;
+
+use super::passes::{WINDOWS_AT_A_TIME, Wanted, Work};
+use crate::figures::{
+    DueSpan, LoadSums, MOST_SEGMENTS, PlateauFigures, SegmentFigures, SegmentSums, Segments,
+    WithoutPlateau, nanos, start_of,
+};
+use crate::model::RunMeta;
+
+/// 95 % intervals of percentiles within a run, in the unit of the metric; `null` if there are too
+/// few requests, or if the server did not keep up with an open loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Intervals {
+    /// Of the median.
+    pub p50_ci: Option<Interval>,
+    /// Of the 90th percentile.
+    pub p90_ci: Option<Interval>,
+    /// Of the 95th percentile.
+    pub p95_ci: Option<Interval>,
+    /// Of the 99th percentile.
+    pub p99_ci: Option<Interval>,
+}
+
+/// The schedule of a run, and when it was.
+#[derive(Clone, Debug)]
+pub(super) struct Timing {
+    pub(super) span: DueSpan,
+    pub(super) start: Timestamp,
+}
+
+/// What the passes find, each after those before it.
+#[derive(Debug)]
+pub(super) struct Found {
+    meta: RunMeta,
+    windows: Vec<ConstantWindow>,
+    /// When measured requests were due.
+    span: Option<DueSpan>,
+    /// When any request was due, the warm-up included.
+    first_due: Option<Timestamp>,
+    pub(super) metrics: BTreeMap<Metric, Distribution>,
+    pub(super) intervals: BTreeMap<Metric, Intervals>,
+    pub(super) with_failures: BTreeMap<Metric, PercentilesWithFailures>,
+    good: Option<GoodputAccumulator>,
+    pub(super) load: Option<LoadSums>,
+    pub(super) segments: Vec<SegmentFigures>,
+    pub(super) saturations: Vec<(usize, Saturation)>,
+    /// The steady part of an open loop with one constant rate.
+    steady: Option<(Timestamp, Timestamp)>,
+    place: Result<FoundPlateau, WithoutPlateau>,
+    plateau: Option<(Plateau, Option<Goodput>)>,
+    plateau_metrics: BTreeMap<Metric, Distribution>,
+}
+
+impl Found {
+    pub(super) fn new(meta: &RunMeta) -> Self {
+        let windows = match meta.load.pacing.schedule() {
+            Some(schedule) if meta.load.is_open_loop() => constant_windows(&schedule.profile),
+            _ => Vec::new(),
+        };
+        Self {
+            meta: meta.clone(),
+            windows: Some(windows)
+                .filter(|windows| windows.len() <= MOST_SEGMENTS)
+                .unwrap_or_default(),
+            span: None,
+            first_due: None,
+            metrics: BTreeMap::new(),
+            intervals: BTreeMap::new(),
+            with_failures: BTreeMap::new(),
+            good: None,
+            load: None,
+            segments: Vec::new(),
+            saturations: Vec::new(),
+            steady: None,
+            place: Err(WithoutPlateau::TooFewRequests),
+            plateau: None,
+            plateau_metrics: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            paced: self.schedule().is_some(),
+            objective: self.meta.objective.is_some(),
+            segments: self
+                .schedule()
+                .is_some_and(|schedule| Segments::of(&schedule.profile, Timestamp::ZERO).is_some()),
+            windows: self.windows.len(),
+        }
+    }
+
+    fn schedule(&self) -> Option<&Schedule> {
+        self.meta.load.pacing.schedule()
+    }
+
+    /// A request of any phase was due: what the first pass learns of the schedule.
+    pub(super) fn was_due(&mut self, record: &RequestRecord) {
+        let at = record.times.scheduled;
+        if record.phase == Phase::Measured {
+            self.span = Some(DueSpan::with(self.span, at));
+        }
+        self.first_due = Some(self.first_due.map_or(at, |first| first.min(at)));
+    }
+
+    /// When the schedule was; `None` without one, or without requests.
+    pub(super) fn timing(&self) -> Option<Timing> {
+        Some(Timing {
+            span: self.span?,
+            start: start_of(self.schedule()?, self.first_due?),
+        })
+    }
+
+    fn judge(&self) -> Option<Judge> {
+        let objective = self.meta.objective.as_ref()?;
+        Some(Judge::new(
+            objective.slo.clone(),
+            objective.from,
+            self.delivery(),
+        ))
+    }
+
+    fn delivery(&self) -> Delivery {
+        if self.meta.stream {
+            Delivery::Stream
+        } else {
+            Delivery::Whole
+        }
+    }
+
+    fn window(&self, window: &ConstantWindow) -> Option<LoadWindow> {
+        let start = self.timing()?.start;
+        let at = |seconds: f64| Timestamp::from_nanos(start.as_nanos() + nanos(seconds));
+        Some(LoadWindow::new(
+            at(window.start_s),
+            window.end_s.map(at),
+            self.schedule()?.gaps,
+        ))
+    }
+
+    /// Good requests, for a run of this length.
+    pub(super) fn goodput(&mut self, duration_s: f64) -> Option<Goodput> {
+        Some(self.good.take()?.finish(duration_s))
+    }
+
+    /// The figures of the plateau.
+    pub(super) fn plateau(&mut self) -> Result<PlateauFigures, WithoutPlateau> {
+        self.place?;
+        let (totals, goodput) = self.plateau.take().ok_or(WithoutPlateau::TooFewRequests)?;
+        Ok(PlateauFigures {
+            totals,
+            goodput,
+            metrics: std::mem::take(&mut self.plateau_metrics),
+        })
+    }
+
+    /// Where the plateau is, from what the passes so far have found.
+    fn place_of(&self, search: &PlateauSearch) -> Result<FoundPlateau, WithoutPlateau> {
+        if !self.meta.load.is_open_loop() {
+            return search.closed_loop().map_err(Into::into);
+        }
+        if self.windows.len() != 1 {
+            return Err(WithoutPlateau::RateChanges);
+        }
+        search.open_loop(self.steady).map_err(Into::into)
+    }
+}
+
+/// Sums up one pass.
+#[derive(Debug)]
+pub(super) struct Pass {
+    metrics: Accumulator,
+    intervals: Vec<(Metric, Series)>,
+    with_failures: Vec<(Metric, FailureAdjusted)>,
+    good: Option<GoodputAccumulator>,
+    load: Option<LoadSums>,
+    segments: Option<SegmentSums>,
+    windows: Vec<(usize, LoadWindow)>,
+    search: Option<PlateauSearch>,
+    plateau: Option<(FoundPlateau, PlateauTotals, Option<GoodputAccumulator>)>,
+    plateau_metrics: Option<PlateauAccumulator>,
+}
+
+impl Pass {
+    /// A pass for this work, after what earlier ones have found.
+    pub(super) fn new(works: &[Work], found: &Found) -> Self {
+        let delivery = found.delivery();
+        let load = &found.meta.load;
+        let (mut whole, mut of_segments, mut of_plateau) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pass = Self {
+            metrics: Accumulator::new(&[]),
+            intervals: Vec::new(),
+            with_failures: Vec::new(),
+            good: None,
+            load: None,
+            segments: None,
+            windows: Vec::new(),
+            search: None,
+            plateau: None,
+            plateau_metrics: None,
+        };
+        for work in works {
+            match *work {
+                Work::Metric(metric) => whole.push(metric),
+                Work::Intervals(metric) => pass.intervals.push((metric, Series::default())),
+                Work::WithFailures(metric) => pass
+                    .with_failures
+                    .push((metric, FailureAdjusted::new(metric, delivery))),
+                Work::Goodput => pass.good = found.judge().map(GoodputAccumulator::new),
+                Work::Load => {
+                    let open_loop = load.is_open_loop();
+                    let timing = found.timing();
+                    pass.load = timing.map(|timing| LoadSums::new(timing.span, open_loop));
+                }
+                Work::Segments(metric) => of_segments.push(metric),
+                Work::Windows(group) => {
+                    let group = found.windows.chunks(WINDOWS_AT_A_TIME).nth(group);
+                    for window in group.into_iter().flatten() {
+                        let sums = found.window(window);
+                        pass.windows.extend(sums.map(|sums| (window.segment, sums)));
+                    }
+                }
+                Work::PlateauSearch => pass.search = Some(PlateauSearch::new(load.concurrency)),
+                Work::PlateauTotals => {
+                    pass.plateau = found.place.ok().map(|place| {
+                        let good = found.judge().map(GoodputAccumulator::new);
+                        (place, PlateauTotals::new(place), good)
+                    });
+                }
+                Work::PlateauMetric(metric) => of_plateau.push(metric),
+            }
+        }
+        pass.metrics = Accumulator::new(&whole);
+        pass.segments = found
+            .timing()
+            .and_then(|timing| Segments::of(&found.schedule()?.profile, timing.start))
+            .filter(|_| !of_segments.is_empty())
+            .map(|segments| SegmentSums::new(segments, &of_segments));
+        pass.plateau_metrics = found
+            .place
+            .ok()
+            .filter(|_| !of_plateau.is_empty())
+            .map(|place| PlateauAccumulator::new(place.window, &of_plateau));
+        pass
+    }
+
+    /// Warm-up requests matter to it.
+    pub(super) fn needs_warmup(&self) -> bool {
+        self.load.is_some()
+            || self.segments.is_some()
+            || !self.windows.is_empty()
+            || self.search.is_some()
+            || self.plateau.is_some()
+    }
+
+    /// Add a record, measured or not.
+    pub(super) fn push(&mut self, record: &RequestRecord) {
+        if let Some(load) = &mut self.load {
+            load.push(record);
+        }
+        if let Some(segments) = &mut self.segments {
+            segments.push(record);
+        }
+        for (_, window) in &mut self.windows {
+            window.push(record);
+        }
+        if let Some(search) = &mut self.search {
+            search.push(record);
+        }
+        if let Some((_, totals, _)) = &mut self.plateau {
+            totals.push(record);
+        }
+        if record.phase == Phase::Measured {
+            self.push_measured(record);
+        }
+    }
+
+    fn push_measured(&mut self, record: &RequestRecord) {
+        self.metrics.push(record);
+        for (metric, series) in &mut self.intervals {
+            metric.samples(record, |value| series.push(record.times.dispatched, value));
+        }
+        for (_, failures) in &mut self.with_failures {
+            failures.push(record);
+        }
+        if let Some(good) = &mut self.good {
+            good.push(record);
+        }
+        if let Some((place, _, Some(good))) = &mut self.plateau
+            && place.window.holds(record)
+        {
+            good.push(record);
+        }
+        if let Some(metrics) = &mut self.plateau_metrics {
+            metrics.push(record);
+        }
+    }
+
+    /// Add what the pass has summed up to what is known.
+    pub(super) fn finish(self, found: &mut Found) {
+        found.metrics.extend(self.metrics.finish());
+        for (metric, series) in self.intervals {
+            let ordered = series.finish();
+            let at = |p| Some(ordered.percentile(p)?.scaled(metric.scale()));
+            let intervals = Intervals {
+                p50_ci: at(0.50),
+                p90_ci: at(0.90),
+                p95_ci: at(0.95),
+                p99_ci: at(0.99),
+            };
+            found.intervals.insert(metric, intervals);
+        }
+        let with_failures = self.with_failures.into_iter();
+        found
+            .with_failures
+            .extend(with_failures.map(|(metric, failures)| (metric, failures.finish())));
+        found.good = self.good.or(found.good.take());
+        found.load = self.load.or(found.load.take());
+        if let Some(segments) = self.segments {
+            segments.finish_into(&mut found.segments);
+        }
+        for (segment, window) in &self.windows {
+            found.saturations.push((*segment, window.verdict()));
+            found.steady = window.steady();
+        }
+        if let Some(search) = &self.search {
+            found.place = found.place_of(search);
+        }
+        if let Some((place, totals, good)) = self.plateau {
+            match totals.finish() {
+                Ok(totals) => {
+                    let length_s = place.window.length_s();
+                    let good = good.map(|good| good.finish(length_s));
+                    found.plateau = Some((totals, good));
+                }
+                Err(why) => found.place = Err(why.into()),
+            }
+        }
+        if let Some(metrics) = self.plateau_metrics {
+            found.plateau_metrics.extend(metrics.finish());
+        }
+    }
+}
