@@ -101,9 +101,14 @@ pub(super) fn decoded_per_event(events: &EventLog, output: f64) -> Option<f64> {
 /// Gaps between the token-bearing events of each choice, nanoseconds, in the
 /// order in which they end.
 pub(super) fn token_gaps(events: &EventLog, mut sink: impl FnMut(f64)) {
+    token_neighbours(events, |from, to| sink(to.nanos_since(from) as f64));
+}
+
+/// The moments of neighbouring token-bearing events of each choice, in the order of the later one.
+pub(super) fn token_neighbours(events: &EventLog, mut sink: impl FnMut(Timestamp, Timestamp)) {
     let mut step = |last: &mut Option<Timestamp>, at: Timestamp| {
         if let Some(last) = last.replace(at) {
-            sink(at.nanos_since(last) as f64);
+            sink(last, at);
         }
     };
     if is_single(events) {

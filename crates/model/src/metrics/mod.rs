@@ -10,7 +10,12 @@ mod goodput;
 mod histogram;
 mod intervals;
 mod plateau;
+mod quantiles;
 mod saturation;
+mod timeline;
+mod trend;
+mod watch;
+mod with_failures;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -20,21 +25,24 @@ pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
 };
 pub use goodput::{
-    ConditionCounts, Delivery, FailedWord, FailureAdjusted, Goodput, GoodputAccumulator, Judge,
-    Judgement, PercentilesWithFailures, Standard, Standing, WithFailures,
+    ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Standard, Standing,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use intervals::{
-    Interval, MeanOfBins, Ordered, Series, mean_of_bins, normal_quantile, share_interval,
-    student_cdf, student_quantile, variance_inflation, wilson,
+    Interval, MeanOfBins, Ordered, Series, mean_of_bins, share_interval, variance_inflation, wilson,
 };
 pub use plateau::{
     FoundPlateau, NoPlateau, Plateau, PlateauAccumulator, PlateauSearch, PlateauTotals,
-    PlateauWindow, Trend,
+    PlateauWindow,
 };
+pub use quantiles::{normal_quantile, student_cdf, student_quantile};
 pub use saturation::{
-    ConstantWindow, Ended, LoadVerdict, LoadWindow, Look, Saturation, SaturationWatch, Undecided,
-    constant_windows,
+    ConstantWindow, Ended, LoadVerdict, LoadWindow, Saturation, Undecided, constant_windows,
+};
+pub use trend::Trend;
+pub use watch::{Look, SaturationWatch};
+pub use with_failures::{
+    FailedWord, FailureAdjusted, PercentilesWithFailures, WithFailures, quantile_with_failures,
 };
 
 use crate::record::{ArrivalClock, Ending, FailureKind, RequestRecord, TokenSource};

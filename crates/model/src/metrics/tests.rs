@@ -66,6 +66,17 @@ pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
     }
 }
 
+/// Uniform draws from (0, 1), always the same for a seed (splitmix64, Steele et al. 2014).
+pub(crate) fn draws(seed: u64) -> impl Iterator<Item = f64> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64 + f64::EPSILON / 4.0
+    })
+}
+
 fn millis(metric: Metric, record: &RequestRecord) -> Option<f64> {
     metric.of_request(record).map(|ns| ns / 1e6)
 }
