@@ -38,7 +38,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             open_loop: OpenLoop::default(),
             requests: Some(30),
             pacing: Pacing::Unpaced,
-            warmup_requests: 1,
+            warmup_requests: 5,
             duration_s: None,
             drain_timeout_s: None,
             seed: 42,
@@ -71,6 +71,7 @@ pub(crate) fn sweep_meta(parallel: usize, requests: u64) -> RunMeta {
     meta.load.point.label.clone_from(&meta.name);
     meta.load.concurrency = NonZeroUsize::new(parallel);
     meta.load.requests = Some(requests);
+    meta.load.warmup_requests = parallel as u64;
     meta.started_at = format!("2026-01-31T12:{parallel:02}:00.000+08:00");
     meta
 }

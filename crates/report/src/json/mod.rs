@@ -3,6 +3,7 @@
 //!
 //! It must not know where files are put.
 
+mod figures;
 mod reference;
 mod result;
 
@@ -10,10 +11,11 @@ use serde::Serialize;
 #[cfg(test)]
 use serde_json::Value;
 
+pub use figures::{Load, MetricResult, Metrics, PlateauResult, Segment, SomeMetrics};
 pub use reference::{args, percentiles, summary};
 pub use result::{
-    AddressTotals, Compared, Connections, Counts, ErrorResult, Load, Metrics, ResultFile,
-    RunResult, Sources, Throughput, Tokens,
+    AddressTotals, Compared, Connections, Counts, ErrorResult, ResultFile, RunResult, Sources,
+    Throughput, Tokens,
 };
 
 /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
