@@ -233,6 +233,12 @@ impl RunReport {
         self.meta.load.pacing != Pacing::Unpaced
     }
 
+    /// Requests never waited for the responses to others.
+    #[must_use]
+    pub fn is_open_loop(&self) -> bool {
+        self.is_paced() && self.meta.load.is_open_loop()
+    }
+
     /// The distribution of a metric.
     #[must_use]
     pub fn metric(&self, metric: Metric) -> &Distribution {
@@ -246,6 +252,15 @@ impl RunReport {
     pub fn differences(&self) -> Option<Differences> {
         let plateau = self.plateau.as_ref().ok()?;
         Some(Differences::of(plateau, &self.totals, &self.metrics))
+    }
+
+    /// Requests that failed, were shed, or were given up by the end of the drain timeout, over all that
+    /// were due and not cancelled by the stop of the run; `None` without any.
+    #[must_use]
+    pub fn lost_share(&self) -> Option<f64> {
+        let lost = self.totals.lost();
+        let due = self.totals.succeeded + lost;
+        (due > 0).then(|| lost as f64 / due as f64)
     }
 
     /// Successes over all requests; `None` without any.

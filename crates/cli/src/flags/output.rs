@@ -100,6 +100,10 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) record_bodies: Bodies,
 
+    /// Show 95 % intervals of percentiles, throughput and good requests within each run.
+    #[arg(long)]
+    pub(crate) confidence: bool,
+
     /// Log progress after every N requests; 0 for never.
     #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
     pub(crate) log_every_n_query: u64,

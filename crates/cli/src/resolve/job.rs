@@ -13,6 +13,7 @@ use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use evalscope_hub::Source;
 use evalscope_model::plan::RunPlan;
 use evalscope_model::record::RecordBodies;
+use evalscope_report::console::Confidence;
 use serde_json::Value;
 use url::Url;
 
@@ -59,6 +60,8 @@ pub(crate) struct Job {
     pub(crate) objectives: Objectives,
     /// How long a run goes on without a server.
     pub(crate) give_up_after: Option<Duration>,
+    /// Tables say how far their figures can be trusted.
+    pub(crate) confidence: Confidence,
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) results: ResultsPlace,

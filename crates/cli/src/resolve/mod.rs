@@ -33,6 +33,7 @@ use evalscope_core::transport::TlsTrust;
 use evalscope_model::record::RecordBodies;
 
 use crate::catalog::apis::{Serves, SigningKey};
+use crate::console;
 use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
@@ -153,6 +154,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
+        confidence: console::confidence(output.confidence),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
         results: results_of(&output, &model, environment),

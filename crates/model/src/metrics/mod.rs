@@ -598,6 +598,13 @@ impl RunTotals {
         self.total - self.succeeded
     }
 
+    /// Requests that failed, that were shed, and that were still in flight at the end of the drain
+    /// timeout. How those that the stop of a run cancelled would have ended is not known.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.failed() + self.shed + (self.unfinished - self.cancelled)
+    }
+
     /// First dispatch to last end, seconds; 0 for a run without requests.
     #[must_use]
     pub fn duration_s(&self) -> f64 {

@@ -4,7 +4,9 @@ use evalscope_model::metrics::Metric;
 
 use super::advice::{BAD_SHARE, GOOD_SHARE, advice, best, rate};
 use super::layout::{Grid, MISSING, number, optional, percent, wrapped};
+use super::load::verdict_word;
 use super::screen::{Paint, Screen};
+use crate::figures::LoadFigures;
 use crate::report::RunReport;
 
 /// The runs of a sweep beside each other, the best of them, and advice.
@@ -24,6 +26,16 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
         "Lat. from\nsched.\np99 (s)",
         "TTFT from\nsched.\navg (ms)",
         "TTFT from\nsched.\np99 (ms)",
+    ];
+    let open_loop = runs.iter().any(RunReport::is_open_loop);
+    let kept_up = ["Kept\nup"];
+    let objective = runs.iter().any(|run| run.goodput.is_some());
+    let good = ["Good"];
+    let has_plateau = runs.iter().any(|run| run.plateau.is_ok());
+    let of_plateau = [
+        "Plateau\nRPS\n(req/s)",
+        "Plateau\noutput\n(tok/s)",
+        "Plateau\nTTFT\np99 (ms)",
     ];
     let plain = [
         "Latency\navg\n(s)",
@@ -48,6 +60,14 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
                 optional(run.requests_per_s()),
                 optional(run.output_tokens_per_s()),
             ];
+            if open_loop {
+                let verdict = run.load.as_ref().and_then(LoadFigures::verdict);
+                row.push(verdict_word(verdict).to_owned());
+            }
+            if objective {
+                let share = run.goodput.as_ref().and_then(|goodput| goodput.share);
+                row.push(share.map_or_else(|| MISSING.to_owned(), percent));
+            }
             if paced {
                 for metric in [
                     metric(Metric::LatencyFromSchedule),
@@ -63,14 +83,26 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
                 optional(metric(Metric::Ttft).p99),
                 optional(metric(Metric::Tpot).mean),
             ]);
+            if has_plateau {
+                let plateau = run.plateau.as_ref().ok();
+                let totals = plateau.map(|plateau| &plateau.totals);
+                row.extend([
+                    optional(totals.map(|totals| totals.requests_per_s)),
+                    optional(totals.and_then(|totals| totals.output_tokens_per_s)),
+                    optional(plateau.and_then(|plateau| plateau.metric(Metric::Ttft)?.p99)),
+                ]);
+            }
             row
         })
         .collect();
     let grid = Grid {
         header: header
             .iter()
+            .chain(kept_up.iter().filter(|_| open_loop))
+            .chain(good.iter().filter(|_| objective))
             .chain(from_schedule.iter().filter(|_| paced))
             .chain(&plain)
+            .chain(of_plateau.iter().filter(|_| has_plateau))
             .map(|label| (*label).to_owned())
             .collect(),
         rows,

@@ -2,6 +2,8 @@
 
 use evalscope_model::plan::Pacing;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::layout::percent;
 use super::*;
 use crate::samples;
@@ -10,6 +12,7 @@ use evalscope_model::profile::Schedule;
 const NARROW: Screen = Screen {
     width: 80,
     ink: Ink::Plain,
+    confidence: Confidence::Hidden,
 };
 
 fn fits(text: &str, width: usize) {

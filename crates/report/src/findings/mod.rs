@@ -128,6 +128,7 @@ mod tests {
             succeeded: 1000,
             streamed: 1000,
             input_known: 1000,
+            output_tokens: 100_000,
             token_events: 100_000,
             kernel_clock: 1000,
             new_connections: 10,
