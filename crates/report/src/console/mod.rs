@@ -102,8 +102,11 @@ pub fn telling_excerpt(kind: FailureKind, excerpt: &str) -> Option<&str> {
     if !is_stream {
         return Some(excerpt).filter(|text| !text.is_empty());
     }
-    // its words are the message
-    let is_said = matches!(kind, FailureKind::ServerError | FailureKind::Cancelled);
+    // its words are the message, or nothing was wrong with it
+    let is_said = matches!(
+        kind,
+        FailureKind::ServerError | FailureKind::Cancelled | FailureKind::Unfinished
+    );
     if is_said || is_cut {
         return None;
     }

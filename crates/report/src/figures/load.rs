@@ -337,3 +337,177 @@ pub(crate) fn worst(of_segments: &[(usize, Saturation)]) -> Option<Judged> {
         saturation: *saturation,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use evalscope_model::metrics::Undecided;
+
+    use super::*;
+    use crate::samples;
+
+    fn ms(at: u64) -> Timestamp {
+        Timestamp::from_nanos(at * 1_000_000)
+    }
+
+    /// Due, sent and ended at these milliseconds.
+    fn request(due: u64, sent: u64, ended: u64) -> RequestRecord {
+        let mut record = samples::success(0).record;
+        let times = &mut record.times;
+        times.scheduled = ms(due);
+        times.slot_free = ms(due);
+        times.dispatched = ms(sent);
+        times.write_begun = Some(ms(sent));
+        times.ended = ms(ended);
+        record
+    }
+
+    fn failed(mut record: RequestRecord, kind: FailureKind) -> RequestRecord {
+        record.failure = Some(evalscope_model::record::Failure::new(kind, "no"));
+        record
+    }
+
+    fn figures(schedule: &Schedule, records: &[RequestRecord], ended: bool) -> LoadFigures {
+        let measured = records.iter().filter(|one| one.phase == Phase::Measured);
+        let span = measured.fold(None, |span, record| {
+            Some(DueSpan::with(span, record.times.scheduled))
+        });
+        let mut sums = LoadSums::new(span.unwrap(), true);
+        for record in records {
+            sums.push(record);
+        }
+        sums.finish(schedule, ms(0), ended, None)
+    }
+
+    #[test]
+    fn figures_of_a_few_requests() {
+        let mut warmup = request(0, 0, 1500);
+        warmup.phase = Phase::Warmup;
+        let figures = figures(
+            &Schedule::poisson(1.0),
+            &[
+                warmup,
+                request(1000, 1000, 2000),
+                request(2000, 3100, 3500),
+                failed(request(2500, 2500, 4000), FailureKind::Reset),
+                failed(request(2600, 2600, 2600), FailureKind::Shed),
+                request(5000, 5000, 8000),
+            ],
+            true,
+        );
+        let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-9, "{a:?} {b}");
+        close(figures.asked_rate_per_s, 1.0);
+        // five were due in four seconds
+        close(figures.drawn_rate_per_s, 4.0 / 4.0);
+        // the first write at 1 s, the last at 5 s; what was shed was never sent
+        close(figures.sent_rate_per_s, 3.0 / 4.0);
+        // the warm-up's too, but not what failed or ended later
+        close(figures.completed_per_s, 3.0 / 4.0);
+        let in_flight = figures.in_flight.unwrap();
+        // 0.5 s of the warm-up, 1 s, 1.5 s and 1.5 s, in four seconds
+        close(Some(in_flight.mean), 4.5 / 4.0);
+        assert_eq!((in_flight.max, in_flight.end), (2, 1));
+        close(figures.drain_s, 3.0);
+        // second 2: three were due, one was sent; second 3: none was due, one was sent
+        let sent = figures.sent_in_second.unwrap();
+        assert_eq!(sent.max, 2);
+        close(Some(sent.rms), (5.0_f64 / 4.0).sqrt());
+        close(figures.cap_reached_s, 2.6);
+        assert_eq!(figures.waited, 0);
+    }
+
+    #[test]
+    fn a_request_that_ends_makes_room_at_once() {
+        let requests = [
+            request(0, 0, 100),
+            request(100, 100, 200),
+            request(200, 200, 300),
+        ];
+        let figures = figures(&Schedule::poisson(10.0), &requests, true);
+        assert_eq!(figures.in_flight.unwrap().max, 1);
+    }
+
+    #[test]
+    fn a_single_request_has_no_rates() {
+        let figures = figures(&Schedule::poisson(10.0), &[request(5, 5, 100)], true);
+        assert_eq!(figures.drawn_rate_per_s, None);
+        assert_eq!(figures.sent_rate_per_s, None);
+        assert_eq!(figures.completed_per_s, None);
+        assert_eq!(figures.in_flight, None);
+    }
+
+    #[test]
+    fn a_request_that_waited_for_room_reached_the_cap() {
+        let mut waited = request(1500, 2000, 3000);
+        waited.times.slot_free = ms(1900);
+        let figures = figures(
+            &Schedule::poisson(1.0),
+            &[request(0, 0, 1900), waited, request(3000, 3000, 3100)],
+            true,
+        );
+        assert_eq!((figures.waited, figures.cap_reached_s), (1, Some(1.5)));
+    }
+
+    #[test]
+    fn the_asked_rate_is_that_of_the_time_that_passed() {
+        let schedule = |text: &str| Schedule {
+            profile: text.parse().unwrap(),
+            gaps: Gaps::Poisson,
+        };
+        let asked = |text, ended| {
+            let requests = [request(0, 0, 10), request(10_000, 10_000, 10_010)];
+            figures(&schedule(text), &requests, ended).asked_rate_per_s
+        };
+        assert_eq!(asked("1@10,3@10", true), Some(2.0));
+        assert_eq!(asked("1@10,3@10", false), Some(1.0));
+        assert_eq!(asked("0..2@20", false), Some(0.5));
+    }
+
+    #[test]
+    fn a_schedule_begins_before_its_first_request() {
+        for (profile, gaps, first, want) in [
+            ("2@10", Gaps::Constant, 700, 700),
+            ("2@10", Gaps::Poisson, 700, 200),
+            ("0@3,2@10", Gaps::Constant, 3100, 100),
+            ("0@3,2@10", Gaps::Poisson, 3700, 200),
+            ("+5,1@10", Gaps::Poisson, 40, 40),
+            // never before the run
+            ("1@10", Gaps::Poisson, 300, 0),
+        ] {
+            let schedule = Schedule {
+                profile: profile.parse().unwrap(),
+                gaps,
+            };
+            assert_eq!(start_of(&schedule, ms(first)), ms(want), "{profile} {gaps}");
+        }
+    }
+
+    #[test]
+    fn the_worst_verdict_is_that_of_the_load() {
+        let of = |verdict| Saturation {
+            verdict,
+            undecided: (verdict == LoadVerdict::Undecided).then_some(Undecided::NearCapacity),
+            excess: None,
+            excess_ci: None,
+            since_s: None,
+            capacity_per_s: None,
+            steady_from_s: None,
+            requests: 0,
+        };
+        use LoadVerdict::{KeptUp, Saturated, Undecided as Open};
+        for (verdicts, want) in [
+            (&[KeptUp][..], Some((None, KeptUp))),
+            (&[KeptUp, KeptUp], Some((Some(0), KeptUp))),
+            (&[KeptUp, Open, Open], Some((Some(1), Open))),
+            (&[Open, Saturated, Saturated], Some((Some(1), Saturated))),
+            (&[], None),
+        ] {
+            let list: Vec<_> = verdicts
+                .iter()
+                .map(|verdict| of(*verdict))
+                .enumerate()
+                .collect();
+            let judged = worst(&list).map(|judged| (judged.segment, judged.saturation.verdict));
+            assert_eq!(judged, want);
+        }
+    }
+}

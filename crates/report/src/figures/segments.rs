@@ -3,6 +3,7 @@
 //! It must not know how they are shown.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use evalscope_model::metrics::{Accumulator, Distribution, Metric, RunTotals, Saturation};
 use evalscope_model::profile::{Profile, Segment};
@@ -19,7 +20,7 @@ pub(crate) const MOST_SEGMENTS: usize = 200;
 pub struct SegmentFigures {
     /// Its position in the profile, from 0.
     pub position: usize,
-    /// As `--rate` reads it.
+    /// As `--rate` reads it, with the bursts at its start, and after the last segment.
     pub text: String,
     /// Its start, seconds after the schedule's.
     pub start_s: f64,
@@ -45,6 +46,8 @@ pub struct SegmentFigures {
 #[derive(Clone, Debug)]
 pub(crate) struct Segments {
     list: Vec<(usize, Segment)>,
+    /// What each is called, with the bursts whose requests it has.
+    texts: Vec<String>,
     /// The end of each; each begins where the last one ends.
     ends: Vec<Timestamp>,
     start: Timestamp,
@@ -57,11 +60,19 @@ impl Segments {
         let Profile::Segments(all) = profile else {
             return None;
         };
-        let long = all.iter().enumerate();
-        let list: Vec<_> = long
-            .filter(|(_, segment)| segment.span_s() > 0.0)
-            .map(|(position, segment)| (position, *segment))
-            .collect();
+        let (mut list, mut texts) = (Vec::new(), Vec::new());
+        let mut bursts = String::new();
+        for (position, segment) in all.iter().enumerate() {
+            if segment.span_s() > 0.0 {
+                texts.push(format!("{}{segment}", std::mem::take(&mut bursts)));
+                list.push((position, *segment));
+            } else {
+                let _infallible = write!(bursts, "{segment},");
+            }
+        }
+        if let (Some(last), Some(late)) = (texts.last_mut(), bursts.strip_suffix(',')) {
+            let _infallible = write!(last, ",{late}");
+        }
         if list.is_empty() || list.len() > MOST_SEGMENTS {
             return None;
         }
@@ -72,7 +83,12 @@ impl Segments {
                 Some(Timestamp::from_nanos(start.as_nanos() + nanos(*end_s)))
             })
             .collect();
-        Some(Self { list, ends, start })
+        Some(Self {
+            list,
+            texts,
+            ends,
+            start,
+        })
     }
 
     /// The one in which a moment is; what is after the last belongs to it.
@@ -143,7 +159,7 @@ impl SegmentSums {
                 let start_s = segments.start_of(at).nanos_since(segments.start) as f64 / 1e9;
                 figures.push(SegmentFigures {
                     position: *position,
-                    text: segment.to_string(),
+                    text: segments.texts[at].clone(),
                     start_s,
                     end_s: start_s + segment.span_s(),
                     asked_rate_per_s: segment.amount() / segment.span_s(),
@@ -161,5 +177,69 @@ impl SegmentSums {
             figures.completed_per_s = sum.completed as f64 / (figures.end_s - figures.start_s);
             figures.metrics.extend(sum.metrics.finish());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn ms(at: u64) -> Timestamp {
+        Timestamp::from_nanos(at * 1_000_000)
+    }
+
+    fn request(due: u64, ended: u64) -> RequestRecord {
+        let mut record = samples::success(0).record;
+        record.times.scheduled = ms(due);
+        record.times.ended = ms(ended);
+        record
+    }
+
+    #[test]
+    fn requests_belong_to_the_segment_in_which_they_were_due() {
+        let profile: Profile = "2@1,+2,0..4@2,+1".parse().unwrap();
+        let segments = Segments::of(&profile, ms(100)).unwrap();
+        let mut sums = SegmentSums::new(segments, &[Metric::Latency]);
+        for (due, ended) in [
+            (100, 300),
+            (1099, 1500),
+            // a burst is due at the start of what follows
+            (1100, 1400),
+            (3099, 3200),
+            // later than the profile is long: a late arrival of its last segment
+            (3200, 3300),
+        ] {
+            sums.push(&request(due, ended));
+        }
+        let mut figures = Vec::new();
+        sums.finish_into(&mut figures);
+        let [first, second] = &figures[..] else {
+            panic!("{figures:?}");
+        };
+        assert_eq!((first.position, second.position), (0, 2));
+        assert_eq!((&*first.text, &*second.text), ("2@1", "+2,0..4@2,+1"));
+        assert_eq!((first.start_s, first.end_s, second.end_s), (0.0, 1.0, 3.0));
+        assert_eq!(
+            (first.asked_rate_per_s, second.asked_rate_per_s),
+            (2.0, 2.0)
+        );
+        assert_eq!((first.due, second.due), (2, 3));
+        assert_eq!((first.totals.succeeded, second.totals.succeeded), (2, 3));
+        // one ended in the first second, two in the two that follow, two after the profile
+        assert_eq!((first.completed_per_s, second.completed_per_s), (1.0, 1.0));
+        assert_eq!(second.metrics[&Metric::Latency].count, 3);
+    }
+
+    #[test]
+    fn a_plain_rate_and_a_long_profile_have_no_segments() {
+        let plain = Profile::Constant { rate_per_s: 1.0 };
+        assert!(Segments::of(&plain, ms(0)).is_none());
+        let of = |n: usize| {
+            let profile: Profile = vec!["1@1"; n].join(",").parse().unwrap();
+            Segments::of(&profile, ms(0))
+        };
+        assert!(of(MOST_SEGMENTS).is_some());
+        assert!(of(MOST_SEGMENTS + 1).is_none());
     }
 }

@@ -158,7 +158,7 @@ impl Load {
 pub struct Segment<'a> {
     /// Its position in the profile, from 0.
     pub position: u64,
-    /// As `--rate` reads it.
+    /// As `--rate` reads it, with the bursts at its start, and after the last segment.
     pub segment: &'a str,
     /// Its start, seconds after the schedule's.
     pub start_s: f64,
