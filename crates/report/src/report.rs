@@ -440,27 +440,30 @@ mod tests {
 
     #[test]
     fn many_passes_make_the_same_report() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(40));
-        let whole = RunReport::load(&path).unwrap();
-        let parts = RunReport::load_with(&path, 1).unwrap();
-        assert_eq!(whole, parts);
-        assert_eq!(whole.metrics.len(), Metric::ALL.len());
+        for (meta, n) in [(samples::meta("m"), 240), (samples::open_loop_meta(), 600)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = samples::finished(folder.path(), &meta, samples::mixed(n));
+            let whole = RunReport::load(&path).unwrap();
+            let parts = RunReport::load_with(&path, 1).unwrap();
+            assert_eq!(whole, parts);
+            assert_eq!(whole.metrics.len(), Metric::ALL.len());
+            assert!(whole.plateau.is_ok());
+        }
     }
 
     /// Processes that began later, with clocks of their own, measured the rest: the figures are
     /// those of one process that measured all of it.
     #[test]
     fn parts_make_the_report_of_the_whole() {
-        let all = samples::mixed(40);
+        let all = samples::mixed(400);
         let folder = tempfile::tempdir().unwrap();
-        let whole_path = samples::finished(folder.path(), &samples::meta("m"), all.clone());
+        let whole_path = samples::finished(folder.path(), &samples::open_loop_meta(), all.clone());
         let whole = RunReport::load(&whole_path).unwrap();
         for later_ns in [0, 1_500_000] {
             let parts: Vec<_> = [0, 1]
                 .into_iter()
                 .map(|part| {
-                    let mut meta = samples::meta("m");
+                    let mut meta = samples::open_loop_meta();
                     let ahead = if part == 0 { 0 } else { later_ns };
                     meta.clock.wall_start_ns += ahead;
                     let own = all.iter().filter(|e| e.record.index % 2 == part);
@@ -479,6 +482,12 @@ mod tests {
             assert_eq!(merged.metrics, whole.metrics);
             assert_eq!(merged.errors, whole.errors);
             assert_eq!(merged.meta, whole.meta);
+            assert_eq!(merged.load, whole.load);
+            assert_eq!(merged.goodput, whole.goodput);
+            assert_eq!(merged.intervals, whole.intervals);
+            assert_eq!(merged.with_failures, whole.with_failures);
+            assert_eq!(merged.plateau, whole.plateau);
+            assert!(merged.plateau.is_ok());
             assert_eq!(
                 (merged.state, &merged.ended_at),
                 (whole.state, &whole.ended_at)

@@ -2,7 +2,7 @@
 //!
 //! It must not know how they are computed.
 
-use evalscope_model::metrics::Interval;
+use evalscope_model::metrics::{Interval, Metric};
 
 use super::layout::{Grid, MISSING, number, optional, percent, plain, wrapped};
 use super::screen::{Paint, Screen};
@@ -17,6 +17,10 @@ pub fn intervals(report: &RunReport, screen: Screen) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     for (metric, of) in &report.intervals {
         let distribution = report.metric(*metric);
+        // without reasoning it is the same
+        if *metric == Metric::Ttfat && distribution == report.metric(Metric::Ttft) {
+            continue;
+        }
         for (percentile, value, interval) in [
             ("p50", distribution.p50, of.p50_ci),
             ("p90", distribution.p90, of.p90_ci),

@@ -123,19 +123,21 @@ impl Work {
     /// Samples held, of eight bytes.
     fn samples(self, rows: u64) -> u64 {
         const MEGABYTE: u64 = 131_072;
-        // a histogram takes over at the limit
-        let limited = rows.min(EXACT_LIMIT as u64);
         match self {
+            // a histogram takes over at the limit
             Self::Metric(Metric::Itl | Metric::EventGap)
             | Self::PlateauMetric(Metric::Itl | Metric::EventGap) => EXACT_LIMIT as u64,
-            Self::Metric(_) | Self::Segments(_) | Self::PlateauMetric(_) | Self::Goodput => rows,
+            Self::Metric(_)
+            | Self::WithFailures(_)
+            | Self::Segments(_)
+            | Self::PlateauMetric(_)
+            | Self::Goodput => rows,
             // in two orders, one of them with the moment
             Self::Intervals(_) => 3 * rows,
-            Self::WithFailures(_) => limited,
             Self::Load => 2 * rows,
             Self::Windows(_) => WINDOWS_AT_A_TIME as u64 * MEGABYTE,
             Self::PlateauSearch => MEGABYTE,
-            Self::PlateauTotals => MEGABYTE + rows,
+            Self::PlateauTotals => MEGABYTE + 2 * rows,
         }
     }
 }
