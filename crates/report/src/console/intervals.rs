@@ -5,6 +5,7 @@
 use evalscope_model::metrics::{Interval, Metric};
 
 use super::layout::{Grid, MISSING, number, optional, percent, plain, wrapped};
+use super::load::share_range;
 use super::screen::{Paint, Screen};
 use crate::report::RunReport;
 
@@ -52,7 +53,17 @@ pub fn intervals(report: &RunReport, screen: Screen) -> String {
         rows.push([
             "good requests".to_owned(),
             percent(share),
-            super::load::share_range(interval),
+            share_range(interval),
+        ]);
+    }
+    let judged = report.load.as_ref().and_then(|load| load.judged);
+    if let Some(saturation) = judged.map(|judged| judged.saturation)
+        && let (Some(excess), Some(interval)) = (saturation.excess, saturation.excess_ci)
+    {
+        rows.push([
+            "arrivals that were not served".to_owned(),
+            percent(excess),
+            share_range(interval),
         ]);
     }
     if rows.is_empty() {

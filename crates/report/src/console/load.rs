@@ -39,7 +39,15 @@ pub(super) fn sentence(report: &RunReport) -> Option<String> {
     let rate = judged_rate(report)?;
     Some(match judged.saturation.verdict {
         LoadVerdict::KeptUp if judged.segment.is_some() => {
-            format!("The server kept up with every constant rate, {rate}/s for example.")
+            let constant = report
+                .segments
+                .iter()
+                .filter(|one| one.saturation.is_some());
+            let most = constant.map(|one| one.asked_rate_per_s).fold(0.0, f64::max);
+            format!(
+                "The server kept up with every constant rate, up to {}/s.",
+                number(most)
+            )
         }
         LoadVerdict::KeptUp => format!("The server kept up with {rate}/s."),
         LoadVerdict::Saturated => format!(
@@ -55,16 +63,16 @@ pub(super) fn sentence(report: &RunReport) -> Option<String> {
 /// The verdict as a value of the summary.
 pub(super) fn verdict_words(report: &RunReport) -> Option<String> {
     let saturation = report.load.as_ref()?.judged?.saturation;
-    Some(match (saturation.verdict, saturation.excess_ci) {
-        (LoadVerdict::KeptUp, _) => "yes".to_owned(),
-        (LoadVerdict::Saturated, Some(interval)) => {
-            format!("no: {} were not served", share_range(interval))
-        }
-        (LoadVerdict::Saturated, None) => "no".to_owned(),
-        (LoadVerdict::Undecided, Some(interval)) => {
-            format!("undecided: {} were not served", share_range(interval))
-        }
-        (LoadVerdict::Undecided, None) => "undecided".to_owned(),
+    Some(match saturation.verdict {
+        LoadVerdict::KeptUp => "yes".to_owned(),
+        LoadVerdict::Saturated => match saturation.excess {
+            Some(excess) => format!("no: {} not served", percent(excess)),
+            None => "no".to_owned(),
+        },
+        LoadVerdict::Undecided => match saturation.excess_ci {
+            Some(interval) => format!("undecided: up to {} not served", percent(interval.high())),
+            None => "undecided".to_owned(),
+        },
     })
 }
 

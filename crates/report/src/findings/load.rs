@@ -7,7 +7,7 @@ use evalscope_model::plan::{StoppedBy, WhenFull};
 
 use super::finding::{Evidence, Finding, counted, percent, share};
 use super::id::FindingId;
-use crate::figures::Judged;
+use crate::figures::{Judged, LoadFigures};
 
 /// Slots that were free for lack of a body, above this share of their time, make a lower load than
 /// was asked for.
@@ -17,6 +17,12 @@ const ACHIEVED_SHARE: f64 = 0.95;
 /// A dispatch lag above this (p99) is late, and so is one above this share of the mean latency.
 const LATE_MS: f64 = 10.0;
 const LATE_SHARE: f64 = 0.20;
+
+/// The server did not keep up with an open loop: figures then depend on how long it lasted.
+pub(super) fn is_saturated(e: &Evidence<'_>) -> bool {
+    let verdict = e.figures.and_then(LoadFigures::verdict);
+    verdict == Some(LoadVerdict::Saturated)
+}
 
 /// Which rate a verdict is about, if the profile has several.
 fn of_segment(judged: &Judged) -> String {
@@ -106,13 +112,16 @@ pub(super) fn stopped_by_load(e: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn requests_shed(e: &Evidence<'_>) -> Option<Finding> {
     let shed = e.totals.shed;
     let of = shed + e.totals.total + e.totals.unfinished;
+    let share = share(shed, of)?;
     (shed > 0).then(|| {
         let text = format!(
-            "{} of {} due were not sent ({}), because as many were in flight as may be: no latency \
-             includes them, but goodput and `--max-error-rate` do",
-            shed,
-            counted(of, "request"),
-            percent(share(shed, of).unwrap_or(1.0))
+            "{} because as many were in flight as may be, {} of {of}: no latency includes such requests, \
+             but goodput and `--max-error-rate` do",
+            match shed {
+                1 => "1 request was not sent".to_owned(),
+                n => format!("{n} requests were not sent"),
+            },
+            percent(share)
         );
         Finding::new(FindingId::RequestsShed, text)
     })
@@ -125,8 +134,8 @@ pub(super) fn requests_unfinished(e: &Evidence<'_>) -> Option<Finding> {
             format!(" {seconds} s after the last was sent (`--drain-timeout`)")
         });
         let text = format!(
-            "{} still in flight{waited}: they have no latency, and it would have been longer than that \
-             of most others, so percentiles are too low",
+            "{} still in flight{waited}: no latency includes such requests, which take longer than most, so \
+             percentiles are too low",
             match unfinished {
                 1 => "1 request was".to_owned(),
                 n => format!("{n} requests were"),
@@ -218,7 +227,7 @@ mod tests {
 
     use super::super::tests::{Case, none, one};
     use super::*;
-    use crate::figures::{InFlight, LoadFigures};
+    use crate::figures::InFlight;
     use evalscope_model::metrics::{Interval, Saturation};
     use evalscope_model::plan::Pacing;
     use evalscope_model::profile::Schedule;
@@ -359,7 +368,7 @@ mod tests {
         one(
             open(|c, _| c.totals.shed = 250),
             FindingId::RequestsShed,
-            "250 of 1250 requests due were not sent (20 %)",
+            "250 requests were not sent because as many were in flight as may be, 20 % of 1250",
         );
     }
 

@@ -5,7 +5,8 @@ use evalscope_model::metrics::Trend;
 
 use super::finding::{Evidence, Finding, percent};
 use super::id::FindingId;
-use crate::figures::{Beside, Differences, WithoutPlateau};
+use super::load::is_saturated;
+use crate::figures::{Beside, Differences, PlateauFigures, WithoutPlateau};
 
 /// With fewer requests than this nobody expects a plateau, and the p99 is weak anyway.
 const ENOUGH_REQUESTS: u64 = 100;
@@ -51,8 +52,13 @@ fn apart(beside: Beside) -> String {
     }
 }
 
+/// Of a server that did not keep up, no figure is worth quoting, and another finding says so.
+fn quotable<'a>(e: &Evidence<'a>) -> Option<&'a PlateauFigures> {
+    e.plateau.ok().filter(|_| !is_saturated(e))
+}
+
 pub(super) fn differs(e: &Evidence<'_>) -> Option<Finding> {
-    let plateau = e.plateau.ok()?;
+    let plateau = quotable(e)?;
     let differences = Differences::of(plateau, e.totals, e.metrics);
     let ttft = differences.ttft_p99_ms.map(|ttft| {
         format!(
@@ -86,7 +92,7 @@ pub(super) fn differs(e: &Evidence<'_>) -> Option<Finding> {
 }
 
 pub(super) fn drifts(e: &Evidence<'_>) -> Option<Finding> {
-    let totals = &e.plateau.ok()?.totals;
+    let totals = &quotable(e)?.totals;
     let drift = |what: &str, trend: Option<Trend>| match trend? {
         Trend::Steady => None,
         Trend::DriftingUp => Some(format!("{what} rose all the time")),
