@@ -35,7 +35,7 @@ pub enum Standing {
 
 /// What a request counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standard {
+pub enum Outcome {
     /// It succeeded and met every condition that applies.
     Good,
     /// It was due, and is not good.
@@ -48,7 +48,7 @@ pub enum Standard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// What it counts as.
-    pub standard: Standard,
+    pub outcome: Outcome,
     standings: [Standing; SloFigure::ALL.len()],
     conditions: usize,
 }
@@ -90,13 +90,13 @@ impl Judge {
         }
         let has = |what: Standing| standings.contains(&what);
         let was_cut = record.failure.as_ref().map(|failure| failure.kind);
-        let standard = match was_cut {
-            Some(FailureKind::Cancelled) if !has(Standing::Missed) => Standard::LeftOut,
-            None if !has(Standing::Missed) => Standard::Good,
-            _ => Standard::Bad,
+        let outcome = match was_cut {
+            Some(FailureKind::Cancelled) if !has(Standing::Missed) => Outcome::LeftOut,
+            None if !has(Standing::Missed) => Outcome::Good,
+            _ => Outcome::Bad,
         };
         Judgement {
-            standard,
+            outcome,
             standings,
             conditions: conditions.len(),
         }
@@ -214,7 +214,7 @@ impl Marks {
     const SUCCEEDED: u64 = 1 << 14;
 
     fn of(judgement: &Judgement, succeeded: bool) -> Self {
-        let mut marks = u64::from(judgement.standard == Standard::Good) * Self::GOOD;
+        let mut marks = u64::from(judgement.outcome == Outcome::Good) * Self::GOOD;
         marks |= u64::from(succeeded) * Self::SUCCEEDED;
         for (nth, standing) in judgement.standings().iter().enumerate() {
             marks |= (*standing as u64) << (2 * nth);
@@ -227,6 +227,7 @@ impl Marks {
     }
 
     fn standing(self, condition: usize) -> Standing {
+        // the order of their declaration
         match self.0 >> (2 * condition) & 3 {
             0 => Standing::Met,
             1 => Standing::Missed,
@@ -251,18 +252,18 @@ impl GoodputAccumulator {
     /// Add a measured request, in any order.
     pub fn push(&mut self, record: &RequestRecord) {
         let judgement = self.judge.judge(record);
-        match judgement.standard {
-            Standard::LeftOut => {
+        match judgement.outcome {
+            Outcome::LeftOut => {
                 self.left_out += 1;
                 return;
             }
-            Standard::Good => {
+            Outcome::Good => {
                 if let Some(tokens) = record.output_tokens().0 {
                     let sum = self.good_output_tokens.get_or_insert(0);
                     *sum = sum.saturating_add(tokens);
                 }
             }
-            Standard::Bad => {}
+            Outcome::Bad => {}
         }
         let at = if record.dispatched() {
             record.times.dispatched

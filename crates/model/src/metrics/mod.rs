@@ -5,6 +5,7 @@
 
 mod choices;
 mod client;
+mod comparison;
 mod distribution;
 mod goodput;
 mod histogram;
@@ -15,17 +16,19 @@ mod saturation;
 mod timeline;
 mod trend;
 mod watch;
+mod windows;
 mod with_failures;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 pub use client::{ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use comparison::Comparison;
 pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
 };
 pub use goodput::{
-    ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Standard, Standing,
+    ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Outcome, Standing,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use intervals::{
@@ -36,11 +39,10 @@ pub use plateau::{
     PlateauWindow,
 };
 pub use quantiles::{normal_quantile, student_cdf, student_quantile};
-pub use saturation::{
-    ConstantWindow, Ended, LoadVerdict, LoadWindow, Saturation, Undecided, constant_windows,
-};
+pub use saturation::{Ended, LoadVerdict, LoadWindow, Saturation, Undecided};
 pub use trend::Trend;
 pub use watch::{Look, SaturationWatch};
+pub use windows::{ConstantWindow, LoadWindows, constant_windows};
 pub use with_failures::{
     FailedWord, FailureAdjusted, PercentilesWithFailures, WithFailures, quantile_with_failures,
 };
@@ -451,47 +453,6 @@ fn count_name(counts: &mut BTreeMap<String, u64>, name: &str) {
         "other"
     };
     *counts.entry(name.to_owned()).or_insert(0) += 1;
-}
-
-/// Two counts of the same tokens, compared over the successes that have both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Comparison {
-    /// Requests that have both.
-    pub requests: u64,
-    /// Those where the two agree.
-    pub equal: u64,
-    /// Sum of our side: requested, or counted locally.
-    pub ours: u64,
-    /// Sum of what the server reported.
-    pub theirs: u64,
-    /// Largest difference of one request.
-    pub max_difference: u64,
-}
-
-impl Comparison {
-    fn push(&mut self, ours: Option<u64>, theirs: Option<u64>) {
-        let (Some(ours), Some(theirs)) = (ours, theirs) else {
-            return;
-        };
-        self.requests += 1;
-        self.equal += u64::from(ours == theirs);
-        self.ours = self.ours.saturating_add(ours);
-        self.theirs = self.theirs.saturating_add(theirs);
-        self.max_difference = self.max_difference.max(ours.abs_diff(theirs));
-    }
-
-    /// Share of the requests where the two agree; `None` without any.
-    #[must_use]
-    pub fn equal_share(&self) -> Option<f64> {
-        (self.requests > 0).then(|| self.equal as f64 / self.requests as f64)
-    }
-
-    /// Mean of our side and of the server's; `None` without any.
-    #[must_use]
-    pub fn means(&self) -> Option<(f64, f64)> {
-        let n = self.requests as f64;
-        (self.requests > 0).then(|| (self.ours as f64 / n, self.theirs as f64 / n))
-    }
 }
 
 impl RunTotals {

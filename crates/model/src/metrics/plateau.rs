@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choices::token_neighbours;
 use super::intervals::{Interval, mean_of_bins};
-use super::timeline::{TimeBins, equal_parts, mean_in_flight, rates_per_s};
+use super::timeline::{BINS_OF_A_RUN, TimeBins, equal_parts, mean_in_flight, rates_per_s};
 use super::trend::{Trend, settled_from};
 use super::{Accumulator, Distribution, Metric, Samples};
 use crate::record::{FailureKind, Phase, RequestRecord};
@@ -114,7 +114,7 @@ impl PlateauSearch {
     /// For a closed loop of so many places; `None`: an open loop.
     #[must_use]
     pub fn new(places: Option<NonZeroUsize>) -> Self {
-        let empty = || TimeBins::new(Timestamp::ZERO);
+        let empty = || TimeBins::new(Timestamp::ZERO, BINS_OF_A_RUN);
         Self {
             opening: places.map(OpeningWave::new),
             last_dispatch: None,

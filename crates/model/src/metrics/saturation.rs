@@ -18,7 +18,7 @@ use super::intervals::{Interval, lag_1_correlation};
 use super::quantiles::normal_quantile;
 use super::timeline::{Summed, TimeBins, equal_parts, mean_in_flight};
 use super::trend::quarters;
-use crate::profile::{Gaps, Profile};
+use crate::profile::Gaps;
 use crate::record::{FailureKind, RequestRecord};
 use crate::time::Timestamp;
 
@@ -40,52 +40,11 @@ const KEPT_UP_BELOW: f64 = 0.05;
 /// The largest lag-1 correlation of what a line leaves over that its error is widened by.
 const MOST_MEMORY: f64 = 0.9;
 
+/// Bins of time that requests are counted in: a hundred for each bin of a verdict.
+pub(super) const MOST_TIME_BINS: usize = 1 << 12;
+
 /// Latencies that are kept: 5 % of them give the 90th percentile to a few percent.
 const MOST_LATENCIES: usize = 1 << 14;
-
-/// A time during which the rate of arrivals does not change.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ConstantWindow {
-    /// Position of the segment in its profile, from 0.
-    pub segment: usize,
-    /// Its start, seconds after the schedule's.
-    pub start_s: f64,
-    /// Its end; `None`: the rate never changes.
-    pub end_s: Option<f64>,
-    /// Mean arrivals per second.
-    pub rate_per_s: f64,
-}
-
-/// The times of a profile during which its rate does not change and is not 0, in order.
-#[must_use]
-pub fn constant_windows(profile: &Profile) -> Vec<ConstantWindow> {
-    let segments = match profile {
-        Profile::Constant { rate_per_s } => {
-            return vec![ConstantWindow {
-                segment: 0,
-                start_s: 0.0,
-                end_s: None,
-                rate_per_s: *rate_per_s,
-            }];
-        }
-        Profile::Segments(segments) => segments,
-    };
-    let mut start_s = 0.0;
-    let mut windows = Vec::new();
-    for (segment, piece) in segments.iter().enumerate() {
-        let end_s = start_s + piece.span_s();
-        if let Some(rate_per_s) = piece.constant_per_s() {
-            windows.push(ConstantWindow {
-                segment,
-                start_s,
-                end_s: Some(end_s),
-                rate_per_s,
-            });
-        }
-        start_s = end_s;
-    }
-    windows
-}
 
 /// Did the server keep up?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +153,7 @@ impl Ended {
     }
 }
 
-/// Collects requests for the verdict on one time of constant rate. Memory is bounded (about 1.5 MB):
+/// Collects requests for the verdict on one time of constant rate. Memory is bounded (about 600 kB):
 /// counts in bins of time whose width grows, and latencies of at most 16,384 requests, drawn
 /// evenly.
 #[derive(Clone, Debug)]
@@ -217,13 +176,23 @@ impl LoadWindow {
     /// constant in between.
     #[must_use]
     pub fn new(start: Timestamp, end: Option<Timestamp>, gaps: Gaps) -> Self {
+        Self::in_bins(start, end, gaps, MOST_TIME_BINS)
+    }
+
+    pub(super) fn in_bins(
+        start: Timestamp,
+        end: Option<Timestamp>,
+        gaps: Gaps,
+        most: usize,
+    ) -> Self {
+        let empty = || TimeBins::new(start, most);
         Self {
             start,
             end,
             gaps,
-            due: TimeBins::new(start),
-            ended: TimeBins::new(start),
-            known: TimeBins::new(start),
+            due: empty(),
+            ended: empty(),
+            known: empty(),
             latencies: LatencySample::default(),
             last_due: None,
         }
@@ -244,11 +213,15 @@ impl LoadWindow {
         self.ended(due, record.times.ended, Ended::of(record));
     }
 
+    pub(super) fn has_begun(&self, at: Timestamp) -> bool {
+        self.start <= at
+    }
+
     fn holds(&self, due: Timestamp) -> bool {
         self.start <= due && self.end.is_none_or(|end| due < end)
     }
 
-    fn is_past(&self, at: Timestamp) -> bool {
+    pub(super) fn is_past(&self, at: Timestamp) -> bool {
         self.end.is_some_and(|end| end <= at)
     }
 

@@ -4,9 +4,9 @@
 
 use crate::time::Timestamp;
 
-/// Bins at most. At least half of them are in use once the time is longer than a second, so a bin
-/// is at most 1/8192 of the time.
-const MOST_BINS: usize = 1 << 14;
+/// Bins of a whole run. At least half of them are in use once the time is longer than a second, so
+/// a bin is at most 1/8192 of the time.
+pub(super) const BINS_OF_A_RUN: usize = 1 << 14;
 
 /// The width at first: 2¹⁶ ns, 66 µs.
 const FIRST_WIDTH_BITS: u32 = 16;
@@ -15,6 +15,7 @@ const FIRST_WIDTH_BITS: u32 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct TimeBins {
     origin: Timestamp,
+    most: usize,
     width_bits: u32,
     /// Weight before the origin.
     before: f64,
@@ -29,10 +30,11 @@ struct Bin {
 }
 
 impl TimeBins {
-    /// No weight. What is added before `origin` is only summed up.
-    pub(super) fn new(origin: Timestamp) -> Self {
+    /// No weight, in `most` bins at most. What is added before `origin` is only summed up.
+    pub(super) fn new(origin: Timestamp, most: usize) -> Self {
         Self {
             origin,
+            most,
             width_bits: FIRST_WIDTH_BITS,
             before: 0.0,
             bins: Vec::new(),
@@ -46,10 +48,10 @@ impl TimeBins {
             return;
         }
         let nanos = at.nanos_since(self.origin);
-        while nanos >> self.width_bits >= MOST_BINS as u64 {
+        while nanos >> self.width_bits >= self.most as u64 {
             self.widen();
         }
-        #[expect(clippy::cast_possible_truncation, reason = "below MOST_BINS")]
+        #[expect(clippy::cast_possible_truncation, reason = "below the most bins")]
         let nth = (nanos >> self.width_bits) as usize;
         if nth >= self.bins.len() {
             self.bins.resize(nth + 1, Bin::default());
@@ -203,7 +205,7 @@ mod tests {
             requests in prop::collection::vec((0u64..600_000_000_000, 0u64..20_000_000_000), 1..300)
         ) {
             let at = Timestamp::from_nanos;
-            let (mut due, mut ended) = (TimeBins::new(at(1000)), TimeBins::new(at(1000)));
+            let (mut due, mut ended) = (TimeBins::new(at(1000), 1 << 12), TimeBins::new(at(1000), 1 << 12));
             for (start, latency) in &requests {
                 due.add(at(*start), 1.0);
                 ended.add(at(start + latency), 1.0);

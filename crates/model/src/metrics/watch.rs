@@ -2,9 +2,8 @@
 //!
 //! Pure. It must not know clocks, or how a verdict is reached.
 
-use super::saturation::{
-    ConstantWindow, Ended, LoadVerdict, LoadWindow, Saturation, constant_windows,
-};
+use super::saturation::{Ended, LoadVerdict, LoadWindow, Saturation};
+use super::windows::{ConstantWindow, after_s, constant_windows, moments};
 use crate::profile::{Gaps, Profile};
 use crate::time::Timestamp;
 
@@ -71,7 +70,8 @@ impl SaturationWatch {
         }
     }
 
-    /// The request that was due then has ended, at `at`.
+    /// The request that was due then has ended, at `at`. Those that were shed end here, too, as
+    /// [`Ended::NeverSent`]: otherwise they would seem to be waiting for a response.
     pub fn ended(&mut self, due: Timestamp, at: Timestamp, how: Ended) {
         if how != Ended::NeverSent {
             self.in_flight = self.in_flight.saturating_sub(1);
@@ -87,7 +87,10 @@ impl SaturationWatch {
         let current = self.current.as_ref().and_then(Watched::next_look);
         current.or_else(|| {
             let mut later = self.later.iter().rev();
-            later.find_map(|window| Watched::of(window, self.start, self.gaps, 0).next_look())
+            later.find_map(|window| {
+                let (start, end) = moments(window, self.start);
+                look_at(start, end, FIRST_LOOK_S)
+            })
         })
     }
 
@@ -145,24 +148,12 @@ impl Watched {
     }
 
     fn next_look(&self) -> Option<Timestamp> {
-        let look = after_s(self.start, self.look_after_s);
-        self.end.is_none_or(|end| look < end).then_some(look)
+        look_at(self.start, self.end, self.look_after_s)
     }
 }
 
-fn after_s(start: Timestamp, seconds: f64) -> Timestamp {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positive; what is too large becomes the largest value"
-    )]
-    let nanos = (seconds * 1e9) as u64;
-    Timestamp::from_nanos(start.as_nanos().saturating_add(nanos))
-}
-
-fn moments(window: &ConstantWindow, schedule: Timestamp) -> (Timestamp, Option<Timestamp>) {
-    (
-        after_s(schedule, window.start_s),
-        window.end_s.map(|end_s| after_s(schedule, end_s)),
-    )
+/// The look so long after a start, unless the rate has ended by then.
+fn look_at(start: Timestamp, end: Option<Timestamp>, seconds: f64) -> Option<Timestamp> {
+    let look = after_s(start, seconds);
+    end.is_none_or(|end| look < end).then_some(look)
 }

@@ -27,9 +27,9 @@ fn judge(slo: &str, from: SloFrom) -> Judge {
     Judge::new(slo.parse().unwrap(), from, Delivery::Stream)
 }
 
-fn standings(slo: &str, record: &RequestRecord) -> (Standard, Vec<Standing>) {
+fn standings(slo: &str, record: &RequestRecord) -> (Outcome, Vec<Standing>) {
     let judged = judge(slo, SloFrom::Send).judge(record);
-    (judged.standard, judged.standings().to_vec())
+    (judged.outcome, judged.standings().to_vec())
 }
 
 const ALL: &str = "ttft<=100ms ttfat<=100ms tpot<=20ms itl_max<=50ms latency<=1s decode>=50tok/s";
@@ -37,26 +37,26 @@ const ALL: &str = "ttft<=100ms ttfat<=100ms tpot<=20ms itl_max<=50ms latency<=1s
 #[test]
 fn a_success_meets_or_misses_each_condition() {
     use Standing::{Met, Missed, NotApplicable};
-    let (standard, all) = standings(ALL, &success(&[110, 130, 150]));
-    assert_eq!((standard, all), (Standard::Good, vec![Met; 6]));
+    let (outcome, all) = standings(ALL, &success(&[110, 130, 150]));
+    assert_eq!((outcome, all), (Outcome::Good, vec![Met; 6]));
     // one late token
-    let (standard, all) = standings(ALL, &success(&[110, 130, 200]));
-    assert_eq!(standard, Standard::Bad);
+    let (outcome, all) = standings(ALL, &success(&[110, 130, 200]));
+    assert_eq!(outcome, Outcome::Bad);
     assert_eq!(all, [Met, Met, Missed, Missed, Met, Missed]);
     // exactly at the limit
-    let (standard, _) = standings("ttft<100ms", &success(&[110, 120]));
-    assert_eq!(standard, Standard::Bad);
+    let (outcome, _) = standings("ttft<100ms", &success(&[110, 120]));
+    assert_eq!(outcome, Outcome::Bad);
     // one token has no time per token
-    let (standard, all) = standings(ALL, &success(&[110]));
-    assert_eq!(standard, Standard::Good);
+    let (outcome, all) = standings(ALL, &success(&[110]));
+    assert_eq!(outcome, Outcome::Good);
     assert_eq!(
         all,
         [Met, Met, NotApplicable, NotApplicable, Met, NotApplicable]
     );
     // reasoning only: the answer never began
     let reasoning = streamed(&[(20, true, false), (30, true, false)], Some(2));
-    let (standard, all) = standings("ttft<=100ms ttfat<=100ms", &reasoning);
-    assert_eq!((standard, all), (Standard::Bad, vec![Met, Missed]));
+    let (outcome, all) = standings("ttft<=100ms ttfat<=100ms", &reasoning);
+    assert_eq!((outcome, all), (Outcome::Bad, vec![Met, Missed]));
 }
 
 #[test]
@@ -66,13 +66,13 @@ fn a_stream_that_did_not_come_is_a_fault() {
     whole.streamed = false;
     whole.usage.completion_tokens = Some(20);
     whole.times.last_data = Some(ms(60));
-    let (standard, all) = standings(ALL, &whole);
-    assert_eq!(standard, Standard::Bad);
+    let (outcome, all) = standings(ALL, &whole);
+    assert_eq!(outcome, Outcome::Bad);
     assert_eq!(all, [Missed, Missed, Missed, Missed, Met, Missed]);
     // unless none was asked for
     let slo: Slo = ALL.parse().unwrap();
     let judged = Judge::new(slo, SloFrom::Send, Delivery::Whole).judge(&whole);
-    assert_eq!(judged.standard, Standard::Good);
+    assert_eq!(judged.outcome, Outcome::Good);
     let n = NotApplicable;
     assert_eq!(judged.standings(), [n, n, n, n, Met, n]);
 }
@@ -81,9 +81,9 @@ fn a_stream_that_did_not_come_is_a_fault() {
 fn waiting_for_a_turn_counts_from_the_schedule() {
     // 95 ms after the send, 103 ms after it was due
     let record = success(&[105, 106]);
-    let standard = |from| judge("ttft<=100ms", from).judge(&record).standard;
-    assert_eq!(standard(SloFrom::Send), Standard::Good);
-    assert_eq!(standard(SloFrom::Schedule), Standard::Bad);
+    let outcome = |from| judge("ttft<=100ms", from).judge(&record).outcome;
+    assert_eq!(outcome(SloFrom::Send), Outcome::Good);
+    assert_eq!(outcome(SloFrom::Schedule), Outcome::Bad);
     assert_eq!(SloFrom::of_load(true), SloFrom::Schedule);
 }
 
@@ -95,25 +95,25 @@ fn what_did_not_end_is_judged_by_what_is_known() {
     let early = failed(FailureKind::Unfinished, &[60, 80], 500);
     assert_eq!(
         standings(slo, &early),
-        (Standard::Bad, vec![Met, Open, Open, Open])
+        (Outcome::Bad, vec![Met, Open, Open, Open])
     );
     let late = failed(FailureKind::Unfinished, &[60, 200], 1500);
     assert_eq!(
         standings(slo, &late),
-        (Standard::Bad, vec![Met, Open, Missed, Missed])
+        (Outcome::Bad, vec![Met, Open, Missed, Missed])
     );
     // our own stop
     let early = failed(FailureKind::Cancelled, &[60, 80], 500);
-    assert_eq!(standings(slo, &early).0, Standard::LeftOut);
+    assert_eq!(standings(slo, &early).0, Outcome::LeftOut);
     let waited = failed(FailureKind::Cancelled, &[], 500);
     assert_eq!(
         standings(slo, &waited),
-        (Standard::Bad, vec![Missed, Open, Open, Open])
+        (Outcome::Bad, vec![Missed, Open, Open, Open])
     );
     // not sent, and cut before: nothing was broken yet
     let mut unsent = failed(FailureKind::Cancelled, &[], 50);
     unsent.times.write_begun = None;
-    assert_eq!(standings(slo, &unsent).0, Standard::LeftOut);
+    assert_eq!(standings(slo, &unsent).0, Outcome::LeftOut);
     for kind in [
         FailureKind::Shed,
         FailureKind::NotSent,
@@ -123,7 +123,7 @@ fn what_did_not_end_is_judged_by_what_is_known() {
         let record = failed(kind, &[60, 80], 90);
         assert_eq!(
             standings(slo, &record),
-            (Standard::Bad, vec![Missed; 4]),
+            (Outcome::Bad, vec![Missed; 4]),
             "{kind}"
         );
     }

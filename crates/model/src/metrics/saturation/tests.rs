@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::tests::{draws, streamed};
-use crate::metrics::{Look, SaturationWatch};
+use crate::metrics::{LoadWindows, Look, SaturationWatch, constant_windows};
+use crate::profile::Profile;
 use crate::record::{EventLog, Failure};
 
 pub(crate) fn at(seconds: f64) -> Timestamp {
@@ -206,6 +207,40 @@ fn each_constant_rate_of_a_profile_has_a_window() {
     );
     let endless = constant_windows(&Profile::Constant { rate_per_s: 3.0 });
     assert_eq!((endless.len(), endless[0].end_s), (1, None));
+}
+
+/// Handing a record only to the windows that it concerns changes no verdict.
+#[test]
+fn windows_are_judged_as_if_each_saw_every_record() {
+    let profile: Profile = "12@100,0@20,4@200,7@100".parse().unwrap();
+    let mut windows = LoadWindows::new(at(5.0), &profile, Gaps::Constant);
+    let mut alone = LoadWindow::new(at(125.0), Some(at(325.0)), Gaps::Constant);
+    let mut free_s = 0.0_f64;
+    let first = (0..1200).map(|nth| 5.0 + f64::from(nth) / 12.0);
+    let second = (0..800).map(|nth| 125.0 + f64::from(nth) / 4.0);
+    let third = (0..700).map(|nth| 325.0 + f64::from(nth) / 7.0);
+    for due_s in first.chain(second).chain(third) {
+        free_s = free_s.max(due_s) + 1.0 / 8.0;
+        let request = record(due_s, free_s);
+        windows.push(&request);
+        alone.push(&request);
+    }
+    let found: Vec<(usize, Saturation)> = windows
+        .iter()
+        .map(|(window, load)| (window.segment, load.verdict()))
+        .collect();
+    let verdicts: Vec<_> = found.iter().map(|(nth, s)| (*nth, s.verdict)).collect();
+    assert_eq!(
+        verdicts,
+        [
+            (0, LoadVerdict::Saturated),
+            (2, LoadVerdict::KeptUp),
+            (3, LoadVerdict::KeptUp)
+        ]
+    );
+    let (here, there) = (found[1].1, alone.verdict());
+    assert!((here.excess.unwrap() - there.excess.unwrap()).abs() < 1e-6);
+    assert_eq!(here.requests, there.requests);
 }
 
 /// What a watch has found: (seconds, look).
