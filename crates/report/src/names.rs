@@ -6,7 +6,6 @@
 
 use evalscope_model::metrics::{Distribution, Metric};
 
-use crate::figures::PlateauFigures;
 use crate::report::RunReport;
 
 /// A figure's value, before any format.
@@ -316,21 +315,26 @@ const FROM_SCHEDULE: [Figure; 2] = [
 /// Row of the summary table: did the server keep up with an open loop?
 pub const VERDICT: &str = "Did the server keep up?";
 
-/// Rows of the summary table about an objective.
-pub const GOOD_SHARE: &str = "Good requests";
-/// See [`GOOD_SHARE`].
-pub const GOOD_RATE: &str = "Good requests per second (req/s)";
-/// See [`GOOD_SHARE`].
-pub const GOOD_TOKENS: &str = "Output tokens of good requests (tok/s)";
+/// Rows of the summary table about an objective: share, requests and tokens per second.
+pub const GOOD: [&str; 3] = [
+    "Good requests",
+    "Good requests per second (req/s)",
+    "Output tokens of good requests (tok/s)",
+];
 
 /// Rows of the summary table with percentiles in which failures count.
-pub const TTFT_WITH_FAILURES: &str = "TTFT with failures (ms)";
-/// See [`TTFT_WITH_FAILURES`].
-pub const LATENCY_WITH_FAILURES: &str = "Latency with failures (s)";
-/// See [`TTFT_WITH_FAILURES`].
-pub const TTFT_FROM_SCHEDULE_WITH_FAILURES: &str = "TTFT from schedule with failures (ms)";
-/// See [`TTFT_WITH_FAILURES`].
-pub const LATENCY_FROM_SCHEDULE_WITH_FAILURES: &str = "Latency from schedule with failures (s)";
+pub const WITH_FAILURES: [(Metric, &str); 4] = [
+    (Metric::Ttft, "TTFT with failures (ms)"),
+    (Metric::Latency, "Latency with failures (s)"),
+    (
+        Metric::TtftFromSchedule,
+        "TTFT from schedule with failures (ms)",
+    ),
+    (
+        Metric::LatencyFromSchedule,
+        "Latency from schedule with failures (s)",
+    ),
+];
 
 /// Last row of the summary table: not a figure, but where the database is.
 pub const DATABASE: &str = "Result DB path";
@@ -531,30 +535,6 @@ impl Figure {
                 .map(|cached| 100.0 * cached as f64 / totals.cached_of_tokens as f64)
                 .into(),
             Self::Mean(metric) => report.metric(metric).into(),
-        }
-    }
-
-    /// The value on a plateau; missing for figures that it does not have.
-    #[must_use]
-    pub fn on_plateau(self, plateau: &PlateauFigures) -> Value {
-        let totals = &plateau.totals;
-        match self {
-            Self::Duration => Value::Number(totals.end_s - totals.start_s),
-            Self::Total => Value::Count(totals.requests),
-            Self::Succeeded => Value::Count(totals.succeeded),
-            Self::Failed => Value::Count(totals.requests - totals.succeeded),
-            Self::RequestThroughput => Value::Number(totals.requests_per_s),
-            Self::OutputThroughput => totals.output_tokens_per_s.into(),
-            Self::InputThroughput => totals.input_tokens_per_s.into(),
-            Self::TotalThroughput => {
-                let (input, output) = (totals.input_tokens_per_s, totals.output_tokens_per_s);
-                input
-                    .zip(output)
-                    .map(|(input, output)| input + output)
-                    .into()
-            }
-            Self::Mean(metric) => plateau.metric(metric).map_or(Value::Missing, Value::from),
-            _ => Value::Missing,
         }
     }
 }

@@ -254,13 +254,19 @@ impl RunReport {
         Some(Differences::of(plateau, &self.totals, &self.metrics))
     }
 
-    /// Requests that failed, were shed, or were given up by the end of the drain timeout, over all that
-    /// were due and not cancelled by the stop of the run; `None` without any.
+    /// Requests that failed, that were shed, and that were still in flight at the end of the drain
+    /// timeout. How those that the stop of a run cancelled would have ended is not known.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let totals = &self.totals;
+        totals.failed() + totals.shed + (totals.unfinished - totals.cancelled)
+    }
+
+    /// These over the requests that were lost or succeeded; `None` without any.
     #[must_use]
     pub fn lost_share(&self) -> Option<f64> {
-        let lost = self.totals.lost();
-        let due = self.totals.succeeded + lost;
-        (due > 0).then(|| lost as f64 / due as f64)
+        let due = self.totals.succeeded + self.lost();
+        (due > 0).then(|| self.lost() as f64 / due as f64)
     }
 
     /// Successes over all requests; `None` without any.

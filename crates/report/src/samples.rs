@@ -337,7 +337,7 @@ pub(crate) fn sweep() -> Vec<RunReport> {
         let mut exchanges = mixed(n);
         for exchange in &mut exchanges {
             if let Some(last) = &mut exchange.record.times.last_data {
-                *last = last.after(std::time::Duration::from_millis(200));
+                *last = last.after(Duration::from_millis(200));
             }
         }
         exchanges

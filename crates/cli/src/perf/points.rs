@@ -145,7 +145,7 @@ impl Measuring<'_> {
 /// Whether more requests failed, were shed or were left unfinished, in all runs together, than
 /// `--max-error-rate` allows.
 fn above_error_rate(reports: &[RunReport], limit: Option<f64>, log: &Log) -> bool {
-    let lost: u64 = reports.iter().map(|r| r.totals.lost()).sum();
+    let lost: u64 = reports.iter().map(RunReport::lost).sum();
     let succeeded: u64 = reports.iter().map(|r| r.totals.succeeded).sum();
     let due = succeeded + lost;
     let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();

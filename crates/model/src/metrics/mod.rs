@@ -284,11 +284,9 @@ impl Metric {
     }
 }
 
-/// It was due when the run ended, and waited for room until then. A request that was shed did not wait at
-/// all, so nothing is known of how long it would have taken.
+/// It waited for room until the run ended. One that was shed did not wait: nothing is known of it.
 fn never_had_room(record: &RequestRecord) -> bool {
-    let kind = record.failure.as_ref().map(|failure| failure.kind);
-    kind == Some(FailureKind::NotSent)
+    matches!(&record.failure, Some(failure) if failure.kind == FailureKind::NotSent)
 }
 
 fn per_second(amount: f64, nanos: f64) -> Option<f64> {
@@ -356,9 +354,8 @@ pub struct RunTotals {
     /// Requests that were due while as many were in flight as may be, and were not sent; not part
     /// of the total.
     pub shed: u64,
-    /// Requests that this program gave up: the run was stopped, or their time after the last
-    /// dispatch was over. How they would have ended is not known, so they are not part of the
-    /// total.
+    /// Requests that were given up: the run was stopped, or their time after the last dispatch was
+    /// over. How they would have ended is not known; not part of the total.
     pub unfinished: u64,
     /// Those of them that were in flight when the run was stopped.
     pub cancelled: u64,
@@ -557,13 +554,6 @@ impl RunTotals {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.total - self.succeeded
-    }
-
-    /// Requests that failed, that were shed, and that were still in flight at the end of the drain
-    /// timeout. How those that the stop of a run cancelled would have ended is not known.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.failed() + self.shed + (self.unfinished - self.cancelled)
     }
 
     /// First dispatch to last end, seconds; 0 for a run without requests.

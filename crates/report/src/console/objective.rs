@@ -4,9 +4,8 @@
 
 use evalscope_model::metrics::{Goodput, Interval, Metric, WithFailures};
 
-use super::layout::{MISSING, number, optional, percent};
+use super::layout::{MISSING, Row, number, optional, percent};
 use super::load::share_range;
-use super::summary::Row;
 use crate::figures::PlateauFigures;
 use crate::names;
 use crate::report::RunReport;
@@ -49,19 +48,19 @@ fn of_goodput(goodput: &Goodput, beside: Option<&PlateauFigures>) -> Vec<Row> {
     let of_plateau = |get: fn(&Goodput) -> String| on_plateau.map(get);
     let mut rows = vec![
         (
-            names::GOOD_SHARE.to_owned(),
+            names::GOOD[0].to_owned(),
             share(goodput.share, (goodput.good, goodput.due), goodput.share_ci),
             of_plateau(|goodput| share(goodput.share, (goodput.good, goodput.due), None)),
         ),
         (
-            names::GOOD_RATE.to_owned(),
+            names::GOOD[1].to_owned(),
             optional(goodput.requests_per_s),
             of_plateau(|goodput| optional(goodput.requests_per_s)),
         ),
     ];
     if goodput.output_tokens_per_s.is_some() {
         rows.push((
-            names::GOOD_TOKENS.to_owned(),
+            names::GOOD[2].to_owned(),
             optional(goodput.output_tokens_per_s),
             of_plateau(|goodput| optional(goodput.output_tokens_per_s)),
         ));
@@ -82,25 +81,18 @@ fn of_goodput(goodput: &Goodput, beside: Option<&PlateauFigures>) -> Vec<Row> {
 }
 
 fn with_failures(report: &RunReport) -> Vec<Row> {
-    let metrics = if report.is_open_loop() {
-        [
-            (
-                names::TTFT_FROM_SCHEDULE_WITH_FAILURES,
-                Metric::TtftFromSchedule,
-            ),
-            (
-                names::LATENCY_FROM_SCHEDULE_WITH_FAILURES,
-                Metric::LatencyFromSchedule,
-            ),
-        ]
-    } else {
-        [
-            (names::TTFT_WITH_FAILURES, Metric::Ttft),
-            (names::LATENCY_WITH_FAILURES, Metric::Latency),
-        ]
+    let open_loop = report.is_open_loop();
+    let from_schedule = |metric| {
+        matches!(
+            metric,
+            Metric::TtftFromSchedule | Metric::LatencyFromSchedule
+        )
     };
     let mut rows = Vec::new();
-    for (label, metric) in metrics {
+    for (metric, label) in names::WITH_FAILURES {
+        if from_schedule(metric) != open_loop {
+            continue;
+        }
         // where everything failed, that has been said
         let Some(of) = report
             .with_failures

@@ -5,7 +5,7 @@
 use evalscope_model::metrics::Metric;
 use unicode_width::UnicodeWidthStr;
 
-use super::layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
+use super::layout::{Grid, MISSING, Row, number, optional, plain, tame, wrapped};
 use super::load::{sentence, verdict_words};
 use super::objective;
 use super::screen::{Paint, Screen};
@@ -18,9 +18,6 @@ const OF_PLATEAU: [(&str, Metric); 2] = [
     ("p99 of TTFT (ms)", Metric::Ttft),
     ("p99 of latency (s)", Metric::Latency),
 ];
-
-/// A row: its label, its value, and its value on the plateau.
-pub(super) type Row = (String, String, Option<String>);
 
 /// The figures of a run.
 #[must_use]
@@ -94,7 +91,7 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
     }
     let figure = |figure: Figure| -> Option<Row> {
         shown(figure, report).then(|| {
-            let on_plateau = beside.map(|plateau| match figure.on_plateau(plateau) {
+            let on_plateau = beside.map(|plateau| match on_plateau(figure, plateau) {
                 Value::Missing => String::new(),
                 value => of_value(figure, value, plateau.totals.succeeded),
             });
@@ -127,6 +124,29 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
         rows.push(("Finish reasons".to_owned(), shown.join(", "), None));
     }
     rows
+}
+
+/// The value of a figure on a plateau; missing for those that it does not have.
+fn on_plateau(figure: Figure, plateau: &PlateauFigures) -> Value {
+    let totals = &plateau.totals;
+    match figure {
+        Figure::Duration => Value::Number(totals.end_s - totals.start_s),
+        Figure::Total => Value::Count(totals.requests),
+        Figure::Succeeded => Value::Count(totals.succeeded),
+        Figure::Failed => Value::Count(totals.requests - totals.succeeded),
+        Figure::RequestThroughput => Value::Number(totals.requests_per_s),
+        Figure::OutputThroughput => totals.output_tokens_per_s.into(),
+        Figure::InputThroughput => totals.input_tokens_per_s.into(),
+        Figure::TotalThroughput => {
+            let (input, output) = (totals.input_tokens_per_s, totals.output_tokens_per_s);
+            input
+                .zip(output)
+                .map(|(input, output)| input + output)
+                .into()
+        }
+        Figure::Mean(metric) => plateau.metric(metric).map_or(Value::Missing, Value::from),
+        _ => Value::Missing,
+    }
 }
 
 /// Whether a figure has a row: some only say something in some runs.

@@ -7,8 +7,8 @@ mod load;
 mod plateau;
 mod segments;
 
-pub(crate) use load::{DueSpan, LoadSums, nanos, start_of, worst};
+pub(crate) use load::{DueSpan, LoadSums, start_of, worst};
 pub use load::{InFlight, Judged, LoadFigures, SentInSecond};
 pub use plateau::{Beside, Differences, PlateauFigures, WithoutPlateau};
 pub use segments::SegmentFigures;
-pub(crate) use segments::{MOST_SEGMENTS, SegmentSums, Segments};
+pub(crate) use segments::{SegmentSums, Segments};

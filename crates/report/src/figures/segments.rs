@@ -13,7 +13,7 @@ use evalscope_model::time::Timestamp;
 use super::load::nanos;
 
 /// Profiles of more segments than this have no figures for each.
-pub(crate) const MOST_SEGMENTS: usize = 200;
+const MOST_SEGMENTS: usize = 200;
 
 /// The main figures of a segment.
 #[derive(Clone, Debug, PartialEq)]

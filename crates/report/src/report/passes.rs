@@ -4,9 +4,6 @@
 
 use evalscope_model::metrics::{EXACT_LIMIT, Metric};
 
-/// Windows of constant rate that are looked at in one pass: each takes about 1 MB.
-pub(super) const WINDOWS_AT_A_TIME: usize = 16;
-
 /// Metrics that have intervals; those from the schedule only in paced runs.
 const WITH_INTERVALS: [Metric; 6] = [
     Metric::Ttft,
@@ -62,9 +59,8 @@ pub(super) enum Work {
     Load,
     /// A metric, for each segment of a profile; the first of them counts requests, too.
     Segments(Metric),
-    /// [`WINDOWS_AT_A_TIME`] of the windows of constant rate, counted from 0.
-    Windows(usize),
-    /// Where the plateau is.
+    /// Where the plateau is; in an open loop that needs the verdicts on its constant rates, so they
+    /// are of this work, too.
     PlateauSearch,
     /// Throughput and good requests of the plateau.
     PlateauTotals,
@@ -78,7 +74,6 @@ pub(super) struct Wanted {
     pub(super) paced: bool,
     pub(super) objective: bool,
     pub(super) segments: bool,
-    pub(super) windows: usize,
 }
 
 impl Wanted {
@@ -101,7 +96,6 @@ impl Wanted {
         if self.segments {
             works.extend(OF_SEGMENTS.map(Work::Segments));
         }
-        works.extend((0..self.windows.div_ceil(WINDOWS_AT_A_TIME)).map(Work::Windows));
         works.push(Work::PlateauSearch);
         works.push(Work::PlateauTotals);
         works.extend(OF_PLATEAU.map(Work::PlateauMetric));
@@ -115,7 +109,7 @@ impl Work {
     fn stage(self) -> usize {
         match self {
             Self::Metric(_) | Self::Intervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
-            Self::Load | Self::Segments(_) | Self::Windows(_) | Self::PlateauSearch => 1,
+            Self::Load | Self::Segments(_) | Self::PlateauSearch => 1,
             Self::PlateauTotals | Self::PlateauMetric(_) => 2,
         }
     }
@@ -135,8 +129,7 @@ impl Work {
             // in two orders, one of them with the moment
             Self::Intervals(_) => 3 * rows,
             Self::Load => 2 * rows,
-            Self::Windows(_) => WINDOWS_AT_A_TIME as u64 * MEGABYTE,
-            Self::PlateauSearch => MEGABYTE,
+            Self::PlateauSearch => 11 * MEGABYTE,
             Self::PlateauTotals => MEGABYTE + 2 * rows,
         }
     }
@@ -176,7 +169,6 @@ mod tests {
         paced: true,
         objective: true,
         segments: true,
-        windows: 40,
     };
 
     #[test]
@@ -216,7 +208,6 @@ mod tests {
             paced: false,
             objective: false,
             segments: false,
-            windows: 0,
         };
         assert_eq!(passes(closed, 1000, 4_000_000).len(), 3);
         assert!(passes(closed, 1_000_000, 4_000_000).len() <= 14);

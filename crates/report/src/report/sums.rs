@@ -5,19 +5,19 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::metrics::{
-    Accumulator, ConstantWindow, Delivery, Distribution, FailureAdjusted, FoundPlateau, Goodput,
-    GoodputAccumulator, Interval, Judge, LoadWindow, Metric, PercentilesWithFailures, Plateau,
-    PlateauAccumulator, PlateauSearch, PlateauTotals, Saturation, Series, constant_windows,
+    Accumulator, Delivery, Distribution, FailureAdjusted, FoundPlateau, Goodput,
+    GoodputAccumulator, Interval, Judge, LoadWindows, Metric, PercentilesWithFailures, Plateau,
+    PlateauAccumulator, PlateauSearch, PlateauTotals, Saturation, Series,
 };
 use evalscope_model::profile::Schedule;
 use evalscope_model::record::{Phase, RequestRecord};
 use evalscope_model::time::Timestamp;
 use serde::Serialize;
 
-use super::passes::{WINDOWS_AT_A_TIME, Wanted, Work};
+use super::passes::{Wanted, Work};
 use crate::figures::{
-    DueSpan, LoadSums, MOST_SEGMENTS, PlateauFigures, SegmentFigures, SegmentSums, Segments,
-    WithoutPlateau, nanos, start_of,
+    DueSpan, LoadSums, PlateauFigures, SegmentFigures, SegmentSums, Segments, WithoutPlateau,
+    start_of,
 };
 use crate::model::RunMeta;
 
@@ -47,7 +47,6 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Found {
     meta: RunMeta,
-    windows: Vec<ConstantWindow>,
     /// When measured requests were due.
     span: Option<DueSpan>,
     /// When any request was due, the warm-up included.
@@ -68,15 +67,8 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn new(meta: &RunMeta) -> Self {
-        let windows = match meta.load.pacing.schedule() {
-            Some(schedule) if meta.load.is_open_loop() => constant_windows(&schedule.profile),
-            _ => Vec::new(),
-        };
         Self {
             meta: meta.clone(),
-            windows: Some(windows)
-                .filter(|windows| windows.len() <= MOST_SEGMENTS)
-                .unwrap_or_default(),
             span: None,
             first_due: None,
             metrics: BTreeMap::new(),
@@ -100,7 +92,6 @@ impl Found {
             segments: self
                 .schedule()
                 .is_some_and(|schedule| Segments::of(&schedule.profile, Timestamp::ZERO).is_some()),
-            windows: self.windows.len(),
         }
     }
 
@@ -142,14 +133,10 @@ impl Found {
         }
     }
 
-    fn window(&self, window: &ConstantWindow) -> Option<LoadWindow> {
+    fn windows(&self) -> Option<LoadWindows> {
         let start = self.timing()?.start;
-        let at = |seconds: f64| Timestamp::from_nanos(start.as_nanos() + nanos(seconds));
-        Some(LoadWindow::new(
-            at(window.start_s),
-            window.end_s.map(at),
-            self.schedule()?.gaps,
-        ))
+        let schedule = self.schedule().filter(|_| self.meta.load.is_open_loop())?;
+        Some(LoadWindows::new(start, &schedule.profile, schedule.gaps))
     }
 
     /// Good requests, for a run of this length.
@@ -173,7 +160,7 @@ impl Found {
         if !self.meta.load.is_open_loop() {
             return search.closed_loop().map_err(Into::into);
         }
-        if self.windows.len() != 1 {
+        if self.saturations.len() != 1 {
             return Err(WithoutPlateau::RateChanges);
         }
         search.open_loop(self.steady).map_err(Into::into)
@@ -189,7 +176,7 @@ pub(super) struct Pass {
     good: Option<GoodputAccumulator>,
     load: Option<LoadSums>,
     segments: Option<SegmentSums>,
-    windows: Vec<(usize, LoadWindow)>,
+    windows: Option<LoadWindows>,
     search: Option<PlateauSearch>,
     plateau: Option<(FoundPlateau, PlateauTotals, Option<GoodputAccumulator>)>,
     plateau_metrics: Option<PlateauAccumulator>,
@@ -208,7 +195,7 @@ impl Pass {
             good: None,
             load: None,
             segments: None,
-            windows: Vec::new(),
+            windows: None,
             search: None,
             plateau: None,
             plateau_metrics: None,
@@ -227,14 +214,10 @@ impl Pass {
                     pass.load = timing.map(|timing| LoadSums::new(timing.span, open_loop));
                 }
                 Work::Segments(metric) => of_segments.push(metric),
-                Work::Windows(group) => {
-                    let group = found.windows.chunks(WINDOWS_AT_A_TIME).nth(group);
-                    for window in group.into_iter().flatten() {
-                        let sums = found.window(window);
-                        pass.windows.extend(sums.map(|sums| (window.segment, sums)));
-                    }
+                Work::PlateauSearch => {
+                    pass.windows = found.windows();
+                    pass.search = Some(PlateauSearch::new(load.concurrency));
                 }
-                Work::PlateauSearch => pass.search = Some(PlateauSearch::new(load.concurrency)),
                 Work::PlateauTotals => {
                     pass.plateau = found.place.ok().map(|place| {
                         let good = found.judge().map(GoodputAccumulator::new);
@@ -262,7 +245,6 @@ impl Pass {
     pub(super) fn needs_warmup(&self) -> bool {
         self.load.is_some()
             || self.segments.is_some()
-            || !self.windows.is_empty()
             || self.search.is_some()
             || self.plateau.is_some()
     }
@@ -275,8 +257,8 @@ impl Pass {
         if let Some(segments) = &mut self.segments {
             segments.push(record);
         }
-        for (_, window) in &mut self.windows {
-            window.push(record);
+        if let Some(windows) = &mut self.windows {
+            windows.push(record);
         }
         if let Some(search) = &mut self.search {
             search.push(record);
@@ -333,9 +315,9 @@ impl Pass {
         if let Some(segments) = self.segments {
             segments.finish_into(&mut found.segments);
         }
-        for (segment, window) in &self.windows {
-            found.saturations.push((*segment, window.verdict()));
-            found.steady = window.steady();
+        for (window, load) in self.windows.iter().flat_map(LoadWindows::iter) {
+            found.saturations.push((window.segment, load.verdict()));
+            found.steady = load.steady();
         }
         if let Some(search) = &self.search {
             found.place = found.place_of(search);
