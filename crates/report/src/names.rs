@@ -505,7 +505,7 @@ impl Figure {
                 Some(slots) => Value::Count(slots.get() as u64),
                 None => Value::Missing,
             },
-            Self::Rate => report.meta.load.pacing.rate_per_s().into(),
+            Self::Rate => report.rate_per_s().into(),
             Self::Expected => report
                 .meta
                 .load

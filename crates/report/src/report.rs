@@ -239,6 +239,14 @@ impl RunReport {
         self.is_paced() && self.meta.load.is_open_loop()
     }
 
+    /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single
+    /// moment.
+    #[must_use]
+    pub fn rate_per_s(&self) -> Option<f64> {
+        let rate_per_s = self.meta.load.pacing.rate_per_s();
+        rate_per_s.filter(|rate| rate.is_finite())
+    }
+
     /// The distribution of a metric.
     #[must_use]
     pub fn metric(&self, metric: Metric) -> &Distribution {

@@ -5,6 +5,7 @@
 use evalscope_model::metrics::Metric;
 use unicode_width::UnicodeWidthStr;
 
+use super::advice::rate;
 use super::layout::{Grid, MISSING, Row, number, optional, plain, tame, wrapped};
 use super::load::{sentence, verdict_words};
 use super::objective;
@@ -95,7 +96,10 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
                 Value::Missing => String::new(),
                 value => of_value(figure, value, plateau.totals.succeeded),
             });
-            let value = of_value(figure, figure.value(report), report.totals.succeeded);
+            let value = match (figure, rate(report)) {
+                (Figure::Rate, Some(rate)) => rate,
+                _ => of_value(figure, figure.value(report), report.totals.succeeded),
+            };
             (figure.label().to_owned(), value, on_plateau)
         })
     };
@@ -171,8 +175,6 @@ fn of_value(figure: Figure, value: Value, succeeded: u64) -> String {
     match (figure, value) {
         (Figure::Rate, Value::Missing) => "unpaced".to_owned(),
         (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
-        // as it was given
-        (Figure::Rate, Value::Number(rate)) => rate.to_string(),
         (_, Value::Missing) => MISSING.to_owned(),
         (_, Value::Count(n)) => number(n as f64),
         // the number of gaps is not one of responses

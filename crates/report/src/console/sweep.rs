@@ -53,7 +53,7 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
                     Some(slots) => slots.to_string(),
                     None => "not\nlimited".to_owned(),
                 },
-                rate(run).map_or_else(|| MISSING.to_owned(), |rate| rate.to_string()),
+                rate(run).unwrap_or_else(|| MISSING.to_owned()),
                 number(run.totals.total as f64),
                 run.success_share()
                     .map_or_else(|| MISSING.to_owned(), percent),

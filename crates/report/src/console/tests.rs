@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use evalscope_model::plan::Pacing;
 use evalscope_model::record::EventLog;
+use evalscope_model::time::Timestamp;
 
 use unicode_width::UnicodeWidthStr;
 
 use super::layout::percent;
 use super::*;
+use crate::figures::WithoutPlateau;
 use crate::samples;
-use evalscope_model::profile::Schedule;
+use evalscope_model::profile::{Gaps, Schedule};
 
 const NARROW: Screen = Screen {
     width: 80,
@@ -129,6 +131,34 @@ fn an_open_loop_that_is_too_much() {
     let text = summary(&report, NARROW) + &warnings(&report, NARROW);
     fits(&text, 80);
     insta::assert_snapshot!(text);
+}
+
+/// All at one moment: no rate can be named.
+#[test]
+fn a_burst_has_no_rate() {
+    let mut meta = samples::open_loop_meta();
+    meta.load.pacing = Pacing::Arrivals(Schedule {
+        profile: "+20".parse().unwrap(),
+        gaps: Gaps::Poisson,
+    });
+    let mut exchanges = samples::successes(20);
+    for exchange in &mut exchanges {
+        exchange.record.times.scheduled = Timestamp::ZERO;
+    }
+    let report = samples::report(&meta, exchanges);
+    let load = report.load.as_ref().unwrap();
+    assert_eq!((load.asked_rate_per_s, load.drawn_rate_per_s), (None, None));
+    assert_eq!((load.judged, report.segments.len()), (None, 0));
+    assert_eq!(
+        report.plateau.as_ref().err(),
+        Some(&WithoutPlateau::RateChanges)
+    );
+    let tables = run(&report, NARROW) + &sweep(&[report.clone(), report.clone()], NARROW);
+    let files = crate::json::text(&crate::json::summary(&report)).unwrap()
+        + &crate::json::text(&crate::json::args(&report)).unwrap();
+    for text in [tables, files] {
+        assert!(!text.contains("inf"), "{text}");
+    }
 }
 
 /// The first requests of all places take a second, all others 50 ms.

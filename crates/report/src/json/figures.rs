@@ -107,7 +107,7 @@ impl Load {
         Self {
             concurrency: spec.concurrency.map(|slots| slots.get() as u64),
             requests: spec.requests,
-            rate_per_s: spec.pacing.rate_per_s().filter(|rate| rate.is_finite()),
+            rate_per_s: report.rate_per_s(),
             profile: schedule
                 .filter(|schedule| schedule.profile.constant_per_s().is_none())
                 .map(|schedule| schedule.profile.to_string()),

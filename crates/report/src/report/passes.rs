@@ -210,6 +210,6 @@ mod tests {
             segments: false,
         };
         assert_eq!(passes(closed, 1000, 4_000_000).len(), 3);
-        assert!(passes(closed, 1_000_000, 4_000_000).len() <= 14);
+        assert!(passes(closed, 1_000_000, 4_000_000).len() <= 16);
     }
 }
