@@ -45,34 +45,33 @@ fn share(share: Option<f64>, of: (u64, u64), interval: Option<Interval>) -> Stri
 
 fn of_goodput(goodput: &Goodput, beside: Option<&PlateauFigures>) -> Vec<Row> {
     let on_plateau = beside.and_then(|plateau| plateau.goodput.as_ref());
-    let of_plateau = |get: fn(&Goodput) -> String| on_plateau.map(get);
+    let beside_it = |get: fn(&Goodput) -> String| on_plateau.map(get);
     let mut rows = vec![
         (
             names::GOOD[0].to_owned(),
             share(goodput.share, (goodput.good, goodput.due), goodput.share_ci),
-            of_plateau(|goodput| share(goodput.share, (goodput.good, goodput.due), None)),
+            beside_it(|goodput| share(goodput.share, (goodput.good, goodput.due), None)),
         ),
         (
             names::GOOD[1].to_owned(),
             optional(goodput.requests_per_s),
-            of_plateau(|goodput| optional(goodput.requests_per_s)),
+            beside_it(|goodput| optional(goodput.requests_per_s)),
         ),
     ];
     if goodput.output_tokens_per_s.is_some() {
         rows.push((
             names::GOOD[2].to_owned(),
             optional(goodput.output_tokens_per_s),
-            of_plateau(|goodput| optional(goodput.output_tokens_per_s)),
+            beside_it(|goodput| optional(goodput.output_tokens_per_s)),
         ));
     }
     if goodput.conditions.len() > 1 {
         rows.extend(goodput.conditions.iter().map(|condition| {
             let mut met = share(condition.share, (condition.met, condition.applied), None);
             if condition.only_failed_by > 0 {
-                met.push_str(&format!(
-                    ", {} bad by it alone",
-                    number(condition.only_failed_by as f64)
-                ));
+                met += ", ";
+                met += &number(condition.only_failed_by as f64);
+                met += " bad by it alone";
             }
             (format!("  {}", condition.condition), met, None)
         }));

@@ -340,6 +340,7 @@ pub(crate) fn worst(of_segments: &[(usize, Saturation)]) -> Option<Judged> {
 
 #[cfg(test)]
 mod tests {
+    use evalscope_model::metrics::LoadVerdict::{KeptUp, Saturated, Undecided as Open};
     use evalscope_model::metrics::Undecided;
 
     use super::*;
@@ -493,7 +494,6 @@ mod tests {
             steady_from_s: None,
             requests: 0,
         };
-        use LoadVerdict::{KeptUp, Saturated, Undecided as Open};
         for (verdicts, want) in [
             (&[KeptUp][..], Some((None, KeptUp))),
             (&[KeptUp, KeptUp], Some((Some(0), KeptUp))),

@@ -286,9 +286,9 @@ mod tests {
         }
     }
 
-    fn judged(verdict: LoadVerdict, undecided: Option<Undecided>) -> Option<Judged> {
+    fn judged(verdict: LoadVerdict, undecided: Option<Undecided>) -> Judged {
         let saturated = verdict == LoadVerdict::Saturated;
-        Some(Judged {
+        Judged {
             segment: None,
             saturation: Saturation {
                 verdict,
@@ -300,16 +300,16 @@ mod tests {
                 steady_from_s: Some(2.0),
                 requests: 900,
             },
-        })
+        }
     }
 
     #[test]
     fn a_server_that_did_not_keep_up_is_named() {
         none(open(|_, own| {
-            own.judged = judged(LoadVerdict::KeptUp, None)
+            own.judged = Some(judged(LoadVerdict::KeptUp, None));
         }));
         one(
-            open(|_, own| own.judged = judged(LoadVerdict::Saturated, None)),
+            open(|_, own| own.judged = Some(judged(LoadVerdict::Saturated, None))),
             FindingId::ServerSaturated,
             "the server served 9.0 % less than came: latencies grow as long as the run lasts, so its \
              percentiles say how long it was, not how fast the server is; it can serve about 18.2",
@@ -333,7 +333,7 @@ mod tests {
             (Undecided::ClientLimited, "this client was the limit"),
         ] {
             one(
-                open(move |_, own| own.judged = judged(LoadVerdict::Undecided, Some(why))),
+                open(move |_, own| own.judged = Some(judged(LoadVerdict::Undecided, Some(why)))),
                 FindingId::LoadUndecided,
                 words,
             );
