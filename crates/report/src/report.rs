@@ -340,6 +340,7 @@ fn load_figures(
         let own = found.saturations.iter();
         let mut own = own.filter(|(segment, _)| *segment == figures.position);
         figures.saturation = own.next().map(|(_, saturation)| *saturation);
+        figures.plateau = found.segment_plateaus.remove(&figures.position);
     }
     let timing = found.timing()?;
     let sums = found.load.take()?;
@@ -463,6 +464,31 @@ mod tests {
             assert_eq!(whole.metrics.len(), Metric::ALL.len());
             assert!(whole.plateau.is_ok());
         }
+    }
+
+    #[test]
+    fn each_constant_rate_of_a_profile_is_judged() {
+        use evalscope_model::profile::{Gaps, Schedule};
+        let mut meta = samples::open_loop_meta();
+        meta.load.pacing = Pacing::Arrivals(Schedule {
+            profile: "20@15,20@15".parse().unwrap(),
+            gaps: Gaps::Constant,
+        });
+        let report = samples::report(&meta, samples::successes(600));
+        assert_eq!(report.plateau, Err(WithoutPlateau::RateChanges));
+        assert_eq!(report.segments.len(), 2);
+        for segment in &report.segments {
+            assert_eq!(segment.due, 300);
+            let verdict = segment.saturation.unwrap().verdict;
+            assert_eq!(verdict, LoadVerdict::KeptUp);
+            // but the first tenth
+            let plateau = segment.plateau.unwrap();
+            assert!((268..=271).contains(&plateau.requests), "{plateau:?}");
+            assert!(segment.start_s + 1.49 <= plateau.start_s, "{plateau:?}");
+            assert!(plateau.end_s <= segment.end_s, "{plateau:?}");
+        }
+        let judged = report.load.unwrap().judged.unwrap();
+        assert_eq!(judged.segment, Some(0));
     }
 
     /// Processes that began later, with clocks of their own, measured the rest: the figures are

@@ -45,6 +45,10 @@ pub(crate) enum Bodies {
 }
 
 #[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that is typed or not"
+)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Folder for all results [default: outputs]

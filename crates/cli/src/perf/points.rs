@@ -30,7 +30,7 @@ impl Measuring<'_> {
             log,
             ..
         } = self.command;
-        let screen = console::screen(job.confidence);
+        let screen = console::screen(job.results.confidence);
         let mut reports: Vec<RunReport> = Vec::new();
         let mut broken = None;
         let mut done: Vec<PointResult> = Vec::new();

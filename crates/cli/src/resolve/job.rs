@@ -60,8 +60,6 @@ pub(crate) struct Job {
     pub(crate) objectives: Objectives,
     /// How long a run goes on without a server.
     pub(crate) give_up_after: Option<Duration>,
-    /// Tables say how far their figures can be trusted.
-    pub(crate) confidence: Confidence,
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) results: ResultsPlace,
@@ -94,7 +92,7 @@ pub(crate) struct Connection {
     pub(crate) timeouts: Timeouts,
 }
 
-/// Where results go.
+/// Where results go, and how they are shown.
 #[derive(Debug)]
 pub(crate) struct ResultsPlace {
     pub(crate) outputs_dir: PathBuf,
@@ -104,6 +102,8 @@ pub(crate) struct ResultsPlace {
     pub(crate) timestamp: bool,
     /// A file that wants to hold the path of the results.
     pub(crate) path_file: Option<PathBuf>,
+    /// Tables say how far their figures can be trusted.
+    pub(crate) confidence: Confidence,
 }
 
 impl Job {

@@ -154,7 +154,6 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
-        confidence: console::confidence(output.confidence),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
         results: results_of(&output, &model, environment),
@@ -214,5 +213,6 @@ fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> Re
         name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),
+        confidence: console::confidence(output.confidence),
     }
 }

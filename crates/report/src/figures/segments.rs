@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use evalscope_model::metrics::{Accumulator, Distribution, Metric, RunTotals, Saturation};
+use evalscope_model::metrics::{Accumulator, Distribution, Metric, Plateau, RunTotals, Saturation};
 use evalscope_model::profile::{Profile, Segment};
 use evalscope_model::record::{Phase, RequestRecord};
 use evalscope_model::time::Timestamp;
@@ -39,6 +39,8 @@ pub struct SegmentFigures {
     /// Whether the server kept up; `None` where the rate is not constant, or `--parallel` limits the
     /// load.
     pub saturation: Option<Saturation>,
+    /// Its own plateau, where the profile has several constant rates.
+    pub plateau: Option<Plateau>,
 }
 
 /// Where the segments of a profile with a length are in a run. Bursts have none: their requests are
@@ -168,6 +170,7 @@ impl SegmentSums {
                     completed_per_s: 0.0,
                     metrics: BTreeMap::new(),
                     saturation: None,
+                    plateau: None,
                 });
             }
         }

@@ -183,6 +183,9 @@ pub struct Segment<'a> {
     /// Whether the server kept up; `null` where the rate is not constant, or `--parallel` limits the
     /// load.
     pub saturation: Option<Saturation>,
+    /// Its own plateau, where the profile has several constant rates; `null` elsewhere, and if there is
+    /// none.
+    pub plateau: Option<&'a Plateau>,
     /// Distributions of the main metrics.
     pub metrics: SomeMetrics<'a>,
 }
@@ -204,6 +207,7 @@ impl<'a> Segment<'a> {
             unfinished: totals.unfinished,
             completed_per_s: figures.completed_per_s,
             saturation: figures.saturation,
+            plateau: figures.plateau.as_ref(),
             metrics: SomeMetrics(&figures.metrics),
         }
     }

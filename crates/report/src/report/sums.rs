@@ -61,6 +61,9 @@ pub(super) struct Found {
     /// The steady part of an open loop with one constant rate.
     steady: Option<(Timestamp, Timestamp)>,
     place: Result<FoundPlateau, WithoutPlateau>,
+    /// Those of the constant segments of a profile that has several.
+    segment_places: Vec<(usize, FoundPlateau)>,
+    pub(super) segment_plateaus: BTreeMap<usize, Plateau>,
     plateau: Option<(Plateau, Option<Goodput>)>,
     plateau_metrics: BTreeMap<Metric, Distribution>,
 }
@@ -80,6 +83,8 @@ impl Found {
             saturations: Vec::new(),
             steady: None,
             place: Err(WithoutPlateau::TooFewRequests),
+            segment_places: Vec::new(),
+            segment_plateaus: BTreeMap::new(),
             plateau: None,
             plateau_metrics: BTreeMap::new(),
         }
@@ -179,6 +184,7 @@ pub(super) struct Pass {
     windows: Option<LoadWindows>,
     search: Option<PlateauSearch>,
     plateau: Option<(FoundPlateau, PlateauTotals, Option<GoodputAccumulator>)>,
+    segment_plateaus: Vec<(usize, FoundPlateau, PlateauTotals)>,
     plateau_metrics: Option<PlateauAccumulator>,
 }
 
@@ -198,6 +204,7 @@ impl Pass {
             windows: None,
             search: None,
             plateau: None,
+            segment_plateaus: Vec::new(),
             plateau_metrics: None,
         };
         for work in works {
@@ -223,6 +230,10 @@ impl Pass {
                         let good = found.judge().map(GoodputAccumulator::new);
                         (place, PlateauTotals::new(place), good)
                     });
+                    let places = found.segment_places.iter();
+                    pass.segment_plateaus = places
+                        .map(|(segment, place)| (*segment, *place, PlateauTotals::new(*place)))
+                        .collect();
                 }
                 Work::PlateauMetric(metric) => of_plateau.push(metric),
             }
@@ -247,6 +258,7 @@ impl Pass {
             || self.segments.is_some()
             || self.search.is_some()
             || self.plateau.is_some()
+            || !self.segment_plateaus.is_empty()
     }
 
     /// Add a record, measured or not.
@@ -265,6 +277,12 @@ impl Pass {
         }
         if let Some((_, totals, _)) = &mut self.plateau {
             totals.push(record);
+        }
+        let times = &record.times;
+        for (_, place, totals) in &mut self.segment_plateaus {
+            if place.window.start <= times.ended && times.dispatched <= place.window.end {
+                totals.push(record);
+            }
         }
         if record.phase == Phase::Measured {
             self.push_measured(record);
@@ -321,7 +339,19 @@ impl Pass {
         }
         if let Some(search) = &self.search {
             found.place = found.place_of(search);
+            let windows = self.windows.iter().flat_map(LoadWindows::iter);
+            let several = found.saturations.len() > 1 && found.wanted().segments;
+            found.segment_places = windows
+                .filter(|_| several)
+                .filter_map(|(window, load)| {
+                    Some((window.segment, search.open_loop(load.steady()).ok()?))
+                })
+                .collect();
         }
+        let of_segments = self.segment_plateaus.into_iter();
+        found.segment_plateaus.extend(
+            of_segments.filter_map(|(segment, _, totals)| Some((segment, totals.finish().ok()?))),
+        );
         if let Some((place, totals, good)) = self.plateau {
             match totals.finish() {
                 Ok(totals) => {
