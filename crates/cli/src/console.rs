@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use evalscope_report::console::{Ink, Screen};
+use evalscope_report::console::{Confidence, Ink, Screen};
 
 use crate::env;
 
@@ -57,7 +57,7 @@ pub(crate) fn tame(text: &str) -> Cow<'_, str> {
 
 /// The screen that the tables on stdout are made for. Without colour if `NO_COLOR` (no-color.org)
 /// is set or stdout is not a terminal.
-pub(crate) fn screen() -> Screen {
+pub(crate) fn screen(confidence: Confidence) -> Screen {
     let terminal = std::io::stdout().is_terminal();
     Screen {
         width: env::columns()
@@ -69,6 +69,16 @@ pub(crate) fn screen() -> Screen {
         } else {
             Ink::Plain
         },
+        confidence,
+    }
+}
+
+/// What `--confidence` asks for.
+pub(crate) fn confidence(asked: bool) -> Confidence {
+    if asked {
+        Confidence::Shown
+    } else {
+        Confidence::Hidden
     }
 }
 

@@ -13,6 +13,8 @@ mod pickle;
 
 mod evalscope;
 
+pub mod figures;
+
 pub mod findings;
 
 pub mod sqlite;

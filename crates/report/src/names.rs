@@ -44,6 +44,16 @@ pub enum Figure {
     Concurrency,
     /// The rate asked for.
     Rate,
+    /// Arrivals that the schedule of an open loop asks for.
+    AskedRate,
+    /// Sends of an open loop.
+    SentRate,
+    /// Successes of an open loop that ended while requests were due.
+    CompletedRate,
+    /// Requests in flight in an open loop, on average.
+    InFlight,
+    /// The most of them.
+    MostInFlight,
     /// Requests asked for.
     Expected,
     /// Requests sent.
@@ -54,6 +64,10 @@ pub enum Figure {
     Failed,
     /// Requests that were due and never sent.
     NotSent,
+    /// Requests that were not sent because as many were in flight as may be.
+    Shed,
+    /// Requests that were given up.
+    Unfinished,
     /// The largest number of choices in a response.
     Choices,
     /// Successes that came as streams.
@@ -103,7 +117,7 @@ const fn names(
 }
 
 /// In the order of our summary table.
-const TABLE: [Names; 30] = [
+const TABLE: [Names; 37] = [
     names(
         Figure::Duration,
         Some("Test Duration (s)"),
@@ -122,6 +136,11 @@ const TABLE: [Names; 30] = [
         None,
         "Request rate (req/s)",
     ),
+    names(Figure::AskedRate, None, None, "Asked rate (req/s)"),
+    names(Figure::SentRate, None, None, "Sent rate (req/s)"),
+    names(Figure::CompletedRate, None, None, "Completed rate (req/s)"),
+    names(Figure::InFlight, None, None, "Average requests in flight"),
+    names(Figure::MostInFlight, None, None, "Most requests in flight"),
     names(
         Figure::Expected,
         None,
@@ -147,6 +166,8 @@ const TABLE: [Names; 30] = [
         "Failed requests",
     ),
     names(Figure::NotSent, None, None, "Requests due but never sent"),
+    names(Figure::Shed, None, None, "Requests shed at the cap"),
+    names(Figure::Unfinished, None, None, "Unfinished requests"),
     names(Figure::Choices, None, None, "Choices per request"),
     names(
         Figure::Streamed,
@@ -276,6 +297,45 @@ const TABLE: [Names; 30] = [
     ),
 ];
 
+/// The figures that the tables of open loops begin with; the verdict on the server follows them.
+const OPEN_LOOP: [Figure; 5] = [
+    Figure::AskedRate,
+    Figure::SentRate,
+    Figure::CompletedRate,
+    Figure::InFlight,
+    Figure::MostInFlight,
+];
+
+/// The figures that come next in open loops, and later in other paced runs.
+const FROM_SCHEDULE: [Figure; 2] = [
+    Figure::Mean(Metric::LatencyFromSchedule),
+    Figure::Mean(Metric::TtftFromSchedule),
+];
+
+/// Row of the summary table: did the server keep up with an open loop?
+pub const VERDICT: &str = "Did the server keep up?";
+
+/// Rows of the summary table about an objective: share, requests and tokens per second.
+pub const GOOD: [&str; 3] = [
+    "Good requests",
+    "Good requests per second (req/s)",
+    "Output tokens of good requests (tok/s)",
+];
+
+/// Rows of the summary table with percentiles in which failures count.
+pub const WITH_FAILURES: [(Metric, &str); 4] = [
+    (Metric::Ttft, "TTFT with failures (ms)"),
+    (Metric::Latency, "Latency with failures (s)"),
+    (
+        Metric::TtftFromSchedule,
+        "TTFT from schedule with failures (ms)",
+    ),
+    (
+        Metric::LatencyFromSchedule,
+        "Latency from schedule with failures (s)",
+    ),
+];
+
 /// Last row of the summary table: not a figure, but where the database is.
 pub const DATABASE: &str = "Result DB path";
 
@@ -354,6 +414,24 @@ impl Figure {
         TABLE.iter().map(|row| row.figure)
     }
 
+    /// The figures that the summary table of a run begins with: those of an open loop.
+    pub fn first_of(report: &RunReport) -> impl Iterator<Item = Self> {
+        let open_loop = report.is_open_loop();
+        OPEN_LOOP.into_iter().filter(move |_| open_loop)
+    }
+
+    /// All others, in order.
+    pub fn others_of(report: &RunReport) -> impl Iterator<Item = Self> {
+        let open_loop = report.is_open_loop();
+        let from_schedule = FROM_SCHEDULE.into_iter().filter(move |_| open_loop);
+        let rest = Self::all().filter(move |figure| {
+            !OPEN_LOOP.contains(figure)
+                // the asked rate says it
+                && !(open_loop && (FROM_SCHEDULE.contains(figure) || *figure == Self::Rate))
+        });
+        from_schedule.chain(rest)
+    }
+
     fn names(self) -> &'static Names {
         TABLE
             .iter()
@@ -387,7 +465,14 @@ impl Figure {
             Self::Mean(Metric::LatencyFromSchedule | Metric::TtftFromSchedule) => {
                 !report.is_paced()
             }
+            Self::AskedRate
+            | Self::SentRate
+            | Self::CompletedRate
+            | Self::InFlight
+            | Self::MostInFlight => report.load.is_none(),
             Self::NotSent => report.totals.not_sent == 0,
+            Self::Shed => report.totals.shed == 0,
+            Self::Unfinished => report.totals.unfinished == 0,
             Self::Choices => report.totals.most_choices < 2,
             Self::Mean(Metric::TokensPerEvent) => {
                 report.metric(Metric::DecodedTokensPerEvent).mean.is_none()
@@ -403,7 +488,16 @@ impl Figure {
     #[must_use]
     pub fn value(self, report: &RunReport) -> Value {
         let totals = &report.totals;
+        let load = report.load.as_ref();
         match self {
+            Self::AskedRate => load.and_then(|load| load.asked_rate_per_s).into(),
+            Self::SentRate => load.and_then(|load| load.sent_rate_per_s).into(),
+            Self::CompletedRate => load.and_then(|load| load.completed_per_s).into(),
+            Self::InFlight => load.and_then(|load| Some(load.in_flight?.mean)).into(),
+            Self::MostInFlight => match load.and_then(|load| load.in_flight) {
+                Some(in_flight) => Value::Count(in_flight.max),
+                None => Value::Missing,
+            },
             Self::Duration => Some(totals.duration_s())
                 .filter(|_| totals.total > 0)
                 .into(),
@@ -411,7 +505,7 @@ impl Figure {
                 Some(slots) => Value::Count(slots.get() as u64),
                 None => Value::Missing,
             },
-            Self::Rate => report.meta.load.pacing.rate_per_s().into(),
+            Self::Rate => report.rate_per_s().into(),
             Self::Expected => report
                 .meta
                 .load
@@ -421,6 +515,8 @@ impl Figure {
             Self::Succeeded => Value::Count(totals.succeeded),
             Self::Failed => Value::Count(totals.failed()),
             Self::NotSent => Value::Count(totals.not_sent),
+            Self::Shed => Value::Count(totals.shed),
+            Self::Unfinished => Value::Count(totals.unfinished),
             Self::Choices => Value::Count(totals.most_choices),
             Self::Acceptance => report
                 .metric(Metric::DecodedTokensPerEvent)

@@ -3,45 +3,40 @@
 //!
 //! It must not know formats, labels or widths.
 
-use std::collections::{BTreeMap, HashMap};
+mod errors;
+mod passes;
+mod sums;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evalscope_model::metrics::{
-    Accumulator, ClientReport, ClientSnapshot, Distribution, EXACT_LIMIT, Metric, RunTotals,
+    ClientReport, ClientSnapshot, Distribution, Goodput, LoadVerdict, Metric,
+    PercentilesWithFailures, RunTotals, Verdict,
 };
-use evalscope_model::plan::Pacing;
-use evalscope_model::record::{FailureKind, Phase, RequestRecord};
+use evalscope_model::plan::{Pacing, StoppedBy};
+use evalscope_model::record::{Phase, RequestRecord};
 
+use crate::figures::{
+    self, Differences, LoadFigures, PlateauFigures, SegmentFigures, WithoutPlateau,
+};
 use crate::findings::{self, Evidence, Finding, Spacing};
 use crate::model::{RunMeta, RunState};
 use crate::source::RecordSource;
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
 
-/// Samples held at a time. Larger runs are read several times, a few metrics
-/// at each pass, so memory stays where it is.
+pub use errors::{ERROR_GROUPS, ErrorGroup};
+pub use sums::Intervals;
+
+use errors::Errors;
+use passes::passes;
+use sums::{Found, Pass};
+
+/// Samples of eight bytes held at a time. Larger runs are read more often, with less to sum up at each
+/// pass, so memory stays where it is.
 const SAMPLES_AT_A_TIME: u64 = 4_000_000;
-
-/// Groups of failures shown; the rest is only counted.
-pub const ERROR_GROUPS: usize = 50;
-
-/// Groups of failures kept apart while reading: messages that never repeat
-/// must not fill the memory.
-const ERROR_GROUPS_READ: usize = 10_000;
-
-/// Failures of one kind with one message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorGroup {
-    /// The kind.
-    pub kind: FailureKind,
-    /// The message of the first of them; numbers and ids may differ in the others.
-    pub message: String,
-    /// Failures in the group.
-    pub count: u64,
-    /// What the server said to the first of them.
-    pub example: Option<String>,
-}
 
 /// Everything the files and tables of a run show.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +54,19 @@ pub struct RunReport {
     pub totals: RunTotals,
     /// Distributions of all metrics.
     pub metrics: BTreeMap<Metric, Distribution>,
+    /// 95 % intervals of percentiles within the run, for the main metrics; empty where the server did
+    /// not keep up with an open loop.
+    pub intervals: BTreeMap<Metric, Intervals>,
+    /// Percentiles in which failures count, for the main metrics.
+    pub with_failures: BTreeMap<Metric, PercentilesWithFailures>,
+    /// The figures of the schedule; `None` without one.
+    pub load: Option<LoadFigures>,
+    /// Those of the segments of its profile.
+    pub segments: Vec<SegmentFigures>,
+    /// The part of the run in which the server was as loaded as it was meant to be.
+    pub plateau: Result<PlateauFigures, WithoutPlateau>,
+    /// How many requests met the objective; `None` without one.
+    pub goodput: Option<Goodput>,
     /// The client's own figures, and the judgement on them.
     pub client: ClientReport,
     /// Failures by kind and message, the most frequent first.
@@ -132,34 +140,56 @@ impl RunReport {
             with_speeds: speeds::is_measured(&meta.dataset),
             ..Sums::default()
         };
-        let mut metrics = BTreeMap::new();
-        for (pass, some) in passes(rows, samples_at_a_time).into_iter().enumerate() {
-            let mut accumulator = Accumulator::new(&some);
+        let mut warmup = findings::Warmup::default();
+        let mut found = Found::new(&meta);
+        let passes = passes(found.wanted(), rows, samples_at_a_time);
+        for (nth, works) in passes.iter().enumerate() {
+            let mut pass = Pass::new(works, &found);
             each(Phase::Measured, &mut |part, number, record| {
-                accumulator.push(record);
-                if pass == 0 {
+                pass.push(record);
+                if nth == 0 {
+                    found.was_due(record);
                     sums.push(record, || part.error_excerpt(number))?;
                 }
                 Ok(())
             })?;
-            metrics.extend(accumulator.finish());
+            if nth == 0 || pass.needs_warmup() {
+                each(Phase::Warmup, &mut |_, _, record| {
+                    pass.push(record);
+                    if nth == 0 {
+                        found.was_due(record);
+                        warmup.push(record);
+                    }
+                    Ok(())
+                })?;
+            }
+            pass.finish(&mut found);
         }
-        let totals = sums.totals;
         let own = Own::of(parts)?;
+        Ok(Self::of(meta, own, sums, found, &warmup))
+    }
+
+    /// Draw what follows from the sums.
+    fn of(
+        meta: RunMeta,
+        own: Own,
+        sums: Sums,
+        mut found: Found,
+        warmup: &findings::Warmup,
+    ) -> Self {
+        let totals = sums.totals;
+        let metrics = std::mem::take(&mut found.metrics);
         let client =
             ClientReport::judge(own.client.as_ref(), &totals, &metrics[&Metric::ClientLag]);
-        let mut warmup = findings::Warmup::default();
-        each(Phase::Warmup, &mut |_, _, record| {
-            // what was never sent did not fail at the server
-            if !record.dispatched() {
-                return Ok(());
-            }
-            if let Some(failure) = &record.failure {
-                *warmup.failed.entry(failure.kind).or_insert(0) += 1;
-            }
-            warmup.total += 1;
-            Ok(())
-        })?;
+        let client_limited = client.verdict == Verdict::ClientLimited;
+        let load = load_figures(&meta, &own, &totals, &mut found, client_limited);
+        let verdict = load.as_ref().and_then(LoadFigures::verdict);
+        let mut intervals = std::mem::take(&mut found.intervals);
+        if verdict.is_some_and(|verdict| verdict != LoadVerdict::KeptUp) {
+            intervals.clear();
+        }
+        let goodput = found.goodput(totals.duration_s());
+        let plateau = found.plateau();
         let mut warnings = own.warnings;
         warnings.extend(findings::all(&Evidence {
             state: own.state,
@@ -167,30 +197,34 @@ impl RunReport {
             totals: &totals,
             client: &client,
             spacing: sums.spacing,
-            warmup: &warmup,
-            tokens_per_event: (
-                metrics[&Metric::TokensPerEvent].mean,
-                metrics[&Metric::DecodedTokensPerEvent].mean,
-            ),
+            warmup,
+            metrics: &metrics,
+            figures: load.as_ref(),
+            plateau: plateau.as_ref().map_err(|why| *why),
             stream: meta.stream,
             unseen_tokens: sums.unseen_tokens,
         }));
         let (errors, errors_not_shown) = sums.errors.finish();
-        let speeds = sums.speeds.finish();
-        Ok(Self {
+        Self {
             database: PathBuf::new(),
             state: own.state,
             ended_at: own.ended_at,
             meta,
             totals,
             metrics,
+            intervals,
+            with_failures: found.with_failures,
+            load,
+            segments: found.segments,
+            plateau,
+            goodput,
             client,
             errors,
             errors_not_shown,
             gpu_memory_gb: own.gpu_memory_gb,
-            speeds,
+            speeds: sums.speeds.finish(),
             warnings,
-        })
+        }
     }
 
     /// Requests had a schedule.
@@ -199,12 +233,48 @@ impl RunReport {
         self.meta.load.pacing != Pacing::Unpaced
     }
 
+    /// Requests never waited for the responses to others.
+    #[must_use]
+    pub fn is_open_loop(&self) -> bool {
+        self.is_paced() && self.meta.load.is_open_loop()
+    }
+
+    /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single
+    /// moment.
+    #[must_use]
+    pub fn rate_per_s(&self) -> Option<f64> {
+        let rate_per_s = self.meta.load.pacing.rate_per_s();
+        rate_per_s.filter(|rate| rate.is_finite())
+    }
+
     /// The distribution of a metric.
     #[must_use]
     pub fn metric(&self, metric: Metric) -> &Distribution {
         self.metrics
             .get(&metric)
             .expect("a report has a distribution for every metric")
+    }
+
+    /// What of the run differs from its plateau by more than the limits; `None` without a plateau.
+    #[must_use]
+    pub fn differences(&self) -> Option<Differences> {
+        let plateau = self.plateau.as_ref().ok()?;
+        Some(Differences::of(plateau, &self.totals, &self.metrics))
+    }
+
+    /// Requests that failed, that were shed, and that were still in flight at the end of the drain
+    /// timeout. How those that the stop of a run cancelled would have ended is not known.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let totals = &self.totals;
+        totals.failed() + totals.shed + (totals.unfinished - totals.cancelled)
+    }
+
+    /// These over the requests that were lost or succeeded; `None` without any.
+    #[must_use]
+    pub fn lost_share(&self) -> Option<f64> {
+        let due = self.totals.succeeded + self.lost();
+        (due > 0).then(|| self.lost() as f64 / due as f64)
     }
 
     /// Successes over all requests; `None` without any.
@@ -247,9 +317,43 @@ impl RunReport {
 type PartSink<'a> =
     dyn FnMut(&dyn RecordSource, i64, &RequestRecord) -> Result<(), StoreError> + 'a;
 
+/// The figures of the schedule with their verdict, and those of its segments.
+fn load_figures(
+    meta: &RunMeta,
+    own: &Own,
+    totals: &RunTotals,
+    found: &mut Found,
+    client_limited: bool,
+) -> Option<LoadFigures> {
+    let spec = &meta.load;
+    let due = totals.total + totals.unfinished + totals.shed + totals.not_sent;
+    let profile_ended = own.state == RunState::Finished
+        && own.stopped_by.is_none()
+        && spec.requests.is_none_or(|asked| due < asked)
+        && spec.duration_s.is_none();
+    if client_limited {
+        for (_, saturation) in &mut found.saturations {
+            *saturation = saturation.client_limited();
+        }
+    }
+    for figures in &mut found.segments {
+        let own = found.saturations.iter();
+        let mut own = own.filter(|(segment, _)| *segment == figures.position);
+        figures.saturation = own.next().map(|(_, saturation)| *saturation);
+        figures.plateau = found.segment_plateaus.remove(&figures.position);
+    }
+    let timing = found.timing()?;
+    let sums = found.load.take()?;
+    let schedule = spec.pacing.schedule()?;
+    let mut figures = sums.finish(schedule, timing.start, profile_ended, own.stopped_by);
+    figures.judged = figures::worst(&found.saturations);
+    Some(figures)
+}
+
 /// What the parts of a run say of themselves, taken together.
 struct Own {
     state: RunState,
+    stopped_by: Option<StoppedBy>,
     ended_at: Option<String>,
     client: Option<ClientSnapshot>,
     warnings: Vec<Finding>,
@@ -260,6 +364,7 @@ impl Own {
     fn of(parts: &[&dyn RecordSource]) -> Result<Self, StoreError> {
         let mut own = Self {
             state: RunState::Finished,
+            stopped_by: parts.iter().find_map(|part| part.stopped_by()),
             // the run has ended when all parts have
             ended_at: parts
                 .iter()
@@ -285,32 +390,7 @@ impl Own {
     }
 }
 
-/// Split the metrics so that no pass holds more samples than this; at least
-/// one metric for each pass.
-fn passes(rows: u64, samples_at_a_time: u64) -> Vec<Vec<Metric>> {
-    let samples = |metric: Metric| match metric {
-        // a histogram takes over at the limit
-        Metric::Itl | Metric::EventGap => EXACT_LIMIT as u64,
-        _ => rows,
-    };
-    let mut held = 0;
-    let mut passes = vec![Vec::new()];
-    for metric in Metric::ALL {
-        let last = passes
-            .last_mut()
-            .expect("it begins with one and only grows");
-        if !last.is_empty() && held + samples(metric) > samples_at_a_time {
-            passes.push(vec![metric]);
-            held = samples(metric);
-        } else {
-            last.push(metric);
-            held += samples(metric);
-        }
-    }
-    passes
-}
-
-/// What one pass sums up besides distributions.
+/// What the first pass sums up besides distributions.
 #[derive(Default)]
 struct Sums {
     totals: RunTotals,
@@ -349,90 +429,15 @@ impl Sums {
     }
 }
 
-/// Failures by kind and message, whatever numbers and ids stand in the message.
-#[derive(Default)]
-struct Errors {
-    groups: HashMap<(FailureKind, String), ErrorGroup>,
-    not_told_apart: u64,
-}
-
-impl Errors {
-    fn push(
-        &mut self,
-        kind: FailureKind,
-        message: &str,
-        excerpt: impl FnOnce() -> Result<Option<String>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let key = (kind, without_numbers(message));
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.count += 1;
-        } else if self.groups.len() < ERROR_GROUPS_READ {
-            let group = ErrorGroup {
-                kind,
-                message: message.to_owned(),
-                count: 1,
-                example: excerpt()?,
-            };
-            self.groups.insert(key, group);
-        } else {
-            self.not_told_apart += 1;
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> (Vec<ErrorGroup>, u64) {
-        let mut groups: Vec<ErrorGroup> = self.groups.into_values().collect();
-        groups.sort_by(|a, b| (b.count, a.kind, &a.message).cmp(&(a.count, b.kind, &b.message)));
-        let rest = groups.split_off(groups.len().min(ERROR_GROUPS));
-        let not_shown = self.not_told_apart + rest.iter().map(|group| group.count).sum::<u64>();
-        (groups, not_shown)
-    }
-}
-
-/// A message with every word that holds a digit written as `#`: request ids,
-/// ports and positions would make a group of each failure.
-fn without_numbers(message: &str) -> String {
-    let mut text = String::with_capacity(message.len());
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let mut rest = message;
-    while !rest.is_empty() {
-        let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        let (head, tail) = rest.split_at(word);
-        if head.contains(|c: char| c.is_ascii_digit()) {
-            text.push('#');
-        } else {
-            text.push_str(head);
-        }
-        let other = tail.find(is_word).unwrap_or(tail.len());
-        text.push_str(&tail[..other]);
-        rest = &tail[other..];
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::samples;
 
     #[test]
-    fn messages_are_grouped_without_their_numbers() {
-        for (message, want) in [
-            (
-                "status 503: busy (id req-1f3, 20 s)",
-                "status #: busy (id #, # s)",
-            ),
-            ("no digits: 你好", "no digits: 你好"),
-            ("", ""),
-        ] {
-            assert_eq!(without_numbers(message), want);
-        }
-    }
-
-    #[test]
     fn a_warm_up_request_that_was_never_sent_is_no_failed_one() {
         use crate::findings::FindingId;
-        use evalscope_model::record::Failure;
+        use evalscope_model::record::{Failure, FailureKind};
         let warmup = |kind| {
             let mut exchange = samples::successes(1).remove(0);
             exchange.record.phase = Phase::Warmup;
@@ -450,27 +455,55 @@ mod tests {
 
     #[test]
     fn many_passes_make_the_same_report() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(40));
-        let whole = RunReport::load(&path).unwrap();
-        let parts = RunReport::load_with(&path, 1).unwrap();
-        assert_eq!(whole, parts);
-        assert_eq!(whole.metrics.len(), Metric::ALL.len());
+        for (meta, n) in [(samples::meta("m"), 240), (samples::open_loop_meta(), 600)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = samples::finished(folder.path(), &meta, samples::mixed(n));
+            let whole = RunReport::load(&path).unwrap();
+            let parts = RunReport::load_with(&path, 1).unwrap();
+            assert_eq!(whole, parts);
+            assert_eq!(whole.metrics.len(), Metric::ALL.len());
+            assert!(whole.plateau.is_ok());
+        }
+    }
+
+    #[test]
+    fn each_constant_rate_of_a_profile_is_judged() {
+        use evalscope_model::profile::{Gaps, Schedule};
+        let mut meta = samples::open_loop_meta();
+        meta.load.pacing = Pacing::Arrivals(Schedule {
+            profile: "20@15,20@15".parse().unwrap(),
+            gaps: Gaps::Constant,
+        });
+        let report = samples::report(&meta, samples::successes(600));
+        assert_eq!(report.plateau, Err(WithoutPlateau::RateChanges));
+        assert_eq!(report.segments.len(), 2);
+        for segment in &report.segments {
+            assert_eq!(segment.due, 300);
+            let verdict = segment.saturation.unwrap().verdict;
+            assert_eq!(verdict, LoadVerdict::KeptUp);
+            // but the first tenth
+            let plateau = segment.plateau.unwrap();
+            assert!((268..=271).contains(&plateau.requests), "{plateau:?}");
+            assert!(segment.start_s + 1.49 <= plateau.start_s, "{plateau:?}");
+            assert!(plateau.end_s <= segment.end_s, "{plateau:?}");
+        }
+        let judged = report.load.unwrap().judged.unwrap();
+        assert_eq!(judged.segment, Some(0));
     }
 
     /// Processes that began later, with clocks of their own, measured the rest: the figures are
     /// those of one process that measured all of it.
     #[test]
     fn parts_make_the_report_of_the_whole() {
-        let all = samples::mixed(40);
+        let all = samples::mixed(400);
         let folder = tempfile::tempdir().unwrap();
-        let whole_path = samples::finished(folder.path(), &samples::meta("m"), all.clone());
+        let whole_path = samples::finished(folder.path(), &samples::open_loop_meta(), all.clone());
         let whole = RunReport::load(&whole_path).unwrap();
         for later_ns in [0, 1_500_000] {
             let parts: Vec<_> = [0, 1]
                 .into_iter()
                 .map(|part| {
-                    let mut meta = samples::meta("m");
+                    let mut meta = samples::open_loop_meta();
                     let ahead = if part == 0 { 0 } else { later_ns };
                     meta.clock.wall_start_ns += ahead;
                     let own = all.iter().filter(|e| e.record.index % 2 == part);
@@ -489,6 +522,12 @@ mod tests {
             assert_eq!(merged.metrics, whole.metrics);
             assert_eq!(merged.errors, whole.errors);
             assert_eq!(merged.meta, whole.meta);
+            assert_eq!(merged.load, whole.load);
+            assert_eq!(merged.goodput, whole.goodput);
+            assert_eq!(merged.intervals, whole.intervals);
+            assert_eq!(merged.with_failures, whole.with_failures);
+            assert_eq!(merged.plateau, whole.plateau);
+            assert!(merged.plateau.is_ok());
             assert_eq!(
                 (merged.state, &merged.ended_at),
                 (whole.state, &whole.ended_at)
@@ -527,38 +566,5 @@ mod tests {
         }
         record.events = events;
         record
-    }
-
-    #[test]
-    fn passes_hold_few_samples_and_leave_no_metric_out() {
-        assert_eq!(passes(1000, SAMPLES_AT_A_TIME).len(), 1);
-        for rows in [0, 1, 300_000, 1_000_000, 10_000_000] {
-            let passes = passes(rows, SAMPLES_AT_A_TIME);
-            assert_eq!(passes.concat(), Metric::ALL);
-        }
-        assert!(
-            passes(1_000_000, SAMPLES_AT_A_TIME)
-                .iter()
-                .all(|p| p.len() <= 4)
-        );
-    }
-
-    #[test]
-    fn failures_are_grouped_and_the_rest_is_counted() {
-        let mut errors = Errors::default();
-        for i in 0..60 {
-            for _ in 0..=i {
-                errors
-                    .push(FailureKind::Reset, &"x".repeat(i + 1), || {
-                        Ok(Some(format!("example {i}")))
-                    })
-                    .unwrap();
-            }
-        }
-        let (groups, not_shown) = errors.finish();
-        assert_eq!(groups.len(), ERROR_GROUPS);
-        assert_eq!((groups[0].count, groups[0].message.len()), (60, 60));
-        assert_eq!(groups[0].example.as_deref(), Some("example 59"));
-        assert_eq!(not_shown, (1..=10).sum::<u64>());
     }
 }

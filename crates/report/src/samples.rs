@@ -2,18 +2,21 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
 use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
 use evalscope_model::point::PointId;
+use evalscope_model::profile::{Gaps, Profile, Schedule};
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
     Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
+use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 
-use crate::model::{FORMAT_VERSION, Host, RecordBodies, RunMeta, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, Objective, RecordBodies, RunMeta, RunState, Tool};
 use crate::report::RunReport;
 use crate::sqlite::{Database, FILE_NAME, set_end};
 
@@ -38,7 +41,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             open_loop: OpenLoop::default(),
             requests: Some(30),
             pacing: Pacing::Unpaced,
-            warmup_requests: 1,
+            warmup_requests: 5,
             duration_s: None,
             drain_timeout_s: None,
             seed: 42,
@@ -71,6 +74,7 @@ pub(crate) fn sweep_meta(parallel: usize, requests: u64) -> RunMeta {
     meta.load.point.label.clone_from(&meta.name);
     meta.load.concurrency = NonZeroUsize::new(parallel);
     meta.load.requests = Some(requests);
+    meta.load.warmup_requests = parallel as u64;
     meta.started_at = format!("2026-01-31T12:{parallel:02}:00.000+08:00");
     meta
 }
@@ -290,13 +294,50 @@ pub(crate) fn limited(exchanges: Vec<Exchange>) -> RunReport {
     .unwrap()
 }
 
+/// A run of an open loop with 20 requests a second and an objective.
+pub(crate) fn open_loop_meta() -> RunMeta {
+    let mut meta = meta("m");
+    meta.name = "rate_20.0_number_600".to_owned();
+    meta.load.point.label.clone_from(&meta.name);
+    meta.load.concurrency = None;
+    meta.load.requests = Some(600);
+    meta.load.drain_timeout_s = Some(30.0);
+    meta.load.pacing = Pacing::Arrivals(Schedule {
+        profile: Profile::Constant { rate_per_s: 20.0 },
+        gaps: Gaps::Constant,
+    });
+    meta.objective = Some(Objective {
+        slo: "ttft<=70ms latency<=1s".parse().unwrap(),
+        from: SloFrom::Schedule,
+    });
+    meta
+}
+
+/// As many requests, each of which takes this much longer than the one before.
+pub(crate) fn slower_and_slower(n: u64, by: Duration) -> Vec<Exchange> {
+    let mut exchanges = successes(n);
+    for (nth, exchange) in exchanges.iter_mut().enumerate() {
+        let times = &mut exchange.record.times;
+        let later = by * u32::try_from(nth).unwrap();
+        times.last_data = times.last_data.map(|at| at.after(later));
+        times.ended = times.ended.after(later);
+    }
+    exchanges
+}
+
+/// It ends in this way.
+pub(crate) fn failing(mut exchange: Exchange, kind: FailureKind) -> Exchange {
+    exchange.record.failure = Some(Failure::new(kind, "no"));
+    exchange
+}
+
 /// Three runs, of which the last fails in part and takes longer.
 pub(crate) fn sweep() -> Vec<RunReport> {
     let slow = |n: u64| {
         let mut exchanges = mixed(n);
         for exchange in &mut exchanges {
             if let Some(last) = &mut exchange.record.times.last_data {
-                *last = last.after(std::time::Duration::from_millis(200));
+                *last = last.after(Duration::from_millis(200));
             }
         }
         exchanges

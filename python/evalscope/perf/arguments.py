@@ -252,6 +252,8 @@ class Arguments:
     """Write to `outputs_dir`/`name`, without a timestamp folder."""
     record_bodies: str | None = None
     """Request and response bodies to keep in the database: `all`, `failed` or `none`."""
+    confidence: bool | None = None
+    """Show 95 % intervals of percentiles, throughput and good requests within each run."""
     log_every_n_query: int | None = None
     """Log progress after every N requests."""
     debug: bool | None = None

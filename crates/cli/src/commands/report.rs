@@ -15,11 +15,15 @@ use crate::console;
 pub(crate) struct ReportArgs {
     /// Results folder of a command, or of one of its runs.
     dir: PathBuf,
+
+    /// Show 95 % intervals of percentiles, throughput and good requests within each run.
+    #[arg(long)]
+    confidence: bool,
 }
 
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let runs = files::rebuild(&args.dir)?;
-    let screen = console::screen();
+    let screen = console::screen(console::confidence(args.confidence));
     for run in &runs {
         console::out(&tables::run(run, screen));
     }

@@ -109,6 +109,9 @@ pub(crate) struct LoadArgs {
     pub(crate) sleep_interval: f64,
 
     /// Exit with 1 if more than this fraction of requests fails: 0.01 or 1%.
+    ///
+    /// Requests that were shed at --max-in-flight, and those unfinished after --drain-timeout, count as
+    /// failed.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) max_error_rate: Option<f64>,
 

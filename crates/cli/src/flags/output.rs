@@ -45,6 +45,10 @@ pub(crate) enum Bodies {
 }
 
 #[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that is typed or not"
+)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Folder for all results [default: outputs]
@@ -99,6 +103,10 @@ pub(crate) struct OutputArgs {
     /// Request and response bodies to keep in the database.
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) record_bodies: Bodies,
+
+    /// Show 95 % intervals of percentiles, throughput and good requests within each run.
+    #[arg(long)]
+    pub(crate) confidence: bool,
 
     /// Log progress after every N requests; 0 for never.
     #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]

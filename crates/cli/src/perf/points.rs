@@ -31,7 +31,7 @@ impl Measuring<'_> {
             log,
             ..
         } = self.command;
-        let screen = console::screen();
+        let screen = console::screen(job.results.confidence);
         let mut reports: Vec<RunReport> = Vec::new();
         let mut broken = None;
         let mut done: Vec<PointResult> = Vec::new();
@@ -69,7 +69,10 @@ impl Measuring<'_> {
             }
             done.push(PointResult {
                 spec,
-                measured_requests: report.totals.total,
+                // those that were never sent come last, and their prompts are as good as new
+                measured_requests: report.totals.total
+                    + report.totals.unfinished
+                    + report.totals.shed,
             });
             reports.push(report);
             // after each run, so that a later mishap loses nothing
@@ -119,8 +122,6 @@ impl Measuring<'_> {
         if control.stop.is_cancelled() {
             return ExitCode::from(failure::INTERRUPTED);
         }
-        let total: u64 = reports.iter().map(|r| r.totals.total).sum();
-        let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
         // a point without a success has no figures, whatever the others have
         let empty: Vec<&str> = reports
             .iter()
@@ -128,31 +129,80 @@ impl Measuring<'_> {
             .map(|report| report.meta.name.as_str())
             .collect();
         if !empty.is_empty() {
-            log.warn(&match (total, reports.len() == empty.len()) {
+            let sent = reports.iter().map(|r| r.totals.total + r.totals.unfinished);
+            log.warn(&match (sent.sum::<u64>(), reports.len() == empty.len()) {
                 (0, _) => "no request was sent: none was due before the run ended".to_owned(),
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
             return ExitCode::from(failure::FAILED);
         }
-        if let Some(limit) = job.max_error_rate {
-            let rate = failed as f64 / total as f64;
-            if rate > limit {
-                log.warn(&format!(
-                "{failed} of {total} requests failed: {:.2} % is above `--max-error-rate` {:.2} %",
-                rate * 100.0,
-                limit * 100.0
-            ));
-                return ExitCode::from(failure::FAILED);
-            }
-        } else if failed > 0 {
-            log.info(&format!(
-                "{failed} of {} failed; the exit code is still 0; `--max-error-rate 1%` sets a limit",
-                counted(total, "request")
-            ));
+        let too_many = above_error_rate(reports, job.max_error_rate, log);
+        let too_few = below_goodput(reports, job.objectives.min_goodput, log);
+        if too_many || too_few {
+            return ExitCode::from(failure::FAILED);
         }
         ExitCode::SUCCESS
     }
+}
+
+/// Whether more requests failed, were shed or were left unfinished, in all runs together, than
+/// `--max-error-rate` allows.
+fn above_error_rate(reports: &[RunReport], limit: Option<f64>, log: &Log) -> bool {
+    let lost: u64 = reports.iter().map(RunReport::lost).sum();
+    let succeeded: u64 = reports.iter().map(|r| r.totals.succeeded).sum();
+    let due = succeeded + lost;
+    let failed: u64 = reports.iter().map(|r| r.totals.failed()).sum();
+    let what = if failed == lost {
+        "failed"
+    } else {
+        "failed, were shed or did not finish"
+    };
+    let Some(limit) = limit else {
+        if lost > 0 {
+            log.info(&format!(
+                "{lost} of {} {what}; the exit code is still 0; `--max-error-rate 1%` sets a limit",
+                counted(due, "request")
+            ));
+        }
+        return false;
+    };
+    let rate = lost as f64 / due as f64;
+    let above = rate > limit;
+    if above {
+        log.warn(&format!(
+            "{lost} of {due} requests {what}: {:.2} % is above `--max-error-rate` {:.2} %",
+            rate * 100.0,
+            limit * 100.0
+        ));
+    }
+    above
+}
+
+/// Whether fewer requests were good, in any run, than `--min-goodput` asks for.
+fn below_goodput(reports: &[RunReport], least: Option<f64>, log: &Log) -> bool {
+    let Some(least) = least else {
+        return false;
+    };
+    let mut below = false;
+    for report in reports {
+        let Some(goodput) = &report.goodput else {
+            continue;
+        };
+        let share = goodput.share.unwrap_or(0.0);
+        if share < least {
+            below = true;
+            log.warn(&format!(
+                "{} of {} met `--slo` in {}: {:.2} % is below `--min-goodput` {:.2} %",
+                goodput.good,
+                counted(goodput.due, "request"),
+                report.meta.name,
+                share * 100.0,
+                least * 100.0
+            ));
+        }
+    }
+    below
 }
 
 /// Sleep between two runs. Says whether to go on.

@@ -13,6 +13,7 @@ use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use evalscope_hub::Source;
 use evalscope_model::plan::RunPlan;
 use evalscope_model::record::RecordBodies;
+use evalscope_report::console::Confidence;
 use serde_json::Value;
 use url::Url;
 
@@ -91,7 +92,7 @@ pub(crate) struct Connection {
     pub(crate) timeouts: Timeouts,
 }
 
-/// Where results go.
+/// Where results go, and how they are shown.
 #[derive(Debug)]
 pub(crate) struct ResultsPlace {
     pub(crate) outputs_dir: PathBuf,
@@ -101,6 +102,8 @@ pub(crate) struct ResultsPlace {
     pub(crate) timestamp: bool,
     /// A file that wants to hold the path of the results.
     pub(crate) path_file: Option<PathBuf>,
+    /// Tables say how far their figures can be trusted.
+    pub(crate) confidence: Confidence,
 }
 
 impl Job {

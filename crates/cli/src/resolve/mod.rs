@@ -33,6 +33,7 @@ use evalscope_core::transport::TlsTrust;
 use evalscope_model::record::RecordBodies;
 
 use crate::catalog::apis::{Serves, SigningKey};
+use crate::console;
 use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
@@ -211,5 +212,6 @@ fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> Re
         name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),
+        confidence: console::confidence(output.confidence),
     }
 }

@@ -290,6 +290,7 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ),
             ("no_timestamp", json!(args.no_timestamp)),
             ("record_bodies", json!(name_of(&args.record_bodies))),
+            ("confidence", json!(args.confidence)),
             ("log_every_n_query", json!(args.log_every_n_query)),
             (
                 "enable_progress_tracker",

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use evalscope_report::console as tables;
+use evalscope_report::console::{self as tables, Confidence};
 use serde::Serialize;
 use serde_json::json;
 
@@ -201,7 +201,11 @@ fn as_text(tried: &[Tried], trusted: &Trusted) -> String {
             ]
         })
         .collect();
-    let mut text = tables::grid(&header.map(str::to_owned), rows, console::screen());
+    let mut text = tables::grid(
+        &header.map(str::to_owned),
+        rows,
+        console::screen(Confidence::Hidden),
+    );
     for tried in tried {
         if let Some(doubt) = tried.doubt() {
             let _ = writeln!(text, "{}: {doubt}", tried.level);

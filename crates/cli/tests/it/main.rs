@@ -46,5 +46,6 @@ mod tables;
 mod tls;
 mod tokenizer;
 mod trackers;
+mod verdicts;
 mod wire;
 mod wrong_inputs;

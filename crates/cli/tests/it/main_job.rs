@@ -43,7 +43,8 @@ fn one_run_end_to_end() {
     let run = &result["runs"][0];
     assert_eq!(
         run["counts"],
-        serde_json::json!({"total": 12, "succeeded": 12, "failed": 0, "not_sent": 0, "by_kind": {}})
+        serde_json::json!({"total": 12, "succeeded": 12, "failed": 0, "not_sent": 0, "shed": 0,
+                           "unfinished": 0, "by_kind": {}})
     );
     assert_eq!(run["state"], "finished");
     for (metric, count) in [

@@ -66,6 +66,14 @@ fn settle(table: &[&str], out: &mut String) {
 
 /// `#` for a number that was measured: one with a point or a comma, or a 0 where told.
 fn hidden(cell: &str, zero: bool) -> String {
+    if cell.starts_with("p50 ") {
+        // percentiles in one cell, each after its name
+        let one = |part: &str| match part.split_once(' ') {
+            Some((name, value)) => format!("{name} {}", hidden(value, true)),
+            None => part.to_owned(),
+        };
+        return cell.split(", ").map(one).collect::<Vec<_>>().join(", ");
+    }
     let is_number = cell.starts_with(|c: char| c.is_ascii_digit())
         && cell
             .chars()

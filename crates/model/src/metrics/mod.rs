@@ -208,7 +208,7 @@ impl Metric {
         let counts = match self.population() {
             Population::Succeeded => record.succeeded(),
             Population::Dispatched => record.dispatched(),
-            Population::Due => record.succeeded() || !record.dispatched(),
+            Population::Due => record.succeeded() || never_had_room(record),
         };
         if !counts {
             return;
@@ -246,7 +246,7 @@ impl Metric {
             Self::Tpot => choices::time_per_token(&record.events, output()?),
             Self::DecodeTokPerS => Some(1e9 / Self::Tpot.of_request(record)?),
             Self::Latency => latency(),
-            Self::LatencyFromSchedule | Self::TtftFromSchedule if !record.dispatched() => {
+            Self::LatencyFromSchedule | Self::TtftFromSchedule if never_had_room(record) => {
                 span(Some(times.ended), Some(times.scheduled))
             }
             Self::LatencyFromSchedule => span(times.last_data, Some(times.scheduled)),
@@ -282,6 +282,11 @@ impl Metric {
             Self::Itl | Self::EventGap => None,
         }
     }
+}
+
+/// It waited for room until the run ended. One that was shed did not wait: nothing is known of it.
+fn never_had_room(record: &RequestRecord) -> bool {
+    matches!(&record.failure, Some(failure) if failure.kind == FailureKind::NotSent)
 }
 
 fn per_second(amount: f64, nanos: f64) -> Option<f64> {
@@ -349,10 +354,11 @@ pub struct RunTotals {
     /// Requests that were due while as many were in flight as may be, and were not sent; not part
     /// of the total.
     pub shed: u64,
-    /// Requests that this program gave up: the run was stopped, or their time after the last
-    /// dispatch was over. How they would have ended is not known, so they are not part of the
-    /// total.
+    /// Requests that were given up: the run was stopped, or their time after the last dispatch was
+    /// over. How they would have ended is not known; not part of the total.
     pub unfinished: u64,
+    /// Those of them that were in flight when the run was stopped.
+    pub cancelled: u64,
     /// Requests that succeeded.
     pub succeeded: u64,
     /// Failed requests by kind.
@@ -460,7 +466,10 @@ impl RunTotals {
                 self.shed += 1;
                 return;
             }
-            Some(kind) if kind.is_given_up() => self.unfinished += 1,
+            Some(kind) if kind.is_given_up() => {
+                self.unfinished += 1;
+                self.cancelled += u64::from(kind == FailureKind::Cancelled);
+            }
             _ => self.total += 1,
         }
         self.first_dispatch = Some(

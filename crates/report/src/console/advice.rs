@@ -24,7 +24,7 @@ const WORTHWHILE_GAIN: f64 = 0.10;
 fn height(run: &RunReport) -> (f64, usize) {
     let slots = run.meta.load.concurrency;
     (
-        rate(run).unwrap_or(f64::INFINITY),
+        run.rate_per_s().unwrap_or(f64::INFINITY),
         slots.map_or(usize::MAX, NonZeroUsize::get),
     )
 }
@@ -38,9 +38,14 @@ fn gain_of_last_step(by_load: &[&RunReport]) -> Option<f64> {
     Some(last.requests_per_s()? / before - 1.0)
 }
 
-/// The rate of a run that is paced.
-pub(super) fn rate(report: &RunReport) -> Option<f64> {
-    report.meta.load.pacing.rate_per_s()
+/// The rate of a run that is paced, as it was given, or the mean of its profile.
+pub(super) fn rate(report: &RunReport) -> Option<String> {
+    let mean = report.rate_per_s()?;
+    let schedule = report.meta.load.pacing.schedule()?;
+    Some(match schedule.profile.constant_per_s() {
+        Some(rate) => rate.to_string(),
+        None => number(mean),
+    })
 }
 
 /// A run's load in words.

@@ -12,6 +12,9 @@ pub(super) const MISSING: &str = "-";
 /// The condensed form, with the columns marked below the header too.
 const STYLE: TableStyle = ASCII_FULL_CONDENSED.header_separator(LineStyle::new('+', '=', '+', '+'));
 
+/// A row of the summary: its label, its value, and its value on the plateau.
+pub(super) type Row = (String, String, Option<String>);
+
 /// Three or four significant digits; whole numbers whole, with thousands apart.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();

@@ -4,22 +4,28 @@
 //! shows colour. Everything is readable without colour.
 
 mod advice;
+mod intervals;
 mod layout;
+mod load;
+mod objective;
 mod screen;
+mod summary;
 mod sweep;
 
 use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
-use unicode_width::UnicodeWidthStr;
 
-use crate::names::{self, Figure, Value};
+use crate::names;
 use crate::report::RunReport;
 
-use layout::{Grid, MISSING, number, optional, plain, tame, wrapped};
+use layout::{Grid, number, optional, plain, tame, wrapped};
 use screen::Paint;
 
 pub use advice::advice;
-pub use screen::{Ink, Screen};
+pub use intervals::intervals;
+pub use load::segments;
+pub use screen::{Confidence, Ink, Screen};
+pub use summary::summary;
 pub use sweep::sweep;
 
 /// Width of the tables in `performance_summary.txt`.
@@ -30,83 +36,6 @@ const DERIVED_COLUMNS: usize = 2;
 
 /// Characters shown of what a server said.
 const EXAMPLE_CHARS: usize = 240;
-
-/// The figures of a run.
-#[must_use]
-pub fn summary(report: &RunReport, screen: Screen) -> String {
-    let mut rows = vec![vec!["Model".to_owned(), tame(&report.meta.model)]];
-    if let Some(alias) = report.meta.alias() {
-        rows.push(vec!["Alias".to_owned(), tame(alias)]);
-    }
-    for figure in Figure::all() {
-        if shown(figure, report) {
-            rows.push(vec![figure.label().to_owned(), cell(figure, report)]);
-        }
-    }
-    if !report.totals.finish_reasons.is_empty() {
-        let mut reasons: Vec<(&String, &u64)> = report.totals.finish_reasons.iter().collect();
-        reasons.sort_by_key(|(reason, n)| (std::cmp::Reverse(**n), (*reason).clone()));
-        let shown: Vec<String> = reasons
-            .iter()
-            .map(|(reason, n)| format!("{} {}", tame(reason), number(**n as f64)))
-            .collect();
-        rows.push(vec!["Finish reasons".to_owned(), shown.join(", ")]);
-    }
-    let database = report.database.display().to_string();
-    let label = rows.iter().map(|row| row[0].width()).max().unwrap_or(0);
-    // a path broken over lines cannot be copied
-    let below = label + 7 + database.width() > usize::from(screen.width);
-    if !below {
-        rows.push(vec![names::DATABASE.to_owned(), database.clone()]);
-    }
-    let grid = Grid {
-        header: vec!["Key".to_owned(), "Value".to_owned()],
-        rows,
-        keys: 2,
-        words: 2,
-    };
-    let mut text = screen.paint(Paint::Bold, "Benchmarking summary:");
-    text.push('\n');
-    text.push_str(&grid.render(screen.width, plain));
-    if below {
-        text.push_str(names::DATABASE);
-        text.push_str(": ");
-        text.push_str(&database);
-        text.push('\n');
-    }
-    text
-}
-
-/// Whether a figure has a row: some only say something in some runs.
-fn shown(figure: Figure, report: &RunReport) -> bool {
-    match figure {
-        Figure::Streamed | Figure::Whole => {
-            (1..report.totals.succeeded).contains(&report.totals.streamed)
-        }
-        Figure::InputThroughput => false,
-        Figure::Mean(Metric::Ttfat) => {
-            let answer = report.metric(Metric::Ttfat);
-            answer.count > 0 && answer != report.metric(Metric::Ttft)
-        }
-        figure => !figure.is_left_out(report),
-    }
-}
-
-fn cell(figure: Figure, report: &RunReport) -> String {
-    match (figure, figure.value(report)) {
-        (Figure::Rate, Value::Missing) => "unpaced".to_owned(),
-        (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
-        // as it was given
-        (Figure::Rate, Value::Number(rate)) => rate.to_string(),
-        (_, Value::Missing) => MISSING.to_owned(),
-        (_, Value::Count(n)) => number(n as f64),
-        // the number of gaps is not one of responses
-        (_, Value::Number(x))
-        | (Figure::Mean(Metric::Itl | Metric::EventGap), Value::Mean(x, _)) => number(x),
-        (_, Value::Mean(x, n)) if n == report.totals.succeeded => number(x),
-        (_, Value::Mean(x, n)) => format!("{} ({} samples)", number(x), number(n as f64)),
-    }
-}
 
 /// The percentiles of a run.
 #[must_use]
@@ -173,8 +102,11 @@ pub fn telling_excerpt(kind: FailureKind, excerpt: &str) -> Option<&str> {
     if !is_stream {
         return Some(excerpt).filter(|text| !text.is_empty());
     }
-    // its words are the message
-    let is_said = matches!(kind, FailureKind::ServerError | FailureKind::Cancelled);
+    // its words are the message, or nothing was wrong with it
+    let is_said = matches!(
+        kind,
+        FailureKind::ServerError | FailureKind::Cancelled | FailureKind::Unfinished
+    );
     if is_said || is_cut {
         return None;
     }
@@ -334,7 +266,12 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        segments(report, screen),
         percentiles(report, screen),
+        match screen.confidence {
+            Confidence::Shown => intervals(report, screen),
+            Confidence::Hidden => String::new(),
+        },
         speeds(report, screen),
         token_checks(report, screen),
         errors(report, screen),
@@ -352,6 +289,7 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
     let screen = Screen {
         width: FILE_WIDTH,
         ink: Ink::Plain,
+        confidence: Confidence::Hidden,
     };
     let mut text = String::new();
     if let Some(first) = runs.first() {

@@ -1,4 +1,4 @@
-//! Owns what text is made for: its width, and whether it shows colour.
+//! Owns what text is made for: its width, whether it shows colour, and whether it shows intervals.
 
 /// Whether text may carry escape codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,15 @@ pub enum Ink {
     Color,
 }
 
+/// Whether the tables of a run say how far its figures can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    /// They do not.
+    Hidden,
+    /// There is a table of intervals.
+    Shown,
+}
+
 /// What text is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
@@ -16,6 +25,8 @@ pub struct Screen {
     pub width: u16,
     /// Colours.
     pub ink: Ink,
+    /// Intervals.
+    pub confidence: Confidence,
 }
 
 #[derive(Clone, Copy)]

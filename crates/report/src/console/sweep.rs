@@ -4,76 +4,117 @@ use evalscope_model::metrics::Metric;
 
 use super::advice::{BAD_SHARE, GOOD_SHARE, advice, best, rate};
 use super::layout::{Grid, MISSING, number, optional, percent, wrapped};
+use super::load::verdict_word;
 use super::screen::{Paint, Screen};
+use crate::figures::LoadFigures;
 use crate::report::RunReport;
+
+/// A column: its header, which a line break may break, and its cell for a run.
+type Column = (&'static str, fn(&RunReport) -> String);
+
+/// What was asked for, and what came of it.
+const LOAD: [Column; 6] = [
+    ("Conc.", |run| match run.meta.load.concurrency {
+        Some(slots) => slots.to_string(),
+        None => "not\nlimited".to_owned(),
+    }),
+    ("Rate\n(req/s)", |run| {
+        rate(run).unwrap_or_else(|| MISSING.to_owned())
+    }),
+    ("Reqs", |run| number(run.totals.total as f64)),
+    ("Success", |run| share(run.success_share())),
+    ("RPS\n(req/s)", |run| optional(run.requests_per_s())),
+    ("Output\n(tok/s)", |run| optional(run.output_tokens_per_s())),
+];
+
+const OPEN_LOOP: [Column; 1] = [("Kept\nup", |run| {
+    let verdict = run.load.as_ref().and_then(LoadFigures::verdict);
+    verdict_word(verdict).to_owned()
+})];
+
+const OBJECTIVE: [Column; 1] = [("Good", |run| {
+    share(run.goodput.as_ref().and_then(|goodput| goodput.share))
+})];
+
+const FROM_SCHEDULE: [Column; 4] = [
+    ("Lat. from\nsched.\navg (s)", |run| {
+        optional(run.metric(Metric::LatencyFromSchedule).mean)
+    }),
+    ("Lat. from\nsched.\np99 (s)", |run| {
+        optional(run.metric(Metric::LatencyFromSchedule).p99)
+    }),
+    ("TTFT from\nsched.\navg (ms)", |run| {
+        optional(run.metric(Metric::TtftFromSchedule).mean)
+    }),
+    ("TTFT from\nsched.\np99 (ms)", |run| {
+        optional(run.metric(Metric::TtftFromSchedule).p99)
+    }),
+];
+
+const TIMES: [Column; 5] = [
+    ("Latency\navg\n(s)", |run| {
+        optional(run.metric(Metric::Latency).mean)
+    }),
+    ("Latency\np99\n(s)", |run| {
+        optional(run.metric(Metric::Latency).p99)
+    }),
+    ("TTFT\navg\n(ms)", |run| {
+        optional(run.metric(Metric::Ttft).mean)
+    }),
+    ("TTFT\np99\n(ms)", |run| {
+        optional(run.metric(Metric::Ttft).p99)
+    }),
+    ("TPOT\navg\n(ms)", |run| {
+        optional(run.metric(Metric::Tpot).mean)
+    }),
+];
+
+const PLATEAU: [Column; 3] = [
+    ("Plateau\nRPS\n(req/s)", |run| {
+        let plateau = run.plateau.as_ref().ok();
+        optional(plateau.map(|plateau| plateau.totals.requests_per_s))
+    }),
+    ("Plateau\noutput\n(tok/s)", |run| {
+        let plateau = run.plateau.as_ref().ok();
+        optional(plateau.and_then(|plateau| plateau.totals.output_tokens_per_s))
+    }),
+    ("Plateau\nTTFT\np99 (ms)", |run| {
+        let plateau = run.plateau.as_ref().ok();
+        optional(plateau.and_then(|plateau| plateau.metric(Metric::Ttft)?.p99))
+    }),
+];
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| MISSING.to_owned(), percent)
+}
+
+/// The columns that say something in any of the runs.
+fn columns(runs: &[RunReport]) -> Vec<Column> {
+    let groups: [(&[Column], bool); 6] = [
+        (&LOAD, true),
+        (&OPEN_LOOP, runs.iter().any(RunReport::is_open_loop)),
+        (&OBJECTIVE, runs.iter().any(|run| run.goodput.is_some())),
+        (&FROM_SCHEDULE, runs.iter().any(RunReport::is_paced)),
+        (&TIMES, true),
+        (&PLATEAU, runs.iter().any(|run| run.plateau.is_ok())),
+    ];
+    let shown = groups.iter().filter(|(_, says_something)| *says_something);
+    shown.flat_map(|(columns, _)| *columns).copied().collect()
+}
 
 /// The runs of a sweep beside each other, the best of them, and advice.
 #[must_use]
 pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
-    let paced = runs.iter().any(RunReport::is_paced);
-    let header = [
-        "Conc.",
-        "Rate\n(req/s)",
-        "Reqs",
-        "Success",
-        "RPS\n(req/s)",
-        "Output\n(tok/s)",
-    ];
-    let from_schedule = [
-        "Lat. from\nsched.\navg (s)",
-        "Lat. from\nsched.\np99 (s)",
-        "TTFT from\nsched.\navg (ms)",
-        "TTFT from\nsched.\np99 (ms)",
-    ];
-    let plain = [
-        "Latency\navg\n(s)",
-        "Latency\np99\n(s)",
-        "TTFT\navg\n(ms)",
-        "TTFT\np99\n(ms)",
-        "TPOT\navg\n(ms)",
-    ];
-    let rows = runs
-        .iter()
-        .map(|run| {
-            let metric = |m: Metric| run.metric(m);
-            let mut row = vec![
-                match run.meta.load.concurrency {
-                    Some(slots) => slots.to_string(),
-                    None => "not\nlimited".to_owned(),
-                },
-                rate(run).map_or_else(|| MISSING.to_owned(), |rate| rate.to_string()),
-                number(run.totals.total as f64),
-                run.success_share()
-                    .map_or_else(|| MISSING.to_owned(), percent),
-                optional(run.requests_per_s()),
-                optional(run.output_tokens_per_s()),
-            ];
-            if paced {
-                for metric in [
-                    metric(Metric::LatencyFromSchedule),
-                    metric(Metric::TtftFromSchedule),
-                ] {
-                    row.extend([optional(metric.mean), optional(metric.p99)]);
-                }
-            }
-            row.extend([
-                optional(metric(Metric::Latency).mean),
-                optional(metric(Metric::Latency).p99),
-                optional(metric(Metric::Ttft).mean),
-                optional(metric(Metric::Ttft).p99),
-                optional(metric(Metric::Tpot).mean),
-            ]);
-            row
-        })
-        .collect();
+    let columns = columns(runs);
     let grid = Grid {
-        header: header
+        header: columns
             .iter()
-            .chain(from_schedule.iter().filter(|_| paced))
-            .chain(&plain)
-            .map(|label| (*label).to_owned())
+            .map(|(label, _)| (*label).to_owned())
             .collect(),
-        rows,
+        rows: runs
+            .iter()
+            .map(|run| columns.iter().map(|(_, cell)| cell(run)).collect())
+            .collect(),
         keys: 2,
         words: 0,
     };

@@ -1,15 +1,23 @@
 //! Tables of made-up runs, as snapshots; and what holds for all of them.
 
+use std::time::Duration;
+
 use evalscope_model::plan::Pacing;
+use evalscope_model::record::EventLog;
+use evalscope_model::time::Timestamp;
+
+use unicode_width::UnicodeWidthStr;
 
 use super::layout::percent;
 use super::*;
+use crate::figures::WithoutPlateau;
 use crate::samples;
-use evalscope_model::profile::Schedule;
+use evalscope_model::profile::{Gaps, Schedule};
 
 const NARROW: Screen = Screen {
     width: 80,
     ink: Ink::Plain,
+    confidence: Confidence::Hidden,
 };
 
 fn fits(text: &str, width: usize) {
@@ -78,6 +86,100 @@ fn a_run_with_a_chinese_model_and_a_rate() {
     let mut meta = samples::meta("通义千问-2.5-七十二亿参数-指令微调版");
     meta.load.pacing = Pacing::Arrivals(Schedule::poisson(2.5));
     let text = run(&samples::report(&meta, samples::successes(120)), NARROW);
+    fits(&text, 80);
+    insta::assert_snapshot!(text);
+}
+
+/// A server that keeps up, at a client that sheds some and gives up on some.
+#[test]
+fn an_open_loop() {
+    let mut exchanges = samples::successes(600);
+    for (nth, kind) in [
+        (100, FailureKind::Shed),
+        (300, FailureKind::Reset),
+        (598, FailureKind::Unfinished),
+        (599, FailureKind::Cancelled),
+    ] {
+        exchanges[nth] = samples::failing(exchanges[nth].clone(), kind);
+    }
+    let report = samples::report(&samples::open_loop_meta(), exchanges);
+    let text = run(
+        &report,
+        Screen {
+            confidence: Confidence::Shown,
+            ..NARROW
+        },
+    );
+    fits(&text, 80);
+    insta::assert_snapshot!(text);
+    let wide = Screen {
+        width: 200,
+        ..NARROW
+    };
+    insta::assert_snapshot!("an_open_loop_wide", sweep(&[report.clone(), report], wide));
+}
+
+#[test]
+fn an_open_loop_that_is_too_much() {
+    let exchanges = samples::slower_and_slower(600, Duration::from_millis(10));
+    let report = samples::report(&samples::open_loop_meta(), exchanges);
+    // one in six is not served
+    let judged = report.load.as_ref().unwrap().judged.unwrap();
+    let excess = judged.saturation.excess.unwrap();
+    assert!((excess - 1.0 / 6.0).abs() < 0.02, "{excess}");
+    assert!(report.intervals.is_empty());
+    let text = summary(&report, NARROW) + &warnings(&report, NARROW);
+    fits(&text, 80);
+    insta::assert_snapshot!(text);
+}
+
+/// All at one moment: no rate can be named.
+#[test]
+fn a_burst_has_no_rate() {
+    let mut meta = samples::open_loop_meta();
+    meta.load.pacing = Pacing::Arrivals(Schedule {
+        profile: "+20".parse().unwrap(),
+        gaps: Gaps::Poisson,
+    });
+    let mut exchanges = samples::successes(20);
+    for exchange in &mut exchanges {
+        exchange.record.times.scheduled = Timestamp::ZERO;
+    }
+    let report = samples::report(&meta, exchanges);
+    let load = report.load.as_ref().unwrap();
+    assert_eq!((load.asked_rate_per_s, load.drawn_rate_per_s), (None, None));
+    assert_eq!((load.judged, report.segments.len()), (None, 0));
+    assert_eq!(
+        report.plateau.as_ref().err(),
+        Some(&WithoutPlateau::RateChanges)
+    );
+    let tables = run(&report, NARROW) + &sweep(&[report.clone(), report.clone()], NARROW);
+    let files = crate::json::text(&crate::json::summary(&report)).unwrap()
+        + &crate::json::text(&crate::json::args(&report)).unwrap();
+    for text in [tables, files] {
+        assert!(!text.contains("inf"), "{text}");
+    }
+}
+
+/// The first requests of all places take a second, all others 50 ms.
+#[test]
+fn a_plateau_beside_the_whole_run() {
+    let mut exchanges = samples::successes(200);
+    for exchange in &mut exchanges[..5] {
+        let late = Duration::from_secs(1);
+        let record = &mut exchange.record;
+        record.times.last_data = record.times.last_data.map(|at| at.after(late));
+        record.times.ended = record.times.ended.after(late);
+        let mut events = EventLog::default();
+        for mut stamp in record.events.stamps() {
+            stamp.at = stamp.at.after(late);
+            events.push(stamp);
+        }
+        record.events = events;
+    }
+    let report = samples::report(&samples::sweep_meta(5, 200), exchanges);
+    assert!(report.differences().unwrap().any());
+    let text = summary(&report, NARROW) + &warnings(&report, NARROW);
     fits(&text, 80);
     insta::assert_snapshot!(text);
 }

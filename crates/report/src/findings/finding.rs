@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::events::{RunEvent, Warning};
-use evalscope_model::metrics::{ClientReport, RunTotals};
+use evalscope_model::metrics::{ClientReport, Distribution, Metric, RunTotals};
 use evalscope_model::plan::RunSpec;
-use evalscope_model::record::FailureKind;
+use evalscope_model::record::{FailureKind, RequestRecord};
 use serde::Serialize;
 
 use super::id::{FindingId, Severity};
 use super::spacing::Spacing;
+use crate::figures::{LoadFigures, PlateauFigures, WithoutPlateau};
 use crate::model::RunState;
 
 /// Something a reader of the figures must know.
@@ -54,6 +55,13 @@ impl From<Finding> for Warning {
     }
 }
 
+impl Evidence<'_> {
+    /// The distribution of a metric.
+    pub(super) fn metric(&self, metric: Metric) -> &Distribution {
+        &self.metrics[&metric]
+    }
+}
+
 /// What became of warm-up requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Warmup {
@@ -61,6 +69,18 @@ pub struct Warmup {
     pub total: u64,
     /// Those that failed, by kind.
     pub failed: BTreeMap<FailureKind, u64>,
+}
+
+impl Warmup {
+    /// Add a warm-up request. One that was never sent did not fail at the server.
+    pub fn push(&mut self, record: &RequestRecord) {
+        if record.dispatched() {
+            self.total += 1;
+            if let Some(failure) = &record.failure {
+                *self.failed.entry(failure.kind).or_insert(0) += 1;
+            }
+        }
+    }
 }
 
 /// Everything findings are drawn from.
@@ -78,9 +98,12 @@ pub struct Evidence<'a> {
     pub spacing: Spacing,
     /// What became of the requests before the measurement.
     pub warmup: &'a Warmup,
-    /// Mean output tokens per token-bearing event; and the mean over responses with more than
-    /// one token per event, if there are any.
-    pub tokens_per_event: (Option<f64>, Option<f64>),
+    /// Distributions of all metrics.
+    pub metrics: &'a BTreeMap<Metric, Distribution>,
+    /// The figures of the schedule; `None` without one.
+    pub figures: Option<&'a LoadFigures>,
+    /// The part of the run in which the server was as loaded as it was meant to be.
+    pub plateau: Result<&'a PlateauFigures, WithoutPlateau>,
     /// Event streams were asked for.
     pub stream: bool,
     /// Successful streams that reported output tokens although no event bore one.

@@ -84,12 +84,34 @@ finding_ids! {
     RequestsFailed, "requests_failed", Warning;
     /// Warm-up requests failed.
     WarmupFailed, "warmup_failed", Warning;
+    /// Fewer warm-up requests were asked for than are in flight at a time.
+    WarmupBelowConcurrency, "warmup_below_concurrency", Warning;
     /// Fewer than 100 requests succeeded.
     FewSamples, "few_samples", Note;
+    /// The server did not keep up with an open loop.
+    ServerSaturated, "server_saturated", Warning;
+    /// Whether the server kept up with an open loop cannot be said.
+    LoadUndecided, "load_undecided", Note;
+    /// As many requests were in flight as may be in an open loop.
+    InFlightCapReached, "in_flight_cap_reached", Warning;
+    /// The load ended the run before its number, its time and its profile.
+    StoppedByLoad, "stopped_by_load", Note;
+    /// Requests were not sent because as many were in flight as may be.
+    RequestsShed, "requests_shed", Warning;
+    /// Requests were still in flight at the end of the drain timeout.
+    RequestsUnfinished, "requests_unfinished", Warning;
+    /// Requests of an open loop were sent later than they were due.
+    SentLate, "sent_late", Warning;
     /// Requests of a paced run were sent more slowly than asked.
     RateNotReached, "rate_not_reached", Warning;
     /// Requests were due but never sent.
     RequestsNotSent, "requests_not_sent", Warning;
+    /// A run of 100 requests or more has no plateau.
+    NoPlateau, "no_plateau", Note;
+    /// The figures of the plateau are others than those of the whole run.
+    PlateauDiffers, "plateau_differs", Warning;
+    /// The plateau is not steady.
+    PlateauDrifts, "plateau_drifts", Warning;
     /// Free slots waited for requests to send.
     DatasetTooSlow, "dataset_too_slow", Warning;
     /// Fewer requests were in flight than `--parallel` says.

@@ -7,6 +7,7 @@ mod client;
 mod finding;
 mod id;
 mod load;
+mod plateau;
 mod run;
 mod spacing;
 mod stream;
@@ -23,9 +24,20 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
         run::unfinished,
         run::failures,
         run::failed_warmup,
+        run::few_warmup_requests,
         run::few_samples,
+        load::server_saturated,
+        load::server_undecided,
+        load::cap_reached,
+        load::stopped_by_load,
+        load::requests_shed,
+        load::requests_unfinished,
+        load::sent_late,
         load::rate_not_reached,
         load::not_sent,
+        plateau::missing,
+        plateau::differs,
+        plateau::drifts,
         load::slow_dataset,
         stream::not_streamed,
         stream::unseen_tokens,
@@ -53,13 +65,15 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::num::NonZeroUsize;
 
-    use evalscope_model::metrics::{ClientReport, Distribution, RunTotals};
+    use evalscope_model::metrics::{ClientReport, Distribution, Metric, Plateau, RunTotals};
     use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
     use evalscope_model::point::PointId;
 
     use super::*;
+    use crate::figures::{LoadFigures, PlateauFigures, WithoutPlateau};
     use crate::model::RunState;
 
     pub(super) struct Case {
@@ -69,9 +83,42 @@ mod tests {
         pub(super) client: ClientReport,
         pub(super) spacing: Spacing,
         pub(super) warmup: Warmup,
-        pub(super) tokens_per_event: (Option<f64>, Option<f64>),
+        pub(super) metrics: BTreeMap<Metric, Distribution>,
+        pub(super) figures: Option<LoadFigures>,
+        pub(super) plateau: Result<PlateauFigures, WithoutPlateau>,
         pub(super) stream: bool,
         pub(super) unseen_tokens: u64,
+    }
+
+    impl Case {
+        pub(super) fn metric(&mut self, metric: Metric) -> &mut Distribution {
+            self.metrics.entry(metric).or_default()
+        }
+
+        pub(super) fn mean(&mut self, metric: Metric, mean: Option<f64>) {
+            self.metric(metric).mean = mean;
+        }
+    }
+
+    /// A plateau nothing can be said against.
+    fn flat() -> PlateauFigures {
+        PlateauFigures {
+            totals: Plateau {
+                start_s: 1.0,
+                end_s: 9.0,
+                start_moved_s: 0.0,
+                requests: 800,
+                succeeded: 800,
+                requests_per_s: 100.0,
+                output_tokens_per_s: Some(10_000.0),
+                output_tokens_per_s_ci: None,
+                input_tokens_per_s: None,
+                output_trend: None,
+                in_flight_trend: None,
+            },
+            goodput: None,
+            metrics: BTreeMap::new(),
+        }
     }
 
     /// A run nothing can be said against.
@@ -81,6 +128,7 @@ mod tests {
             succeeded: 1000,
             streamed: 1000,
             input_known: 1000,
+            output_tokens: 100_000,
             token_events: 100_000,
             kernel_clock: 1000,
             new_connections: 10,
@@ -108,7 +156,11 @@ mod tests {
                 total: 4,
                 ..Warmup::default()
             },
-            tokens_per_event: (Some(1.0), None),
+            metrics: Metric::ALL
+                .map(|metric| (metric, Distribution::default()))
+                .into(),
+            figures: None,
+            plateau: Ok(flat()),
             stream: true,
             unseen_tokens: 0,
         }
@@ -124,7 +176,9 @@ mod tests {
             client: &case.client,
             spacing: case.spacing,
             warmup: &case.warmup,
-            tokens_per_event: case.tokens_per_event,
+            metrics: &case.metrics,
+            figures: case.figures.as_ref(),
+            plateau: case.plateau.as_ref().map_err(|why| *why),
             stream: case.stream,
             unseen_tokens: case.unseen_tokens,
         })

@@ -10,14 +10,11 @@ const FEW_SAMPLES: u64 = 100;
 const FAILED_SHARE: f64 = 0.01;
 
 pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
+    let sent = e.totals.total + e.totals.unfinished;
     let sent = match e.load.requests {
-        Some(asked) => format!(
-            "{} of {} were sent",
-            e.totals.total,
-            counted(asked, "request")
-        ),
-        None if e.totals.total == 1 => "1 request was sent".to_owned(),
-        None => format!("{} requests were sent", e.totals.total),
+        Some(asked) => format!("{sent} of {} were sent", counted(asked, "request")),
+        None if sent == 1 => "1 request was sent".to_owned(),
+        None => format!("{sent} requests were sent"),
     };
     let (id, text) = match e.state {
         RunState::Finished => return None,
@@ -49,13 +46,9 @@ pub(super) fn failures(e: &Evidence<'_>) -> Option<Finding> {
         )
     } else {
         let text = format!(
-            "{} of the requests failed ({failed} of {}){}: latencies and throughput are those of the rest",
+            "{} of the requests failed ({failed} of {}): latencies and throughput are those of the rest",
             percent(share),
-            e.totals.total,
-            match e.state {
-                RunState::Interrupted => ", including those cancelled by the stop",
-                _ => "",
-            }
+            e.totals.total
         );
         Finding::new(FindingId::RequestsFailed, text)
     })
@@ -77,6 +70,20 @@ pub(super) fn failed_warmup(e: &Evidence<'_>) -> Option<Finding> {
             kinds.join(", ")
         );
         Finding::new(FindingId::WarmupFailed, text)
+    })
+}
+
+/// Only where warm-up requests were asked for: a run that asks for none is another matter.
+pub(super) fn few_warmup_requests(e: &Evidence<'_>) -> Option<Finding> {
+    let places = e.load.concurrency?.get() as u64;
+    let warmup = e.load.warmup_requests;
+    (0 < warmup && warmup < places).then(|| {
+        let text = format!(
+            "{} for {places} places: `--warmup-num` is below the concurrency, so some places began with \
+             a measured request on a new connection; give at least {places}",
+            counted(warmup, "warm-up request")
+        );
+        Finding::new(FindingId::WarmupBelowConcurrency, text)
     })
 }
 
@@ -163,6 +170,17 @@ mod tests {
             },
             FindingId::FewSamples,
             "from 15 samples is close to the maximum",
+        );
+    }
+
+    #[test]
+    fn a_warm_up_that_does_not_reach_every_place_is_named() {
+        let warmup = |n| move |c: &mut Case| c.load.warmup_requests = n;
+        none(warmup(10));
+        one(
+            warmup(9),
+            FindingId::WarmupBelowConcurrency,
+            "9 warm-up requests for 10 places",
         );
     }
 

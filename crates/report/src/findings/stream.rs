@@ -1,6 +1,6 @@
 //! Owns findings about responses: whether they were streamed, and how their events arrived.
 
-use evalscope_model::metrics::{ClientReport, Verdict};
+use evalscope_model::metrics::{ClientReport, Metric, Verdict};
 
 use super::finding::{Evidence, Finding, counted, percent, share};
 use super::id::FindingId;
@@ -76,7 +76,8 @@ pub(super) fn events_bundled(e: &Evidence<'_>) -> Option<Finding> {
 }
 
 pub(super) fn several_tokens_per_event(e: &Evidence<'_>) -> Option<Finding> {
-    let (mean, decoded) = e.tokens_per_event;
+    let mean = e.metric(Metric::TokensPerEvent).mean;
+    let decoded = e.metric(Metric::DecodedTokensPerEvent).mean;
     let mean = mean.filter(|mean| *mean > TOKENS_PER_EVENT && decoded.is_some())?;
     let text = format!(
         "events held {mean:.2} tokens on average: the server decodes several at a time (speculative \
@@ -193,7 +194,12 @@ mod tests {
 
     #[test]
     fn several_tokens_in_an_event_are_named() {
-        let tokens = |mean, decoded| move |c: &mut Case| c.tokens_per_event = (Some(mean), decoded);
+        let tokens = |mean, decoded| {
+            move |c: &mut Case| {
+                c.mean(Metric::TokensPerEvent, Some(mean));
+                c.mean(Metric::DecodedTokensPerEvent, decoded);
+            }
+        };
         none(tokens(1.1, Some(1.1)));
         // a token without text at the end of short responses
         none(tokens(1.3, None));

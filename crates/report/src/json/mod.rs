@@ -3,6 +3,7 @@
 //!
 //! It must not know where files are put.
 
+mod figures;
 mod reference;
 mod result;
 
@@ -10,10 +11,11 @@ use serde::Serialize;
 #[cfg(test)]
 use serde_json::Value;
 
+pub use figures::{Load, MetricResult, Metrics, PlateauResult, Segment, SomeMetrics};
 pub use reference::{args, percentiles, summary};
 pub use result::{
-    AddressTotals, Compared, Connections, Counts, ErrorResult, Load, Metrics, ResultFile,
-    RunResult, Sources, Throughput, Tokens,
+    AddressTotals, Compared, Connections, Counts, ErrorResult, ResultFile, RunResult, Sources,
+    Throughput, Tokens,
 };
 
 /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
@@ -40,6 +42,8 @@ pub fn text(value: &impl Serialize) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use evalscope_model::metrics::Metric;
+    use evalscope_model::plan::Pacing;
+    use evalscope_model::profile::{Gaps, Schedule};
 
     use super::*;
     use crate::samples;
@@ -66,10 +70,18 @@ mod tests {
     #[test]
     fn reports_match_the_schema() {
         let validator = jsonschema::validator_for(&schema()).unwrap();
+        let mut profile = samples::open_loop_meta();
+        profile.load.pacing = Pacing::Arrivals(Schedule {
+            profile: "20@10,+1,10..20@10,20@10".parse().unwrap(),
+            gaps: Gaps::Constant,
+        });
         for report in [
             samples::report(&samples::meta("m"), samples::mixed(30)),
             samples::report(&samples::meta("m"), samples::all_failed(7)),
             samples::report(&samples::meta("m"), Vec::new()),
+            samples::report(&samples::open_loop_meta(), samples::mixed(600)),
+            samples::report(&samples::open_loop_meta(), Vec::new()),
+            samples::report(&profile, samples::successes(600)),
         ] {
             let runs = [report];
             let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();

@@ -7,7 +7,6 @@ use evalscope_model::metrics::PERCENTILE_ROWS;
 use serde_json::{Map, Value, json};
 
 use crate::evalscope::{NOT_LIMITED, arguments, is_float, summary_figure};
-use crate::model::RunMeta;
 use crate::names::{self, Figure, SUMMARY_KEYS};
 use crate::report::RunReport;
 
@@ -74,7 +73,7 @@ pub fn args(report: &RunReport) -> Value {
     let meta = &report.meta;
     let mut args = Map::new();
     for (name, default) in arguments() {
-        let value = of_this_run(meta, &name)
+        let value = of_this_run(report, &name)
             .or_else(|| meta.settings.get(&name).cloned())
             .filter(|value| !value.is_null() || !UNASKED.contains(&name.as_str()))
             .unwrap_or(default);
@@ -104,7 +103,8 @@ fn whole(value: Value) -> Value {
 }
 
 /// A setting that has another value in each run than in the command.
-fn of_this_run(meta: &RunMeta, name: &str) -> Option<Value> {
+fn of_this_run(report: &RunReport, name: &str) -> Option<Value> {
+    let meta = &report.meta;
     let load = &meta.load;
     match name {
         "model_id" => {
@@ -116,9 +116,7 @@ fn of_this_run(meta: &RunMeta, name: &str) -> Option<Value> {
             Some(slots) => slots.into(),
             None => NOT_LIMITED.into(),
         }),
-        "rate" => Some(json!(
-            load.pacing.rate_per_s().unwrap_or(NOT_LIMITED as f64)
-        )),
+        "rate" => Some(json!(report.rate_per_s().unwrap_or(NOT_LIMITED as f64))),
         // without a limit of requests in flight, as EvalScope means it
         "open_loop" if meta.settings.get(name).is_none() => Some(load.concurrency.is_none().into()),
         "dataset_offset" => Some(load.dataset_offset.into()),

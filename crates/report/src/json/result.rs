@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use evalscope_model::metrics::{ClientReport, Comparison, Metric};
+use evalscope_model::metrics::{ClientReport, Comparison, Goodput, Metric};
 use evalscope_model::record::TokenSource;
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
+use super::figures::{Load, Metrics, PlateauResult, Segment};
 use crate::console;
+use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
 use crate::report::RunReport;
@@ -70,8 +71,11 @@ pub struct RunResult<'a> {
     pub url: &'a str,
     /// The dataset that the prompts came from.
     pub dataset: &'a str,
-    /// The load asked for.
+    /// The load asked for, and with `--rate` what became of it.
     pub load: Load,
+    /// The requests of each segment of the profile, by when they were due; empty without a profile,
+    /// and for one of more than 200 segments.
+    pub segments: Vec<Segment<'a>>,
     /// Requests by outcome.
     pub counts: Counts,
     /// First dispatch to last end, failures included, seconds; `null` without requests.
@@ -80,6 +84,13 @@ pub struct RunResult<'a> {
     pub throughput: Throughput,
     /// The distribution of every metric, by its key.
     pub metrics: Metrics<'a>,
+    /// The part of the run in which the server was as loaded as it was meant to be; `null` if there
+    /// is none.
+    pub plateau: Option<PlateauResult<'a>>,
+    /// Why there is no plateau.
+    pub no_plateau: Option<WithoutPlateau>,
+    /// How many requests met the objective (`--slo`); `null` without one.
+    pub goodput: Option<&'a Goodput>,
     /// Token sums over successes.
     pub tokens: Tokens,
     /// Successes by why generation ended, in the server's words; `none` where it gave none.
@@ -100,31 +111,11 @@ pub struct RunResult<'a> {
     pub warnings: &'a [Finding],
 }
 
-/// The load a run was asked for.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Load {
-    /// The most requests in flight at a time; `null`: not limited.
-    pub concurrency: Option<u64>,
-    /// Measured requests; `null`: as many as there was time for.
-    pub requests: Option<u64>,
-    /// Mean arrivals per second; `null`: a slot sends its next when its last has ended.
-    pub rate_per_s: Option<f64>,
-    /// Requests sent first and left out of every figure.
-    pub warmup_requests: u64,
-    /// Dispatching stops this long after the first dispatch, seconds.
-    pub duration_s: Option<f64>,
-    /// Root of every random draw.
-    pub seed: u64,
-    /// Prompts of the dataset that earlier runs of the command used.
-    pub dataset_offset: u64,
-}
-
 /// Requests by outcome.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Counts {
-    /// Sent.
+    /// Were sent, and succeeded or failed.
     pub total: u64,
     /// Succeeded.
     pub succeeded: u64,
@@ -132,6 +123,10 @@ pub struct Counts {
     pub failed: u64,
     /// Were due and never sent, since the run ended before; not in `total`.
     pub not_sent: u64,
+    /// Were due while as many were in flight as may be, and were not sent; not in `total`.
+    pub shed: u64,
+    /// Were given up, at the end of the drain timeout or when the run was stopped; not in `total`.
+    pub unfinished: u64,
     /// Failed, by kind.
     pub by_kind: BTreeMap<String, u64>,
 }
@@ -251,43 +246,6 @@ pub struct ErrorResult<'a> {
     pub example: Option<&'a str>,
 }
 
-/// Distributions by the key of their metric, in the order of [`Metric::ALL`].
-#[derive(Debug)]
-pub struct Metrics<'a>(&'a RunReport);
-
-impl Serialize for Metrics<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(Metric::ALL.len()))?;
-        for metric in Metric::ALL {
-            map.serialize_entry(metric.key(), self.0.metric(metric))?;
-        }
-        map.end()
-    }
-}
-
-#[cfg(test)]
-impl schemars::JsonSchema for Metrics<'_> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Metrics".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let one = generator.subschema_for::<evalscope_model::metrics::Distribution>();
-        let properties: serde_json::Map<String, Value> = Metric::ALL
-            .iter()
-            .map(|metric| (metric.key().to_owned(), one.clone().to_value()))
-            .collect();
-        let keys = Metric::ALL.map(Metric::key);
-        schemars::json_schema!({
-            "type": "object",
-            "description": "Distributions by metric; the ending of a key is the unit.",
-            "properties": properties,
-            "required": keys,
-            "additionalProperties": false,
-        })
-    }
-}
-
 impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
@@ -332,20 +290,15 @@ impl<'a> RunResult<'a> {
             api: &meta.api,
             url: &meta.url,
             dataset: &meta.dataset,
-            load: Load {
-                concurrency: meta.load.concurrency.map(|slots| slots.get() as u64),
-                requests: meta.load.requests,
-                rate_per_s: meta.load.pacing.rate_per_s(),
-                warmup_requests: meta.load.warmup_requests,
-                duration_s: meta.load.duration_s,
-                seed: meta.load.seed,
-                dataset_offset: meta.load.dataset_offset,
-            },
+            load: Load::of(report),
+            segments: report.segments.iter().map(Segment::of).collect(),
             counts: Counts {
                 total: totals.total,
                 succeeded: totals.succeeded,
                 failed: totals.failed(),
                 not_sent: totals.not_sent,
+                shed: totals.shed,
+                unfinished: totals.unfinished,
                 by_kind: totals
                     .failed_by_kind
                     .iter()
@@ -360,6 +313,9 @@ impl<'a> RunResult<'a> {
                 input_tokens_per_s: report.input_tokens_per_s(),
             },
             metrics: Metrics(report),
+            plateau: report.plateau.as_ref().ok().map(PlateauResult::of),
+            no_plateau: report.plateau.as_ref().err().copied(),
+            goodput: report.goodput.as_ref(),
             tokens: Tokens {
                 input: (totals.input_known > 0).then_some(totals.input_tokens),
                 output: (report.metric(Metric::OutputTokens).count > 0)

@@ -190,7 +190,8 @@ CREATE VIEW requests AS SELECT
   chunk_time * 1e3 AS event_gap_mean_ms,
   CASE WHEN latency > 0 THEN completion_tokens / latency END AS output_tok_per_s,
   CASE WHEN error_kind IS NULL THEN (last_data_ns - scheduled_ns) / 1e6
-       WHEN error_kind = 'not_sent' THEN (ended_ns - scheduled_ns) / 1e6 END AS latency_from_schedule_ms,
+       WHEN error_kind IN ('not_sent', 'shed', 'unfinished') THEN (ended_ns - scheduled_ns) / 1e6
+  END AS latency_from_schedule_ms,
   (dispatched_ns - scheduled_ns) / 1e6 AS dispatch_lag_ms,
   (dispatched_ns - max(scheduled_ns, slot_free_ns)) / 1e6 AS client_lag_ms,
   slot_free_ns > scheduled_ns AS waited_for_slot,

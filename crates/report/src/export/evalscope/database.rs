@@ -107,7 +107,8 @@ pub(super) struct Rows {
     pub(super) missing: Missing,
 }
 
-/// Write the measured requests of a database, but those that were never sent.
+/// Write the measured requests of a database that succeeded or failed: EvalScope has no place for
+/// those that were never sent, or given up.
 pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
     let reader = Reader::open(from)?;
     let mut rows = Rows {
@@ -125,7 +126,9 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
         .map_err(&doing)?;
     let mut insert = transaction.prepare(INSERT).map_err(&doing)?;
     reader.for_each_stored(Phase::Measured, |record, stored| {
-        if !record.dispatched() {
+        let given_up = record.failure.as_ref();
+        let given_up = given_up.is_some_and(|failure| failure.kind.is_given_up());
+        if !record.dispatched() || given_up {
             return Ok(());
         }
         let row = Row::of(record, reader.meta(), &mut rows.missing);

@@ -8,5 +8,5 @@ pub(super) fn number(run: &RunReport) -> u64 {
 
 /// Requests per second; −1 without pacing.
 pub(super) fn rate(run: &RunReport) -> f64 {
-    run.meta.load.pacing.rate_per_s().unwrap_or(-1.0)
+    run.rate_per_s().unwrap_or(-1.0)
 }

@@ -172,10 +172,16 @@ fn note_all(run: &RunReport, name: &str, missing: &Missing, notes: &mut Vec<Stri
             missing.first_token
         ));
     }
-    if run.totals.not_sent > 0 {
+    let unsent = run.totals.not_sent + run.totals.shed;
+    if unsent > 0 {
         note(format!(
-            "requests that were due and never sent are left out: {}",
-            run.totals.not_sent
+            "requests that were due and never sent are left out: {unsent}"
+        ));
+    }
+    if run.totals.unfinished > 0 {
+        note(format!(
+            "requests that were given up before they ended are left out: {}",
+            run.totals.unfinished
         ));
     }
 }

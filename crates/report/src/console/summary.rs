@@ -1,0 +1,186 @@
+//! Owns the table of a run's figures.
+//!
+//! It must not know what comes above and below it.
+
+use evalscope_model::metrics::Metric;
+use unicode_width::UnicodeWidthStr;
+
+use super::advice::rate;
+use super::layout::{Grid, MISSING, Row, number, optional, plain, tame, wrapped};
+use super::load::{sentence, verdict_words};
+use super::objective;
+use super::screen::{Paint, Screen};
+use crate::figures::PlateauFigures;
+use crate::names::{self, Figure, Value};
+use crate::report::RunReport;
+
+/// Percentiles that have a row where the plateau says something else.
+const OF_PLATEAU: [(&str, Metric); 2] = [
+    ("p99 of TTFT (ms)", Metric::Ttft),
+    ("p99 of latency (s)", Metric::Latency),
+];
+
+/// The figures of a run.
+#[must_use]
+pub fn summary(report: &RunReport, screen: Screen) -> String {
+    let differs = report
+        .differences()
+        .is_some_and(|differences| differences.any());
+    let plateau = report.plateau.as_ref().ok();
+    let beside = plateau.filter(|_| differs);
+    let mut rows = rows(report, beside);
+    let database = report.database.display().to_string();
+    let label = rows.iter().map(|row| row.0.width()).max().unwrap_or(0);
+    // a path broken over lines cannot be copied
+    let below = label + 7 + database.width() > usize::from(screen.width);
+    if !below {
+        rows.push((names::DATABASE.to_owned(), database.clone(), None));
+    }
+    let mut header = vec!["Key".to_owned(), "Value".to_owned()];
+    header.extend(beside.map(|_| "Plateau".to_owned()));
+    let grid = Grid {
+        keys: header.len(),
+        words: header.len(),
+        rows: rows
+            .into_iter()
+            .map(|(label, value, on_plateau)| {
+                let mut row = vec![label, value];
+                row.extend(beside.map(|_| on_plateau.unwrap_or_default()));
+                row
+            })
+            .collect(),
+        header,
+    };
+    let mut text = screen.paint(Paint::Bold, "Benchmarking summary:");
+    text.push('\n');
+    if let Some(sentence) = sentence(report) {
+        text.push_str(&wrapped("", &sentence, screen.width));
+    }
+    text.push_str(&grid.render(screen.width, plain));
+    if let Some(plateau) = plateau {
+        text.push_str(&wrapped("", &plateau_line(plateau, differs), screen.width));
+    }
+    if below {
+        text.push_str(names::DATABASE);
+        text.push_str(": ");
+        text.push_str(&database);
+        text.push('\n');
+    }
+    text
+}
+
+/// Where the plateau is, and whether the figures of the whole run are its own.
+fn plateau_line(plateau: &PlateauFigures, differs: bool) -> String {
+    let totals = &plateau.totals;
+    format!(
+        "Plateau: {} s to {} s after the start, {} requests{}",
+        number(totals.start_s),
+        number(totals.end_s),
+        number(totals.requests as f64),
+        if differs {
+            ""
+        } else {
+            "; its throughput and its p99 of TTFT are about those of the whole run"
+        }
+    )
+}
+
+fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
+    let mut rows = vec![("Model".to_owned(), tame(&report.meta.model), None)];
+    if let Some(alias) = report.meta.alias() {
+        rows.push(("Alias".to_owned(), tame(alias), None));
+    }
+    let figure = |figure: Figure| -> Option<Row> {
+        shown(figure, report).then(|| {
+            let on_plateau = beside.map(|plateau| match on_plateau(figure, plateau) {
+                Value::Missing => String::new(),
+                value => of_value(figure, value, plateau.totals.succeeded),
+            });
+            let value = match (figure, rate(report)) {
+                (Figure::Rate, Some(rate)) => rate,
+                _ => of_value(figure, figure.value(report), report.totals.succeeded),
+            };
+            (figure.label().to_owned(), value, on_plateau)
+        })
+    };
+    rows.extend(Figure::first_of(report).filter_map(figure));
+    if let Some(words) = verdict_words(report) {
+        rows.push((names::VERDICT.to_owned(), words, None));
+    }
+    rows.extend(Figure::others_of(report).filter_map(figure));
+    if let Some(plateau) = beside {
+        for (label, metric) in OF_PLATEAU {
+            let on_plateau = plateau.metric(metric).and_then(|of| of.p99);
+            if on_plateau.is_some() {
+                let whole = optional(report.metric(metric).p99);
+                rows.push((label.to_owned(), whole, Some(optional(on_plateau))));
+            }
+        }
+    }
+    rows.extend(objective::rows(report, beside));
+    if !report.totals.finish_reasons.is_empty() {
+        let mut reasons: Vec<(&String, &u64)> = report.totals.finish_reasons.iter().collect();
+        reasons.sort_by_key(|(reason, n)| (std::cmp::Reverse(**n), (*reason).clone()));
+        let shown: Vec<String> = reasons
+            .iter()
+            .map(|(reason, n)| format!("{} {}", tame(reason), number(**n as f64)))
+            .collect();
+        rows.push(("Finish reasons".to_owned(), shown.join(", "), None));
+    }
+    rows
+}
+
+/// The value of a figure on a plateau; missing for those that it does not have.
+fn on_plateau(figure: Figure, plateau: &PlateauFigures) -> Value {
+    let totals = &plateau.totals;
+    match figure {
+        Figure::Duration => Value::Number(totals.end_s - totals.start_s),
+        Figure::Total => Value::Count(totals.requests),
+        Figure::Succeeded => Value::Count(totals.succeeded),
+        Figure::Failed => Value::Count(totals.requests - totals.succeeded),
+        Figure::RequestThroughput => Value::Number(totals.requests_per_s),
+        Figure::OutputThroughput => totals.output_tokens_per_s.into(),
+        Figure::InputThroughput => totals.input_tokens_per_s.into(),
+        Figure::TotalThroughput => {
+            let (input, output) = (totals.input_tokens_per_s, totals.output_tokens_per_s);
+            input
+                .zip(output)
+                .map(|(input, output)| input + output)
+                .into()
+        }
+        Figure::Mean(metric) => plateau.metric(metric).map_or(Value::Missing, Value::from),
+        _ => Value::Missing,
+    }
+}
+
+/// Whether a figure has a row: some only say something in some runs.
+fn shown(figure: Figure, report: &RunReport) -> bool {
+    match figure {
+        Figure::Streamed | Figure::Whole => {
+            (1..report.totals.succeeded).contains(&report.totals.streamed)
+        }
+        Figure::InputThroughput => false,
+        // the table would say twice that nothing limits it
+        Figure::Expected if report.is_open_loop() => report.meta.load.requests.is_some(),
+        Figure::Mean(Metric::Ttfat) => {
+            let answer = report.metric(Metric::Ttfat);
+            answer.count > 0 && answer != report.metric(Metric::Ttft)
+        }
+        figure => !figure.is_left_out(report),
+    }
+}
+
+/// A value of the summary. `succeeded`: as many samples as every mean should have.
+fn of_value(figure: Figure, value: Value, succeeded: u64) -> String {
+    match (figure, value) {
+        (Figure::Rate, Value::Missing) => "unpaced".to_owned(),
+        (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
+        (_, Value::Missing) => MISSING.to_owned(),
+        (_, Value::Count(n)) => number(n as f64),
+        // the number of gaps is not one of responses
+        (_, Value::Number(x))
+        | (Figure::Mean(Metric::Itl | Metric::EventGap), Value::Mean(x, _)) => number(x),
+        (_, Value::Mean(x, n)) if n == succeeded => number(x),
+        (_, Value::Mean(x, n)) => format!("{} ({} samples)", number(x), number(n as f64)),
+    }
+}

@@ -1,0 +1,215 @@
+//! Owns how often the records of a run are read, and what is summed up each time.
+//!
+//! It must not know what the sums mean.
+
+use evalscope_model::metrics::{EXACT_LIMIT, Metric};
+
+/// Metrics that have intervals; those from the schedule only in paced runs.
+const WITH_INTERVALS: [Metric; 6] = [
+    Metric::Ttft,
+    Metric::Ttfat,
+    Metric::Tpot,
+    Metric::Latency,
+    Metric::LatencyFromSchedule,
+    Metric::TtftFromSchedule,
+];
+
+/// Metrics that have percentiles in which failures count.
+pub(super) const WITH_FAILURES: [Metric; 4] = [
+    Metric::Ttft,
+    Metric::Latency,
+    Metric::LatencyFromSchedule,
+    Metric::TtftFromSchedule,
+];
+
+/// Metrics of the plateau.
+pub(super) const OF_PLATEAU: [Metric; 9] = [
+    Metric::Ttft,
+    Metric::Ttfat,
+    Metric::Tpot,
+    Metric::Itl,
+    Metric::Latency,
+    Metric::LatencyFromSchedule,
+    Metric::TtftFromSchedule,
+    Metric::InputTokens,
+    Metric::OutputTokens,
+];
+
+/// Metrics of the segments of a profile.
+pub(super) const OF_SEGMENTS: [Metric; 5] = [
+    Metric::Ttft,
+    Metric::Tpot,
+    Metric::Latency,
+    Metric::LatencyFromSchedule,
+    Metric::TtftFromSchedule,
+];
+
+/// Something to sum up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// The distribution of a metric.
+    Metric(Metric),
+    /// The intervals of its percentiles.
+    Intervals(Metric),
+    /// Its percentiles with failures.
+    WithFailures(Metric),
+    /// Good requests.
+    Goodput,
+    /// The figures of a schedule.
+    Load,
+    /// A metric, for each segment of a profile; the first of them counts requests, too.
+    Segments(Metric),
+    /// Where the plateau is; in an open loop that needs the verdicts on its constant rates, so they
+    /// are of this work, too.
+    PlateauSearch,
+    /// Throughput and good requests of the plateau.
+    PlateauTotals,
+    /// The distribution of a metric on the plateau.
+    PlateauMetric(Metric),
+}
+
+/// What a run has to be summed up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) paced: bool,
+    pub(super) objective: bool,
+    pub(super) segments: bool,
+}
+
+impl Wanted {
+    /// All work, in the order of its stages.
+    fn works(self) -> Vec<Work> {
+        let from_schedule = |metric: &Metric| {
+            matches!(
+                metric,
+                Metric::LatencyFromSchedule | Metric::TtftFromSchedule
+            )
+        };
+        let intervals = WITH_INTERVALS
+            .into_iter()
+            .filter(|metric| self.paced || !from_schedule(metric));
+        let mut works: Vec<Work> = Metric::ALL.map(Work::Metric).to_vec();
+        works.extend(intervals.map(Work::Intervals));
+        works.extend(WITH_FAILURES.map(Work::WithFailures));
+        works.extend(self.objective.then_some(Work::Goodput));
+        works.extend(self.paced.then_some(Work::Load));
+        if self.segments {
+            works.extend(OF_SEGMENTS.map(Work::Segments));
+        }
+        works.push(Work::PlateauSearch);
+        works.push(Work::PlateauTotals);
+        works.extend(OF_PLATEAU.map(Work::PlateauMetric));
+        works
+    }
+}
+
+impl Work {
+    /// How many stages have to be over before: the second needs the schedule's first and last
+    /// moment, the third the plateau.
+    fn stage(self) -> usize {
+        match self {
+            Self::Metric(_) | Self::Intervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
+            Self::Load | Self::Segments(_) | Self::PlateauSearch => 1,
+            Self::PlateauTotals | Self::PlateauMetric(_) => 2,
+        }
+    }
+
+    /// Samples held, of eight bytes.
+    fn samples(self, rows: u64) -> u64 {
+        const MEGABYTE: u64 = 131_072;
+        match self {
+            // a histogram takes over at the limit
+            Self::Metric(Metric::Itl | Metric::EventGap)
+            | Self::PlateauMetric(Metric::Itl | Metric::EventGap) => EXACT_LIMIT as u64,
+            Self::Metric(_)
+            | Self::WithFailures(_)
+            | Self::Segments(_)
+            | Self::PlateauMetric(_)
+            | Self::Goodput => rows,
+            // in two orders, one of them with the moment
+            Self::Intervals(_) => 3 * rows,
+            Self::Load => 2 * rows,
+            Self::PlateauSearch => 11 * MEGABYTE,
+            Self::PlateauTotals => MEGABYTE + 2 * rows,
+        }
+    }
+}
+
+/// Split the work so that no pass holds more samples than this, or only one piece of work; no work
+/// comes before the stages that it needs.
+pub(super) fn passes(wanted: Wanted, rows: u64, samples_at_a_time: u64) -> Vec<Vec<Work>> {
+    let mut passes: Vec<(u64, Vec<Work>)> = vec![(0, Vec::new())];
+    let (mut stage, mut from) = (0, 0);
+    for work in wanted.works() {
+        if work.stage() > stage {
+            stage = work.stage();
+            // the first pass is always needed for what comes first in it
+            from = if stage == 1 { 1 } else { passes.len() };
+        }
+        let samples = work.samples(rows);
+        let room = |(held, works): &(u64, Vec<Work>)| {
+            works.is_empty() || held + samples <= samples_at_a_time
+        };
+        let at = passes.iter().skip(from).position(room);
+        let at = at.map_or(passes.len(), |at| from + at);
+        if at == passes.len() {
+            passes.push((0, Vec::new()));
+        }
+        passes[at].0 += samples;
+        passes[at].1.push(work);
+    }
+    passes.into_iter().map(|(_, works)| works).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: Wanted = Wanted {
+        paced: true,
+        objective: true,
+        segments: true,
+    };
+
+    #[test]
+    fn passes_hold_few_samples_and_leave_nothing_out() {
+        for rows in [0, 1, 1000, 300_000, 1_000_000, 10_000_000] {
+            let passes = passes(EVERYTHING, rows, 4_000_000);
+            for pass in &passes {
+                let held: u64 = pass.iter().map(|work| work.samples(rows)).sum();
+                assert!(pass.len() == 1 || held <= 4_000_000, "{rows}: {pass:?}");
+            }
+            let all = passes.concat();
+            assert_eq!(all.len(), EVERYTHING.works().len());
+            for work in EVERYTHING.works() {
+                assert!(all.contains(&work), "{work:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_work_comes_before_what_it_needs() {
+        for rows in [0, 1000, 1_000_000] {
+            let passes = passes(EVERYTHING, rows, 4_000_000);
+            let place = |stage| {
+                let of_stage = |works: &Vec<Work>| works.iter().any(|work| work.stage() == stage);
+                let first = passes.iter().position(of_stage).unwrap();
+                (first, passes.iter().rposition(of_stage).unwrap())
+            };
+            assert_eq!(place(0).0, 0);
+            assert!(place(1).0 >= 1);
+            assert!(place(2).0 > place(1).1);
+        }
+    }
+
+    #[test]
+    fn a_small_run_is_read_once_for_each_stage() {
+        let closed = Wanted {
+            paced: false,
+            objective: false,
+            segments: false,
+        };
+        assert_eq!(passes(closed, 1000, 4_000_000).len(), 3);
+        assert!(passes(closed, 1_000_000, 4_000_000).len() <= 16);
+    }
+}
