@@ -423,11 +423,13 @@ impl Figure {
     /// All others, in order.
     pub fn others_of(report: &RunReport) -> impl Iterator<Item = Self> {
         let open_loop = report.is_open_loop();
+        let has_asked_rate = open_loop && report.load.is_some();
         let from_schedule = FROM_SCHEDULE.into_iter().filter(move |_| open_loop);
         let rest = Self::all().filter(move |figure| {
             !OPEN_LOOP.contains(figure)
                 // the asked rate says it
-                && !(open_loop && (FROM_SCHEDULE.contains(figure) || *figure == Self::Rate))
+                && !(open_loop && FROM_SCHEDULE.contains(figure))
+                && !(has_asked_rate && *figure == Self::Rate)
         });
         from_schedule.chain(rest)
     }

@@ -165,7 +165,11 @@ pub(super) fn sent_late(e: &Evidence<'_>) -> Option<Finding> {
 }
 
 pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
-    let rate_per_s = e.load.pacing.rate_per_s()?;
+    let profile = &e.load.pacing.schedule()?.profile;
+    let rate = match profile.constant_per_s() {
+        Some(rate_per_s) => rate_per_s.to_string(),
+        None => format!("{:.1}", profile.mean_per_s()),
+    };
     let share = e
         .spacing
         .achieved_share()
@@ -185,7 +189,7 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
         String::new()
     };
     let text = format!(
-        "requests were sent at {} of the rate asked for, {rate_per_s} req/s{why}",
+        "requests were sent at {} of the rate asked for, {rate} req/s{why}",
         percent(share)
     );
     Some(Finding::new(FindingId::RateNotReached, text))
