@@ -197,11 +197,14 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
 
 pub(super) fn not_sent(e: &Evidence<'_>) -> Option<Finding> {
     let unsent = e.totals.not_sent;
+    let why = match e.load.concurrency {
+        Some(_) => "because no slot was free before the end of the run",
+        None => "because the run ended first",
+    };
     (unsent > 0).then(|| {
         let text = format!(
-            "{} due but never sent, because no slot was free before the end of the run: latency and \
-             TTFT from schedule include only the time they had waited by then, so the true values \
-             are longer",
+            "{} due but never sent, {why}: latency and TTFT from schedule include only the time they had \
+             waited by then, so the true values are longer",
             match unsent {
                 1 => "1 request was".to_owned(),
                 n => format!("{n} requests were"),
