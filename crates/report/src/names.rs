@@ -423,12 +423,14 @@ impl Figure {
     /// All others, in order.
     pub fn others_of(report: &RunReport) -> impl Iterator<Item = Self> {
         let open_loop = report.is_open_loop();
+        let has_asked_rate = open_loop && report.load.is_some();
         let from_schedule = FROM_SCHEDULE.into_iter().filter(move |_| open_loop);
-        let rest = Self::all().filter(move |figure| {
-            !OPEN_LOOP.contains(figure)
-                // the asked rate says it
-                && !(open_loop && (FROM_SCHEDULE.contains(figure) || *figure == Self::Rate))
-        });
+        let comes_first = move |figure: &Self| {
+            OPEN_LOOP.contains(figure) || open_loop && FROM_SCHEDULE.contains(figure)
+        };
+        // the asked rate says it
+        let is_said = move |figure: &Self| has_asked_rate && *figure == Self::Rate;
+        let rest = Self::all().filter(move |figure| !comes_first(figure) && !is_said(figure));
         from_schedule.chain(rest)
     }
 

@@ -156,6 +156,33 @@ fn requests_that_are_shed_at_the_cap_are_counted() {
 }
 
 #[test]
+fn a_run_that_ends_at_the_cap_says_so() {
+    let server = one_at_a_time();
+    let (_, outcome, run) = measured(
+        &server,
+        &[
+            "--open-loop",
+            "--rate",
+            "200",
+            "--number",
+            "300",
+            "--max-in-flight",
+            "5",
+            "--when-full",
+            "stop",
+        ],
+    );
+    // it did what it was asked to
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_eq!(run["load"]["stopped_by"], "in_flight_cap");
+    assert!(run["counts"]["total"].as_u64().unwrap() < 300, "{run:#}");
+    assert!(run["load"]["cap_reached_s"].as_f64().unwrap() > 0.0);
+    for id in ["in_flight_cap_reached", "stopped_by_load"] {
+        assert!(ids(&run).contains(&id), "{id}: {run:#}");
+    }
+}
+
+#[test]
 fn segments_share_the_requests_of_a_profile() {
     let server = one_at_a_time();
     let (_, _, run) = measured(

@@ -66,7 +66,13 @@ pub(super) fn percent(share: f64) -> String {
     if percent.fract() == 0.0 {
         format!("{percent:.0}%")
     } else {
-        format!("{:.1}%", percent.min(99.9))
+        let text = format!("{:.1}%", percent.min(99.9));
+        // a little below nothing
+        if text == "-0.0%" {
+            "0.0%".to_owned()
+        } else {
+            text
+        }
     }
 }
 

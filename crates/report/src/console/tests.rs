@@ -66,8 +66,14 @@ fn numbers_keep_three_or_four_digits() {
         ]
     );
     assert_eq!(
-        [percent(1.0), percent(0.9999), percent(0.5)],
-        ["100%", "99.9%", "50%"]
+        [
+            percent(1.0),
+            percent(0.9999),
+            percent(0.5),
+            percent(-0.0004),
+            percent(-0.012)
+        ],
+        ["100%", "99.9%", "50%", "0.0%", "-1.2%"]
     );
 }
 

@@ -165,7 +165,11 @@ pub(super) fn sent_late(e: &Evidence<'_>) -> Option<Finding> {
 }
 
 pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
-    let rate_per_s = e.load.pacing.rate_per_s()?;
+    let profile = &e.load.pacing.schedule()?.profile;
+    let rate = match profile.constant_per_s() {
+        Some(rate_per_s) => rate_per_s.to_string(),
+        None => format!("{:.1}", profile.mean_per_s()),
+    };
     let share = e
         .spacing
         .achieved_share()
@@ -185,7 +189,7 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
         String::new()
     };
     let text = format!(
-        "requests were sent at {} of the rate asked for, {rate_per_s} req/s{why}",
+        "requests were sent at {} of the rate asked for, {rate} req/s{why}",
         percent(share)
     );
     Some(Finding::new(FindingId::RateNotReached, text))
@@ -193,11 +197,14 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
 
 pub(super) fn not_sent(e: &Evidence<'_>) -> Option<Finding> {
     let unsent = e.totals.not_sent;
+    let why = match e.load.concurrency {
+        Some(_) => "because no slot was free before the end of the run",
+        None => "because the run ended first",
+    };
     (unsent > 0).then(|| {
         let text = format!(
-            "{} due but never sent, because no slot was free before the end of the run: latency and \
-             TTFT from schedule include only the time they had waited by then, so the true values \
-             are longer",
+            "{} due but never sent, {why}: latency and TTFT from schedule include only the time they had \
+             waited by then, so the true values are longer",
             match unsent {
                 1 => "1 request was".to_owned(),
                 n => format!("{n} requests were"),
