@@ -119,6 +119,7 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
             seed: 0,
             dataset_offset: 0,
         },
+        first_arrival_ns: None,
         objective: None,
         settings: serde_json::Value::Null,
         host: None,

@@ -118,6 +118,10 @@ pub struct RunMeta {
     pub dataset: String,
     /// The load.
     pub load: RunSpec,
+    /// How long after its start the schedule has its first request, nanoseconds; `None` without a
+    /// schedule, and in files of earlier versions.
+    #[serde(default)]
+    pub first_arrival_ns: Option<u64>,
     /// What makes a request good (`--slo`); `None` where nothing does.
     #[serde(default)]
     pub objective: Option<Objective>,

@@ -10,6 +10,7 @@ use anyhow::Context;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
+use evalscope_core::schedule::Arrivals;
 use evalscope_model::events::{Observer, Stage};
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
@@ -271,6 +272,7 @@ impl Measuring<'_> {
             url: secrets::shown_url(&self.proven.url),
             dataset: self.command.prompts.name.clone(),
             load: spec.clone(),
+            first_arrival_ns: first_arrival_ns(spec),
             objective: job.objectives.slo.clone().map(|slo| Objective {
                 slo,
                 from: (job.objectives.from)
@@ -293,6 +295,13 @@ impl Measuring<'_> {
             ),
         }
     }
+}
+
+/// How long after its start a run's schedule has its first request.
+fn first_arrival_ns(spec: &RunSpec) -> Option<u64> {
+    let schedule = spec.pacing.schedule()?.clone();
+    let first = Arrivals::new(schedule, spec.seed).next_offset()?;
+    u64::try_from(first.as_nanos()).ok()
 }
 
 /// How far a run came, and what ended its load early. `is_whole`: all of its results are there.

@@ -324,8 +324,10 @@ impl Gate {
     /// The last moment at which a session could have started: `now`, or when the time was up.
     pub(super) fn end_of_starts(&self, now: Timestamp) -> Timestamp {
         let state = self.lock();
-        self.deadline(&state)
-            .map_or(now, |deadline| deadline.min(now))
+        // what is due when the time is up is not due within it
+        self.deadline(&state).map_or(now, |deadline| {
+            Timestamp::from_nanos(deadline.as_nanos().saturating_sub(1)).min(now)
+        })
     }
 
     /// Whether sessions are due at moments of their own.

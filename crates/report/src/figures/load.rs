@@ -81,15 +81,21 @@ impl LoadFigures {
     }
 }
 
-/// When a schedule began whose first request was due at `first`. The moment itself is not recorded:
-/// it is taken to be as long before as the profile takes to make the arrival that gaps make first,
-/// on average.
-pub(crate) fn start_of(schedule: &Schedule, first: Timestamp) -> Timestamp {
-    let amount = match schedule.gaps {
-        Gaps::Constant => 0.0,
-        Gaps::Poisson | Gaps::Gamma { .. } => 1.0,
-    };
-    let offset_ns = nanos(seconds_at(&schedule.profile, amount));
+/// When a schedule began whose first request was due at `first`, which is so many nanoseconds after
+/// its start. Where that is not known it is taken to be as long as the profile takes to make the
+/// arrival that gaps make first, on average.
+pub(crate) fn start_of(
+    schedule: &Schedule,
+    first: Timestamp,
+    first_arrival_ns: Option<u64>,
+) -> Timestamp {
+    let offset_ns = first_arrival_ns.unwrap_or_else(|| {
+        let amount = match schedule.gaps {
+            Gaps::Constant => 0.0,
+            Gaps::Poisson | Gaps::Gamma { .. } => 1.0,
+        };
+        nanos(seconds_at(&schedule.profile, amount))
+    });
     Timestamp::from_nanos(first.as_nanos().saturating_sub(offset_ns))
 }
 
@@ -478,7 +484,9 @@ mod tests {
                 profile: profile.parse().unwrap(),
                 gaps,
             };
-            assert_eq!(start_of(&schedule, ms(first)), ms(want), "{profile} {gaps}");
+            let start = start_of(&schedule, ms(first), None);
+            assert_eq!(start, ms(want), "{profile} {gaps}");
+            assert_eq!(start_of(&schedule, ms(first), Some(0)), ms(first));
         }
     }
 

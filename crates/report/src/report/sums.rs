@@ -117,7 +117,11 @@ impl Found {
     pub(super) fn timing(&self) -> Option<Timing> {
         Some(Timing {
             span: self.span?,
-            start: start_of(self.schedule()?, self.first_due?),
+            start: start_of(
+                self.schedule()?,
+                self.first_due?,
+                self.meta.first_arrival_ns,
+            ),
         })
     }
 
