@@ -3,6 +3,7 @@
 //!
 //! It must not know what a flag does where it has an effect.
 
+use evalscope_model::plan::{RunPlan, RunSpec};
 use url::Url;
 
 use crate::catalog::apis::Serves;
@@ -105,6 +106,33 @@ fn of_headers(headers: &[(String, String)]) -> impl Iterator<Item = String> {
     names.filter(own).map(|name| {
         format!("the header `{name}` in `--headers` is ignored: it is set for each request")
     })
+}
+
+/// The same for flags of loads that this command does not have.
+pub(super) fn of_plan(typed: &[String], plan: &RunPlan) -> Vec<String> {
+    let runs = plan.runs();
+    let idle: [(&[&str], bool, &str); 2] = [
+        (
+            &["max-in-flight", "when-full", "stop-when-saturated"],
+            runs.iter().any(RunSpec::is_open_loop),
+            "only an open loop uses it (`--open-loop --rate`)",
+        ),
+        (
+            &["arrivals", "burstiness"],
+            runs.iter().any(|run| run.pacing.schedule().is_some()),
+            "only `--rate` uses it",
+        ),
+    ];
+    let mut notes = Vec::new();
+    for (flags, works, why) in idle {
+        for flag in flags
+            .iter()
+            .filter(|flag| !works && typed.iter().any(|typed| typed == *flag))
+        {
+            notes.push(format!("`--{flag}` has no effect: {why}"));
+        }
+    }
+    notes
 }
 
 /// The same for flags of TLS.

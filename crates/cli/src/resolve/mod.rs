@@ -37,6 +37,7 @@ use crate::console;
 use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
+use crate::flags::load::LoadArgs;
 use crate::flags::output::{Bodies, OutputArgs};
 use crate::flags::server::ServerArgs;
 use crate::served::{self, ServePlan};
@@ -108,11 +109,11 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     }
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let plan = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?.expand()?;
+    notes.extend(idle::of_plan(&typed, &plan));
     let objectives = objectives_of(&objective)?;
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
-    let threads = load.client_threads.unwrap_or(cores);
+    let threads = threads_of(&load);
     let used = Used {
         model: &model,
         // a simulated server has an address of its own once it is started
@@ -162,6 +163,12 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         notes,
         settings,
     })
+}
+
+/// Receive threads: one per core, unless somebody says so.
+fn threads_of(load: &LoadArgs) -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    load.client_threads.unwrap_or(cores)
 }
 
 fn record_bodies_of(typed: Bodies) -> RecordBodies {
