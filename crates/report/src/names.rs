@@ -139,8 +139,18 @@ const TABLE: [Names; 37] = [
     names(Figure::AskedRate, None, None, "Asked rate (req/s)"),
     names(Figure::SentRate, None, None, "Sent rate (req/s)"),
     names(Figure::CompletedRate, None, None, "Completed rate (req/s)"),
-    names(Figure::InFlight, None, None, "Average requests in flight"),
-    names(Figure::MostInFlight, None, None, "Most requests in flight"),
+    names(
+        Figure::InFlight,
+        None,
+        None,
+        "Average requests in flight or waiting",
+    ),
+    names(
+        Figure::MostInFlight,
+        None,
+        None,
+        "Most requests in flight or waiting",
+    ),
     names(
         Figure::Expected,
         None,

@@ -76,10 +76,10 @@ pub(super) fn server_undecided(e: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn cap_reached(e: &Evidence<'_>) -> Option<Finding> {
     let figures = e.figures?;
     let at_s = figures.cap_reached_s?;
-    let most = match (e.load.open_loop.max_in_flight, figures.in_flight) {
-        (Some(most), _) => most.get() as u64,
-        (None, Some(in_flight)) => in_flight.max,
-        (None, None) => return None,
+    // without the flag the limit is the machine's; those that wait are not told from those in flight
+    let (most, raise) = match e.load.open_loop.max_in_flight {
+        Some(most) => (format!(" ({most})"), "`--max-in-flight`"),
+        None => (String::new(), "the limits of this machine (`ulimit -n`)"),
     };
     let then = match e.load.open_loop.when_full {
         WhenFull::Wait => format!(
@@ -93,9 +93,8 @@ pub(super) fn cap_reached(e: &Evidence<'_>) -> Option<Finding> {
         WhenFull::Stop => "the run ended there".to_owned(),
     };
     let text = format!(
-        "the open loop ended after {at_s:.1} s: {} in flight, as many as may be, and {then}; lower \
-         `--rate`, or raise `--max-in-flight`",
-        counted(most, "request")
+        "the open loop ended after {at_s:.1} s: as many requests were in flight as may be{most}, and \
+         {then}; lower `--rate`, or raise {raise}"
     );
     Some(Finding::new(FindingId::InFlightCapReached, text))
 }
@@ -352,6 +351,7 @@ mod tests {
         let capped = |when_full| {
             open(move |c, own| {
                 c.load.open_loop.when_full = when_full;
+                c.load.open_loop.max_in_flight = NonZeroUsize::new(64);
                 own.cap_reached_s = Some(41.23);
                 own.waited = 12;
             })
@@ -359,8 +359,8 @@ mod tests {
         one(
             capped(WhenFull::Wait),
             FindingId::InFlightCapReached,
-            "ended after 41.2 s: 64 requests in flight, as many as may be, and from then on 12 requests \
-             waited for room",
+            "ended after 41.2 s: as many requests were in flight as may be (64), and from then on 12 \
+             requests waited for room",
         );
         one(
             capped(WhenFull::Drop),
