@@ -2,10 +2,11 @@
 //! at the end; and what is refused before anything is sent.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use evalscope_core::schedule::Arrivals;
 use evalscope_model::profile::{Gaps, Schedule};
-use evalscope_sim::{Profile, SimConfig, Simulator};
+use evalscope_sim::{Pause, Profile, SimConfig, Simulator};
 
 use crate::context::{Context, Outcome};
 
@@ -266,4 +267,117 @@ fn the_selftest_compares_with_the_truth() {
     let trusted = level["trusted"].as_bool().unwrap();
     assert_eq!(outcome.code, Some(i32::from(!trusted)));
     assert_eq!(said["trusted"]["streams"].as_u64(), trusted.then_some(4));
+}
+
+/// A server that stops for a second moves no request, and every request that was due meanwhile takes
+/// until the server goes on: the test of coordinated omission.
+#[test]
+fn a_server_that_stops_moves_no_request() {
+    let run = |pauses: Vec<Pause>| {
+        let simulator = Simulator::start(SimConfig {
+            profile: Profile {
+                ttft_ms: 2.0,
+                itl_ms: 0.0,
+                ..Profile::default()
+            },
+            pauses,
+            ..SimConfig::default()
+        })
+        .unwrap();
+        let context = Context::new();
+        let flags = [
+            "--open-loop",
+            "--rate",
+            "20@2",
+            "--seed",
+            "5",
+            "--max-tokens",
+            "1",
+        ];
+        let outcome = perf(
+            &context,
+            &simulator,
+            // the pause counts from the first request
+            &[&flags[..], &["--no-test-connection"]].concat(),
+        );
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        let due = context.column::<i64>("SELECT scheduled_ns FROM result ORDER BY idx");
+        let ended = context.column::<i64>("SELECT ended_ns FROM result ORDER BY idx");
+        (due, ended)
+    };
+    let (paused, ended) = run(vec![Pause {
+        after: Duration::from_millis(500),
+        length: Duration::from_secs(1),
+    }]);
+    let (smooth, _) = run(Vec::new());
+    let offsets = |due: &[i64]| -> Vec<i64> { due.iter().map(|at| at - due[0]).collect() };
+    let (paused_offsets, smooth_offsets) = (offsets(&paused), offsets(&smooth));
+    assert_eq!(paused_offsets.len(), smooth_offsets.len());
+    for (a, b) in paused_offsets.iter().zip(&smooth_offsets) {
+        assert!((a - b).abs() <= 2, "{a} {b}");
+    }
+    let ms = |ms: i64| ms * 1_000_000;
+    let mut held = 0;
+    for (offset, (due, ended)) in paused_offsets.iter().zip(paused.iter().zip(&ended)) {
+        // what is due a little after the start of the pause was surely read after it
+        if (ms(600)..ms(1500)).contains(offset) {
+            held += 1;
+            let latency = ended - due;
+            assert!(latency >= ms(1500) - offset, "{latency} ns at {offset} ns");
+        }
+    }
+    assert!(held >= 10, "{held}");
+}
+
+/// Prompts are short or long, so the simulator begins to answer after 20 ms or after 520 ms.
+#[test]
+fn the_share_of_good_requests_is_that_of_the_truth() {
+    let simulator = Simulator::start(SimConfig {
+        keeps_truth: true,
+        profile: Profile {
+            ttft_ms: 20.0,
+            itl_ms: 0.0,
+            prefill_tokens_per_s: 2000.0,
+            ..Profile::default()
+        },
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let context = Context::new();
+    let long = "word ".repeat(800);
+    context.write("lines.txt", &format!("a\nb\n{long}\nc\n"));
+    let url = simulator.url();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--dataset",
+        "line_by_line",
+        "--dataset-path",
+        "lines.txt",
+        "--parallel",
+        "4",
+        "-n",
+        "40",
+        "--max-tokens",
+        "2",
+        "--slo",
+        "ttft<=300ms",
+        "--no-test-connection",
+    ]);
+    let truth = simulator.stop().unwrap().requests;
+    assert_eq!(truth.len(), 40, "{outcome:#?}");
+    let quick = truth
+        .iter()
+        .filter(|request| request.tokens[0].1 - request.request_read_ns <= 300_000_000)
+        .count();
+    assert_eq!(quick, 30);
+    let goodput = &context.result()["runs"][0]["goodput"];
+    assert_eq!(
+        (&goodput["good"], &goodput["due"]),
+        (&30.into(), &40.into())
+    );
+    let by_hand = "SELECT count(*) FROM requests WHERE ttft_ms <= 300";
+    assert_eq!(context.column::<i64>(by_hand), [30]);
 }
