@@ -4,7 +4,7 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_model::metrics::{Distribution, Metric};
+use evalscope_model::metrics::{Distribution, LoadVerdict, Metric};
 
 use super::layout::{number, optional, percent};
 use crate::report::RunReport;
@@ -142,6 +142,28 @@ fn differs(a: &Distribution, b: &Distribution) -> bool {
     (mean_a - mean_b).abs() > 1.96 * error
 }
 
+/// Between which loads the server stopped to keep up; `None` where no load was too much.
+fn limit_of_open_loops(by_load: &[&RunReport]) -> Option<String> {
+    let verdict = |run: &RunReport| run.load.as_ref()?.verdict();
+    let is = |run: &RunReport, wanted| verdict(run) == Some(wanted);
+    let too_much = by_load.iter().find(|run| is(run, LoadVerdict::Saturated))?;
+    let kept_up = by_load
+        .iter()
+        .rev()
+        .find(|run| height(run) < height(too_much) && is(run, LoadVerdict::KeptUp));
+    Some(match kept_up {
+        Some(kept_up) => format!(
+            "the server kept up at {} and did not at {}: its limit is in between.",
+            load(kept_up),
+            load(too_much)
+        ),
+        None => format!(
+            "the server did not keep up at {}: lower the load to find its limit.",
+            load(too_much)
+        ),
+    })
+}
+
 /// What a sweep suggests to do next, in sentences; nothing for a single run.
 #[must_use]
 pub fn advice(runs: &[RunReport]) -> Vec<String> {
@@ -173,6 +195,11 @@ pub fn advice(runs: &[RunReport]) -> Vec<String> {
     };
     if height(lowest) == height(highest) {
         // the same load again says nothing about another
+        return advice;
+    }
+    if let Some(limit) = limit_of_open_loops(&by_load) {
+        // throughput and latency of a saturated server say how long the run was
+        advice.push(limit);
         return advice;
     }
     if let Some((fastest, _)) = most(runs, RunReport::requests_per_s) {

@@ -16,7 +16,7 @@ type Column = (&'static str, fn(&RunReport) -> String);
 const LOAD: [Column; 6] = [
     ("Conc.", |run| match run.meta.load.concurrency {
         Some(slots) => slots.to_string(),
-        None => "not\nlimited".to_owned(),
+        None => MISSING.to_owned(),
     }),
     ("Rate\n(req/s)", |run| {
         rate(run).unwrap_or_else(|| MISSING.to_owned())

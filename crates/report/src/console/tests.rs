@@ -12,7 +12,7 @@ use super::layout::percent;
 use super::*;
 use crate::figures::WithoutPlateau;
 use crate::samples;
-use evalscope_model::profile::{Gaps, Schedule};
+use evalscope_model::profile::{Gaps, Profile, Schedule};
 
 const NARROW: Screen = Screen {
     width: 80,
@@ -137,6 +137,33 @@ fn an_open_loop_that_is_too_much() {
     let text = summary(&report, NARROW) + &warnings(&report, NARROW);
     fits(&text, 80);
     insta::assert_snapshot!(text);
+}
+
+/// What a saturated server's throughput and latency suggest is no advice.
+#[test]
+fn a_sweep_of_rates_ends_where_the_server_does() {
+    let at = |rate_per_s, more_each: Duration| {
+        let mut meta = samples::open_loop_meta();
+        meta.load.pacing = Pacing::Arrivals(Schedule {
+            profile: Profile::Constant { rate_per_s },
+            gaps: Gaps::Constant,
+        });
+        samples::report(&meta, samples::slower_and_slower(600, more_each))
+    };
+    let (low, high) = (
+        at(10.0, Duration::ZERO),
+        at(20.0, Duration::from_millis(10)),
+    );
+    assert_eq!(
+        advice(&[low, high.clone()]),
+        [
+            "the server kept up at rate 10 req/s and did not at rate 20 req/s: its limit is in between."
+        ]
+    );
+    assert_eq!(
+        advice(&[high, at(30.0, Duration::from_millis(10))]),
+        ["the server did not keep up at rate 20 req/s: lower the load to find its limit."]
+    );
 }
 
 /// All at one moment: no rate can be named.

@@ -30,7 +30,9 @@ pub(super) fn missing(e: &Evidence<'_>) -> Option<Finding> {
     let cure = match e.load.concurrency {
         Some(places) => format!(
             "take `--number` of at least {}",
-            (4 * places.get()).max(200)
+            (4 * places.get() as u64)
+                .max(200)
+                .max(2 * e.totals.succeeded)
         ),
         None => "let the load last longer".to_owned(),
     };
@@ -147,7 +149,7 @@ mod tests {
             without(WithoutPlateau::TooShort, 1000),
             FindingId::NoPlateau,
             "it would be shorter than three median latencies, so its start and its end are in all figures; \
-             take `--number` of at least 200",
+             take `--number` of at least 2000",
         );
         none(without(WithoutPlateau::RateChanges, 1000));
     }
