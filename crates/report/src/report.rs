@@ -36,7 +36,7 @@ use sums::{Found, Pass};
 
 /// Samples of eight bytes held at a time. Larger runs are read more often, with less to sum up at each
 /// pass, so memory stays where it is.
-const SAMPLES_AT_A_TIME: u64 = 4_000_000;
+const SAMPLES_AT_A_TIME: u64 = 10_000_000;
 
 /// Everything the files and tables of a run show.
 #[derive(Clone, Debug, PartialEq)]
