@@ -284,6 +284,7 @@ pub struct PlateauTotals {
     found: FoundPlateau,
     requests: u64,
     succeeded: u64,
+    failed: u64,
     ended: u64,
     output_tokens: Option<f64>,
     input_tokens: Option<u64>,
@@ -298,6 +299,7 @@ impl PlateauTotals {
             found,
             requests: 0,
             succeeded: 0,
+            failed: 0,
             ended: 0,
             output_tokens: None,
             input_tokens: None,
@@ -312,6 +314,12 @@ impl PlateauTotals {
         let times = &record.times;
         if window.holds(record) {
             self.requests += 1;
+            self.failed += u64::from(
+                record
+                    .failure
+                    .as_ref()
+                    .is_some_and(|f| !f.kind.is_given_up()),
+            );
             if record.succeeded() {
                 self.succeeded += 1;
                 if let Some(latency) = Metric::Latency.of_request(record) {
@@ -356,6 +364,7 @@ impl PlateauTotals {
             start_moved_s: self.found.start_moved_s,
             requests: self.requests,
             succeeded: self.succeeded,
+            failed: self.failed,
             requests_per_s: self.ended as f64 / length_s,
             output_tokens_per_s: self.output_tokens.map(|tokens| tokens / length_s),
             output_tokens_per_s_ci: self.found.output_tokens_per_s_ci,
@@ -433,6 +442,8 @@ pub struct Plateau {
     pub requests: u64,
     /// Those that succeeded.
     pub succeeded: u64,
+    /// Those that failed; what this program gave up is neither.
+    pub failed: u64,
     /// Measured and warm-up requests that succeeded and ended in it, per second.
     pub requests_per_s: f64,
     /// Output tokens that arrived in it, per second; missing if none are known.

@@ -137,7 +137,7 @@ fn on_plateau(figure: Figure, plateau: &PlateauFigures) -> Value {
         Figure::Duration => Value::Number(totals.end_s - totals.start_s),
         Figure::Total => Value::Count(totals.requests),
         Figure::Succeeded => Value::Count(totals.succeeded),
-        Figure::Failed => Value::Count(totals.requests - totals.succeeded),
+        Figure::Failed => Value::Count(totals.failed),
         Figure::RequestThroughput => Value::Number(totals.requests_per_s),
         Figure::OutputThroughput => totals.output_tokens_per_s.into(),
         Figure::InputThroughput => totals.input_tokens_per_s.into(),

@@ -109,6 +109,7 @@ mod tests {
                 start_moved_s: 0.0,
                 requests: 800,
                 succeeded: 800,
+                failed: 0,
                 requests_per_s: 100.0,
                 output_tokens_per_s: Some(10_000.0),
                 output_tokens_per_s_ci: None,
