@@ -193,7 +193,6 @@ impl SeriesBuilder {
         self.density.push(record);
         self.lengths.push(record);
         self.first_tokens.push(record);
-        Metric::Itl.samples(record, |gap| self.stalls.push(gap));
     }
 
     fn push_over_time(&mut self, record: &RequestRecord) {
@@ -207,8 +206,12 @@ impl SeriesBuilder {
             if *metric == Metric::Itl {
                 if record.succeeded() {
                     token_neighbours(&record.events, |from, to| {
+                        let gap_ns = to.nanos_since(from) as f64;
                         if let Some(bin) = bin_at(to) {
-                            bins[bin].push(to.nanos_since(from) as f64);
+                            bins[bin].push(gap_ns);
+                        }
+                        if record.phase == Phase::Measured {
+                            self.stalls.push(gap_ns);
                         }
                     });
                 }
