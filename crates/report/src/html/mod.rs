@@ -2,4 +2,8 @@
 //!
 //! It must not know how figures are computed.
 
+pub mod scale;
+
+pub mod svg;
+
 pub mod charts;
