@@ -382,7 +382,7 @@ impl Placed<'_> {
                 let d = format!("M{} 0V{}", short(self.x(*value)), short(self.frame.height));
                 stroke(pen, *tone, *dash, &d);
             }
-            Mark::Points { .. } => {}
+            Mark::Points { .. } | Mark::Sample { .. } => {}
         }
     }
 

@@ -17,14 +17,14 @@ const SPACE: f64 = 14.0;
 enum Entry<'a> {
     Line(&'a str, Tone, Dash, bool),
     Bars(&'a str, Tone, bool),
-    Points(&'a str, Tone),
+    Points(&'a str, Tone, &'a Point),
     Heat(&'a str, &'a str),
 }
 
 impl Entry<'_> {
     fn width(&self) -> f64 {
         match self {
-            Self::Line(name, ..) | Self::Bars(name, ..) | Self::Points(name, _) => {
+            Self::Line(name, ..) | Self::Bars(name, ..) | Self::Points(name, ..) => {
                 SAMPLE + 5.0 + width_of(name)
             }
             Self::Heat(least, most) => {
@@ -91,8 +91,8 @@ impl<'a> Legend<'a> {
                     area(pen, id, *tone, *hatched, &d);
                     name
                 }
-                Entry::Points(name, tone) => {
-                    marker(pen, *tone, (x + SAMPLE / 2.0, middle), &Point::default());
+                Entry::Points(name, tone, point) => {
+                    marker(pen, *tone, (x + SAMPLE / 2.0, middle), point);
                     name
                 }
                 Entry::Heat(least, most) => {
@@ -123,7 +123,10 @@ fn entry(mark: &Mark) -> Option<Entry<'_>> {
             hatched,
             ..
         } if !name.is_empty() => Entry::Bars(name, *tone, *hatched),
-        Mark::Points { name, tone, .. } if !name.is_empty() => Entry::Points(name, *tone),
+        Mark::Points { name, tone, points } if !name.is_empty() => {
+            Entry::Points(name, *tone, points.first()?)
+        }
+        Mark::Sample { name, tone, point } => Entry::Points(name, *tone, point),
         Mark::Heat { ends, .. } => Entry::Heat(&ends.0, &ends.1),
         _ => return None,
     };

@@ -84,6 +84,15 @@ pub enum Mark {
         /// At its top.
         label: String,
     },
+    /// An entry of the legend that explains how some points are drawn.
+    Sample {
+        /// In the legend.
+        name: String,
+        /// Its colour and marker.
+        tone: Tone,
+        /// How it is drawn.
+        point: Point,
+    },
     /// Single points.
     Points {
         /// In the legend; empty for no entry.
@@ -93,6 +102,21 @@ pub enum Mark {
         /// The points.
         points: Vec<Point>,
     },
+}
+
+impl Mark {
+    /// The y values of lines, for the choice of a scale.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        let points: &[(f64, Option<f64>)] = match self {
+            Self::Line { points, .. } => points,
+            _ => &[],
+        };
+        let value = match self {
+            Self::Level { value, .. } => Some(*value),
+            _ => None,
+        };
+        points.iter().filter_map(|(_, y)| *y).chain(value)
+    }
 }
 
 /// A row of cells: classes from left to right.
