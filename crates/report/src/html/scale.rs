@@ -259,7 +259,14 @@ mod tests {
                 "nines" => Scale::nines(case.high),
                 other => panic!("{other} is not a scale"),
             };
-            assert_eq!(scale.ticks(), case.ticks, "{} {} {}", case.scale, case.low, case.high);
+            assert_eq!(
+                scale.ticks(),
+                case.ticks,
+                "{} {} {}",
+                case.scale,
+                case.low,
+                case.high
+            );
         }
     }
 

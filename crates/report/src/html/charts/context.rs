@@ -142,7 +142,10 @@ pub(super) fn ranges(items: usize) -> impl Iterator<Item = std::ops::Range<usize
 
 /// The largest of the values that are known.
 pub(super) fn largest<'a>(values: impl IntoIterator<Item = &'a Option<f64>>) -> Option<f64> {
-    values.into_iter().filter_map(|value| *value).reduce(f64::max)
+    values
+        .into_iter()
+        .filter_map(|value| *value)
+        .reduce(f64::max)
 }
 
 /// The median of the values that are known.

@@ -6,9 +6,7 @@ use evalscope_model::metrics::{Metric, PERCENTILE_ROWS};
 use evalscope_model::slo::SloFigure;
 
 use super::chart::{Drawn, Group, Table};
-use super::context::{
-    Context, Sketch, cell, largest, median, ranges, unit, value_of, why,
-};
+use super::context::{Context, Sketch, cell, largest, median, ranges, unit, value_of, why};
 use super::time::{Time, Warmup};
 use crate::console::number;
 use crate::html::scale::Scale;
@@ -58,9 +56,15 @@ pub(super) fn curve(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
         .filter_map(|(_, _, curve)| Some(curve.points.last()?.p))
         .fold(0.5, f64::max);
     let x = Scale::nines(cut);
-    let ticks = x.ticks().iter().map(|share| percentile_label(*share)).collect();
+    let ticks = x
+        .ticks()
+        .iter()
+        .map(|share| percentile_label(*share))
+        .collect();
     let y = positive_scale(&marks);
-    let description = curves.iter().map(|(_, metric, _)| in_words(context, run, *metric));
+    let description = curves
+        .iter()
+        .map(|(_, metric, _)| in_words(context, run, *metric));
     Ok(context.chart(Sketch {
         id,
         group,
@@ -97,7 +101,8 @@ fn positive_scale(marks: &[Mark]) -> Scale {
 /// The exact percentiles of the tables, not those of the line.
 fn in_words(context: &Context<'_>, run: &RunReport, metric: Metric) -> String {
     let distribution = run.metric(metric);
-    let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| value_of(metric, value));
+    let text =
+        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| value_of(metric, value));
     let all = [
         context.name(metric),
         text(distribution.p50),
@@ -148,7 +153,11 @@ fn percentile_table(
     curves: &[(usize, Metric, &Curve)],
 ) -> Table {
     let mut header = vec![context.text("axis.percentile")];
-    header.extend(curves.iter().map(|(_, metric, _)| context.with_unit(*metric)));
+    header.extend(
+        curves
+            .iter()
+            .map(|(_, metric, _)| context.with_unit(*metric)),
+    );
     let rows = PERCENTILE_ROWS.iter().map(|(name, of)| {
         let values = curves
             .iter()
@@ -205,7 +214,10 @@ pub(super) fn heatmap(context: &Context<'_>, run: &RunReport, series: &RunSeries
             format!("{} {}", number(most as f64), context.text("axis.count")),
         ),
     });
-    let lines = [("p50", &over_time.p50, 2, Dash::Solid), ("p99", &over_time.p99, 1, Dash::Long)];
+    let lines = [
+        ("p50", &over_time.p50, 2, Dash::Solid),
+        ("p99", &over_time.p99, 1, Dash::Long),
+    ];
     for (name, values, tone, dash) in lines {
         marks.push(Mark::Line {
             name: name.to_owned(),
@@ -218,7 +230,8 @@ pub(super) fn heatmap(context: &Context<'_>, run: &RunReport, series: &RunSeries
     let low = map.row_edges[0];
     let high = map.row_edges[map.rows()];
     let distribution = run.metric(metric);
-    let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| value_of(metric, value));
+    let text =
+        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| value_of(metric, value));
     let mut description = vec![context.fill(
         "r2.description",
         &[
@@ -255,7 +268,14 @@ fn heat_table(
     metric: Metric,
     over_time: &OverTime,
 ) -> Table {
-    let of = |key: &str| format!("{} {} ({})", context.name(metric), context.text(key), unit(metric));
+    let of = |key: &str| {
+        format!(
+            "{} {} ({})",
+            context.name(metric),
+            context.text(key),
+            unit(metric)
+        )
+    };
     let rows = ranges(time.bins.len()).map(|bins| {
         vec![
             time.cell(bins.start),

@@ -67,12 +67,7 @@ pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
 
 /// The charts of a run. The prefix makes ids unique on a page with several runs: `run3-`.
 #[must_use]
-pub fn of_run(
-    run: &RunReport,
-    series: &RunSeries,
-    words: &dyn Words,
-    prefix: &str,
-) -> Vec<Drawn> {
+pub fn of_run(run: &RunReport, series: &RunSeries, words: &dyn Words, prefix: &str) -> Vec<Drawn> {
     let context = Context { words, prefix };
     OF_RUN
         .iter()

@@ -189,12 +189,10 @@ fn stalls_of(first_us: i64, gaps: &[u8], stall_ms: f64) -> Vec<(i64, i64)> {
 
 /// LEB128.
 fn varints(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes
-        .split_inclusive(|byte| byte & 0x80 == 0)
-        .map(|one| {
-            let bits = one.iter().rev().map(|byte| u64::from(byte & 0x7f));
-            bits.fold(0, |value, bits| value << 7 | bits)
-        })
+    bytes.split_inclusive(|byte| byte & 0x80 == 0).map(|one| {
+        let bits = one.iter().rev().map(|byte| u64::from(byte & 0x7f));
+        bits.fold(0, |value, bits| value << 7 | bits)
+    })
 }
 
 fn lane_table(context: &Context<'_>, shown: &[(&KeptRequest, usize)]) -> Table {

@@ -135,7 +135,11 @@ impl<'a> Sweep<'a> {
     fn load_text(&self, context: &Context<'_>, point: &AtLoad<'_>) -> String {
         match self.kind {
             Kind::Concurrency => {
-                format!("{} {}", context.text("axis.concurrency"), number(point.load))
+                format!(
+                    "{} {}",
+                    context.text("axis.concurrency"),
+                    number(point.load)
+                )
             }
             Kind::Rate => self.load_label(point),
         }
@@ -384,14 +388,19 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         .into_iter()
         .enumerate()
     {
-        let of = |value: fn(&Distribution) -> Option<f64>| {
-            sweep.line(&|run| value(run.metric(metric)))
-        };
+        let of =
+            |value: fn(&Distribution) -> Option<f64>| sweep.line(&|run| value(run.metric(metric)));
         let (p50, p99) = (of(|one| one.p50), of(|one| one.p99));
         if p99.iter().all(|(_, value)| value.is_none()) {
             continue;
         }
-        description.extend(went(context, sweep, &format!("{} p99", context.name(metric)), &p99, unit(metric)));
+        description.extend(went(
+            context,
+            sweep,
+            &format!("{} p99", context.name(metric)),
+            &p99,
+            unit(metric),
+        ));
         let name = context.with_unit(metric);
         panels.push(panel(
             &name,
@@ -401,8 +410,14 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
                 line("p99", Tone(nth), Dash::Long, p99.clone()),
             ],
         ));
-        columns.push((format!("{} p50 ({})", context.name(metric), unit(metric)), p50));
-        columns.push((format!("{} p99 ({})", context.name(metric), unit(metric)), p99));
+        columns.push((
+            format!("{} p50 ({})", context.name(metric), unit(metric)),
+            p50,
+        ));
+        columns.push((
+            format!("{} p99 ({})", context.name(metric), unit(metric)),
+            p99,
+        ));
     }
     let rates: [(&str, fn(&RunReport) -> Option<f64>); 3] = [
         ("output", RunReport::output_tokens_per_s),
@@ -482,10 +497,7 @@ fn line(name: &str, tone: Tone, dash: Dash, points: Vec<(f64, Option<f64>)>) -> 
 
 /// A small panel whose y axis begins at 0.
 fn panel(name: &str, x: Axis, marks: Vec<Mark>) -> Panel {
-    let most = marks
-        .iter()
-        .flat_map(Mark::values)
-        .fold(0.0, f64::max);
+    let most = marks.iter().flat_map(Mark::values).fold(0.0, f64::max);
     Panel {
         title: String::new(),
         height: Height::Half,
@@ -531,9 +543,11 @@ pub(super) fn goodput(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         sweep.axis(context),
         vec![line("", Tone(0), Dash::Solid, rate.clone())],
     );
-    let rows = sweep.points.iter().enumerate().map(|(nth, point)| {
-        vec![number(point.load), cell(share[nth].1), cell(rate[nth].1)]
-    });
+    let rows = sweep
+        .points
+        .iter()
+        .enumerate()
+        .map(|(nth, point)| vec![number(point.load), cell(share[nth].1), cell(rate[nth].1)]);
     let rows = rows.take(super::context::MOST_ROWS).collect();
     let [share, rate] = names;
     Ok(context.chart(Sketch {

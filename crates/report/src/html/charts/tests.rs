@@ -101,7 +101,9 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
             plateau_s: None,
         },
         curves: WITH_CURVES.map(|metric| (metric, Ok(curve.clone()))).into(),
-        over_time: OVER_TIME.map(|metric| (metric, Ok(over_time.clone()))).into(),
+        over_time: OVER_TIME
+            .map(|metric| (metric, Ok(over_time.clone())))
+            .into(),
         flow: Ok(Flow {
             output_tokens: Some(sums(10.0)),
             input_tokens: Some(sums(3.0)),
@@ -131,7 +133,10 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
                 (None, vec![0, 1, 0]),
             ]
             .into(),
-            asked: Some(AskedOutput { least: 16, most: 39 }),
+            asked: Some(AskedOutput {
+                least: 16,
+                most: 39,
+            }),
         }),
         decode_by_load: Ok((1..6)
             .map(|level| LoadLevel {
@@ -307,7 +312,15 @@ fn a_chart_without_values_says_what_is_missing() {
         .filter_map(|chart| chart.as_ref().err())
         .map(|none| format!("{}: {}", none.id, none.why))
         .collect();
-    insta::assert_snapshot!(why.join("\n"), @"");
+    insta::assert_snapshot!(why.join("\n"), @r"
+    r1: no request succeeded
+    r2: no request succeeded
+    r3: no request succeeded
+    r11: the responses were not streamed: `--stream`
+    r7: no measured request was sent
+    r8: the numbers of tokens are unknown
+    r9: the responses were not streamed: `--stream`
+    ");
 }
 
 /// Throughput that levels off at the third of five loads, where latency begins to rise.
@@ -332,7 +345,12 @@ fn the_knee_is_where_throughput_is_far_above_latency() {
     ];
     assert_eq!(knee(&with_knee(&levels_off)), Ok(2));
     assert_eq!(knee(&with_knee(&levels_off[..3])), Err(NoKnee::FewLoads));
-    let rises = [(1, 100.0, 50.0), (2, 200.0, 51.0), (4, 400.0, 52.0), (8, 800.0, 53.0)];
+    let rises = [
+        (1, 100.0, 50.0),
+        (2, 200.0, 51.0),
+        (4, 400.0, 52.0),
+        (8, 800.0, 53.0),
+    ];
     assert_eq!(knee(&with_knee(&rises)), Err(NoKnee::NotReached));
     // the order of the runs does not matter
     let mut backwards = levels_off;

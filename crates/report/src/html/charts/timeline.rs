@@ -60,8 +60,10 @@ pub(super) fn percentiles(context: &Context<'_>, _: &RunReport, series: &RunSeri
         let is_known = over_time.p50.iter().any(Option::is_some);
         is_known.then_some((metric, over_time))
     };
-    let mut shown: Vec<(Metric, &OverTime)> =
-        [Metric::Ttft, Metric::Tpot].into_iter().filter_map(of).collect();
+    let mut shown: Vec<(Metric, &OverTime)> = [Metric::Ttft, Metric::Tpot]
+        .into_iter()
+        .filter_map(of)
+        .collect();
     if shown.is_empty() {
         shown.extend(of(Metric::Latency));
     }
@@ -79,7 +81,12 @@ pub(super) fn percentiles(context: &Context<'_>, _: &RunReport, series: &RunSeri
         panels.push(percentile_panel(context, &time, *metric, over_time));
         description.extend(movement(context, &time, *metric, over_time));
         for key in ["r2.column", "r2.largest"] {
-            header.push(format!("{} {} ({})", context.name(*metric), context.text(key), unit(*metric)));
+            header.push(format!(
+                "{} {} ({})",
+                context.name(*metric),
+                context.text(key),
+                unit(*metric)
+            ));
         }
     }
     description.push(context.text("r3.gaps"));
@@ -160,7 +167,13 @@ fn movement(
         Some((at, before, after, ratio)) if ratio > RISE.ln() => {
             let key = if after > before { "r3.rose" } else { "r3.fell" };
             let when = time.text(time.bins.start_s(first + at));
-            let with = [&*context.name(metric), name, &text(before), &text(after), &when];
+            let with = [
+                &*context.name(metric),
+                name,
+                &text(before),
+                &text(after),
+                &when,
+            ];
             Some(context.fill(key, &with))
         }
         _ => {
@@ -191,17 +204,32 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
         let rates = time.bins.rates_per_s(sums).into_iter().map(Some);
         let name = context.text(&format!("r4.{key}"));
         let mut marks = time.shades(context, Warmup::Hidden);
-        marks.push(line(name, tone, Dash::Solid, time.line(rates, Warmup::Hidden)));
+        marks.push(line(
+            name,
+            tone,
+            Dash::Solid,
+            time.line(rates, Warmup::Hidden),
+        ));
         if key == "output" {
             marks.extend(means(context, run, &time));
         }
         let x = time.axis(context, Warmup::Hidden);
-        panels.push(panel(x, context.text(&format!("axis.{key}")), Height::Half, marks));
+        panels.push(panel(
+            x,
+            context.text(&format!("axis.{key}")),
+            Height::Half,
+            marks,
+        ));
     }
     let rates = |sums: &[f64]| time.bins.rates_per_s(sums).into_iter().map(Some);
     let mut marks = time.shades(context, Warmup::Hidden);
     let completed = time.line(rates(&flow.succeeded), Warmup::Hidden);
-    marks.push(line(context.text("r4.completed"), 3, Dash::Solid, completed));
+    marks.push(line(
+        context.text("r4.completed"),
+        3,
+        Dash::Solid,
+        completed,
+    ));
     let x = time.axis(context, Warmup::Hidden);
     panels.push(panel(x, context.text("axis.requests"), Height::Half, marks));
     if flow.failed.iter().any(|failed| *failed > 0.0) {
@@ -209,7 +237,12 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
         let failed = time.line(rates(&flow.failed), Warmup::Hidden);
         marks.push(line(context.text("r4.failed"), 1, Dash::Solid, failed));
         let x = time.axis(context, Warmup::Hidden);
-        panels.push(panel(x, context.text("axis.failures"), Height::Strip, marks));
+        panels.push(panel(
+            x,
+            context.text("axis.failures"),
+            Height::Strip,
+            marks,
+        ));
     }
     name_time_once(&mut panels);
     Ok(context.chart(Sketch {
@@ -273,7 +306,10 @@ fn throughput_in_words(context: &Context<'_>, run: &RunReport, time: &Time<'_>) 
 fn flow_table(context: &Context<'_>, time: &Time<'_>, flow: &Flow) -> Table {
     let mut header = vec![context.fill("r2.from", &[&time.label(context)])];
     let mut columns: Vec<&[f64]> = Vec::new();
-    let tokens = [("output", &flow.output_tokens), ("input", &flow.input_tokens)];
+    let tokens = [
+        ("output", &flow.output_tokens),
+        ("input", &flow.input_tokens),
+    ];
     for (key, sums) in tokens {
         if let Some(sums) = sums {
             header.push(context.text(&format!("axis.{key}")));
@@ -311,7 +347,10 @@ pub(super) fn in_flight(context: &Context<'_>, _: &RunReport, series: &RunSeries
     let mut marks = time.shades(context, Warmup::Shown);
     let most = in_flight.max.iter().map(|max| Some(*max as f64));
     let mean = in_flight.mean.iter().map(|mean| Some(*mean));
-    let (most, mean) = (time.line(most, Warmup::Shown), time.line(mean, Warmup::Shown));
+    let (most, mean) = (
+        time.line(most, Warmup::Shown),
+        time.line(mean, Warmup::Shown),
+    );
     marks.push(line(context.text("r5.max"), 2, Dash::Short, most));
     marks.push(line(context.text("r5.mean"), 0, Dash::Solid, mean));
     if let Some(asked) = in_flight.asked {
@@ -324,7 +363,12 @@ pub(super) fn in_flight(context: &Context<'_>, _: &RunReport, series: &RunSeries
         });
     }
     let x = time.axis(context, Warmup::Shown);
-    let mut panels = vec![panel(x, context.text("axis.in_flight"), Height::Half, marks)];
+    let mut panels = vec![panel(
+        x,
+        context.text("axis.in_flight"),
+        Height::Half,
+        marks,
+    )];
     if let Some(due) = &in_flight.due_per_s {
         let mut marks = time.shades(context, Warmup::Shown);
         let due = time.line(due.iter().map(|due| Some(*due)), Warmup::Shown);
@@ -418,7 +462,11 @@ pub(super) fn client(context: &Context<'_>, run: &RunReport, series: &RunSeries)
     let description = vec![context.fill("r6.description", &with)];
     let mut header = vec![context.fill("r2.from", &[&time.label(context)])];
     let lines = lag_lines(health);
-    header.extend(lines.iter().map(|(key, ..)| format!("{} (ms)", context.text(key))));
+    header.extend(
+        lines
+            .iter()
+            .map(|(key, ..)| format!("{} (ms)", context.text(key))),
+    );
     let first = time.bins.warmup_bins;
     let rows = ranges(time.bins.measured_bins).map(|bins| {
         let (from, to) = (first + bins.start, first + bins.end);

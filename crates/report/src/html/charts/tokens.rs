@@ -43,7 +43,13 @@ pub(super) fn gaps(context: &Context<'_>, _: &RunReport, series: &RunSeries) -> 
     let low = gaps
         .bins
         .iter()
-        .map(|bin| if bin.from_ms > 0.0 { bin.from_ms } else { bin.to_ms / 2.0 })
+        .map(|bin| {
+            if bin.from_ms > 0.0 {
+                bin.from_ms
+            } else {
+                bin.to_ms / 2.0
+            }
+        })
         .fold(f64::INFINITY, f64::min);
     let high = gaps.bins.iter().map(|bin| bin.to_ms).fold(0.0, f64::max);
     let table = gap_table(context, gaps);
@@ -274,8 +280,9 @@ pub(super) fn decode_by_load(context: &Context<'_>, _: &RunReport, series: &RunS
             &range(last),
         ],
     );
-    let middle =
-        |level: &LoadLevel| f64::midpoint(level.least_in_flight as f64, level.most_in_flight as f64);
+    let middle = |level: &LoadLevel| {
+        f64::midpoint(level.least_in_flight as f64, level.most_in_flight as f64)
+    };
     let line = |name: &str, tone, dash, of: fn(&LoadLevel) -> f64| Mark::Line {
         name: name.to_owned(),
         tone: Tone(tone),
@@ -286,7 +293,10 @@ pub(super) fn decode_by_load(context: &Context<'_>, _: &RunReport, series: &RunS
             .map(|level| (middle(level), Some(of(level))))
             .collect(),
     };
-    let most = levels.iter().map(|level| level.tpot_p90_ms).fold(0.0, f64::max);
+    let most = levels
+        .iter()
+        .map(|level| level.tpot_p90_ms)
+        .fold(0.0, f64::max);
     let rows = ranges(levels.len()).map(|levels_of| {
         let level = &levels[levels_of.start];
         vec![
@@ -315,10 +325,7 @@ pub(super) fn decode_by_load(context: &Context<'_>, _: &RunReport, series: &RunS
                 Scale::linear(0.0, middle(last), 8),
                 context.text("axis.in_flight"),
             ),
-            y: Axis::new(
-                Scale::linear(0.0, most, 4),
-                context.with_unit(Metric::Tpot),
-            ),
+            y: Axis::new(Scale::linear(0.0, most, 4), context.with_unit(Metric::Tpot)),
             marks: vec![
                 line("p50", 0, Dash::Solid, |level| level.tpot_p50_ms),
                 line("p90", 1, Dash::Long, |level| level.tpot_p90_ms),

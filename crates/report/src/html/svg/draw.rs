@@ -121,7 +121,11 @@ fn height_of(height: Height) -> f64 {
 
 fn tick_labels(axis: &Axis) -> Vec<String> {
     if axis.ticks.is_empty() {
-        axis.scale.ticks().iter().map(|tick| number(*tick)).collect()
+        axis.scale
+            .ticks()
+            .iter()
+            .map(|tick| number(*tick))
+            .collect()
     } else {
         axis.ticks.clone()
     }
@@ -234,7 +238,10 @@ impl Placed<'_> {
             ("y", &short(top)),
             ("width", &short(width)),
             ("height", &short(height)),
-            ("viewBox", &format!("0 0 {} {}", short(width), short(height))),
+            (
+                "viewBox",
+                &format!("0 0 {} {}", short(width), short(height)),
+            ),
             ("preserveAspectRatio", "none"),
         ];
         pen.open("svg", &attributes);
@@ -259,13 +266,7 @@ impl Placed<'_> {
     fn grid(&self, pen: &mut Pen) {
         let ticks = self.panel.y.scale.ticks().iter();
         let d: String = ticks
-            .map(|tick| {
-                format!(
-                    "M0 {}h{}",
-                    short(self.y(*tick)),
-                    short(self.frame.width)
-                )
-            })
+            .map(|tick| format!("M0 {}h{}", short(self.y(*tick)), short(self.frame.width)))
             .collect();
         let attributes = [
             ("class", "grid"),

@@ -87,7 +87,11 @@ impl<'a> Legend<'a> {
                     name
                 }
                 Entry::Bars(name, tone, hatched) => {
-                    let d = format!("M{} {}h{SAMPLE}v9h-{SAMPLE}z", short(x), short(middle - 4.5));
+                    let d = format!(
+                        "M{} {}h{SAMPLE}v9h-{SAMPLE}z",
+                        short(x),
+                        short(middle - 4.5)
+                    );
                     area(pen, id, *tone, *hatched, &d);
                     name
                 }
