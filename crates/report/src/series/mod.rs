@@ -10,10 +10,15 @@ mod decode;
 mod density;
 mod flow;
 mod gaps;
+mod hash;
 mod in_flight;
 mod kept;
 mod lag;
 mod lengths;
+mod missing;
+mod page;
+mod spread;
+mod sums;
 
 use std::collections::BTreeMap;
 
@@ -26,9 +31,11 @@ pub use density::{Cell, Density, InputColumn, Slope};
 pub use flow::{FailuresOverTime, Flow};
 pub use gaps::{GapBin, GapHistogram};
 pub use in_flight::InFlight;
-pub use kept::{KeptRequest, KeptRequests, RequestRow};
+pub use kept::{KEPT_IN_PAGE, KeptRequest, KeptRequests, LEAST_KEPT, RequestRow};
 pub use lag::{ClientHealth, LagOverTime};
 pub use lengths::{AskedOutput, OutputLengths};
+pub use missing::Missing;
+pub use page::{PageData, page_text};
 
 /// Metrics of [`RunSeries::curves`].
 pub const WITH_CURVES: [Metric; 5] = [
@@ -71,19 +78,5 @@ pub struct RunSeries {
     pub decode_by_load: Result<Vec<LoadLevel>, Missing>,
 }
 
-/// Why something cannot be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// No measured request was sent.
-    NoRequests,
-    /// No request succeeded.
-    NoSuccess,
-    /// The responses were not streamed, so when their tokens came is unknown.
-    NotStreamed,
-    /// The requests had no schedule.
-    NoSchedule,
-    /// The numbers of tokens are unknown.
-    NoTokenCounts,
-    /// There are too few samples.
-    TooFewSamples,
-}
+#[cfg(test)]
+mod tests;

@@ -271,12 +271,13 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
             &known.len().to_string(),
             &sweep.load_text(context, &first.0),
             &sweep.load_text(context, &last.0),
-            &context.text(&format!("axis.{rate_key}")),
+            &context.text(&format!("s1.{rate_key}")),
             &number(first.1),
             &number(last.1),
             &format!("{} p99", context.name(metric)),
             &value_of(metric, first.2),
             &value_of(metric, last.2),
+            rate_unit(rate_key),
         ],
     )];
     description.push(match knee {
@@ -431,7 +432,13 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         }
         let name = context.text(&format!("axis.{key}"));
         if key == "output" {
-            description.extend(went(context, sweep, &name, &points, ""));
+            description.extend(went(
+                context,
+                sweep,
+                &context.text("s2.output"),
+                &points,
+                "tok/s",
+            ));
         }
         let mark = line("", Tone(nth + 3), Dash::Solid, points.clone());
         panels.push(panel(&name, sweep.axis(context), vec![mark]));

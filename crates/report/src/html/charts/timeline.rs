@@ -43,11 +43,16 @@ fn panel(x: Axis, label: String, height: Height, marks: Vec<Mark>) -> Panel {
     }
 }
 
-/// Only the last panel names the time.
-fn name_time_once(panels: &mut [Panel]) {
+/// Only the first panel names the shades, and the last one the time.
+fn name_once(panels: &mut [Panel]) {
     let others = panels.len().saturating_sub(1);
     for panel in &mut panels[..others] {
         panel.x.label.clear();
+    }
+    for mark in panels.iter_mut().skip(1).flat_map(|one| &mut one.marks) {
+        if let Mark::Shade { label, .. } = mark {
+            label.clear();
+        }
     }
 }
 
@@ -90,7 +95,7 @@ pub(super) fn percentiles(context: &Context<'_>, _: &RunReport, series: &RunSeri
         }
     }
     description.push(context.text("r3.gaps"));
-    name_time_once(&mut panels);
+    name_once(&mut panels);
     let rows = ranges(time.bins.len()).map(|bins| {
         let mut row = vec![time.cell(bins.start)];
         for (_, over_time) in &shown {
@@ -244,7 +249,7 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
             marks,
         ));
     }
-    name_time_once(&mut panels);
+    name_once(&mut panels);
     Ok(context.chart(Sketch {
         id,
         group,
@@ -371,12 +376,12 @@ pub(super) fn in_flight(context: &Context<'_>, _: &RunReport, series: &RunSeries
     )];
     if let Some(due) = &in_flight.due_per_s {
         let mut marks = time.shades(context, Warmup::Shown);
-        let due = time.line(due.iter().map(|due| Some(*due)), Warmup::Shown);
+        let due = time.line(due.iter().map(|due| Some(*due)), Warmup::Hidden);
         marks.push(line(String::new(), 3, Dash::Solid, due));
         let x = time.axis(context, Warmup::Shown);
         panels.push(panel(x, context.text("axis.arrivals"), Height::Half, marks));
     }
-    name_time_once(&mut panels);
+    name_once(&mut panels);
     Ok(context.chart(Sketch {
         id,
         group,

@@ -12,6 +12,8 @@ use super::{Axis, Drawing, Height, Panel};
 const WIDTH: f64 = 760.0;
 /// Left and right of a panel.
 const MARGIN: f64 = 12.0;
+/// Points of a line of which half a pixel cannot be told any more.
+const MANY_POINTS: usize = 200;
 /// Between panels.
 const GAP: f64 = 14.0;
 
@@ -338,6 +340,10 @@ impl Placed<'_> {
             } => {
                 let d = self.path(points);
                 if !d.is_empty() {
+                    let is_heat = |mark: &Mark| matches!(mark, Mark::Heat { .. });
+                    if self.panel.marks.iter().any(is_heat) {
+                        casing(pen, &d);
+                    }
                     stroke(pen, *tone, *dash, &d);
                 }
             }
@@ -387,7 +393,15 @@ impl Placed<'_> {
         }
     }
 
+    /// A line, in whole pixels where it has many points.
     fn path(&self, points: &[(f64, Option<f64>)]) -> String {
+        let place = |value: f64| {
+            if points.len() > MANY_POINTS {
+                short(value.round())
+            } else {
+                short(value)
+            }
+        };
         let mut d = String::new();
         let mut in_line = false;
         for (nth, (x, y)) in points.iter().enumerate() {
@@ -396,7 +410,7 @@ impl Placed<'_> {
                 continue;
             };
             d += if in_line { "L" } else { "M" };
-            d += &format!("{} {}", short(self.x(*x)), short(self.y(y)));
+            d += &format!("{} {}", place(self.x(*x)), place(self.y(y)));
             let is_followed = points.get(nth + 1).is_some_and(|(_, y)| y.is_some());
             if !in_line && !is_followed {
                 // a point on its own is a dot
@@ -577,6 +591,21 @@ impl Placed<'_> {
             halo(pen, (left, base), label);
         }
     }
+}
+
+/// What keeps a line apart from the cells below it.
+fn casing(pen: &mut Pen, d: &str) {
+    let attributes = [
+        ("class", "paper-edge"),
+        ("d", d),
+        ("fill", "none"),
+        ("stroke", PAPER),
+        ("stroke-width", "4.5"),
+        ("stroke-linecap", "round"),
+        ("stroke-linejoin", "round"),
+        ("vector-effect", "non-scaling-stroke"),
+    ];
+    pen.empty("path", &attributes);
 }
 
 /// A text over marks.
