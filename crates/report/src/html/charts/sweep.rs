@@ -37,6 +37,12 @@ pub enum NoKnee {
     NotReached,
 }
 
+/// A value of a run.
+type OfRun = fn(&RunReport) -> Option<f64>;
+
+/// A line over loads.
+type Line = Vec<(f64, Option<f64>)>;
+
 /// A run with its load.
 #[derive(Clone, Copy)]
 struct AtLoad<'a> {
@@ -145,7 +151,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn line(&self, value: &dyn Fn(&RunReport) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
+    fn line(&self, value: &dyn Fn(&RunReport) -> Option<f64>) -> Line {
         self.points
             .iter()
             .map(|point| (point.load, value(point.run)))
@@ -154,7 +160,7 @@ impl<'a> Sweep<'a> {
 }
 
 /// Output throughput, or that of requests if no tokens are known.
-fn throughput(sweep: &Sweep<'_>) -> (&'static str, fn(&RunReport) -> Option<f64>) {
+fn throughput(sweep: &Sweep<'_>) -> (&'static str, OfRun) {
     let tokens = sweep
         .points
         .iter()
@@ -212,22 +218,77 @@ fn knee_of(sweep: &Sweep<'_>) -> Result<usize, NoKnee> {
     }
 }
 
+/// A run with its throughput and latency.
+type OnCurve<'a> = (AtLoad<'a>, f64, f64);
+
 /// S1: latency over throughput, a point for each run.
 pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
     let (id, group) = ("s1", Group::Sweep);
     let title = context.text("s1.title");
     let (rate_key, rate) = throughput(sweep);
     let metric = latency(sweep);
-    let known: Vec<(AtLoad<'_>, f64, f64)> = sweep
+    let known: Vec<OnCurve<'_>> = sweep
         .points
         .iter()
         .filter_map(|point| Some((*point, rate(point.run)?, point.run.metric(metric).p99?)))
         .collect();
-    let (Some(first), Some(last)) = (known.first(), known.last()) else {
+    if known.is_empty() {
         return Err(context.without(id, group, title, "no_throughput"));
-    };
+    }
     let knee = knee_of(sweep);
-    let is_dominated = |own: &(AtLoad<'_>, f64, f64)| {
+    let points = curve_points(context, sweep, &known, knee);
+    let joined = known.iter().map(|own| (own.1, Some(own.2))).collect();
+    let name = format!("{} p99 ({})", context.name(metric), unit(metric));
+    let panel = Panel {
+        title: String::new(),
+        height: Height::Full,
+        x: Axis::new(
+            Scale::linear(0.0, known.iter().map(|own| own.1).fold(0.0, f64::max), 6),
+            context.text(&format!("axis.{rate_key}")),
+        ),
+        y: Axis::new(
+            Scale::linear(0.0, known.iter().map(|own| own.2).fold(0.0, f64::max), 5),
+            &name,
+        ),
+        marks: points_with_legend(context, joined, points),
+    };
+    let description = curve_in_words(context, sweep, &known, knee);
+    let rows = known.iter().map(|own| {
+        vec![
+            own.0.run.meta.name.clone(),
+            number(own.0.load),
+            number(own.1),
+            number(own.2),
+        ]
+    });
+    let header = vec![
+        context.text("s1.point"),
+        context.text(&format!("axis.{}", sweep.key())),
+        context.text(&format!("axis.{rate_key}")),
+        name,
+    ];
+    Ok(context.chart(Sketch {
+        id,
+        group,
+        title,
+        description,
+        columns: 1,
+        panels: vec![panel],
+        table: Table {
+            header,
+            rows: rows.take(super::context::MOST_ROWS).collect(),
+        },
+    }))
+}
+
+/// A point for each run, with its load beside it.
+fn curve_points(
+    context: &Context<'_>,
+    sweep: &Sweep<'_>,
+    known: &[OnCurve<'_>],
+    knee: Result<usize, NoKnee>,
+) -> Vec<Point> {
+    let is_dominated = |own: &OnCurve<'_>| {
         let mut others = known.iter();
         others.any(|other| {
             other.1 >= own.1 && other.2 <= own.2 && (other.1 > own.1 || other.2 < own.2)
@@ -249,22 +310,21 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
             ringed: is_knee,
         }
     });
-    let points: Vec<Point> = points.collect();
-    let joined = known.iter().map(|own| (own.1, Some(own.2))).collect();
-    let name = format!("{} p99 ({})", context.name(metric), unit(metric));
-    let panel = Panel {
-        title: String::new(),
-        height: Height::Full,
-        x: Axis::new(
-            Scale::linear(0.0, known.iter().map(|own| own.1).fold(0.0, f64::max), 6),
-            context.text(&format!("axis.{rate_key}")),
-        ),
-        y: Axis::new(
-            Scale::linear(0.0, known.iter().map(|own| own.2).fold(0.0, f64::max), 5),
-            &name,
-        ),
-        marks: points_with_legend(context, joined, points),
+    points.collect()
+}
+
+/// Where the curve begins and ends, and its knee.
+fn curve_in_words(
+    context: &Context<'_>,
+    sweep: &Sweep<'_>,
+    known: &[OnCurve<'_>],
+    knee: Result<usize, NoKnee>,
+) -> Vec<String> {
+    let (Some(first), Some(last)) = (known.first(), known.last()) else {
+        return Vec::new();
     };
+    let (rate_key, _) = throughput(sweep);
+    let metric = latency(sweep);
     let mut description = vec![context.fill(
         "s1.description",
         &[
@@ -298,32 +358,7 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
             )
         }
     });
-    let rows = known.iter().map(|own| {
-        vec![
-            own.0.run.meta.name.clone(),
-            number(own.0.load),
-            number(own.1),
-            number(own.2),
-        ]
-    });
-    let header = vec![
-        context.text("s1.point"),
-        context.text(&format!("axis.{}", sweep.key())),
-        context.text(&format!("axis.{rate_key}")),
-        name,
-    ];
-    Ok(context.chart(Sketch {
-        id,
-        group,
-        title,
-        description,
-        columns: 1,
-        panels: vec![panel],
-        table: Table {
-            header,
-            rows: rows.take(super::context::MOST_ROWS).collect(),
-        },
-    }))
+    description
 }
 
 fn rate_unit(key: &str) -> &'static str {
@@ -331,11 +366,7 @@ fn rate_unit(key: &str) -> &'static str {
 }
 
 /// The line through the points, and the points; what hollow and crossed ones mean, if there are any.
-fn points_with_legend(
-    context: &Context<'_>,
-    joined: Vec<(f64, Option<f64>)>,
-    points: Vec<Point>,
-) -> Vec<Mark> {
+fn points_with_legend(context: &Context<'_>, joined: Line, points: Vec<Point>) -> Vec<Mark> {
     let mut marks = vec![Mark::Line {
         name: String::new(),
         tone: Tone::QUIET,
@@ -384,7 +415,7 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
     let title = context.text("s2.title");
     let mut panels = Vec::new();
     let mut description = Vec::new();
-    let mut columns: Vec<(String, Vec<(f64, Option<f64>)>)> = Vec::new();
+    let mut columns: Vec<(String, Line)> = Vec::new();
     for (nth, metric) in [Metric::Ttft, Metric::Tpot, Metric::Latency]
         .into_iter()
         .enumerate()
@@ -420,7 +451,7 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
             p99,
         ));
     }
-    let rates: [(&str, fn(&RunReport) -> Option<f64>); 3] = [
+    let rates: [(&str, OfRun); 3] = [
         ("output", RunReport::output_tokens_per_s),
         ("requests", RunReport::requests_per_s),
         ("success", |run| Some(run.success_share()? * 100.0)),
@@ -492,7 +523,7 @@ fn went(
     ))
 }
 
-fn line(name: &str, tone: Tone, dash: Dash, points: Vec<(f64, Option<f64>)>) -> Mark {
+fn line(name: &str, tone: Tone, dash: Dash, points: Line) -> Mark {
     Mark::Line {
         name: name.to_owned(),
         tone,

@@ -2,6 +2,8 @@
 //!
 //! It must not know what is measured.
 
+use std::fmt::Write as _;
+
 use super::legend::{Legend, ROW, area, marker, outline, stroke};
 use super::marks::{Bar, Mark, Point, Shade};
 use super::pen::{Anchor, FONT, Pen, number, short, width_of};
@@ -253,9 +255,13 @@ impl Placed<'_> {
             .marks
             .iter()
             .partition(|mark| matches!(mark, Mark::Shade { .. }));
-        shades.iter().for_each(|mark| self.inside(pen, id, mark));
+        for mark in shades {
+            self.inside(pen, id, mark);
+        }
         self.grid(pen);
-        others.iter().for_each(|mark| self.inside(pen, id, mark));
+        for mark in others {
+            self.inside(pen, id, mark);
+        }
         pen.close("svg");
         self.axes(pen);
         let mut taken = Taken::default();
@@ -266,10 +272,10 @@ impl Placed<'_> {
     }
 
     fn grid(&self, pen: &mut Pen) {
-        let ticks = self.panel.y.scale.ticks().iter();
-        let d: String = ticks
-            .map(|tick| format!("M0 {}h{}", short(self.y(*tick)), short(self.frame.width)))
-            .collect();
+        let mut d = String::new();
+        for tick in self.panel.y.scale.ticks() {
+            let _ = write!(d, "M0 {}h{}", short(self.y(*tick)), short(self.frame.width));
+        }
         let attributes = [
             ("class", "grid"),
             ("d", &*d),
@@ -295,7 +301,7 @@ impl Placed<'_> {
         let labels = tick_labels(&self.panel.x);
         for (tick, label) in self.panel.x.scale.ticks().iter().zip(&labels) {
             let x = frame.left + self.x(*tick);
-            d += &format!("M{} {}v4", short(x), short(bottom));
+            let _ = write!(d, "M{} {}v4", short(x), short(bottom));
             let wide = width_of(label);
             let limit = f64::min(right + MARGIN, WIDTH) - wide / 2.0;
             let middle = x.min(limit);
@@ -410,7 +416,7 @@ impl Placed<'_> {
                 continue;
             };
             d += if in_line { "L" } else { "M" };
-            d += &format!("{} {}", place(self.x(*x)), place(self.y(y)));
+            let _ = write!(d, "{} {}", place(self.x(*x)), place(self.y(y)));
             let is_followed = points.get(nth + 1).is_some_and(|(_, y)| y.is_some());
             if !in_line && !is_followed {
                 // a point on its own is a dot
@@ -429,7 +435,7 @@ impl Placed<'_> {
             let mut corners: Vec<_> = known.clone().map(|(x, (_, high))| at(x, high)).collect();
             corners.extend(known.rev().map(|(x, (low, _))| at(x, low)));
             if corners.len() > 2 {
-                d += &format!("M{}z", corners.join("L"));
+                let _ = write!(d, "M{}z", corners.join("L"));
             }
         }
         if d.is_empty() {
