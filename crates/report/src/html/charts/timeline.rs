@@ -206,15 +206,9 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
         ("input", &flow.input_tokens, 2),
     ] {
         let Some(sums) = sums else { continue };
-        let rates = time.bins.rates_per_s(sums).into_iter().map(Some);
         let name = context.text(&format!("r4.{key}"));
         let mut marks = time.shades(context, Warmup::Hidden);
-        marks.push(line(
-            name,
-            tone,
-            Dash::Solid,
-            time.line(rates, Warmup::Hidden),
-        ));
+        marks.push(line(name, tone, Dash::Solid, time.rates(sums)));
         if key == "output" {
             marks.extend(means(context, run, &time));
         }
@@ -226,9 +220,8 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
             marks,
         ));
     }
-    let rates = |sums: &[f64]| time.bins.rates_per_s(sums).into_iter().map(Some);
     let mut marks = time.shades(context, Warmup::Hidden);
-    let completed = time.line(rates(&flow.succeeded), Warmup::Hidden);
+    let completed = time.rates(&flow.succeeded);
     marks.push(line(
         context.text("r4.completed"),
         3,
@@ -239,7 +232,7 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
     panels.push(panel(x, context.text("axis.requests"), Height::Half, marks));
     if flow.failed.iter().any(|failed| *failed > 0.0) {
         let mut marks = time.shades(context, Warmup::Hidden);
-        let failed = time.line(rates(&flow.failed), Warmup::Hidden);
+        let failed = time.rates(&flow.failed);
         marks.push(line(context.text("r4.failed"), 1, Dash::Solid, failed));
         let x = time.axis(context, Warmup::Hidden);
         panels.push(panel(

@@ -14,6 +14,8 @@ use super::{Axis, Drawing, Height, Panel};
 const WIDTH: f64 = 760.0;
 /// Left and right of a panel.
 const MARGIN: f64 = 12.0;
+/// How wide a shade is to have its name, pixels.
+const LEAST_NAMED: f64 = 2.0;
 /// Points of a line of which half a pixel cannot be told any more.
 const MANY_POINTS: usize = 200;
 /// Between panels.
@@ -403,26 +405,29 @@ impl Placed<'_> {
     fn path(&self, points: &[(f64, Option<f64>)]) -> String {
         let place = |value: f64| {
             if points.len() > MANY_POINTS {
-                short(value.round())
+                value.round()
             } else {
-                short(value)
+                (value * 10.0).round() / 10.0
             }
         };
         let mut d = String::new();
-        let mut in_line = false;
+        let mut last = None;
         for (nth, (x, y)) in points.iter().enumerate() {
             let Some(y) = y.filter(|y| y.is_finite() && x.is_finite()) else {
-                in_line = false;
+                last = None;
                 continue;
             };
-            d += if in_line { "L" } else { "M" };
-            let _ = write!(d, "{} {}", place(self.x(*x)), place(self.y(y)));
+            let at = (place(self.x(*x)), place(self.y(y)));
+            let _ = match last {
+                None => write!(d, "M{} {}", short(at.0), short(at.1)),
+                Some((x, y)) => write!(d, "l{} {}", short(at.0 - x), short(at.1 - y)),
+            };
             let is_followed = points.get(nth + 1).is_some_and(|(_, y)| y.is_some());
-            if !in_line && !is_followed {
+            if last.is_none() && !is_followed {
                 // a point on its own is a dot
                 d += "h0";
             }
-            in_line = true;
+            last = Some(at);
         }
         d
     }
@@ -453,14 +458,10 @@ impl Placed<'_> {
     fn rectangle(&self, bar: Bar) -> String {
         let (left, right) = (self.x(bar.x.0), self.x(bar.x.1));
         let (bottom, top) = (self.y(bar.y.0), self.y(bar.y.1));
-        format!(
-            "M{} {}H{}V{}H{}z",
-            short(left),
-            short(top),
-            short(right),
-            short(bottom),
-            short(left)
-        )
+        let tenths = |value: f64| (value * 10.0).round() / 10.0;
+        let wide = short(tenths(right) - tenths(left));
+        let high = short(tenths(bottom) - tenths(top));
+        format!("M{} {}h{wide}v{high}h-{wide}z", short(left), short(top))
     }
 
     fn heat(&self, pen: &mut Pen, rows: &[f64], columns: &[f64], cells: &[Vec<u8>]) {
@@ -546,7 +547,7 @@ impl Placed<'_> {
             }
             Mark::Shade {
                 from, to, label, ..
-            } if !label.is_empty() => {
+            } if !label.is_empty() && self.x(*to) - self.x(*from) > LEAST_NAMED => {
                 let middle = f64::midpoint(self.x(*from), self.x(*to));
                 self.top_label(pen, left + middle, label, taken);
             }
