@@ -301,6 +301,7 @@ impl Placed<'_> {
         );
         let mut last = f64::MIN;
         let labels = tick_labels(&self.panel.x);
+        let mut texts: Vec<(f64, f64, &str)> = Vec::new();
         for (tick, label) in self.panel.x.scale.ticks().iter().zip(&labels) {
             let x = frame.left + self.x(*tick);
             let _ = write!(d, "M{} {}v4", short(x), short(bottom));
@@ -309,23 +310,21 @@ impl Placed<'_> {
             let middle = x.min(limit);
             if middle - wide / 2.0 > last + 4.0 {
                 last = middle + wide / 2.0;
-                pen.text("muted", (middle, bottom + 15.0), Anchor::Middle, label);
+                texts.push((middle, bottom + 15.0, label));
             }
         }
+        pen.texts("muted", Anchor::Middle, &texts);
+        texts.clear();
         let mut last = f64::MAX;
-        let labels = tick_labels(&self.panel.y);
-        for (tick, label) in self.panel.y.scale.ticks().iter().zip(&labels) {
+        let y_labels = tick_labels(&self.panel.y);
+        for (tick, label) in self.panel.y.scale.ticks().iter().zip(&y_labels) {
             let y = frame.top + self.y(*tick);
             if y + FONT < last + 1.0 {
                 last = y;
-                pen.text(
-                    "muted",
-                    (frame.left - 5.0, y + FONT * 0.35),
-                    Anchor::End,
-                    label,
-                );
+                texts.push((frame.left - 5.0, y + FONT * 0.35, label));
             }
         }
+        pen.texts("muted", Anchor::End, &texts);
         if !self.panel.x.label.is_empty() {
             let at = (frame.left + frame.width / 2.0, bottom + 30.0);
             pen.text("muted", at, Anchor::Middle, &self.panel.x.label);
