@@ -35,6 +35,8 @@ pub mod console;
 
 pub mod json;
 
+pub mod html;
+
 pub mod files;
 
 pub mod export;

@@ -16,7 +16,7 @@ const STYLE: TableStyle = ASCII_FULL_CONDENSED.header_separator(LineStyle::new('
 pub(super) type Row = (String, String, Option<String>);
 
 /// Three or four significant digits; whole numbers whole, with thousands apart.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         return MISSING.to_owned();
@@ -61,7 +61,7 @@ pub(super) fn optional(value: Option<f64>) -> String {
 }
 
 /// A share as percent, which is 100 only where it is all.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent.fract() == 0.0 {
         format!("{percent:.0}%")

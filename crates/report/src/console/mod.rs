@@ -18,7 +18,9 @@ use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 use crate::names;
 use crate::report::RunReport;
 
-use layout::{Grid, number, optional, plain, tame, wrapped};
+pub(crate) use layout::{number, percent};
+
+use layout::{Grid, optional, plain, tame, wrapped};
 use screen::Paint;
 
 pub use advice::advice;
