@@ -126,6 +126,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         hub,
         client_threads: threads.get(),
         tracker: tracker.as_ref().map(|plan| plan.place.kind.as_str()),
+        lang: output.lang(environment.lang),
     };
     let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
     Ok(Job {
@@ -213,5 +214,7 @@ fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> Re
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),
         confidence: console::confidence(output.confidence),
+        page: output.page(),
+        lang: output.lang(environment.lang),
     }
 }

@@ -16,7 +16,7 @@ const STYLE: TableStyle = ASCII_FULL_CONDENSED.header_separator(LineStyle::new('
 pub(super) type Row = (String, String, Option<String>);
 
 /// Three or four significant digits; whole numbers whole, with thousands apart.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         return MISSING.to_owned();
@@ -56,12 +56,12 @@ fn decimals(size: f64) -> usize {
     }
 }
 
-pub(super) fn optional(value: Option<f64>) -> String {
+pub(crate) fn optional(value: Option<f64>) -> String {
     value.map_or_else(|| MISSING.to_owned(), number)
 }
 
 /// A share as percent, which is 100 only where it is all.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent.fract() == 0.0 {
         format!("{percent:.0}%")
@@ -86,13 +86,14 @@ pub(super) fn tame(text: &str) -> String {
 
 /// A table of short cells. Where it is too wide it is cut into several, one
 /// below the other, each beginning with the same columns.
-pub(super) struct Grid {
-    pub(super) header: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
+#[derive(Debug)]
+pub(crate) struct Grid {
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// Columns that begin every part.
     pub(super) keys: usize,
     /// Columns that hold words, at the left.
-    pub(super) words: usize,
+    pub(crate) words: usize,
 }
 
 impl Grid {
