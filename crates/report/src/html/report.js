@@ -75,7 +75,7 @@
   };
   const cellText = (cell) => {
     const words = cell.textContent.replace(/\s+/g, " ").trim();
-    return words.replace(/[\\|`*_<>[\]]/g, "\\$&");
+    return words.replace(/[\\|`*<>[\]]/g, "\\$&");
   };
   const markdown = (table) => {
     const rows = all("tr", table).map((row) => [...row.cells].map(cellText));
