@@ -25,6 +25,8 @@ pub mod speeds;
 
 pub mod report;
 
+pub mod series;
+
 pub mod names;
 
 pub mod live;

@@ -10,7 +10,7 @@ pub const HANDLING_BITS: u32 = 5;
 
 /// Above this p99 of the client's own lag, a request's time in the server's queue no longer follows
 /// the schedule. inference-perf documents 10 ms.
-const CLIENT_LAG_LIMIT_MS: f64 = 10.0;
+pub const CLIENT_LAG_LIMIT_MS: f64 = 10.0;
 
 /// Above this p99 between a byte's arrival and its handling, slots refill late and, without kernel
 /// timestamps, the latencies themselves are distorted.

@@ -22,7 +22,9 @@ mod with_failures;
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
-pub use client::{ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use client::{
+    CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict,
+};
 pub use comparison::Comparison;
 pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,

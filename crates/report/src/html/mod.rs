@@ -2,6 +2,10 @@
 //!
 //! It must not know how figures are computed.
 
+pub mod scale;
+
+pub mod svg;
+
 pub mod charts;
 
 mod text;

@@ -4,4 +4,73 @@
 
 mod chart;
 
+mod context;
+
+mod time;
+
+mod sweep;
+
+mod distribution;
+
+mod timeline;
+
+mod requests;
+
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
+pub use sweep::{NoKnee, knee};
+
+use crate::report::RunReport;
+use crate::series::RunSeries;
+
+use context::Context;
+use sweep::Sweep;
+
+/// Draws a chart of a sweep.
+type OfSweep = fn(&Context<'_>, &Sweep<'_>) -> Drawn;
+
+/// Draws a chart of a run.
+type OfRun = fn(&Context<'_>, &RunReport, &RunSeries) -> Drawn;
+
+/// The charts of a sweep, in the order of the page.
+const OF_SWEEP: [OfSweep; 3] = [sweep::curve, sweep::against_load, sweep::goodput];
+
+/// The charts of a run, in the order of the page.
+const OF_RUN: [OfRun; 11] = [
+    distribution::curve,
+    distribution::heatmap,
+    timeline::percentiles,
+    timeline::throughput,
+    timeline::in_flight,
+    tokens::decode_by_load,
+    requests::lanes,
+    requests::ttft_by_input,
+    tokens::gaps,
+    tokens::lengths,
+    timeline::client,
+];
+
+/// The charts of a command with several loads; none for one load.
+#[must_use]
+pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
+    let context = Context { words, prefix: "" };
+    let sweep = Sweep::of(runs);
+    if !sweep.is_one() {
+        return Vec::new();
+    }
+    OF_SWEEP.iter().map(|draw| draw(&context, &sweep)).collect()
+}
+
+/// The charts of a run. The prefix makes ids unique on a page with several runs: `run3-`.
+#[must_use]
+pub fn of_run(run: &RunReport, series: &RunSeries, words: &dyn Words, prefix: &str) -> Vec<Drawn> {
+    let context = Context { words, prefix };
+    OF_RUN
+        .iter()
+        .map(|draw| draw(&context, run, series))
+        .collect()
+}

@@ -1,0 +1,565 @@
+//! Owns the charts of several runs of one command: S1 to S3, and the knee.
+//!
+//! It must not know a single request.
+
+use std::num::NonZeroUsize;
+
+use evalscope_model::metrics::{Distribution, Metric, Verdict};
+
+use super::chart::{Drawn, Group, Table};
+use super::context::{Context, Sketch, cell, unit, value_of};
+use crate::console::{number, percent};
+use crate::html::scale::Scale;
+use crate::html::svg::{Axis, Dash, Height, Mark, Panel, Point, Tone};
+use crate::report::RunReport;
+
+/// Runs that a knee needs.
+const LEAST_FOR_KNEE: usize = 4;
+/// A knee stands out by so much.
+const LEAST_KNEE: f64 = 0.1;
+/// Loads that are further apart are drawn by their logarithm.
+const WIDE: f64 = 8.0;
+
+/// Where throughput still rises and latency hardly does: the position of a run in the list given.
+///
+/// # Errors
+/// Why there is none.
+pub fn knee(runs: &[RunReport]) -> Result<usize, NoKnee> {
+    knee_of(&Sweep::of(runs))
+}
+
+/// Why a sweep has no knee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKnee {
+    /// Fewer than four loads.
+    FewLoads,
+    /// The load did not reach it.
+    NotReached,
+}
+
+/// A run with its load.
+#[derive(Clone, Copy)]
+struct AtLoad<'a> {
+    /// Position in the list of runs.
+    position: usize,
+    load: f64,
+    run: &'a RunReport,
+}
+
+/// What a sweep changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Concurrency,
+    Rate,
+}
+
+/// Runs by rising load.
+pub(super) struct Sweep<'a> {
+    kind: Kind,
+    points: Vec<AtLoad<'a>>,
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn of(runs: &'a [RunReport]) -> Self {
+        let concurrency = |run: &RunReport| {
+            let slots = run.meta.load.concurrency.map(NonZeroUsize::get);
+            slots.map(|slots| slots as f64)
+        };
+        let points = |load: &dyn Fn(&RunReport) -> Option<f64>| {
+            let mut points: Vec<AtLoad<'a>> = runs
+                .iter()
+                .enumerate()
+                .filter_map(|(position, run)| {
+                    Some(AtLoad {
+                        position,
+                        load: load(run)?,
+                        run,
+                    })
+                })
+                .collect();
+            points.sort_by(|a, b| a.load.total_cmp(&b.load));
+            points
+        };
+        let different = |points: &[AtLoad<'_>]| {
+            points
+                .chunk_by(|a, b| a.load.total_cmp(&b.load).is_eq())
+                .count()
+        };
+        let by_slots = points(&concurrency);
+        let by_rate = points(&RunReport::rate_per_s);
+        if different(&by_rate) > different(&by_slots) {
+            Self {
+                kind: Kind::Rate,
+                points: by_rate,
+            }
+        } else {
+            Self {
+                kind: Kind::Concurrency,
+                points: by_slots,
+            }
+        }
+    }
+
+    /// There are two loads to compare.
+    pub(super) fn is_one(&self) -> bool {
+        let ends = self.points.first().zip(self.points.last());
+        ends.is_some_and(|(first, last)| last.load > first.load)
+    }
+
+    fn axis(&self, context: &Context<'_>) -> Axis {
+        let loads: Vec<f64> = self.points.iter().map(|point| point.load).collect();
+        let (low, high) = (loads[0], loads[loads.len() - 1]);
+        let scale = if low > 0.0 && high / low > WIDE {
+            Scale::doublings(&loads)
+        } else {
+            Scale::exact(low, high, 6)
+        };
+        Axis::new(scale, context.text(&format!("axis.{}", self.key())))
+    }
+
+    fn key(&self) -> &'static str {
+        match self.kind {
+            Kind::Concurrency => "concurrency",
+            Kind::Rate => "rate",
+        }
+    }
+
+    fn load_label(&self, point: &AtLoad<'_>) -> String {
+        match self.kind {
+            Kind::Concurrency => number(point.load),
+            Kind::Rate => format!("{} req/s", number(point.load)),
+        }
+    }
+
+    /// A load with what it is.
+    fn load_text(&self, context: &Context<'_>, point: &AtLoad<'_>) -> String {
+        match self.kind {
+            Kind::Concurrency => {
+                format!(
+                    "{} {}",
+                    context.text("axis.concurrency"),
+                    number(point.load)
+                )
+            }
+            Kind::Rate => self.load_label(point),
+        }
+    }
+
+    fn line(&self, value: &dyn Fn(&RunReport) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
+        self.points
+            .iter()
+            .map(|point| (point.load, value(point.run)))
+            .collect()
+    }
+}
+
+/// Output throughput, or that of requests if no tokens are known.
+fn throughput(sweep: &Sweep<'_>) -> (&'static str, fn(&RunReport) -> Option<f64>) {
+    let tokens = sweep
+        .points
+        .iter()
+        .any(|point| point.run.output_tokens_per_s().is_some());
+    if tokens {
+        ("output", RunReport::output_tokens_per_s)
+    } else {
+        ("requests", RunReport::requests_per_s)
+    }
+}
+
+/// TTFT, or latency if it is not known.
+fn latency(sweep: &Sweep<'_>) -> Metric {
+    let is_known = |point: &AtLoad<'_>| point.run.metric(Metric::Ttft).p99.is_some();
+    if sweep.points.iter().any(is_known) {
+        Metric::Ttft
+    } else {
+        Metric::Latency
+    }
+}
+
+fn knee_of(sweep: &Sweep<'_>) -> Result<usize, NoKnee> {
+    let (_, throughput) = throughput(sweep);
+    let metric = latency(sweep);
+    let known: Vec<(usize, f64, f64)> = sweep
+        .points
+        .chunk_by(|a, b| a.load.total_cmp(&b.load).is_eq())
+        .filter_map(|same| {
+            let point = same.first()?;
+            Some((
+                point.position,
+                throughput(point.run)?,
+                point.run.metric(metric).p99?,
+            ))
+        })
+        .collect();
+    if known.len() < LEAST_FOR_KNEE {
+        return Err(NoKnee::FewLoads);
+    }
+    let most = |value: fn(&(usize, f64, f64)) -> f64| known.iter().map(value).fold(0.0, f64::max);
+    let (most_throughput, most_latency) = (most(|point| point.1), most(|point| point.2));
+    if most_throughput <= 0.0 || most_latency <= 0.0 {
+        return Err(NoKnee::NotReached);
+    }
+    let height = |point: &(usize, f64, f64)| point.1 / most_throughput - point.2 / most_latency;
+    let (nth, best) = known
+        .iter()
+        .enumerate()
+        .max_by(|(_, a), (_, b)| height(a).total_cmp(&height(b)))
+        .expect("there are at least four");
+    if height(best) >= LEAST_KNEE && nth + 1 < known.len() {
+        Ok(best.0)
+    } else {
+        Err(NoKnee::NotReached)
+    }
+}
+
+/// S1: latency over throughput, a point for each run.
+pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
+    let (id, group) = ("s1", Group::Sweep);
+    let title = context.text("s1.title");
+    let (rate_key, rate) = throughput(sweep);
+    let metric = latency(sweep);
+    let known: Vec<(AtLoad<'_>, f64, f64)> = sweep
+        .points
+        .iter()
+        .filter_map(|point| Some((*point, rate(point.run)?, point.run.metric(metric).p99?)))
+        .collect();
+    let (Some(first), Some(last)) = (known.first(), known.last()) else {
+        return Err(context.without(id, group, title, "no_throughput"));
+    };
+    let knee = knee_of(sweep);
+    let is_dominated = |own: &(AtLoad<'_>, f64, f64)| {
+        let mut others = known.iter();
+        others.any(|other| {
+            other.1 >= own.1 && other.2 <= own.2 && (other.1 > own.1 || other.2 < own.2)
+        })
+    };
+    let points = known.iter().map(|own| {
+        let is_knee = knee == Ok(own.0.position);
+        let label = sweep.load_label(&own.0);
+        Point {
+            x: own.1,
+            y: own.2,
+            label: if is_knee {
+                format!("{label} ({})", context.text("s1.knee"))
+            } else {
+                label
+            },
+            hollow: is_dominated(own),
+            crossed: own.0.run.client.verdict == Verdict::ClientLimited,
+            ringed: is_knee,
+        }
+    });
+    let points: Vec<Point> = points.collect();
+    let joined = known.iter().map(|own| (own.1, Some(own.2))).collect();
+    let name = format!("{} p99 ({})", context.name(metric), unit(metric));
+    let panel = Panel {
+        title: String::new(),
+        height: Height::Full,
+        x: Axis::new(
+            Scale::linear(0.0, known.iter().map(|own| own.1).fold(0.0, f64::max), 6),
+            context.text(&format!("axis.{rate_key}")),
+        ),
+        y: Axis::new(
+            Scale::linear(0.0, known.iter().map(|own| own.2).fold(0.0, f64::max), 5),
+            &name,
+        ),
+        marks: points_with_legend(context, joined, points),
+    };
+    let mut description = vec![context.fill(
+        "s1.description",
+        &[
+            &known.len().to_string(),
+            &sweep.load_text(context, &first.0),
+            &sweep.load_text(context, &last.0),
+            &context.text(&format!("axis.{rate_key}")),
+            &number(first.1),
+            &number(last.1),
+            &format!("{} p99", context.name(metric)),
+            &value_of(metric, first.2),
+            &value_of(metric, last.2),
+        ],
+    )];
+    description.push(match knee {
+        Err(NoKnee::FewLoads) => context.text("s1.few_loads"),
+        Err(NoKnee::NotReached) => context.text("s1.no_knee"),
+        Ok(position) => {
+            let at = known.iter().find(|own| own.0.position == position);
+            let (at, rate, p99) = at.expect("the knee is one of the points");
+            context.fill(
+                "s1.has_knee",
+                &[
+                    &sweep.load_text(context, at),
+                    &number(*rate),
+                    rate_unit(rate_key),
+                    &format!("{} p99", context.name(metric)),
+                    &value_of(metric, *p99),
+                ],
+            )
+        }
+    });
+    let rows = known.iter().map(|own| {
+        vec![
+            own.0.run.meta.name.clone(),
+            number(own.0.load),
+            number(own.1),
+            number(own.2),
+        ]
+    });
+    let header = vec![
+        context.text("s1.point"),
+        context.text(&format!("axis.{}", sweep.key())),
+        context.text(&format!("axis.{rate_key}")),
+        name,
+    ];
+    Ok(context.chart(Sketch {
+        id,
+        group,
+        title,
+        description,
+        columns: 1,
+        panels: vec![panel],
+        table: Table {
+            header,
+            rows: rows.take(super::context::MOST_ROWS).collect(),
+        },
+    }))
+}
+
+fn rate_unit(key: &str) -> &'static str {
+    if key == "output" { "tok/s" } else { "req/s" }
+}
+
+/// The line through the points, and the points; what hollow and crossed ones mean, if there are any.
+fn points_with_legend(
+    context: &Context<'_>,
+    joined: Vec<(f64, Option<f64>)>,
+    points: Vec<Point>,
+) -> Vec<Mark> {
+    let mut marks = vec![Mark::Line {
+        name: String::new(),
+        tone: Tone::QUIET,
+        dash: Dash::Solid,
+        markers: false,
+        points: joined,
+    }];
+    let mut sample = |key: &str, is_there: bool, sample: Point| {
+        if is_there {
+            marks.push(Mark::Sample {
+                name: context.text(key),
+                tone: Tone(0),
+                point: sample,
+            });
+        }
+    };
+    let hollow = points.iter().any(|point| point.hollow);
+    let crossed = points.iter().any(|point| point.crossed);
+    sample(
+        "s1.hollow",
+        hollow,
+        Point {
+            hollow: true,
+            ..Point::default()
+        },
+    );
+    sample(
+        "s1.crossed",
+        crossed,
+        Point {
+            crossed: true,
+            ..Point::default()
+        },
+    );
+    marks.push(Mark::Points {
+        name: String::new(),
+        tone: Tone(0),
+        points,
+    });
+    marks
+}
+
+/// S2: figures against load, a panel each.
+pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
+    let (id, group) = ("s2", Group::Sweep);
+    let title = context.text("s2.title");
+    let mut panels = Vec::new();
+    let mut description = Vec::new();
+    let mut columns: Vec<(String, Vec<(f64, Option<f64>)>)> = Vec::new();
+    for (nth, metric) in [Metric::Ttft, Metric::Tpot, Metric::Latency]
+        .into_iter()
+        .enumerate()
+    {
+        let of =
+            |value: fn(&Distribution) -> Option<f64>| sweep.line(&|run| value(run.metric(metric)));
+        let (p50, p99) = (of(|one| one.p50), of(|one| one.p99));
+        if p99.iter().all(|(_, value)| value.is_none()) {
+            continue;
+        }
+        description.extend(went(
+            context,
+            sweep,
+            &format!("{} p99", context.name(metric)),
+            &p99,
+            unit(metric),
+        ));
+        let name = context.with_unit(metric);
+        panels.push(panel(
+            &name,
+            sweep.axis(context),
+            vec![
+                line("p50", Tone(nth), Dash::Solid, p50.clone()),
+                line("p99", Tone(nth), Dash::Long, p99.clone()),
+            ],
+        ));
+        columns.push((
+            format!("{} p50 ({})", context.name(metric), unit(metric)),
+            p50,
+        ));
+        columns.push((
+            format!("{} p99 ({})", context.name(metric), unit(metric)),
+            p99,
+        ));
+    }
+    let rates: [(&str, fn(&RunReport) -> Option<f64>); 3] = [
+        ("output", RunReport::output_tokens_per_s),
+        ("requests", RunReport::requests_per_s),
+        ("success", |run| Some(run.success_share()? * 100.0)),
+    ];
+    for (nth, (key, value)) in rates.into_iter().enumerate() {
+        let points = sweep.line(&value);
+        if points.iter().all(|(_, value)| value.is_none()) {
+            continue;
+        }
+        let name = context.text(&format!("axis.{key}"));
+        if key == "output" {
+            description.extend(went(context, sweep, &name, &points, ""));
+        }
+        let mark = line("", Tone(nth + 3), Dash::Solid, points.clone());
+        panels.push(panel(&name, sweep.axis(context), vec![mark]));
+        columns.push((name, points));
+    }
+    if panels.is_empty() {
+        return Err(context.without(id, group, title, "no_throughput"));
+    }
+    let mut header = vec![context.text(&format!("axis.{}", sweep.key()))];
+    header.extend(columns.iter().map(|(name, _)| name.clone()));
+    let rows = sweep.points.iter().enumerate().map(|(nth, point)| {
+        let values = columns.iter().map(|(_, points)| cell(points[nth].1));
+        std::iter::once(number(point.load)).chain(values).collect()
+    });
+    Ok(context.chart(Sketch {
+        id,
+        group,
+        title,
+        description,
+        columns: 2,
+        panels,
+        table: Table {
+            header,
+            rows: rows.take(super::context::MOST_ROWS).collect(),
+        },
+    }))
+}
+
+/// How a figure went from the first to the last load.
+fn went(
+    context: &Context<'_>,
+    sweep: &Sweep<'_>,
+    name: &str,
+    points: &[(f64, Option<f64>)],
+    unit: &str,
+) -> Option<String> {
+    let known = |value: &(usize, Option<f64>)| value.1.is_some();
+    let mut values = points.iter().map(|(_, value)| *value).enumerate();
+    let (first, from) = values.find(known)?;
+    let (last, to) = values.rfind(known)?;
+    let text = |value: Option<f64>| format!("{} {unit}", cell(value)).trim_end().to_owned();
+    Some(context.fill(
+        "s2.description",
+        &[
+            name,
+            &text(from),
+            &sweep.load_text(context, &sweep.points[first]),
+            &text(to),
+            &sweep.load_text(context, &sweep.points[last]),
+        ],
+    ))
+}
+
+fn line(name: &str, tone: Tone, dash: Dash, points: Vec<(f64, Option<f64>)>) -> Mark {
+    Mark::Line {
+        name: name.to_owned(),
+        tone,
+        dash,
+        markers: true,
+        points,
+    }
+}
+
+/// A small panel whose y axis begins at 0.
+fn panel(name: &str, x: Axis, marks: Vec<Mark>) -> Panel {
+    let most = marks.iter().flat_map(Mark::values).fold(0.0, f64::max);
+    Panel {
+        title: String::new(),
+        height: Height::Half,
+        x,
+        y: Axis::new(Scale::linear(0.0, most, 4), name),
+        marks,
+    }
+}
+
+/// S3: the share of requests that meet the objective, and how many a second do.
+pub(super) fn goodput(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
+    let (id, group) = ("s3", Group::Sweep);
+    let title = context.text("s3.title");
+    let share = sweep.line(&|run| Some(run.goodput.as_ref()?.share? * 100.0));
+    let rate = sweep.line(&|run| run.goodput.as_ref()?.requests_per_s);
+    let best = sweep
+        .points
+        .iter()
+        .filter_map(|point| Some((point, point.run.goodput.as_ref()?)))
+        .filter_map(|(point, goodput)| Some((point, goodput, goodput.requests_per_s?)))
+        .reduce(|a, b| if b.2 > a.2 { b } else { a });
+    let Some((point, goodput, most)) = best else {
+        return Err(context.without(id, group, title, "no_objective"));
+    };
+    let description = context.fill(
+        "s3.description",
+        &[
+            &goodput.slo,
+            &number(most),
+            &sweep.load_text(context, point),
+            &goodput.share.map_or_else(|| "–".to_owned(), percent),
+        ],
+    );
+    let names = [context.text("s3.share"), context.text("s3.rate")];
+    let mut shares = panel(
+        &names[0],
+        sweep.axis(context),
+        vec![line("", Tone(2), Dash::Solid, share.clone())],
+    );
+    shares.y.scale = Scale::linear(0.0, 100.0, 5);
+    let rates = panel(
+        &names[1],
+        sweep.axis(context),
+        vec![line("", Tone(0), Dash::Solid, rate.clone())],
+    );
+    let rows = sweep
+        .points
+        .iter()
+        .enumerate()
+        .map(|(nth, point)| vec![number(point.load), cell(share[nth].1), cell(rate[nth].1)]);
+    let rows = rows.take(super::context::MOST_ROWS).collect();
+    let [share, rate] = names;
+    Ok(context.chart(Sketch {
+        id,
+        group,
+        title,
+        description: vec![description],
+        columns: 2,
+        panels: vec![shares, rates],
+        table: Table {
+            header: vec![context.text(&format!("axis.{}", sweep.key())), share, rate],
+            rows,
+        },
+    }))
+}

@@ -1,0 +1,125 @@
+//! Owns the time axis of charts: its unit, and the shades of warm-up and drain.
+//!
+//! It must not know what is drawn over time.
+
+use super::context::Context;
+use crate::console::number;
+use crate::html::scale::Scale;
+use crate::html::svg::{Axis, Mark, Shade};
+use crate::series::{RunSeries, TimeAxis};
+
+/// Bins of a run, in the unit of its axis.
+#[derive(Clone, Copy)]
+pub(super) struct Time<'a> {
+    pub(super) bins: &'a TimeAxis,
+    series: &'a RunSeries,
+    /// Seconds of a unit.
+    unit_s: f64,
+    unit: &'static str,
+}
+
+/// Whether charts show the warm-up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Warmup {
+    Shown,
+    Hidden,
+}
+
+impl<'a> Time<'a> {
+    pub(super) fn of(series: &'a RunSeries) -> Self {
+        let (unit_s, unit) = match series.bounds.end_s {
+            end_s if end_s > 5.0 * 3600.0 => (3600.0, "h"),
+            end_s if end_s > 300.0 => (60.0, "min"),
+            _ => (1.0, "s"),
+        };
+        Self {
+            bins: &series.axis,
+            series,
+            unit_s,
+            unit,
+        }
+    }
+
+    /// A moment in the unit of the axis.
+    pub(super) fn of_s(&self, seconds: f64) -> f64 {
+        seconds / self.unit_s
+    }
+
+    /// A moment as text.
+    pub(super) fn text(&self, seconds: f64) -> String {
+        format!("{} {}", self.number(seconds), self.unit)
+    }
+
+    /// A moment as text, without its unit.
+    pub(super) fn number(&self, seconds: f64) -> String {
+        // rounding of bins
+        let seconds = (seconds * 1e6).round() / 1e6;
+        number(self.of_s(seconds))
+    }
+
+    /// What the axis is.
+    pub(super) fn label(&self, context: &Context<'_>) -> String {
+        context.text(&format!("axis.{}", self.unit))
+    }
+
+    /// The axis.
+    pub(super) fn axis(&self, context: &Context<'_>, warmup: Warmup) -> Axis {
+        let first = self.first(warmup);
+        let low = self.of_s(self.bins.start_s(first));
+        let high = self.of_s(self.series.bounds.end_s.max(self.bins.width_s()));
+        Axis::new(Scale::exact(low, high, 8), self.label(context))
+    }
+
+    /// The first bin that is shown.
+    pub(super) fn first(&self, warmup: Warmup) -> usize {
+        match warmup {
+            Warmup::Shown => 0,
+            Warmup::Hidden => self.bins.warmup_bins,
+        }
+    }
+
+    /// The middle of a bin.
+    pub(super) fn middle(&self, bin: usize) -> f64 {
+        self.of_s(f64::midpoint(self.bins.start_s(bin), self.bins.end_s(bin)))
+    }
+
+    /// Values of bins as a line through their middles.
+    pub(super) fn line(
+        &self,
+        values: impl IntoIterator<Item = Option<f64>>,
+        warmup: Warmup,
+    ) -> Vec<(f64, Option<f64>)> {
+        let values = values.into_iter().enumerate().skip(self.first(warmup));
+        values
+            .map(|(bin, value)| (self.middle(bin), value))
+            .collect()
+    }
+
+    /// The shades of warm-up and drain.
+    pub(super) fn shades(&self, context: &Context<'_>, warmup: Warmup) -> Vec<Mark> {
+        let bounds = &self.series.bounds;
+        let mut shades = Vec::new();
+        if warmup == Warmup::Shown && self.bins.warmup_bins > 0 {
+            shades.push(Mark::Shade {
+                kind: Shade::Excluded,
+                from: self.of_s(self.bins.start_s(0)),
+                to: 0.0,
+                label: context.text("part.warmup"),
+            });
+        }
+        if bounds.end_s > bounds.drain_start_s {
+            shades.push(Mark::Shade {
+                kind: Shade::Fading,
+                from: self.of_s(bounds.drain_start_s),
+                to: self.of_s(bounds.end_s),
+                label: context.text("part.drain"),
+            });
+        }
+        shades
+    }
+
+    /// Start of a bin as a cell of a table.
+    pub(super) fn cell(&self, bin: usize) -> String {
+        self.number(self.bins.start_s(bin))
+    }
+}

@@ -1,0 +1,599 @@
+//! Owns layout: where the panels of a drawing stand, their axes, and each mark in pixels.
+//!
+//! It must not know what is measured.
+
+use super::legend::{Legend, ROW, area, marker, outline, stroke};
+use super::marks::{Bar, Mark, Point, Shade};
+use super::pen::{Anchor, FONT, Pen, number, short, width_of};
+use super::style::{Dash, GRID, HATCH, HEAT, HEAT_CLASSES, MUTED, PAPER, SHADE, Tone};
+use super::{Axis, Drawing, Height, Panel};
+
+/// How wide drawings are.
+const WIDTH: f64 = 760.0;
+/// Left and right of a panel.
+const MARGIN: f64 = 12.0;
+/// Between panels.
+const GAP: f64 = 14.0;
+
+/// The space between the axes of a panel.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+}
+
+/// A panel with its place.
+struct Placed<'a> {
+    panel: &'a Panel,
+    legend: Legend<'a>,
+    /// Upper left corner of everything.
+    corner: (f64, f64),
+    frame: Frame,
+}
+
+/// The SVG of a drawing.
+#[must_use]
+pub fn draw(drawing: &Drawing) -> String {
+    let (placed, height) = layout(drawing);
+    let id = &drawing.id;
+    let mut pen = Pen::default();
+    let attributes = [
+        ("xmlns", "http://www.w3.org/2000/svg"),
+        ("class", "chart"),
+        ("id", id),
+        ("role", "img"),
+        ("aria-labelledby", &*format!("{id}-title {id}-desc")),
+        ("viewBox", &format!("0 0 {WIDTH} {}", short(height))),
+        ("width", &short(WIDTH)),
+        ("height", &short(height)),
+        ("font-family", "system-ui, sans-serif"),
+        ("font-size", &short(FONT)),
+    ];
+    pen.open("svg", &attributes);
+    pen.around("title", &[("id", &format!("{id}-title"))], &drawing.title);
+    pen.around(
+        "desc",
+        &[("id", &format!("{id}-desc"))],
+        &drawing.description,
+    );
+    patterns(&mut pen, drawing);
+    for placed in &placed {
+        placed.draw(&mut pen, id);
+    }
+    pen.close("svg");
+    pen.0
+}
+
+fn layout(drawing: &Drawing) -> (Vec<Placed<'_>>, f64) {
+    let columns = drawing.columns.max(1);
+    let across = (WIDTH - GAP * (columns - 1) as f64) / columns as f64;
+    let mut placed = Vec::new();
+    let mut top = 0.0;
+    for row in drawing.panels.chunks(columns) {
+        let legends: Vec<_> = row
+            .iter()
+            .map(|panel| Legend::new(&panel.y.label, &panel.marks, across - 2.0 * MARGIN))
+            .collect();
+        let head = |panel: &Panel| if panel.title.is_empty() { 2.0 } else { 19.0 };
+        let above = row
+            .iter()
+            .zip(&legends)
+            .map(|(panel, legend)| head(panel) + ROW * legend.rows as f64 + 6.0)
+            .fold(0.0, f64::max);
+        let mut bottom = top;
+        for (nth, (panel, legend)) in row.iter().zip(legends).enumerate() {
+            let corner = ((across + GAP) * nth as f64, top);
+            let labels = tick_labels(&panel.y);
+            let widest = labels.iter().map(|text| width_of(text)).fold(0.0, f64::max);
+            // panels below each other have their axes below each other
+            let before = if columns == 1 { 52.0 } else { 40.0 };
+            let before = f64::max(before, MARGIN + widest + 6.0);
+            let frame = Frame {
+                left: corner.0 + before,
+                top: top + above,
+                width: across - before - MARGIN - 4.0,
+                height: height_of(panel.height),
+            };
+            let below = if panel.x.label.is_empty() { 20.0 } else { 36.0 };
+            bottom = f64::max(bottom, frame.top + frame.height + below);
+            placed.push(Placed {
+                panel,
+                legend,
+                corner,
+                frame,
+            });
+        }
+        top = bottom + 6.0;
+    }
+    (placed, top)
+}
+
+fn height_of(height: Height) -> f64 {
+    match height {
+        Height::Full => 240.0,
+        Height::Half => 150.0,
+        Height::Strip => 56.0,
+        Height::Lanes(lanes) => (lanes as f64 * 14.0).clamp(60.0, 420.0),
+    }
+}
+
+fn tick_labels(axis: &Axis) -> Vec<String> {
+    if axis.ticks.is_empty() {
+        axis.scale
+            .ticks()
+            .iter()
+            .map(|tick| number(*tick))
+            .collect()
+    } else {
+        axis.ticks.clone()
+    }
+}
+
+/// Hatches: of excluded parts, and of the tones in use.
+fn patterns(pen: &mut Pen, drawing: &Drawing) {
+    let mut wanted: Vec<(String, String, &str)> = Vec::new();
+    for mark in drawing.panels.iter().flat_map(|panel| &panel.marks) {
+        let (name, class, colour) = match mark {
+            Mark::Shade {
+                kind: Shade::Excluded,
+                ..
+            } => (String::new(), "hatch".to_owned(), HATCH),
+            Mark::Bars {
+                hatched: true,
+                tone,
+                ..
+            } => (
+                tone.number().to_string(),
+                format!("s{}", tone.number()),
+                tone.colour(),
+            ),
+            _ => continue,
+        };
+        if !wanted.iter().any(|(other, ..)| *other == name) {
+            wanted.push((name, class, colour));
+        }
+    }
+    if wanted.is_empty() {
+        return;
+    }
+    pen.open("defs", &[]);
+    for (name, class, colour) in wanted {
+        let attributes = [
+            ("id", &*format!("{}-hatch{name}", drawing.id)),
+            ("width", "6"),
+            ("height", "6"),
+            ("patternUnits", "userSpaceOnUse"),
+            ("patternTransform", "rotate(45)"),
+        ];
+        pen.open("pattern", &attributes);
+        let attributes = [
+            ("class", &*class),
+            ("d", "M1.5 0v6"),
+            ("fill", "none"),
+            ("stroke", colour),
+            ("stroke-width", "1.6"),
+        ];
+        pen.empty("path", &attributes);
+        pen.close("pattern");
+    }
+    pen.close("defs");
+}
+
+/// Texts do not cover each other.
+#[derive(Default)]
+struct Taken(Vec<(f64, f64, f64, f64)>);
+
+impl Taken {
+    /// Take the place of a text if it is free: left edge, base line, width.
+    fn take(&mut self, (left, base): (f64, f64), width: f64) -> bool {
+        let own = (left - 2.0, base - FONT, left + width + 2.0, base + 3.0);
+        let is_free = self.0.iter().all(|other| {
+            own.0 >= other.2 || own.2 <= other.0 || own.1 >= other.3 || own.3 <= other.1
+        });
+        if is_free {
+            self.0.push(own);
+        }
+        is_free
+    }
+}
+
+impl Placed<'_> {
+    /// Place along x inside the frame.
+    fn x(&self, value: f64) -> f64 {
+        self.panel.x.scale.at(value) * self.frame.width
+    }
+
+    /// Place along y inside the frame, from its top.
+    fn y(&self, value: f64) -> f64 {
+        (1.0 - self.panel.y.scale.at(value)) * self.frame.height
+    }
+
+    fn draw(&self, pen: &mut Pen, id: &str) {
+        let Frame {
+            left,
+            top,
+            width,
+            height,
+        } = self.frame;
+        let scale = &self.panel.x.scale;
+        let attributes = [
+            ("class", "panel"),
+            ("data-low", &*scale.low().to_string()),
+            ("data-high", &scale.high().to_string()),
+        ];
+        pen.open("g", &attributes);
+        let mut below = self.corner.1;
+        if !self.panel.title.is_empty() {
+            let at = (self.corner.0 + MARGIN, below + 13.0);
+            pen.text("ink", at, Anchor::Start, &self.panel.title);
+            below += 17.0;
+        }
+        let corner = (self.corner.0 + MARGIN, below + 2.0);
+        self.legend.draw(pen, id, corner);
+        let attributes = [
+            ("class", "plot"),
+            ("x", &*short(left)),
+            ("y", &short(top)),
+            ("width", &short(width)),
+            ("height", &short(height)),
+            (
+                "viewBox",
+                &format!("0 0 {} {}", short(width), short(height)),
+            ),
+            ("preserveAspectRatio", "none"),
+        ];
+        pen.open("svg", &attributes);
+        // the grid is above shades and below everything else
+        let (shades, others): (Vec<_>, Vec<_>) = self
+            .panel
+            .marks
+            .iter()
+            .partition(|mark| matches!(mark, Mark::Shade { .. }));
+        shades.iter().for_each(|mark| self.inside(pen, id, mark));
+        self.grid(pen);
+        others.iter().for_each(|mark| self.inside(pen, id, mark));
+        pen.close("svg");
+        self.axes(pen);
+        let mut taken = Taken::default();
+        for mark in &self.panel.marks {
+            self.over(pen, mark, &mut taken);
+        }
+        pen.close("g");
+    }
+
+    fn grid(&self, pen: &mut Pen) {
+        let ticks = self.panel.y.scale.ticks().iter();
+        let d: String = ticks
+            .map(|tick| format!("M0 {}h{}", short(self.y(*tick)), short(self.frame.width)))
+            .collect();
+        let attributes = [
+            ("class", "grid"),
+            ("d", &*d),
+            ("fill", "none"),
+            ("stroke", GRID),
+            ("stroke-width", "1"),
+            ("vector-effect", "non-scaling-stroke"),
+        ];
+        pen.empty("path", &attributes);
+    }
+
+    fn axes(&self, pen: &mut Pen) {
+        let frame = self.frame;
+        let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
+        let mut d = format!(
+            "M{} {}V{}H{}",
+            short(frame.left),
+            short(frame.top),
+            short(bottom),
+            short(right)
+        );
+        let mut last = f64::MIN;
+        let labels = tick_labels(&self.panel.x);
+        for (tick, label) in self.panel.x.scale.ticks().iter().zip(&labels) {
+            let x = frame.left + self.x(*tick);
+            d += &format!("M{} {}v4", short(x), short(bottom));
+            let wide = width_of(label);
+            let limit = f64::min(right + MARGIN, WIDTH) - wide / 2.0;
+            let middle = x.min(limit);
+            if middle - wide / 2.0 > last + 4.0 {
+                last = middle + wide / 2.0;
+                pen.text("muted", (middle, bottom + 15.0), Anchor::Middle, label);
+            }
+        }
+        let mut last = f64::MAX;
+        let labels = tick_labels(&self.panel.y);
+        for (tick, label) in self.panel.y.scale.ticks().iter().zip(&labels) {
+            let y = frame.top + self.y(*tick);
+            if y + FONT < last + 1.0 {
+                last = y;
+                pen.text(
+                    "muted",
+                    (frame.left - 5.0, y + FONT * 0.35),
+                    Anchor::End,
+                    label,
+                );
+            }
+        }
+        if !self.panel.x.label.is_empty() {
+            let at = (frame.left + frame.width / 2.0, bottom + 30.0);
+            pen.text("muted", at, Anchor::Middle, &self.panel.x.label);
+        }
+        let attributes = [
+            ("class", "axis"),
+            ("d", &*d),
+            ("fill", "none"),
+            ("stroke", MUTED),
+            ("stroke-width", "1"),
+        ];
+        pen.empty("path", &attributes);
+    }
+
+    /// What stretches with the axes.
+    fn inside(&self, pen: &mut Pen, id: &str, mark: &Mark) {
+        match mark {
+            Mark::Line {
+                tone, dash, points, ..
+            } => {
+                let d = self.path(points);
+                if !d.is_empty() {
+                    stroke(pen, *tone, *dash, &d);
+                }
+            }
+            Mark::Band { tone, edges } => self.band(pen, *tone, edges),
+            Mark::Bars {
+                tone,
+                hatched,
+                bars,
+                ..
+            } => {
+                let d: String = bars.iter().map(|bar| self.rectangle(*bar)).collect();
+                if !d.is_empty() {
+                    area(pen, id, *tone, *hatched, &d);
+                }
+            }
+            Mark::Heat {
+                rows,
+                columns,
+                cells,
+                ..
+            } => self.heat(pen, rows, columns, cells),
+            Mark::Shade { kind, from, to, .. } => self.shade(pen, id, *kind, (*from, *to)),
+            Mark::Level {
+                tone,
+                dash,
+                value,
+                between,
+                ..
+            } => {
+                let scale = &self.panel.x.scale;
+                let (from, to) = between.unwrap_or((scale.low(), scale.high()));
+                let d = format!(
+                    "M{} {}H{}",
+                    short(self.x(from)),
+                    short(self.y(*value)),
+                    short(self.x(to))
+                );
+                stroke(pen, *tone, *dash, &d);
+            }
+            Mark::At {
+                tone, dash, value, ..
+            } => {
+                let d = format!("M{} 0V{}", short(self.x(*value)), short(self.frame.height));
+                stroke(pen, *tone, *dash, &d);
+            }
+            Mark::Points { .. } | Mark::Sample { .. } => {}
+        }
+    }
+
+    fn path(&self, points: &[(f64, Option<f64>)]) -> String {
+        let mut d = String::new();
+        let mut in_line = false;
+        for (nth, (x, y)) in points.iter().enumerate() {
+            let Some(y) = y.filter(|y| y.is_finite() && x.is_finite()) else {
+                in_line = false;
+                continue;
+            };
+            d += if in_line { "L" } else { "M" };
+            d += &format!("{} {}", short(self.x(*x)), short(self.y(y)));
+            let is_followed = points.get(nth + 1).is_some_and(|(_, y)| y.is_some());
+            if !in_line && !is_followed {
+                // a point on its own is a dot
+                d += "h0";
+            }
+            in_line = true;
+        }
+        d
+    }
+
+    fn band(&self, pen: &mut Pen, tone: Tone, edges: &[(f64, Option<(f64, f64)>)]) {
+        let mut d = String::new();
+        for part in edges.split(|(_, edge)| edge.is_none()) {
+            let at = |x: f64, y: f64| format!("{} {}", short(self.x(x)), short(self.y(y)));
+            let known = part.iter().filter_map(|(x, edge)| Some((*x, (*edge)?)));
+            let mut corners: Vec<_> = known.clone().map(|(x, (_, high))| at(x, high)).collect();
+            corners.extend(known.rev().map(|(x, (low, _))| at(x, low)));
+            if corners.len() > 2 {
+                d += &format!("M{}z", corners.join("L"));
+            }
+        }
+        if d.is_empty() {
+            return;
+        }
+        let attributes = [
+            ("class", &*format!("f{}", tone.number())),
+            ("d", &d),
+            ("fill", tone.colour()),
+            ("fill-opacity", "0.15"),
+        ];
+        pen.empty("path", &attributes);
+    }
+
+    fn rectangle(&self, bar: Bar) -> String {
+        let (left, right) = (self.x(bar.x.0), self.x(bar.x.1));
+        let (bottom, top) = (self.y(bar.y.0), self.y(bar.y.1));
+        format!(
+            "M{} {}H{}V{}H{}z",
+            short(left),
+            short(top),
+            short(right),
+            short(bottom),
+            short(left)
+        )
+    }
+
+    fn heat(&self, pen: &mut Pen, rows: &[f64], columns: &[f64], cells: &[Vec<u8>]) {
+        let mut paths = vec![String::new(); HEAT_CLASSES];
+        for (classes, edges) in cells.iter().zip(rows.windows(2)) {
+            let mut at = 0;
+            for run in classes.chunk_by(|a, b| a == b) {
+                let (from, to) = (at, at + run.len());
+                at = to;
+                let class = usize::from(run[0]);
+                let (Some(from), Some(to)) = (columns.get(from), columns.get(to)) else {
+                    continue;
+                };
+                if class > 0 && class <= HEAT_CLASSES {
+                    paths[class - 1] += &self.rectangle(Bar {
+                        x: (*from, *to),
+                        y: (edges[0], edges[1]),
+                    });
+                }
+            }
+        }
+        for (class, d) in paths.iter().enumerate().filter(|(_, d)| !d.is_empty()) {
+            let attributes = [
+                ("class", &*format!("h{class}")),
+                ("d", d),
+                ("fill", HEAT[class]),
+                ("shape-rendering", "crispEdges"),
+            ];
+            pen.empty("path", &attributes);
+        }
+    }
+
+    fn shade(&self, pen: &mut Pen, id: &str, kind: Shade, (from, to): (f64, f64)) {
+        let (left, right) = (self.x(from), self.x(to));
+        let place = [
+            ("x", short(left)),
+            ("y", "0".to_owned()),
+            ("width", short((right - left).max(0.0))),
+            ("height", short(self.frame.height)),
+        ];
+        let mut rectangle = |class: &str, fill: &str| {
+            let mut attributes = vec![("class", class)];
+            attributes.extend(place.iter().map(|(key, value)| (*key, value.as_str())));
+            attributes.push(("fill", fill));
+            pen.empty("rect", &attributes);
+        };
+        rectangle("shade", SHADE);
+        if kind == Shade::Excluded {
+            rectangle("", &format!("url(#{id}-hatch)"));
+        }
+    }
+
+    /// What keeps its size.
+    fn over(&self, pen: &mut Pen, mark: &Mark, taken: &mut Taken) {
+        let Frame { left, top, .. } = self.frame;
+        match mark {
+            Mark::Line {
+                tone,
+                markers: true,
+                points,
+                ..
+            } => {
+                let d: String = points
+                    .iter()
+                    .filter_map(|(x, y)| Some((*x, (*y).filter(|y| y.is_finite())?)))
+                    .map(|(x, y)| outline(*tone, (left + self.x(x), top + self.y(y))))
+                    .collect();
+                let class = format!("f{}", tone.number());
+                pen.empty(
+                    "path",
+                    &[("class", &class), ("d", &d), ("fill", tone.colour())],
+                );
+            }
+            Mark::Points { tone, points, .. } => {
+                for point in points {
+                    let at = (left + self.x(point.x), top + self.y(point.y));
+                    marker(pen, *tone, at, point);
+                    taken.take((at.0 - 4.0, at.1 + 4.0), 8.0);
+                }
+                for point in points.iter().filter(|point| !point.label.is_empty()) {
+                    self.name(pen, point, taken);
+                }
+            }
+            Mark::Shade {
+                from, to, label, ..
+            } if !label.is_empty() => {
+                let middle = f64::midpoint(self.x(*from), self.x(*to));
+                self.top_label(pen, left + middle, label, taken);
+            }
+            Mark::At { value, label, .. } if !label.is_empty() => {
+                let x = left + self.x(*value) + width_of(label) / 2.0 + 4.0;
+                self.top_label(pen, x, label, taken);
+            }
+            _ => {}
+        }
+    }
+
+    /// The name of a point, where there is room beside it.
+    fn name(&self, pen: &mut Pen, point: &Point, taken: &mut Taken) {
+        let frame = self.frame;
+        let at = (frame.left + self.x(point.x), frame.top + self.y(point.y));
+        let wide = width_of(&point.label);
+        let places = [
+            (at.0 + 8.0, at.1 - 6.0),
+            (at.0 - wide - 8.0, at.1 - 6.0),
+            (at.0 + 9.0, at.1 + 14.0),
+            (at.0 - wide - 9.0, at.1 + 14.0),
+            (at.0 - wide / 2.0, at.1 - 10.0),
+            (at.0 - wide / 2.0, at.1 + 19.0),
+        ];
+        let place = places.into_iter().find(|place| {
+            let is_inside = place.0 >= frame.left
+                && place.0 + wide <= frame.left + frame.width + MARGIN
+                && place.1 - FONT >= frame.top - 8.0
+                && place.1 <= frame.top + frame.height - 2.0;
+            is_inside && taken.take(*place, wide)
+        });
+        if let Some(place) = place {
+            halo(pen, place, &point.label);
+        }
+    }
+
+    /// A text at the top, or a line below another one there.
+    fn top_label(&self, pen: &mut Pen, middle: f64, label: &str, taken: &mut Taken) {
+        let frame = self.frame;
+        let wide = width_of(label);
+        let right = frame.left + frame.width + MARGIN - wide;
+        let left = (middle - wide / 2.0).max(frame.left + 1.0).min(right);
+        let bases = (0..4).map(|line| frame.top + FONT + 2.0 + 14.0 * f64::from(line));
+        let base = bases
+            .into_iter()
+            .find(|base| *base < frame.top + frame.height && taken.take((left, *base), wide));
+        if let Some(base) = base {
+            halo(pen, (left, base), label);
+        }
+    }
+}
+
+/// A text over marks.
+fn halo(pen: &mut Pen, (x, y): (f64, f64), text: &str) {
+    let attributes = [
+        ("class", "ink paper-edge"),
+        ("x", &*short(x)),
+        ("y", &short(y)),
+        ("fill", super::style::INK),
+        ("stroke", PAPER),
+        ("stroke-width", "3"),
+        ("paint-order", "stroke"),
+    ];
+    pen.around("text", &attributes, text);
+}
+
+impl Dash {
+    /// Of limits.
+    pub const LIMIT: Self = Self::Dots;
+}

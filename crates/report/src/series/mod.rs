@@ -1,0 +1,89 @@
+//! Owns [`RunSeries`]: what the charts of a run show, summed up from its records.
+//!
+//! It must not know scales, colours or words. Times are seconds from time 0, the first dispatch of the
+//! measured phase; the warm-up is left of it. Values of a metric are in the unit of its key
+//! ([`evalscope_model::metrics::Metric::key`]).
+
+mod axis;
+mod curve;
+mod decode;
+mod density;
+mod flow;
+mod gaps;
+mod in_flight;
+mod kept;
+mod lag;
+mod lengths;
+
+use std::collections::BTreeMap;
+
+use evalscope_model::metrics::Metric;
+
+pub use axis::{Bounds, TimeAxis};
+pub use curve::{Curve, CurvePoint, Heatmap, OverTime};
+pub use decode::LoadLevel;
+pub use density::{Cell, Density, InputColumn, Slope};
+pub use flow::{FailuresOverTime, Flow};
+pub use gaps::{GapBin, GapHistogram};
+pub use in_flight::InFlight;
+pub use kept::{KeptRequest, KeptRequests, RequestRow};
+pub use lag::{ClientHealth, LagOverTime};
+pub use lengths::{AskedOutput, OutputLengths};
+
+/// Metrics of [`RunSeries::curves`].
+pub const WITH_CURVES: [Metric; 5] = [
+    Metric::Ttft,
+    Metric::Tpot,
+    Metric::Itl,
+    Metric::Latency,
+    Metric::LatencyFromSchedule,
+];
+
+/// Metrics of [`RunSeries::over_time`].
+pub const OVER_TIME: [Metric; 4] = [Metric::Ttft, Metric::Tpot, Metric::Latency, Metric::Itl];
+
+/// What the charts of one run show. Where something cannot be shown, the reason stands in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSeries {
+    /// The bins of time. They hold the warm-up, too.
+    pub axis: TimeAxis,
+    /// Where the warm-up, the drain and the plateau begin and end.
+    pub bounds: Bounds,
+    /// R1: percentiles of the whole run, for each of [`WITH_CURVES`].
+    pub curves: BTreeMap<Metric, Result<Curve, Missing>>,
+    /// R2 and R3: values over time, for each of [`OVER_TIME`].
+    pub over_time: BTreeMap<Metric, Result<OverTime, Missing>>,
+    /// R4: tokens, requests and failures over time.
+    pub flow: Result<Flow, Missing>,
+    /// R5: requests in flight over time.
+    pub in_flight: Result<InFlight, Missing>,
+    /// R6: how late the client was, over time.
+    pub client: Result<ClientHealth, Missing>,
+    /// R7, and the table of requests.
+    pub kept: KeptRequests,
+    /// R8: TTFT by input tokens.
+    pub ttft_by_input: Result<Density, Missing>,
+    /// R9: gaps between token-bearing events.
+    pub gaps: Result<GapHistogram, Missing>,
+    /// R10: output tokens by finish reason.
+    pub output_lengths: Result<OutputLengths, Missing>,
+    /// R11: TPOT by the requests in flight at the first token, by rising load.
+    pub decode_by_load: Result<Vec<LoadLevel>, Missing>,
+}
+
+/// Why something cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No measured request was sent.
+    NoRequests,
+    /// No request succeeded.
+    NoSuccess,
+    /// The responses were not streamed, so when their tokens came is unknown.
+    NotStreamed,
+    /// The requests had no schedule.
+    NoSchedule,
+    /// The numbers of tokens are unknown.
+    NoTokenCounts,
+    /// There are too few samples.
+    TooFewSamples,
+}
