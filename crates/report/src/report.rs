@@ -9,7 +9,6 @@ mod sums;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use evalscope_model::metrics::{
     ClientReport, ClientSnapshot, Distribution, Goodput, LoadVerdict, Metric,
@@ -23,7 +22,7 @@ use crate::figures::{
 };
 use crate::findings::{self, Evidence, Finding, Spacing};
 use crate::model::{RunMeta, RunState};
-use crate::source::RecordSource;
+use crate::source::{PartSink, RecordSource, each_of_parts};
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
 
@@ -119,18 +118,8 @@ impl RunReport {
             .min_by_key(|part| part.meta().clock.wall_start_ns)
             .expect("a report is made from at least one part");
         let meta = first.meta().clone();
-        // all moments on the clock of the part that began first
-        let each = |phase: Phase, sink: &mut PartSink<'_>| {
-            parts.iter().try_for_each(|part| {
-                let later_ns = part.meta().clock.wall_start_ns - meta.clock.wall_start_ns;
-                part.for_each(phase, &mut |number, mut record| {
-                    if later_ns > 0 {
-                        record.rebase(Duration::from_nanos(later_ns));
-                    }
-                    sink(*part, number, &record)
-                })
-            })
-        };
+        let each =
+            |phase: Phase, sink: &mut PartSink<'_>| each_of_parts(parts, &meta.clock, phase, sink);
         let mut rows = 0;
         for part in parts {
             rows += part.count(Phase::Measured)?;
@@ -312,10 +301,6 @@ impl RunReport {
         Some(self.input_tokens_per_s()? + self.output_tokens_per_s()?)
     }
 }
-
-/// Takes a record of a part.
-type PartSink<'a> =
-    dyn FnMut(&dyn RecordSource, i64, &RequestRecord) -> Result<(), StoreError> + 'a;
 
 /// The figures of the schedule with their verdict, and those of its segments.
 fn load_figures(

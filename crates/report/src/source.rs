@@ -2,8 +2,11 @@
 //!
 //! It must not know what records add up to.
 
+use std::time::Duration;
+
 use evalscope_model::metrics::ClientSnapshot;
 use evalscope_model::record::{Phase, RequestRecord};
+use evalscope_model::time::RunClock;
 
 use crate::findings::Finding;
 use crate::model::{RunMeta, RunState};
@@ -105,4 +108,30 @@ impl RecordSource for Reader {
     fn gpu_memory_gb(&self) -> Result<Option<f64>, StoreError> {
         self.gpu_memory_gb()
     }
+}
+
+/// Takes a record of a part, with its number.
+pub type PartSink<'a> =
+    dyn FnMut(&dyn RecordSource, i64, &RequestRecord) -> Result<(), StoreError> + 'a;
+
+/// Hand every record of a phase of all parts to `sink`, with all moments on the clock of the part that
+/// began first.
+///
+/// # Errors
+/// If a record cannot be read, or `sink` fails.
+pub fn each_of_parts(
+    parts: &[&dyn RecordSource],
+    first: &RunClock,
+    phase: Phase,
+    sink: &mut PartSink<'_>,
+) -> Result<(), StoreError> {
+    parts.iter().try_for_each(|part| {
+        let later_ns = part.meta().clock.wall_start_ns - first.wall_start_ns;
+        part.for_each(phase, &mut |number, mut record| {
+            if later_ns > 0 {
+                record.rebase(Duration::from_nanos(later_ns));
+            }
+            sink(*part, number, &record)
+        })
+    })
 }

@@ -105,7 +105,7 @@ pub(super) fn token_gaps(events: &EventLog, mut sink: impl FnMut(f64)) {
 }
 
 /// The moments of neighbouring token-bearing events of each choice, in the order of the later one.
-pub(super) fn token_neighbours(events: &EventLog, mut sink: impl FnMut(Timestamp, Timestamp)) {
+pub fn token_neighbours(events: &EventLog, mut sink: impl FnMut(Timestamp, Timestamp)) {
     let mut step = |last: &mut Option<Timestamp>, at: Timestamp| {
         if let Some(last) = last.replace(at) {
             sink(last, at);

@@ -22,9 +22,8 @@ mod with_failures;
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
-pub use client::{
-    CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict,
-};
+pub use choices::token_neighbours;
+pub use client::{CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
 pub use comparison::Comparison;
 pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
@@ -38,7 +37,7 @@ pub use intervals::{
 };
 pub use plateau::{
     FoundPlateau, NoPlateau, Plateau, PlateauAccumulator, PlateauSearch, PlateauTotals,
-    PlateauWindow,
+    PlateauWindow, output_by_time,
 };
 pub use quantiles::{normal_quantile, student_cdf, student_quantile};
 pub use saturation::{Ended, LoadVerdict, LoadWindow, Saturation, Undecided};

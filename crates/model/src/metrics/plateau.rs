@@ -249,7 +249,7 @@ impl OpeningWave {
 /// The output of a request by the arrival of its token-bearing events, each of which is worth the
 /// same. A response that was not streamed arrives at its end. Requests that we ended ourselves
 /// count up to there: the server did that work. Those that failed do not.
-fn output_by_time(record: &RequestRecord, mut sink: impl FnMut(Timestamp, f64)) {
+pub fn output_by_time(record: &RequestRecord, mut sink: impl FnMut(Timestamp, f64)) {
     if !did_work(record) {
         return;
     }

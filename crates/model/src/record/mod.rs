@@ -14,6 +14,7 @@ pub use event_log::{EventLog, EventLogFormat, EventStamp, MAX_CHOICE};
 pub use failure::{Failure, FailureKind};
 pub use masking::{Masker, masked};
 pub use texts::Texts;
+pub use varint::push_varint;
 
 use core::net::SocketAddr;
 use std::time::Duration;

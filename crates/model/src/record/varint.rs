@@ -3,7 +3,7 @@
 //! It must not know what the numbers mean.
 
 /// Append a number.
-pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+pub fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;

@@ -3,10 +3,12 @@
 //! It must not know how a part looks: the template does.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::charts::{Chart, Drawn, Group, NoChart};
+use super::both::{OtherTexts, line, others};
+use super::charts::{Chart, Drawn, Group};
 use super::foreign::{self, SHOWN_CHARS};
 use super::strip::{self, Card};
 use crate::console::{self, Grid};
@@ -109,12 +111,17 @@ struct Figure {
     svg: String,
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    #[serde(skip)]
+    other: OtherTexts,
 }
 
 #[derive(Serialize)]
 struct Missing {
-    title: String,
-    why: String,
+    /// Unique on the page.
+    anchor: String,
+    text: String,
+    #[serde(skip)]
+    other: OtherTexts,
 }
 
 #[derive(Serialize)]
@@ -132,13 +139,16 @@ struct ErrorGroup {
     example: Option<String>,
 }
 
+/// A chart in the language of the page, and in the other one.
+pub(super) type InBoth = (Drawn, Drawn);
+
 /// The charts of a page.
 #[derive(Default)]
 pub(super) struct Charts {
     /// Of all runs together.
-    pub(super) sweep: Vec<Drawn>,
-    /// Of each run that has details, by its position.
-    pub(super) runs: Vec<(usize, Vec<Drawn>)>,
+    pub(super) sweep: Vec<InBoth>,
+    /// Of each run that has details, in the order of [`details`].
+    pub(super) runs: Vec<Vec<InBoth>>,
 }
 
 impl Page {
@@ -146,11 +156,10 @@ impl Page {
     pub(super) fn of(runs: &[RunReport], lang: Lang, charts: Charts) -> Self {
         let first = &runs[0].meta;
         let details = details(runs);
-        let mut of_runs = charts.runs;
+        let mut of_runs = charts.runs.into_iter();
         let shown = details.iter().map(|nth| {
-            let own = of_runs.iter_mut().find(|(of, _)| of == nth);
-            let drawn = own.map(|(_, drawn)| std::mem::take(drawn));
-            Run::of(*nth, &runs[*nth], drawn.unwrap_or_default())
+            let drawn = of_runs.next().unwrap_or_default();
+            Run::of(*nth, &runs[*nth], drawn)
         });
         let shown: Vec<Run> = shown.collect();
         let state = worst_state(runs);
@@ -171,6 +180,21 @@ impl Page {
             clocks: clocks(runs),
             files: files(runs),
         }
+    }
+}
+
+impl Page {
+    /// What charts say in the other language, by their anchors.
+    pub(super) fn chart_texts(&self) -> BTreeMap<&str, &OtherTexts> {
+        let sweep = self.sweep.iter().map(|one| (&one.figures, &one.missing));
+        let groups = self.runs.iter().flat_map(|run| &run.groups);
+        let groups = groups.map(|one| (&one.figures, &one.missing));
+        let mut texts = BTreeMap::new();
+        for (figures, missing) in sweep.chain(groups) {
+            texts.extend(figures.iter().map(|one| (one.anchor.as_str(), &one.other)));
+            texts.extend(missing.iter().map(|one| (one.anchor.as_str(), &one.other)));
+        }
+        texts
     }
 }
 
@@ -269,7 +293,7 @@ impl Table {
 }
 
 impl Sweep {
-    fn of(runs: &[RunReport], details: &[usize], drawn: Vec<Drawn>) -> Self {
+    fn of(runs: &[RunReport], details: &[usize], drawn: Vec<InBoth>) -> Self {
         let mut table = Table::of(console::sweep_grid(runs));
         for column in 0..table.header.len() {
             let Some(better) = Better::of(&table.header[column]) else {
@@ -335,20 +359,20 @@ fn anchor(nth: usize) -> String {
 }
 
 impl Run {
-    fn of(nth: usize, run: &RunReport, drawn: Vec<Drawn>) -> Self {
+    fn of(nth: usize, run: &RunReport, drawn: Vec<InBoth>) -> Self {
         let totals = &run.totals;
         let anchor = anchor(nth);
         let mut groups: Vec<GroupOfFigures> = Vec::new();
-        let mut drawn: Vec<Option<Drawn>> = drawn.into_iter().map(Some).collect();
+        let mut drawn: Vec<Option<InBoth>> = drawn.into_iter().map(Some).collect();
         for group in Group::OF_RUN {
             let own = drawn.iter_mut().filter_map(|one| {
-                let of = match one.as_ref()? {
+                let of = match &one.as_ref()?.0 {
                     Ok(chart) => chart.group,
                     Err(none) => none.group,
                 };
                 one.take_if(|_| of == group)
             });
-            let own: Vec<Drawn> = own.collect();
+            let own: Vec<InBoth> = own.collect();
             let (figures, missing) = figures(&anchor, own);
             if !figures.is_empty() || !missing.is_empty() {
                 groups.push(GroupOfFigures {
@@ -386,10 +410,11 @@ impl Run {
 }
 
 /// What is drawn, and what is not.
-fn figures(of: &str, drawn: Vec<Drawn>) -> (Vec<Figure>, Vec<Missing>) {
+fn figures(of: &str, drawn: Vec<InBoth>) -> (Vec<Figure>, Vec<Missing>) {
     let (mut figures, mut missing) = (Vec::new(), Vec::new());
-    for one in drawn {
-        match one {
+    for (own, other) in drawn {
+        let other = others(&own, &other);
+        match own {
             Ok(Chart {
                 id,
                 title,
@@ -404,8 +429,13 @@ fn figures(of: &str, drawn: Vec<Drawn>) -> (Vec<Figure>, Vec<Missing>) {
                 svg,
                 header: table.header,
                 rows: table.rows,
+                other,
             }),
-            Err(NoChart { title, why, .. }) => missing.push(Missing { title, why }),
+            Err(none) => missing.push(Missing {
+                anchor: format!("{of}-{}", none.id),
+                text: line(&none),
+                other,
+            }),
         }
     }
     (figures, missing)
@@ -448,7 +478,7 @@ fn settings(settings: &serde_json::Value) -> Vec<(String, String)> {
     .collect()
 }
 
-fn pairs(metadata: &std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+fn pairs(metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let pairs = metadata.iter();
     pairs
         .map(|(key, value)| (foreign::name(key), foreign::shown(value, SHOWN_CHARS)))

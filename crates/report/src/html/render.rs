@@ -8,11 +8,13 @@ use base64::prelude::BASE64_STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::page::Page;
+use super::svg;
 use super::text::{Texts, label_key};
 use crate::model::Lang;
+use crate::sqlite::StoreError;
 
 const TEMPLATE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
@@ -20,14 +22,17 @@ const SCRIPT: &str = include_str!("report.js");
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
-#[error("the template does not fit what it is given; please report it")]
-pub struct PageError {
-    #[from]
-    source: Error,
+pub enum PageError {
+    /// A database could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The template did not accept what it was given.
+    #[error("the template does not fit what it is given; please report it")]
+    Template(#[from] Error),
 }
 
 /// A page as text.
-pub(super) fn render(page: &impl Serialize, lang: Lang) -> Result<String, PageError> {
+pub(super) fn render(page: &Page, lang: Lang) -> Result<String, PageError> {
     let texts = Texts::of(lang);
     let all = [Lang::En, Lang::Zh].map(Texts::of);
     let both: serde_json::Map<String, serde_json::Value> = [Lang::En, Lang::Zh]
@@ -73,9 +78,10 @@ pub(super) fn render(page: &impl Serialize, lang: Lang) -> Result<String, PageEr
     let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
     let page = environment.get_template("report.html")?.render(context! {
         page => Value::from(Serde(page)),
-        style => Value::from_safe_string(STYLE.trim().to_owned()),
+        style => Value::from_safe_string(format!("{}\n{}", STYLE.trim(), svg::STYLE.trim())),
         script => Value::from_safe_string(script.to_owned()),
         script_hash => Value::from_safe_string(hash),
+        chart_texts => Value::from_safe_string(json_in_html(&serde_json::json!(page.chart_texts()))),
         texts => Value::from_safe_string(json_in_html(&serde_json::Value::from(both))),
     })?;
     Ok(page)

@@ -43,7 +43,7 @@
     at("language").lang = other;
     say("");
   };
-  const charts = at("chart-texts") ? JSON.parse(at("chart-texts").textContent) : {};
+  const charts = JSON.parse(at("chart-texts").textContent);
   const written = root.lang;
   const swapped = new Map(Object.entries(charts).map(([id, theirs]) => {
     const nodes = chartTexts(at(id));

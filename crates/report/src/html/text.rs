@@ -4,11 +4,24 @@
 
 use std::collections::BTreeMap;
 
+use super::charts::Words;
 use crate::model::Lang;
 
 const FILES: [(Lang, &[&str]); 2] = [
-    (Lang::En, &[include_str!("text/en.toml")]),
-    (Lang::Zh, &[include_str!("text/zh.toml")]),
+    (
+        Lang::En,
+        &[
+            include_str!("text/en.toml"),
+            include_str!("text/charts.en.toml"),
+        ],
+    ),
+    (
+        Lang::Zh,
+        &[
+            include_str!("text/zh.toml"),
+            include_str!("text/charts.zh.toml"),
+        ],
+    ),
 ];
 
 /// The texts of a language, by their keys.
@@ -46,6 +59,12 @@ impl Texts {
         let own = self.0.iter().filter(|(key, _)| !key.starts_with("chart."));
         own.map(|(key, text)| (key.as_str(), text.as_str()))
             .collect()
+    }
+}
+
+impl Words for Texts {
+    fn text(&self, key: &str) -> &str {
+        self.get(key).unwrap_or_default()
     }
 }
 

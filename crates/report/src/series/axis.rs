@@ -2,6 +2,15 @@
 //!
 //! It must not know what is counted in the bins.
 
+use evalscope_model::time::Timestamp;
+
+/// Widths of bins, tenths of a second: the smallest one with at most [`MOST_BINS`] is taken.
+const WIDTHS_DS: [u64; 16] = [
+    1, 2, 5, 10, 20, 50, 100, 150, 300, 600, 1200, 3000, 6000, 9000, 18_000, 36_000,
+];
+const MOST_BINS: u64 = 600;
+const TENTH_NS: u64 = 100_000_000;
+
 /// Bins of equal width, except the last, which ends with the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeAxis {
@@ -77,5 +86,143 @@ impl TimeAxis {
     pub fn rates_per_s(&self, sums: &[f64]) -> Vec<f64> {
         let rate = |(bin, sum): (usize, &f64)| sum / self.length_s(bin);
         sums.iter().enumerate().map(rate).collect()
+    }
+}
+
+/// What the axis of a run is made from, and moments on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    axis: TimeAxis,
+    /// Time 0.
+    t0: Timestamp,
+}
+
+impl Clock {
+    /// For a run from `t0` to `end` with a warm-up from `warmup` on.
+    pub(super) fn new(
+        t0: Timestamp,
+        end: Timestamp,
+        warmup: Option<Timestamp>,
+        unix_ns: u64,
+    ) -> Self {
+        let length_ns = end.nanos_since(t0).max(1);
+        let warmup_ns = warmup.map_or(0, |at| t0.nanos_since(at)).min(length_ns);
+        let bins = |width_ns: u64| (warmup_ns.div_ceil(width_ns), length_ns.div_ceil(width_ns));
+        let fits = |width_ns: &u64| {
+            let (warmup, measured) = bins(*width_ns);
+            warmup + measured <= MOST_BINS
+        };
+        let mut widths = WIDTHS_DS.iter().map(|tenths| tenths * TENTH_NS);
+        // half of the bins suffice for each part then
+        let widest = warmup_ns.max(length_ns).div_ceil(MOST_BINS / 2);
+        let width_ns = widths.find(fits).unwrap_or(widest);
+        let (warmup_bins, measured_bins) = bins(width_ns);
+        let count = |bins: u64| usize::try_from(bins).expect("600 at most");
+        let axis = TimeAxis {
+            t0_unix_ns: unix_ns,
+            width_ns,
+            warmup_bins: count(warmup_bins),
+            measured_bins: count(measured_bins),
+            length_ns,
+        };
+        Self { axis, t0 }
+    }
+
+    pub(super) fn axis(&self) -> &TimeAxis {
+        &self.axis
+    }
+
+    /// Nanoseconds from time 0.
+    pub(super) fn nanos(&self, at: Timestamp) -> i64 {
+        let nanos = i128::from(at.as_nanos()) - i128::from(self.t0.as_nanos());
+        i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    pub(super) fn seconds(&self, at: Timestamp) -> f64 {
+        self.nanos(at) as f64 / 1e9
+    }
+
+    /// The start of a bin, or the end of the last one, nanoseconds from time 0.
+    pub(super) fn edge_ns(&self, nth: usize) -> i64 {
+        let axis = &self.axis;
+        if nth >= axis.len() {
+            return i64::try_from(axis.length_ns).unwrap_or(i64::MAX);
+        }
+        let bins = nth as i128 - axis.warmup_bins as i128;
+        i64::try_from(bins * i128::from(axis.width_ns)).unwrap_or(i64::MAX)
+    }
+
+    /// The bin of a moment; `None` left of the axis. What is right of it is in the last bin.
+    pub(super) fn bin(&self, at: Timestamp) -> Option<usize> {
+        let axis = &self.axis;
+        let width = i64::try_from(axis.width_ns).unwrap_or(i64::MAX);
+        let bins = self.nanos(at).div_euclid(width);
+        let nth = usize::try_from(i128::from(bins) + axis.warmup_bins as i128).ok()?;
+        Some(nth.min(axis.len() - 1))
+    }
+
+    /// The bin of a moment of a measured request, which is never left of time 0.
+    pub(super) fn measured_bin(&self, at: Timestamp) -> usize {
+        self.bin(at).unwrap_or(0).max(self.axis.warmup_bins)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clock(warmup_ns: u64, length_ns: u64) -> Clock {
+        let t0 = Timestamp::from_nanos(warmup_ns + 5);
+        let end = Timestamp::from_nanos(warmup_ns + 5 + length_ns);
+        Clock::new(t0, end, Some(Timestamp::from_nanos(5)), 0)
+    }
+
+    proptest! {
+        #[test]
+        fn bins_cover_the_run_and_each_holds_its_moments(
+            warmup_ns in 0u64..1 << 50,
+            length_ns in prop_oneof![0u64..1_000_000_000, 0u64..1 << 42, 0u64..1 << 55],
+            part in 0u64..=1000,
+        ) {
+            let clock = clock(warmup_ns, length_ns);
+            let axis = clock.axis();
+            prop_assert!(axis.len() <= 600 && axis.measured_bins >= 1);
+            let lengths: f64 = (axis.warmup_bins..axis.len()).map(|bin| axis.length_s(bin)).sum();
+            let length_s = length_ns.max(1) as f64 / 1e9;
+            prop_assert!((lengths - length_s).abs() <= 1e-9 * length_s, "{} {}", lengths, length_s);
+            let at = Timestamp::from_nanos(5 + warmup_ns + length_ns / 1000 * part);
+            let bin = clock.bin(at).unwrap();
+            prop_assert!(clock.edge_ns(bin) <= clock.nanos(at));
+            prop_assert!(clock.nanos(at) <= clock.edge_ns(bin + 1));
+        }
+    }
+
+    #[test]
+    fn the_width_is_the_smallest_of_the_list_that_fits() {
+        const SECOND: u64 = 1_000_000_000;
+        for (length_ns, width_s, bins) in [
+            (1, 0.1, 1),
+            (60 * SECOND, 0.1, 600),
+            (60 * SECOND + 1, 0.2, 301),
+            (3600 * SECOND, 10.0, 360),
+            (86_400 * SECOND, 300.0, 288),
+            (600 * 3600 * SECOND, 3600.0, 600),
+        ] {
+            let clock = clock(0, length_ns);
+            assert_eq!(clock.axis().measured_bins, bins, "{length_ns}");
+            assert!(
+                (clock.axis().width_s() - width_s).abs() < 1e-12,
+                "{length_ns}"
+            );
+        }
+        let with_warmup = clock(30 * SECOND, 60 * SECOND);
+        assert_eq!(with_warmup.axis().warmup_bins, 150);
+        assert_eq!(with_warmup.axis().measured_bins, 300);
+        // a warm-up that is longer than the run is cut
+        let long = clock(600 * SECOND, 10 * SECOND);
+        assert_eq!(long.axis().warmup_bins, long.axis().measured_bins);
+        assert_eq!(long.bin(Timestamp::from_nanos(5)), None);
     }
 }

@@ -2,12 +2,28 @@
 //!
 //! It must not know which metric it is.
 
+use super::Missing;
+use super::axis::TimeAxis;
+use super::spread::Spread;
+
+/// Points of a [`Curve`].
+const POINTS: usize = 200;
+/// Samples beyond its last point.
+const BEYOND: f64 = 10.0;
+/// A [`Heatmap`] has no more columns and rows.
+const MOST_COLUMNS: usize = 240;
+const ROWS: usize = 64;
+/// Values above the 99.99th percentile times this are in the top row.
+const OUTLIER: f64 = 4.0;
+/// Classes of counts that are not 0.
+const CLASSES: u8 = 8;
+
 /// Percentiles of a metric over the whole run (R1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     /// How many samples it was made from.
     pub samples: u64,
-    /// 200 points by rising x. The first is the median's or below; the last has 10 samples beyond it.
+    /// 200 points by rising x. The first is the smallest value; the last has 10 samples beyond it.
     pub points: Vec<CurvePoint>,
 }
 
@@ -74,4 +90,116 @@ impl Heatmap {
     pub fn count(&self, column: usize, row: usize) -> u64 {
         self.counts[column * self.rows() + row]
     }
+}
+
+impl Curve {
+    /// The percentiles of some samples, each multiplied by `scale`.
+    pub(super) fn of(samples: &Spread, scale: f64) -> Result<Self, Missing> {
+        let count = samples.samples() as f64;
+        if count <= BEYOND {
+            return Err(Missing::TooFewSamples);
+        }
+        let cut = -(BEYOND / count).log10();
+        let nines: Vec<f64> = (0..POINTS)
+            .map(|nth| cut * nth as f64 / (POINTS - 1) as f64)
+            .collect();
+        let wanted: Vec<f64> = nines.iter().map(|nines| 1.0 - 10f64.powf(-nines)).collect();
+        let values = samples.percentiles(&wanted);
+        let points = nines.into_iter().zip(wanted).zip(values);
+        Ok(Self {
+            samples: samples.samples(),
+            points: points
+                .map(|((nines, p), value)| CurvePoint {
+                    nines,
+                    p,
+                    value: value * scale,
+                })
+                .collect(),
+        })
+    }
+}
+
+impl OverTime {
+    /// The samples of each bin of the axis, each multiplied by `scale`.
+    pub(super) fn of(
+        bins: &[Spread],
+        all: &Spread,
+        axis: &TimeAxis,
+        scale: f64,
+    ) -> Result<Self, Missing> {
+        let heatmap = Heatmap::of(bins, all, axis, scale).ok_or(Missing::TooFewSamples)?;
+        let percentile = |p: f64| {
+            let of_bin = |bin: &Spread| Some(bin.percentile(p)? * scale);
+            bins.iter().map(of_bin).collect()
+        };
+        Ok(Self {
+            samples: bins.iter().map(Spread::samples).collect(),
+            p50: percentile(0.50),
+            p90: percentile(0.90),
+            p99: percentile(0.99),
+            heatmap,
+        })
+    }
+}
+
+impl Heatmap {
+    /// The rows span the values of `all`; `None` without any.
+    fn of(bins: &[Spread], all: &Spread, axis: &TimeAxis, scale: f64) -> Option<Self> {
+        let lowest = all.values().next()?.0.max(1.0);
+        let outlier = all.percentiles(&[0.9999]).first()? * OUTLIER;
+        let max = all.max()?;
+        let top_row_is_open = max > outlier;
+        let highest = if top_row_is_open {
+            all.values()
+                .map(|(value, _)| value)
+                .take_while(|value| *value <= outlier)
+                .last()?
+        } else {
+            max
+        };
+        // one value is a row of its own, not 64 rows of no height
+        let highest = highest.max(lowest * 1.01);
+        let step = (highest / lowest).ln() / ROWS as f64;
+        let edge = |nth: usize| lowest * (step * nth as f64).exp() * scale;
+        let bins_per_column = axis.len().div_ceil(MOST_COLUMNS).max(1);
+        let columns = axis.len().div_ceil(bins_per_column);
+        let mut counts = vec![0; columns * ROWS];
+        for (bin, values) in bins.iter().enumerate() {
+            for (value, count) in values.values() {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a cast saturates at both ends"
+                )]
+                let row = ((value / lowest).ln() / step) as usize;
+                counts[bin / bins_per_column * ROWS + row.min(ROWS - 1)] += count;
+            }
+        }
+        Some(Self {
+            bins_per_column,
+            columns,
+            row_edges: (0..=ROWS).map(edge).collect(),
+            top_row_is_open,
+            classes: classes(&counts),
+            counts,
+        })
+    }
+}
+
+/// The classes of counts: 0 for 0, else 1 to 8 by the logarithm, the largest in the highest.
+pub(super) fn classes(counts: &[u64]) -> Vec<u8> {
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let span = (most.max(1) as f64).ln();
+    let class = |count: &u64| match *count {
+        0 => 0,
+        // of few equal counts, all are in the highest
+        count if count == most => CLASSES,
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 1 to 8"
+        )]
+        count => ((count as f64).ln() / span * f64::from(CLASSES)).min(7.0) as u8 + 1,
+    };
+    counts.iter().map(class).collect()
 }

@@ -4,7 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use evalscope_model::record::FailureKind;
+use evalscope_model::metrics::output_by_time;
+use evalscope_model::record::{FailureKind, RequestRecord};
+
+use super::axis::Clock;
+
+/// Failure kinds that are kept apart: there are as many HTTP statuses as a server likes.
+const MOST_KINDS: usize = 16;
 
 /// Sums of the measured requests for each bin of the axis; the bins of the warm-up are 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,4 +40,85 @@ pub struct FailuresOverTime {
     pub first_s: f64,
     /// When the last one ended, seconds.
     pub last_s: f64,
+}
+
+/// Sums up a [`Flow`].
+#[derive(Debug)]
+pub(super) struct FlowSums {
+    clock: Clock,
+    flow: Flow,
+    output_tokens: Vec<f64>,
+    input_tokens: Vec<f64>,
+    output_known: bool,
+    input_known: bool,
+}
+
+impl FlowSums {
+    pub(super) fn new(clock: Clock) -> Self {
+        let empty = || vec![0.0; clock.axis().len()];
+        Self {
+            clock,
+            flow: Flow {
+                succeeded: empty(),
+                failed: empty(),
+                lost_token_events: empty(),
+                ..Flow::default()
+            },
+            output_tokens: empty(),
+            input_tokens: empty(),
+            output_known: false,
+            input_known: false,
+        }
+    }
+
+    /// Add a measured request that was sent.
+    pub(super) fn push(&mut self, record: &RequestRecord) {
+        let ended = self.clock.measured_bin(record.times.ended);
+        if let Some(failure) = &record.failure {
+            for stamp in record.events.tokens() {
+                self.flow.lost_token_events[self.clock.measured_bin(stamp.at)] += 1.0;
+            }
+            if !failure.kind.is_given_up() {
+                self.flow.failed[ended] += 1.0;
+                self.failed(failure.kind, record, ended);
+            }
+            return;
+        }
+        self.flow.succeeded[ended] += 1.0;
+        self.output_known |= record.output_tokens().0.is_some();
+        output_by_time(record, |at, tokens| {
+            self.output_tokens[self.clock.measured_bin(at)] += tokens;
+        });
+        if let Some(tokens) = record.prompt_tokens().0 {
+            self.input_known = true;
+            let first = record.events.tokens().next().map(|stamp| stamp.at);
+            let bin = match first.or(record.times.last_data) {
+                Some(at) => self.clock.measured_bin(at),
+                None => ended,
+            };
+            self.input_tokens[bin] += tokens as f64;
+        }
+    }
+
+    fn failed(&mut self, kind: FailureKind, record: &RequestRecord, ended: usize) {
+        let kinds = &mut self.flow.failed_by_kind;
+        if kinds.len() == MOST_KINDS && !kinds.contains_key(&kind) {
+            return;
+        }
+        let at_s = self.clock.seconds(record.times.ended);
+        let failures = kinds.entry(kind).or_insert_with(|| FailuresOverTime {
+            counts: vec![0.0; self.clock.axis().len()],
+            first_s: at_s,
+            last_s: at_s,
+        });
+        failures.counts[ended] += 1.0;
+        failures.first_s = failures.first_s.min(at_s);
+        failures.last_s = failures.last_s.max(at_s);
+    }
+
+    pub(super) fn finish(mut self) -> Flow {
+        self.flow.output_tokens = self.output_known.then_some(self.output_tokens);
+        self.flow.input_tokens = self.input_known.then_some(self.input_tokens);
+        self.flow
+    }
 }

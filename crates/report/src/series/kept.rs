@@ -2,7 +2,43 @@
 //!
 //! It must not know how they are shown.
 
-use evalscope_model::record::FailureKind;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::rc::Rc;
+
+use evalscope_model::metrics::Metric;
+use evalscope_model::record::{FailureKind, Phase, RequestRecord, push_varint};
+
+use super::axis::Clock;
+use super::gaps::STALL;
+use super::hash::mixed;
+
+/// Requests in a page, over all of its runs; one takes about 95 bytes of the page. A run that is shown
+/// has [`LEAST_KEPT`] at least.
+pub const KEPT_IN_PAGE: usize = 2500;
+/// See [`KEPT_IN_PAGE`].
+pub const LEAST_KEPT: usize = 200;
+
+/// Parts of the kept requests of a run, in order of precedence; the others are chosen by hash.
+const SLOWEST: f64 = 0.20;
+const SLOWEST_TTFT: f64 = 0.10;
+const FAILED: f64 = 0.10;
+const AT_EACH_END: f64 = 0.05;
+/// Requests of the warm-up: the last ones.
+const WARMUP: f64 = 0.04;
+
+/// Requests that keep their gaps, of each of three kinds.
+const WITH_GAPS: usize = 100;
+/// Bytes of gaps of a request: about 3000 tokens. One with more keeps none.
+const MOST_GAP_BYTES: usize = 4096;
+/// Bytes of gaps for each request that is kept, so that a page with all of them stays small.
+const GAP_BYTES_PER_REQUEST: usize = 20;
+/// One kind of requests with gaps is from the so many seconds with the most requests in flight.
+const DENSEST_S: f64 = 10.0;
+
+/// Characters of texts from outside.
+const MOST_MESSAGE: usize = 200;
+const MOST_REASON: usize = 64;
+const MOST_ID: usize = 128;
 
 /// The requests that are kept, by dispatch; those of the warm-up come first.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,12 +105,386 @@ pub struct RequestRow {
     pub token_events: u64,
     /// Why it failed; `None`: it succeeded.
     pub failure: Option<FailureKind>,
-    /// The failure in words, at most 200 characters.
+    /// The failure in words, cut after 200 characters.
     pub message: Option<String>,
     /// HTTP status.
     pub http_status: Option<u16>,
-    /// Finish reason, at most 64 characters.
+    /// Finish reason, cut after 64 characters.
     pub finish_reason: Option<String>,
-    /// The response `id`, at most 128 characters.
+    /// The response `id`, cut after 128 characters.
     pub response_id: Option<String>,
+}
+
+impl RequestRow {
+    fn of(record: &RequestRecord, clock: &Clock) -> Self {
+        let times = &record.times;
+        let moment = |at| clock.nanos(at).div_euclid(1000);
+        let micros = |metric: Metric| {
+            let mut nanos = None;
+            metric.samples(record, |value| nanos = Some(value));
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a cast saturates at both ends"
+            )]
+            nanos.map(|nanos| (nanos / 1e3).round() as u64)
+        };
+        let tokens = || record.events.tokens();
+        let cut = |text: &String, most| text.chars().take(most).collect();
+        Self {
+            index: record.index,
+            warmup: record.phase == Phase::Warmup,
+            scheduled_us: moment(times.scheduled),
+            dispatched_us: moment(times.dispatched),
+            connected_us: times.connected.map(moment),
+            sent_us: times.write_begun.map(moment),
+            first_token_us: tokens().next().map(|stamp| moment(stamp.at)),
+            last_data_us: times.last_data.map(moment),
+            ended_us: moment(times.ended),
+            ttft_us: micros(Metric::Ttft),
+            tpot_us: micros(Metric::Tpot),
+            latency_us: micros(Metric::Latency),
+            input_tokens: record.prompt_tokens().0,
+            cached_tokens: record.usage.cached_tokens,
+            output_tokens: record.output_tokens().0,
+            token_events: record.events.token_events().count() as u64,
+            failure: record.failure.as_ref().map(|failure| failure.kind),
+            message: record
+                .failure
+                .as_ref()
+                .map(|failure| cut(&failure.message, MOST_MESSAGE)),
+            http_status: record.http_status,
+            finish_reason: record
+                .finish_reason
+                .as_ref()
+                .map(|text| cut(text, MOST_REASON)),
+            response_id: record.response_id.as_ref().map(|text| cut(text, MOST_ID)),
+        }
+    }
+}
+
+/// The gaps between token-bearing events, as [`KeptRequest::gaps`]. What is lost by rounding a gap is added
+/// to the next.
+fn encoded_gaps(record: &RequestRecord) -> Option<Vec<u8>> {
+    let mut events = record.events.token_events();
+    let first = events.next()?;
+    let (mut bytes, mut last_us) = (Vec::new(), 0);
+    for at in events {
+        let at_us = at.nanos_since(first) / 1000;
+        push_varint(&mut bytes, at_us.saturating_sub(last_us));
+        last_us = last_us.max(at_us);
+        if bytes.len() > MOST_GAP_BYTES {
+            return None;
+        }
+    }
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+/// A request that may be kept. The order is that of what it was chosen by, then of the index.
+#[derive(Clone, Debug)]
+struct Candidate {
+    /// The greater, the better.
+    rank: u64,
+    index: u64,
+    row: Rc<(RequestRow, Option<Vec<u8>>)>,
+}
+
+impl Candidate {
+    fn order(&self) -> (u64, u64) {
+        // the lower index is the better one
+        (self.rank, !self.index)
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Candidate {}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // the worst is the greatest, and is the first to go
+        other.order().cmp(&self.order())
+    }
+}
+
+/// The best candidates by one measure.
+#[derive(Debug)]
+struct Best {
+    most: usize,
+    heap: BinaryHeap<Candidate>,
+}
+
+impl Best {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    fn takes(&self, rank: u64, index: u64) -> bool {
+        self.heap.len() < self.most
+            || self
+                .heap
+                .peek()
+                .is_some_and(|worst| (rank, !index) > worst.order())
+    }
+
+    fn push(&mut self, candidate: Candidate) {
+        self.heap.push(candidate);
+        if self.heap.len() > self.most {
+            self.heap.pop();
+        }
+    }
+
+    /// The best first.
+    fn finish(self) -> Vec<Candidate> {
+        self.heap.into_sorted_vec()
+    }
+}
+
+/// Measures by which requests are kept.
+const BY: usize = 6;
+/// The position of that of failures.
+const FAILURE: usize = 2;
+
+/// Chooses the requests to keep. It holds twice as many as it will keep at most, each with its gaps.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    clock: Clock,
+    most: usize,
+    total: u64,
+    best: [Best; BY],
+    /// The first failure of each kind, by the moment of its dispatch.
+    first_of_kind: BTreeMap<FailureKind, Candidate>,
+    warmup: Best,
+}
+
+impl Keeper {
+    /// Keeps so many requests at most.
+    pub(super) fn new(clock: Clock, most: usize) -> Self {
+        let part = |share: f64| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a part of a small number"
+            )]
+            let part = (most as f64 * share) as usize;
+            part
+        };
+        let parts = [SLOWEST, SLOWEST_TTFT, FAILED, AT_EACH_END, AT_EACH_END, 1.0];
+        Self {
+            clock,
+            most,
+            total: 0,
+            best: parts.map(|share| Best::new(part(share))),
+            first_of_kind: BTreeMap::new(),
+            warmup: Best::new(part(WARMUP)),
+        }
+    }
+
+    /// Add a request of any phase.
+    pub(super) fn push(&mut self, record: &RequestRecord) {
+        let dispatched = record.times.dispatched.as_nanos();
+        let index = record.index;
+        let mut made = None;
+        let mut candidate = |rank| Candidate {
+            rank,
+            index,
+            row: Rc::clone(made.get_or_insert_with(|| {
+                Rc::new((RequestRow::of(record, &self.clock), encoded_gaps(record)))
+            })),
+        };
+        if record.phase == Phase::Warmup {
+            if record.dispatched() && self.warmup.takes(dispatched, index) {
+                self.warmup.push(candidate(dispatched));
+            }
+            return;
+        }
+        self.total += 1;
+        let sample = |metric: Metric| {
+            let mut nanos = None;
+            metric.samples(record, |value| nanos = Some(value));
+            // positive numbers are in the order of their bits
+            nanos.map(f64::to_bits)
+        };
+        let failure = record.failure.as_ref().map(|failure| failure.kind);
+        let ranks: [Option<u64>; BY] = [
+            sample(Metric::Latency),
+            sample(Metric::Ttft),
+            failure.map(|_| !dispatched),
+            Some(!dispatched).filter(|_| record.dispatched()),
+            Some(dispatched).filter(|_| record.dispatched()),
+            Some(!mixed(index)),
+        ];
+        for (best, rank) in self.best.iter_mut().zip(ranks) {
+            if let Some(rank) = rank
+                && best.takes(rank, index)
+            {
+                best.push(candidate(rank));
+            }
+        }
+        let Some(kind) = failure else {
+            return;
+        };
+        let first = self.first_of_kind.get(&kind);
+        let is_full = self.first_of_kind.len() >= self.best[FAILURE].most;
+        let is_first = first.map_or(!is_full, |first| (!dispatched, !index) > first.order());
+        if is_first {
+            self.first_of_kind.insert(kind, candidate(!dispatched));
+        }
+    }
+
+    /// `in_flight` is the mean of each bin of the axis, `itl_p50_ms` the run's median gap.
+    pub(super) fn finish(self, in_flight: &[f64], itl_p50_ms: Option<f64>) -> KeptRequests {
+        let most_failed = self.best[FAILURE].most;
+        let mut best = self.best.map(Best::finish);
+        let mut failed: Vec<Candidate> = self.first_of_kind.into_values().collect();
+        failed.append(&mut best[FAILURE]);
+        best[FAILURE] = failed;
+        let mut seen = BTreeSet::new();
+        let mut chosen: Vec<Candidate> = Vec::new();
+        for (by, candidates) in best.iter().enumerate() {
+            // those of one measure may have been chosen by another, which makes room for others
+            let most = if by == FAILURE {
+                most_failed
+            } else {
+                self.most
+            };
+            let from = chosen.len();
+            for candidate in candidates {
+                if chosen.len() < self.most
+                    && chosen.len() - from < most
+                    && seen.insert(candidate.index)
+                {
+                    chosen.push(candidate.clone());
+                }
+            }
+        }
+        let densest = densest(&self.clock, in_flight);
+        let with_gaps = with_gaps(&chosen, densest, self.most * GAP_BYTES_PER_REQUEST);
+        let mut requests: Vec<KeptRequest> = self
+            .warmup
+            .finish()
+            .iter()
+            .map(|candidate| KeptRequest {
+                row: candidate.row.0.clone(),
+                lane: None,
+                gaps: None,
+            })
+            .chain(chosen.iter().map(|candidate| {
+                KeptRequest {
+                    row: candidate.row.0.clone(),
+                    lane: None,
+                    gaps: candidate
+                        .row
+                        .1
+                        .clone()
+                        .filter(|_| with_gaps.contains(&candidate.index)),
+                }
+            }))
+            .collect();
+        let key = |request: &KeptRequest| {
+            let row = &request.row;
+            (!row.warmup, row.dispatched_us, row.index)
+        };
+        requests.sort_unstable_by_key(key);
+        KeptRequests {
+            total: self.total,
+            kept: chosen.len() as u64,
+            lanes: into_lanes(&mut requests),
+            stall_ms: itl_p50_ms.map(|p50| p50 * STALL),
+            requests,
+        }
+    }
+}
+
+/// The start and end of the seconds with the most requests in flight, microseconds from time 0.
+fn densest(clock: &Clock, in_flight: &[f64]) -> (i64, i64) {
+    let axis = clock.axis();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to 100"
+    )]
+    let bins = (DENSEST_S / axis.width_s()).ceil().max(1.0) as usize;
+    let measured = &in_flight[axis.warmup_bins..];
+    let bins = bins.min(measured.len());
+    let sums = measured
+        .windows(bins)
+        .map(|window| window.iter().sum::<f64>());
+    let mut best = (0, f64::NEG_INFINITY);
+    for (nth, sum) in sums.enumerate() {
+        if sum > best.1 {
+            best = (nth, sum);
+        }
+    }
+    let first = axis.warmup_bins + best.0;
+    (
+        clock.edge_ns(first) / 1000,
+        clock.edge_ns(first + bins) / 1000,
+    )
+}
+
+/// The requests that keep their gaps, in turn from the slowest, those with the smallest hash, and those
+/// with the smallest hash of the densest time, until the bytes are used up.
+fn with_gaps(chosen: &[Candidate], densest: (i64, i64), most_bytes: usize) -> BTreeSet<u64> {
+    let have: Vec<&Candidate> = chosen.iter().filter(|one| one.row.1.is_some()).collect();
+    let mut slowest = have.clone();
+    slowest.sort_by_key(|one| (std::cmp::Reverse(one.row.0.latency_us), one.index));
+    let mut by_hash = have;
+    by_hash.sort_by_key(|one| mixed(one.index));
+    let in_densest = |one: &&Candidate| {
+        let row = &one.row.0;
+        row.dispatched_us <= densest.1 && densest.0 <= row.ended_us
+    };
+    let dense: Vec<&Candidate> = by_hash.iter().copied().filter(in_densest).collect();
+    let mut left = [slowest, by_hash, dense].map(|kind| kind.into_iter().take(WITH_GAPS));
+    let (mut kept, mut bytes) = (BTreeSet::new(), 0);
+    for _ in 0..WITH_GAPS {
+        for one in left.iter_mut().filter_map(Iterator::next) {
+            let more = one.row.1.as_ref().map_or(0, Vec::len);
+            if bytes + more <= most_bytes && kept.insert(one.index) {
+                bytes += more;
+            }
+        }
+    }
+    kept
+}
+
+/// Put each request, in the order of its dispatch, into the first lane that is free. Returns the number of
+/// lanes.
+fn into_lanes(requests: &mut [KeptRequest]) -> usize {
+    let mut free: BinaryHeap<std::cmp::Reverse<usize>> = BinaryHeap::new();
+    let mut busy: BinaryHeap<std::cmp::Reverse<(i64, usize)>> = BinaryHeap::new();
+    let mut lanes = 0;
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|nth| (requests[*nth].row.dispatched_us, *nth));
+    for nth in order {
+        let row = &requests[nth].row;
+        if row.failure.is_some_and(FailureKind::is_unsent) {
+            continue;
+        }
+        while let Some(std::cmp::Reverse((ended, lane))) = busy.peek().copied()
+            && ended <= row.dispatched_us
+        {
+            busy.pop();
+            free.push(std::cmp::Reverse(lane));
+        }
+        let lane = free.pop().map_or(lanes, |std::cmp::Reverse(lane)| lane);
+        lanes = lanes.max(lane + 1);
+        busy.push(std::cmp::Reverse((row.ended_us, lane)));
+        requests[nth].lane = Some(lane);
+    }
+    lanes
 }

@@ -10,10 +10,13 @@ mod decode;
 mod density;
 mod flow;
 mod gaps;
+mod hash;
 mod in_flight;
 mod kept;
 mod lag;
 mod lengths;
+mod spread;
+mod sums;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +29,7 @@ pub use density::{Cell, Density, InputColumn, Slope};
 pub use flow::{FailuresOverTime, Flow};
 pub use gaps::{GapBin, GapHistogram};
 pub use in_flight::InFlight;
-pub use kept::{KeptRequest, KeptRequests, RequestRow};
+pub use kept::{KEPT_IN_PAGE, KeptRequest, KeptRequests, LEAST_KEPT, RequestRow};
 pub use lag::{ClientHealth, LagOverTime};
 pub use lengths::{AskedOutput, OutputLengths};
 
@@ -87,3 +90,6 @@ pub enum Missing {
     /// There are too few samples.
     TooFewSamples,
 }
+
+#[cfg(test)]
+mod tests;
