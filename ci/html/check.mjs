@@ -36,6 +36,12 @@ const open = async (name, options = {}, url = address(name)) => {
   return { context, page, seen };
 };
 
+// the whole page, as far as a picture can be that high
+const picture = async (page, path) => {
+  const [width, height] = await page.evaluate(() => [innerWidth, document.documentElement.scrollHeight]);
+  await page.screenshot({ path, fullPage: true, clip: { x: 0, y: 0, width, height: Math.min(height, 12_000) } });
+};
+
 for (const name of names) {
   const { context, page, seen } = await open(name);
   check(name, seen.requests.length === 1, `requests: ${seen.requests}`);
@@ -45,7 +51,7 @@ for (const name of names) {
   check(name, (await page.locator("img").count()) === 0, "there is an image");
   const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
   check(name, !wide, "it is wider than 1200 px");
-  await page.screenshot({ path: `${name}-light.png`, fullPage: true });
+  await picture(page, `${name}-light.png`);
   await context.close();
   console.log(`${name}: ${statSync(`pages/${name}.html`).size} bytes`);
 }
@@ -58,7 +64,7 @@ for (const name of names) {
     const { violations } = await page.evaluate((values) => window.axe.run({ runOnly: { type: "tag", values } }), tags);
     const said = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html).join(" | ")}`);
     check(`${name} ${colorScheme}`, violations.length === 0, said.join("\n  "));
-    if (colorScheme === "dark") await page.screenshot({ path: `${name}-dark.png`, fullPage: true });
+    if (colorScheme === "dark") await picture(page, `${name}-dark.png`);
     await context.close();
   }
 }
@@ -68,7 +74,7 @@ for (const name of ["one", "sweep", "hostile"]) {
   const { context, page } = await open(name, { viewport: { width: 390, height: 844 } });
   const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
   check(name, !wide, "it is wider than 390 px");
-  await page.screenshot({ path: `${name}-390.png`, fullPage: true });
+  await picture(page, `${name}-390.png`);
   await context.close();
 }
 
@@ -132,7 +138,7 @@ for (const name of ["sweep", "failed"]) {
         check(name, box !== null && box.width > 20 && box.height > 5, `${what} is not seen without scripts`);
       }
     }
-    await page.screenshot({ path: `${name}-${page === quiet.page ? "no-script" : "forbidden"}.png`, fullPage: true });
+    await picture(page, `${name}-${page === quiet.page ? "no-script" : "forbidden"}.png`);
     await context.close();
   }
 }

@@ -34,15 +34,14 @@ pub(super) fn others(own: &Drawn, other: &Drawn) -> OtherTexts {
 
 /// The texts of a chart as they stand on the page.
 fn pieces(chart: &Chart) -> Vec<String> {
-    let mut pieces: Vec<String> = chart
+    let mut pieces = vec![chart.title.clone(), chart.description.clone()];
+    let drawn = chart
         .svg
         .split('>')
         .filter_map(|part| Some(part.split_once('<')?.0))
         .filter(|text| !text.trim().is_empty())
-        .map(read)
-        .collect();
-    pieces.push(chart.title.clone());
-    pieces.push(format!(" {}", chart.description));
+        .map(read);
+    pieces.extend(drawn);
     let cells = chart
         .table
         .header

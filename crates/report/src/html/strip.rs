@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::{LoadVerdict, Verdict};
 use serde::Serialize;
 
+use super::charts::{self, NoKnee};
 use super::foreign::{self, SHOWN_CHARS};
 use crate::console;
 use crate::figures::LoadFigures;
@@ -59,6 +60,7 @@ pub(super) fn cards(runs: &[RunReport]) -> Vec<Card> {
         Some(failures(runs)),
         server(runs),
         objective(runs),
+        knee(runs),
         Some(warnings(runs)),
     ];
     cards.into_iter().flatten().collect()
@@ -194,6 +196,24 @@ fn objective(runs: &[RunReport]) -> Option<Card> {
     Some(Card {
         key: "objective",
         tone: Tone::Plain,
+        word,
+        lines,
+    })
+}
+
+/// Where more load only makes requests wait. Too few loads have none.
+fn knee(runs: &[RunReport]) -> Option<Card> {
+    let (tone, word, lines) = match charts::knee(runs) {
+        Ok(nth) => {
+            let name = foreign::name(&runs[nth].meta.name);
+            (Tone::Plain, said("knee.at", []), vec![name])
+        }
+        Err(NoKnee::NotReached) => (Tone::Plain, said("knee.none", []), Vec::new()),
+        Err(NoKnee::FewLoads) => return None,
+    };
+    Some(Card {
+        key: "knee",
+        tone,
         word,
         lines,
     })
