@@ -349,3 +349,20 @@ pub(crate) fn sweep() -> Vec<RunReport> {
         report(&sweep_meta(50, 45), slow(45)),
     ]
 }
+
+/// A file of the documentation has this text. With `UPDATE_DOCS` set, it is written.
+pub(crate) fn assert_documented(path: &str, text: &str) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a developer's wish to rewrite a file, no setting of the program"
+    )]
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, text).unwrap();
+        return;
+    }
+    let documented = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        documented == text,
+        "run the tests with UPDATE_DOCS=1 to rewrite {path}"
+    );
+}

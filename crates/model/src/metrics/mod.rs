@@ -67,8 +67,7 @@ pub enum Metric {
     /// Time from the scheduled moment to the last data event. A request that was due but never sent
     /// counts with the time it had waited; its latency would have been longer.
     LatencyFromSchedule,
-    /// Time from the scheduled moment to the first token of any channel. Requests never sent count
-    /// in the same way.
+    /// Time from the scheduled moment to the first token of any channel; unsent requests as above.
     TtftFromSchedule,
     /// Prompt tokens.
     InputTokens,

@@ -81,7 +81,7 @@ impl Scale {
         let low = ticks.first().copied().unwrap_or(1.0);
         let high = ticks.last().copied().unwrap_or(1.0);
         if ticks.len() > 9 {
-            let exponents = low.log2().ceil() as i32..=high.log2().floor() as i32;
+            let exponents = whole(low.log2().ceil())..=whole(high.log2().floor());
             ticks = exponents.map(|exponent| 2_f64.powi(exponent)).collect();
         }
         let (low, high) = if high > low {
@@ -179,7 +179,7 @@ fn apart(low: f64, high: f64) -> (f64, f64) {
 /// Multiples of 1, 2 or 5 times a power of ten, about `want` steps apart from low to high.
 fn round_values(low: f64, high: f64, want: usize, ends: Ends) -> Vec<f64> {
     let rough = (high - low) / want.max(1) as f64;
-    let mut exponent = rough.log10().floor() as i32;
+    let mut exponent = whole(rough.log10().floor());
     let lead = rough / 10_f64.powi(exponent);
     let lead = match lead {
         lead if lead < 1.5 => 1.0,
@@ -194,17 +194,17 @@ fn round_values(low: f64, high: f64, want: usize, ends: Ends) -> Vec<f64> {
     // a millionth of a step is rounding
     let (first, last) = match ends {
         Ends::Inside => (
-            (low / step - 1e-6).ceil() as i64,
-            (high / step + 1e-6).floor() as i64,
+            whole((low / step - 1e-6).ceil()),
+            whole((high / step + 1e-6).floor()),
         ),
         Ends::Outside => (
-            (low / step + 1e-6).floor() as i64,
-            (high / step - 1e-6).ceil() as i64,
+            whole((low / step + 1e-6).floor()),
+            whole((high / step - 1e-6).ceil()),
         ),
     };
     (first..=last)
         .map(|nth| {
-            let units = nth as f64 * lead;
+            let units = f64::from(nth) * lead;
             // 3 tenths, not 3 times a tenth
             if exponent < 0 {
                 units / 10_f64.powi(-exponent)
@@ -215,9 +215,18 @@ fn round_values(low: f64, high: f64, want: usize, ends: Ends) -> Vec<f64> {
         .collect()
 }
 
+/// A number without decimals: the exponent of a value, or how many steps it is from 0.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "exponents are small, and ticks are few steps from each other; `as` saturates"
+)]
+fn whole(value: f64) -> i32 {
+    value as i32
+}
+
 /// Powers of ten times each lead, from the last at or below low to the first at or above high.
 fn powers(low: f64, high: f64, leads: &[f64]) -> Vec<f64> {
-    let exponents = low.log10().floor() as i32 - 1..=high.log10().ceil() as i32 + 1;
+    let exponents = whole(low.log10().floor()) - 1..=whole(high.log10().ceil()) + 1;
     let all: Vec<f64> = exponents
         .flat_map(|exponent| leads.iter().map(move |lead| (exponent, *lead)))
         .map(|(exponent, lead)| {

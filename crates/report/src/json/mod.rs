@@ -51,20 +51,7 @@ mod tests {
     #[test]
     fn the_schema_in_the_documentation_is_this_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/result.schema.json");
-        let now = text(&schema()).unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a developer's wish to rewrite a file, no setting of the program"
-        )]
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, now).unwrap();
-            return;
-        }
-        let documented = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            documented == now,
-            "run the tests with UPDATE_DOCS=1 to rewrite {path}"
-        );
+        samples::assert_documented(path, &text(&schema()).unwrap());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! It must not know which metric it is.
 
-use super::Missing;
 use super::axis::TimeAxis;
+use super::missing::Missing;
 use super::spread::Spread;
 
 /// Points of a [`Curve`].

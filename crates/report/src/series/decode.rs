@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::{Metric, quantile};
 use evalscope_model::record::RequestRecord;
 
-use super::Missing;
 use super::axis::Clock;
 use super::hash::mixed;
 use super::in_flight::SortedSpans;
+use super::missing::Missing;
 use super::spread::LEAST_SAMPLES;
 
 /// There are no more levels.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::{Metric, bucket_of, bucket_range, quantile};
 use evalscope_model::record::RequestRecord;
 
-use super::Missing;
 use super::curve::classes;
+use super::missing::Missing;
 use super::spread::LEAST_SAMPLES;
 
 /// Buckets per power of two, as a power of two itself: 32 of input tokens, 64 of TTFT. Columns and rows are

@@ -2,7 +2,7 @@
 //!
 //! It must not know which requests they belong to.
 
-use super::Missing;
+use super::missing::Missing;
 use super::spread::Spread;
 
 /// Gaps above the median times this are stalls.

@@ -8,7 +8,7 @@ use evalscope_model::metrics::{MOST_NAMES, Metric};
 use evalscope_model::record::RequestRecord;
 use serde_json::Value;
 
-use super::Missing;
+use super::missing::Missing;
 
 /// [`OutputLengths`] has no more bins.
 const MOST_BINS: u64 = 60;

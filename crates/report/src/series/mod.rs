@@ -15,6 +15,8 @@ mod in_flight;
 mod kept;
 mod lag;
 mod lengths;
+mod missing;
+mod page;
 mod spread;
 mod sums;
 
@@ -32,6 +34,8 @@ pub use in_flight::InFlight;
 pub use kept::{KEPT_IN_PAGE, KeptRequest, KeptRequests, LEAST_KEPT, RequestRow};
 pub use lag::{ClientHealth, LagOverTime};
 pub use lengths::{AskedOutput, OutputLengths};
+pub use missing::Missing;
+pub use page::{PageData, page_text};
 
 /// Metrics of [`RunSeries::curves`].
 pub const WITH_CURVES: [Metric; 5] = [
@@ -72,23 +76,6 @@ pub struct RunSeries {
     pub output_lengths: Result<OutputLengths, Missing>,
     /// R11: TPOT by the requests in flight at the first token, by rising load.
     pub decode_by_load: Result<Vec<LoadLevel>, Missing>,
-}
-
-/// Why something cannot be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// No measured request was sent.
-    NoRequests,
-    /// No request succeeded.
-    NoSuccess,
-    /// The responses were not streamed, so when their tokens came is unknown.
-    NotStreamed,
-    /// The requests had no schedule.
-    NoSchedule,
-    /// The numbers of tokens are unknown.
-    NoTokenCounts,
-    /// There are too few samples.
-    TooFewSamples,
 }
 
 #[cfg(test)]

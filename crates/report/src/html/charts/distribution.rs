@@ -144,7 +144,8 @@ fn limits(context: &Context<'_>, run: &RunReport) -> Vec<Mark> {
 }
 
 fn percentile_label(share: f64) -> String {
-    number((share * 1e7).round() / 1e5)
+    // 99.9, not 99.900000000001
+    ((share * 1e7).round() / 1e5).to_string()
 }
 
 fn percentile_table(

@@ -32,11 +32,11 @@ pub(super) fn lanes(context: &Context<'_>, _: &RunReport, series: &RunSeries) ->
     let title = context.text("r7.title");
     let time = Time::of(series);
     let shown = densest(&series.kept.requests);
-    let Some(from_us) = shown.iter().map(|(one, _)| one.row.dispatched_us).min() else {
+    let Some(sent_us) = shown.iter().map(|(one, _)| one.row.dispatched_us).min() else {
         return Err(context.without(id, group, title, "no_requests"));
     };
-    let to_us = shown.iter().map(|(one, _)| one.row.ended_us);
-    let (from_s, to_s) = (s_of(from_us), to_us.map(s_of).fold(0.0, f64::max));
+    let ends = shown.iter().map(|(one, _)| one.row.ended_us);
+    let (from_s, to_s) = (s_of(sent_us), ends.map(s_of).fold(0.0, f64::max));
     let lanes = shown.iter().map(|(_, lane)| lane + 1).max().unwrap_or(1);
     let mut marks = time
         .shades(context, super::time::Warmup::Shown)

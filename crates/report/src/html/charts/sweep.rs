@@ -37,6 +37,12 @@ pub enum NoKnee {
     NotReached,
 }
 
+/// A value of a run.
+type OfRun = fn(&RunReport) -> Option<f64>;
+
+/// A line over loads.
+type Line = Vec<(f64, Option<f64>)>;
+
 /// A run with its load.
 #[derive(Clone, Copy)]
 struct AtLoad<'a> {
@@ -145,7 +151,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn line(&self, value: &dyn Fn(&RunReport) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
+    fn line(&self, value: &dyn Fn(&RunReport) -> Option<f64>) -> Line {
         self.points
             .iter()
             .map(|point| (point.load, value(point.run)))
@@ -154,7 +160,7 @@ impl<'a> Sweep<'a> {
 }
 
 /// Output throughput, or that of requests if no tokens are known.
-fn throughput(sweep: &Sweep<'_>) -> (&'static str, fn(&RunReport) -> Option<f64>) {
+fn throughput(sweep: &Sweep<'_>) -> (&'static str, OfRun) {
     let tokens = sweep
         .points
         .iter()
@@ -212,44 +218,25 @@ fn knee_of(sweep: &Sweep<'_>) -> Result<usize, NoKnee> {
     }
 }
 
+/// A run with its throughput and latency.
+type OnCurve<'a> = (AtLoad<'a>, f64, f64);
+
 /// S1: latency over throughput, a point for each run.
 pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
     let (id, group) = ("s1", Group::Sweep);
     let title = context.text("s1.title");
     let (rate_key, rate) = throughput(sweep);
     let metric = latency(sweep);
-    let known: Vec<(AtLoad<'_>, f64, f64)> = sweep
+    let known: Vec<OnCurve<'_>> = sweep
         .points
         .iter()
         .filter_map(|point| Some((*point, rate(point.run)?, point.run.metric(metric).p99?)))
         .collect();
-    let (Some(first), Some(last)) = (known.first(), known.last()) else {
+    if known.is_empty() {
         return Err(context.without(id, group, title, "no_throughput"));
-    };
+    }
     let knee = knee_of(sweep);
-    let is_dominated = |own: &(AtLoad<'_>, f64, f64)| {
-        let mut others = known.iter();
-        others.any(|other| {
-            other.1 >= own.1 && other.2 <= own.2 && (other.1 > own.1 || other.2 < own.2)
-        })
-    };
-    let points = known.iter().map(|own| {
-        let is_knee = knee == Ok(own.0.position);
-        let label = sweep.load_label(&own.0);
-        Point {
-            x: own.1,
-            y: own.2,
-            label: if is_knee {
-                format!("{label} ({})", context.text("s1.knee"))
-            } else {
-                label
-            },
-            hollow: is_dominated(own),
-            crossed: own.0.run.client.verdict == Verdict::ClientLimited,
-            ringed: is_knee,
-        }
-    });
-    let points: Vec<Point> = points.collect();
+    let points = curve_points(context, sweep, &known, knee);
     let joined = known.iter().map(|own| (own.1, Some(own.2))).collect();
     let name = format!("{} p99 ({})", context.name(metric), unit(metric));
     let panel = Panel {
@@ -265,38 +252,7 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         ),
         marks: points_with_legend(context, joined, points),
     };
-    let mut description = vec![context.fill(
-        "s1.description",
-        &[
-            &known.len().to_string(),
-            &sweep.load_text(context, &first.0),
-            &sweep.load_text(context, &last.0),
-            &context.text(&format!("axis.{rate_key}")),
-            &number(first.1),
-            &number(last.1),
-            &format!("{} p99", context.name(metric)),
-            &value_of(metric, first.2),
-            &value_of(metric, last.2),
-        ],
-    )];
-    description.push(match knee {
-        Err(NoKnee::FewLoads) => context.text("s1.few_loads"),
-        Err(NoKnee::NotReached) => context.text("s1.no_knee"),
-        Ok(position) => {
-            let at = known.iter().find(|own| own.0.position == position);
-            let (at, rate, p99) = at.expect("the knee is one of the points");
-            context.fill(
-                "s1.has_knee",
-                &[
-                    &sweep.load_text(context, at),
-                    &number(*rate),
-                    rate_unit(rate_key),
-                    &format!("{} p99", context.name(metric)),
-                    &value_of(metric, *p99),
-                ],
-            )
-        }
-    });
+    let description = curve_in_words(context, sweep, &known, knee);
     let rows = known.iter().map(|own| {
         vec![
             own.0.run.meta.name.clone(),
@@ -325,16 +281,92 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
     }))
 }
 
+/// A point for each run, with its load beside it.
+fn curve_points(
+    context: &Context<'_>,
+    sweep: &Sweep<'_>,
+    known: &[OnCurve<'_>],
+    knee: Result<usize, NoKnee>,
+) -> Vec<Point> {
+    let is_dominated = |own: &OnCurve<'_>| {
+        let mut others = known.iter();
+        others.any(|other| {
+            other.1 >= own.1 && other.2 <= own.2 && (other.1 > own.1 || other.2 < own.2)
+        })
+    };
+    let points = known.iter().map(|own| {
+        let is_knee = knee == Ok(own.0.position);
+        let label = sweep.load_label(&own.0);
+        Point {
+            x: own.1,
+            y: own.2,
+            label: if is_knee {
+                format!("{label} ({})", context.text("s1.knee"))
+            } else {
+                label
+            },
+            hollow: is_dominated(own),
+            crossed: own.0.run.client.verdict == Verdict::ClientLimited,
+            ringed: is_knee,
+        }
+    });
+    points.collect()
+}
+
+/// Where the curve begins and ends, and its knee.
+fn curve_in_words(
+    context: &Context<'_>,
+    sweep: &Sweep<'_>,
+    known: &[OnCurve<'_>],
+    knee: Result<usize, NoKnee>,
+) -> Vec<String> {
+    let (Some(first), Some(last)) = (known.first(), known.last()) else {
+        return Vec::new();
+    };
+    let (rate_key, _) = throughput(sweep);
+    let metric = latency(sweep);
+    let mut description = vec![context.fill(
+        "s1.description",
+        &[
+            &known.len().to_string(),
+            &sweep.load_text(context, &first.0),
+            &sweep.load_text(context, &last.0),
+            &context.text(&format!("s1.{rate_key}")),
+            &number(first.1),
+            &number(last.1),
+            &format!("{} p99", context.name(metric)),
+            &value_of(metric, first.2),
+            &value_of(metric, last.2),
+            rate_unit(rate_key),
+        ],
+    )];
+    description.push(match knee {
+        Err(NoKnee::FewLoads) => context.text("s1.few_loads"),
+        Err(NoKnee::NotReached) => context.text("s1.no_knee"),
+        Ok(position) => {
+            let at = known.iter().find(|own| own.0.position == position);
+            let (at, rate, p99) = at.expect("the knee is one of the points");
+            context.fill(
+                "s1.has_knee",
+                &[
+                    &sweep.load_text(context, at),
+                    &number(*rate),
+                    rate_unit(rate_key),
+                    &format!("{} p99", context.name(metric)),
+                    &value_of(metric, *p99),
+                ],
+            )
+        }
+    });
+    description
+}
+
 fn rate_unit(key: &str) -> &'static str {
     if key == "output" { "tok/s" } else { "req/s" }
 }
 
 /// The line through the points, and the points; what hollow and crossed ones mean, if there are any.
-fn points_with_legend(
-    context: &Context<'_>,
-    joined: Vec<(f64, Option<f64>)>,
-    points: Vec<Point>,
-) -> Vec<Mark> {
+fn points_with_legend(context: &Context<'_>, joined: Line, points: Vec<Point>) -> Vec<Mark> {
     let mut marks = vec![Mark::Line {
         name: String::new(),
         tone: Tone::QUIET,
@@ -383,7 +415,7 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
     let title = context.text("s2.title");
     let mut panels = Vec::new();
     let mut description = Vec::new();
-    let mut columns: Vec<(String, Vec<(f64, Option<f64>)>)> = Vec::new();
+    let mut columns: Vec<(String, Line)> = Vec::new();
     for (nth, metric) in [Metric::Ttft, Metric::Tpot, Metric::Latency]
         .into_iter()
         .enumerate()
@@ -419,7 +451,7 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
             p99,
         ));
     }
-    let rates: [(&str, fn(&RunReport) -> Option<f64>); 3] = [
+    let rates: [(&str, OfRun); 3] = [
         ("output", RunReport::output_tokens_per_s),
         ("requests", RunReport::requests_per_s),
         ("success", |run| Some(run.success_share()? * 100.0)),
@@ -431,7 +463,13 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         }
         let name = context.text(&format!("axis.{key}"));
         if key == "output" {
-            description.extend(went(context, sweep, &name, &points, ""));
+            description.extend(went(
+                context,
+                sweep,
+                &context.text("s2.output"),
+                &points,
+                "tok/s",
+            ));
         }
         let mark = line("", Tone(nth + 3), Dash::Solid, points.clone());
         panels.push(panel(&name, sweep.axis(context), vec![mark]));
@@ -485,7 +523,7 @@ fn went(
     ))
 }
 
-fn line(name: &str, tone: Tone, dash: Dash, points: Vec<(f64, Option<f64>)>) -> Mark {
+fn line(name: &str, tone: Tone, dash: Dash, points: Line) -> Mark {
     Mark::Line {
         name: name.to_owned(),
         tone,

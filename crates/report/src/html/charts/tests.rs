@@ -72,13 +72,13 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
             columns: all,
             row_edges: vec![1.0, 10.0, 100.0, 1000.0, 10_000.0],
             top_row_is_open: true,
-            classes: counts.iter().map(|count| *count as u8 * 2).collect(),
+            classes: (0..all * 4).map(|cell| [0, 2, 4, 6, 8][cell % 5]).collect(),
             counts,
         },
     };
-    let shares = [0.0, 0.5, 0.9, 0.99, 0.995];
+    let shares = [0.0_f64, 0.5, 0.9, 0.99, 0.995];
     let points = shares.into_iter().enumerate().map(|(nth, p)| CurvePoint {
-        nines: -(1.0 - p as f64).log10(),
+        nines: -(1.0 - p).log10(),
         p,
         value: at(nth),
     });
@@ -114,7 +114,7 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
         }),
         in_flight: Ok(InFlight {
             mean: (0..all).map(at).collect(),
-            max: (0..all).map(|bin| at(bin).min(1e9) as u64 + 1).collect(),
+            max: (0..all).map(|bin| bin as u64 % 5 + 20).collect(),
             asked: Some(8),
             due_per_s: Some(sums(0.2)),
         }),
@@ -203,11 +203,11 @@ fn histogram() -> GapHistogram {
 }
 
 fn kept() -> KeptRequests {
-    let request = |index: u64, lane: usize, failure: Option<FailureKind>| {
-        let start = index as i64 * 300_000 - 900_000;
+    let request = |index: u32, lane: usize, failure: Option<FailureKind>| {
+        let start = i64::from(index) * 300_000 - 900_000;
         KeptRequest {
             row: RequestRow {
-                index,
+                index: index.into(),
                 warmup: start < 0,
                 dispatched_us: start,
                 sent_us: Some(start + 20_000),
@@ -233,7 +233,7 @@ fn kept() -> KeptRequests {
         requests: (0..8)
             .map(|index| {
                 let failure = (index == 6).then_some(FailureKind::Reset);
-                request(index, index as usize % 3, failure)
+                request(index, [0, 1, 2][index as usize % 3], failure)
             })
             .collect(),
     }
@@ -324,10 +324,10 @@ fn a_chart_without_values_says_what_is_missing() {
 }
 
 /// Throughput that levels off at the third of five loads, where latency begins to rise.
-fn with_knee(loads: &[(usize, f64, f64)]) -> Vec<RunReport> {
-    let run = |(parallel, tokens, ttft): &(usize, f64, f64)| {
+fn with_knee(loads: &[(usize, u64, f64)]) -> Vec<RunReport> {
+    let run = |(parallel, tokens, ttft): &(usize, u64, f64)| {
         let mut run = samples::report(&samples::sweep_meta(*parallel, 20), samples::successes(20));
-        run.totals.output_tokens = (*tokens * run.totals.duration_s()) as u64;
+        run.totals.output_tokens = *tokens;
         run.metrics.get_mut(&Metric::Ttft).unwrap().p99 = Some(*ttft);
         run
     };
@@ -337,19 +337,19 @@ fn with_knee(loads: &[(usize, f64, f64)]) -> Vec<RunReport> {
 #[test]
 fn the_knee_is_where_throughput_is_far_above_latency() {
     let levels_off = [
-        (1, 100.0, 50.0),
-        (2, 200.0, 55.0),
-        (4, 390.0, 60.0),
-        (8, 400.0, 400.0),
-        (16, 400.0, 900.0),
+        (1, 100, 50.0),
+        (2, 200, 55.0),
+        (4, 390, 60.0),
+        (8, 400, 400.0),
+        (16, 400, 900.0),
     ];
     assert_eq!(knee(&with_knee(&levels_off)), Ok(2));
     assert_eq!(knee(&with_knee(&levels_off[..3])), Err(NoKnee::FewLoads));
     let rises = [
-        (1, 100.0, 50.0),
-        (2, 200.0, 51.0),
-        (4, 400.0, 52.0),
-        (8, 800.0, 53.0),
+        (1, 100, 50.0),
+        (2, 200, 51.0),
+        (4, 400, 52.0),
+        (8, 800, 53.0),
     ];
     assert_eq!(knee(&with_knee(&rises)), Err(NoKnee::NotReached));
     // the order of the runs does not matter

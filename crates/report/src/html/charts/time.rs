@@ -52,8 +52,7 @@ impl<'a> Time<'a> {
 
     /// A moment as text, without its unit.
     pub(super) fn number(&self, seconds: f64) -> String {
-        // rounding of bins
-        let seconds = (seconds * 1e6).round() / 1e6;
+        let seconds = (seconds * 1e3).round() / 1e3;
         number(self.of_s(seconds))
     }
 
@@ -93,6 +92,20 @@ impl<'a> Time<'a> {
         values
             .map(|(bin, value)| (self.middle(bin), value))
             .collect()
+    }
+
+    /// Sums of measured bins as rates per second, a line through their middles. A last bin of less than half
+    /// a width is taken together with the one before: a single request in it would be a spike.
+    pub(super) fn rates(&self, sums: &[f64]) -> Vec<(f64, Option<f64>)> {
+        let mut rates = self.bins.rates_per_s(sums);
+        let last = rates.len().saturating_sub(1);
+        let is_short = self.bins.length_s(last) < self.bins.width_s() / 2.0;
+        if is_short && last > self.bins.warmup_bins {
+            let length_s = self.bins.end_s(last) - self.bins.start_s(last - 1);
+            rates[last - 1] = (sums[last - 1] + sums[last]) / length_s;
+            rates.truncate(last);
+        }
+        self.line(rates.into_iter().map(Some), Warmup::Hidden)
     }
 
     /// The shades of warm-up and drain.

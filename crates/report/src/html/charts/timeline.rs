@@ -43,11 +43,16 @@ fn panel(x: Axis, label: String, height: Height, marks: Vec<Mark>) -> Panel {
     }
 }
 
-/// Only the last panel names the time.
-fn name_time_once(panels: &mut [Panel]) {
+/// Only the first panel names the shades, and the last one the time.
+fn name_once(panels: &mut [Panel]) {
     let others = panels.len().saturating_sub(1);
     for panel in &mut panels[..others] {
         panel.x.label.clear();
+    }
+    for mark in panels.iter_mut().skip(1).flat_map(|one| &mut one.marks) {
+        if let Mark::Shade { label, .. } = mark {
+            label.clear();
+        }
     }
 }
 
@@ -90,7 +95,7 @@ pub(super) fn percentiles(context: &Context<'_>, _: &RunReport, series: &RunSeri
         }
     }
     description.push(context.text("r3.gaps"));
-    name_time_once(&mut panels);
+    name_once(&mut panels);
     let rows = ranges(time.bins.len()).map(|bins| {
         let mut row = vec![time.cell(bins.start)];
         for (_, over_time) in &shown {
@@ -201,15 +206,9 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
         ("input", &flow.input_tokens, 2),
     ] {
         let Some(sums) = sums else { continue };
-        let rates = time.bins.rates_per_s(sums).into_iter().map(Some);
         let name = context.text(&format!("r4.{key}"));
         let mut marks = time.shades(context, Warmup::Hidden);
-        marks.push(line(
-            name,
-            tone,
-            Dash::Solid,
-            time.line(rates, Warmup::Hidden),
-        ));
+        marks.push(line(name, tone, Dash::Solid, time.rates(sums)));
         if key == "output" {
             marks.extend(means(context, run, &time));
         }
@@ -221,9 +220,8 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
             marks,
         ));
     }
-    let rates = |sums: &[f64]| time.bins.rates_per_s(sums).into_iter().map(Some);
     let mut marks = time.shades(context, Warmup::Hidden);
-    let completed = time.line(rates(&flow.succeeded), Warmup::Hidden);
+    let completed = time.rates(&flow.succeeded);
     marks.push(line(
         context.text("r4.completed"),
         3,
@@ -234,7 +232,7 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
     panels.push(panel(x, context.text("axis.requests"), Height::Half, marks));
     if flow.failed.iter().any(|failed| *failed > 0.0) {
         let mut marks = time.shades(context, Warmup::Hidden);
-        let failed = time.line(rates(&flow.failed), Warmup::Hidden);
+        let failed = time.rates(&flow.failed);
         marks.push(line(context.text("r4.failed"), 1, Dash::Solid, failed));
         let x = time.axis(context, Warmup::Hidden);
         panels.push(panel(
@@ -244,7 +242,7 @@ pub(super) fn throughput(context: &Context<'_>, run: &RunReport, series: &RunSer
             marks,
         ));
     }
-    name_time_once(&mut panels);
+    name_once(&mut panels);
     Ok(context.chart(Sketch {
         id,
         group,
@@ -371,12 +369,12 @@ pub(super) fn in_flight(context: &Context<'_>, _: &RunReport, series: &RunSeries
     )];
     if let Some(due) = &in_flight.due_per_s {
         let mut marks = time.shades(context, Warmup::Shown);
-        let due = time.line(due.iter().map(|due| Some(*due)), Warmup::Shown);
+        let due = time.line(due.iter().map(|due| Some(*due)), Warmup::Hidden);
         marks.push(line(String::new(), 3, Dash::Solid, due));
         let x = time.axis(context, Warmup::Shown);
         panels.push(panel(x, context.text("axis.arrivals"), Height::Half, marks));
     }
-    name_time_once(&mut panels);
+    name_once(&mut panels);
     Ok(context.chart(Sketch {
         id,
         group,

@@ -2,6 +2,8 @@
 //!
 //! It must not know what is measured.
 
+use std::fmt::Write as _;
+
 use super::legend::{Legend, ROW, area, marker, outline, stroke};
 use super::marks::{Bar, Mark, Point, Shade};
 use super::pen::{Anchor, FONT, Pen, number, short, width_of};
@@ -12,6 +14,10 @@ use super::{Axis, Drawing, Height, Panel};
 const WIDTH: f64 = 760.0;
 /// Left and right of a panel.
 const MARGIN: f64 = 12.0;
+/// How wide a shade is to have its name, pixels.
+const LEAST_NAMED: f64 = 2.0;
+/// Points of a line of which half a pixel cannot be told any more.
+const MANY_POINTS: usize = 200;
 /// Between panels.
 const GAP: f64 = 14.0;
 
@@ -251,9 +257,13 @@ impl Placed<'_> {
             .marks
             .iter()
             .partition(|mark| matches!(mark, Mark::Shade { .. }));
-        shades.iter().for_each(|mark| self.inside(pen, id, mark));
+        for mark in shades {
+            self.inside(pen, id, mark);
+        }
         self.grid(pen);
-        others.iter().for_each(|mark| self.inside(pen, id, mark));
+        for mark in others {
+            self.inside(pen, id, mark);
+        }
         pen.close("svg");
         self.axes(pen);
         let mut taken = Taken::default();
@@ -264,10 +274,10 @@ impl Placed<'_> {
     }
 
     fn grid(&self, pen: &mut Pen) {
-        let ticks = self.panel.y.scale.ticks().iter();
-        let d: String = ticks
-            .map(|tick| format!("M0 {}h{}", short(self.y(*tick)), short(self.frame.width)))
-            .collect();
+        let mut d = String::new();
+        for tick in self.panel.y.scale.ticks() {
+            let _ = write!(d, "M0 {}h{}", short(self.y(*tick)), short(self.frame.width));
+        }
         let attributes = [
             ("class", "grid"),
             ("d", &*d),
@@ -293,7 +303,7 @@ impl Placed<'_> {
         let labels = tick_labels(&self.panel.x);
         for (tick, label) in self.panel.x.scale.ticks().iter().zip(&labels) {
             let x = frame.left + self.x(*tick);
-            d += &format!("M{} {}v4", short(x), short(bottom));
+            let _ = write!(d, "M{} {}v4", short(x), short(bottom));
             let wide = width_of(label);
             let limit = f64::min(right + MARGIN, WIDTH) - wide / 2.0;
             let middle = x.min(limit);
@@ -338,6 +348,10 @@ impl Placed<'_> {
             } => {
                 let d = self.path(points);
                 if !d.is_empty() {
+                    let is_heat = |mark: &Mark| matches!(mark, Mark::Heat { .. });
+                    if self.panel.marks.iter().any(is_heat) {
+                        casing(pen, &d);
+                    }
                     stroke(pen, *tone, *dash, &d);
                 }
             }
@@ -387,22 +401,33 @@ impl Placed<'_> {
         }
     }
 
+    /// A line, in whole pixels where it has many points.
     fn path(&self, points: &[(f64, Option<f64>)]) -> String {
+        let place = |value: f64| {
+            if points.len() > MANY_POINTS {
+                value.round()
+            } else {
+                (value * 10.0).round() / 10.0
+            }
+        };
         let mut d = String::new();
-        let mut in_line = false;
+        let mut last = None;
         for (nth, (x, y)) in points.iter().enumerate() {
             let Some(y) = y.filter(|y| y.is_finite() && x.is_finite()) else {
-                in_line = false;
+                last = None;
                 continue;
             };
-            d += if in_line { "L" } else { "M" };
-            d += &format!("{} {}", short(self.x(*x)), short(self.y(y)));
+            let at = (place(self.x(*x)), place(self.y(y)));
+            let _ = match last {
+                None => write!(d, "M{} {}", short(at.0), short(at.1)),
+                Some((x, y)) => write!(d, "l{} {}", short(at.0 - x), short(at.1 - y)),
+            };
             let is_followed = points.get(nth + 1).is_some_and(|(_, y)| y.is_some());
-            if !in_line && !is_followed {
+            if last.is_none() && !is_followed {
                 // a point on its own is a dot
                 d += "h0";
             }
-            in_line = true;
+            last = Some(at);
         }
         d
     }
@@ -415,7 +440,7 @@ impl Placed<'_> {
             let mut corners: Vec<_> = known.clone().map(|(x, (_, high))| at(x, high)).collect();
             corners.extend(known.rev().map(|(x, (low, _))| at(x, low)));
             if corners.len() > 2 {
-                d += &format!("M{}z", corners.join("L"));
+                let _ = write!(d, "M{}z", corners.join("L"));
             }
         }
         if d.is_empty() {
@@ -433,14 +458,10 @@ impl Placed<'_> {
     fn rectangle(&self, bar: Bar) -> String {
         let (left, right) = (self.x(bar.x.0), self.x(bar.x.1));
         let (bottom, top) = (self.y(bar.y.0), self.y(bar.y.1));
-        format!(
-            "M{} {}H{}V{}H{}z",
-            short(left),
-            short(top),
-            short(right),
-            short(bottom),
-            short(left)
-        )
+        let tenths = |value: f64| (value * 10.0).round() / 10.0;
+        let wide = short(tenths(right) - tenths(left));
+        let high = short(tenths(bottom) - tenths(top));
+        format!("M{} {}h{wide}v{high}h-{wide}z", short(left), short(top))
     }
 
     fn heat(&self, pen: &mut Pen, rows: &[f64], columns: &[f64], cells: &[Vec<u8>]) {
@@ -526,7 +547,7 @@ impl Placed<'_> {
             }
             Mark::Shade {
                 from, to, label, ..
-            } if !label.is_empty() => {
+            } if !label.is_empty() && self.x(*to) - self.x(*from) > LEAST_NAMED => {
                 let middle = f64::midpoint(self.x(*from), self.x(*to));
                 self.top_label(pen, left + middle, label, taken);
             }
@@ -577,6 +598,21 @@ impl Placed<'_> {
             halo(pen, (left, base), label);
         }
     }
+}
+
+/// What keeps a line apart from the cells below it.
+fn casing(pen: &mut Pen, d: &str) {
+    let attributes = [
+        ("class", "paper-edge"),
+        ("d", d),
+        ("fill", "none"),
+        ("stroke", PAPER),
+        ("stroke-width", "4.5"),
+        ("stroke-linecap", "round"),
+        ("stroke-linejoin", "round"),
+        ("vector-effect", "non-scaling-stroke"),
+    ];
+    pen.empty("path", &attributes);
 }
 
 /// A text over marks.

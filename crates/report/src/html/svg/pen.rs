@@ -33,9 +33,10 @@ pub(crate) fn number(value: f64) -> String {
     };
     let decimals = match value.abs() {
         size if size >= 1000.0 || size == 0.0 => 0,
-        size => usize::try_from(3 - size.log10().floor() as i64)
-            .unwrap_or(0)
-            .min(9),
+        // four significant digits
+        size => (0..9)
+            .find(|decimals| size * 10_f64.powi(*decimals) >= 1000.0)
+            .map_or(9, i32::unsigned_abs) as usize,
     };
     let text = format!("{value:.decimals$}");
     let text = if text.contains('.') {

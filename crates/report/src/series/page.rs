@@ -1,0 +1,480 @@
+//! Owns the data inside the page: the series of its runs as JSON, for the script
+//! (`docs/report-data.schema.json`).
+//!
+//! It must not know how the script uses them. Series are struct of arrays, numbers have 4 significant
+//! digits; moments of requests are whole microseconds, so that they stay in order.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use evalscope_model::metrics::Metric;
+use serde::{Serialize, Serializer};
+
+use super::{KeptRequests, RequestRow, RunSeries};
+
+/// The version of this format.
+const VERSION: u32 = 1;
+
+/// The data inside a page.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct PageData<'a> {
+    /// Version of this format: 1.
+    v: u32,
+    /// The runs that have details in the page.
+    runs: Vec<RunData<'a>>,
+}
+
+/// A run.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct RunData<'a> {
+    /// Its name.
+    run: &'a str,
+    /// Time 0, the first dispatch of the measured phase: Unix time, milliseconds.
+    t0_unix_ms: u64,
+    /// Width of a bin of time, seconds.
+    bin_s: f64,
+    /// Number of bins.
+    bins: usize,
+    /// The first bins, which are left of time 0.
+    warmup_bins: usize,
+    /// True length of the last bin, seconds.
+    last_bin_s: Number,
+    /// Boundaries between phases.
+    bounds: BoundsData,
+    /// A value for each bin, by name; the end of the name says which statistic of a metric it is. `null` is a
+    /// gap in the line.
+    series: BTreeMap<String, Vec<Option<Number>>>,
+    /// The requests that are kept.
+    requests: Requests<'a>,
+    /// Gaps between the token-bearing events of some requests, by index: LEB128 varints, microseconds, in
+    /// base64.
+    gaps: BTreeMap<u64, String>,
+}
+
+/// Boundaries between the phases of a run, seconds from time 0.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[expect(clippy::struct_field_names, reason = "the unit")]
+struct BoundsData {
+    /// The first dispatch of the warm-up, below 0; `null` without one.
+    warmup_start_s: Option<Number>,
+    /// The last dispatch.
+    drain_start_s: Number,
+    /// The last end.
+    end_s: Number,
+    /// Start of the plateau; `null` without one.
+    plateau_start_s: Option<Number>,
+    /// Its end.
+    plateau_end_s: Option<Number>,
+}
+
+/// Requests, a value for each in each list, by dispatch. A list without any value is empty. Moments
+/// count from the dispatch of the request.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Requests<'a> {
+    /// Measured requests of the run.
+    total: u64,
+    /// How many of them are kept.
+    kept: u64,
+    /// The first requests of each list, which are of the warm-up.
+    warmup: usize,
+    /// Lanes of the swim-lane.
+    lanes: usize,
+    /// Longer gaps between token-bearing events are stalls, milliseconds; `null` without gaps.
+    stall_ms: Option<Number>,
+    /// Index in the run; the warm-up is numbered separately.
+    idx: Vec<u64>,
+    /// Dispatch, microseconds from time 0.
+    t_us: Vec<i64>,
+    /// How long before the dispatch it was due, microseconds.
+    due_us: Vec<u64>,
+    /// When its connection was ready, microseconds.
+    connected_us: Vec<Option<u64>>,
+    /// When it was sent, microseconds: TTFT and latency begin here.
+    sent_us: Vec<Option<u64>>,
+    /// When the first token came, microseconds.
+    first_us: Vec<Option<u64>>,
+    /// When the last data came, microseconds.
+    last_us: Vec<Option<u64>>,
+    /// When it had ended, microseconds.
+    ended_us: Vec<u64>,
+    /// Time per output token, microseconds.
+    tpot_us: Vec<Option<u64>>,
+    /// Prompt tokens.
+    input_tokens: Vec<Option<u64>>,
+    /// Prompt tokens that came from the server's cache.
+    cached_tokens: Vec<Option<u64>>,
+    /// Output tokens.
+    output_tokens: Vec<Option<u64>>,
+    /// Token-bearing events.
+    events: Vec<u64>,
+    /// Lane of the swim-lane; `null`: never sent.
+    lane: Vec<Option<usize>>,
+    /// 0: it succeeded; else the position of its failure in `failures`, from 1 on.
+    failure: Vec<usize>,
+    /// 0: none; else the position of its finish reason in `reasons`, from 1 on.
+    reason: Vec<usize>,
+    /// The response `id`.
+    id: Vec<Option<&'a str>>,
+    /// The distinct failures of these requests.
+    failures: Vec<FailureData<'a>>,
+    /// The distinct finish reasons of these requests.
+    reasons: Vec<&'a str>,
+}
+
+/// How a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct FailureData<'a> {
+    /// The kind.
+    kind: String,
+    /// The failure in words.
+    message: &'a str,
+    /// HTTP status.
+    http_status: Option<u16>,
+}
+
+/// A number that is written with 4 significant digits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Number(f64);
+
+impl Number {
+    fn rounded(self) -> f64 {
+        let value = self.0;
+        if value == 0.0 || !value.is_finite() {
+            return value;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the exponent of a float is small"
+        )]
+        let digits = 3 - value.abs().log10().floor() as i32;
+        // a quotient or product with a power of ten that is exact is the nearest float, so it is written with
+        // these digits
+        let power = 10f64.powi(digits.abs());
+        if digits > 0 {
+            (value * power).round() / power
+        } else {
+            (value / power).round() * power
+        }
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = self.rounded();
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and below 2^53")]
+        if value.fract() == 0.0 && value.abs() < 9e15 {
+            // without the point that a float would have
+            serializer.serialize_i64(value as i64)
+        } else {
+            serializer.serialize_f64(value)
+        }
+    }
+}
+
+impl<'a> PageData<'a> {
+    /// Of runs with their names.
+    #[must_use]
+    pub fn new(runs: impl IntoIterator<Item = (&'a str, &'a RunSeries)>) -> Self {
+        let runs = runs.into_iter();
+        Self {
+            v: VERSION,
+            runs: runs
+                .map(|(name, series)| RunData::new(name, series))
+                .collect(),
+        }
+    }
+}
+
+/// The JSON text for a `<script type="application/json">`: nothing in it ends the element or begins a
+/// comment.
+#[must_use]
+pub fn page_text(data: &PageData<'_>) -> String {
+    let text = serde_json::to_string(data).expect("only numbers and texts");
+    // in JSON, these are only inside texts
+    text.replace('<', "\\u003c")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+impl<'a> RunData<'a> {
+    fn new(run: &'a str, series: &'a RunSeries) -> Self {
+        let axis = &series.axis;
+        let bounds = &series.bounds;
+        let gaps = series.kept.requests.iter().filter_map(|request| {
+            let gaps = request.gaps.as_ref()?;
+            Some((request.row.index, STANDARD.encode(gaps)))
+        });
+        Self {
+            run,
+            t0_unix_ms: axis.t0_unix_ns / 1_000_000,
+            bin_s: axis.width_s(),
+            bins: axis.len(),
+            warmup_bins: axis.warmup_bins,
+            last_bin_s: Number(axis.length_s(axis.len().saturating_sub(1))),
+            bounds: BoundsData {
+                warmup_start_s: bounds.warmup_start_s.map(Number),
+                drain_start_s: Number(bounds.drain_start_s),
+                end_s: Number(bounds.end_s),
+                plateau_start_s: bounds.plateau_s.map(|(start_s, _)| Number(start_s)),
+                plateau_end_s: bounds.plateau_s.map(|(_, end_s)| Number(end_s)),
+            },
+            series: named(series),
+            requests: Requests::new(&series.kept),
+            gaps: gaps.collect(),
+        }
+    }
+}
+
+/// All series over time, by name.
+fn named(series: &RunSeries) -> BTreeMap<String, Vec<Option<Number>>> {
+    let mut all = BTreeMap::new();
+    let mut put = |name: &str, values: Vec<Option<f64>>| {
+        let values = values.into_iter().map(|value| value.map(Number));
+        all.insert(name.to_owned(), values.collect());
+    };
+    let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
+    for (metric, over_time) in &series.over_time {
+        if let Ok(over_time) = over_time {
+            let percentiles = [
+                ("p50", &over_time.p50),
+                ("p90", &over_time.p90),
+                ("p99", &over_time.p99),
+            ];
+            for (p, values) in percentiles {
+                put(&format!("{}_{p}", metric.key()), values.clone());
+            }
+        }
+    }
+    if let Ok(flow) = &series.flow {
+        let sums = [
+            ("output_tok_per_s", flow.output_tokens.as_ref()),
+            ("input_tok_per_s", flow.input_tokens.as_ref()),
+            ("succeeded_per_s", Some(&flow.succeeded)),
+            ("failed_per_s", Some(&flow.failed)),
+            ("lost_events_per_s", Some(&flow.lost_token_events)),
+        ];
+        for (name, sums) in sums {
+            if let Some(sums) = sums {
+                put(name, known(&series.axis.rates_per_s(sums)));
+            }
+        }
+    }
+    if let Ok(in_flight) = &series.in_flight {
+        let max: Vec<f64> = in_flight.max.iter().map(|max| *max as f64).collect();
+        put("in_flight_mean", known(&in_flight.mean));
+        put("in_flight_max", known(&max));
+        if let Some(due) = &in_flight.due_per_s {
+            put("due_per_s", known(due));
+        }
+    }
+    if let Ok(client) = &series.client {
+        let lags = [
+            (Metric::ClientLag, Some(&client.client_lag)),
+            (Metric::DispatchLag, client.dispatch_lag.as_ref()),
+        ];
+        for (metric, lag) in lags {
+            if let Some(lag) = lag {
+                put(&format!("{}_p99", metric.key()), lag.p99_ms.clone());
+                put(&format!("{}_max", metric.key()), lag.max_ms.clone());
+            }
+        }
+    }
+    all
+}
+
+impl<'a> Requests<'a> {
+    fn new(kept: &'a KeptRequests) -> Self {
+        let rows = || kept.requests.iter().map(|request| &request.row);
+        let failures = Distinct::of(rows().map(failure_of));
+        let reasons = Distinct::of(rows().map(|row| row.finish_reason.as_deref()));
+        Self {
+            total: kept.total,
+            kept: kept.kept,
+            warmup: rows().filter(|row| row.warmup).count(),
+            lanes: kept.lanes,
+            stall_ms: kept.stall_ms.map(Number),
+            idx: rows().map(|row| row.index).collect(),
+            t_us: rows().map(|row| row.dispatched_us).collect(),
+            due_us: rows()
+                .map(|row| after(row.dispatched_us, row.scheduled_us))
+                .collect(),
+            connected_us: moments(kept, |row| row.connected_us),
+            sent_us: moments(kept, |row| row.sent_us),
+            first_us: moments(kept, |row| row.first_token_us),
+            last_us: moments(kept, |row| row.last_data_us),
+            ended_us: rows()
+                .map(|row| after(row.ended_us, row.dispatched_us))
+                .collect(),
+            tpot_us: column(kept, |row| row.tpot_us),
+            input_tokens: column(kept, |row| row.input_tokens),
+            cached_tokens: column(kept, |row| row.cached_tokens),
+            output_tokens: column(kept, |row| row.output_tokens),
+            events: rows().map(|row| row.token_events).collect(),
+            lane: kept.requests.iter().map(|request| request.lane).collect(),
+            failure: failures.positions,
+            reason: reasons.positions,
+            id: column(kept, |row| row.response_id.as_deref()),
+            failures: failures.values,
+            reasons: reasons.values,
+        }
+    }
+}
+
+/// Values of all requests; empty if none has one.
+fn column<'a, T>(
+    kept: &'a KeptRequests,
+    of: impl Fn(&'a RequestRow) -> Option<T>,
+) -> Vec<Option<T>> {
+    let column: Vec<Option<T>> = kept
+        .requests
+        .iter()
+        .map(|request| of(&request.row))
+        .collect();
+    if column.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    column
+}
+
+/// Moments of all requests since their dispatch.
+fn moments(kept: &KeptRequests, of: impl Fn(&RequestRow) -> Option<i64>) -> Vec<Option<u64>> {
+    column(kept, |row| of(row).map(|at| after(at, row.dispatched_us)))
+}
+
+fn after(at: i64, from: i64) -> u64 {
+    u64::try_from(at.saturating_sub(from)).unwrap_or(0)
+}
+
+fn failure_of(row: &RequestRow) -> Option<FailureData<'_>> {
+    Some(FailureData {
+        kind: row.failure?.to_string(),
+        message: row.message.as_deref().unwrap_or_default(),
+        http_status: row.http_status,
+    })
+}
+
+/// Values that recur, each once, and the position of each, from 1 on.
+struct Distinct<T> {
+    values: Vec<T>,
+    positions: Vec<usize>,
+}
+
+impl<T: Ord + Clone> Distinct<T> {
+    fn of(all: impl Iterator<Item = Option<T>>) -> Self {
+        let (mut values, mut places) = (Vec::new(), BTreeMap::new());
+        let positions = all.map(|value| {
+            value.map_or(0, |value| {
+                *places.entry(value).or_insert_with_key(|value| {
+                    values.push(value.clone());
+                    values.len()
+                })
+            })
+        });
+        let positions = positions.collect();
+        Self { values, positions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evalscope_model::record::FailureKind;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::RunReport;
+    use crate::samples;
+
+    fn series(exchanges: Vec<evalscope_model::record::Exchange>) -> RunSeries {
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::finished(folder.path(), &samples::meta("m"), exchanges);
+        RunSeries::load(&RunReport::load(&path).unwrap(), 100).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_have_four_significant_digits(mantissa in -10.0f64..10.0, exponent in -12i32..14) {
+            let value = mantissa * 10f64.powi(exponent);
+            let text = serde_json::to_string(&Number(value)).unwrap();
+            let back: f64 = text.parse().unwrap();
+            prop_assert!((back - value).abs() <= value.abs() * 0.000_501, "{} {}", value, text);
+            let mantissa = text.split('e').next().unwrap();
+            let digits = mantissa.trim_start_matches(['-', '0', '.']).trim_end_matches(['0', '.']);
+            let digits = digits.chars().filter(char::is_ascii_digit).count();
+            prop_assert!(digits <= 4, "{} {}", value, text);
+        }
+    }
+
+    #[test]
+    fn the_schema_in_the_documentation_is_this_one() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../docs/report-data.schema.json"
+        );
+        let schema = schemars::schema_for!(PageData<'_>).to_value();
+        samples::assert_documented(path, &crate::json::text(&schema).unwrap());
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let runs = [
+            samples::mixed(60),
+            samples::whole_answers(20),
+            samples::all_failed(3),
+            Vec::new(),
+        ];
+        for run in runs.map(series) {
+            let text = page_text(&PageData::new([("run", &run)]));
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let errors: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{errors:?}");
+            assert!(!text.contains("NaN"));
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_text_ends_its_element() {
+        const BAD: &str = "</script><!-- <img src=x onerror=…> \u{2028}\u{2029} {{7*7}}";
+        let mut exchange = samples::failure(3, FailureKind::ServerError, BAD, "");
+        exchange.record.finish_reason = Some(BAD.to_owned());
+        exchange.record.response_id = Some(BAD.to_owned());
+        let run = series(vec![exchange]);
+        let text = page_text(&PageData::new([(BAD, &run)]));
+        assert!(!text.contains(['<', '\u{2028}', '\u{2029}']), "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let run = &value["runs"][0];
+        assert_eq!(run["run"], BAD);
+        assert_eq!(run["requests"]["id"][0], BAD);
+        assert_eq!(run["requests"]["failures"][0]["message"], BAD);
+        assert_eq!(run["requests"]["reasons"][0], BAD);
+    }
+
+    #[test]
+    fn lists_of_requests_are_equally_long() {
+        let run = series(samples::mixed(60));
+        let text = page_text(&PageData::new([("run", &run)]));
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let requests = value["runs"][0]["requests"].as_object().unwrap();
+        let distinct = ["failures", "reasons"];
+        for (name, list) in requests
+            .iter()
+            .filter(|(name, _)| !distinct.contains(&name.as_str()))
+        {
+            if let Some(list) = list.as_array() {
+                assert!([0, 60].contains(&list.len()), "{name}");
+            }
+        }
+        assert_eq!(requests["failures"].as_array().unwrap().len(), 2);
+        let bins = value["runs"][0]["bins"].as_u64().unwrap();
+        for (name, values) in value["runs"][0]["series"].as_object().unwrap() {
+            assert_eq!(values.as_array().unwrap().len() as u64, bins, "{name}");
+        }
+    }
+}
