@@ -77,7 +77,15 @@ pub enum FilesError {
         /// The file.
         path: PathBuf,
         /// What went wrong.
-        source: html::PageError,
+        source: Box<html::PageError>,
+    },
+    /// No run has this name.
+    #[error("no run is called `{name}`\nhint: the runs are {names}")]
+    NoSuchRun {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        names: String,
     },
     /// There is no run in a folder.
     #[error(
@@ -184,7 +192,10 @@ fn write_page(folder: &Path, runs: &[RunReport], page: Page) -> Result<(), Files
     let path = folder.join(PAGE);
     match html::page(folder, runs, lang) {
         Ok(text) => write(&path, &text),
-        Err(source) => Err(FilesError::Page { path, source }),
+        Err(source) => Err(FilesError::Page {
+            path,
+            source: Box::new(source),
+        }),
     }
 }
 
@@ -236,6 +247,24 @@ pub fn rebuild(folder: &Path, page: Page) -> Result<Vec<RunReport>, FilesError> 
         all.append(&mut runs);
     }
     Ok(all)
+}
+
+/// Write the page of one of these runs into its folder, for a page that has no details of it.
+///
+/// # Errors
+/// When no run has this name, or the page cannot be made or written.
+pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), FilesError> {
+    let Some(run) = runs.iter().find(|run| run.meta.name == name) else {
+        let names = runs.iter().map(|run| format!("`{}`", run.meta.name));
+        return Err(FilesError::NoSuchRun {
+            name: name.to_owned(),
+            names: names.collect::<Vec<_>>().join(", "),
+        });
+    };
+    let folder = run.database.parent().expect("a database lies in a folder");
+    let mut run = run.clone();
+    run.database = PathBuf::from(FILE_NAME);
+    write_page(folder, &[run], page)
 }
 
 /// An invocation's folder and its databases.
@@ -399,6 +428,40 @@ mod tests {
         samples::finished(folder.path(), &samples::meta("m"), samples::mixed(3));
         assert_eq!(rebuild(folder.path(), Page::Written).unwrap().len(), 1);
         assert!(folder.path().join(RESULT).is_file());
+    }
+
+    #[test]
+    fn a_run_has_a_page_of_its_own_where_one_asks_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = invocation(folder.path());
+        let runs = rebuild(&top, Page::LeftOut).unwrap();
+        let own = top.join("parallel_2_number_20").join(PAGE);
+        assert!(!own.exists());
+        write_run_page(&runs, "parallel_2_number_20", Page::WrittenIn(Lang::Zh)).unwrap();
+        let page = fs::read_to_string(own).unwrap();
+        assert!(page.contains("parallel_2_number_20") && !page.contains("parallel_10_number_40"));
+        assert!(page.contains("<html lang=\"zh\">"));
+        let error = write_run_page(&runs, "no", Page::Written).unwrap_err();
+        assert!(error.to_string().contains("`parallel_10_number_40`"));
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_written_is_told_and_the_rest_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = invocation(folder.path());
+        for file in [PAGE, RESULT] {
+            fs::remove_file(top.join(file)).unwrap();
+        }
+        fs::create_dir(top.join(PAGE)).unwrap();
+        let run = RunReport::load(&top.join("parallel_2_number_20").join(FILE_NAME)).unwrap();
+        let missing = write_invocation(&top, std::slice::from_ref(&run), Page::Written).unwrap();
+        assert!(missing.unwrap().to_string().contains(PAGE));
+        assert!(top.join(RESULT).is_file());
+        assert!(
+            write_invocation(&top, &[run], Page::LeftOut)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

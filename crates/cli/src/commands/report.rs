@@ -28,6 +28,10 @@ pub(crate) struct ReportArgs {
     /// Language of the HTML report [default: that of the first run]
     #[arg(long, value_enum, ignore_case = true)]
     lang: Option<LangName>,
+
+    /// Also write the HTML report of this run alone, into its folder.
+    #[arg(long, value_name = "NAME", conflicts_with = "no_html")]
+    run: Option<String>,
 }
 
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
@@ -37,6 +41,9 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         None => Page::Written,
     };
     let runs = files::rebuild(&args.dir, page)?;
+    if let Some(name) = &args.run {
+        files::write_run_page(&runs, name, page)?;
+    }
     let screen = console::screen(console::confidence(args.confidence));
     for run in &runs {
         console::out(&tables::run(run, screen));

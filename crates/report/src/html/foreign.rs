@@ -3,6 +3,8 @@
 //!
 //! It must not know HTML: the template escapes.
 
+use std::fmt::Write as _;
+
 /// Characters of a text that are shown.
 pub(super) const SHOWN_CHARS: usize = 2000;
 
@@ -15,13 +17,15 @@ pub(super) fn shown(text: &str, chars: usize) -> String {
     let mut out = String::with_capacity(text.len().min(chars * 4));
     for (nth, c) in text.chars().enumerate() {
         if nth == chars {
-            out.push_str(&format!("… [cut: {} bytes in all]", text.len()));
+            let _ = write!(out, "… [cut: {} bytes in all]", text.len());
             break;
         }
         match c {
             '\n' | '\t' => out.push(c),
             '\r' if text.contains("\r\n") => {}
-            c if acts(c) => out.push_str(&format!("\u{2039}U+{:04X}\u{203a}", u32::from(c))),
+            c if acts(c) => {
+                let _ = write!(out, "\u{2039}U+{:04X}\u{203a}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
