@@ -303,32 +303,19 @@ fn density_marks(context: &Context<'_>, density: &Density) -> Vec<Mark> {
         cells[cell.row][cell.column] = cell.class;
     }
     let most = density.cells.iter().map(|cell| cell.count).max();
-    let mut marks = vec![
-        Mark::Heat {
-            rows: density.ttft_edges_ms.clone(),
-            columns: density.input_edges.clone(),
-            cells,
-            ends: (
-                context.text("r2.one"),
-                format!(
-                    "{} {}",
-                    number(most.unwrap_or(0) as f64),
-                    context.text("axis.count")
-                ),
+    let mut marks = vec![Mark::Heat {
+        rows: density.ttft_edges_ms.clone(),
+        columns: density.input_edges.clone(),
+        cells,
+        ends: (
+            context.text("r2.one"),
+            format!(
+                "{} {}",
+                number(most.unwrap_or(0) as f64),
+                context.text("axis.count")
             ),
-        },
-        Mark::Line {
-            name: context.text("r8.median"),
-            tone: Tone(1),
-            dash: Dash::Solid,
-            markers: density.columns.len() < 30,
-            points: density
-                .columns
-                .iter()
-                .map(|column| (column.input_tokens, Some(column.ttft_p50_ms)))
-                .collect(),
-        },
-    ];
+        ),
+    }];
     if let Some(slope) = density.slope {
         let at = |column: &crate::series::InputColumn| {
             let tokens = column.input_tokens;
@@ -343,6 +330,17 @@ fn density_marks(context: &Context<'_>, density: &Density) -> Vec<Mark> {
             points: density.columns.iter().map(at).collect(),
         });
     }
+    marks.push(Mark::Line {
+        name: context.text("r8.median"),
+        tone: Tone(1),
+        dash: Dash::Solid,
+        markers: density.columns.len() < 30,
+        points: density
+            .columns
+            .iter()
+            .map(|column| (column.input_tokens, Some(column.ttft_p50_ms)))
+            .collect(),
+    });
     marks
 }
 

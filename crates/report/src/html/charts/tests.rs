@@ -414,7 +414,7 @@ fn walk(d: &str) -> Vec<(f64, f64)> {
         rest = &after[end..];
         match command {
             'M' | 'L' => (x, y) = (numbers[0], numbers[1]),
-            'l' => (x, y) = (x + numbers[0], y + numbers[1]),
+            'l' | 'm' => (x, y) = (x + numbers[0], y + numbers[1]),
             'H' => x = numbers[0],
             'V' => y = numbers[0],
             'h' => x += numbers[0],

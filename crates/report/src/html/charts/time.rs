@@ -3,7 +3,6 @@
 //! It must not know what is drawn over time.
 
 use super::context::Context;
-use crate::console::number;
 use crate::html::scale::Scale;
 use crate::html::svg::{Axis, Mark, Shade};
 use crate::series::{RunSeries, TimeAxis};
@@ -52,8 +51,9 @@ impl<'a> Time<'a> {
 
     /// A moment as text, without its unit.
     pub(super) fn number(&self, seconds: f64) -> String {
-        let seconds = (seconds * 1e3).round() / 1e3;
-        number(self.of_s(seconds))
+        // bins are tenths of a second or wider
+        let rounded = (self.of_s(seconds) * 1e3).round() / 1e3;
+        (rounded + 0.0).to_string()
     }
 
     /// What the axis is.

@@ -2,6 +2,7 @@
 //!
 //! It must not know what is measured.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::legend::{Legend, ROW, area, marker, outline, stroke};
@@ -18,6 +19,8 @@ const MARGIN: f64 = 12.0;
 const LEAST_NAMED: f64 = 2.0;
 /// Points of a line of which half a pixel cannot be told any more.
 const MANY_POINTS: usize = 200;
+/// Points of a line that hides few of the cells below it, with an edge around it.
+const FEW_POINTS: usize = 60;
 /// Between panels.
 const GAP: f64 = 14.0;
 
@@ -301,6 +304,7 @@ impl Placed<'_> {
         );
         let mut last = f64::MIN;
         let labels = tick_labels(&self.panel.x);
+        let mut texts: Vec<(f64, f64, &str)> = Vec::new();
         for (tick, label) in self.panel.x.scale.ticks().iter().zip(&labels) {
             let x = frame.left + self.x(*tick);
             let _ = write!(d, "M{} {}v4", short(x), short(bottom));
@@ -309,23 +313,21 @@ impl Placed<'_> {
             let middle = x.min(limit);
             if middle - wide / 2.0 > last + 4.0 {
                 last = middle + wide / 2.0;
-                pen.text("muted", (middle, bottom + 15.0), Anchor::Middle, label);
+                texts.push((middle, bottom + 15.0, label));
             }
         }
+        pen.texts("muted", Anchor::Middle, &texts);
+        texts.clear();
         let mut last = f64::MAX;
-        let labels = tick_labels(&self.panel.y);
-        for (tick, label) in self.panel.y.scale.ticks().iter().zip(&labels) {
+        let y_labels = tick_labels(&self.panel.y);
+        for (tick, label) in self.panel.y.scale.ticks().iter().zip(&y_labels) {
             let y = frame.top + self.y(*tick);
             if y + FONT < last + 1.0 {
                 last = y;
-                pen.text(
-                    "muted",
-                    (frame.left - 5.0, y + FONT * 0.35),
-                    Anchor::End,
-                    label,
-                );
+                texts.push((frame.left - 5.0, y + FONT * 0.35, label));
             }
         }
+        pen.texts("muted", Anchor::End, &texts);
         if !self.panel.x.label.is_empty() {
             let at = (frame.left + frame.width / 2.0, bottom + 30.0);
             pen.text("muted", at, Anchor::Middle, &self.panel.x.label);
@@ -349,7 +351,7 @@ impl Placed<'_> {
                 let d = self.path(points);
                 if !d.is_empty() {
                     let is_heat = |mark: &Mark| matches!(mark, Mark::Heat { .. });
-                    if self.panel.marks.iter().any(is_heat) {
+                    if points.len() < FEW_POINTS && self.panel.marks.iter().any(is_heat) {
                         casing(pen, &d);
                     }
                     stroke(pen, *tone, *dash, &d);
@@ -464,9 +466,14 @@ impl Placed<'_> {
         format!("M{} {}h{wide}v{high}h-{wide}z", short(left), short(top))
     }
 
+    /// Cells as strokes along their rows, a path for each class and height: half as long as rectangles.
     fn heat(&self, pen: &mut Pen, rows: &[f64], columns: &[f64], cells: &[Vec<u8>]) {
-        let mut paths = vec![String::new(); HEAT_CLASSES];
+        let tenths = |value: f64| (value * 10.0).round() / 10.0;
+        let mut paths: BTreeMap<(usize, String), String> = BTreeMap::new();
         for (classes, edges) in cells.iter().zip(rows.windows(2)) {
+            let y = f64::midpoint(self.y(edges[0]), self.y(edges[1]));
+            let high = short(self.y(edges[0]) - self.y(edges[1]));
+            let mut ends = [None; HEAT_CLASSES];
             let mut at = 0;
             for run in classes.chunk_by(|a, b| a == b) {
                 let (from, to) = (at, at + run.len());
@@ -475,19 +482,26 @@ impl Placed<'_> {
                 let (Some(from), Some(to)) = (columns.get(from), columns.get(to)) else {
                     continue;
                 };
-                if class > 0 && class <= HEAT_CLASSES {
-                    paths[class - 1] += &self.rectangle(Bar {
-                        x: (*from, *to),
-                        y: (edges[0], edges[1]),
-                    });
+                if class == 0 || class > HEAT_CLASSES {
+                    continue;
                 }
+                let (from, to) = (tenths(self.x(*from)), tenths(self.x(*to)));
+                let d = paths.entry((class - 1, high.clone())).or_default();
+                let _ = match ends[class - 1] {
+                    None => write!(d, "M{} {}", short(from), short(y)),
+                    Some(end) => write!(d, "m{} 0", short(from - end)),
+                };
+                let _ = write!(d, "h{}", short(to - from));
+                ends[class - 1] = Some(to);
             }
         }
-        for (class, d) in paths.iter().enumerate().filter(|(_, d)| !d.is_empty()) {
+        for ((class, high), d) in &paths {
             let attributes = [
-                ("class", &*format!("h{class}")),
+                ("class", &*format!("k{class}")),
                 ("d", d),
-                ("fill", HEAT[class]),
+                ("fill", "none"),
+                ("stroke", HEAT[*class]),
+                ("stroke-width", high),
                 ("shape-rendering", "crispEdges"),
             ];
             pen.empty("path", &attributes);

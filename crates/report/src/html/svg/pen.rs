@@ -98,6 +98,11 @@ impl Pen {
 
     /// A text at a place.
     pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+        self.texts(class, anchor, &[(x, y, text)]);
+    }
+
+    /// Texts of one kind, which share their attributes where they are several.
+    pub(super) fn texts(&mut self, class: &str, anchor: Anchor, texts: &[(f64, f64, &str)]) {
         let anchor = match anchor {
             Anchor::Start => "",
             Anchor::Middle => "middle",
@@ -108,14 +113,17 @@ impl Pen {
         } else {
             super::style::MUTED
         };
-        let attributes = [
-            ("class", class),
-            ("x", &short(x)),
-            ("y", &short(y)),
-            ("text-anchor", anchor),
-            ("fill", fill),
-        ];
-        self.around("text", &attributes, text);
+        let shared = [("class", class), ("text-anchor", anchor), ("fill", fill)];
+        if let [(x, y, text)] = texts {
+            let [class, anchor, fill] = shared;
+            let own = [class, ("x", &short(*x)), ("y", &short(*y)), anchor, fill];
+            return self.around("text", &own, text);
+        }
+        self.open("g", &shared);
+        for (x, y, text) in texts {
+            self.around("text", &[("x", &short(*x)), ("y", &short(*y))], text);
+        }
+        self.close("g");
     }
 
     fn escaped(&mut self, text: &str) {
