@@ -52,8 +52,8 @@ impl FirstTokens {
         }
     }
 
-    /// Add a measured request.
-    pub(super) fn push(&mut self, record: &RequestRecord) {
+    /// Add a measured request with its TPOT, nanoseconds.
+    pub(super) fn push(&mut self, record: &RequestRecord, tpot: f64) {
         let hash = mixed(record.index);
         let Some(first) = record.events.tokens().next() else {
             return;
@@ -62,7 +62,7 @@ impl FirstTokens {
             return;
         }
         let at = self.clock.nanos(first.at);
-        Metric::Tpot.samples(record, |tpot| self.requests.push((hash, at, tpot)));
+        self.requests.push((hash, at, tpot));
         if self.requests.len() > MOST_REQUESTS {
             self.greatest_hash /= 2;
             let greatest = self.greatest_hash;

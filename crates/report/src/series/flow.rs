@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::output_by_time;
 use evalscope_model::record::{FailureKind, RequestRecord};
 
-use super::axis::Clock;
+use super::axis::{Clock, Walk};
 
 /// Failure kinds that are kept apart: there are as many HTTP statuses as a server likes.
 const MOST_KINDS: usize = 16;
@@ -46,6 +46,7 @@ pub struct FailuresOverTime {
 #[derive(Debug)]
 pub(super) struct FlowSums {
     clock: Clock,
+    walk: Walk,
     flow: Flow,
     output_tokens: Vec<f64>,
     input_tokens: Vec<f64>,
@@ -58,6 +59,7 @@ impl FlowSums {
         let empty = || vec![0.0; clock.axis().len()];
         Self {
             clock,
+            walk: Walk::new(clock),
             flow: Flow {
                 succeeded: empty(),
                 failed: empty(),
@@ -87,7 +89,7 @@ impl FlowSums {
         self.flow.succeeded[ended] += 1.0;
         self.output_known |= record.output_tokens().0.is_some();
         output_by_time(record, |at, tokens| {
-            self.output_tokens[self.clock.measured_bin(at)] += tokens;
+            self.output_tokens[self.walk.bin(at)] += tokens;
         });
         if let Some(tokens) = record.prompt_tokens().0 {
             self.input_known = true;

@@ -12,9 +12,9 @@ use super::axis::Clock;
 use super::gaps::STALL;
 use super::hash::mixed;
 
-/// Requests in a page, over all of its runs; one takes about 95 bytes of the page. A run that is shown
+/// Requests in a page, over all of its runs; one takes about 117 bytes of the page. A run that is shown
 /// has [`LEAST_KEPT`] at least.
-pub const KEPT_IN_PAGE: usize = 2500;
+pub const KEPT_IN_PAGE: usize = 2000;
 /// See [`KEPT_IN_PAGE`].
 pub const LEAST_KEPT: usize = 200;
 

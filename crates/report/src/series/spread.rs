@@ -127,7 +127,7 @@ impl Spread {
     reason = "a cast saturates at both ends"
 )]
 fn whole(value: f64) -> u64 {
-    value.round() as u64
+    (value + 0.5) as u64
 }
 
 #[cfg(test)]

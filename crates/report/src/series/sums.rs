@@ -9,7 +9,7 @@ use evalscope_model::metrics::{Metric, token_neighbours};
 use evalscope_model::record::{Phase, RequestRecord};
 use evalscope_model::time::Timestamp;
 
-use super::axis::{Bounds, Clock, TimeAxis};
+use super::axis::{Bounds, Clock, TimeAxis, Walk};
 use super::curve::{Curve, OverTime};
 use super::decode::FirstTokens;
 use super::density::DensitySums;
@@ -107,6 +107,7 @@ impl RunSeries {
 #[derive(Debug)]
 struct SeriesBuilder {
     clock: Clock,
+    walk: Walk,
     bounds: Bounds,
     /// For each of [`OVER_TIME`], for each bin.
     over_time: Vec<(Metric, Vec<Spread>)>,
@@ -146,6 +147,7 @@ impl SeriesBuilder {
         let room = usize::try_from(requests.min(MOST_AT_FIRST)).expect("a million at most");
         Some(Self {
             clock,
+            walk: Walk::new(clock),
             bounds,
             over_time: OVER_TIME
                 .map(|metric| (metric, vec![Spread::default(); bins]))
@@ -192,28 +194,35 @@ impl SeriesBuilder {
         self.lags.push(record);
         self.density.push(record);
         self.lengths.push(record);
-        self.first_tokens.push(record);
-        Metric::Itl.samples(record, |gap| self.stalls.push(gap));
     }
 
     fn push_over_time(&mut self, record: &RequestRecord) {
-        let clock = self.clock;
+        let (clock, walk) = (self.clock, &mut self.walk);
         // what is of the warm-up never counts from time 0 on
-        let bin_at = |at: Timestamp| match record.phase {
-            Phase::Measured => Some(clock.measured_bin(at)),
+        let mut bin_at = |at: Timestamp| match record.phase {
+            Phase::Measured => Some(walk.bin(at)),
             Phase::Warmup => clock.bin(at).filter(|bin| *bin < clock.axis().warmup_bins),
         };
         for (metric, bins) in &mut self.over_time {
             if *metric == Metric::Itl {
                 if record.succeeded() {
                     token_neighbours(&record.events, |from, to| {
+                        let gap_ns = to.nanos_since(from) as f64;
                         if let Some(bin) = bin_at(to) {
-                            bins[bin].push(to.nanos_since(from) as f64);
+                            bins[bin].push(gap_ns);
+                        }
+                        if record.phase == Phase::Measured {
+                            self.stalls.push(gap_ns);
                         }
                     });
                 }
             } else if let Some(bin) = bin_at(record.times.dispatched) {
-                metric.samples(record, |value| bins[bin].push(value));
+                metric.samples(record, |value| {
+                    bins[bin].push(value);
+                    if *metric == Metric::Tpot && record.phase == Phase::Measured {
+                        self.first_tokens.push(record, value);
+                    }
+                });
             }
         }
     }
