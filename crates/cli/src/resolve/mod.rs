@@ -72,10 +72,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         typed,
         words,
     } = args;
-    let key = match &server.api_key {
-        Some(key) => Some(key.as_str()),
-        None => environment.api_key()?,
-    };
+    let key = key_of(&server, environment)?;
     let row = server.api.named();
     let model = model_of(&server)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
@@ -183,6 +180,17 @@ fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
         Serves::Elsewhere => "give the name of the model on the server",
     };
     Err(hinted("`--model` is missing", hint))
+}
+
+/// The key that was typed, else that of the environment.
+fn key_of<'a>(
+    server: &'a ServerArgs,
+    environment: &'a Environment,
+) -> anyhow::Result<Option<&'a str>> {
+    match &server.api_key {
+        Some(key) => Ok(Some(key)),
+        None => environment.api_key(),
+    }
 }
 
 fn connection_of(
