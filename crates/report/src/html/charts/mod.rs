@@ -8,6 +8,8 @@ mod context;
 
 mod time;
 
+mod loads;
+
 mod sweep;
 
 mod distribution;
@@ -22,13 +24,13 @@ mod tokens;
 mod tests;
 
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
-pub use sweep::{NoKnee, knee};
+pub use loads::{NoKnee, knee};
 
 use crate::report::RunReport;
 use crate::series::RunSeries;
 
 use context::Context;
-use sweep::Sweep;
+use loads::Sweep;
 
 /// Draws a chart of a sweep.
 type OfSweep = fn(&Context<'_>, &Sweep<'_>) -> Drawn;

@@ -6,9 +6,13 @@
 
 mod draw;
 
+mod frame;
+
 mod legend;
 
 mod marks;
+
+mod over;
 
 mod pen;
 
