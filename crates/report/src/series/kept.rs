@@ -257,6 +257,8 @@ impl Best {
 const BY: usize = 6;
 /// The position of that of failures.
 const FAILURE: usize = 2;
+/// Those of latency, TTFT and hash: their requests have gaps.
+const WITH_GAPS_BY: [usize; 3] = [0, 1, 5];
 
 /// Chooses the requests to keep. It holds twice as many as it will keep at most, each with its gaps.
 #[derive(Debug)]
@@ -297,17 +299,13 @@ impl Keeper {
     pub(super) fn push(&mut self, record: &RequestRecord) {
         let dispatched = record.times.dispatched.as_nanos();
         let index = record.index;
-        let mut made = None;
-        let mut candidate = |rank| Candidate {
-            rank,
-            index,
-            row: Rc::clone(made.get_or_insert_with(|| {
-                Rc::new((RequestRow::of(record, &self.clock), encoded_gaps(record)))
-            })),
-        };
         if record.phase == Phase::Warmup {
             if record.dispatched() && self.warmup.takes(dispatched, index) {
-                self.warmup.push(candidate(dispatched));
+                self.warmup.push(Candidate {
+                    rank: dispatched,
+                    index,
+                    row: Rc::new((RequestRow::of(record, &self.clock), None)),
+                });
             }
             return;
         }
@@ -327,6 +325,18 @@ impl Keeper {
             Some(dispatched).filter(|_| record.dispatched()),
             Some(!mixed(index)),
         ];
+        let takes = |by: usize| ranks[by].is_some_and(|rank| self.best[by].takes(rank, index));
+        // almost each request is the last one when it comes: its gaps are not worth their time
+        let with_gaps = WITH_GAPS_BY.into_iter().any(takes);
+        let mut made = None;
+        let mut candidate = |rank| Candidate {
+            rank,
+            index,
+            row: Rc::clone(made.get_or_insert_with(|| {
+                let gaps = with_gaps.then(|| encoded_gaps(record)).flatten();
+                Rc::new((RequestRow::of(record, &self.clock), gaps))
+            })),
+        };
         for (best, rank) in self.best.iter_mut().zip(ranks) {
             if let Some(rank) = rank
                 && best.takes(rank, index)
