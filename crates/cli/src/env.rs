@@ -9,6 +9,7 @@ use anyhow::Context;
 use evalscope_core::transport::ProxyEnv;
 use evalscope_hub::{HubConfig, HubError, Source};
 use evalscope_plugin::SECRET_VARIABLES;
+use evalscope_report::Lang;
 use url::Url;
 
 const API_KEY: &str = "EVALSCOPE_API_KEY";
@@ -46,6 +47,8 @@ pub(crate) struct Environment {
     pub(crate) path: Option<String>,
     /// `CUDA_VISIBLE_DEVICES`; empty hides all.
     pub(crate) visible_gpus: Option<String>,
+    /// `EVALSCOPE_LANG`, else the locale: the language of the HTML report.
+    pub(crate) lang: Lang,
 }
 
 impl Environment {
@@ -70,6 +73,7 @@ impl Environment {
             secrets: SECRET_VARIABLES.into_iter().filter_map(variable).collect(),
             path: variable("PATH"),
             visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
+            lang: lang(),
         })
     }
 
@@ -78,6 +82,13 @@ impl Environment {
         let key = self.api_key.as_deref();
         key.map(|key| text(API_KEY, key)).transpose()
     }
+}
+
+/// The language of the HTML report, in the order that the C library reads a locale in.
+fn lang() -> Lang {
+    let mut names = ["EVALSCOPE_LANG", "LC_ALL", "LC_MESSAGES", "LANG"].into_iter();
+    let locale = names.find_map(set);
+    locale.as_deref().map_or(Lang::En, Lang::of_locale)
 }
 
 /// A variable of the environment.

@@ -180,6 +180,7 @@ fn meta() -> RunMeta {
         },
         record_bodies: RecordBodies::All,
         stream: true,
+        lang: evalscope_report::Lang::En,
     }
 }
 

@@ -130,6 +130,7 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
         clock: RunClock::start(),
         record_bodies,
         stream: true,
+        lang: evalscope_report::Lang::En,
     };
     bencher
         .counter(ItemsCount::new(REQUESTS * EVENTS))

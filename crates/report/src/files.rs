@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use evalscope_model::point::is_run_name;
 
 use crate::console;
+use crate::html;
 use crate::json::{self, ResultFile};
-use crate::model::RunMeta;
+use crate::model::{Lang, RunMeta};
 use crate::report::RunReport;
 use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
@@ -31,6 +32,20 @@ pub const ARGS: &str = "benchmark_args.json";
 pub const RESULT: &str = "result.json";
 /// The tables of an invocation.
 pub const TEXT: &str = "performance_summary.txt";
+
+/// The page of an invocation.
+pub const PAGE: &str = "perf_report.html";
+
+/// What becomes of the page of an invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// It is not written.
+    LeftOut,
+    /// It is written in the language that the first run was given.
+    Written,
+    /// It is written in this language.
+    WrittenIn(Lang),
+}
 
 /// Why files could not be written or found.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +70,22 @@ pub enum FilesError {
         path: PathBuf,
         /// What the encoder said.
         source: serde_json::Error,
+    },
+    /// The page could not be made.
+    #[error("`{}`: the page cannot be made", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: Box<html::PageError>,
+    },
+    /// No run has this name.
+    #[error("no run is called `{name}`\nhint: the runs are {names}")]
+    NoSuchRun {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        names: String,
     },
     /// There is no run in a folder.
     #[error(
@@ -119,11 +150,17 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
 /// Without a run there is nothing to write. Runs that other commands have put into the folder are
 /// read from their databases: what was measured stays in the files.
 ///
+/// The page comes last. Why it could not be written is the value, since all else is there.
+///
 /// # Errors
-/// When a database cannot be read, or a file cannot be written.
-pub fn write_invocation(top: &Path, runs: &[RunReport]) -> Result<(), FilesError> {
+/// When a database cannot be read, or another file cannot be written.
+pub fn write_invocation(
+    top: &Path,
+    runs: &[RunReport],
+    page: Page,
+) -> Result<Option<FilesError>, FilesError> {
     if runs.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut runs = runs.to_vec();
     for database in databases(top)? {
@@ -139,10 +176,27 @@ pub fn write_invocation(top: &Path, runs: &[RunReport]) -> Result<(), FilesError
         }
     }
     let Some(result) = ResultFile::new(&runs) else {
-        return Ok(());
+        return Ok(None);
     };
     write_json(&top.join(RESULT), &result)?;
-    write(&top.join(TEXT), &console::performance_summary(&runs))
+    write(&top.join(TEXT), &console::performance_summary(&runs))?;
+    Ok(write_page(top, &runs, page).err())
+}
+
+fn write_page(folder: &Path, runs: &[RunReport], page: Page) -> Result<(), FilesError> {
+    let lang = match page {
+        Page::LeftOut => return Ok(()),
+        Page::Written => runs[0].meta.lang,
+        Page::WrittenIn(lang) => lang,
+    };
+    let path = folder.join(PAGE);
+    match html::page(folder, runs, lang) {
+        Ok(text) => write(&path, &text),
+        Err(source) => Err(FilesError::Page {
+            path,
+            source: Box::new(source),
+        }),
+    }
 }
 
 /// By start, then by their order in the command, then by name.
@@ -174,7 +228,7 @@ pub fn runs_in(top: &Path) -> Result<Vec<RunMeta>, FilesError> {
 ///
 /// # Errors
 /// When there is no database, one cannot be read, or a file cannot be written.
-pub fn rebuild(folder: &Path) -> Result<Vec<RunReport>, FilesError> {
+pub fn rebuild(folder: &Path, page: Page) -> Result<Vec<RunReport>, FilesError> {
     let folder = fs::canonicalize(folder).map_err(io_error(folder, "find it"))?;
     let mut all = Vec::new();
     for (top, databases) in invocations(&folder)? {
@@ -186,11 +240,31 @@ pub fn rebuild(folder: &Path) -> Result<Vec<RunReport>, FilesError> {
             let own = run.database.parent().expect("a database lies in a folder");
             write_run(own, run)?;
         }
-        write_invocation(&top, &runs)?;
+        if let Some(error) = write_invocation(&top, &runs, page)? {
+            return Err(error);
+        }
         in_order(&mut runs);
         all.append(&mut runs);
     }
     Ok(all)
+}
+
+/// Write the page of one of these runs into its folder, for a page that has no details of it.
+///
+/// # Errors
+/// When no run has this name, or the page cannot be made or written.
+pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), FilesError> {
+    let Some(run) = runs.iter().find(|run| run.meta.name == name) else {
+        let names = runs.iter().map(|run| format!("`{}`", run.meta.name));
+        return Err(FilesError::NoSuchRun {
+            name: name.to_owned(),
+            names: names.collect::<Vec<_>>().join(", "),
+        });
+    };
+    let folder = run.database.parent().expect("a database lies in a folder");
+    let mut run = run.clone();
+    run.database = PathBuf::from(FILE_NAME);
+    write_page(folder, &[run], page)
 }
 
 /// An invocation's folder and its databases.
@@ -278,7 +352,11 @@ mod tests {
             runs.push(report);
         }
         runs.reverse();
-        write_invocation(&top, &runs).unwrap();
+        assert!(
+            write_invocation(&top, &runs, Page::Written)
+                .unwrap()
+                .is_none()
+        );
         top
     }
 
@@ -302,7 +380,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         let top = invocation(&folder);
         let before = contents(&top);
-        assert_eq!(before.len(), 2 * 4 + 2);
+        assert_eq!(before.len(), 2 * 4 + 3);
         for from in [
             top.clone(),
             top.join("parallel_2_number_20"),
@@ -313,7 +391,7 @@ mod tests {
                     fs::remove_file(path).unwrap();
                 }
             }
-            let runs = rebuild(&from).unwrap();
+            let runs = rebuild(&from, Page::Written).unwrap();
             let names: Vec<_> = runs.iter().map(|run| run.meta.name.as_str()).collect();
             assert_eq!(names, ["parallel_2_number_20", "parallel_10_number_40"]);
             assert!(before == contents(&top), "{}", from.display());
@@ -326,7 +404,12 @@ mod tests {
         let top = invocation(folder.path());
         let before = contents(&top);
         let database = top.join("parallel_2_number_20").join(FILE_NAME);
-        write_invocation(&top, &[RunReport::load(&database).unwrap()]).unwrap();
+        let run = RunReport::load(&database).unwrap();
+        assert!(
+            write_invocation(&top, &[run], Page::Written)
+                .unwrap()
+                .is_none()
+        );
         assert!(before == contents(&top));
         let names = |top: &Path| -> Vec<String> {
             let runs = runs_in(top).unwrap().into_iter();
@@ -343,18 +426,52 @@ mod tests {
     fn a_database_on_its_own_is_an_invocation() {
         let folder = tempfile::tempdir().unwrap();
         samples::finished(folder.path(), &samples::meta("m"), samples::mixed(3));
-        assert_eq!(rebuild(folder.path()).unwrap().len(), 1);
+        assert_eq!(rebuild(folder.path(), Page::Written).unwrap().len(), 1);
         assert!(folder.path().join(RESULT).is_file());
+    }
+
+    #[test]
+    fn a_run_has_a_page_of_its_own_where_one_asks_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = invocation(folder.path());
+        let runs = rebuild(&top, Page::LeftOut).unwrap();
+        let own = top.join("parallel_2_number_20").join(PAGE);
+        assert!(!own.exists());
+        write_run_page(&runs, "parallel_2_number_20", Page::WrittenIn(Lang::Zh)).unwrap();
+        let page = fs::read_to_string(own).unwrap();
+        assert!(page.contains("parallel_2_number_20") && !page.contains("parallel_10_number_40"));
+        assert!(page.contains("<html lang=\"zh\">"));
+        let error = write_run_page(&runs, "no", Page::Written).unwrap_err();
+        assert!(error.to_string().contains("`parallel_10_number_40`"));
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_written_is_told_and_the_rest_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = invocation(folder.path());
+        for file in [PAGE, RESULT] {
+            fs::remove_file(top.join(file)).unwrap();
+        }
+        fs::create_dir(top.join(PAGE)).unwrap();
+        let run = RunReport::load(&top.join("parallel_2_number_20").join(FILE_NAME)).unwrap();
+        let missing = write_invocation(&top, std::slice::from_ref(&run), Page::Written).unwrap();
+        assert!(missing.unwrap().to_string().contains(PAGE));
+        assert!(top.join(RESULT).is_file());
+        assert!(
+            write_invocation(&top, &[run], Page::LeftOut)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn a_folder_without_runs_says_what_to_give() {
         let folder = tempfile::tempdir().unwrap();
-        let error = rebuild(folder.path()).unwrap_err();
+        let error = rebuild(folder.path(), Page::Written).unwrap_err();
         assert!(matches!(error, FilesError::NoRuns { .. }));
         assert!(error.to_string().contains("parallel_<P>_number_<N>"));
         assert!(matches!(
-            rebuild(&folder.path().join("no")).unwrap_err(),
+            rebuild(&folder.path().join("no"), Page::Written).unwrap_err(),
             FilesError::Io { .. }
         ));
     }

@@ -45,6 +45,6 @@ pub mod export;
 mod samples;
 
 pub use findings::{Finding, FindingId};
-pub use model::{Host, Objective, RecordBodies, RunMeta, RunState, Tool};
+pub use model::{Host, Lang, Objective, RecordBodies, RunMeta, RunState, Tool};
 pub use report::{ErrorGroup, RunReport};
 pub use sqlite::{Database, StoreError};

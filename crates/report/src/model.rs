@@ -99,6 +99,38 @@ pub struct Objective {
     pub from: SloFrom,
 }
 
+/// The language of the HTML report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lang {
+    /// English.
+    #[default]
+    En,
+    /// Chinese.
+    Zh,
+}
+
+impl Lang {
+    /// The tag that HTML and files know it by.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh",
+        }
+    }
+
+    /// The language of a locale such as `zh_CN.UTF-8`: English unless it is Chinese.
+    #[must_use]
+    pub fn of_locale(locale: &str) -> Self {
+        let language = locale.split(['_', '-', '.', '@']).next();
+        match language {
+            Some(tag) if tag.eq_ignore_ascii_case("zh") => Self::Zh,
+            _ => Self::En,
+        }
+    }
+}
+
 /// What was asked of a run, and where it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunMeta {
@@ -147,6 +179,9 @@ pub struct RunMeta {
     pub record_bodies: RecordBodies,
     /// Event streams were asked for.
     pub stream: bool,
+    /// The language of the HTML report; English in files of earlier versions.
+    #[serde(default)]
+    pub lang: Lang,
 }
 
 impl RunMeta {
@@ -184,6 +219,21 @@ mod tests {
             let text = rfc3339_local(&clock, Timestamp::from_nanos(later_ns));
             let at: jiff::Timestamp = text.parse().unwrap();
             assert_eq!(at.as_millisecond(), milliseconds);
+        }
+    }
+
+    #[test]
+    fn locales_name_their_language() {
+        for (locale, lang) in [
+            ("zh_CN.UTF-8", Lang::Zh),
+            ("zh", Lang::Zh),
+            ("ZH-TW", Lang::Zh),
+            ("en_US.UTF-8", Lang::En),
+            ("C", Lang::En),
+            ("zhx", Lang::En),
+            ("", Lang::En),
+        ] {
+            assert_eq!(Lang::of_locale(locale), lang, "{locale}");
         }
     }
 

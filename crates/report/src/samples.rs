@@ -16,7 +16,7 @@ use evalscope_model::record::{
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 
-use crate::model::{FORMAT_VERSION, Host, Objective, RecordBodies, RunMeta, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, Lang, Objective, RecordBodies, RunMeta, RunState, Tool};
 use crate::report::RunReport;
 use crate::sqlite::{Database, FILE_NAME, set_end};
 
@@ -66,6 +66,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         },
         record_bodies: RecordBodies::All,
         stream: true,
+        lang: Lang::En,
     }
 }
 

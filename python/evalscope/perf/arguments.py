@@ -254,6 +254,10 @@ class Arguments:
     """Request and response bodies to keep in the database: `all`, `failed` or `none`."""
     confidence: bool | None = None
     """Show 95 % intervals of percentiles, throughput and good requests within each run."""
+    no_html: bool | None = None
+    """Do not write the HTML report, `perf_report.html`."""
+    lang: str | None = None
+    """Language of the HTML report: `en` or `zh`."""
     log_every_n_query: int | None = None
     """Log progress after every N requests."""
     debug: bool | None = None

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use evalscope_report::console as tables;
-use evalscope_report::files;
+use evalscope_report::files::{self, Page};
 
 use crate::console;
+use crate::flags::output::LangName;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
@@ -19,10 +20,30 @@ pub(crate) struct ReportArgs {
     /// Show 95 % intervals of percentiles, throughput and good requests within each run.
     #[arg(long)]
     confidence: bool,
+
+    /// Do not write the HTML report, `perf_report.html`.
+    #[arg(long, conflicts_with = "lang")]
+    no_html: bool,
+
+    /// Language of the HTML report [default: that of the first run]
+    #[arg(long, value_enum, ignore_case = true)]
+    lang: Option<LangName>,
+
+    /// Also write the HTML report of this run alone, into its folder.
+    #[arg(long, value_name = "NAME", conflicts_with = "no_html")]
+    run: Option<String>,
 }
 
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let runs = files::rebuild(&args.dir)?;
+    let page = match args.lang {
+        _ if args.no_html => Page::LeftOut,
+        Some(lang) => Page::WrittenIn(lang.into()),
+        None => Page::Written,
+    };
+    let runs = files::rebuild(&args.dir, page)?;
+    if let Some(name) = &args.run {
+        files::write_run_page(&runs, name, page)?;
+    }
     let screen = console::screen(console::confidence(args.confidence));
     for run in &runs {
         console::out(&tables::run(run, screen));

@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use evalscope_report::Lang;
+use evalscope_report::files::Page;
 
 use super::values::{fact, whole};
 
@@ -42,6 +44,24 @@ pub(crate) enum Bodies {
     Failed,
     /// None.
     None,
+}
+
+/// A language of the HTML report.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LangName {
+    /// English.
+    En,
+    /// Chinese.
+    Zh,
+}
+
+impl From<LangName> for Lang {
+    fn from(name: LangName) -> Self {
+        match name {
+            LangName::En => Self::En,
+            LangName::Zh => Self::Zh,
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -108,6 +128,16 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) confidence: bool,
 
+    /// Do not write the HTML report, `perf_report.html`.
+    #[arg(long)]
+    pub(crate) no_html: bool,
+
+    /// Language of the HTML report [default: that of the locale]
+    ///
+    /// Also set by `EVALSCOPE_LANG`.
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) lang: Option<LangName>,
+
     /// Log progress after every N requests; 0 for never.
     #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
     pub(crate) log_every_n_query: u64,
@@ -119,4 +149,20 @@ pub(crate) struct OutputArgs {
     /// Log every request and every event of its response.
     #[arg(long)]
     pub(crate) debug: bool,
+}
+
+impl OutputArgs {
+    /// Whether the HTML report is written.
+    pub(crate) fn page(&self) -> Page {
+        if self.no_html {
+            Page::LeftOut
+        } else {
+            Page::Written
+        }
+    }
+
+    /// The language of the HTML report: that of the environment unless one is typed.
+    pub(crate) fn lang(&self, environment: Lang) -> Lang {
+        self.lang.map_or(environment, Lang::from)
+    }
 }

@@ -283,6 +283,7 @@ impl Measuring<'_> {
             clock,
             record_bodies: job.record_bodies,
             stream: job.stream,
+            lang: job.results.lang,
             host: Some(host::this()),
             command_line: Some(job.command_line.clone()),
             metadata: job.metadata.clone(),

@@ -76,9 +76,19 @@ impl Measuring<'_> {
             });
             reports.push(report);
             // after each run, so that a later mishap loses nothing
-            let written = own.and_then(|()| files::write_invocation(top, &reports));
-            let unwritten = |error: files::FilesError| ("not all files were written", error.into());
-            broken = ended.error.or(written.err().map(unwritten));
+            let written =
+                own.and_then(|()| files::write_invocation(top, &reports, job.results.page));
+            broken = ended.error;
+            match written {
+                Ok(Some(error)) => log.warn(&format!(
+                    "the HTML report was not written: {:#}",
+                    anyhow::Error::new(error)
+                )),
+                Ok(None) => {}
+                Err(error) => {
+                    broken = broken.or(Some(("not all files were written", error.into())));
+                }
+            }
             if broken.is_some() {
                 break;
             }

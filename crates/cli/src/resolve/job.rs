@@ -13,7 +13,9 @@ use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use evalscope_hub::Source;
 use evalscope_model::plan::RunPlan;
 use evalscope_model::record::RecordBodies;
+use evalscope_report::Lang;
 use evalscope_report::console::Confidence;
+use evalscope_report::files::Page;
 use serde_json::Value;
 use url::Url;
 
@@ -104,6 +106,10 @@ pub(crate) struct ResultsPlace {
     pub(crate) path_file: Option<PathBuf>,
     /// Tables say how far their figures can be trusted.
     pub(crate) confidence: Confidence,
+    /// The HTML report is written.
+    pub(crate) page: Page,
+    /// The language of the HTML report.
+    pub(crate) lang: Lang,
 }
 
 impl Job {

@@ -73,10 +73,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         typed,
         words,
     } = args;
-    let key = match &server.api_key {
-        Some(key) => Some(key.as_str()),
-        None => environment.api_key()?,
-    };
+    let key = key_of(&server, environment)?;
     let row = server.api.named();
     let model = model_of(&server)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
@@ -127,6 +124,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         hub,
         client_threads: threads.get(),
         tracker: tracker.as_ref().map(|plan| plan.place.kind.as_str()),
+        lang: output.lang(environment.lang),
     };
     let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
     Ok(Job {
@@ -191,6 +189,17 @@ fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
     Err(hinted("`--model` is missing", hint))
 }
 
+/// The key that was typed, else that of the environment.
+fn key_of<'a>(
+    server: &'a ServerArgs,
+    environment: &'a Environment,
+) -> anyhow::Result<Option<&'a str>> {
+    match &server.api_key {
+        Some(key) => Ok(Some(key)),
+        None => environment.api_key(),
+    }
+}
+
 fn connection_of(
     server: &ServerArgs,
     headers: Vec<(String, String)>,
@@ -220,5 +229,7 @@ fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> Re
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),
         confidence: console::confidence(output.confidence),
+        page: output.page(),
+        lang: output.lang(environment.lang),
     }
 }

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
 use evalscope_hub::Source;
 use evalscope_model::plan::{RunPlan, RunSpec};
+use evalscope_report::Lang;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -39,6 +40,8 @@ pub(super) struct Used<'a> {
     pub(super) client_threads: usize,
     /// The tracker, by its name.
     pub(super) tracker: Option<&'a str>,
+    /// The language of the HTML report.
+    pub(super) lang: Lang,
 }
 
 /// All settings.
@@ -291,6 +294,8 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("no_timestamp", json!(args.no_timestamp)),
             ("record_bodies", json!(name_of(&args.record_bodies))),
             ("confidence", json!(args.confidence)),
+            ("no_html", json!(args.no_html)),
+            ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),
             (
                 "enable_progress_tracker",

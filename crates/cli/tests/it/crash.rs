@@ -121,7 +121,7 @@ fn report_makes_the_same_files_again() {
         "1",
     ]);
     let before = context.files();
-    assert_eq!(before.len(), 11, "{before:?}");
+    assert_eq!(before.len(), 12, "{before:?}");
     let top = format!("outputs/{NAME}");
     for from in [
         top.clone(),

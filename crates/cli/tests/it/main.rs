@@ -21,6 +21,7 @@ mod exit_codes;
 mod export;
 mod faults;
 mod first_guess;
+mod html_report;
 mod hub;
 #[cfg(unix)]
 mod interrupt;

@@ -21,7 +21,7 @@ const LATENCY_GROWTH: f64 = 3.0;
 const WORTHWHILE_GAIN: f64 = 0.10;
 
 /// A load, to put runs in its order: the rate, then the requests in flight.
-fn height(run: &RunReport) -> (f64, usize) {
+pub(crate) fn height(run: &RunReport) -> (f64, usize) {
     let slots = run.meta.load.concurrency;
     (
         run.rate_per_s().unwrap_or(f64::INFINITY),
@@ -81,7 +81,7 @@ fn most(
 }
 
 /// The best runs of a sweep.
-pub(super) fn best(runs: &[RunReport]) -> Vec<String> {
+pub(crate) fn best(runs: &[RunReport]) -> Vec<String> {
     let throughput = most(runs, RunReport::requests_per_s);
     let throughput =
         throughput.map(|(run, rps)| format!("Highest RPS: {} ({} req/s)", load(run), number(rps)));

@@ -56,7 +56,7 @@ fn decimals(size: f64) -> usize {
     }
 }
 
-pub(super) fn optional(value: Option<f64>) -> String {
+pub(crate) fn optional(value: Option<f64>) -> String {
     value.map_or_else(|| MISSING.to_owned(), number)
 }
 
@@ -86,13 +86,14 @@ pub(super) fn tame(text: &str) -> String {
 
 /// A table of short cells. Where it is too wide it is cut into several, one
 /// below the other, each beginning with the same columns.
-pub(super) struct Grid {
-    pub(super) header: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
+#[derive(Debug)]
+pub(crate) struct Grid {
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// Columns that begin every part.
     pub(super) keys: usize,
     /// Columns that hold words, at the left.
-    pub(super) words: usize,
+    pub(crate) words: usize,
 }
 
 impl Grid {

@@ -34,7 +34,7 @@ fn judged_rate(report: &RunReport) -> Option<String> {
 }
 
 /// The verdict on an open loop in one sentence.
-pub(super) fn sentence(report: &RunReport) -> Option<String> {
+pub(crate) fn sentence(report: &RunReport) -> Option<String> {
     let judged = report.load.as_ref()?.judged?;
     let rate = judged_rate(report)?;
     Some(match judged.saturation.verdict {
@@ -86,12 +86,8 @@ pub(super) fn verdict_word(verdict: Option<LoadVerdict>) -> &'static str {
     }
 }
 
-/// The segments of a profile; empty without one.
-#[must_use]
-pub fn segments(report: &RunReport, screen: Screen) -> String {
-    if report.segments.is_empty() {
-        return String::new();
-    }
+/// The segments of a profile.
+pub(crate) fn segment_grid(report: &RunReport) -> Grid {
     let rows = report.segments.iter().map(|segment| {
         let metric = |metric| segment.metrics.get(&metric);
         let latency = metric(Metric::LatencyFromSchedule);
@@ -109,7 +105,7 @@ pub fn segments(report: &RunReport, screen: Screen) -> String {
             verdict_word(verdict).to_owned(),
         ]
     });
-    let grid = Grid {
+    Grid {
         header: [
             "Segment",
             "From\n(s)",
@@ -127,7 +123,16 @@ pub fn segments(report: &RunReport, screen: Screen) -> String {
         rows: rows.collect(),
         keys: 1,
         words: 1,
-    };
+    }
+}
+
+/// The segments of a profile; empty without one.
+#[must_use]
+pub fn segments(report: &RunReport, screen: Screen) -> String {
+    if report.segments.is_empty() {
+        return String::new();
+    }
+    let grid = segment_grid(report);
     let mut text = screen.paint(Paint::Bold, "Segments, by when requests were due:");
     text.push('\n');
     text.push_str(&grid.render(screen.width, plain));

@@ -18,17 +18,20 @@ use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 use crate::names;
 use crate::report::RunReport;
 
-pub(crate) use layout::{number, percent};
-
-use layout::{Grid, optional, plain, tame, wrapped};
+use layout::{plain, tame, wrapped};
 use screen::Paint;
 
 pub use advice::advice;
+pub(crate) use advice::{best, height};
 pub use intervals::intervals;
+pub(crate) use layout::{Grid, number, optional, percent};
 pub use load::segments;
+pub(crate) use load::{segment_grid, sentence as load_sentence};
 pub use screen::{Confidence, Ink, Screen};
 pub use summary::summary;
+pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
+pub(crate) use sweep::sweep_grid;
 
 /// Width of the tables in `performance_summary.txt`.
 const FILE_WIDTH: u16 = 100;
@@ -39,20 +42,9 @@ const DERIVED_COLUMNS: usize = 2;
 /// Characters shown of what a server said.
 const EXAMPLE_CHARS: usize = 240;
 
-/// The percentiles of a run.
-#[must_use]
-pub fn percentiles(report: &RunReport, screen: Screen) -> String {
-    let has_samples = |metric: Metric| report.metric(metric).count > 0;
-    let mut text = screen.paint(Paint::Bold, "Percentile results:");
-    text.push('\n');
+/// The percentiles of a run, each column sorted on its own.
+pub(crate) fn percentile_grid(report: &RunReport) -> Grid {
     let columns = names::percentile_columns(report);
-    if !columns.iter().any(|(_, _, metric)| has_samples(*metric)) {
-        text.push_str(match report.totals.total {
-            0 => "none: no request was sent\n",
-            _ => "none: no request succeeded\n",
-        });
-        return text;
-    }
     let header = [names::PERCENTILES]
         .into_iter()
         .chain(columns.iter().map(|(_, label, _)| *label))
@@ -71,12 +63,29 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
                 .collect()
         })
         .collect();
-    let mut grid = Grid {
+    Grid {
         header,
         rows,
         keys: 1,
         words: 1,
-    };
+    }
+}
+
+/// The percentiles of a run.
+#[must_use]
+pub fn percentiles(report: &RunReport, screen: Screen) -> String {
+    let has_samples = |metric: Metric| report.metric(metric).count > 0;
+    let mut text = screen.paint(Paint::Bold, "Percentile results:");
+    text.push('\n');
+    let columns = names::percentile_columns(report);
+    if !columns.iter().any(|(_, _, metric)| has_samples(*metric)) {
+        text.push_str(match report.totals.total {
+            0 => "none: no request was sent\n",
+            _ => "none: no request succeeded\n",
+        });
+        return text;
+    }
+    let mut grid = percentile_grid(report);
     // the last columns follow from others: a second table is not worth them
     if grid.parts(screen.width).len() > 1 {
         grid.keep_columns(1 + columns.len() - DERIVED_COLUMNS);
@@ -196,12 +205,8 @@ pub fn warnings(report: &RunReport, screen: Screen) -> String {
     text
 }
 
-/// Output speed by length of the prompt; empty unless that was measured.
-#[must_use]
-pub fn speeds(report: &RunReport, screen: Screen) -> String {
-    if report.speeds.is_empty() {
-        return String::new();
-    }
+/// Output speed by length of the prompt.
+pub(crate) fn speed_grid(report: &RunReport) -> Grid {
     let rows = report
         .speeds
         .iter()
@@ -213,14 +218,23 @@ pub fn speeds(report: &RunReport, screen: Screen) -> String {
             ]
         })
         .collect();
-    let grid = Grid {
+    Grid {
         header: ["Prompt tokens", "Speed (tok/s)", "Requests"]
             .map(str::to_owned)
             .into(),
         rows,
         keys: 1,
         words: 0,
-    };
+    }
+}
+
+/// Output speed by length of the prompt; empty unless that was measured.
+#[must_use]
+pub fn speeds(report: &RunReport, screen: Screen) -> String {
+    if report.speeds.is_empty() {
+        return String::new();
+    }
+    let grid = speed_grid(report);
     let mut text = screen.paint(Paint::Bold, "Speed benchmark results:");
     text.push('\n');
     text.push_str(&grid.render(screen.width, plain));

@@ -23,42 +23,25 @@ const OF_PLATEAU: [(&str, Metric); 2] = [
 /// The figures of a run.
 #[must_use]
 pub fn summary(report: &RunReport, screen: Screen) -> String {
-    let differs = report
-        .differences()
-        .is_some_and(|differences| differences.any());
-    let plateau = report.plateau.as_ref().ok();
-    let beside = plateau.filter(|_| differs);
-    let mut rows = rows(report, beside);
+    let mut grid = summary_grid(report);
     let database = report.database.display().to_string();
-    let label = rows.iter().map(|row| row.0.width()).max().unwrap_or(0);
+    let labels = grid.rows.iter().map(|row| row[0].width());
+    let label = labels.max().unwrap_or(0);
     // a path broken over lines cannot be copied
     let below = label + 7 + database.width() > usize::from(screen.width);
     if !below {
-        rows.push((names::DATABASE.to_owned(), database.clone(), None));
+        let mut row = vec![names::DATABASE.to_owned(), database.clone()];
+        row.resize(grid.header.len(), String::new());
+        grid.rows.push(row);
     }
-    let mut header = vec!["Key".to_owned(), "Value".to_owned()];
-    header.extend(beside.map(|_| "Plateau".to_owned()));
-    let grid = Grid {
-        keys: header.len(),
-        words: header.len(),
-        rows: rows
-            .into_iter()
-            .map(|(label, value, on_plateau)| {
-                let mut row = vec![label, value];
-                row.extend(beside.map(|_| on_plateau.unwrap_or_default()));
-                row
-            })
-            .collect(),
-        header,
-    };
     let mut text = screen.paint(Paint::Bold, "Benchmarking summary:");
     text.push('\n');
     if let Some(sentence) = sentence(report) {
         text.push_str(&wrapped("", &sentence, screen.width));
     }
     text.push_str(&grid.render(screen.width, plain));
-    if let Some(plateau) = plateau {
-        text.push_str(&wrapped("", &plateau_line(plateau, differs), screen.width));
+    if let Some(sentence) = plateau_sentence(report) {
+        text.push_str(&wrapped("", &sentence, screen.width));
     }
     if below {
         text.push_str(names::DATABASE);
@@ -69,20 +52,50 @@ pub fn summary(report: &RunReport, screen: Screen) -> String {
     text
 }
 
-/// Where the plateau is, and whether the figures of the whole run are its own.
-fn plateau_line(plateau: &PlateauFigures, differs: bool) -> String {
-    let totals = &plateau.totals;
-    format!(
+/// The plateau of a run, where its figures are others.
+fn beside(report: &RunReport) -> Option<&PlateauFigures> {
+    let plateau = report.plateau.as_ref().ok();
+    plateau.filter(|_| {
+        report
+            .differences()
+            .is_some_and(|differences| differences.any())
+    })
+}
+
+/// The figures of a run, and of its plateau where they are others.
+pub(crate) fn summary_grid(report: &RunReport) -> Grid {
+    let beside = beside(report);
+    let mut header = vec!["Key".to_owned(), "Value".to_owned()];
+    header.extend(beside.map(|_| "Plateau".to_owned()));
+    Grid {
+        keys: header.len(),
+        words: header.len(),
+        rows: rows(report, beside)
+            .into_iter()
+            .map(|(label, value, on_plateau)| {
+                let mut row = vec![label, value];
+                row.extend(beside.map(|_| on_plateau.unwrap_or_default()));
+                row
+            })
+            .collect(),
+        header,
+    }
+}
+
+/// Where the plateau is, and whether the figures of the whole run are its own; `None` without one.
+pub(crate) fn plateau_sentence(report: &RunReport) -> Option<String> {
+    let totals = &report.plateau.as_ref().ok()?.totals;
+    Some(format!(
         "Plateau: {} s to {} s after the start, {} requests{}",
         number(totals.start_s),
         number(totals.end_s),
         number(totals.requests as f64),
-        if differs {
+        if beside(report).is_some() {
             ""
         } else {
             "; its throughput and its p99 of TTFT are about those of the whole run"
         }
-    )
+    ))
 }
 
 fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {

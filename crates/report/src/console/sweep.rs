@@ -102,11 +102,10 @@ fn columns(runs: &[RunReport]) -> Vec<Column> {
     shown.flat_map(|(columns, _)| *columns).copied().collect()
 }
 
-/// The runs of a sweep beside each other, the best of them, and advice.
-#[must_use]
-pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
+/// The runs of a sweep beside each other.
+pub(crate) fn sweep_grid(runs: &[RunReport]) -> Grid {
     let columns = columns(runs);
-    let grid = Grid {
+    Grid {
         header: columns
             .iter()
             .map(|(label, _)| (*label).to_owned())
@@ -117,7 +116,13 @@ pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
             .collect(),
         keys: 2,
         words: 0,
-    };
+    }
+}
+
+/// The runs of a sweep beside each other, the best of them, and advice.
+#[must_use]
+pub fn sweep(runs: &[RunReport], screen: Screen) -> String {
+    let grid = sweep_grid(runs);
     let mut text = screen.paint(Paint::Bold, "Sweep overview:");
     text.push('\n');
     text.push_str(&grid.render(screen.width, |row, line| {
