@@ -4,15 +4,18 @@
 //! It must not know what is running.
 
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use anyhow::Context;
-use evalscope_core::engine::{self, RunControl};
+use evalscope_core::engine::RunControl;
 
 use crate::{caller, console};
 
 /// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
 /// the second gives them up. SIGHUP, which comes when the terminal is closed, is one of them.
-pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
+///
+/// `drain`: how long requests in flight may go on after the first signal.
+pub(crate) fn listen(control: RunControl, drain: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -26,7 +29,7 @@ pub(crate) fn listen(control: RunControl) -> anyhow::Result<()> {
         signals.next().await;
         console::err(&format!(
             "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
-            engine::DRAIN_GRACE.as_secs()
+            drain.as_secs_f64()
         ));
         control.stop.cancel();
         signals.second().await;
@@ -53,7 +56,7 @@ struct Signals {
 /// A terminal that is closed can tell it twice: the kernel does, and the shell passes it on. What
 /// comes within this time of the first is the same event.
 #[cfg(unix)]
-const SAME_HANGUP: std::time::Duration = std::time::Duration::from_secs(1);
+const SAME_HANGUP: Duration = Duration::from_secs(1);
 
 /// Whether the parent process wants this to outlive the terminal, as `nohup` does.
 #[cfg(unix)]

@@ -22,6 +22,9 @@ pub use segment::{Curve, Segment};
 /// The highest rate that may be asked for, per second: above what one process can send.
 pub const HIGHEST_RATE_PER_S: f64 = 200_000.0;
 
+/// The longest time in a profile, seconds: 31 years.
+const LONGEST_S: f64 = 1e9;
+
 /// The most segments of a profile.
 pub const MOST_SEGMENTS: usize = 10_000;
 
@@ -132,6 +135,9 @@ impl Profile {
         if !segments.iter().any(has_arrivals) {
             return Err(ProfileError::NoArrivals);
         }
+        if segments.iter().map(Segment::span_s).sum::<f64>() > LONGEST_S {
+            return Err(ProfileError::TooLongTime);
+        }
         Ok(Self::Segments(segments))
     }
 
@@ -212,6 +218,9 @@ pub enum ProfileError {
     /// It has too many segments.
     #[error("{0} segments are more than {MOST_SEGMENTS}")]
     TooLong(usize),
+    /// It takes too long.
+    #[error("it takes more than {LONGEST_S} s, 31 years")]
+    TooLongTime,
     /// Nothing would ever be sent.
     #[error("the rate is 0 all the time, so nothing would be sent")]
     NoArrivals,
@@ -325,21 +334,35 @@ fn rate_of(text: &str) -> Result<f64, String> {
 
 fn span_of(text: &str) -> Result<f64, String> {
     let text = text.trim();
-    let digits = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit_s = if unit.is_empty() {
-        Some(1.0)
-    } else {
-        unit_seconds(unit)
-    };
-    match number.trim().parse::<f64>().ok().zip(unit_s) {
-        Some((number, unit_s)) if number > 0.0 && number.is_finite() => Ok(number * unit_s),
-        _ => Err(format!(
-            "`{text}` is not a time greater than 0: expected one such as 60, 90s, 5m or 1h"
+    match text.parse::<f64>().ok().or_else(|| sum_of_times(text)) {
+        Some(span_s) if span_s > 0.0 && span_s <= LONGEST_S => Ok(span_s),
+        Some(span_s) if span_s > LONGEST_S => {
+            Err(format!("`{text}` is longer than {LONGEST_S} s, 31 years"))
+        }
+        Some(_) => Err(format!("`{text}`: the time has to be greater than 0")),
+        None => Err(format!(
+            "`{text}` is not a time: expected one such as 60, 500ms, 5m or 1h30m"
         )),
     }
+}
+
+/// Times with units, one after the other: `1h30m`.
+fn sum_of_times(text: &str) -> Option<f64> {
+    let (mut sum_s, mut rest) = (0.0, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
+        let unit_s = match &tail[..letters] {
+            "ms" => 1e-3,
+            unit => unit_seconds(unit)?,
+        };
+        sum_s += number.trim().parse::<f64>().ok()? * unit_s;
+        rest = tail[letters..].trim_start();
+    }
+    (!text.is_empty()).then_some(sum_s)
 }
 
 fn unit_seconds(unit: &str) -> Option<f64> {

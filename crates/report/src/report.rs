@@ -190,6 +190,7 @@ impl RunReport {
             metrics: &metrics,
             figures: load.as_ref(),
             plateau: plateau.as_ref().map_err(|why| *why),
+            goodput: goodput.as_ref(),
             stream: meta.stream,
             unseen_tokens: sums.unseen_tokens,
         }));

@@ -87,6 +87,9 @@ pub(crate) struct LoadArgs {
     pub(crate) drain_timeout: Option<f64>,
 
     /// End an open loop when the server is found not to keep up
+    ///
+    /// It looks 30, 45, 68, 101 … seconds after the start of each constant rate, and stops after two
+    /// such verdicts in a row, or at once when 30 % of the requests are not served.
     #[arg(long)]
     pub(crate) stop_when_saturated: bool,
 

@@ -3,7 +3,9 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
+use evalscope_core::engine::DRAIN_GRACE;
 use evalscope_core::transport::{Target, local_ports, raise_open_files_limit};
 use evalscope_model::plan::{Pacing, RunSpec};
 
@@ -83,6 +85,15 @@ pub(super) fn in_flight_of(spec: &RunSpec, most: MostInFlight) -> NonZeroUsize {
     let requests = usize::try_from(all_requests(spec)).unwrap_or(usize::MAX);
     let asked = asked_in_flight(spec).map_or(MOST_IN_FLIGHT, |(_, asked)| asked.get());
     NonZeroUsize::new(asked.min(requests).min(most.connections)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How long requests in flight may go on when a run of this command is stopped.
+pub(super) fn longest_drain(job: &Job) -> Duration {
+    let drains = job.plan.runs().iter();
+    drains
+        .map(|spec| spec.drain_timeout().unwrap_or(DRAIN_GRACE))
+        .max()
+        .unwrap_or(DRAIN_GRACE)
 }
 
 /// How many requests may be in flight, and the flag that says so.

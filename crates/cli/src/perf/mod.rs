@@ -42,7 +42,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     }
     let job = resolve::resolve(args, &environment)?;
     let control = RunControl::default();
-    signals::listen(control.clone())?;
+    signals::listen(control.clone(), load::longest_drain(&job))?;
     if let Some(plan) = &job.served {
         plan.check_port()?;
     }

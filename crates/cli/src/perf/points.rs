@@ -141,7 +141,9 @@ impl Measuring<'_> {
         if !empty.is_empty() {
             let sent = reports.iter().map(|r| r.totals.total + r.totals.unfinished);
             log.warn(&match (sent.sum::<u64>(), reports.len() == empty.len()) {
-                (0, _) => "no request was sent: none was due before the run ended".to_owned(),
+                (0, _) => {
+                    "no measured request was sent: none was due before the run ended".to_owned()
+                }
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
@@ -171,7 +173,7 @@ fn above_error_rate(reports: &[RunReport], limit: Option<f64>, log: &Log) -> boo
     let Some(limit) = limit else {
         if lost > 0 {
             log.info(&format!(
-                "{lost} of {} {what}; the exit code is still 0; `--max-error-rate 1%` sets a limit",
+                "{lost} of {} {what}; that does not change the exit code unless `--max-error-rate 1%` sets a limit",
                 counted(due, "request")
             ));
         }

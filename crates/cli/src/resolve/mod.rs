@@ -107,7 +107,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let plan = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?.expand()?;
     notes.extend(idle::of_plan(&typed, &plan));
-    let objectives = objectives_of(&objective)?;
+    let objectives = objectives_of(&objective, !generation.no_stream)?;
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(&load);

@@ -18,7 +18,7 @@ pub(crate) struct Objectives {
 }
 
 /// The objective that was typed.
-pub(super) fn objectives_of(args: &ObjectiveArgs) -> anyhow::Result<Objectives> {
+pub(super) fn objectives_of(args: &ObjectiveArgs, stream: bool) -> anyhow::Result<Objectives> {
     let (flag, slo) = match (&args.slo, &args.goodput) {
         (Some(words), _) => ("--slo", Some(words.join(" ").parse())),
         (None, Some(words)) => ("--goodput", Some(Slo::from_goodput(&words.join(" ")))),
@@ -30,6 +30,16 @@ pub(super) fn objectives_of(args: &ObjectiveArgs) -> anyhow::Result<Objectives> 
             "such as `--slo \"ttft<=500ms tpot<=50ms\"` or `--goodput ttft:500 tpot:50`",
         )
     })?;
+    let needs_stream = slo
+        .iter()
+        .flat_map(Slo::conditions)
+        .find(|c| c.figure.needs_stream());
+    if let Some(condition) = needs_stream.filter(|_| !stream) {
+        return Err(hinted(
+            format!("`{flag} {condition}` cannot be measured with `--no-stream`"),
+            "only the latency of whole responses is known",
+        ));
+    }
     if slo.is_none() {
         let idle = [
             ("--min-goodput", args.min_goodput.is_some()),

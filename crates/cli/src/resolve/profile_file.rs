@@ -13,6 +13,9 @@ use crate::failure::hinted;
 const FORMS: &str = "a profile file is JSON, [{\"time_s\":0,\"qps\":5},{\"time_s\":60,\"qps\":50}], or CSV \
                      with the header time_s,rate";
 
+/// A file of 10,000 points is far smaller.
+const MOST_BYTES: u64 = 4 << 20;
+
 /// A point of a profile: in JSON as `AIPerf` writes it, or a row of the CSV file.
 #[derive(Debug, Deserialize)]
 struct Point {
@@ -30,8 +33,17 @@ enum Points {
 
 /// The profile in a file.
 pub(super) fn read(file: &Path) -> anyhow::Result<Profile> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("`--rate @{}` cannot be read", file.display()))?;
+    let cannot = || format!("`--rate @{}` cannot be read", file.display());
+    let about = std::fs::metadata(file).with_context(cannot)?;
+    if !about.is_file() || about.len() > MOST_BYTES {
+        let why = format!(
+            "`--rate @{}` is not a file of at most {} MB",
+            file.display(),
+            MOST_BYTES >> 20
+        );
+        return Err(hinted(why, FORMS));
+    }
+    let text = std::fs::read_to_string(file).with_context(cannot)?;
     let text = text.trim_start_matches('\u{feff}');
     let points = if text.trim_start().starts_with(['[', '{']) {
         json(text)

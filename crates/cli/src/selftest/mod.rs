@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use evalscope_model::profile::HIGHEST_RATE_PER_S;
 use evalscope_report::console::{self as tables, Confidence};
 use serde::Serialize;
 use serde_json::json;
@@ -25,6 +26,9 @@ use crate::results::host;
 /// Errors up to this are trusted, in milliseconds.
 const TRUSTED_MS: f64 = 1.0;
 
+/// The most streams that can be tried.
+const MOST_STREAMS: usize = 20_000;
+
 /// Streams that are tried one after the other.
 const STREAMS: [u64; 4] = [1, 100, 1000, 4000];
 /// Rates that are tried one after the other, per second.
@@ -33,7 +37,7 @@ const RATES: [f64; 4] = [200.0, 1000.0, 5000.0, 10_000.0];
 #[derive(Args, Debug)]
 pub(crate) struct SelftestArgs {
     /// Try this number of streams only
-    #[arg(long, value_name = "N", value_parser = places)]
+    #[arg(long, value_name = "N", value_parser = streams)]
     parallel: Option<NonZeroUsize>,
     /// Try this number of arrivals per second only
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
@@ -43,10 +47,19 @@ pub(crate) struct SelftestArgs {
     json: bool,
 }
 
+fn streams(text: &str) -> Result<NonZeroUsize, String> {
+    match places(text) {
+        Ok(streams) if streams.get() <= MOST_STREAMS => Ok(streams),
+        _ => Err(format!("expected a whole number from 1 to {MOST_STREAMS}")),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= evalscope_model::profile::HIGHEST_RATE_PER_S => Ok(rate),
-        _ => Err("expected a rate greater than 0, per second, such as 500".to_owned()),
+        Ok(rate) if rate > 0.0 && rate <= HIGHEST_RATE_PER_S => Ok(rate),
+        _ => Err(format!(
+            "expected a rate per second, greater than 0 and at most {HIGHEST_RATE_PER_S}, such as 500"
+        )),
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Start {
     pub(super) due: Timestamp,
     /// When it was due and the load had room for it.
     pub(super) possible: Timestamp,
+    /// When it is too late to send it.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// What the gate says at a moment.
@@ -90,6 +92,8 @@ pub(super) enum UnsentWhy {
     /// The load had no room for it.
     Full,
     /// The run ended before there was room for it.
+    NoRoom,
+    /// The run ended before it was sent.
     Over,
 }
 
@@ -142,6 +146,8 @@ struct State {
     over: bool,
     /// Why the load ended before its time.
     stopped_by: Option<StoppedBy>,
+    /// The load had no room for another session when it was last asked.
+    is_full: bool,
 }
 
 impl Gate {
@@ -161,6 +167,7 @@ impl Gate {
                 starved_ns: 0,
                 over: false,
                 stopped_by: None,
+                is_full: false,
             }),
             changed: Notify::new(),
         }
@@ -223,7 +230,7 @@ impl Gate {
         }
         let wanted = match state.waiting.take() {
             Some(wanted) => wanted,
-            None => match state.model.next(now) {
+            None => match Self::asked(state, now) {
                 Next::Start { due, could_start } => Wanted {
                     due,
                     could_start: Some(could_start),
@@ -236,7 +243,10 @@ impl Gate {
                     let first = deadline.map_or(at, |deadline| at.min(deadline));
                     return Turn::Wait(Wait::Until(first));
                 }
-                Next::OnEnd => return Turn::Wait(Wait::ForEnd),
+                Next::OnEnd => {
+                    state.is_full = true;
+                    return Turn::Wait(Wait::ForEnd);
+                }
                 Next::Over => return Self::over(state),
                 Next::Stop(why) => {
                     state.stopped_by = Some(why);
@@ -272,7 +282,14 @@ impl Gate {
             job,
             due: wanted.due,
             possible: could_start,
+            until: self.deadline(state),
         }))
+    }
+
+    /// What the model says.
+    fn asked(state: &mut State, now: Timestamp) -> Next {
+        state.is_full = false;
+        state.model.next(now)
     }
 
     fn over(state: &mut State) -> Turn {
@@ -349,11 +366,16 @@ impl Gate {
             Some(wanted) => wanted.due,
             None => state.model.unsent(end)?,
         };
+        let why = if state.is_full {
+            UnsentWhy::NoRoom
+        } else {
+            UnsentWhy::Over
+        };
         let nth = state.taken;
         state.taken += 1;
         let job = state.head.take().or_else(|| self.ready.try_recv().ok());
         if let Some(job) = job {
-            return Some(job.not_sent(due, UnsentWhy::Over));
+            return Some(job.not_sent(due, why));
         }
         // it was due before its request was made
         let (phase, index) = match nth.checked_sub(self.limits.warmup) {
@@ -373,7 +395,7 @@ impl Gate {
             request,
             phase,
             due,
-            why: UnsentWhy::Over,
+            why,
         })
     }
 }

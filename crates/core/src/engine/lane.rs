@@ -204,11 +204,14 @@ impl<R: Requester, C: Clock> User<R, C> {
     /// Serve a session. `None`: the run is over. Otherwise how it ended.
     async fn session(&mut self, start: Start) -> Option<SessionEnd> {
         let shared = &self.shared;
-        if shared.stop.is_cancelled() {
-            shared.came_too_late(start, self.clock.now()).await;
+        let now = self.clock.now();
+        if shared.stop.is_cancelled() || start.until.is_some_and(|until| now >= until) {
+            shared.came_too_late(start, now).await;
             return None;
         }
-        let Start { job, due, possible } = start;
+        let Start {
+            job, due, possible, ..
+        } = start;
         let Job {
             request,
             phase,

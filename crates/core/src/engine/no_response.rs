@@ -33,7 +33,11 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
         index: request.index,
         phase: *phase,
         scheduled: *due,
-        slot_free: *due,
+        // one that still waited for room: until then there was none
+        slot_free: match why {
+            UnsentWhy::NoRoom => end.max(*due),
+            UnsentWhy::Full | UnsentWhy::Over => *due,
+        },
         dispatched: end.max(*due),
         stream: request.stream,
         output_asked: request.output_asked,
@@ -41,9 +45,13 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
     };
     let mut record = without_answer(dispatch, dispatch.dispatched);
     record.failure = Some(match why {
-        UnsentWhy::Over => Failure::new(
+        UnsentWhy::NoRoom => Failure::new(
             FailureKind::NotSent,
             "it was due, but the run ended before there was room for it",
+        ),
+        UnsentWhy::Over => Failure::new(
+            FailureKind::NotSent,
+            "it was due, but the run ended before it was sent",
         ),
         UnsentWhy::Full => Failure::new(
             FailureKind::Shed,

@@ -187,7 +187,7 @@ impl SharedRun {
     pub(super) async fn hand_on_unsent(&self, left: &Unsent, now: Timestamp) -> bool {
         let until = match left.why {
             UnsentWhy::Full => now,
-            UnsentWhy::Over => self.end_of_starts(now),
+            UnsentWhy::NoRoom | UnsentWhy::Over => self.end_of_starts(now),
         };
         let exchange = Box::new(unsent(left, until));
         self.hand_on(exchange).await

@@ -72,7 +72,18 @@ impl Interval {
 #[must_use]
 pub fn wilson(share: f64, n: f64, z: f64) -> Interval {
     let (centre, half) = wilson_parts(share, n, z);
-    Interval((centre - half).max(0.0), (centre + half).min(1.0))
+    // exact at the ends, where rounding would leave a little
+    let low = if share <= 0.0 {
+        0.0
+    } else {
+        (centre - half).max(0.0)
+    };
+    let high = if share >= 1.0 {
+        1.0
+    } else {
+        (centre + half).min(1.0)
+    };
+    Interval(low, high)
 }
 
 /// Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the

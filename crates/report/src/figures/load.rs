@@ -205,7 +205,7 @@ impl LoadSums {
             .failure
             .as_ref()
             .is_some_and(|failure| failure.kind == FailureKind::Shed);
-        let waited = record.dispatched() && times.slot_free > times.scheduled;
+        let waited = !shed && times.slot_free > times.scheduled;
         if shed || waited && self.open_loop {
             let at = times.scheduled;
             self.cap_reached = Some(self.cap_reached.map_or(at, |first| first.min(at)));

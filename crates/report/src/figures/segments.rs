@@ -82,7 +82,9 @@ impl Segments {
             .iter()
             .scan(0.0, |end_s, (_, segment)| {
                 *end_s += segment.span_s();
-                Some(Timestamp::from_nanos(start.as_nanos() + nanos(*end_s)))
+                Some(Timestamp::from_nanos(
+                    start.as_nanos().saturating_add(nanos(*end_s)),
+                ))
             })
             .collect();
         Some(Self {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::events::{RunEvent, Warning};
-use evalscope_model::metrics::{ClientReport, Distribution, Metric, RunTotals};
+use evalscope_model::metrics::{ClientReport, Distribution, Goodput, Metric, RunTotals};
 use evalscope_model::plan::RunSpec;
 use evalscope_model::record::{FailureKind, RequestRecord};
 use serde::Serialize;
@@ -104,6 +104,8 @@ pub struct Evidence<'a> {
     pub figures: Option<&'a LoadFigures>,
     /// The part of the run in which the server was as loaded as it was meant to be.
     pub plateau: Result<&'a PlateauFigures, WithoutPlateau>,
+    /// How many requests met the objective; `None` without one.
+    pub goodput: Option<&'a Goodput>,
     /// Event streams were asked for.
     pub stream: bool,
     /// Successful streams that reported output tokens although no event bore one.

@@ -100,6 +100,8 @@ finding_ids! {
     RequestsShed, "requests_shed", Warning;
     /// Requests were still in flight at the end of the drain timeout.
     RequestsUnfinished, "requests_unfinished", Warning;
+    /// A condition of `--slo` applies to no request.
+    ObjectiveNotApplied, "objective_not_applied", Warning;
     /// Requests of an open loop were sent later than they were due.
     SentLate, "sent_late", Warning;
     /// Requests of a paced run were sent more slowly than asked.

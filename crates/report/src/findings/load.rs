@@ -93,7 +93,7 @@ pub(super) fn cap_reached(e: &Evidence<'_>) -> Option<Finding> {
         WhenFull::Stop => "the run ended there".to_owned(),
     };
     let text = format!(
-        "the open loop ended after {at_s:.1} s: as many requests were in flight as may be{most}, and \
+        "from {at_s:.1} s on this was no open loop: as many requests were in flight as may be{most}, and \
          {then}; lower `--rate`, or raise {raise}"
     );
     Some(Finding::new(FindingId::InFlightCapReached, text))
@@ -104,7 +104,7 @@ pub(super) fn stopped_by_load(e: &Evidence<'_>) -> Option<Finding> {
         StoppedBy::InFlightCap => "as many requests were in flight as may be (`--when-full stop`)",
         StoppedBy::Saturated => "the server did not keep up (`--stop-when-saturated`)",
     };
-    let text = format!("the run ended before its number, its time and its profile: {why}");
+    let text = format!("the run ended early: {why}");
     Some(Finding::new(FindingId::StoppedByLoad, text))
 }
 
@@ -178,7 +178,7 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
         let slots = match e.load.concurrency {
             Some(NonZeroUsize::MIN) => "the only slot was busy: raise `--parallel`".to_owned(),
             Some(slots) => format!("all {slots} slots were busy: raise `--parallel`"),
-            None => "as many were in flight as this program can hold".to_owned(),
+            None => "as many were in flight as may be".to_owned(),
         };
         format!(
             "; {waited} of {} were due while {slots}",
@@ -196,8 +196,10 @@ pub(super) fn rate_not_reached(e: &Evidence<'_>) -> Option<Finding> {
 
 pub(super) fn not_sent(e: &Evidence<'_>) -> Option<Finding> {
     let unsent = e.totals.not_sent;
+    let waited = e.figures.is_some_and(|figures| figures.waited > 0);
     let why = match e.load.concurrency {
         Some(_) => "because no slot was free before the end of the run",
+        None if waited => "because there was no room for them before the end of the run",
         None => "because the run ended first",
     };
     (unsent > 0).then(|| {
@@ -359,7 +361,7 @@ mod tests {
         one(
             capped(WhenFull::Wait),
             FindingId::InFlightCapReached,
-            "ended after 41.2 s: as many requests were in flight as may be (64), and from then on 12 \
+            "from 41.2 s on this was no open loop: as many requests were in flight as may be (64), and from then on 12 \
              requests waited for room",
         );
         one(

@@ -5,6 +5,7 @@
 
 mod client;
 mod finding;
+mod goodput;
 mod id;
 mod load;
 mod plateau;
@@ -32,6 +33,7 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
         load::stopped_by_load,
         load::requests_shed,
         load::requests_unfinished,
+        goodput::never_applied,
         load::sent_late,
         load::rate_not_reached,
         load::not_sent,
@@ -68,7 +70,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::num::NonZeroUsize;
 
-    use evalscope_model::metrics::{ClientReport, Distribution, Metric, Plateau, RunTotals};
+    use evalscope_model::metrics::{
+        ClientReport, Distribution, Goodput, Metric, Plateau, RunTotals,
+    };
     use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
     use evalscope_model::point::PointId;
 
@@ -86,6 +90,7 @@ mod tests {
         pub(super) metrics: BTreeMap<Metric, Distribution>,
         pub(super) figures: Option<LoadFigures>,
         pub(super) plateau: Result<PlateauFigures, WithoutPlateau>,
+        pub(super) goodput: Option<Goodput>,
         pub(super) stream: bool,
         pub(super) unseen_tokens: u64,
     }
@@ -162,6 +167,7 @@ mod tests {
                 .into(),
             figures: None,
             plateau: Ok(flat()),
+            goodput: None,
             stream: true,
             unseen_tokens: 0,
         }
@@ -180,6 +186,7 @@ mod tests {
             metrics: &case.metrics,
             figures: case.figures.as_ref(),
             plateau: case.plateau.as_ref().map_err(|why| *why),
+            goodput: case.goodput.as_ref(),
             stream: case.stream,
             unseen_tokens: case.unseen_tokens,
         })
