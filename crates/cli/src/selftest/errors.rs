@@ -34,6 +34,10 @@ impl Spread {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Errors {
     pub(super) requests: usize,
+    /// Those that failed, or were not sent.
+    pub(super) failed: usize,
+    /// Why the first of them did.
+    pub(super) first_failure: Option<String>,
     pub(super) tokens: usize,
     /// From each recorded arrival to the time in which the simulator wrote the token.
     pub(super) arrival_error_ms: Option<Spread>,
@@ -44,12 +48,30 @@ pub(super) struct Errors {
     pub(super) dispatch_lag_ms: Option<Spread>,
 }
 
+impl Errors {
+    /// Those of a load that could not be measured.
+    pub(super) fn unmeasured(why: String) -> Self {
+        Self {
+            requests: 0,
+            failed: 0,
+            first_failure: Some(why),
+            tokens: 0,
+            arrival_error_ms: None,
+            ttft_error_ms: None,
+            tpot_error_ms: None,
+            dispatch_lag_ms: None,
+        }
+    }
+}
+
 /// Collects requests.
 #[derive(Debug)]
 pub(super) struct Comparison {
     clock: RunClock,
     truth: HashMap<String, TrueRequest>,
     requests: usize,
+    failed: usize,
+    first_failure: Option<String>,
     arrival: Vec<f64>,
     ttft: Vec<f64>,
     tpot: Vec<f64>,
@@ -66,6 +88,8 @@ impl Comparison {
                 .map(|request| (request.id.clone(), request))
                 .collect(),
             requests: 0,
+            failed: 0,
+            first_failure: None,
             arrival: Vec::new(),
             ttft: Vec::new(),
             tpot: Vec::new(),
@@ -83,7 +107,10 @@ impl Comparison {
         self.lag
             .extend(Metric::DispatchLag.of_request(record).map(|ns| ns * MS));
         if let Some(failure) = &record.failure {
-            anyhow::bail!("a request failed: {}", failure.message);
+            self.failed += 1;
+            self.first_failure
+                .get_or_insert_with(|| failure.message.clone());
+            return Ok(());
         }
         let id = record.response_id.as_deref().unwrap_or_default();
         let Some(request) = self.truth.get(id) else {
@@ -131,6 +158,8 @@ impl Comparison {
     pub(super) fn finish(self) -> Errors {
         Errors {
             requests: self.requests,
+            failed: self.failed,
+            first_failure: self.first_failure,
             tokens: self.arrival.len(),
             arrival_error_ms: Spread::of(self.arrival),
             ttft_error_ms: Spread::of(self.ttft),
@@ -143,6 +172,13 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_that_was_not_measured_says_why() {
+        let errors = Errors::unmeasured("no port is free".to_owned());
+        assert_eq!(errors.first_failure.as_deref(), Some("no port is free"));
+        assert_eq!((errors.requests, errors.arrival_error_ms), (0, None));
+    }
 
     #[test]
     fn a_spread_is_of_sorted_values() {

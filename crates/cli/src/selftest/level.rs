@@ -40,7 +40,7 @@ const TOKENS_PER_S: f64 = 20_000.0;
 /// Tokens of a response in a closed loop.
 const STREAM_TOKENS: u64 = 16;
 /// How long arrivals last.
-const RATE_SECONDS: u64 = 4;
+const RATE_SECONDS: f64 = 4.0;
 
 impl Level {
     /// How the simulator answers.
@@ -72,8 +72,8 @@ impl Level {
                 "--open-loop".to_owned(),
                 "--rate".to_owned(),
                 rate.to_string(),
-                "--duration".to_owned(),
-                RATE_SECONDS.to_string(),
+                "--number".to_owned(),
+                (rate * RATE_SECONDS).ceil().max(1.0).to_string(),
             ],
         }
     }
