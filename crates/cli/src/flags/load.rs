@@ -42,8 +42,8 @@ pub(crate) struct LoadArgs {
 
     /// Arrivals per second: 5, 90/m, or 1..20@60,20@5m
     ///
-    /// Requests start at moments with this mean rate, however fast the server is; --parallel,
-    /// if given, limits the requests in flight. 90/m and 5000/h are per minute and per hour; -1 or
+    /// Requests are sent at this mean rate, however fast the server is; --parallel, if given, limits
+    /// the requests in flight. 90/m and 5000/h are per minute and per hour; -1 or
     /// inf means no pacing. One value for all runs of a sweep, or one for each.
     ///
     /// A profile is one value: segments with commas between them. 20@60 is 20 per second for 60
@@ -62,8 +62,8 @@ pub(crate) struct LoadArgs {
 
     /// How arrivals are spread: poisson, constant or gamma:SHAPE
     ///
-    /// poisson: users who know nothing of each other. constant: all gaps are the same. gamma:SHAPE:
-    /// below 1 in bursts, 1 is poisson, above 1 more even.
+    /// poisson: random gaps, as independent users come. constant: equal gaps. gamma:SHAPE: more
+    /// bursty than poisson below 1, more even above 1.
     #[arg(long, value_name = "GAPS", default_value = "poisson")]
     pub(crate) arrivals: Gaps,
 
@@ -79,17 +79,17 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "ACTION", value_enum, default_value = "wait")]
     pub(crate) when_full: Full,
 
-    /// How long requests may go on after the last was sent [default: 30 in an open loop]
+    /// How long requests may take after the last one was sent [default: 30 in an open loop]
     ///
-    /// What is in flight then is given up and counts as unfinished. In a closed loop requests may
-    /// take their time unless this is given. 0 gives them up at once.
+    /// Requests still in flight then are given up and count as unfinished. A closed loop has no such
+    /// limit by default. 0 gives them up at once.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub(crate) drain_timeout: Option<f64>,
 
     /// End an open loop when the server is found not to keep up
     ///
-    /// It looks 30, 45, 68, 101 … seconds after the start of each constant rate, and stops after two
-    /// such verdicts in a row, or at once when 30 % of the requests are not served.
+    /// The check runs 30, 45, 68, 101 … seconds after the start of each constant rate. The run ends
+    /// after two such verdicts in a row, or at once if 30 % of the requests are not served.
     #[arg(long)]
     pub(crate) stop_when_saturated: bool,
 
