@@ -175,14 +175,13 @@ impl Trusted {
         let streams = self.streams.map(Level::Streams);
         let rate = self.rate_per_s.map(Level::Rate);
         let levels: Vec<String> = streams.iter().chain(&rate).map(Level::to_string).collect();
-        let text = if levels.is_empty() {
+        if levels.is_empty() {
             return "the figures of this machine cannot be trusted as it is now".to_owned();
-        } else {
-            format!(
-                "the figures of this machine can be trusted up to {}",
-                levels.join(" and ")
-            )
-        };
+        }
+        let text = format!(
+            "the figures of this machine can be trusted up to {}",
+            levels.join(" and ")
+        );
         let doubted: Vec<String> = tried
             .iter()
             .filter(|tried| tried.doubt().is_some())
