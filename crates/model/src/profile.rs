@@ -497,15 +497,12 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics_and_what_is_read_can_be_used(
-            text in "[0-9.+@,:/ehmsxp\\- ]{0,24}|\\PC{0,16}", at in 0.0f64..1e12,
-        ) {
+        fn no_text_panics(text in "[0-9.+@,:/ehmsxp\\- ]{0,24}|\\PC{0,16}", at in 0.0f64..1e12) {
             if let Ok(profile) = text.parse::<Profile>() {
                 prop_assert!(profile.span_s().is_none_or(|span_s| span_s <= LONGEST_S));
                 prop_assert!(profile.expected_within(at) >= 0.0, "{}", profile);
                 prop_assert!(!profile.mean_per_s().is_nan());
             }
-            let _ = text.parse::<Gaps>();
         }
 
         #[test]
