@@ -5,6 +5,7 @@
 //! the seed before the run begins, so a slow server cannot bend the schedule
 //! (Schroeder, Wierman & Harchol-Balter, "Open Versus Closed", NSDI 2006).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{Rng as _, SeedableRng};
@@ -25,6 +26,42 @@ pub struct Arrivals {
     /// Sum of the gaps up to the next arrival, in units of the mean; `None`: not drawn yet.
     sum: Option<f64>,
     cursor: Cursor,
+}
+
+/// Offsets of successive sessions from the start of a run, never decreasing: drawn from a schedule, or
+/// as a trace has recorded them.
+#[derive(Clone, Debug)]
+pub enum Offsets {
+    /// Drawn.
+    Drawn(Arrivals),
+    /// Recorded, nanoseconds, and how many of them are behind.
+    Recorded(Arc<[u64]>, usize),
+}
+
+impl Offsets {
+    /// The moments of a trace.
+    #[must_use]
+    pub fn recorded(offsets_ns: &Arc<[u64]>) -> Self {
+        Self::Recorded(Arc::clone(offsets_ns), 0)
+    }
+
+    /// The next offset; `None` when there are no more.
+    pub fn next_offset(&mut self) -> Option<Duration> {
+        match self {
+            Self::Drawn(arrivals) => arrivals.next_offset(),
+            Self::Recorded(offsets_ns, behind) => {
+                let offset = offsets_ns.get(*behind)?;
+                *behind += 1;
+                Some(Duration::from_nanos(*offset))
+            }
+        }
+    }
+}
+
+impl From<Arrivals> for Offsets {
+    fn from(arrivals: Arrivals) -> Self {
+        Self::Drawn(arrivals)
+    }
 }
 
 /// How far a profile has been used up. All that lies before it is over.

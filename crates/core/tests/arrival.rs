@@ -122,7 +122,7 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
         );
         let mut times = SendTimes::default();
         let request = WireRequest {
-            body: b"{}",
+            body: [b"{}", b""],
             stream: false,
             target: None,
             headers: &[],

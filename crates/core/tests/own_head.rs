@@ -59,6 +59,7 @@ fn a_request_goes_where_it_is_meant_to() {
         user_clock_only: true,
     };
     let mut bodies = BodyBuilder::new(BodyRules {
+        conversations: None,
         api: Arc::new(OpenAi),
         endpoint: Endpoint::Chat,
         template: None,
@@ -75,7 +76,7 @@ fn a_request_goes_where_it_is_meant_to() {
     item.with.model = Some("own".to_owned());
     item.with.target = Some(OwnTarget::new("/v2/own?team=7").unwrap());
     item.with.headers.push("x-session", "7").unwrap();
-    let request = bodies.prepare(0, item);
+    let request = bodies.prepare(0, item).unwrap();
     probe(request, &transport, &[], &CancellationToken::new()).unwrap();
 
     let (head, body) = server.join().unwrap();

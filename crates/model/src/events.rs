@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::metrics::ClientSnapshot;
-use crate::record::Exchange;
+use crate::record::{ConversationRecord, Exchange};
 use crate::time::Timestamp;
 
 /// What a run tells, in order.
@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 pub enum RunEvent {
     /// A request has ended.
     Exchange(Box<Exchange>),
+    /// A conversation has ended, after the exchange of its last turn.
+    Conversation(Box<ConversationRecord>),
     /// How the run stands, twice a second and at its end.
     Snapshot(Box<Snapshot>),
     /// A reader of the figures must know this.

@@ -70,6 +70,8 @@ mod tests {
             concurrency: None,
             open_loop: OpenLoop::default(),
             requests,
+            conversations: None,
+            connections: crate::conversation::KeepConnection::Keep,
             pacing: Pacing::Unpaced,
             warmup_requests: 0,
             duration_s: Some(1.0),

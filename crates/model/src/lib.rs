@@ -16,6 +16,8 @@ pub mod slo;
 
 pub mod point;
 
+pub mod conversation;
+
 pub mod plan;
 
 pub mod experiment;

@@ -5,10 +5,12 @@
 //! carried out.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::{Conversations, KeepConnection};
 use crate::point::PointId;
 use crate::profile::{Gaps, Profile, Schedule};
 
@@ -21,14 +23,28 @@ pub enum Pacing {
     /// Requests have moments of their own, fixed before the clock starts.
     #[serde(alias = "poisson")]
     Arrivals(Schedule),
+    /// Requests are sent at the moments that a trace has recorded.
+    Recorded(Recording),
+}
+
+/// The moments of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// How many times as fast as it was recorded.
+    pub speed: f64,
+    /// From the first moment to the last, as it is sent, seconds.
+    pub span_s: f64,
+    /// Offsets from the start as they are sent, nanoseconds, never decreasing.
+    #[serde(skip)]
+    pub offsets_ns: Arc<[u64]>,
 }
 
 impl Pacing {
-    /// The schedule; `None` without pacing.
+    /// The schedule; `None` without pacing, or where a trace gives the moments.
     #[must_use]
     pub fn schedule(&self) -> Option<&Schedule> {
         match self {
-            Self::Unpaced => None,
+            Self::Unpaced | Self::Recorded(_) => None,
             Self::Arrivals(schedule) => Some(schedule),
         }
     }
@@ -99,13 +115,21 @@ pub struct RunSpec {
     /// Which point of its command it is.
     #[serde(flatten)]
     pub point: PointId,
-    /// The most requests in flight at a time; `None`: an open loop, which needs a schedule.
+    /// The most sessions under way at a time: requests, or conversations. `None`: an open loop, which
+    /// needs a schedule.
     pub concurrency: Option<NonZeroUsize>,
     /// What holds for an open loop.
     #[serde(default)]
     pub open_loop: OpenLoop,
-    /// Measured requests to send; `None`: as many as the duration has time for.
+    /// Measured sessions to start: requests, or conversations. `None`: as many as the duration has
+    /// time for.
     pub requests: Option<u64>,
+    /// What holds for its conversations; `None`: its sessions are single requests.
+    #[serde(default)]
+    pub conversations: Option<Conversations>,
+    /// How long connections are kept.
+    #[serde(default)]
+    pub connections: KeepConnection,
     /// Spacing of the requests.
     pub pacing: Pacing,
     /// Requests sent first and left out of every figure.
@@ -231,6 +255,12 @@ pub struct Sweep {
     pub dataset_offset: u64,
     /// `--repeat-prompts`: every run begins at the first prompt.
     pub repeat_prompts: bool,
+    /// `--multi-turn` and what goes with it.
+    pub conversations: Option<Conversations>,
+    /// `--connections`.
+    pub connections: KeepConnection,
+    /// The moments of a trace, which take the place of rates.
+    pub recording: Option<Recording>,
 }
 
 /// How long requests of an open loop may go on after the last dispatch, unless somebody says so,
@@ -275,9 +305,10 @@ impl Sweep {
         let mut runs: Vec<RunSpec> = Vec::with_capacity(points);
         let mut dataset_offset = self.dataset_offset;
         for i in 0..points {
-            let pacing = match at(&self.rate, i) {
-                None => Pacing::Unpaced,
-                Some(profile) => Pacing::Arrivals(Schedule {
+            let pacing = match (&self.recording, at(&self.rate, i)) {
+                (Some(recording), _) => Pacing::Recorded(recording.clone()),
+                (None, None) => Pacing::Unpaced,
+                (None, Some(profile)) => Pacing::Arrivals(Schedule {
                     profile: profile.clone(),
                     gaps: self.gaps,
                 }),
@@ -285,7 +316,7 @@ impl Sweep {
             let concurrency = match (&self.parallel, &pacing) {
                 (Some(parallel), _) => Some(*at(parallel, i)),
                 (None, Pacing::Unpaced) => Some(NonZeroUsize::MIN),
-                (None, Pacing::Arrivals(_)) => None,
+                (None, Pacing::Arrivals(_) | Pacing::Recorded(_)) => None,
             };
             let profile_ends = pacing
                 .schedule()
@@ -294,7 +325,7 @@ impl Sweep {
                 (Some(number), ..) => Some(*at(number, i)),
                 (None, Some(whole), _) => Some(whole),
                 (None, None, Some(_)) => None,
-                (None, None, None) if profile_ends => None,
+                (None, None, None) if profile_ends || self.recording.is_some() => None,
                 (None, None, None) => Some(DEFAULT_REQUESTS),
             };
             if requests == Some(0) {
@@ -309,12 +340,15 @@ impl Sweep {
                 concurrency,
                 open_loop: self.open_loop,
                 requests,
+                conversations: self.conversations,
+                connections: self.connections,
                 pacing,
                 warmup_requests,
                 duration_s: self.duration_s,
                 drain_timeout_s: self
                     .drain_timeout_s
-                    .or(concurrency.is_none().then_some(OPEN_LOOP_DRAIN_S)),
+                    .or((concurrency.is_none() && self.conversations.is_none())
+                        .then_some(OPEN_LOOP_DRAIN_S)),
                 seed: self.seed,
                 dataset_offset,
             };

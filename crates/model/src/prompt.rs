@@ -7,6 +7,8 @@ use std::fmt::Debug;
 
 use serde_json::{Map, Value};
 
+use crate::conversation::Turn;
+
 /// Gives a run its prompts, in order and without end.
 pub trait Workload: Send + Debug {
     /// The next item.
@@ -42,6 +44,8 @@ pub struct Item {
     pub asked_tokens: Option<u64>,
     /// What this request has of its own.
     pub with: Overrides,
+    /// The turns after this one, where it is the first of a conversation.
+    pub later: Vec<Turn>,
 }
 
 /// What one request has of its own, instead of what all requests of a run share.
@@ -55,6 +59,26 @@ pub struct Overrides {
     pub target: Option<OwnTarget>,
     /// Headers. One with the name of a shared header replaces it.
     pub headers: OwnHeaders,
+    /// The name of its session in the dataset, for servers that route by it.
+    pub session: Option<String>,
+    /// The body's `rid` (SGLang), with `_t` and the number of the turn behind it.
+    pub rid: Option<String>,
+    /// The body is sent as it stands: no flag and no default adds a field to it.
+    pub verbatim: bool,
+    /// Exactly as many tokens are to be generated as `max_tokens` says (`ignore_eos`, `min_tokens`).
+    pub exact_output: bool,
+    /// Where it stands in a trace.
+    pub trace: Option<TraceEntry>,
+}
+
+/// What a trace says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceEntry {
+    /// Its line in the file, from 1.
+    pub line: u64,
+    /// Tokens of its prompt that an earlier prompt of the run begins with too, as far as the trace
+    /// tells what prompts share.
+    pub possible_cached_tokens: Option<u64>,
 }
 
 /// Path and query of one request, as they are sent. They never name another server: `//host/path`,
@@ -144,6 +168,7 @@ impl From<Prompt> for Item {
             prompt,
             asked_tokens: None,
             with: Overrides::default(),
+            later: Vec::new(),
         }
     }
 }

@@ -110,6 +110,7 @@ impl PluginBodies {
                     target: with.target,
                     headers: with.headers,
                     body: text.as_bytes().to_owned(),
+                    ..PreparedRequest::default()
                 })
             })
             .collect()

@@ -65,6 +65,7 @@ impl WireItem {
             prompt,
             asked_tokens: self.asked_tokens,
             with: Overrides::default(),
+            later: Vec::new(),
         })
     }
 }

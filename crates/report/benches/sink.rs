@@ -75,6 +75,7 @@ fn exchange(index: u64) -> Exchange {
             },
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
+asked_output_tokens: None,
             counted: CountedTokens::default(),
             finish_reason: Some("length".to_owned()),
             response_id: Some(format!("chatcmpl-{index:032}")),
@@ -83,7 +84,9 @@ fn exchange(index: u64) -> Exchange {
             skipped_events: 0,
             compressed: false,
             peer: None,
-        },
+turn: None,
+trace: None,
+},
         bodies: Bodies {
             request: format!(
                 "{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}],\"stream\":true}}"
@@ -112,6 +115,8 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
             concurrency: std::num::NonZeroUsize::new(1),
             open_loop: OpenLoop::default(),
             requests: Some(REQUESTS),
+            conversations: None,
+            connections: evalscope_model::conversation::KeepConnection::Keep,
             pacing: Pacing::Unpaced,
             warmup_requests: 0,
             duration_s: None,

@@ -40,6 +40,8 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             concurrency: NonZeroUsize::new(5),
             open_loop: OpenLoop::default(),
             requests: Some(30),
+            conversations: None,
+            connections: evalscope_model::conversation::KeepConnection::Keep,
             pacing: Pacing::Unpaced,
             warmup_requests: 5,
             duration_s: None,
@@ -146,6 +148,7 @@ pub(crate) fn success(index: u64) -> Exchange {
             },
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
+asked_output_tokens: None,
             counted: CountedTokens::default(),
             finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
             response_id: Some(format!("chatcmpl-{index}")),
@@ -154,7 +157,9 @@ pub(crate) fn success(index: u64) -> Exchange {
             skipped_events: 0,
             compressed: false,
             peer: None,
-        },
+turn: None,
+trace: None,
+},
         bodies: Bodies {
             request: format!(
                 r#"{{"model":"m","messages":[{{"role":"user","content":"问题 {index}"}}],"stream":true,"temperature":0.5,"n":null}}"#

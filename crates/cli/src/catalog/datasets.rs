@@ -331,6 +331,7 @@ fn with_images(
             // what the server makes of images is not known: only the text is asked for
             asked_tokens: (images.each == 0).then_some(tokens),
             with: evalscope_model::prompt::Overrides::default(),
+            later: Vec::new(),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Observer for Watching {
                 }
             }
             RunEvent::Snapshot(snapshot) => seen.load = snapshot.load,
-            RunEvent::Warning(_) => {}
+            RunEvent::Conversation(_) | RunEvent::Warning(_) => {}
         }
     }
 }

@@ -133,18 +133,29 @@ pub(super) fn announce_run(spec: &RunSpec, slots: NonZeroUsize, note: Option<&st
     if let Some(note) = note {
         log.warn(note);
     }
+    let noun = match spec.conversations {
+        Some(_) => "conversation",
+        None => "request",
+    };
     log.info(&format!(
         "{}: {}{}",
         spec.point.label,
         match (spec.requests, spec.duration_s) {
-            (Some(requests), None) => counted(requests, "request"),
-            (Some(requests), Some(seconds)) =>
-                format!("{} in at most {seconds} s", counted(requests, "request")),
-            (None, Some(seconds)) => format!("requests for {seconds} s"),
-            (None, None) => "requests until the end of the profile".to_owned(),
+            (Some(sessions), None) => counted(sessions, noun),
+            (Some(sessions), Some(seconds)) =>
+                format!("{} in at most {seconds} s", counted(sessions, noun)),
+            (None, Some(seconds)) => format!("{noun}s for {seconds} s"),
+            (None, None) => match &spec.pacing {
+                Pacing::Recorded(recording) => counted(recording.offsets_ns.len() as u64, noun),
+                _ => format!("{noun}s until the end of the profile"),
+            },
         },
         match (&spec.pacing, spec.concurrency) {
             (Pacing::Unpaced, _) => format!(", {slots} in flight"),
+            (Pacing::Recorded(recording), _) => format!(
+                ", at the moments of the trace: {:.1} s at {} times its speed",
+                recording.span_s, recording.speed
+            ),
             (Pacing::Arrivals(schedule), Some(_)) =>
                 format!(", {schedule}, at most {slots} in flight"),
             (Pacing::Arrivals(schedule), None) => {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use evalscope_core::engine::{HttpTransport, Probe, probe};
 use evalscope_core::protocol::{OpenAi, PreparedRequest};
 use evalscope_core::transport::{ReadStats, Reuse};
-use evalscope_model::prompt::OwnHeaders;
 use evalscope_model::record::{FailureKind, RecordBodies, masked};
 use evalscope_model::time::RunClock;
 use serde_json::Value;
@@ -126,15 +125,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
             stats: Arc::new(vec![Arc::new(ReadStats::default())]),
             user_clock_only: false,
         };
-        let request = PreparedRequest {
-            index: 0,
-            body: Vec::new(),
-            stream: false,
-            output_asked: false,
-            asked_tokens: None,
-            target: None,
-            headers: OwnHeaders::default(),
-        };
+        let request = PreparedRequest::default();
         let Probe { exchange, .. } =
             probe(request, &transport, &job.secrets, &CancellationToken::new())?;
         let mut body = Vec::new();

@@ -112,6 +112,7 @@ pub(super) fn body_rules(
         max_tokens_typed: generation.max_tokens.is_some(),
         include_usage: true,
         extra: extra_args(generation.extra_args.as_deref())?,
+        conversations: None,
         seed,
     })
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use evalscope_core::transport::Timeouts;
+use evalscope_model::conversation::KeepConnection;
 use evalscope_model::plan::{OpenLoop, Sweep, Warmup, WhenFull};
 use evalscope_model::profile::Profile;
 
@@ -61,6 +62,9 @@ pub(super) fn sweep_of(
         warmup: warmup_of(load.warmup_num),
         duration_s: load.duration.filter(|seconds| *seconds > 0.0),
         sleep_interval_s: load.sleep_interval,
+        conversations: None,
+        connections: KeepConnection::Keep,
+        recording: None,
         seed,
     })
 }

@@ -118,6 +118,8 @@ mod tests {
             point: PointId::first("test"),
             concurrency: None,
             requests,
+            conversations: None,
+            connections: evalscope_model::conversation::KeepConnection::Keep,
             pacing: rate_per_s.map_or(Pacing::Unpaced, |rate_per_s| {
                 Pacing::Arrivals(Schedule::poisson(rate_per_s))
             }),

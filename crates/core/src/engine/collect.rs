@@ -1,12 +1,13 @@
 //! Owns turning one answer into a record: it puts the arrivals that the
 //! transport reports beside what the protocol says the bytes mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatch::Dispatch;
 use crate::http1::Head;
 use crate::protocol::openai::error_text;
-use crate::protocol::{AnswerReader, Choices, EventMeaning, error_in, json};
+use crate::protocol::{AnswerReader, Api, Choices, EventMeaning, Reply, error_in, json};
 use crate::sse::{Event, Splitter};
 use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
 use evalscope_model::record::{
@@ -96,6 +97,7 @@ impl Collector {
                 keeps_texts: keep != RecordBodies::None,
                 responses: Texts::default(),
                 final_event: Vec::new(),
+                kept: None,
             },
             head: None,
             headers_at: None,
@@ -172,6 +174,20 @@ impl Collector {
         cut && self.is_stream() && self.answer.is_finished() && !self.answer.reader.state().done
     }
 
+    /// Keep what the answer says, for the next turn of its conversation.
+    pub fn keep_reply(&mut self, api: Arc<dyn Api>) {
+        self.answer.kept = Some(Box::new((api, Reply::default())));
+    }
+
+    /// What the answer has said, if that was to be kept.
+    pub fn take_reply(&mut self) -> Option<Reply> {
+        let (api, mut reply) = *self.answer.kept.take()?;
+        if !self.is_stream() {
+            api.read_reply(&self.whole, &mut reply);
+        }
+        Some(reply)
+    }
+
     /// The answer has ended, in whatever way: make the record.
     #[must_use]
     pub fn finish(
@@ -179,7 +195,7 @@ impl Collector {
         dispatch: Dispatch,
         sent: &SendTimes,
         result: Result<(), TransportError>,
-        body: Vec<u8>,
+        body: impl FnOnce() -> Vec<u8>,
         now: Timestamp,
     ) -> Exchange {
         let streamed = match &self.head {
@@ -217,7 +233,7 @@ impl Collector {
             ..Bodies::default()
         };
         if keep {
-            bodies.request = body;
+            bodies.request = body();
             bodies.responses = self.answer.responses;
             bodies.final_event = self.answer.final_event;
         }
@@ -260,6 +276,7 @@ impl Collector {
             http_status: self.head.as_ref().map(|head| head.status),
             usage,
             asked_prompt_tokens: dispatch.asked_tokens,
+            asked_output_tokens: dispatch.asked_output_tokens,
             plugin: PluginTokens::default(),
             counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
@@ -272,6 +289,8 @@ impl Collector {
                 .as_ref()
                 .is_some_and(|head| !head.content_encoding.is_empty()),
             peer: sent.peer,
+            turn: dispatch.turn,
+            trace: dispatch.trace,
         };
         Exchange { record, bodies }
     }
@@ -520,6 +539,8 @@ struct Answer {
     keeps_all: bool,
     responses: Texts,
     final_event: Vec<u8>,
+    /// What it has said so far, if the next turn repeats it. Boxed: single requests have none.
+    kept: Option<Box<(Arc<dyn Api>, Reply)>>,
 }
 
 impl Answer {
@@ -575,6 +596,12 @@ impl Answer {
             .is_none_or(|usage| !choices.is_empty() || usage != self.reader.state().usage)
         {
             self.last_news = Some(at);
+        }
+        if let Some(kept) = &mut self.kept
+            && meaning.has_token()
+        {
+            let (api, reply) = &mut **kept;
+            api.read_reply(event.data, reply);
         }
         if !self.keeps_texts {
             return;

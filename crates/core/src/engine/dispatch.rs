@@ -1,5 +1,7 @@
 //! Owns what is known of a request when it is dispatched.
 
+use evalscope_model::conversation::TurnPlace;
+use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::Phase;
 use evalscope_model::time::Timestamp;
 
@@ -22,4 +24,10 @@ pub struct Dispatch {
     pub output_asked: bool,
     /// Tokens that the prompt was to have.
     pub asked_tokens: Option<u64>,
+    /// Tokens of output that the dataset asks for.
+    pub asked_output_tokens: Option<u64>,
+    /// Which turn of which conversation it is.
+    pub turn: Option<TurnPlace>,
+    /// Where it stands in a trace.
+    pub trace: Option<TraceEntry>,
 }

@@ -72,12 +72,13 @@ pub(super) fn feed_jobs(
     let mut batch = 1;
     for (phase, requests) in phases {
         let mut index = 0;
+        let mut next_request = 0;
         while index < requests && !stop.is_cancelled() {
             let left = usize::try_from(requests - index).unwrap_or(usize::MAX);
             let (made, failed) = feed.next_requests(index, batch.min(left));
             index += made.len() as u64;
             batch = feed.bodies.batch().clamp(1, 2 * batch);
-            let is_taken = queue.hand_over(phase, made, stop);
+            let is_taken = queue.hand_over(phase, made, &mut next_request, stop);
             if failed.is_some() || !is_taken {
                 // after a stop it does not matter why there are no more
                 return failed.filter(|_| !stop.is_cancelled());
@@ -127,10 +128,15 @@ impl Queue {
         &self,
         phase: Phase,
         requests: Vec<(PreparedRequest, u64)>,
+        next_request: &mut u64,
         stop: &CancellationToken,
     ) -> bool {
-        requests.into_iter().all(|(request, round)| {
-            let held = self.budget.take(request.body.len() as u64, || {
+        requests.into_iter().all(|(mut request, round)| {
+            let session = request.index;
+            // a conversation takes as many numbers as it has turns
+            request.index = *next_request;
+            *next_request += request.turns();
+            let held = self.budget.take(request.bytes(), || {
                 // that is all that will be ready ahead
                 self.primed.cancel();
                 !stop.is_cancelled() && !self.ready.is_closed()
@@ -143,6 +149,7 @@ impl Queue {
             }
             let job = Job {
                 request,
+                session,
                 phase,
                 round,
                 held,

@@ -14,7 +14,6 @@ use super::budget::Held;
 use crate::load::{LoadModel, Next, SessionEnd};
 use crate::protocol::PreparedRequest;
 use evalscope_model::plan::StoppedBy;
-use evalscope_model::prompt::OwnHeaders;
 use evalscope_model::record::Phase;
 use evalscope_model::time::Timestamp;
 
@@ -22,6 +21,8 @@ use evalscope_model::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) request: PreparedRequest,
+    /// Position of its session in its phase.
+    pub(super) session: u64,
     pub(super) phase: Phase,
     /// How often the dataset had begun again before its prompt.
     pub(super) round: u64,
@@ -34,6 +35,7 @@ impl Job {
     pub(super) fn not_sent(self, due: Timestamp, why: UnsentWhy) -> Unsent {
         Unsent {
             request: self.request,
+            session: self.session,
             phase: self.phase,
             due,
             why,
@@ -81,6 +83,8 @@ pub(super) enum Wait {
 #[derive(Debug)]
 pub(super) struct Unsent {
     pub(super) request: PreparedRequest,
+    /// Position of its session in its phase.
+    pub(super) session: u64,
     pub(super) phase: Phase,
     pub(super) due: Timestamp,
     pub(super) why: UnsentWhy,
@@ -131,6 +135,9 @@ struct State {
     model: Box<dyn LoadModel>,
     /// Sessions that have started or were refused.
     taken: u64,
+    /// The phase of the last job that was taken, and the position of the request after all of its
+    /// turns.
+    next_request: Option<(Phase, u64)>,
     /// What the model wants next, while its request is not ready.
     waiting: Option<Wanted>,
     /// A request that the dealing thread has waited for.
@@ -150,6 +157,13 @@ struct State {
     is_full: bool,
 }
 
+impl State {
+    fn take(&mut self, job: &Job) {
+        self.taken += 1;
+        self.next_request = Some((job.phase, job.request.index + job.request.turns()));
+    }
+}
+
 impl Gate {
     /// A gate to sessions whose requests come from `ready`.
     pub(super) fn new(model: Box<dyn LoadModel>, limits: Limits, ready: Receiver<Job>) -> Self {
@@ -159,6 +173,7 @@ impl Gate {
             state: Mutex::new(State {
                 model,
                 taken: 0,
+                next_request: None,
                 waiting: None,
                 head: None,
                 dealer_waits: None,
@@ -267,7 +282,7 @@ impl Gate {
                 }
             },
         };
-        state.taken += 1;
+        state.take(&job);
         if job.phase == Phase::Measured {
             state.measured_from.get_or_insert(now);
         }
@@ -328,6 +343,11 @@ impl Gate {
         self.changed.notify_one();
     }
 
+    /// When the time within which sessions start is over, as far as that is known.
+    pub(super) fn deadline_now(&self) -> Option<Timestamp> {
+        self.deadline(&self.lock())
+    }
+
     /// Why the load ended before its time; `None` where it did not.
     pub(super) fn stopped_by(&self) -> Option<StoppedBy> {
         self.lock().stopped_by
@@ -371,28 +391,30 @@ impl Gate {
         } else {
             UnsentWhy::Over
         };
-        let nth = state.taken;
-        state.taken += 1;
         let job = state.head.take().or_else(|| self.ready.try_recv().ok());
         if let Some(job) = job {
+            state.take(&job);
             return Some(job.not_sent(due, why));
         }
         // it was due before its request was made
-        let (phase, index) = match nth.checked_sub(self.limits.warmup) {
-            Some(index) => (Phase::Measured, index),
+        let nth = state.taken;
+        state.taken += 1;
+        let (phase, session) = match nth.checked_sub(self.limits.warmup) {
+            Some(session) => (Phase::Measured, session),
             None => (Phase::Warmup, nth),
         };
+        let index = match state.next_request {
+            Some((of, next)) if of == phase => next,
+            _ => 0,
+        };
+        state.next_request = Some((phase, index + 1));
         let request = PreparedRequest {
             index,
-            body: Vec::new(),
-            stream: false,
-            output_asked: false,
-            asked_tokens: None,
-            target: None,
-            headers: OwnHeaders::default(),
+            ..PreparedRequest::default()
         };
         Some(Unsent {
             request,
+            session,
             phase,
             due,
             why,
@@ -451,15 +473,11 @@ mod tests {
         for index in 0..3 {
             let request = PreparedRequest {
                 index,
-                body: Vec::new(),
-                stream: true,
-                output_asked: true,
-                asked_tokens: None,
-                target: None,
-                headers: OwnHeaders::default(),
+                ..PreparedRequest::default()
             };
             let job = Job {
                 request,
+                session: index,
                 phase: Phase::Measured,
                 round: 0,
                 held: Held::default(),

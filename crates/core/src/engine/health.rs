@@ -199,6 +199,9 @@ mod tests {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            asked_output_tokens: None,
+            turn: None,
+            trace: None,
         };
         let mut record = without_answer(dispatch, Timestamp::ZERO);
         record.failure = kind.map(|kind| Failure::new(kind, "words"));

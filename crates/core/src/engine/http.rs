@@ -17,13 +17,17 @@ use evalscope_model::record::{Exchange, Failure, RecordBodies};
 /// Sends one request at a time.
 pub trait Requester {
     /// Send a request and wait for the end of its response. A request that is
-    /// given up when `abort` is done still makes its exchange, with what came.
+    /// given up when `abort` is done still makes its exchange, with what came. What the response
+    /// says is noted in the request where its conversation goes on with it.
     fn send(
         &mut self,
-        request: PreparedRequest,
+        request: &mut PreparedRequest,
         dispatch: Dispatch,
         given_up: impl Future<Output = Failure>,
     ) -> impl Future<Output = Exchange>;
+
+    /// Close the connection: the next request opens its own.
+    fn hang_up(&mut self) {}
 }
 
 /// Makes requesters on the thread that will run them.
@@ -108,14 +112,17 @@ impl HttpRequester {
 impl Requester for HttpRequester {
     async fn send(
         &mut self,
-        request: PreparedRequest,
+        request: &mut PreparedRequest,
         dispatch: Dispatch,
         given_up: impl Future<Output = Failure>,
     ) -> Exchange {
         let mut collector = Collector::new(self.api.reader(), self.record_bodies, request.stream);
+        if request.wants_reply() {
+            collector.keep_reply(Arc::clone(&self.api));
+        }
         let mut sent = SendTimes::default();
         let wire = WireRequest {
-            body: &request.body,
+            body: [&request.body, &request.tail],
             stream: request.stream,
             target: request.target.as_ref(),
             headers: request.headers.fields(),
@@ -129,7 +136,16 @@ impl Requester for HttpRequester {
             }
         };
         let now = self.context.clock().now();
-        collector.finish(dispatch, &sent, result, request.body, now)
+        if let Some(own) = &mut request.conversing
+            && let Some(reply) = collector.take_reply()
+        {
+            own.reply = reply;
+        }
+        collector.finish(dispatch, &sent, result, || request.take_recorded(), now)
+    }
+
+    fn hang_up(&mut self) {
+        self.connection.close();
     }
 }
 
@@ -138,7 +154,7 @@ mod tests {
     use super::*;
 
     fn size_of_sending<F: Future>(
-        _: impl FnOnce(&'static mut HttpRequester, PreparedRequest, Dispatch) -> F,
+        _: impl FnOnce(&'static mut HttpRequester, &'static mut PreparedRequest, Dispatch) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -14,15 +14,13 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::clock::Clock;
 use super::dispatch::Dispatch;
-use super::end::RunEnd;
 use super::feed::panic_text;
-use super::gate::{Job, Start, Turn};
-use super::health::{Backoff, reached_none};
-use super::http::{Requester, Transport};
+use super::gate::Start;
+use super::http::Transport;
 use super::no_response::panicked;
+use super::session::{User, start_of};
 use super::shared::SharedRun;
 use crate::load::SessionEnd;
-use evalscope_model::record::Ending;
 use evalscope_model::time::Timestamp;
 
 /// The requests under way on one thread, by their task.
@@ -90,13 +88,8 @@ pub(super) async fn serve<T: Transport, C: Clock + 'static>(
     let start_task = |tasks: &mut JoinSet<()>, start: Box<Start>| {
         let current = Rc::new(Cell::new(None));
         let warm = idle.borrow_mut().take(clock.now());
-        let user = Box::new(User {
-            requester: warm.unwrap_or_else(|| Box::new(transport.requester(thread))),
-            clock: clock.clone(),
-            shared: Arc::clone(shared),
-            current: Rc::clone(&current),
-            backoff: Backoff::default(),
-        });
+        let requester = warm.unwrap_or_else(|| Box::new(transport.requester(thread)));
+        let user = User::new(requester, clock.clone(), shared, &current);
         let (idle, now) = (Rc::clone(&idle), clock.clone());
         let task = async move {
             let requester = user.live(start).await;
@@ -159,127 +152,9 @@ async fn ended<C: Clock>(
     start_of(turn, clock, shared).await
 }
 
-/// The session that a turn starts. One that is refused is a record.
-async fn start_of<C: Clock>(mut turn: Turn, clock: &C, shared: &SharedRun) -> Option<Box<Start>> {
-    loop {
-        match turn {
-            Turn::Start(start) => return Some(start),
-            Turn::Refused(left) => {
-                if !shared.hand_on_unsent(&left, clock.now()).await {
-                    return None;
-                }
-                turn = shared.gate.again(clock.now());
-            }
-            Turn::Wait(_) | Turn::Over => return None,
-        }
-    }
-}
-
-/// One session after the other on one connection. Boxed, and so are exchanges: what moves between
-/// the steps of a task would lie in it several times.
-struct User<R, C> {
-    requester: Box<R>,
-    clock: C,
-    shared: Arc<SharedRun>,
-    /// The request under way, for whoever finds that this task panicked.
-    current: Rc<Cell<Option<Dispatch>>>,
-    backoff: Backoff,
-}
-
-impl<R: Requester, C: Clock> User<R, C> {
-    /// Serve a session, and those that its end and their ends make room for. Gives the connection
-    /// back.
-    async fn live(mut self: Box<Self>, first: Box<Start>) -> Box<R> {
-        let mut next = Some(first);
-        while let Some(start) = next {
-            let Some(end) = self.session(*start).await else {
-                break;
-            };
-            let turn = self.shared.gate.ended(end, self.clock.now());
-            next = start_of(turn, &self.clock, &self.shared).await;
-        }
-        self.requester
-    }
-
-    /// Serve a session. `None`: the run is over. Otherwise how it ended.
-    async fn session(&mut self, start: Start) -> Option<SessionEnd> {
-        let shared = &self.shared;
-        let now = self.clock.now();
-        if shared.stop.is_cancelled() || start.until.is_some_and(|until| now >= until) {
-            shared.came_too_late(start, now).await;
-            return None;
-        }
-        let Start {
-            job, due, possible, ..
-        } = start;
-        let Job {
-            request,
-            phase,
-            round,
-            held,
-        } = job;
-        drop(held);
-        let dispatched = self.clock.now();
-        let dispatch = Dispatch {
-            index: request.index,
-            phase,
-            scheduled: due,
-            slot_free: possible,
-            dispatched,
-            stream: request.stream,
-            output_asked: request.output_asked,
-            asked_tokens: request.asked_tokens,
-        };
-        shared.rounds.fetch_max(round, Ordering::Relaxed);
-        self.current.set(Some(dispatch));
-        shared.progress.started(phase, due, dispatched);
-        let sending = self.requester.send(request, dispatch, shared.given_up());
-        let exchange = Box::new(sending.await);
-        self.current.set(None);
-        let record = &exchange.record;
-        let mut end = SessionEnd {
-            due,
-            at: match record.ending {
-                // its place was held on purpose, for a server that did not say that it was done
-                Ending::Grace => self.clock.now(),
-                Ending::Marked => record.times.ended,
-            },
-            succeeded: record.succeeded(),
-        };
-        shared.progress.ended(record);
-        if let Some(why) = shared.health.note(record) {
-            shared.end(RunEnd::GaveUp(why));
-        }
-        let is_away = reached_none(record);
-        if !shared.hand_on(exchange).await {
-            return None;
-        }
-        if is_away {
-            tokio::select! {
-                biased;
-                () = shared.stop.cancelled() => return None,
-                () = tokio::time::sleep(self.backoff.next()) => {}
-            }
-            // its place was not free meanwhile, on purpose
-            end.at = self.clock.now();
-        } else {
-            self.backoff.reset();
-        }
-        Some(end)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::clock::SystemClock;
-    use crate::engine::http::HttpRequester;
-
-    fn size_of_life<F: Future>(
-        _: impl FnOnce(Box<User<HttpRequester, SystemClock>>, Box<Start>) -> F,
-    ) -> usize {
-        size_of::<F>()
-    }
 
     /// After a burst most connections have nothing to do: they close, the warm ones last.
     #[test]
@@ -292,12 +167,5 @@ mod tests {
         assert_eq!(idle.take(at(61)).as_deref(), Some(&2));
         assert_eq!(idle.take(at(61)).as_deref(), Some(&1));
         assert_eq!(idle.take(at(61)), None);
-    }
-
-    /// Thousands of sessions wait for responses at a time.
-    #[test]
-    fn a_session_under_way_takes_little_memory() {
-        let life = size_of_life(User::live);
-        assert!(life <= 4608, "{life} bytes");
     }
 }

@@ -23,6 +23,7 @@ mod pipeline;
 mod probe;
 mod progress;
 mod run;
+mod session;
 mod shared;
 
 use std::time::Duration;

@@ -1,7 +1,10 @@
 //! Owns the records of requests that have no response: never sent, or lost to a panic.
 
+use std::time::Duration;
+
 use super::dispatch::Dispatch;
 use super::gate::{Unsent, UnsentWhy};
+use evalscope_model::conversation::TurnPlace;
 use evalscope_model::record::{
     ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, Exchange, Failure,
     FailureKind, PluginTokens, RequestRecord, RequestTimes, Usage,
@@ -25,6 +28,7 @@ pub(super) fn panicked(dispatch: Dispatch, now: Timestamp, message: &str) -> Exc
 pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
     let Unsent {
         request,
+        session,
         phase,
         due,
         why,
@@ -42,6 +46,14 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
         stream: request.stream,
         output_asked: request.output_asked,
         asked_tokens: request.asked_tokens,
+        asked_output_tokens: request.asked_output_tokens,
+        turn: request.conversing.as_ref().map(|_| TurnPlace {
+            conversation: *session,
+            turn: 0,
+            delay: Duration::ZERO,
+            asked_increment: request.asked_tokens,
+        }),
+        trace: request.trace,
     };
     let mut record = without_answer(dispatch, dispatch.dispatched);
     record.failure = Some(match why {
@@ -85,6 +97,7 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         usage: Usage::default(),
         plugin: PluginTokens::default(),
         asked_prompt_tokens: dispatch.asked_tokens,
+        asked_output_tokens: dispatch.asked_output_tokens,
         counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,
@@ -93,5 +106,7 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         skipped_events: 0,
         compressed: false,
         peer: None,
+        turn: dispatch.turn,
+        trace: dispatch.trace,
     }
 }

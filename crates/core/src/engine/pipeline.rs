@@ -111,7 +111,7 @@ impl Pipeline {
             .iter_mut()
             .filter_map(|event| match event {
                 RunEvent::Exchange(exchange) => Some(&mut **exchange),
-                RunEvent::Snapshot(_) | RunEvent::Warning(_) => None,
+                RunEvent::Conversation(_) | RunEvent::Snapshot(_) | RunEvent::Warning(_) => None,
             })
             .collect();
         if exchanges.is_empty() {
@@ -168,6 +168,9 @@ mod tests {
             stream: true,
             output_asked: true,
             asked_tokens: None,
+            asked_output_tokens: None,
+            turn: None,
+            trace: None,
         };
         RunEvent::Exchange(Box::new(Exchange {
             record: without_answer(dispatch, Timestamp::ZERO),
@@ -258,7 +261,7 @@ mod tests {
             match event {
                 RunEvent::Exchange(exchange) => stored.push(exchange.record.index),
                 RunEvent::Warning(_) => warnings += 1,
-                RunEvent::Snapshot(_) => {}
+                RunEvent::Conversation(_) | RunEvent::Snapshot(_) => {}
             }
         }
         let seen = std::mem::take(&mut *seen.lock().unwrap());

@@ -33,7 +33,7 @@ pub struct Probe {
 /// # Errors
 /// When the system refuses an event loop.
 pub fn probe(
-    request: PreparedRequest,
+    mut request: PreparedRequest,
     transport: &HttpTransport,
     secrets: &[String],
     abort: &CancellationToken,
@@ -49,11 +49,16 @@ pub fn probe(
         stream: request.stream,
         output_asked: false,
         asked_tokens: request.asked_tokens,
+        asked_output_tokens: None,
+        turn: None,
+        trace: None,
     };
     let context = transport.thread(0);
     let mut requester = transport.requester(&context);
     Ok(runtime()?.block_on(async {
-        let mut exchange = requester.send(request, dispatch, cancelled(abort)).await;
+        let mut exchange = requester
+            .send(&mut request, dispatch, cancelled(abort))
+            .await;
         Masker::new(secrets).hide(&mut exchange);
         let reuse = if requester.connection_stays_open(CLOSE_WAIT).await {
             Reuse::WhileOpen

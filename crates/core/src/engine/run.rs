@@ -499,6 +499,8 @@ impl Prepared {
                 ended: Mutex::default(),
                 drain_over: AtomicBool::new(false),
                 drain: spec.drain_timeout(),
+                conversations: spec.conversations.unwrap_or_default(),
+                connections: spec.connections,
                 starts_over_ns: AtomicU64::new(0),
             }),
             queue: Queue {

@@ -16,6 +16,7 @@ use super::gate::{Gate, Start, Unsent, UnsentWhy};
 use super::health::Health;
 use super::no_response::unsent;
 use super::progress::Progress;
+use evalscope_model::conversation::{Conversations, KeepConnection};
 use evalscope_model::events::RunEvent;
 use evalscope_model::record::{Exchange, Failure, FailureKind};
 use evalscope_model::time::Timestamp;
@@ -63,6 +64,10 @@ pub(super) struct SharedRun {
     pub(super) stopped_ns: AtomicU64,
     /// When the last session had started, nanoseconds; 0 before.
     pub(super) starts_over_ns: AtomicU64,
+    /// What holds for conversations, if sessions are any.
+    pub(super) conversations: Conversations,
+    /// How long connections are kept.
+    pub(super) connections: KeepConnection,
     /// How long requests may go on after the last dispatch.
     pub(super) drain: Option<Duration>,
     /// Why the run ends before its time; the first reason is the reason of the rest.
@@ -196,7 +201,12 @@ impl SharedRun {
     /// Hand a finished exchange on. A sink that cannot keep up holds the caller back, and that
     /// shows as lag; one that is gone ends the run.
     pub(super) async fn hand_on(&self, exchange: Box<Exchange>) -> bool {
-        let sent = self.sink.send(RunEvent::Exchange(exchange)).await.is_ok();
+        self.send(RunEvent::Exchange(exchange)).await
+    }
+
+    /// Hand an event on.
+    pub(super) async fn send(&self, event: RunEvent) -> bool {
+        let sent = self.sink.send(event).await.is_ok();
         if !sent {
             self.end(RunEnd::SinkGone);
         }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::model::{LoadModel, Next, SessionEnd};
 use super::timetable::Timetable;
-use crate::schedule::Arrivals;
+use crate::schedule::Offsets;
 use evalscope_model::plan::StoppedBy;
 use evalscope_model::time::Timestamp;
 
@@ -30,7 +30,7 @@ pub struct Capped {
 impl Capped {
     /// Arrivals from the first question on, never more than `cap` of them under way.
     #[must_use]
-    pub fn new(arrivals: Arrivals, cap: NonZeroUsize, at_cap: AtCap) -> Self {
+    pub fn new(arrivals: impl Into<Offsets>, cap: NonZeroUsize, at_cap: AtCap) -> Self {
         Self {
             timetable: Timetable::new(arrivals),
             under_way: 0,

@@ -25,32 +25,32 @@ pub use model::{LoadModel, Next, SessionEnd};
 pub use paced::Paced;
 pub use saturation::UntilSaturated;
 
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Offsets};
 use evalscope_model::plan::{Pacing, RunSpec, WhenFull};
 
 /// The load model of a run, with at most so many sessions at a time.
 #[must_use]
 pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
-    match &spec.pacing {
-        Pacing::Unpaced => Box::new(Closed::new(most)),
-        Pacing::Arrivals(schedule) => {
-            let arrivals = Arrivals::new(schedule.clone(), spec.seed);
-            let at_cap = match spec.open_loop.when_full {
-                _ if !spec.is_open_loop() => None,
-                WhenFull::Wait => None,
-                WhenFull::Drop => Some(AtCap::Refuse),
-                WhenFull::Stop => Some(AtCap::Stop),
-            };
-            let load: Box<dyn LoadModel> = match at_cap {
-                Some(at_cap) => Box::new(Capped::new(arrivals, most, at_cap)),
-                None => Box::new(Paced::new(arrivals, Some(most))),
-            };
-            if spec.is_open_loop() && spec.open_loop.stop_when_saturated {
-                Box::new(UntilSaturated::new(load, schedule.clone(), spec.seed))
-            } else {
-                load
-            }
+    let arrivals = match &spec.pacing {
+        Pacing::Unpaced => return Box::new(Closed::new(most)),
+        Pacing::Arrivals(schedule) => Offsets::Drawn(Arrivals::new(schedule.clone(), spec.seed)),
+        Pacing::Recorded(recording) => Offsets::recorded(&recording.offsets_ns),
+    };
+    let at_cap = match spec.open_loop.when_full {
+        _ if !spec.is_open_loop() => None,
+        WhenFull::Wait => None,
+        WhenFull::Drop => Some(AtCap::Refuse),
+        WhenFull::Stop => Some(AtCap::Stop),
+    };
+    let load: Box<dyn LoadModel> = match at_cap {
+        Some(at_cap) => Box::new(Capped::new(arrivals, most, at_cap)),
+        None => Box::new(Paced::new(arrivals, Some(most))),
+    };
+    match spec.pacing.schedule() {
+        Some(schedule) if spec.is_open_loop() && spec.open_loop.stop_when_saturated => {
+            Box::new(UntilSaturated::new(load, schedule.clone(), spec.seed))
         }
+        _ => load,
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::model::{LoadModel, Next, SessionEnd};
 use super::places::Places;
 use super::timetable::Timetable;
-use crate::schedule::Arrivals;
+use crate::schedule::Offsets;
 use evalscope_model::time::Timestamp;
 
 /// Sessions that are due at the moments of a schedule. Where a limit holds one back, it starts as
@@ -20,7 +20,7 @@ impl Paced {
     /// Arrivals from the first question on, at most `concurrency` of them under way at a time;
     /// `None`: without a limit.
     #[must_use]
-    pub fn new(arrivals: Arrivals, concurrency: Option<NonZeroUsize>) -> Self {
+    pub fn new(arrivals: impl Into<Offsets>, concurrency: Option<NonZeroUsize>) -> Self {
         Self {
             timetable: Timetable::new(arrivals),
             places: Places::new(concurrency),

@@ -243,6 +243,8 @@ fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
         concurrency: NonZeroUsize::new(2),
         open_loop: OpenLoop::default(),
         requests: Some(1),
+        conversations: None,
+        connections: evalscope_model::conversation::KeepConnection::Keep,
         pacing: Pacing::Unpaced,
         warmup_requests: 0,
         duration_s: None,

@@ -2,13 +2,13 @@
 //!
 //! It must not know whether there is room for it.
 
-use crate::schedule::Arrivals;
+use crate::schedule::Offsets;
 use evalscope_model::time::Timestamp;
 
 /// The moments at which sessions are due, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Timetable {
-    arrivals: Arrivals,
+    arrivals: Offsets,
     /// When it was first asked: offsets count from here.
     began: Option<Timestamp>,
     /// The next arrival; `None`: not drawn yet, or there are no more.
@@ -16,9 +16,9 @@ pub(super) struct Timetable {
 }
 
 impl Timetable {
-    pub(super) fn new(arrivals: Arrivals) -> Self {
+    pub(super) fn new(arrivals: impl Into<Offsets>) -> Self {
         Self {
-            arrivals,
+            arrivals: arrivals.into(),
             began: None,
             coming: None,
         }

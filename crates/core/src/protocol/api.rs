@@ -7,6 +7,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::meaning::{AnswerState, EventMeaning};
+use super::reply::Reply;
 use super::text::AnswerText;
 use evalscope_model::record::Failure;
 
@@ -45,6 +46,12 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// Any doubt about the responses read so far.
     fn doubt(&self) -> Option<Doubt> {
         None
+    }
+
+    /// Add what a stream event or a non-streaming response says to the reply that the next turn of a
+    /// conversation repeats.
+    fn read_reply(&self, answer: &[u8], reply: &mut Reply) {
+        self.read_text(answer, &mut reply.text);
     }
 
     /// Add the generated text of a stream event or of a non-streaming response. Only used after a

@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::api::Api;
+use super::conversation::{Conversing, NewMessage, PreparedTurn, around_messages, take_messages};
+use super::reply::append_json;
+use super::turn_delay::drawn;
+use evalscope_model::conversation::{History, Turn, TurnDelay};
 use evalscope_model::plan::sub_seed;
-use evalscope_model::prompt::{Item, OwnHeaders, OwnTarget, Prompt};
+use evalscope_model::prompt::{Item, Overrides, OwnHeaders, OwnTarget, Prompt, TraceEntry};
 
 /// The shape of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,17 +62,45 @@ pub struct BodyRules {
     pub include_usage: bool,
     /// `--extra-args`; a `null` deletes a field.
     pub extra: Map<String, Value>,
+    /// What holds for conversations; `None`: requests are single.
+    pub conversations: Option<ConversationRules>,
     /// Seed of the random draws.
     pub seed: u64,
 }
 
-/// A request that is ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What determines the turns of conversations.
+#[derive(Clone, Debug, Default)]
+pub struct ConversationRules {
+    /// `--history`.
+    pub history: History,
+    /// `--max-turns`.
+    pub max_turns: Option<u32>,
+    /// `--turn-delay`; the dataset's own delays take precedence.
+    pub delay: Option<TurnDelay>,
+    /// `--session-header`.
+    pub session_header: Option<SessionHeader>,
+    /// `--salt`: what the first line of each conversation begins with, before its number.
+    pub salt: Option<String>,
+}
+
+/// A header that names the conversation.
+#[derive(Clone, Debug)]
+pub struct SessionHeader {
+    /// Its name.
+    pub name: String,
+    /// What stands before the number of a conversation that has no name of its own.
+    pub prefix: String,
+}
+
+/// A session that is ready to be sent: a request, or a conversation at one of its turns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreparedRequest {
     /// Position in its phase, from 0.
     pub index: u64,
-    /// The serialised body.
+    /// The serialised body; of a conversation all up to the end of its messages.
     pub body: Vec<u8>,
+    /// What follows the messages of a conversation.
+    pub tail: Vec<u8>,
     /// A stream was requested.
     pub stream: bool,
     /// Output was requested: a response without any is a failure.
@@ -79,6 +111,58 @@ pub struct PreparedRequest {
     pub target: Option<OwnTarget>,
     /// Headers of its own.
     pub headers: OwnHeaders,
+    /// Tokens of output that the dataset asks for.
+    pub asked_output_tokens: Option<u64>,
+    /// Where it stands in a trace.
+    pub trace: Option<TraceEntry>,
+    /// The rest of the conversation, if it is one.
+    pub conversing: Option<Box<Conversing>>,
+}
+
+impl PreparedRequest {
+    /// Number of requests that it may become.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        let planned = self.conversing.as_ref().map(|own| own.turns_planned);
+        planned.unwrap_or(1).into()
+    }
+
+    /// Bytes of all bodies, as far as they are made.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let turns = self.conversing.iter().flat_map(|own| &own.turns);
+        let later: usize = turns.map(PreparedTurn::bytes).sum();
+        (self.body.len() + self.tail.len() + later) as u64
+    }
+
+    /// What the response says will be part of the next body.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        self.conversing.as_ref().is_some_and(|own| {
+            let is_real = matches!(own.history, History::Real | History::RealWithReasoning);
+            is_real && !own.turns.is_empty()
+        })
+    }
+
+    /// Take what is stored of it: the body, or what the current turn has added to it.
+    pub fn take_recorded(&mut self) -> Vec<u8> {
+        match &self.conversing {
+            None => std::mem::take(&mut self.body),
+            Some(own) => own.recorded(&self.body, &self.tail),
+        }
+    }
+
+    /// Go on to the next turn of the conversation: the response and its messages are appended to the
+    /// body. Returns the turn, whose messages are used up; `None`: there are no more.
+    pub fn next_turn(&mut self) -> Option<PreparedTurn> {
+        let own = self.conversing.as_mut()?;
+        let mut turn = own.grow(&mut self.body)?;
+        self.tail = std::mem::take(&mut turn.tail);
+        self.index += 1;
+        self.asked_tokens = None;
+        self.asked_output_tokens = turn.max_tokens;
+        Some(turn)
+    }
 }
 
 /// Why a body cannot be built.
@@ -87,6 +171,9 @@ pub enum BodyError {
     /// The template is not a JSON object.
     #[error("`--query-template` is not a JSON object: {0}")]
     Template(String),
+    /// A conversation for an API without messages.
+    #[error("conversations need an API whose requests have a list of messages")]
+    NoMessages,
     /// The source of the bodies failed.
     #[error(transparent)]
     Builder(Box<dyn std::error::Error + Send + Sync>),
@@ -133,20 +220,94 @@ impl BodyBuilder {
 
     /// Build the body for one dataset item. Random draws depend only on the seed and on `index`,
     /// not on how many bodies were built before.
-    pub fn prepare(&mut self, index: u64, item: impl Into<Item>) -> PreparedRequest {
+    ///
+    /// # Errors
+    /// If it is a conversation and the API has no list of messages.
+    pub fn prepare(
+        &mut self,
+        index: u64,
+        item: impl Into<Item>,
+    ) -> Result<PreparedRequest, BodyError> {
         let Item {
             prompt,
             asked_tokens,
             with,
+            later,
         } = item.into();
-        let max_tokens = match self.rules.max_tokens {
+        let max_tokens = self.max_tokens(index);
+        let is_verbatim = with.verbatim && matches!(prompt, Prompt::Body(_));
+        let mut fields = if is_verbatim {
+            self.verbatim(prompt)
+        } else {
+            self.fields(prompt, max_tokens)
+        };
+        self.set_own(&mut fields, &with);
+        // servers reject stream options in a request without streaming
+        if fields.get("stream") == Some(&Value::Bool(false))
+            && !self.rules.extra.contains_key("stream_options")
+        {
+            fields.shift_remove("stream_options");
+        }
+        let limit = fields
+            .get("max_tokens")
+            .or_else(|| fields.get("max_completion_tokens"))
+            .and_then(Value::as_u64);
+        let mut request = PreparedRequest {
+            index,
+            stream: fields.get("stream").and_then(Value::as_bool) == Some(true),
+            output_asked: limit != Some(0),
+            asked_tokens,
+            asked_output_tokens: with.max_tokens,
+            ..PreparedRequest::default()
+        };
+        match &self.rules.conversations {
+            Some(conversations) => {
+                self.converse(&mut request, fields, later, &with, conversations)?;
+            }
+            None => request.body = to_json(self.rules.api.body(fields)),
+        }
+        let Overrides {
+            target,
+            headers,
+            trace,
+            ..
+        } = with;
+        request.target = target;
+        request.trace = trace;
+        for (name, value) in headers.fields() {
+            // checked when they were made
+            let _ = request.headers.push(name, value);
+        }
+        Ok(request)
+    }
+
+    fn max_tokens(&self, index: u64) -> u64 {
+        match self.rules.max_tokens {
             MaxTokens::Fixed(n) => n,
             MaxTokens::Uniform(low, high) => {
                 let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
                 rng.set_stream(index);
                 rng.random_range(low..=high)
             }
-        };
+        }
+    }
+
+    /// The fields of a body that is sent as it stands. Only what makes its usage known is added.
+    fn verbatim(&self, prompt: Prompt) -> Map<String, Value> {
+        let mut body = self.base(prompt);
+        let is_stream = body.get("stream").and_then(Value::as_bool) == Some(true);
+        if is_stream
+            && self.rules.include_usage
+            && self.rules.api.takes_stream_options()
+            && !body.contains_key("stream_options")
+        {
+            body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        }
+        body
+    }
+
+    /// The fields of a body, with OpenAI's names, but for what a request has of its own.
+    fn fields(&self, prompt: Prompt, max_tokens: u64) -> Map<String, Value> {
         let own_body = matches!(prompt, Prompt::Body(_));
         let mut body = self.base(prompt);
         let rules = &self.rules;
@@ -177,34 +338,114 @@ impl BodyBuilder {
                 body.insert(key.clone(), value.clone());
             }
         }
-        // what a request has of its own takes precedence, as the fields of a body do
-        if let Some(model) = with.model {
-            body.insert("model".to_owned(), model.into());
+        body
+    }
+
+    /// What a request has of its own takes precedence, as the fields of a body do.
+    fn set_own(&self, body: &mut Map<String, Value>, with: &Overrides) {
+        if let Some(model) = &with.model {
+            body.insert("model".to_owned(), model.clone().into());
         }
         if let Some(max_tokens) = with.max_tokens {
-            body.shift_remove("max_completion_tokens");
-            body.insert("max_tokens".to_owned(), max_tokens.into());
+            self.limit(body, max_tokens, with.exact_output);
         }
-        // servers reject stream options in a request without streaming
-        if body.get("stream") == Some(&Value::Bool(false))
-            && !rules.extra.contains_key("stream_options")
-        {
-            body.shift_remove("stream_options");
+    }
+
+    /// Set the number of tokens to generate.
+    fn limit(&self, body: &mut Map<String, Value>, max_tokens: u64, is_exact: bool) {
+        body.shift_remove("max_completion_tokens");
+        body.insert("max_tokens".to_owned(), max_tokens.into());
+        let exactly = [
+            ("ignore_eos", true.into()),
+            ("min_tokens", max_tokens.into()),
+        ];
+        for (key, value) in exactly.into_iter().filter(|_| is_exact) {
+            if !self.rules.extra.contains_key(key) {
+                body.insert(key.to_owned(), value);
+            }
         }
-        let limit = body
-            .get("max_tokens")
-            .or_else(|| body.get("max_completion_tokens"))
-            .and_then(Value::as_u64);
-        PreparedRequest {
-            index,
-            stream: body.get("stream").and_then(Value::as_bool) == Some(true),
-            output_asked: limit != Some(0),
-            asked_tokens,
-            target: with.target,
-            headers: with.headers,
-            body: serde_json::to_vec(&rules.api.body(body))
-                .expect("a JSON value can be serialised"),
+    }
+
+    /// Make a conversation of a request, from the fields of its first body.
+    fn converse(
+        &self,
+        request: &mut PreparedRequest,
+        mut fields: Map<String, Value>,
+        mut later: Vec<Turn>,
+        with: &Overrides,
+        rules: &ConversationRules,
+    ) -> Result<(), BodyError> {
+        let conversation = request.index;
+        let most = rules.max_turns.map_or(usize::MAX, |most| most as usize);
+        let is_cut = later.len() >= most;
+        later.truncate(most.saturating_sub(1));
+        let mut messages = take_messages(&mut fields);
+        if let Some(salt) = &rules.salt {
+            add_salt(&mut messages, &format!("[{salt}-{conversation}]"));
         }
+        let around = |turn: usize, max_tokens: Option<u64>| {
+            let mut fields = fields.clone();
+            if let Some(max_tokens) = max_tokens {
+                self.limit(&mut fields, max_tokens, with.exact_output);
+            }
+            if let Some(rid) = with.rid.as_ref().filter(|_| !fields.contains_key("rid")) {
+                fields.insert("rid".to_owned(), format!("{rid}_t{}", turn + 1).into());
+            }
+            let limit = fields.get("max_tokens").and_then(Value::as_u64);
+            let body = self.rules.api.body(fields);
+            let (opening, tail) = around_messages(body).ok_or(BodyError::NoMessages)?;
+            Ok((opening, tail, limit))
+        };
+        let (opening, tail, _) = around(0, None)?;
+        let mut own = Conversing {
+            history: rules.history,
+            session: with.session.clone(),
+            turns_planned: u32::try_from(later.len() + 1).unwrap_or(u32::MAX),
+            is_cut,
+            opening: opening.len(),
+            turn_from: opening.len(),
+            ..Conversing::default()
+        };
+        request.body = opening;
+        for (n, message) in messages.iter().enumerate() {
+            if n > 0 {
+                request.body.push(b',');
+            }
+            append_json(message, &mut request.body);
+        }
+        request.tail = tail;
+        for (turn, next) in (1..).zip(later) {
+            let delay = next.delay.or_else(|| {
+                let delay = rules.delay?;
+                Some(drawn(delay, self.rules.seed, conversation, turn as u64))
+            });
+            let (_, tail, limit) = around(turn, next.max_tokens)?;
+            let messages = next.messages.iter();
+            own.turns.push_back(PreparedTurn {
+                recorded_reply: next.recorded_reply.as_ref().map(|reply| {
+                    let mut json = Vec::new();
+                    append_json(reply, &mut json);
+                    json
+                }),
+                messages: messages
+                    .map(|m| NewMessage::new(m, rules.history))
+                    .collect(),
+                tail,
+                delay: delay.unwrap_or_default(),
+                asked_increment: next.asked_tokens,
+                max_tokens: limit,
+            });
+        }
+        if let Some(header) = &rules.session_header {
+            let name = match &with.session {
+                Some(session) => session.clone(),
+                None => format!("{}-{conversation}", header.prefix),
+            };
+            // a name that HTTP does not allow cannot be sent
+            let _ = request.headers.push(&header.name, &name);
+        }
+        request.conversing = Some(Box::new(own));
+        Ok(())
     }
 
     fn base(&self, prompt: Prompt) -> Map<String, Value> {
@@ -274,9 +515,24 @@ pub trait BuildBodies: fmt::Debug + Send {
 impl BuildBodies for BodyBuilder {
     fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
         let requests = (first..).zip(items);
-        Ok(requests
+        requests
             .map(|(index, item)| self.prepare(index, item))
-            .collect())
+            .collect()
+    }
+}
+
+fn to_json(body: Map<String, Value>) -> Vec<u8> {
+    serde_json::to_vec(&body).expect("a JSON value can be serialised")
+}
+
+/// Put a line before everything else that the server reads.
+fn add_salt(messages: &mut Vec<Value>, line: &str) {
+    let first = messages
+        .first_mut()
+        .and_then(|first| first.get_mut("content"));
+    match first {
+        Some(Value::String(text)) => text.insert_str(0, &format!("{line}\n")),
+        _ => messages.insert(0, json!({"role": "system", "content": line})),
     }
 }
 
@@ -347,161 +603,4 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::OpenAi;
-    use super::*;
-
-    fn rules() -> BodyRules {
-        BodyRules {
-            api: Arc::new(OpenAi),
-            endpoint: Endpoint::Chat,
-            template: None,
-            model: "qwen".to_owned(),
-            typed: Map::new(),
-            defaults: json!({"temperature": 0.0, "stream": true})
-                .as_object()
-                .unwrap()
-                .clone(),
-            max_tokens: MaxTokens::Fixed(2048),
-            max_tokens_typed: false,
-            include_usage: true,
-            extra: Map::new(),
-            seed: 0,
-        }
-    }
-
-    fn object(value: Value) -> Map<String, Value> {
-        let Value::Object(map) = value else {
-            panic!("not an object")
-        };
-        map
-    }
-
-    fn body(rules: BodyRules, prompt: Prompt) -> String {
-        String::from_utf8(BodyBuilder::new(rules).prepare(0, prompt).body).unwrap()
-    }
-
-    #[test]
-    fn a_plain_chat_body() {
-        insta::assert_snapshot!(body(rules(), Prompt::Text("hi \"you\"".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"hi \"you\""}],"temperature":0.0,"stream":true,"max_tokens":2048,"stream_options":{"include_usage":true}}"#);
-    }
-
-    #[test]
-    fn a_plain_completions_body_without_stream() {
-        let mut rules = rules();
-        rules.endpoint = Endpoint::Completions;
-        rules.typed = object(json!({"stream": false, "stop": ["a", "b"]}));
-        insta::assert_snapshot!(body(rules, Prompt::Text("hi".into())), @r#"{"model":"qwen","prompt":"hi","stream":false,"stop":["a","b"],"temperature":0.0,"max_tokens":2048}"#);
-    }
-
-    #[test]
-    fn a_template_with_placeholders() {
-        let mut rules = rules();
-        rules.template = Some(
-            BodyRules::parse_template(
-                r#"{"model":"%m","messages":[{"role":"user","content":"Q: %p %x 100%"}],"max_tokens":7}"#,
-            )
-            .unwrap(),
-        );
-        insta::assert_snapshot!(body(rules.clone(), Prompt::Text("50% \"%m\"\n".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"Q: 50% \"%m\"\n %x 100%"}],"max_tokens":7,"temperature":0.0,"stream":true,"stream_options":{"include_usage":true}}"#);
-        // what the user typed overrides the template; a default does not
-        rules.max_tokens_typed = true;
-        rules.max_tokens = MaxTokens::Fixed(9);
-        rules.typed = object(json!({"temperature": 0.5}));
-        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"Q: x %x 100%"}],"max_tokens":9,"temperature":0.5,"stream":true,"stream_options":{"include_usage":true}}"#);
-    }
-
-    #[test]
-    fn a_template_without_a_prompt_gets_the_messages() {
-        let mut rules = rules();
-        rules.template = Some(
-            BodyRules::parse_template(
-                r#"{"model":"%m","messages":[],"stream":true,"stream_options":{"include_usage":true},"n":3}"#,
-            )
-            .unwrap(),
-        );
-        insta::assert_snapshot!(body(rules, Prompt::Messages(vec![json!({"role":"system","content":"s"})])), @r#"{"model":"qwen","messages":[{"role":"system","content":"s"}],"stream":true,"stream_options":{"include_usage":true},"n":3,"temperature":0.0,"max_tokens":2048}"#);
-    }
-
-    #[test]
-    fn a_whole_body_gets_only_what_it_lacks() {
-        let mut rules = rules();
-        rules.typed = object(json!({"model": "qwen", "temperature": 0.9}));
-        rules.extra = object(json!({"temperature": 1.5, "ignore_eos": true}));
-        let own = object(json!({"messages": [], "temperature": 0.1, "max_completion_tokens": 5}));
-        insta::assert_snapshot!(body(rules, Prompt::Body(own)), @r#"{"messages":[],"temperature":0.1,"max_completion_tokens":5,"model":"qwen","stream":true,"stream_options":{"include_usage":true},"ignore_eos":true}"#);
-    }
-
-    #[test]
-    fn extra_args_win_and_null_deletes() {
-        let mut rules = rules();
-        rules.extra = object(json!({"temperature": null, "ignore_eos": true, "max_tokens": 3}));
-        insta::assert_snapshot!(body(rules, Prompt::Text("x".into())), @r#"{"model":"qwen","messages":[{"role":"user","content":"x"}],"stream":true,"max_tokens":3,"stream_options":{"include_usage":true},"ignore_eos":true}"#);
-    }
-
-    #[test]
-    fn a_range_is_drawn_from_the_seed() {
-        let mut rules = rules();
-        rules.max_tokens = MaxTokens::Uniform(10, 20);
-        let draw = || {
-            let mut builder = BodyBuilder::new(rules.clone());
-            (0..100)
-                .map(|i| {
-                    let body = builder.prepare(i, Prompt::Text("x".into())).body;
-                    let value: Value = serde_json::from_slice(&body).unwrap();
-                    value["max_tokens"].as_u64().unwrap()
-                })
-                .collect::<Vec<_>>()
-        };
-        let drawn = draw();
-        assert_eq!(drawn, draw());
-        assert_eq!(drawn.iter().min(), Some(&10));
-        assert_eq!(drawn.iter().max(), Some(&20));
-        // a fingerprint: every recorded run depends on what a seed draws
-        assert_eq!(drawn[..6], [14, 17, 19, 13, 19, 14]);
-    }
-
-    #[test]
-    fn what_is_drawn_depends_on_the_index_alone() {
-        let mut rules = rules();
-        rules.max_tokens = MaxTokens::Uniform(1, 1 << 40);
-        let built = |index| {
-            BodyBuilder::new(rules.clone())
-                .prepare(index, Prompt::Text("x".into()))
-                .body
-        };
-        let mut one = BodyBuilder::new(rules.clone());
-        for index in [0, 7, 3, 1 << 33] {
-            let body = one.prepare(index, Prompt::Text("x".into())).body;
-            assert_eq!(body, built(index));
-        }
-        assert_ne!(built(0), built(1));
-    }
-
-    #[test]
-    fn a_template_must_be_an_object() {
-        let error = |text| BodyRules::parse_template(text).unwrap_err().to_string();
-        insta::assert_snapshot!(error("[1]"), @"`--query-template` is not a JSON object: it is a list");
-        insta::assert_snapshot!(error("{'a':1}"), @"`--query-template` is not a JSON object: key must be a string at line 1 column 2");
-    }
-    #[test]
-    fn a_request_may_have_its_own_model_and_length() {
-        let mut item = Item::from(Prompt::Text("x".into()));
-        item.with.model = Some("other".to_owned());
-        item.with.max_tokens = Some(3);
-        item.with.target = OwnTarget::new("/v1/other").ok();
-        item.with.headers.push("x-session", "7").unwrap();
-        let mut rules = rules();
-        rules.extra =
-            object(json!({"model": "extra", "max_tokens": 5, "max_completion_tokens": 7}));
-        let request = BodyBuilder::new(rules).prepare(0, item);
-        let body: Value = serde_json::from_slice(&request.body).unwrap();
-        assert_eq!(
-            (&body["model"], &body["max_tokens"]),
-            (&json!("other"), &json!(3))
-        );
-        assert_eq!(body.get("max_completion_tokens"), None);
-        assert_eq!(request.headers.fields().len(), 1);
-        assert_eq!(request.target, OwnTarget::new("/v1/other").ok());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 mod api;
 mod body;
+mod conversation;
 pub mod dashscope;
 pub mod declared;
 mod errors;
@@ -13,20 +14,25 @@ mod meaning;
 mod opaque;
 pub mod openai;
 mod places;
+mod reply;
 mod text;
+mod turn_delay;
 mod unread;
 mod usage;
 pub mod zhipu;
 
 pub use api::{AnswerReader, Api, Doubt};
 pub use body::{
-    BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, PreparedRequest,
+    BodyBuilder, BodyError, BodyRules, BuildBodies, ConversationRules, Endpoint, MaxTokens,
+    PreparedRequest, SessionHeader,
 };
+pub use conversation::{Conversing, NewMessage, PreparedTurn, is_context_limit};
 pub use dashscope::Dashscope;
 pub use declared::Declared;
 pub(crate) use errors::error_in;
 pub use meaning::{AnswerState, Choices, EventMeaning};
 pub use opaque::{Opaque, ResponseRules};
 pub use openai::OpenAi;
+pub use reply::{Reply, ToolCall};
 pub use text::{AnswerText, ChoiceText};
 pub use zhipu::{Zhipu, ZhipuKey};

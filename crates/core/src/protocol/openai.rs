@@ -15,12 +15,14 @@ pub use super::errors::{clip, error_text};
 use super::json::{is_done, mended, unmarked};
 use super::meaning::{AnswerState, Choices, EventMeaning};
 use super::places::Seen;
+use super::reply::{Reply, read_calls};
 use super::text::AnswerText;
 use super::unread::Unread;
 use super::usage::{Reported, first, merge, of_choices};
 use chunk::{Choice, ChoiceSink, Chunk};
 use evalscope_model::record::{Failure, FailureKind, MAX_CHOICE, Usage};
 pub(super) use text::read_choices;
+use text::read_spoken;
 
 /// Chat completions and completions.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,11 @@ impl Api for OpenAi {
 
     fn read_text(&self, answer: &[u8], text: &mut AnswerText) {
         read_choices(answer, text);
+    }
+
+    fn read_reply(&self, answer: &[u8], reply: &mut Reply) {
+        read_spoken(answer, &mut reply.text);
+        read_calls(answer, &mut reply.calls);
     }
 }
 

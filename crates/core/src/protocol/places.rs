@@ -179,7 +179,16 @@ impl Words {
     }
 
     /// The reasoning and the answer: for each channel, the first spelling that is not empty.
-    pub(super) fn said(mut self) -> (String, String) {
+    pub(super) fn said(self) -> (String, String) {
+        self.channels(true)
+    }
+
+    /// The same without tool calls.
+    pub(super) fn spoken(self) -> (String, String) {
+        self.channels(false)
+    }
+
+    fn channels(mut self, with_calls: bool) -> (String, String) {
         let mut first = |places: &[Place]| {
             let mut texts = places.iter().map(|place| *place as usize);
             let found = texts.find(|at| !self.texts[*at].is_empty());
@@ -194,7 +203,9 @@ impl Words {
         ]);
         let mut answer = first(&[Place::Content, Place::Text]);
         answer += &first(&[Place::Refusal]);
-        answer += &first(&[Place::ToolCalls, Place::FunctionCall]);
+        if with_calls {
+            answer += &first(&[Place::ToolCalls, Place::FunctionCall]);
+        }
         answer += &first(&[Place::Audio]);
         (reasoning, answer)
     }

@@ -165,6 +165,7 @@ mod tests {
     fn body(template: Option<&str>, prompt: Prompt) -> String {
         let object = |value: Value| value.as_object().unwrap().clone();
         let mut builder = BodyBuilder::new(BodyRules {
+            conversations: None,
             api: Arc::new(Zhipu),
             endpoint: Endpoint::Chat,
             template: template.map(|text| BodyRules::parse_template(text).unwrap()),
@@ -177,7 +178,7 @@ mod tests {
             extra: object(json!({"do_sample": false, "temperature": null})),
             seed: 0,
         });
-        String::from_utf8(builder.prepare(0, prompt).body).unwrap()
+        String::from_utf8(builder.prepare(0, prompt).unwrap().body).unwrap()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It must not know how names are resolved, or what is sent afterwards.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -199,9 +199,11 @@ async fn tunnel(
     }
     request.push_str("\r\n");
     let io_fail = |error: io::Error| fail(plain(&error));
-    write_all(socket, request.as_bytes(), || heard.set(context.now()))
-        .await
-        .map_err(io_fail)?;
+    write_all(socket, &mut [IoSlice::new(request.as_bytes())], || {
+        heard.set(context.now())
+    })
+    .await
+    .map_err(io_fail)?;
     let mut reader = ResponseReader::default();
     let mut answer = ProxyAnswer::default();
     while answer.0.is_none() {
@@ -233,7 +235,10 @@ async fn handshake(
     loop {
         let output = session.take_output();
         if !output.is_empty() {
-            let written = write_all(socket, &output, || heard.set(context.now())).await;
+            let written = write_all(socket, &mut [IoSlice::new(&output)], || {
+                heard.set(context.now())
+            })
+            .await;
             written.map_err(|error| fail(plain(&error)))?;
         }
         if !session.is_handshaking() {
@@ -248,7 +253,7 @@ async fn handshake(
             Ok(Some(Err(error))) => {
                 // tell the peer why, if it still listens
                 let alert = session.take_output();
-                let _ = write_all(socket, &alert, || {}).await;
+                let _ = write_all(socket, &mut [IoSlice::new(&alert)], || {}).await;
                 return Err(fail(error.while_shaking_hands()));
             }
             Ok(None) => return Err(fail("the server closed the connection".to_owned())),

@@ -4,7 +4,7 @@
 //! It must not know how the connection was made, or what the bytes mean.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 use super::coding::Decoder;
@@ -106,15 +106,14 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         }
     }
 
-    /// Send the request. Its bytes are dropped with the call, so that slots waiting for a response
-    /// hold one copy of the body instead of two.
+    /// Send the request, in pieces that are not copied.
     pub(super) async fn send(
         &mut self,
-        request: Vec<u8>,
+        request: [&[u8]; 3],
         times: &mut SendTimes,
     ) -> Result<(), TransportError> {
         times.write_begun = Some(self.context.now());
-        let written = self.write(&request).await;
+        let written = self.write(request).await;
         times.write_done = Some(self.context.now());
         match written {
             Ok(()) => Ok(()),
@@ -203,20 +202,20 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         ends_at.map_or(limit, |at| at.min(limit))
     }
 
-    async fn write(&mut self, request: &[u8]) -> Result<(), TransportError> {
+    async fn write(&mut self, request: [&[u8]; 3]) -> Result<(), TransportError> {
         let sealed;
-        let bytes = match &mut self.connection.tls {
-            None => request,
+        let mut pieces = match &mut self.connection.tls {
+            None => request.map(IoSlice::new),
             Some(session) => {
                 sealed = session
                     .write(request)
                     .map_err(|error| TransportError::new(FailureKind::Tls, plain(&error)))?;
-                &sealed
+                [&sealed[..], &[], &[]].map(IoSlice::new)
             }
         };
         let moved = Cell::new(self.context.now());
         let writing = async {
-            write_all(&self.connection.socket, bytes, || {
+            write_all(&self.connection.socket, &mut pieces, || {
                 moved.set(self.context.now());
             })
             .await

@@ -99,7 +99,11 @@ impl Connection {
         times.cost = connection.cost;
         times.peer = connection.peer;
         let mut exchange = Exchanging::new(connection, &self.context, deadline, &mut self.reads);
-        exchange.send(self.target.request(request), times).await?;
+        let head = self.target.head(request);
+        let [body, tail] = request.body;
+        exchange.send([&head, body, tail], times).await?;
+        // a connection that waits for a response holds no copy of the request
+        drop(head);
         let keep = exchange.receive(times, handler).await?;
         if keep && self.reuse == Reuse::WhileOpen {
             let mut connection = exchange.connection;
@@ -110,6 +114,11 @@ impl Connection {
             self.open = Some(connection);
         }
         Ok(())
+    }
+
+    /// Close it: the next request opens its own.
+    pub fn close(&mut self) {
+        self.open = None;
     }
 
     /// Whether the connection is still open this long `after` the last response.

@@ -5,7 +5,7 @@
 //! elsewhere, and if the kernel gives none, the monotonic clock right after the read is used.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,19 +29,21 @@ pub(super) trait Wire {
         sink: impl FnOnce(&[u8], Arrival) -> R,
     ) -> io::Result<Option<R>>;
 
-    /// Write some bytes as soon as any can be written, and return how many were.
-    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Write some bytes of the pieces as soon as any can be written, and return how many were.
+    async fn write_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
-/// Write all bytes; `moved` is called whenever some were written.
+/// Write all pieces, one behind the other; `moved` is called whenever some bytes were written.
 pub(super) async fn write_all(
     wire: &impl Wire,
-    mut bytes: &[u8],
+    mut pieces: &mut [IoSlice<'_>],
     moved: impl Fn(),
 ) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let n = wire.write_some(bytes).await?;
-        bytes = &bytes[n..];
+    // empty ones at the front are passed over
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        let n = wire.write_some(pieces).await?;
+        IoSlice::advance_slices(&mut pieces, n);
         moved();
     }
     Ok(())
@@ -56,8 +58,8 @@ impl Wire for Socket {
         Socket::read(self, context, sink).await
     }
 
-    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
-        Socket::write_some(self, bytes).await
+    async fn write_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        Socket::write_some(self, pieces).await
     }
 }
 
@@ -199,13 +201,13 @@ mod linux {
 
     use nix::errno::Errno;
     use nix::sys::socket::{
-        ControlMessageOwned, MsgFlags, recvmsg, send, setsockopt, sockopt::ReceiveTimestampns,
+        ControlMessageOwned, MsgFlags, recvmsg, sendmsg, setsockopt, sockopt::ReceiveTimestampns,
     };
     use socket2::SockRef;
     use tokio::io::Interest;
     use tokio::net::TcpStream;
 
-    use super::{Arrival, ReadContext, Scratch, io};
+    use super::{Arrival, IoSlice, ReadContext, Scratch, io};
     use evalscope_model::time::{timespec_ns, wall_ns};
 
     /// How much of a request the kernel buffers beyond what it can send. By default it would take
@@ -330,13 +332,13 @@ mod linux {
             }
         }
 
-        /// Write some bytes as soon as any can be written, and return how many were.
+        /// Write some bytes of the pieces as soon as any can be written, and return how many were.
         ///
         /// # Errors
         /// As reported by the system.
-        pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        pub async fn write_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
             loop {
-                match self.stream.try_write(bytes) {
+                match self.stream.try_write_vectored(pieces) {
                     Ok(n) => return Ok(n),
                     Err(error) if is_would_block(&error) => {}
                     Err(error) => return Err(error),
@@ -347,7 +349,7 @@ mod linux {
                     continue;
                 }
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                match send(self.stream.as_raw_fd(), bytes, flags) {
+                match sendmsg::<()>(self.stream.as_raw_fd(), pieces, &[], flags, None) {
                     Ok(n) => return Ok(n),
                     Err(Errno::EAGAIN | Errno::EINTR) => {}
                     Err(error) => return Err(error.into()),
@@ -420,7 +422,7 @@ mod tests {
 mod portable {
     use tokio::net::TcpStream;
 
-    use super::{Arrival, ReadContext, io};
+    use super::{Arrival, IoSlice, ReadContext, io};
 
     pub(super) fn control_buffer() -> Vec<u8> {
         Vec::new()
@@ -482,14 +484,14 @@ mod portable {
             }
         }
 
-        /// Write some bytes as soon as any can be written, and return how many were.
+        /// Write some bytes of the pieces as soon as any can be written, and return how many were.
         ///
         /// # Errors
         /// As reported by the system.
-        pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        pub async fn write_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
             loop {
                 self.stream.writable().await?;
-                match self.stream.try_write(bytes) {
+                match self.stream.try_write_vectored(pieces) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     written => return written,
                 }

@@ -92,8 +92,8 @@ impl fmt::Debug for Target {
 /// What is sent of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct WireRequest<'a> {
-    /// The body.
-    pub body: &'a [u8],
+    /// The body, in two pieces.
+    pub body: [&'a [u8]; 2],
     /// It asks for a stream.
     pub stream: bool,
     /// Path and query of its own, on the same server.
@@ -242,15 +242,19 @@ impl Target {
         self.tls.as_ref().map(|tls| tls.roots.as_str())
     }
 
-    /// The bytes of a request.
-    pub(super) fn request(&self, request: WireRequest<'_>) -> Vec<u8> {
+    /// The head of a request, with the empty line behind it.
+    pub(super) fn head(&self, request: WireRequest<'_>) -> Vec<u8> {
         let WireRequest {
             body,
             stream,
             target,
             headers,
         } = request;
-        let length = body.len().to_string();
+        let length = body
+            .iter()
+            .map(|piece| piece.len())
+            .sum::<usize>()
+            .to_string();
         let head = if stream {
             &self.stream_head
         } else {
@@ -262,7 +266,7 @@ impl Target {
             let target = target.map(|target| self.in_request_line(target.as_str()));
             Cow::Owned(with_own(head, target.as_deref(), headers))
         };
-        let mut request = Vec::with_capacity(head.len() + length.len() + 4 + body.len());
+        let mut request = Vec::with_capacity(head.len() + length.len() + 64);
         request.extend_from_slice(&head);
         if let Some(renewed) = &self.renewed {
             renewed.append_to(&mut request);
@@ -270,7 +274,6 @@ impl Target {
         request.extend_from_slice(b"Content-Length: ");
         request.extend_from_slice(length.as_bytes());
         request.extend_from_slice(b"\r\n\r\n");
-        request.extend_from_slice(body);
         request
     }
 

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::pending;
-use std::io::{self, Write as _};
+use std::io::{self, IoSlice, Write as _};
 
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -79,15 +79,16 @@ impl Wire for Script {
         }
     }
 
-    async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+    async fn write_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         if self.takes_all {
-            return Ok(bytes.len());
+            return Ok(bytes);
         }
         let Some(delay) = self.writes.borrow_mut().pop_front() else {
             return pending().await;
         };
         tokio::time::sleep(delay).await;
-        Ok(bytes.len().min(self.takes))
+        Ok(bytes.min(self.takes))
     }
 }
 
@@ -181,7 +182,7 @@ impl Went {
 /// A request for a stream, with nothing of its own.
 fn streamed(body: &[u8]) -> WireRequest<'_> {
     WireRequest {
-        body,
+        body: [body, &[]],
         stream: true,
         target: None,
         headers: &[],
@@ -218,9 +219,9 @@ fn request(
             let mut reads = 0;
             let mut times = SendTimes::default();
             let mut exchange = Exchanging::new(connection, &context, deadline, &mut reads);
-            exchange
-                .send(target.request(streamed(&vec![b'x'; body])), &mut times)
-                .await?;
+            let body = vec![b'x'; body];
+            let head = target.head(streamed(&body));
+            exchange.send([&head, &body, &[]], &mut times).await?;
             exchange.receive(&mut times, handler).await
         }
         .await;
@@ -617,7 +618,7 @@ fn no_coding_is_asked_for_unless_the_person_does() {
         };
         let url = Url::parse("http://h/").unwrap();
         let target = Target::new(&url, headers, &ProxyEnv::default(), &TlsTrust::default());
-        String::from_utf8(target.unwrap().request(streamed(b"{}"))).unwrap()
+        String::from_utf8(target.unwrap().head(streamed(b"{}"))).unwrap()
     };
     assert!(head(&[]).contains("\r\nAccept-Encoding: identity\r\n"));
     let own = head(&[("accept-encoding".to_owned(), "gzip".to_owned())]);
@@ -797,7 +798,7 @@ fn headers_of_a_request_replace_those_of_all() {
     };
     let url = Url::parse("http://127.0.0.1:9/v1").unwrap();
     let target = Target::new(&url, headers, &ProxyEnv::default(), &TlsTrust::default()).unwrap();
-    let shared = String::from_utf8(target.request(streamed(b"{}"))).unwrap();
+    let shared = String::from_utf8(target.head(streamed(b"{}"))).unwrap();
     let mut own = evalscope_model::prompt::OwnHeaders::default();
     own.push("x-team", "b").unwrap();
     own.push("x-session", "7").unwrap();
@@ -805,7 +806,7 @@ fn headers_of_a_request_replace_those_of_all() {
         headers: own.fields(),
         ..streamed(b"{}")
     };
-    let with_own = String::from_utf8(target.request(request)).unwrap();
+    let with_own = String::from_utf8(target.head(request)).unwrap();
     let want = shared.replace("X-Team: a\r\n", "").replace(
         "Content-Length",
         "x-team: b\r\nx-session: 7\r\nContent-Length",
@@ -832,7 +833,7 @@ fn a_request_may_have_a_path_of_its_own_on_the_same_server() {
     for (proxies, server) in [(ProxyEnv::default(), ""), (proxied, "http://server.test")] {
         let headers = RequestHeaders::default();
         let target = Target::new(&url, headers, &proxies, &TlsTrust::default()).unwrap();
-        let text = |request| String::from_utf8(target.request(request)).unwrap();
+        let text = |request| String::from_utf8(target.head(request)).unwrap();
         let shared = text(streamed(b"{}"));
         let with_own = text(WireRequest {
             target: Some(&own),
@@ -856,7 +857,7 @@ fn a_request_may_have_a_path_of_its_own_on_the_same_server() {
         )
         .unwrap()
         .with_get();
-        let with_get = got.request(WireRequest {
+        let with_get = got.head(WireRequest {
             target: Some(&own),
             ..streamed(b"{}")
         });

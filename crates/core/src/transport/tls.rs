@@ -201,8 +201,11 @@ impl TlsSession {
     }
 
     /// Encrypt plaintext; returns the ciphertext to be sent.
-    pub(super) fn write(&mut self, plaintext: &[u8]) -> io::Result<Vec<u8>> {
-        self.connection.writer().write_all(plaintext)?;
+    pub(super) fn write(&mut self, plaintext: [&[u8]; 3]) -> io::Result<Vec<u8>> {
+        let mut writer = self.connection.writer();
+        for piece in plaintext {
+            writer.write_all(piece)?;
+        }
         Ok(self.take_output())
     }
 

@@ -23,6 +23,9 @@ fn sweep(parallel: &[usize], number: Option<&[u64]>) -> Sweep {
         seed: 0,
         dataset_offset: 0,
         repeat_prompts: false,
+        conversations: None,
+        connections: KeepConnection::Keep,
+        recording: None,
     }
 }
 

@@ -13,6 +13,8 @@ pub enum FailureKind {
     Connect,
     /// No connection within `--connect-timeout`, or within two minutes.
     ConnectTimeout,
+    /// The prompt of a conversation's next turn did not fit into the server's context.
+    ContextLimit,
     /// The host name has no address.
     Dns,
     /// The response ended without any generated token though output was requested.
@@ -49,10 +51,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    const NAMED: [(Self, &'static str); 18] = [
+    const NAMED: [(Self, &'static str); 19] = [
         (Self::Cancelled, "cancelled"),
         (Self::Connect, "connect"),
         (Self::ConnectTimeout, "connect_timeout"),
+        (Self::ContextLimit, "context_limit"),
         (Self::Dns, "dns"),
         (Self::EmptyOutput, "empty_output"),
         (Self::Internal, "internal"),

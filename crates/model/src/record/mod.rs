@@ -4,12 +4,14 @@
 //! It must not know how records are aggregated, stored or shown. Derived numbers live in
 //! [`crate::metrics`] and never replace what is recorded here.
 
+mod conversation;
 mod event_log;
 mod failure;
 mod masking;
 mod texts;
 mod varint;
 
+pub use conversation::ConversationRecord;
 pub use event_log::{EventLog, EventLogFormat, EventStamp, MAX_CHOICE};
 pub use failure::{Failure, FailureKind};
 pub use masking::{Masker, masked};
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::TurnPlace;
+use crate::prompt::TraceEntry;
 use crate::time::Timestamp;
 
 /// Whether a request counts.
@@ -220,6 +224,8 @@ pub struct RequestRecord {
     pub plugin: PluginTokens,
     /// Requested prompt length in tokens, if one was requested.
     pub asked_prompt_tokens: Option<u64>,
+    /// Most output tokens that were asked for, if the dataset asked for a number of its own.
+    pub asked_output_tokens: Option<u64>,
     /// Local token counts.
     pub counted: CountedTokens,
     /// Why generation ended, in the server's words.
@@ -237,6 +243,10 @@ pub struct RequestRecord {
     pub compressed: bool,
     /// The address of the peer: the server, or the proxy.
     pub peer: Option<SocketAddr>,
+    /// Which turn of which conversation it is; `None` for a single request.
+    pub turn: Option<TurnPlace>,
+    /// Where it stands in a trace, if it comes from one.
+    pub trace: Option<TraceEntry>,
 }
 
 impl RequestTimes {

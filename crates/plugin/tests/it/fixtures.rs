@@ -138,6 +138,7 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
         prompt: Prompt::TokenIds(vec![15339, 1917]),
         asked_tokens: Some(2),
         with: evalscope_model::prompt::Overrides::default(),
+        later: Vec::new(),
     };
     let built = bodies
         .build(

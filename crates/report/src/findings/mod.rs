@@ -148,6 +148,8 @@ mod tests {
                 concurrency: NonZeroUsize::new(10),
                 open_loop: OpenLoop::default(),
                 requests: Some(1000),
+                conversations: None,
+                connections: evalscope_model::conversation::KeepConnection::Keep,
                 pacing: Pacing::Unpaced,
                 warmup_requests: 0,
                 duration_s: None,

@@ -327,5 +327,8 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
         skipped_events,
         compressed,
         peer,
+        asked_output_tokens: None,
+        turn: None,
+        trace: None,
     })
 }

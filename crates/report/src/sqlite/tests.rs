@@ -115,7 +115,7 @@ prop_compose! {
                 reasoning_from_total: from_total,
             },
             plugin: PluginTokens::default(),
-            asked_prompt_tokens: None,
+            asked_prompt_tokens: None, asked_output_tokens: None, turn: None, trace: None,
             counted: CountedTokens::default(),
             finish_reason,
             response_id,

@@ -193,6 +193,7 @@ impl Database {
                     }
                     transaction.stored_row()?;
                 }
+                RunEvent::Conversation(_) => {}
                 RunEvent::Snapshot(snapshot) => {
                     let json = serde_json::to_string(&snapshot.client).map_err(|e| {
                         StoreError::Encode {

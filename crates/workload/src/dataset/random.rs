@@ -104,6 +104,7 @@ impl RandomPrompts {
             prompt,
             asked_tokens: Some(tokens),
             with: Overrides::default(),
+            later: Vec::new(),
         }
     }
 

@@ -149,6 +149,7 @@ impl PromptSource for Tokenized {
             asked_tokens: Some(ids.len() as u64),
             prompt: Prompt::TokenIds(ids),
             with: item.with,
+            later: Vec::new(),
         }))
     }
 

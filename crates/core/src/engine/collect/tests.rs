@@ -38,6 +38,9 @@ impl Received {
                 stream,
                 output_asked: true,
                 asked_tokens: None,
+                asked_output_tokens: None,
+                turn: None,
+                trace: None,
             },
             now: ms(10),
             reads: 0,
@@ -67,13 +70,8 @@ impl Received {
 
     fn end(self, result: Result<(), TransportError>) -> Exchange {
         let now = self.now;
-        self.collector.finish(
-            self.dispatch,
-            &SendTimes::default(),
-            result,
-            Vec::new(),
-            now,
-        )
+        self.collector
+            .finish(self.dispatch, &SendTimes::default(), result, Vec::new, now)
     }
 
     fn whole(self) -> Exchange {

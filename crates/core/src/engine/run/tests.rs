@@ -16,10 +16,11 @@ use crate::protocol::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, Endpoint, MaxTokens, OpenAi, PreparedRequest,
 };
 use crate::schedule::Arrivals;
+use evalscope_model::conversation::KeepConnection;
 use evalscope_model::plan::{OpenLoop, Pacing, WhenFull};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Schedule};
-use evalscope_model::prompt::{Item, OwnHeaders, Prompt, Workload};
+use evalscope_model::prompt::{Item, Prompt, Workload};
 use evalscope_model::record::{Bodies, Exchange, Failure, FailureKind, RequestRecord};
 use evalscope_model::time::Timestamp;
 
@@ -63,7 +64,7 @@ impl Transport for Waiting {
 impl Requester for Waiting {
     async fn send(
         &mut self,
-        _: PreparedRequest,
+        _: &mut PreparedRequest,
         dispatch: Dispatch,
         given_up: impl Future<Output = Failure>,
     ) -> Exchange {
@@ -117,6 +118,8 @@ impl Case {
                 concurrency: NonZeroUsize::new(slots),
                 open_loop: OpenLoop::default(),
                 requests: Some(requests),
+                conversations: None,
+                connections: KeepConnection::Keep,
                 pacing: Pacing::Unpaced,
                 warmup_requests: 0,
                 duration_s: None,
@@ -233,6 +236,7 @@ fn feed() -> Feed {
     Feed {
         prompts: Box::new(OnePrompt),
         bodies: Box::new(BodyBuilder::new(BodyRules {
+            conversations: None,
             api: Arc::new(OpenAi),
             endpoint: Endpoint::Chat,
             template: None,
@@ -599,7 +603,7 @@ struct InstantRequester(RunClock);
 impl Requester for InstantRequester {
     async fn send(
         &mut self,
-        _: PreparedRequest,
+        _: &mut PreparedRequest,
         dispatch: Dispatch,
         _: impl Future<Output = Failure>,
     ) -> Exchange {
@@ -731,12 +735,9 @@ impl BuildBodies for Panics {
         assert!(first < self.0, "the test's builder panics");
         Ok(vec![PreparedRequest {
             index: first,
-            body: Vec::new(),
             stream: true,
             output_asked: true,
-            asked_tokens: None,
-            target: None,
-            headers: OwnHeaders::default(),
+            ..PreparedRequest::default()
         }])
     }
 }
@@ -779,12 +780,9 @@ impl BuildBodies for Batches {
         }
         let request = |index| PreparedRequest {
             index,
-            body: Vec::new(),
             stream: true,
             output_asked: true,
-            asked_tokens: None,
-            target: None,
-            headers: OwnHeaders::default(),
+            ..PreparedRequest::default()
         };
         Ok((first..)
             .zip(items)

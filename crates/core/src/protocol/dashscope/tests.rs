@@ -27,12 +27,13 @@ fn rules() -> BodyRules {
         max_tokens_typed: false,
         include_usage: true,
         extra: Map::new(),
+        conversations: None,
         seed: 0,
     }
 }
 
 fn body(rules: BodyRules, prompt: Prompt) -> String {
-    String::from_utf8(BodyBuilder::new(rules).prepare(0, prompt).body).unwrap()
+    String::from_utf8(BodyBuilder::new(rules).prepare(0, prompt).unwrap().body).unwrap()
 }
 
 fn text() -> Prompt {
