@@ -8,6 +8,7 @@ mod job;
 
 mod command_line;
 mod conversations;
+mod dataset_args;
 mod declared;
 mod endpoint;
 mod headers;
@@ -51,7 +52,7 @@ use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::objectives_of;
-use prompts::{hub_of, prompt_plan};
+use prompts::{hub_of, is_multi_turn, prompt_plan};
 use settings::Used;
 use tracker::tracker_of;
 
@@ -109,8 +110,9 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         look_at_places(declaration, &bodies, &mut notes)?;
     }
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
-    let is_multi_turn = conversations.multi_turn;
-    let talks = conversations_of(&conversations, None, is_multi_turn, endpoint, seed)?;
+    let multi_turn = is_multi_turn(&prompts, conversations.multi_turn, &mut notes)?;
+    let max_turns = prompts.max_turns;
+    let talks = conversations_of(&conversations, max_turns, multi_turn, endpoint, seed)?;
     let (talking, rules) = talks.unzip();
     let bodies = BodyRules {
         conversations: rules,
@@ -135,6 +137,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         headers: &asked_headers,
         has_key: key.is_some(),
         lengths: prompt_plan.lengths,
+        dataset_args: &prompt_plan.args,
         plan: &plan,
         objectives: &objectives,
         bodies: &bodies,
