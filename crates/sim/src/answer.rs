@@ -4,7 +4,6 @@
 //! It must not know how requests are read or connections accepted.
 
 use std::io;
-use std::sync::mpsc::SyncSender;
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -14,7 +13,7 @@ use crate::engine::{Engine, Turn, Work};
 use crate::fault::Fault;
 use crate::http::{Framing, write_all, write_head};
 use crate::outbox::Outbox;
-use crate::truth::{Recorder, TrueRequest};
+use crate::truth::Recorder;
 use crate::wire::{Answer, Beat, Refusal, Script};
 
 /// A server without latency writes events in pieces of about this many bytes.
@@ -43,14 +42,13 @@ pub(crate) struct Player<'a> {
     pub(crate) stream: &'a TcpStream,
     pub(crate) config: &'a SimConfig,
     pub(crate) engine: &'a Engine,
-    pub(crate) truth: Option<&'a SyncSender<TrueRequest>>,
     pub(crate) answer: &'a Answer,
     pub(crate) sequence: u64,
     pub(crate) wants_stream: bool,
     pub(crate) keep_alive: bool,
     pub(crate) knows_chunks: bool,
-    /// When the request was read; 0 without a truth log.
-    pub(crate) request_read_ns: u64,
+    /// Complete header lines with their line ends.
+    pub(crate) extra: String,
 }
 
 /// Send a non-streaming JSON response.
@@ -100,22 +98,7 @@ fn gone() -> io::Error {
 
 impl Player<'_> {
     /// Send the response to its end, and log its truth however it ends.
-    pub(crate) async fn play(&self) -> io::Result<Then> {
-        let mut recorder = self.truth.map(|sender| {
-            let line = TrueRequest {
-                id: self.answer.id.clone(),
-                prompt_tokens: self.answer.prompt_tokens,
-                queued_ns: 0,
-                request_read_ns: self.request_read_ns,
-                tokens: Vec::new(),
-                fault: self.answer.fault,
-                stream: self.wants_stream,
-                service_began_ns: None,
-                ended_ns: 0,
-                busy_slots: None,
-            };
-            Recorder::new(sender.clone(), line)
-        });
+    pub(crate) async fn play(&self, mut recorder: Option<Recorder>) -> io::Result<Then> {
         let then = match self.instead().await? {
             Some(then) => then,
             None if self.wants_stream && !self.answer.has(Fault::JsonInsteadOfStream) => {
@@ -134,6 +117,9 @@ impl Player<'_> {
         let Some(fault) = self.answer.fault else {
             return Ok(None);
         };
+        if !fault.replaces_response(self.wants_stream) {
+            return Ok(None);
+        }
         if let Some(status) = fault.status() {
             let extra = if status == 429 {
                 "retry-after: 1\r\n"
@@ -153,12 +139,9 @@ impl Player<'_> {
                     .await
                     .map(Some)
             }
-            Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString
-                if !self.wants_stream =>
-            {
+            Fault::ErrorBody | Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString => {
                 self.error_body().await.map(Some)
             }
-            Fault::ErrorBody => self.error_body().await.map(Some),
             Fault::ResetBefore => {
                 self.stream.set_zero_linger()?;
                 Ok(Some(Then::Close))
@@ -252,14 +235,13 @@ impl Player<'_> {
         };
         let tempo = &self.engine.tempo;
         let mut outbox = Outbox::new(self.stream, tempo, fault, framing, recorder);
-        let extra = "";
         write_head(
             &mut outbox.buffer,
             200,
             "application/json",
             framing,
             keep_alive,
-            extra,
+            &self.extra,
         );
         outbox.start_body().await?;
         let ends_early = matches!(
@@ -321,11 +303,15 @@ impl Player<'_> {
             "text/event-stream; charset=utf-8",
             framing,
             keep_alive,
-            if self.answer.has(Fault::Gzip) {
-                "cache-control: no-cache\r\ncontent-encoding: gzip\r\n"
-            } else {
-                "cache-control: no-cache\r\n"
-            },
+            &format!(
+                "cache-control: no-cache\r\n{}{}",
+                if self.answer.has(Fault::Gzip) {
+                    "content-encoding: gzip\r\n"
+                } else {
+                    ""
+                },
+                self.extra
+            ),
         );
         // Real servers send the head before the model has done anything.
         outbox.start_body().await?;

@@ -58,7 +58,10 @@
 //! ```json
 //! {"id":"chatcmpl-sim-7","prompt_tokens":3,"queued_ns":0,"request_read_ns":100,
 //!  "tokens":[[200,210],[300,310]],"fault":null,"stream":true,"service_began_ns":100,
-//!  "ended_ns":320,"busy_slots":1}
+//!  "ended_ns":320,"busy_slots":1,"completion_tokens":2,"hit_blocks":0,"cached_tokens":0,
+//!  "messages":1,"body_bytes":76,"body_sha256":"5891…","peer_port":41234,"connection":1,
+//!  "conversation":"s-1","headers":{"x-request-id":"a"},"session_token":"token-chatcmpl-sim-7",
+//!  "session_token_echo":"first"}
 //! ```
 //!
 //! All `_ns` values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw
@@ -68,6 +71,14 @@
 //! that moment including this one, are null for requests that were never served. A slot passes on
 //! at the moment when its request was due to end, so that service times do not grow by the lateness
 //! of timers; `ended_ns` is after the last write, and up to a few milliseconds later.
+//!
+//! `body_sha256` is SHA-256 of the `body_bytes` bytes of the body, without chunk framing, in
+//! lower-case hexadecimal; null unless [`SimConfig::truth_bodies`] asks for it. `connection` counts
+//! the accepted connections from 1, and `messages` the messages of the request (null for plain
+//! prompts). `conversation` and `headers` are what the request had in the headers that
+//! [`SimConfig::conversation_header`] and [`SimConfig::log_headers`] name. `session_token` is what
+//! the response gave ([`SimConfig::session_token_header`]), and `session_token_echo` what the
+//! request did with the one before: `first`, `echoed`, `missing` or `wrong` ([`Echo`]).
 //!
 //! [`Truth`] has the gaps between arrivals and N(t), the number of requests in the system.
 
@@ -111,15 +122,19 @@ mod outbox;
 
 mod answer;
 
+mod sessions;
+
+mod route;
+
 mod server;
 
 mod simulator;
 
-pub use config::SimConfig;
+pub use config::{CacheBlocks, SimConfig, ToolCalls};
 pub use error::SimError;
 pub use fault::{Fault, FaultRule, Injection, Pause, When};
 pub use profile::{Drift, Profile, Spread, SpreadKind, Timing};
 pub use server::{Prepared, bind, serve};
 pub use service::{BatchItl, Service, ServiceSpread};
 pub use simulator::Simulator;
-pub use truth::{TrueRequest, Truth};
+pub use truth::{Echo, TrueRequest, Truth};

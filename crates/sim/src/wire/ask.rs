@@ -42,6 +42,8 @@ pub(crate) struct Asked {
     pub(crate) end_of_text: EndOfText,
     pub(crate) choices: u32,
     pub(crate) prompt_tokens: u64,
+    /// Number of messages in the request; `None` for plain prompts.
+    pub(crate) message_count: Option<u64>,
     /// Whether choices are messages rather than plain texts.
     pub(crate) messages: bool,
     /// Whether each event repeats all text before it.

@@ -59,7 +59,8 @@ impl Protocol for DashScope {
                  input, not next to model",
             ));
         };
-        let prompt_tokens = counter.chat(&self.conversation(input)?)?;
+        let conversation = self.conversation(input)?;
+        let prompt_tokens = counter.chat(&conversation)?;
 
         let none = serde_json::Map::new();
         let parameters = fields
@@ -85,6 +86,7 @@ impl Protocol for DashScope {
             end_of_text: EndOfText::EndsResponse,
             choices: parameters.count("n", MOST_CHOICES)?.unwrap_or(1),
             prompt_tokens,
+            message_count: Some(conversation.messages.len() as u64),
             messages,
             repeats: !incremental,
         })

@@ -16,7 +16,7 @@ mod script;
 pub(crate) mod tokenize;
 pub(crate) mod zhipu;
 
-pub(crate) use ask::{CONTEXT_TOKENS, EndOfText};
+pub(crate) use ask::{Asked, CONTEXT_TOKENS, EndOfText};
 pub(crate) use protocol::{Answer, Protocol};
 pub(crate) use refusal::Refusal;
 pub(crate) use script::{Beat, Script};

@@ -41,11 +41,14 @@ impl Protocol for OpenAi {
     fn read(&self, body: &[u8], _by_header: bool, counter: &Counter) -> Result<Asked, Refusal> {
         let body = ask::parse(body)?;
         let fields = Fields::new(&body);
-        let (prompt_tokens, prompts) = if self.chat {
+        let (prompt_tokens, prompts, message_count) = if self.chat {
             let content = Content::Typed { bare_base64: false };
-            (counter.chat(&fields.conversation(content)?)?, 1)
+            let conversation = fields.conversation(content)?;
+            let messages = conversation.messages.len() as u64;
+            (counter.chat(&conversation)?, 1, Some(messages))
         } else {
-            ask::prompts(fields.get("prompt"), counter)?
+            let (tokens, prompts) = ask::prompts(fields.get("prompt"), counter)?;
+            (tokens, prompts, None)
         };
         let model = fields.model()?;
         let newer_name = if self.chat {
@@ -76,6 +79,7 @@ impl Protocol for OpenAi {
             end_of_text: fields.end_of_text()?,
             choices,
             prompt_tokens,
+            message_count,
             messages: self.chat,
             repeats: false,
         })

@@ -184,7 +184,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn completion_tokens(&self) -> u64 {
+    pub(crate) fn completion_tokens(&self) -> u64 {
         u64::from(self.emitted_tokens()) * u64::from(self.choices)
     }
 

@@ -81,7 +81,8 @@ impl Protocol for Zhipu {
         let body = ask::parse(body)?;
         let fields = Fields::new(&body);
         let content = Content::Typed { bare_base64: true };
-        let prompt_tokens = counter.chat(&fields.conversation(content)?)?;
+        let conversation = fields.conversation(content)?;
+        let prompt_tokens = counter.chat(&conversation)?;
         let (stream, stream_options) = fields.stream()?;
         Ok(Asked {
             model: fields.model()?,
@@ -91,6 +92,7 @@ impl Protocol for Zhipu {
             end_of_text: EndOfText::EndsResponse,
             choices: 1,
             prompt_tokens,
+            message_count: Some(conversation.messages.len() as u64),
             messages: true,
             repeats: false,
         })

@@ -4,5 +4,6 @@ mod answers;
 mod client;
 mod faults;
 mod oddities;
+mod received;
 mod slots;
 mod truth;
