@@ -13,6 +13,7 @@ use crate::engine::{Engine, Turn, Work};
 use crate::fault::Fault;
 use crate::http::{Framing, write_all, write_head};
 use crate::outbox::Outbox;
+use crate::prefix::{Chain, PrefixCache};
 use crate::truth::Recorder;
 use crate::wire::{Answer, Beat, Refusal, Script};
 
@@ -43,6 +44,8 @@ pub(crate) struct Player<'a> {
     pub(crate) config: &'a SimConfig,
     pub(crate) engine: &'a Engine,
     pub(crate) answer: &'a Answer,
+    /// The prefix cache, and the blocks of each prompt.
+    pub(crate) cached: Option<(&'a PrefixCache, &'a [Chain])>,
     pub(crate) sequence: u64,
     pub(crate) wants_stream: bool,
     pub(crate) keep_alive: bool,
@@ -184,8 +187,26 @@ impl Player<'_> {
     fn work(&self) -> Work {
         Work {
             sequence: self.sequence,
-            prompt_tokens: self.answer.prompt_tokens,
+            prefill_tokens: self.answer.prompt_tokens - self.answer.cached_tokens,
             tokens: self.answer.emitted_tokens(),
+        }
+    }
+
+    /// Cache what was computed for the response: all tokens but the last one, which no other token
+    /// came from. A client that has seen the end of the response may already send the next turn.
+    fn keep_blocks(&self) {
+        let Some((cache, prompts)) = self.cached else {
+            return;
+        };
+        let choices_per_prompt = (self.answer.choices as usize / prompts.len().max(1)).max(1);
+        for choice in 0..self.answer.choices {
+            let Some(prompt) = prompts.get(choice as usize / choices_per_prompt) else {
+                return;
+            };
+            let mut sequence = prompt.clone();
+            let computed = self.answer.emitted_tokens().saturating_sub(1) as usize;
+            sequence.extend(self.answer.token_ids(choice).take(computed));
+            cache.keep(&sequence);
         }
     }
 
@@ -220,6 +241,7 @@ impl Player<'_> {
         let last = self.answer.emitted_tokens().max(1);
         self.until(&mut turn, last, recorder).await?;
         turn.served();
+        self.keep_blocks();
         let document = self.answer.protocol.document(self.answer);
         let half = document.len() / 2;
         let fault = self.answer.fault;
@@ -359,6 +381,7 @@ impl Player<'_> {
             }
         }
         turn.served();
+        self.keep_blocks();
         self.end_stream(&mut outbox, turn, keep_alive).await
     }
 

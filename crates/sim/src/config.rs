@@ -76,6 +76,10 @@ impl FromStr for ToolCalls {
 
 /// All settings of a simulated server. By default it responds as fast as it can, without faults.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, as the flags are"
+)]
 pub struct SimConfig {
     /// Latencies and output lengths.
     pub profile: Profile,
@@ -106,7 +110,7 @@ pub struct SimConfig {
     /// when a later prompt begins with them.
     pub cache_blocks: CacheBlocks,
     /// The context window, in tokens: requests whose prompt and `max_tokens` exceed it are refused.
-    /// `None` is 2^20.
+    /// `None` is 2^20, and no request is refused.
     pub max_model_len: Option<u64>,
     /// Which chat responses are a tool call.
     pub tool_calls: ToolCalls,

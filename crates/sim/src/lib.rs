@@ -50,6 +50,24 @@
 //! ([`Service`]), or in a continuous batch ([`BatchItl`]). Everything that is drawn depends on the
 //! seed and the sequence number of the request alone.
 //!
+//! # The prefix cache
+//!
+//! With [`SimConfig::cache_blocks`], full blocks of 16 tokens are cached, each known by a hash of its
+//! tokens and of the block before it, as in vLLM. A prompt is looked up when it is read, in the order
+//! of the sequence numbers; then all of its own full blocks are cached. The leading blocks that
+//! were found are its hits: they need no prefill, and usage has their tokens as `cached_tokens`. At
+//! least one token is always computed, so that the last block of a prompt of full blocks is not a
+//! hit. When a response ends, the blocks of the prompt and its response are cached, but for the last
+//! token, which was sampled and not computed: after a prompt of p tokens and a response of n, the next
+//! turn finds ⌊(p + n − 1) / 16⌋ blocks, if it begins with both. Blocks are used from the last to
+//! the first, so that the end of a prompt makes room before its start. Prompts with images are not
+//! cached, and neither are requests whose response is replaced by a fault.
+//!
+//! A response of n tokens is n tokens again as the content of an assistant's message. With a
+//! tokenizer, the template adds its frame to that; without one, there is none: four characters of a
+//! message are one token, and in an assistant's message that consists of the simulator's own words
+//! each word is one. Reasoning and tool calls are not part of the content.
+//!
 //! # The truth log
 //!
 //! One JSON object per line for each accepted request, in the order in which the responses ended,
@@ -102,9 +120,19 @@ mod image;
 
 mod template;
 
+mod words;
+
 mod tokens;
 
+mod lexicon;
+
+mod prefix;
+
+mod prepared;
+
 mod wire;
+
+mod plan;
 
 mod http;
 
@@ -133,8 +161,9 @@ mod simulator;
 pub use config::{CacheBlocks, SimConfig, ToolCalls};
 pub use error::SimError;
 pub use fault::{Fault, FaultRule, Injection, Pause, When};
+pub use prepared::Prepared;
 pub use profile::{Drift, Profile, Spread, SpreadKind, Timing};
-pub use server::{Prepared, bind, serve};
+pub use server::{bind, serve};
 pub use service::{BatchItl, Service, ServiceSpread};
 pub use simulator::Simulator;
-pub use truth::{Echo, TrueRequest, Truth};
+pub use truth::{Echo, Totals, TrueRequest, Truth};

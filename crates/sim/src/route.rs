@@ -17,25 +17,48 @@ use crate::answer::{Player, Then, respond};
 use crate::clock::{monotonic_ns, wall_ms, wall_seconds};
 use crate::config::SimConfig;
 use crate::engine::Engine;
-use crate::fault::pick;
 use crate::http;
+use crate::plan;
+use crate::prefix::{BLOCK_TOKENS, Chain, PrefixCache};
+use crate::prepared::Prepared;
 use crate::sessions::{Key, Sessions};
 use crate::tokens::Counter;
-use crate::truth::{Echo, Recorder, TrueRequest};
+use crate::truth::{Echo, Recorder, Totals, TrueRequest};
 use crate::wire::tokenize::{detokenize, tokenize};
-use crate::wire::{
-    Answer, Asked, CONTEXT_TOKENS, EndOfText, Protocol, Refusal, dashscope, openai, protocol_of,
-    zhipu,
-};
+use crate::wire::{Answer, Asked, Protocol, Refusal, dashscope, openai, protocol_of, zhipu};
+
+/// Counts what is served.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    requests: AtomicU64,
+    prompt_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
+}
+
+impl Served {
+    fn add(&self, answer: &Answer) {
+        let add = |sum: &AtomicU64, tokens| sum.fetch_add(tokens, Ordering::Relaxed);
+        add(&self.prompt_tokens, answer.prompt_tokens);
+        add(&self.cached_tokens, answer.cached_tokens);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            requests: self.requests.load(Ordering::Relaxed),
+            prompt_tokens: self.prompt_tokens.load(Ordering::Relaxed),
+            cached_tokens: self.cached_tokens.load(Ordering::Relaxed),
+        }
+    }
+}
 
 /// State shared by all connections.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: SimConfig,
-    counter: Counter,
+    pub(crate) settings: Prepared,
+    cache: Option<PrefixCache>,
     pub(crate) engine: Engine,
     truth: Option<SyncSender<TrueRequest>>,
-    requests: Arc<AtomicU64>,
+    served: Arc<Served>,
     sessions: Sessions,
     /// Names of the header fields that requests keep, in lower case.
     kept_headers: Vec<String>,
@@ -43,19 +66,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        config: SimConfig,
-        counter: Counter,
+        settings: Prepared,
         truth: Option<SyncSender<TrueRequest>>,
-        requests: Arc<AtomicU64>,
+        served: Arc<Served>,
     ) -> Self {
+        let config = &settings.config;
         Shared {
             engine: Engine::new(config.profile.clone(), config.pauses.clone()),
             kept_headers: config.header_names().map(str::to_ascii_lowercase).collect(),
             sessions: Sessions::default(),
             truth,
-            config,
-            counter,
-            requests,
+            cache: PrefixCache::new(config.cache_blocks),
+            settings,
+            served,
         }
     }
 
@@ -65,7 +88,7 @@ impl Shared {
 
     /// The conversation that a request names.
     fn conversation<'a>(&self, request: &'a http::Request) -> Option<&'a str> {
-        let name = self.config.conversation_header.as_deref()?;
+        let name = self.settings.config.conversation_header.as_deref()?;
         request
             .kept
             .get(&name.to_ascii_lowercase())
@@ -81,7 +104,7 @@ impl Shared {
         asked: &Asked,
         answer: &Answer,
     ) -> Option<(Option<String>, Echo)> {
-        let name = self.config.session_token_header.as_deref()?;
+        let name = self.settings.config.session_token_header.as_deref()?;
         let received = request.kept.get(&name.to_ascii_lowercase());
         let replaced = answer
             .fault
@@ -110,7 +133,7 @@ pub(crate) struct Peer {
 
 /// What is served at a path.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Endpoint {
     Generate(&'static dyn Protocol),
     Tokenize,
     Detokenize,
@@ -118,35 +141,35 @@ enum Place {
     Health,
 }
 
-impl Place {
+impl Endpoint {
     fn at(path: &str) -> Option<Self> {
         match path {
             "/api/v1/services/aigc/text-generation/generation" => {
-                return Some(Place::Generate(&dashscope::TEXT));
+                return Some(Endpoint::Generate(&dashscope::TEXT));
             }
             "/api/v1/services/aigc/multimodal-generation/generation" => {
-                return Some(Place::Generate(&dashscope::MULTIMODAL));
+                return Some(Endpoint::Generate(&dashscope::MULTIMODAL));
             }
-            "/api/paas/v4/chat/completions" => return Some(Place::Generate(&zhipu::Zhipu)),
+            "/api/paas/v4/chat/completions" => return Some(Endpoint::Generate(&zhipu::Zhipu)),
             _ => {}
         }
         // DashScope serves OpenAI's interface under its own prefix.
         let path = path.strip_prefix("/compatible-mode").unwrap_or(path);
         match path.strip_prefix("/v1").unwrap_or(path) {
-            "/chat/completions" => Some(Place::Generate(&openai::CHAT)),
-            "/completions" => Some(Place::Generate(&openai::COMPLETIONS)),
-            "/tokenize" => Some(Place::Tokenize),
-            "/detokenize" => Some(Place::Detokenize),
-            "/models" => Some(Place::Models),
-            "/health" => Some(Place::Health),
+            "/chat/completions" => Some(Endpoint::Generate(&openai::CHAT)),
+            "/completions" => Some(Endpoint::Generate(&openai::COMPLETIONS)),
+            "/tokenize" => Some(Endpoint::Tokenize),
+            "/detokenize" => Some(Endpoint::Detokenize),
+            "/models" => Some(Endpoint::Models),
+            "/health" => Some(Endpoint::Health),
             _ => None,
         }
     }
 
     fn method(self) -> &'static str {
         match self {
-            Place::Generate(_) | Place::Tokenize | Place::Detokenize => "POST",
-            Place::Models | Place::Health => "GET",
+            Endpoint::Generate(_) | Endpoint::Tokenize | Endpoint::Detokenize => "POST",
+            Endpoint::Models | Endpoint::Health => "GET",
         }
     }
 }
@@ -164,7 +187,7 @@ pub(crate) async fn answer(
         let body = protocol.refusal(&refusal, &refused_id(protocol));
         respond(stream, refusal.status, extra, &body, keep_alive).await
     };
-    let Some(place) = Place::at(&request.path) else {
+    let Some(endpoint) = Endpoint::at(&request.path) else {
         let message = format!(
             "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/models, \
              /health, /tokenize, /detokenize, /compatible-mode/v1/chat/completions, \
@@ -175,7 +198,7 @@ pub(crate) async fn answer(
         );
         return refuse(Refusal::new(404, message), "").await;
     };
-    let allowed = place.method();
+    let allowed = endpoint.method();
     if request.method != allowed {
         let message = format!(
             "method {} is not allowed here, only {allowed}",
@@ -183,21 +206,26 @@ pub(crate) async fn answer(
         );
         return refuse(Refusal::new(405, message), &format!("allow: {allowed}\r\n")).await;
     }
-    if matches!(place, Place::Health) {
+    if matches!(endpoint, Endpoint::Health) {
         return respond(stream, 200, "", b"{\"status\":\"ok\"}", keep_alive).await;
     }
-    if let Some(key) = &shared.config.api_key
+    if let Some(key) = &shared.settings.config.api_key
         && let Err(refusal) = protocol.admit(key, request.bearer.as_deref(), wall_ms())
     {
         return refuse(refusal, "www-authenticate: Bearer\r\n").await;
     }
-    let body = match place {
-        Place::Generate(protocol) => {
+    let body = match endpoint {
+        Endpoint::Generate(protocol) => {
             return generate(stream, peer, shared, request, protocol).await;
         }
-        Place::Tokenize => counted(shared, request, tokenize).await.1,
-        Place::Detokenize => counted(shared, request, detokenize).await.1,
-        Place::Models | Place::Health => Ok(models(&shared.config)),
+        Endpoint::Tokenize => {
+            let context_tokens = plan::context_tokens(&shared.settings.config);
+            let read =
+                move |body: &[u8], counter: &Counter| tokenize(body, counter, context_tokens);
+            counted(shared, request, read).await.1
+        }
+        Endpoint::Detokenize => counted(shared, request, detokenize).await.1,
+        Endpoint::Models | Endpoint::Health => Ok(models(&shared.settings.config)),
     };
     match body {
         Ok(body) => respond(stream, 200, "", &body, keep_alive).await,
@@ -211,7 +239,7 @@ fn models(config: &SimConfig) -> Vec<u8> {
         "object": "model",
         "created": wall_seconds(),
         "owned_by": "evalscope-sim",
-        "max_model_len": CONTEXT_TOKENS,
+        "max_model_len": plan::context_tokens(config),
     }]});
     models.to_string().into_bytes()
 }
@@ -228,17 +256,47 @@ async fn counted<T: Send + 'static>(
     request: http::Request,
     read: impl FnOnce(&[u8], &Counter) -> T + Send + 'static,
 ) -> (http::Request, T) {
-    if !shared.counter.takes_long(request.body.len()) {
-        let outcome = read(&request.body, &shared.counter);
+    if !shared.settings.counter.takes_long(request.body.len()) {
+        let outcome = read(&request.body, &shared.settings.counter);
         return (request, outcome);
     }
     let shared = Arc::clone(shared);
     tokio::task::spawn_blocking(move || {
-        let outcome = read(&request.body, &shared.counter);
+        let outcome = read(&request.body, &shared.settings.counter);
         (request, outcome)
     })
     .await
     .expect("counting neither panics nor is cancelled")
+}
+
+/// What was found out about a request from its body.
+#[derive(Debug)]
+struct Received {
+    asked: Result<Asked, Refusal>,
+    /// The blocks of each prompt, with a prefix cache; none if a prompt has images.
+    prompts: Vec<Chain>,
+    body_sha256: Option<String>,
+}
+
+/// Read the body of a request to one of the generating endpoints.
+async fn receive(
+    shared: &Arc<Shared>,
+    request: http::Request,
+    protocol: &'static dyn Protocol,
+) -> (http::Request, Received) {
+    let hashes = shared.settings.config.truth_bodies && shared.truth.is_some();
+    let by_header = request.wants_events;
+    counted(shared, request, move |body, counter| {
+        let mut asked = protocol.read(body, by_header, counter);
+        let prompts = asked.iter_mut().flat_map(|asked| &mut asked.prompts);
+        let prompts = prompts.map(|prompt| prompt.ids.take().map(Chain::from_iter));
+        Received {
+            prompts: prompts.collect::<Option<_>>().unwrap_or_default(),
+            asked,
+            body_sha256: hashes.then(|| hexadecimal(&Sha256::digest(body))),
+        }
+    })
+    .await
 }
 
 /// Respond to a request to one of the generating endpoints.
@@ -249,58 +307,37 @@ async fn generate(
     request: http::Request,
     protocol: &'static dyn Protocol,
 ) -> io::Result<Then> {
-    let config = &shared.config;
+    let config = &shared.settings.config;
     let request_read_ns = shared.truth.as_ref().map_or(0, |_| monotonic_ns());
     shared.engine.tempo.request_read();
-    let by_header = request.wants_events;
-    let hashes = config.truth_bodies && shared.truth.is_some();
-    let (request, (read, body_sha256)) = counted(shared, request, move |body, counter| {
-        let hash = hashes.then(|| hexadecimal(&Sha256::digest(body)));
-        (protocol.read(body, by_header, counter), hash)
-    })
-    .await;
-    let read = read.and_then(|asked| {
-        if config.reject_stream_options && asked.stream_options.is_some() {
-            return Err(Refusal::of(
-                "stream_options",
-                "Unrecognized request argument supplied: stream_options",
-            ));
-        }
+    let (request, received) = receive(shared, request, protocol).await;
+    let checked = received.asked.and_then(|asked| {
+        plan::check(config, &asked)?;
         Ok(asked)
     });
-    let asked = match read {
+    let asked = match checked {
         Ok(asked) => asked,
         Err(refusal) => {
             let body = protocol.refusal(&refusal, &refused_id(protocol));
             return respond(stream, refusal.status, "", &body, request.keep_alive).await;
         }
     };
-    let sequence = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
-    let (tokens, at_length) = config.profile.output_length(asked.max_tokens);
-    let answer = Answer {
-        protocol,
-        id: format!("{}-sim-{sequence}", protocol.id_prefix()),
-        model: asked.model.clone().unwrap_or_else(|| config.model.clone()),
-        created: wall_seconds(),
-        messages: asked.messages,
-        repeats: asked.repeats,
-        prompt_tokens: asked.prompt_tokens,
-        choices: asked.choices,
-        tokens,
-        at_length: at_length || asked.end_of_text == EndOfText::Ignored,
-        stream_options: asked.stream_options.unwrap_or_default(),
-        fault: pick(
-            &config.faults,
-            config.fault_after,
-            config.profile.seed,
-            sequence,
-        ),
-        salt: config.profile.seed.wrapping_mul(31).wrapping_add(sequence),
-    };
+    let sequence = shared.served.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut answer = plan::answer(&shared.settings, protocol, &asked, sequence);
+    let replaced = answer
+        .fault
+        .is_some_and(|fault| fault.replaces_response(asked.stream));
+    let cached = shared.cache.as_ref().filter(|_| !replaced);
+    let cached = cached.map(|cache| (cache, received.prompts.as_slice()));
+    let hit_blocks = cached.map_or(0, |(cache, prompts)| {
+        prompts.iter().map(|prompt| cache.admit(prompt)).sum()
+    });
+    answer.cached_tokens = hit_blocks * BLOCK_TOKENS as u64;
+    shared.served.add(&answer);
     let session = shared.session(&request, peer, &asked, &answer);
     let recorder = shared.truth.as_ref().map(|log| {
-        let mut kept = request.kept.clone();
-        kept.retain(|name, _| config.logs_header(name));
+        let mut headers = request.kept.clone();
+        headers.retain(|name, _| config.logs_header(name));
         let line = TrueRequest {
             id: answer.id.clone(),
             prompt_tokens: answer.prompt_tokens,
@@ -313,15 +350,15 @@ async fn generate(
             ended_ns: 0,
             busy_slots: None,
             completion_tokens: answer.completion_tokens(),
-            hit_blocks: 0,
-            cached_tokens: 0,
+            hit_blocks,
+            cached_tokens: answer.cached_tokens,
             messages: asked.message_count,
             body_bytes: request.body.len() as u64,
-            body_sha256,
+            body_sha256: received.body_sha256,
             peer_port: peer.port,
             connection: peer.connection,
             conversation: shared.conversation(&request).map(str::to_owned),
-            headers: kept,
+            headers,
             session_token: session.as_ref().and_then(|(token, _)| token.clone()),
             session_token_echo: session.as_ref().map(|(_, echo)| *echo),
         };
@@ -333,6 +370,7 @@ async fn generate(
         config,
         engine: &shared.engine,
         answer: &answer,
+        cached,
         sequence,
         wants_stream: asked.stream,
         keep_alive: request.keep_alive,

@@ -5,7 +5,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,12 +15,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Then, respond};
-use crate::config::SimConfig;
 use crate::error::SimError;
 use crate::http::{Inbox, ReadError};
-use crate::route::{Peer, Shared, answer};
-use crate::tokens::{Counter, Encoder};
-use crate::truth::{Kept, TruthLog};
+use crate::prepared::Prepared;
+use crate::route::{Peer, Served, Shared, answer};
+use crate::truth::{Kept, Totals, TruthLog};
 use crate::wire::{Protocol, Refusal, openai};
 
 /// Number of connections that may wait to be accepted; the operating system may lower it.
@@ -56,34 +54,8 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, SimError> {
     listen().map_err(|source| SimError::Bind { address, source })
 }
 
-/// Valid settings, with the tokenizer that they name.
-#[derive(Debug)]
-pub struct Prepared {
-    pub(crate) config: SimConfig,
-    counter: Counter,
-}
-
-impl Prepared {
-    /// Check the settings and load the tokenizer, if they name one; a large one takes a second.
-    ///
-    /// # Errors
-    /// If a number is out of range or a name of a header invalid, or the tokenizer or its template cannot be read.
-    pub fn new(config: SimConfig) -> Result<Self, SimError> {
-        config.profile.check()?;
-        config.check_header_names()?;
-        let encoder = match &config.tokenizer {
-            None => None,
-            Some(path) => Some(Encoder::load(path).map_err(|error| SimError::Tokenizer {
-                path: path.clone(),
-                message: error.to_string(),
-            })?),
-        };
-        let counter = Counter::new(encoder, config.image_tokens.into());
-        Ok(Prepared { config, counter })
-    }
-}
-
 /// Serve until `shutdown` is cancelled, then drop all connections and complete the truth log.
+/// Returns what was served.
 ///
 /// # Errors
 /// If the truth log cannot be created or written, or a thread cannot be started.
@@ -91,14 +63,14 @@ pub async fn serve(
     listener: TcpListener,
     prepared: Prepared,
     shutdown: CancellationToken,
-) -> Result<(), SimError> {
+) -> Result<Totals, SimError> {
     serve_observed(listener, prepared, shutdown, Observed::default()).await
 }
 
 /// What a [`Simulator`] can look at while it serves.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
-    pub(crate) requests: Arc<AtomicU64>,
+    pub(crate) served: Arc<Served>,
     pub(crate) truth: Kept,
 }
 
@@ -107,8 +79,8 @@ pub(crate) async fn serve_observed(
     prepared: Prepared,
     shutdown: CancellationToken,
     observed: Observed,
-) -> Result<(), SimError> {
-    let Prepared { config, counter } = prepared;
+) -> Result<Totals, SimError> {
+    let config = &prepared.config;
     raise_open_files();
     let kept = config.keeps_truth.then_some(observed.truth);
     let truth_path = config.truth_log.clone();
@@ -117,7 +89,7 @@ pub(crate) async fn serve_observed(
         .transpose()?;
     let threads = config.threads.get();
     let log = truth.as_ref().map(TruthLog::sender);
-    let shared = Arc::new(Shared::new(config, counter, log, observed.requests));
+    let shared = Arc::new(Shared::new(prepared, log, Arc::clone(&observed.served)));
 
     // The other threads stop even if this future is dropped rather than completed.
     let stop = shutdown.child_token();
@@ -140,7 +112,8 @@ pub(crate) async fn serve_observed(
     })
     .await
     .unwrap_or_else(|error| Err(io::Error::other(error)))
-    .map_err(|source| SimError::TruthLog { path, source })
+    .map_err(|source| SimError::TruthLog { path, source })?;
+    Ok(observed.served.totals())
 }
 
 /// Accept until cancelled, distributing connections to all threads in turn.
@@ -150,7 +123,7 @@ async fn accept_connections(
     workers: &[Worker],
     stop: &CancellationToken,
 ) {
-    let room = shared.config.max_connections;
+    let room = shared.settings.config.max_connections;
     let room = room.map(|most| Arc::new(Semaphore::new(most.get().min(Semaphore::MAX_PERMITS))));
     let mut own = JoinSet::new();
     let engine = Arc::clone(shared);

@@ -174,6 +174,17 @@ impl Truth {
     }
 }
 
+/// What a server has served, without the requests that it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Number of requests to the generating endpoints.
+    pub requests: u64,
+    /// Number of their prompt tokens.
+    pub prompt_tokens: u64,
+    /// How many of these were in the prefix cache.
+    pub cached_tokens: u64,
+}
+
 /// Where finished requests are also kept, if asked for.
 pub(crate) type Kept = Arc<Mutex<Vec<TrueRequest>>>;
 

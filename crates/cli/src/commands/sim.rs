@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evalscope_sim::{
     BatchItl, CacheBlocks, Drift, Fault, Injection, Pause, Prepared, Profile, Service,
-    ServiceSpread, SimConfig, SpreadKind, Timing, ToolCalls,
+    ServiceSpread, SimConfig, SpreadKind, Timing, ToolCalls, Totals,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -174,9 +174,10 @@ struct CapacityFlags {
     #[arg(long, value_name = "CONNECTIONS", value_parser = places)]
     max_connections: Option<NonZeroUsize>,
 
-    /// Size of the prefix cache, in blocks of 16 tokens, or inf. A prompt that begins with cached
+    /// Size of the prefix cache, in blocks of 16 tokens, or inf. 0 is no cache. A prompt that begins with cached
     /// blocks of earlier prompts and responses needs prefill only for the rest, and its usage has
     /// their tokens as `cached_tokens`. The least recently used blocks make room for new ones.
+    /// At the end, the cached share of all prompt tokens is printed.
     #[arg(long, value_name = "BLOCKS", default_value = "0")]
     cache_blocks: CacheBlocks,
 }
@@ -352,6 +353,7 @@ pub(crate) fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
 async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.server.host, args.server.port);
     let exit_with_parent = args.server.exit_with_parent;
+    let caches = args.capacity.cache_blocks != CacheBlocks::None;
     // Before the address is printed: who reads it expects the server to respond.
     if let Some(path) = &args.server.truth_log {
         std::fs::File::create(path)
@@ -379,11 +381,32 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
 
     let served = evalscope_sim::serve(listener, prepared, shutdown.clone());
     tokio::pin!(served);
-    tokio::select! {
-        outcome = &mut served => return Ok(outcome?),
-        () = stop_signal.received() => shutdown.cancel(),
+    let served = tokio::select! {
+        outcome = &mut served => outcome?,
+        () = stop_signal.received() => {
+            shutdown.cancel();
+            served.await?
+        }
+    };
+    if caches {
+        console::out(&cached_share(served));
     }
-    Ok(served.await?)
+    Ok(())
+}
+
+/// How much of all prompts was in the prefix cache.
+fn cached_share(served: Totals) -> String {
+    let share = match served.prompt_tokens {
+        0 => 0.0,
+        prompt_tokens => served.cached_tokens as f64 / prompt_tokens as f64,
+    };
+    format!(
+        "prefix cache: {} of {} prompt tokens of {} requests ({:.1} %)",
+        served.cached_tokens,
+        served.prompt_tokens,
+        served.requests,
+        share * 1e2
+    )
 }
 
 /// Tokio's stdin would keep the runtime from ending; this thread ends with the process.
