@@ -109,7 +109,6 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, &mut notes)?;
     }
-    let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let multi_turn = is_multi_turn(&prompts, conversations.multi_turn, &mut notes)?;
     let max_turns = prompts.max_turns;
     let talks = conversations_of(&conversations, max_turns, multi_turn, endpoint, seed)?;
@@ -118,6 +117,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         conversations: rules,
         ..bodies
     };
+    let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let sweep = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?;
     let sweep = Sweep {
         conversations: talking,
