@@ -196,7 +196,8 @@ impl Prompts {
             DatasetKind::Plugin(_) => {
                 let plugin = self.plugin.as_ref().expect("it was started for this set");
                 let used = self.used.swap(true, Ordering::Relaxed);
-                return Ok(Box::new(PluginDataset::new(Arc::clone(plugin), used)));
+                let dataset = PluginDataset::new(Arc::clone(plugin), used);
+                return Ok(Box::new(dataset.replies(self.replies())));
             }
             DatasetKind::BuiltIn(row) => row,
         };
@@ -206,10 +207,7 @@ impl Prompts {
             any_body: self.plan.any_body,
             args: &self.plan.args,
             turns: (self.plan.min_turns, self.plan.max_turns),
-            replies: match self.plan.history {
-                Some(History::Recorded) => Replies::Needed,
-                _ => Replies::Unused,
-            },
+            replies: self.replies(),
             output_tokens: self.plan.output_tokens,
             tokenizer: self.tokenizer.as_ref(),
             words: self.words.as_ref(),
@@ -223,6 +221,13 @@ impl Prompts {
             Ok(error) => self.explained(error),
             Err(other) => other,
         })
+    }
+
+    fn replies(&self) -> Replies {
+        match self.plan.history {
+            Some(History::Recorded) => Replies::Needed,
+            _ => Replies::Unused,
+        }
     }
 
     fn random(&self, start: u64) -> anyhow::Result<RandomPrompts> {

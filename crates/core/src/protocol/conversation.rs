@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::body::PreparedRequest;
 use super::reply::{Reply, append_json};
 use evalscope_model::conversation::History;
 
@@ -95,13 +94,13 @@ impl PreparedTurn {
 
 impl PreparedTurn {
     /// Tokens of its prompt and its output together, at most: those of the turn before where the server
-    /// has counted them, otherwise one for three characters.
+    /// has counted them, otherwise one for three bytes of the body so far.
     #[must_use]
-    pub fn context_tokens(&self, before: Option<u64>, request: &PreparedRequest) -> Option<u64> {
+    pub fn context_tokens(&self, before: Option<u64>, body: &[u8]) -> u64 {
         let messages: usize = self.messages.iter().map(NewMessage::len).sum();
         let added = self.asked_increment.unwrap_or((messages / 3) as u64);
-        let before = before.unwrap_or((request.body.len() / 3) as u64);
-        Some(before + added + self.max_tokens.unwrap_or(0))
+        let before = before.unwrap_or((body.len() / 3) as u64);
+        before + added + self.max_tokens.unwrap_or(0)
     }
 }
 
@@ -235,3 +234,6 @@ fn is_marked(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,7 @@ impl PromptStream {
     pub fn next_item(&mut self) -> Result<Item, DatasetError> {
         loop {
             match self.read()? {
-                Read::Item(item) => return Ok(item),
+                Read::Item(item) => return Ok(*item),
                 Read::LeftOut => {}
                 Read::End if self.fitted == 0 => return Err(self.nothing()),
                 Read::End => {
@@ -227,7 +227,7 @@ impl PromptStream {
         }
         self.fitted += 1;
         self.count(|tally| tally.taken += 1);
-        Ok(Read::Item(item))
+        Ok(Read::Item(Box::new(item)))
     }
 
     fn count(&self, count: impl FnOnce(&mut Tally)) {
@@ -293,7 +293,7 @@ impl PromptStream {
     reason = "most are items, and none is kept"
 )]
 enum Read {
-    Item(Item),
+    Item(Box<Item>),
     LeftOut,
     End,
 }
