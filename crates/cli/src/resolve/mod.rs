@@ -116,13 +116,13 @@ pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Res
         seed,
         &mut notes,
     )?;
-    let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let (talks, rules) =
         conversations_of(conversations, prompts, endpoint, seed, &mut notes)?.unzip();
     let bodies = BodyRules {
         conversations: rules,
         ..bodies
     };
+    let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let sweep = sweep_of(load, prompts, prompt_plan.set.whole(), seed, &mut notes)?;
     let plan = Sweep {
         conversations: talks,

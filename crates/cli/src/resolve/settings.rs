@@ -255,6 +255,16 @@ fn limits(bodies: &BodyRules) -> Vec<Value> {
     }
 }
 
+/// The same as numbers: the fewest and the most tokens.
+pub(super) fn output_tokens(bodies: &BodyRules) -> (u64, u64) {
+    let limits: Vec<u64> = limits(bodies).iter().filter_map(Value::as_u64).collect();
+    match limits.as_slice() {
+        [] => (1, 1),
+        [one] => (*one.max(&1), *one.max(&1)),
+        [low, .., high] => (*low.max(&1), *high.max(&1)),
+    }
+}
+
 /// Whether streams are asked for.
 pub(super) fn streams(bodies: &BodyRules) -> bool {
     sent(bodies, "stream").is_some_and(|stream| stream == true)

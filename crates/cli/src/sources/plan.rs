@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use evalscope_model::conversation::History;
 use evalscope_plugin::Place;
 use evalscope_workload::tokens::Asked;
 use serde_json::{Map, Value};
@@ -49,6 +50,10 @@ pub(crate) struct PromptPlan {
     pub(crate) min_turns: u32,
     /// `--max-turns`.
     pub(crate) max_turns: Option<u32>,
+    /// `--history`; `None`: the run sends single requests.
+    pub(crate) history: Option<History>,
+    /// `--max-tokens`: the fewest and the most.
+    pub(crate) output_tokens: (u64, u64),
     /// A body on a line may be any object: the API is a custom one.
     pub(crate) any_body: bool,
     /// What requests ask of the chat template.
@@ -97,12 +102,23 @@ impl DatasetKind {
         self.row().is_some_and(|row| row.origin.is_random())
     }
 
+    /// Whether texts are made of the tokenizer's words.
+    pub(crate) fn makes_texts(&self) -> bool {
+        self.row().is_some_and(|row| row.origin.makes_texts())
+    }
+
+    /// What a person should know before it is used.
+    pub(crate) fn note(&self) -> Option<&'static str> {
+        self.row()?.note
+    }
+
     pub(crate) fn has_images(&self) -> bool {
         self.row().is_some_and(|row| row.origin.has_images())
     }
 
-    /// Whether it is read from files of texts, line by line or item by item.
+    /// Whether it is read from text files, line by line or item by item.
     pub(crate) fn is_text_file(&self) -> bool {
-        self.row().is_some_and(|row| row.origin == Origin::Texts)
+        let origin = self.row().map(|row| row.origin);
+        matches!(origin, Some(Origin::Texts | Origin::Trace))
     }
 }
