@@ -9,6 +9,9 @@ use evalscope_model::profile::Gaps;
 /// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
 
+/// The most turns of a conversation: no context is long enough for as many.
+const MOST_TURNS: u32 = 1_000_000;
+
 /// A whole number, 0 or greater; `1e3` is one too.
 pub(crate) fn whole(text: &str) -> Result<u64, String> {
     let wanted = || "expected a whole number, 0 or greater".to_owned();
@@ -73,6 +76,13 @@ pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     let value = small::<u16>(text).ok().filter(|port| *port > 0);
     value.ok_or_else(|| "expected a port from 1 to 65535".to_owned())
+}
+
+/// The number of turns in a conversation.
+pub(crate) fn turns(text: &str) -> Result<u32, String> {
+    let value = small::<u32>(text).ok();
+    let value = value.filter(|turns| (1..=MOST_TURNS).contains(turns));
+    value.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TURNS}"))
 }
 
 /// The number of images in a prompt.

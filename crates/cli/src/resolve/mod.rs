@@ -7,6 +7,7 @@ mod objective;
 mod job;
 
 mod command_line;
+mod dataset_args;
 mod declared;
 mod endpoint;
 mod headers;
@@ -118,6 +119,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         headers: &asked_headers,
         has_key: key.is_some(),
         lengths: prompt_plan.lengths,
+        dataset_args: &prompt_plan.args,
         plan: &plan,
         objectives: &objectives,
         bodies: &bodies,

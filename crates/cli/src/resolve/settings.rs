@@ -33,6 +33,8 @@ pub(super) struct Used<'a> {
     pub(super) has_key: bool,
     /// The least and the greatest length of prompts.
     pub(super) lengths: (usize, usize),
+    /// The options of the dataset.
+    pub(super) dataset_args: &'a Map<String, Value>,
     pub(super) plan: &'a RunPlan,
     pub(super) objectives: &'a Objectives,
     pub(super) bodies: &'a BodyRules,
@@ -169,6 +171,9 @@ fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) 
             ("dataset_path", json!(args.dataset_path)),
             ("prompt_field", json!(args.prompt_field)),
             ("skip_bad_lines", json!(args.skip_bad_lines)),
+            ("dataset_args", json!(used.dataset_args)),
+            ("min_turns", json!(args.min_turns)),
+            ("max_turns", json!(args.max_turns)),
             ("data_source", json!(name_of(&hub))),
             ("tokenizer_path", json!(args.tokenizer_path)),
             ("tokenize_prompt", json!(args.tokenize_prompt)),
