@@ -2,6 +2,7 @@
 //!
 //! It must not know which flag a value belongs to, nor what it means there.
 
+use evalscope_model::prompt::OwnHeaders;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
@@ -47,6 +48,14 @@ pub(crate) fn fact(text: &str) -> Result<(String, String), String> {
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let value = whole(text).ok().filter(|value| *value > 0);
     value.ok_or_else(|| "expected a whole number greater than 0".to_owned())
+}
+
+/// The name of a header that a request can set.
+pub(crate) fn header_name(text: &str) -> Result<String, String> {
+    let checked = OwnHeaders::default().push(text, "");
+    checked
+        .map(|()| text.to_owned())
+        .map_err(|_| "expected the name of a header, such as X-Session-ID".to_owned())
 }
 
 /// A whole number that its type can hold.

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
 use evalscope_hub::Source;
+use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use url::Url;
 
 use super::objective::Objectives;
 use crate::flags::choices::name_of;
+use crate::flags::conversations::ConversationArgs;
 use crate::flags::generation::GenerationArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::OutputArgs;
@@ -50,6 +52,7 @@ pub(super) struct Used<'a> {
 pub(super) fn of(
     server: &ServerArgs,
     load: &LoadArgs,
+    conversations: &ConversationArgs,
     prompts: &PromptArgs,
     generation: &GenerationArgs,
     output: &OutputArgs,
@@ -58,6 +61,7 @@ pub(super) fn of(
     let mut all = Map::new();
     of_server(server, used, &mut all);
     of_load(load, used, &mut all);
+    of_conversations(conversations, used, &mut all);
     of_prompts(prompts, used, &mut all);
     of_generation(generation, used.bodies, &mut all);
     of_output(output, used, &mut all);
@@ -150,6 +154,25 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
                 "in_flight_task_multiplier",
                 json!(args.in_flight_task_multiplier),
             ),
+        ],
+    );
+}
+
+fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let first = &used.plan.runs()[0];
+    let delay = args.turn_delay.map(|delay| delay.to_string());
+    put(
+        all,
+        [
+            ("multi_turn", json!(first.conversations.is_some())),
+            ("history", json!(History::from(args.history).as_str())),
+            ("turn_delay", json!(delay)),
+            ("max_context", json!(args.max_context)),
+            ("salt", json!(args.salt)),
+            ("finish_conversations", json!(args.finish_conversations)),
+            ("session_header", json!(args.session_header)),
+            ("session_token_header", json!(args.session_token_header)),
+            ("connections", json!(first.connections)),
         ],
     );
 }
