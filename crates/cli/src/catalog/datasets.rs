@@ -15,6 +15,7 @@ use evalscope_workload::dataset::{
     SpeedBenchmark, TextLines, data_url, user_message,
 };
 
+use evalscope_workload::trace::{TraceKind, TraceSettings, TraceSource};
 use serde_json::{Map, Value};
 
 use super::row::{Catalog, Row};
@@ -91,8 +92,9 @@ pub(crate) enum Origin {
     Random,
     /// Random words and random images.
     RandomImages,
-    /// Files that say when requests came and how long they were: a text is made for each.
-    Trace,
+    /// Files that say when requests came, and how long they were or what they said; of this format, or
+    /// of one that is found out.
+    Trace(Option<TraceKind>),
 }
 
 impl Origin {
@@ -106,7 +108,7 @@ impl Origin {
     }
 
     pub(crate) fn has_file(self) -> bool {
-        matches!(self, Self::Texts | Self::Images | Self::Trace)
+        matches!(self, Self::Texts | Self::Images | Self::Trace(_))
     }
 }
 
@@ -140,6 +142,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) args: &'a Map<String, Value>,
     /// `--min-turns` and `--max-turns`.
     pub(crate) turns: (u32, Option<u32>),
+    /// Opens the trace of the command.
+    pub(crate) trace: &'a dyn Fn() -> anyhow::Result<TraceSource>,
     /// Makes random prompts.
     pub(crate) random: &'a dyn Fn() -> anyhow::Result<RandomPrompts>,
     /// The images of a random prompt.
@@ -171,6 +175,14 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     reads_fields: false,
     whole: None,
     open: |with| Ok(Box::new(TextLines::open(with.place)?)),
+};
+
+/// What traces are like.
+const TRACES: DatasetRow = DatasetRow {
+    origin: Origin::Trace(None),
+    args: |args| TraceSettings::take(args).map(drop),
+    open: |with| Ok(Box::new((with.trace)()?)),
+    ..TEXTS
 };
 
 /// The built-in datasets.
@@ -315,6 +327,47 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
             open: |_| Ok(Box::new(Sample::default())),
             ..TEXTS
         },
+        DatasetRow {
+            name: "workload_trace",
+            help: "Recorded request bodies, sent again at their own moments (EvalScope's format)",
+            origin: Origin::Trace(Some(TraceKind::Workload)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "mooncake_trace",
+            help: "Moments, lengths and shared blocks of prompts, with texts made for them (Mooncake)",
+            origin: Origin::Trace(Some(TraceKind::Mooncake)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "timed_trace",
+            help: "The same in vLLM's format",
+            origin: Origin::Trace(Some(TraceKind::Timed)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "bailian_trace",
+            help: "The same in Qwen-Bailian's format",
+            origin: Origin::Trace(Some(TraceKind::Bailian)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "azure_trace",
+            help: "Moments and lengths (Azure's CSV files)",
+            origin: Origin::Trace(Some(TraceKind::Azure)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "burstgpt_trace",
+            help: "Moments and lengths (BurstGPT's CSV files)",
+            origin: Origin::Trace(Some(TraceKind::BurstGpt)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "trace",
+            help: "A trace in one of these formats, which is found out; not vLLM's",
+            ..TRACES
+        },
     ],
     later: &[
         ("random_multi_turn", "multi-turn conversations"),
@@ -325,7 +378,7 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         ("trie_agentic_coding", "multi-turn conversations"),
         ("trie_code_qa", "multi-turn conversations"),
         ("trie_office_work", "multi-turn conversations"),
-        ("workload_trace", "replaying a trace"),
+        ("weka_trace", "traces of sessions with agents"),
         ("embedding", "load tests of embeddings"),
         ("embed", "load tests of embeddings"),
         ("embedding_batch", "load tests of embeddings"),

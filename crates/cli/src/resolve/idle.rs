@@ -76,7 +76,7 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
         ),
         (
             &["skip-bad-lines"],
-            !prompt && matches!(origin, Some(Origin::Texts) | None),
+            !prompt && matches!(origin, Some(Origin::Texts | Origin::Trace(_)) | None),
             "only datasets in text files use it",
         ),
         (

@@ -3,9 +3,11 @@
 //! It must not know the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use evalscope_plugin::Place;
 use evalscope_workload::tokens::Asked;
+use evalscope_workload::trace::Trace;
 use serde_json::{Map, Value};
 
 use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Origin, RemoteDataset};
@@ -49,10 +51,27 @@ pub(crate) struct PromptPlan {
     pub(crate) min_turns: u32,
     /// `--max-turns`.
     pub(crate) max_turns: Option<u32>,
+    /// The trace, where the dataset is one. It was read once.
+    pub(crate) trace: Option<Arc<Trace>>,
+    /// Names of headers that all requests have.
+    pub(crate) shared_headers: Vec<String>,
     /// A body on a line may be any object: the API is a custom one.
     pub(crate) any_body: bool,
     /// What requests ask of the chat template.
     pub(crate) asked: Asked,
+}
+
+impl PromptPlan {
+    /// Whether texts are made rather than read.
+    pub(super) fn makes_texts(&self) -> bool {
+        let trace = self.trace.as_ref();
+        self.set.is_random() || trace.is_some_and(|trace| trace.needs_words())
+    }
+
+    /// Whether prompts begin where they should by themselves, and are as long as they should be.
+    pub(super) fn is_placed(&self) -> bool {
+        self.set.is_random() || self.trace.is_some()
+    }
 }
 
 /// Which dataset.

@@ -145,7 +145,7 @@ impl Prompts {
         let source = self.source(offset, spare)?;
         let source = match (
             &self.tokenizer,
-            self.plan.as_ids && !self.plan.set.is_random(),
+            self.plan.as_ids && !self.plan.makes_texts(),
         ) {
             (Some(tokenizer), true) => {
                 let frame = if self.plan.chat {
@@ -161,7 +161,7 @@ impl Prompts {
             .skipping_bad(self.plan.skip_bad);
         // one prompt has no next one, and random ones begin at their index
         let starts_over =
-            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.set.is_random();
+            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.is_placed();
         if !starts_over {
             stream.skip(offset).map_err(|error| self.explained(error))?;
         }
@@ -185,6 +185,7 @@ impl Prompts {
             any_body: self.plan.any_body,
             args: &self.plan.args,
             turns: (self.plan.min_turns, self.plan.max_turns),
+            trace: &|| self.trace(offset),
             random: &|| self.random(offset),
             images: self.plan.images,
             seed: self.plan.seed,
