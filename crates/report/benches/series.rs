@@ -172,6 +172,7 @@ fn meta() -> RunMeta {
             seed: 1,
             dataset_offset: 0,
         },
+        trace: None,
         first_arrival_ns: None,
         objective: None,
         settings: serde_json::json!({"max_tokens": [96]}),
