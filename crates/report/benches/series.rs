@@ -14,7 +14,7 @@ use evalscope_model::record::{
 };
 use evalscope_model::time::{RunClock, Timestamp, monotonic_ns};
 use evalscope_report::model::FORMAT_VERSION;
-use evalscope_report::series::{KEPT_IN_PAGE, PageData, RunSeries, page_text};
+use evalscope_report::series::{PageData, RunSeries, page_text};
 use evalscope_report::source::{RecordSink, RecordSource};
 use evalscope_report::{Finding, RecordBodies, RunMeta, RunReport, RunState, StoreError, Tool};
 
@@ -224,7 +224,7 @@ fn main() {
         })
         .expect("nothing is read");
     let made = cpu_ns();
-    let series = RunSeries::of(&[&source], &report, KEPT_IN_PAGE).expect("nothing is read");
+    let series = RunSeries::of(&[&source], &report).expect("nothing is read");
     let summed = cpu_ns();
     let text = page_text(&PageData::new([("run", &series)]));
     let written = cpu_ns();

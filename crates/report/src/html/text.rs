@@ -56,7 +56,11 @@ impl Texts {
 
     /// The texts that the page itself is made of, for its script.
     pub(super) fn of_page(&self) -> BTreeMap<&str, &str> {
-        let own = self.0.iter().filter(|(key, _)| !key.starts_with("chart."));
+        let own = self.0.iter().filter(|(key, text)| {
+            // most English labels are their own keys
+            let is_own_key = key.strip_prefix("label.") == Some(text.as_str());
+            !key.starts_with("chart.") && !is_own_key
+        });
         own.map(|(key, text)| (key.as_str(), text.as_str()))
             .collect()
     }

@@ -16,6 +16,7 @@ mod kept;
 mod lag;
 mod lengths;
 mod missing;
+mod packed;
 mod page;
 mod spread;
 mod sums;

@@ -21,7 +21,7 @@ use super::lag::Lags;
 use super::lengths::LengthSums;
 use super::missing::Missing;
 use super::spread::Spread;
-use super::{OVER_TIME, RunSeries, WITH_CURVES};
+use super::{KEPT_IN_PAGE, OVER_TIME, RunSeries, WITH_CURVES};
 use crate::report::RunReport;
 use crate::source::{RecordSource, each_of_parts};
 use crate::sqlite::{Reader, StoreError};
@@ -30,25 +30,30 @@ use crate::sqlite::{Reader, StoreError};
 const MOST_AT_FIRST: u64 = 1 << 20;
 
 impl RunSeries {
-    /// What the charts of a run show, from the database that its report was made from. `most_kept`
-    /// requests are kept one by one: the run's part of [`super::KEPT_IN_PAGE`].
+    /// What the charts of a run show, from the database that its report was made from. All requests are
+    /// kept that a page may keep one by one: see [`Self::with_at_most`].
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn load(report: &RunReport, most_kept: usize) -> Result<Self, StoreError> {
+    pub fn load(report: &RunReport) -> Result<Self, StoreError> {
         let reader = Reader::open(&report.database)?;
-        Self::of(&[&reader], report, most_kept)
+        Self::of(&[&reader], report)
+    }
+
+    /// The same with so many requests kept one by one: the run's part of [`super::KEPT_IN_PAGE`].
+    #[must_use]
+    pub fn with_at_most(&self, requests: usize) -> Self {
+        Self {
+            kept: self.kept.at_most(requests),
+            ..self.clone()
+        }
     }
 
     /// The same of the parts of one run.
     ///
     /// # Errors
     /// If a part cannot be read.
-    pub fn of(
-        parts: &[&dyn RecordSource],
-        report: &RunReport,
-        most_kept: usize,
-    ) -> Result<Self, StoreError> {
+    pub fn of(parts: &[&dyn RecordSource], report: &RunReport) -> Result<Self, StoreError> {
         let mut warmup_from: Option<Timestamp> = None;
         let clock = &report.meta.clock;
         each_of_parts(parts, clock, Phase::Warmup, &mut |_, _, record| {
@@ -62,7 +67,7 @@ impl RunSeries {
         for part in parts {
             requests += part.count(Phase::Measured)?;
         }
-        let Some(mut builder) = SeriesBuilder::new(report, warmup_from, requests, most_kept) else {
+        let Some(mut builder) = SeriesBuilder::new(report, warmup_from, requests) else {
             return Ok(Self::without_requests(report));
         };
         for phase in [Phase::Warmup, Phase::Measured] {
@@ -129,7 +134,6 @@ impl SeriesBuilder {
         report: &RunReport,
         warmup_from: Option<Timestamp>,
         requests: u64,
-        most_kept: usize,
     ) -> Option<Self> {
         let totals = &report.totals;
         let (t0, end) = (totals.first_dispatch?, totals.last_end?);
@@ -157,7 +161,7 @@ impl SeriesBuilder {
             spans: Spans::with_capacity(room),
             due: report.is_paced().then(|| vec![0.0; bins]),
             lags: Lags::new(clock, report.is_paced()),
-            keeper: Keeper::new(clock, most_kept),
+            keeper: Keeper::new(clock, KEPT_IN_PAGE),
             density: DensitySums::default(),
             stalls: Stalls::new(report.metric(Metric::Itl).p50.unwrap_or(0.0)),
             lengths: LengthSums::default(),

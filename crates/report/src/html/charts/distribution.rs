@@ -75,9 +75,8 @@ pub(super) fn curve(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
             title: String::new(),
             height: Height::Full,
             x: Axis {
-                scale: x,
-                label: context.text("axis.percentile"),
                 ticks,
+                ..Axis::new(x, context.text("axis.percentile"))
             },
             y: Axis::new(y, context.text("axis.ms")),
             marks,

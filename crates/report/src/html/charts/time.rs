@@ -66,7 +66,15 @@ impl<'a> Time<'a> {
         let first = self.first(warmup);
         let low = self.of_s(self.bins.start_s(first));
         let high = self.of_s(self.series.bounds.end_s.max(self.bins.width_s()));
-        Axis::new(Scale::exact(low, high, 8), self.label(context))
+        self.axis_of(context, low, high)
+    }
+
+    /// An axis from one moment to another, in the unit of the axis.
+    pub(super) fn axis_of(&self, context: &Context<'_>, low: f64, high: f64) -> Axis {
+        Axis {
+            unit_s: Some(self.unit_s),
+            ..Axis::new(Scale::exact(low, high, 8), self.label(context))
+        }
     }
 
     /// The first bin that is shown.

@@ -94,7 +94,10 @@ pub(super) fn percentiles(context: &Context<'_>, _: &RunReport, series: &RunSeri
             ));
         }
     }
-    description.push(context.text("r3.gaps"));
+    let together = shown.iter().map(|(_, one)| one.bins_together);
+    let together = together.fold(1, usize::max) as f64;
+    let width = time.text(together * time.bins.width_s());
+    description.push(context.fill("r3.gaps", &[&width]));
     name_once(&mut panels);
     let rows = ranges(time.bins.len()).map(|bins| {
         let mut row = vec![time.cell(bins.start)];

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Size of texts.
-pub(super) const FONT: f64 = 11.0;
+pub(super) const FONT: f64 = 12.0;
 
 /// How wide a text is, at most.
 pub(super) fn width_of(text: &str) -> f64 {
-    text.width() as f64 * FONT * 0.57
+    text.width() as f64 * FONT * 0.56
 }
 
 /// A length or a place with one decimal, as short as it can be.
