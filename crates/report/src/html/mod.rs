@@ -28,7 +28,9 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{Lang, RunState};
 use crate::report::RunReport;
-use crate::series::{KEPT_IN_PAGE, LEAST_KEPT, PageData, RunSeries, page_text};
+use crate::series::{
+    KEPT_IN_PAGE, LEAST_KEPT, MOST_BINS, MOST_BINS_BESIDE_OTHERS, PageData, RunSeries, page_text,
+};
 use crate::sqlite::{Reader, StoreError};
 
 pub use render::PageError;
@@ -37,20 +39,26 @@ use charts::Drawn;
 use page::{Charts, Page};
 use text::Texts;
 
-/// The series of runs that have ended, by their databases: the page of a sweep is made again after each of
-/// its runs, and reads each database once.
+/// The series of runs that have ended, by their databases and the bins of time that they may have: the page of a
+/// sweep is made again after each of its runs, and reads the database of the first one twice, others once.
 #[derive(Debug, Default)]
-pub struct Ended(BTreeMap<PathBuf, RunSeries>);
+pub struct Ended(BTreeMap<(PathBuf, u64), RunSeries>);
 
 impl Ended {
-    fn series(&mut self, database: &Path, run: &RunReport) -> Result<RunSeries, StoreError> {
-        if let Some(series) = self.0.get(database) {
+    fn series(
+        &mut self,
+        database: PathBuf,
+        run: &RunReport,
+        most_bins: u64,
+    ) -> Result<RunSeries, StoreError> {
+        let key = (database, most_bins);
+        if let Some(series) = self.0.get(&key) {
             return Ok(series.clone());
         }
-        let reader = Reader::open(database)?;
-        let series = RunSeries::of(&[&reader], run)?;
+        let reader = Reader::open(&key.0)?;
+        let series = RunSeries::of(&[&reader], run, most_bins)?;
         if run.state != RunState::Running {
-            self.0.insert(database.to_owned(), series.clone());
+            self.0.insert(key, series.clone());
         }
         Ok(series)
     }
@@ -74,6 +82,10 @@ pub fn page(
     let in_both = |[own, other]: [Vec<Drawn>; 2]| own.into_iter().zip(other).collect();
     let positions = page::details(runs);
     let most_kept = (KEPT_IN_PAGE / positions.len().max(1)).max(LEAST_KEPT);
+    let most_bins = match positions.len() {
+        0 | 1 => MOST_BINS,
+        _ => MOST_BINS_BESIDE_OTHERS,
+    };
     let mut charts = Charts {
         sweep: in_both([0, 1].map(|nth| charts::of_sweep(runs, &texts[nth]))),
         runs: Vec::new(),
@@ -81,7 +93,7 @@ pub fn page(
     let mut details = Vec::new();
     for nth in positions {
         let run = &runs[nth];
-        let series = ended.series(&folder.join(&run.database), run)?;
+        let series = ended.series(folder.join(&run.database), run, most_bins)?;
         let series = series.with_at_most(most_kept);
         let prefix = format!("run{}-", nth + 1);
         let drawn = [0, 1].map(|lang| charts::of_run(run, &series, &texts[lang], &prefix));

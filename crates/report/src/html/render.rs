@@ -46,7 +46,10 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
     let both: serde_json::Map<String, serde_json::Value> = [Lang::En, Lang::Zh]
         .iter()
         .zip(&all)
-        .map(|(lang, texts)| (lang.tag().to_owned(), serde_json::json!(texts.of_page())))
+        .map(|(of, texts)| {
+            let texts = serde_json::json!(texts.for_script(*of == lang));
+            (of.tag().to_owned(), texts)
+        })
         .collect();
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -77,6 +80,11 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
     environment.add_function("label", move |label: String| {
         let key = label_key(&label);
         match texts.get(&key) {
+            // its key is its text
+            Some(text) if key.strip_prefix("label.") == Some(text) => {
+                let text = escaped(text);
+                Ok(Value::from_safe_string(format!("<span data-l>{text}</span>")))
+            }
             Some(_) => text(&texts, &key, &[]),
             None => Ok(Value::from(label)),
         }

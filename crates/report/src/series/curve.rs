@@ -8,14 +8,14 @@ use super::spread::{LEAST_SAMPLES, Spread};
 
 /// Points of a [`Curve`].
 const POINTS: usize = 200;
-/// Bins are taken together by one of these until most have percentiles.
-const TOGETHER: [usize; 9] = [1, 2, 5, 10, 20, 50, 100, 200, 600];
+/// Bins are taken together by one of these until there are as few parts as columns, and most have percentiles.
+const TOGETHER: [usize; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 300];
 /// As many of the parts with samples must have percentiles, so that lines are more than dots.
 const MOST_OF_PARTS: f64 = 0.9;
 /// Samples beyond its last point.
 const BEYOND: f64 = 10.0;
 /// A [`Heatmap`] has no more columns and rows.
-const MOST_COLUMNS: usize = 150;
+const MOST_COLUMNS: usize = 80;
 const ROWS: usize = 64;
 /// Values above the 99.99th percentile times this are in the top row.
 const OUTLIER: f64 = 4.0;
@@ -61,7 +61,7 @@ pub struct OverTime {
     pub heatmap: Heatmap,
 }
 
-/// Counts by time and value (R2): at most 150 columns and 64 rows.
+/// Counts by time and value (R2): at most 80 columns and 64 rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
     /// Bins of the axis in a column; the last column may have fewer.
@@ -158,15 +158,16 @@ impl OverTime {
 /// each has, and their samples. Warm-up and measured bins are never taken together.
 fn parts(bins: &[Spread], axis: &TimeAxis) -> (usize, Vec<(usize, Spread)>) {
     let (warmup, measured) = bins.split_at(axis.warmup_bins);
-    let is_last = |together: usize| together >= measured.len();
     let is_enough = |together: &usize| {
         let samples = |part: &[Spread]| part.iter().map(Spread::samples).sum::<u64>();
         let parts = measured.chunks(*together).map(samples);
         let parts: Vec<u64> = parts.filter(|samples| *samples > 0).collect();
         let full = parts.iter().filter(|samples| **samples >= LEAST_SAMPLES);
-        full.count() as f64 >= MOST_OF_PARTS * parts.len() as f64 || is_last(*together)
+        measured.len().div_ceil(*together) <= MOST_COLUMNS
+            && full.count() as f64 >= MOST_OF_PARTS * parts.len() as f64
     };
-    let together = TOGETHER.into_iter().find(is_enough).unwrap_or(1);
+    let together = TOGETHER.into_iter().find(is_enough);
+    let together = together.unwrap_or(measured.len().max(1));
     let part = |bins: &[Spread]| (bins.len(), Spread::sum(bins));
     let mut parts: Vec<_> = warmup.rchunks(together).map(part).collect();
     parts.reverse();

@@ -33,7 +33,7 @@ const WITH_GAPS: usize = 100;
 /// Bytes of gaps of a request: about 3000 tokens. One with more keeps none.
 const MOST_GAP_BYTES: usize = 4096;
 /// Bytes of gaps for each request that is kept, so that a page with all of them stays small.
-const GAP_BYTES_PER_REQUEST: usize = 12;
+const GAP_BYTES_PER_REQUEST: usize = 10;
 /// One kind of requests with gaps is from the so many seconds with the most requests in flight.
 const DENSEST_S: f64 = 10.0;
 

@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use evalscope_model::record::push_varint;
 use serde::{Serialize, Serializer};
 
 /// A number that is written with 4 significant digits.
@@ -43,6 +44,27 @@ impl Serialize for Number {
         } else {
             serializer.serialize_f64(value)
         }
+    }
+}
+
+/// A whole number for each place, which may be missing: base64 of LEB128 varints, 0 for a missing one, else
+/// the number plus 1. Empty if all are missing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Whole(String);
+
+impl Whole {
+    pub(super) fn of(numbers: impl IntoIterator<Item = Option<u64>>) -> Self {
+        let (mut bytes, mut is_known) = (Vec::new(), false);
+        for number in numbers {
+            is_known |= number.is_some();
+            push_varint(&mut bytes, number.map_or(0, |number| number.saturating_add(1)));
+        }
+        Self(if is_known {
+            STANDARD.encode(bytes)
+        } else {
+            String::new()
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! be larger than all charts of the run.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 
 use base64::Engine as _;
@@ -13,8 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use evalscope_model::metrics::{Metric, Verdict};
 use serde::Serialize;
 
-use super::packed::{Number, Packed};
-use super::{Curve, GapHistogram, Heatmap, KeptRequests, RequestRow, RunSeries, WITH_CURVES};
+use super::packed::{Number, Packed, Whole};
+use super::{
+    Curve, GapHistogram, Heatmap, KeptRequests, OverTime, RequestRow, RunSeries, WITH_CURVES,
+};
 use crate::report::RunReport;
 
 /// The version of this format.
@@ -76,9 +79,11 @@ struct RunData<'a> {
     bounds: BoundsData,
     /// A value for each bin, by name; the end of the name says which statistic of a metric it is.
     series: BTreeMap<String, Packed>,
+    /// Percentiles of metrics over time.
+    percentiles: BTreeMap<&'static str, PercentileData>,
     /// Percentiles of metrics over the whole run.
     curves: BTreeMap<&'static str, CurveData>,
-    /// Metrics over time, by value.
+    /// Metrics over time, by value: those that are not drawn.
     heatmaps: BTreeMap<&'static str, HeatData>,
     /// Gaps between token-bearing events by length; `null` without any.
     gap_bins: Option<GapData>,
@@ -87,6 +92,20 @@ struct RunData<'a> {
     /// Gaps between the token-bearing events of some requests, by index: LEB128 varints, microseconds, in
     /// base64.
     gaps: BTreeMap<u64, String>,
+}
+
+/// Percentiles of a metric over time, a value for each part.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct PercentileData {
+    /// Bins in a part, counted from time 0 in both directions.
+    bins_together: usize,
+    /// Medians.
+    p50: Packed,
+    /// 90th percentiles.
+    p90: Packed,
+    /// 99th percentiles.
+    p99: Packed,
 }
 
 /// Percentiles of a metric, at equal distances of −log₁₀(1 − p) from 0 on.
@@ -147,8 +166,7 @@ struct BoundsData {
     plateau_end_s: Option<Number>,
 }
 
-/// Requests, a value for each in each list, by dispatch. A list without any value is empty. Moments
-/// count from the dispatch of the request.
+/// Requests, a value for each in each list, by dispatch: first those of the warm-up.
 #[derive(Debug, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Requests<'a> {
@@ -162,39 +180,43 @@ struct Requests<'a> {
     lanes: usize,
     /// Longer gaps between token-bearing events are stalls, milliseconds; `null` without gaps.
     stall_ms: Option<Number>,
+    /// The first dispatch of these requests, microseconds from time 0.
+    first_us: i64,
     /// Index in the run; the warm-up is numbered separately.
-    idx: Vec<u64>,
-    /// Dispatch, microseconds from time 0.
-    t_us: Vec<i64>,
+    idx: Whole,
+    /// Dispatch, microseconds after that of the request before.
+    after_us: Whole,
     /// How long before the dispatch it was due, microseconds.
-    due_us: Vec<u64>,
-    /// When its connection was ready, microseconds.
-    connected_us: Vec<Option<u64>>,
-    /// When it was sent, microseconds: TTFT and latency begin here.
-    sent_us: Vec<Option<u64>>,
-    /// When the first token came, microseconds.
-    first_us: Vec<Option<u64>>,
-    /// When the last data came, microseconds.
-    last_us: Vec<Option<u64>>,
-    /// When it had ended, microseconds.
-    ended_us: Vec<u64>,
+    due_us: Whole,
+    /// From the dispatch to when its connection was ready, microseconds; so are the next ones.
+    connected_us: Whole,
+    /// When it was sent: TTFT and latency begin here.
+    sent_us: Whole,
+    /// When the first token came.
+    token_us: Whole,
+    /// When the last data came.
+    last_us: Whole,
+    /// When it had ended.
+    ended_us: Whole,
     /// Time per output token, microseconds.
-    tpot_us: Vec<Option<u64>>,
+    tpot_us: Whole,
     /// Prompt tokens.
-    input_tokens: Vec<Option<u64>>,
+    input_tokens: Whole,
     /// Prompt tokens that came from the server's cache.
-    cached_tokens: Vec<Option<u64>>,
+    cached_tokens: Whole,
     /// Output tokens.
-    output_tokens: Vec<Option<u64>>,
+    output_tokens: Whole,
     /// Token-bearing events.
-    events: Vec<u64>,
-    /// Lane of the swim-lane; `null`: never sent.
-    lane: Vec<Option<usize>>,
-    /// 0: it succeeded; else the position of its failure in `failures`, from 1 on.
-    failure: Vec<usize>,
-    /// 0: none; else the position of its finish reason in `reasons`, from 1 on.
-    reason: Vec<usize>,
-    /// The response `id`.
+    events: Whole,
+    /// Lane of the swim-lane; missing: never sent.
+    lane: Whole,
+    /// The position of its failure in `failures`; missing: it succeeded.
+    failure: Whole,
+    /// The position of its finish reason in `reasons`.
+    reason: Whole,
+    /// What the response `id`s of all these requests begin with.
+    id_prefix: &'a str,
+    /// The rest of each response `id`; empty if no request has one.
     id: Vec<Option<&'a str>>,
     /// The distinct failures of these requests.
     failures: Vec<FailureData<'a>>,
@@ -250,15 +272,21 @@ impl<'a> PointData<'a> {
     }
 }
 
-/// The JSON text for a `<script type="application/json">`: nothing in it ends the element or begins a
-/// comment.
+/// The JSON text for a `<script type="application/json">`: nothing in it ends the element, begins a comment, or
+/// turns the direction of text.
 #[must_use]
 pub fn page_text(data: &PageData<'_>) -> String {
     let text = serde_json::to_string(data).expect("only numbers and texts");
-    // in JSON, these are only inside texts
-    text.replace('<', "\\u003c")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        // in JSON, these are only inside texts
+        if c == '<' || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 impl<'a> RunData<'a> {
@@ -270,7 +298,8 @@ impl<'a> RunData<'a> {
             Some((request.row.index, STANDARD.encode(gaps)))
         });
         let curves = series.curves.iter();
-        let heatmaps = series.over_time.iter();
+        let drawn = series.heatmap_metric();
+        let heatmaps = series.over_time.iter().filter(|(metric, _)| **metric != drawn);
         Self {
             point,
             t0_unix_ms: axis.t0_unix_ns / 1_000_000,
@@ -286,6 +315,12 @@ impl<'a> RunData<'a> {
                 plateau_end_s: bounds.plateau_s.map(|(_, end_s)| Number(end_s)),
             },
             series: named(series),
+            percentiles: (series.over_time.iter())
+                .filter_map(|(metric, one)| {
+                    let one = PercentileData::of(one.as_ref().ok()?, axis.warmup_bins)?;
+                    Some((metric.key(), one))
+                })
+                .collect(),
             curves: curves
                 .filter_map(|(metric, curve)| {
                     Some((metric.key(), CurveData::of(curve.as_ref().ok()?)?))
@@ -300,6 +335,26 @@ impl<'a> RunData<'a> {
             requests: Requests::new(&series.kept),
             gaps: gaps.collect(),
         }
+    }
+}
+
+impl PercentileData {
+    fn of(over_time: &OverTime, warmup_bins: usize) -> Option<Self> {
+        let together = over_time.bins_together;
+        let packed = |values: &[Option<f64>]| {
+            // of each part, any bin
+            let (warmup, measured) = values.split_at(warmup_bins);
+            let mut parts: Vec<_> = warmup.rchunks(together).map(|part| part[0]).collect();
+            parts.reverse();
+            parts.extend(measured.chunks(together).map(|part| part[0]));
+            Packed::of(&parts)
+        };
+        Some(Self {
+            bins_together: together,
+            p50: packed(&over_time.p50)?,
+            p90: packed(&over_time.p90)?,
+            p99: packed(&over_time.p99)?,
+        })
     }
 }
 
@@ -361,18 +416,6 @@ fn named(series: &RunSeries) -> BTreeMap<String, Packed> {
         all.extend(Packed::of(&values).map(|packed| (name.to_owned(), packed)));
     };
     let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
-    for (metric, over_time) in &series.over_time {
-        if let Ok(over_time) = over_time {
-            let percentiles = [
-                ("p50", &over_time.p50),
-                ("p90", &over_time.p90),
-                ("p99", &over_time.p99),
-            ];
-            for (p, values) in percentiles {
-                put(&format!("{}_{p}", metric.key()), values.clone());
-            }
-        }
-    }
     if let Ok(flow) = &series.flow {
         let sums = [
             ("output_tok_per_s", flow.output_tokens.as_ref()),
@@ -415,58 +458,68 @@ impl<'a> Requests<'a> {
         let rows = || kept.requests.iter().map(|request| &request.row);
         let failures = Distinct::of(rows().map(failure_of));
         let reasons = Distinct::of(rows().map(|row| row.finish_reason.as_deref()));
+        let ids: Vec<Option<&str>> = rows().map(|row| row.response_id.as_deref()).collect();
+        let id_prefix = common_prefix(ids.iter().copied().flatten());
+        let ids: Vec<Option<&str>> = ids.iter().map(|id| Some(&(*id)?[id_prefix.len()..])).collect();
+        let dispatched = || rows().map(|row| row.dispatched_us);
+        let first_us = dispatched().min().unwrap_or(0);
+        let column = |of: fn(&RequestRow) -> Option<u64>| Whole::of(rows().map(of));
+        let moment = |of: fn(&RequestRow) -> Option<i64>| {
+            Whole::of(rows().map(|row| of(row).map(|at| after(at, row.dispatched_us))))
+        };
+        // the warm-up comes first, and may still be under way
+        let mut before = first_us;
+        let ordered = dispatched().map(|at| {
+            let step = at.max(before);
+            Some(after(step, std::mem::replace(&mut before, step)))
+        });
         Self {
             total: kept.total,
             kept: kept.kept,
             warmup: rows().filter(|row| row.warmup).count(),
             lanes: kept.lanes,
             stall_ms: kept.stall_ms.map(Number),
-            idx: rows().map(|row| row.index).collect(),
-            t_us: rows().map(|row| row.dispatched_us).collect(),
-            due_us: rows()
-                .map(|row| after(row.dispatched_us, row.scheduled_us))
-                .collect(),
-            connected_us: moments(kept, |row| row.connected_us),
-            sent_us: moments(kept, |row| row.sent_us),
-            first_us: moments(kept, |row| row.first_token_us),
-            last_us: moments(kept, |row| row.last_data_us),
-            ended_us: rows()
-                .map(|row| after(row.ended_us, row.dispatched_us))
-                .collect(),
-            tpot_us: column(kept, |row| row.tpot_us),
-            input_tokens: column(kept, |row| row.input_tokens),
-            cached_tokens: column(kept, |row| row.cached_tokens),
-            output_tokens: column(kept, |row| row.output_tokens),
-            events: rows().map(|row| row.token_events).collect(),
-            lane: kept.requests.iter().map(|request| request.lane).collect(),
-            failure: failures.positions,
-            reason: reasons.positions,
-            id: column(kept, |row| row.response_id.as_deref()),
+            first_us,
+            after_us: Whole::of(ordered),
+            idx: column(|row| Some(row.index)),
+            due_us: column(|row| Some(after(row.dispatched_us, row.scheduled_us))),
+            connected_us: moment(|row| row.connected_us),
+            sent_us: moment(|row| row.sent_us),
+            token_us: moment(|row| row.first_token_us),
+            last_us: moment(|row| row.last_data_us),
+            ended_us: moment(|row| Some(row.ended_us)),
+            tpot_us: column(|row| row.tpot_us),
+            input_tokens: column(|row| row.input_tokens),
+            cached_tokens: column(|row| row.cached_tokens),
+            output_tokens: column(|row| row.output_tokens),
+            events: column(|row| Some(row.token_events)),
+            lane: Whole::of(kept.requests.iter().map(|one| Some(one.lane? as u64))),
+            failure: Whole::of(failures.positions),
+            reason: Whole::of(reasons.positions),
+            id_prefix,
+            id: if ids.iter().any(Option::is_some) {
+                ids
+            } else {
+                Vec::new()
+            },
             failures: failures.values,
             reasons: reasons.values,
         }
     }
 }
 
-/// Values of all requests; empty if none has one.
-fn column<'a, T>(
-    kept: &'a KeptRequests,
-    of: impl Fn(&'a RequestRow) -> Option<T>,
-) -> Vec<Option<T>> {
-    let column: Vec<Option<T>> = kept
-        .requests
-        .iter()
-        .map(|request| of(&request.row))
-        .collect();
-    if column.iter().all(Option::is_none) {
-        return Vec::new();
+/// What all of these begin with.
+fn common_prefix<'a>(mut texts: impl Iterator<Item = &'a str>) -> &'a str {
+    let Some(mut prefix) = texts.next() else {
+        return "";
+    };
+    for text in texts {
+        while !text.starts_with(prefix) {
+            let shorter = prefix.char_indices().next_back();
+            prefix = shorter.map_or("", |(end, _)| &prefix[..end]);
+        }
     }
-    column
-}
-
-/// Moments of all requests since their dispatch.
-fn moments(kept: &KeptRequests, of: impl Fn(&RequestRow) -> Option<i64>) -> Vec<Option<u64>> {
-    column(kept, |row| of(row).map(|at| after(at, row.dispatched_us)))
+    prefix
 }
 
 fn after(at: i64, from: i64) -> u64 {
@@ -481,22 +534,21 @@ fn failure_of(row: &RequestRow) -> Option<FailureData<'_>> {
     })
 }
 
-/// Values that recur, each once, and the position of each, from 1 on.
+/// Values that recur, each once, and the position of each.
 struct Distinct<T> {
     values: Vec<T>,
-    positions: Vec<usize>,
+    positions: Vec<Option<u64>>,
 }
 
 impl<T: Ord + Clone> Distinct<T> {
     fn of(all: impl Iterator<Item = Option<T>>) -> Self {
         let (mut values, mut places) = (Vec::new(), BTreeMap::new());
         let positions = all.map(|value| {
-            value.map_or(0, |value| {
-                *places.entry(value).or_insert_with_key(|value| {
-                    values.push(value.clone());
-                    values.len()
-                })
-            })
+            let position = places.entry(value?).or_insert_with_key(|value| {
+                values.push(value.clone());
+                values.len() as u64 - 1
+            });
+            Some(*position)
         });
         let positions = positions.collect();
         Self { values, positions }
@@ -517,7 +569,7 @@ mod tests {
         let path = samples::finished(folder.path(), &samples::meta("m"), exchanges);
         let mut run = RunReport::load(&path).unwrap();
         run.meta.name = name.to_owned();
-        let series = RunSeries::load(&run).unwrap();
+        let series = RunSeries::load(&run, super::super::MOST_BINS).unwrap();
         page_text(&PageData::new(&[run], &[(0, series)]))
     }
 
@@ -575,6 +627,11 @@ mod tests {
         {
             if let Some(list) = list.as_array() {
                 assert!([0, 60].contains(&list.len()), "{name}");
+            }
+            if let Some(list) = list.as_str().filter(|list| !list.is_empty()) {
+                let bytes = STANDARD.decode(list).unwrap();
+                let count = bytes.iter().filter(|byte| **byte < 0x80).count();
+                assert_eq!(count, 60, "{name}");
             }
         }
         assert_eq!(requests["failures"].as_array().unwrap().len(), 2);

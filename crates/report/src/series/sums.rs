@@ -31,13 +31,14 @@ const MOST_AT_FIRST: u64 = 1 << 20;
 
 impl RunSeries {
     /// What the charts of a run show, from the database that its report was made from. All requests are
-    /// kept that a page may keep one by one: see [`Self::with_at_most`].
+    /// kept that a page may keep one by one: see [`Self::with_at_most`]. There are so many bins of time at
+    /// most.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn load(report: &RunReport) -> Result<Self, StoreError> {
+    pub fn load(report: &RunReport, most_bins: u64) -> Result<Self, StoreError> {
         let reader = Reader::open(&report.database)?;
-        Self::of(&[&reader], report)
+        Self::of(&[&reader], report, most_bins)
     }
 
     /// The same with so many requests kept one by one: the run's part of [`super::KEPT_IN_PAGE`].
@@ -53,7 +54,11 @@ impl RunSeries {
     ///
     /// # Errors
     /// If a part cannot be read.
-    pub fn of(parts: &[&dyn RecordSource], report: &RunReport) -> Result<Self, StoreError> {
+    pub fn of(
+        parts: &[&dyn RecordSource],
+        report: &RunReport,
+        most_bins: u64,
+    ) -> Result<Self, StoreError> {
         let mut warmup_from: Option<Timestamp> = None;
         let clock = &report.meta.clock;
         each_of_parts(parts, clock, Phase::Warmup, &mut |_, _, record| {
@@ -67,7 +72,7 @@ impl RunSeries {
         for part in parts {
             requests += part.count(Phase::Measured)?;
         }
-        let Some(mut builder) = SeriesBuilder::new(report, warmup_from, requests) else {
+        let Some(mut builder) = SeriesBuilder::new(report, warmup_from, requests, most_bins) else {
             return Ok(Self::without_requests(report));
         };
         for phase in [Phase::Warmup, Phase::Measured] {
@@ -134,11 +139,12 @@ impl SeriesBuilder {
         report: &RunReport,
         warmup_from: Option<Timestamp>,
         requests: u64,
+        most_bins: u64,
     ) -> Option<Self> {
         let totals = &report.totals;
         let (t0, end) = (totals.first_dispatch?, totals.last_end?);
         let unix_ns = report.meta.clock.unix_ns(t0);
-        let clock = Clock::new(t0, end, warmup_from, unix_ns);
+        let clock = Clock::new(t0, end, warmup_from, unix_ns, most_bins);
         let plateau = report.plateau.as_ref().ok().map(|plateau| &plateau.totals);
         let t0_s = t0.as_nanos() as f64 / 1e9;
         let bounds = Bounds {

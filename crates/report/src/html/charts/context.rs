@@ -11,7 +11,7 @@ use crate::html::svg::{self, Drawing, Panel};
 use crate::series::Missing;
 
 /// Rows of the table of a chart of a run.
-pub(super) const MOST_ROWS: usize = 20;
+pub(super) const MOST_ROWS: usize = 10;
 /// Rows of the table of a chart of a sweep.
 pub(super) const MOST_RUNS: usize = 50;
 

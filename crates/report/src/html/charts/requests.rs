@@ -15,7 +15,7 @@ use crate::series::{Cell, Density, KeptRequest, RunSeries};
 use evalscope_model::metrics::Metric;
 
 /// Requests in the swim-lane: more bars cannot be told apart.
-const MOST_BARS: usize = 160;
+const MOST_BARS: usize = 100;
 /// Lanes of it.
 const MOST_LANES: usize = 40;
 /// Gaps of a request that are marked.
@@ -367,7 +367,7 @@ fn density_marks(context: &Context<'_>, density: &Density) -> Vec<Mark> {
         name: context.text("r8.median"),
         tone: Tone(1),
         dash: Dash::Solid,
-        markers: density.columns.len() < 30,
+        markers: density.columns.len() < 12,
         points: density
             .columns
             .iter()

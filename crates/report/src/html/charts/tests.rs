@@ -290,8 +290,13 @@ fn charts_of_a_sweep() {
 fn one_load_is_not_a_sweep() {
     let words = english();
     let one = samples::report(&samples::sweep_meta(4, 20), samples::successes(20));
-    assert!(of_sweep(&[one.clone(), one], &words).is_empty());
-    assert!(of_sweep(&[], &words).is_empty());
+    assert!(of_sweep(std::slice::from_ref(&one), &words).is_empty());
+    let reasons = of_sweep(&[one.clone(), one], &words);
+    assert_eq!(reasons.len(), 3);
+    for reason in reasons {
+        let why = reason.unwrap_err().why;
+        assert_eq!(why, "at least two runs of different loads are needed");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! It must not know what is drawn over time.
 
+use std::ops::Range;
+
 use super::context::Context;
 use crate::html::scale::Scale;
 use crate::html::svg::{Axis, Mark, Shade};
@@ -100,6 +102,26 @@ impl<'a> Time<'a> {
         values
             .map(|(bin, value)| (self.middle(bin), value))
             .collect()
+    }
+
+    /// Values that so many bins have in common, as a line through the middles of these parts.
+    pub(super) fn parts<T: Copy>(&self, values: &[T], together: usize) -> Vec<(f64, T)> {
+        let together = together.max(1);
+        let warmup = self.bins.warmup_bins;
+        let first = (warmup % together).min(warmup);
+        let starts = (first > 0).then_some(0).into_iter();
+        let starts = starts.chain((first..values.len()).step_by(together));
+        let part = |from: usize| {
+            let next = if from < first { first } else { from + together };
+            let last = next.min(values.len()) - 1;
+            (self.middle_of(from..last + 1), values[from])
+        };
+        starts.map(part).collect()
+    }
+
+    fn middle_of(&self, bins: Range<usize>) -> f64 {
+        let (start_s, end_s) = (self.bins.start_s(bins.start), self.bins.end_s(bins.end - 1));
+        self.of_s(f64::midpoint(start_s, end_s))
     }
 
     /// Sums of measured bins as rates per second, a line through their middles. A last bin of less than half

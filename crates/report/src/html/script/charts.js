@@ -1,5 +1,5 @@
 // The cursor, zoom, choices and downloads of charts, and which run is seen.
-const data = JSON.parse(at("data").textContent);
+const data = JSON.parse(at("data").textContent, (_, one) => (typeof one === "string" ? visible(one) : one));
 const unpacked = (packed) => {
   if (!packed) return [];
   const bytes = Uint8Array.from(atob(packed.values), (letter) => letter.charCodeAt(0));
@@ -10,6 +10,18 @@ const unpacked = (packed) => {
     return packed.low * (packed.high / packed.low) ** ((number - 2) / 65533);
   });
 };
+// whole numbers of any size, 0 for a missing one
+const varints = (encoded) => {
+  const numbers = [];
+  let [number, shift] = [0, 1];
+  for (const letter of atob(encoded)) {
+    const byte = letter.charCodeAt(0);
+    number += (byte & 0x7f) * shift;
+    if (byte & 0x80) shift *= 128;
+    else { numbers.push(number); [number, shift] = [0, 1]; }
+  }
+  return numbers;
+};
 const unitOf = (metric) => (metric.endsWith("_ms") ? "ms" : "s");
 const named = (metric) => `${text("series." + metric)} (${unitOf(metric)})`;
 
@@ -18,6 +30,15 @@ const runs = data.runs.map((own) => {
   const section = at("run-" + (own.point + 1));
   const series = Object.fromEntries(Object.entries(own.series).map(([key, packed]) => [key, unpacked(packed)]));
   const startS = -own.warmup_bins * own.bin_s;
+  // percentiles of some bins together are those of each of them
+  for (const [metric, { bins_together: together, ...percentiles }] of Object.entries(own.percentiles)) {
+    const before = Math.ceil(own.warmup_bins / together);
+    const partOf = (bin) => before + Math.floor((bin - own.warmup_bins) / together);
+    for (const [name, packed] of Object.entries(percentiles)) {
+      const parts = unpacked(packed);
+      series[`${metric}_${name}`] = Array.from({ length: own.bins }, (_, bin) => parts[partOf(bin)]);
+    }
+  }
   return { own, section, series, point: data.points[own.point], startS, endS: own.bounds.end_s, window: null, bin: null };
 });
 let run = runs[0];
@@ -365,7 +386,10 @@ for (const figure of all("figure")) {
 }
 for (const of of runs) {
   for (const figure of all("figure", of.section)) timed(figure, of);
-  const metrics = METRICS.filter((metric) => of.own.heatmaps[metric]).map((metric) => [metric, "series." + metric]);
+  const known = METRICS.filter((metric) => of.series[metric + "_p50"]).map((metric) => [metric, "series." + metric]);
+  const drawnFirst = of.series.ttft_ms_p50 ? "ttft_ms" : "latency_s";
+  const heat = known.filter(([metric]) => of.own.heatmaps[metric] || metric === drawnFirst)
+    .map(([metric, name]) => [metric === drawnFirst ? "" : metric, name]);
   const change = (figure, draw) => (metric) => {
     chosen.set(figure.id, metric);
     const title = figure.id.endsWith("r2") ? text("over_time", [text("series." + metric)]) : "";
@@ -373,8 +397,8 @@ for (const of of runs) {
     else place(figure, draw(of, metric), title);
   };
   const [r1, r2, r3] = ["r1", "r2", "r3"].map((id) => figureOf(id, of));
-  if (r2 && metrics.length > 1) choice(r2, "choose.metric", metrics.map(([key, name], nth) => [nth === 0 ? "" : key, name]), change(r2, heatOf));
-  if (r3 && metrics.length > 1) choice(r3, "choose.metric", [["", "choose.both"], ...metrics], change(r3, percentilesOf));
+  if (r2 && heat.length > 1) choice(r2, "choose.metric", heat, change(r2, heatOf), heat.findIndex(([metric]) => metric === ""));
+  if (r3 && known.length > 1) choice(r3, "choose.metric", [["", "choose.both"], ...known], change(r3, percentilesOf));
   if (r1 && runs.length > 1) {
     const curves = [...METRICS, "latency_from_schedule_s"].filter((metric) => of.own.curves[metric]);
     choice(r1, "choose.metric", curves.map((metric) => [metric, "series." + metric]), (metric) => {

@@ -4,6 +4,10 @@ const root = document.documentElement;
 const at = (id) => document.getElementById(id);
 const all = (selector, of = document) => [...of.querySelectorAll(selector)];
 const texts = JSON.parse(at("texts").textContent);
+// labels whose text is their key, and texts that stand on the page
+for (const node of all("[data-l]")) node.dataset.t = "label." + node.textContent;
+for (const node of all("[data-t]:not([data-with])")) texts[root.lang][node.dataset.t] ??= node.textContent;
+for (const node of all("[data-t-label]")) texts[root.lang][node.dataset.tLabel] ??= node.getAttribute("aria-label");
 
 // where pages may not keep anything, a choice lasts until the page is left
 const kept = {
@@ -37,6 +41,9 @@ const shown = (value) => {
   const [whole, rest] = fixed.split(".");
   return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? "." + rest : "");
 };
+// a text from outside whose control characters and direction marks are seen
+const visible = (outside) => outside.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu,
+  (letter) => `‹U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
 // what has to be made anew in another language
 const spoken = [];
 

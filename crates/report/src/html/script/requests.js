@@ -1,39 +1,31 @@
 // The requests that the page keeps: their table, one of them in a drawer, and their lanes in a window of time.
 const rowsOf = (of) => {
   if (of.rows) return of.rows;
-  const lists = of.own.requests;
-  const get = (name, nth) => lists[name][nth] ?? null;
+  const own = of.own.requests;
+  const count = own.kept + own.warmup;
+  const lists = Object.fromEntries(Object.entries(own).filter(([, list]) => typeof list === "string")
+    .map(([name, list]) => [name, list === "" ? Array(count).fill(null) : varints(list).map((number) => (number === 0 ? null : number - 1))]));
+  let at_us = own.first_us;
   of.rows = lists.idx.map((idx, nth) => {
-    const sent = get("sent_us", nth);
-    const since = (name) => (sent === null || get(name, nth) === null ? null : get(name, nth) - sent);
-    const failure = lists.failure[nth] ? lists.failures[lists.failure[nth] - 1] : null;
+    const get = (name) => lists[name][nth];
+    at_us += get("after_us");
+    const sent = get("sent_us");
+    const since = (name) => (sent === null || get(name) === null ? null : get(name) - sent);
+    const failure = own.failures[get("failure")] ?? null;
+    const reason = own.reasons[get("reason")] ?? "";
+    const milli = (us) => (us === null ? null : us / 1e3);
     return {
-      nth, idx, failure, isWarmup: nth < lists.warmup, at_s: lists.t_us[nth] / 1e6, end_s: (lists.t_us[nth] + lists.ended_us[nth]) / 1e6,
-      ttft_ms: since("first_us") === null || failure ? null : since("first_us") / 1e3,
-      tpot_ms: get("tpot_us", nth) === null ? null : get("tpot_us", nth) / 1e3,
-      latency_s: since("last_us") === null || failure ? null : since("last_us") / 1e6,
-      input: get("input_tokens", nth), cached: get("cached_tokens", nth), output: get("output_tokens", nth), events: lists.events[nth],
-      reason: lists.reason[nth] ? lists.reasons[lists.reason[nth] - 1] : "", id: get("id", nth) ?? "",
-      due_us: lists.due_us[nth], connected_us: get("connected_us", nth), sent_us: sent, first_us: get("first_us", nth),
-      last_us: get("last_us", nth), ended_us: lists.ended_us[nth], lane: get("lane", nth),
-      status: failure ? failure.kind : lists.reason[nth] ? lists.reasons[lists.reason[nth] - 1] : "",
+      nth, idx, failure, reason, isWarmup: nth < own.warmup, at_s: at_us / 1e6, end_s: (at_us + get("ended_us")) / 1e6,
+      ttft_ms: failure ? null : milli(since("token_us")), tpot_ms: milli(get("tpot_us")),
+      latency_s: failure || since("last_us") === null ? null : since("last_us") / 1e6,
+      input: get("input_tokens"), cached: get("cached_tokens"), output: get("output_tokens"), events: get("events"),
+      id: own.id[nth] === undefined || own.id[nth] === null ? "" : own.id_prefix + own.id[nth], due_us: get("due_us"), connected_us: get("connected_us"), sent_us: sent, first_us: get("token_us"),
+      last_us: get("last_us"), ended_us: get("ended_us"), lane: get("lane"), status: failure ? failure.kind : reason,
     };
   });
   return of.rows;
 };
-const gapsOfRow = (of, row) => {
-  const encoded = row.isWarmup ? undefined : of.own.gaps[row.idx];
-  if (!encoded) return [];
-  const gaps = [];
-  let [gap, shift] = [0, 1];
-  for (const letter of atob(encoded)) {
-    const byte = letter.charCodeAt(0);
-    gap += (byte & 0x7f) * shift;
-    if (byte & 0x80) shift *= 128;
-    else { gaps.push(gap); [gap, shift] = [0, 1]; }
-  }
-  return gaps;
-};
+const gapsOfRow = (of, row) => (row.isWarmup ? [] : varints(of.own.gaps[row.idx] ?? ""));
 
 // the table
 const COLUMNS = [["idx", "request.index"], ["at_s", "request.at"], ["ttft_ms", "series.ttft_ms", "ms"], ["tpot_ms", "series.tpot_ms", "ms"],

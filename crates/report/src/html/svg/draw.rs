@@ -28,7 +28,6 @@ pub fn draw(drawing: &Drawing) -> String {
     let id = &drawing.id;
     let mut pen = Pen::default();
     let attributes = [
-        ("xmlns", "http://www.w3.org/2000/svg"),
         ("class", "chart"),
         ("id", id),
         ("role", "img"),
@@ -175,8 +174,8 @@ impl Placed<'_> {
         let unit_s = self.panel.x.unit_s.map(|unit_s| unit_s.to_string());
         let attributes = [
             ("class", "panel"),
-            ("data-low", &*scale.low().to_string()),
-            ("data-high", &scale.high().to_string()),
+            ("data-low", &*end(scale.low())),
+            ("data-high", &end(scale.high())),
             ("data-unit-s", unit_s.as_deref().unwrap_or_default()),
         ];
         pen.open("g", &attributes);
@@ -203,6 +202,7 @@ impl Placed<'_> {
             ("fill", "none"),
             ("stroke-width", "1.8"),
             ("stroke-linejoin", "round"),
+            ("stroke-linecap", "round"),
         ];
         pen.open("svg", &attributes);
         // the grid is above shades and below everything else
@@ -337,7 +337,7 @@ impl Placed<'_> {
                 bars,
                 ..
             } => {
-                let d: String = bars.iter().map(|bar| self.rectangle(*bar)).collect();
+                let d = self.outlines(bars);
                 if !d.is_empty() {
                     area(pen, id, *tone, *hatched, &d);
                 }
@@ -425,15 +425,14 @@ impl Placed<'_> {
         let mut d = String::new();
         for (y, ends) in &by_lane {
             let mut last = None;
-            for (from, to) in ends {
+            // what is not even a fraction of a pixel is not seen
+            for (from, to) in ends.iter().filter(|(from, to)| to > from) {
                 let _ = match last {
                     None => write!(d, "M{} {}", short(*from), short(f64::from_bits(*y))),
                     Some(last) => write!(d, "m{} 0", short(from - last)),
                 };
-                // what is shorter than a tenth of a pixel is still there
-                let to = to.max(from + 0.2);
                 let _ = write!(d, "h{}", short(to - from));
-                last = Some(to);
+                last = Some(*to);
             }
         }
         let high = bars
@@ -449,23 +448,31 @@ impl Placed<'_> {
             ("class", &*class),
             ("d", &d),
             ("stroke", &colour),
+            ("stroke-linecap", "butt"),
             ("stroke-width", &short(high)),
         ];
         pen.empty("path", &attributes);
     }
 
-    fn rectangle(&self, bar: Bar) -> String {
-        let (left, right) = (self.x(bar.x.0), self.x(bar.x.1));
-        let (bottom, top) = (self.y(bar.y.0), self.y(bar.y.1));
-        let tenths = |value: f64| (value * 10.0).round() / 10.0;
-        let wide = short(tenths(right) - tenths(left));
-        let high = short(tenths(bottom) - tenths(top));
-        format!("M{} {}h{wide}v{high}h-{wide}z", short(left), short(top))
+    /// Bars as outlines: those that touch each other and stand on one level have one together.
+    fn outlines(&self, bars: &[Bar]) -> String {
+        let tenths = |value: f64| short((value * 10.0).round() / 10.0);
+        let touch = |a: &Bar, b: &Bar| a.x.1 == b.x.0 && a.y.0 == b.y.0;
+        let mut d = String::new();
+        for bars in bars.chunk_by(touch) {
+            let bottom = tenths(self.y(bars[0].y.0));
+            let _ = write!(d, "M{} {bottom}", tenths(self.x(bars[0].x.0)));
+            for bar in bars {
+                let (top, right) = (tenths(self.y(bar.y.1)), tenths(self.x(bar.x.1)));
+                let _ = write!(d, "V{top}H{right}");
+            }
+            let _ = write!(d, "V{bottom}z");
+        }
+        d
     }
 
     /// Cells as strokes along their rows, a path for each class and height: half as long as rectangles.
     fn heat(&self, pen: &mut Pen, rows: &[f64], columns: &[f64], cells: &[Vec<u8>]) {
-        let tenths = |value: f64| (value * 10.0).round() / 10.0;
         let mut paths: BTreeMap<(usize, String), String> = BTreeMap::new();
         for (classes, edges) in cells.iter().zip(rows.windows(2)) {
             let y = f64::midpoint(self.y(edges[0]), self.y(edges[1]));
@@ -482,7 +489,7 @@ impl Placed<'_> {
                 if class == 0 || class > HEAT_CLASSES {
                     continue;
                 }
-                let (from, to) = (tenths(self.x(*from)), tenths(self.x(*to)));
+                let (from, to) = (self.x(*from).round(), self.x(*to).round());
                 let d = paths.entry((class - 1, high.clone())).or_default();
                 let _ = match ends[class - 1] {
                     None => write!(d, "M{} {}", short(from), short(y)),
@@ -501,6 +508,7 @@ impl Placed<'_> {
             let attributes = [
                 ("class", &*format!("k{class}")),
                 ("stroke", colour),
+                ("stroke-linecap", "butt"),
                 ("shape-rendering", "crispEdges"),
             ];
             pen.open("g", &attributes);
@@ -532,6 +540,12 @@ impl Placed<'_> {
     }
 }
 
+/// An end of a scale for the script.
+fn end(value: f64) -> String {
+    let rounded = (value * 1e4).round() / 1e4;
+    (rounded + 0.0).to_string()
+}
+
 /// Strokes of an axis.
 fn axis(pen: &mut Pen, d: &str) {
     let attributes = [
@@ -551,7 +565,6 @@ fn casing(pen: &mut Pen, d: &str) {
         ("d", d),
         ("stroke", PAPER),
         ("stroke-width", "4.5"),
-        ("stroke-linecap", "round"),
     ];
     pen.empty("path", &attributes);
 }

@@ -97,7 +97,7 @@ impl<'a> Legend<'a> {
         if self.placed.is_empty() {
             return;
         }
-        pen.open("g", &[("stroke-width", "1.8")]);
+        pen.open("g", &[("stroke-width", "1.8"), ("stroke-linecap", "round")]);
         for one in &self.placed {
             let x = left + one.x;
             let y = top + ROW * one.row as f64;
@@ -174,17 +174,14 @@ fn entry(mark: &Mark) -> Option<Entry<'_>> {
 fn heat(pen: &mut Pen, (x, y): (f64, f64), least: &str, most: &str) {
     pen.text("ink", (x, y + FONT), Anchor::Start, least);
     let left = x + width_of(least) + 5.0;
-    for (class, fill) in HEAT.iter().enumerate() {
-        let attributes = [
-            ("class", &*format!("h{class}")),
-            ("x", &short(left + 12.0 * class as f64)),
-            ("y", &short(y + 1.5)),
-            ("width", "12"),
-            ("height", "11"),
-            ("fill", fill),
-        ];
-        pen.empty("rect", &attributes);
+    pen.open("g", &[("stroke-width", "11"), ("stroke-linecap", "butt")]);
+    for (class, colour) in HEAT.iter().enumerate() {
+        let x = short((left + 12.0 * class as f64).round());
+        let d = format!("M{x} {}h12", short((y + 7.0).round()));
+        let class = format!("k{class}");
+        pen.empty("path", &[("class", &class), ("d", &d), ("stroke", colour)]);
     }
+    pen.close("g");
     let right = left + 12.0 * HEAT_CLASSES as f64 + 5.0;
     pen.text("ink", (right, y + FONT), Anchor::Start, most);
 }
@@ -196,10 +193,6 @@ pub(super) fn stroke(pen: &mut Pen, tone: Tone, dash: Dash, d: &str) {
         ("d", d),
         ("stroke", tone.colour()),
         ("stroke-dasharray", dash.pattern()),
-        (
-            "stroke-linecap",
-            if dash == Dash::Solid { "round" } else { "" },
-        ),
     ];
     pen.empty("path", &attributes);
 }
