@@ -112,7 +112,7 @@ pub(super) const TRIE_OFFICE_WORK: DatasetRow = DatasetRow {
 };
 
 const TRIE: DatasetRow = DatasetRow {
-    origin: Origin::Trace,
+    origin: Origin::Lengths,
     note: Some(
         "each response has exactly the recorded length: requests ask for it with `ignore_eos` and \
          `min_tokens`, which `--extra-args '{\"ignore_eos\": null, \"min_tokens\": null}'` leaves out",

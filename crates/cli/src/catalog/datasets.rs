@@ -16,6 +16,7 @@ use evalscope_workload::dataset::{
 };
 
 use evalscope_workload::tokens::{Tokenizer, Words};
+use evalscope_workload::trace::{TraceKind, TraceSettings, TraceSource};
 use serde_json::{Map, Value};
 
 use super::conversations as talks;
@@ -95,8 +96,11 @@ pub(crate) enum Origin {
     Random,
     /// Random words and random images.
     RandomImages,
-    /// Files that say how long prompts were, and when they came: a text is made for each.
-    Trace,
+    /// Files that say how long prompts were: a text is made for each.
+    Lengths,
+    /// Files that say when requests came, and how long they were or what they said; of this format, or
+    /// of one that is found out.
+    Trace(Option<TraceKind>),
 }
 
 impl Origin {
@@ -107,7 +111,7 @@ impl Origin {
 
     /// Whether texts are made of words: a tokenizer is needed.
     pub(crate) fn makes_texts(self) -> bool {
-        self.is_random() || self == Self::Trace
+        self.is_random() || self == Self::Lengths
     }
 
     pub(crate) fn has_images(self) -> bool {
@@ -115,7 +119,10 @@ impl Origin {
     }
 
     pub(crate) fn has_file(self) -> bool {
-        matches!(self, Self::Texts | Self::Images | Self::Trace)
+        matches!(
+            self,
+            Self::Texts | Self::Images | Self::Lengths | Self::Trace(_)
+        )
     }
 }
 
@@ -157,6 +164,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) tokenizer: Option<&'a Arc<Tokenizer>>,
     /// Its words, for datasets that make texts.
     pub(crate) words: Option<&'a Arc<Words>>,
+    /// Opens the trace of the command.
+    pub(crate) trace: &'a dyn Fn() -> anyhow::Result<TraceSource>,
     /// Makes random prompts.
     pub(crate) random: &'a dyn Fn() -> anyhow::Result<RandomPrompts>,
     /// The images of a random prompt.
@@ -189,6 +198,14 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     whole: None,
     note: None,
     open: |with| Ok(Box::new(TextLines::open(with.place)?)),
+};
+
+/// What traces are like.
+const TRACES: DatasetRow = DatasetRow {
+    origin: Origin::Trace(None),
+    args: |args| TraceSettings::take(args).map(drop),
+    open: |with| Ok(Box::new((with.trace)()?)),
+    ..TEXTS
 };
 
 /// The built-in datasets.
@@ -342,9 +359,49 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         talks::TRIE_CODE_QA,
         talks::TRIE_OFFICE_WORK,
         talks::DAG_JSONL,
+        DatasetRow {
+            name: "workload_trace",
+            help: "Recorded request bodies, sent again at their own moments (EvalScope's format)",
+            origin: Origin::Trace(Some(TraceKind::Workload)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "mooncake_trace",
+            help: "Moments, lengths and shared blocks of prompts, with texts made for them (Mooncake)",
+            origin: Origin::Trace(Some(TraceKind::Mooncake)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "timed_trace",
+            help: "The same in vLLM's format",
+            origin: Origin::Trace(Some(TraceKind::Timed)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "bailian_trace",
+            help: "The same in Qwen-Bailian's format",
+            origin: Origin::Trace(Some(TraceKind::Bailian)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "azure_trace",
+            help: "Moments and lengths (Azure's CSV files)",
+            origin: Origin::Trace(Some(TraceKind::Azure)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "burstgpt_trace",
+            help: "Moments and lengths (BurstGPT's CSV files)",
+            origin: Origin::Trace(Some(TraceKind::BurstGpt)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "trace",
+            help: "A trace in one of these formats, which is found out; not vLLM's",
+            ..TRACES
+        },
     ],
     later: &[
-        ("workload_trace", "replaying a trace", EVALSCOPE),
         ("embedding", "load tests of embeddings", EVALSCOPE),
         ("embed", "load tests of embeddings", EVALSCOPE),
         ("embedding_batch", "load tests of embeddings", EVALSCOPE),
@@ -358,11 +415,7 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         ("random_rerank", "load tests of reranking", EVALSCOPE),
         ("mmmu_multi_image", "prompts with several images", EVALSCOPE),
         ("open_decisions", "decision APIs", EVALSCOPE),
-        (
-            "weka_trace",
-            "traces with blocks of a cache for each agent",
-            "AIPerf",
-        ),
+        ("weka_trace", "traces of sessions with agents", "AIPerf"),
     ],
     hint: "for prompts of your own give `--dataset-path FILE`; FILE.py or exec:COMMAND is a plugin",
 };

@@ -76,7 +76,11 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
         ),
         (
             &["skip-bad-lines"],
-            !prompt && matches!(origin, Some(Origin::Texts | Origin::Trace) | None),
+            !prompt
+                && matches!(
+                    origin,
+                    Some(Origin::Texts | Origin::Lengths | Origin::Trace(_)) | None
+                ),
             "only datasets in text files use it",
         ),
         (

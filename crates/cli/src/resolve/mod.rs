@@ -20,6 +20,8 @@ mod texts;
 mod tracker;
 
 mod bodies;
+mod trace;
+
 mod load;
 
 mod prompts;
@@ -45,8 +47,10 @@ use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::{Bodies, OutputArgs};
+use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
 use crate::served::{self, ServePlan};
+use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::conversations_of;
@@ -57,11 +61,13 @@ use names::{base_name, file_name};
 use objective::objectives_of;
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
+use trace::trace_of;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, ResultsPlace};
 
 pub(crate) use texts::with_stdin;
+pub(crate) use trace::has_models;
 
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
@@ -87,7 +93,7 @@ pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Res
     } = args;
     let key = key_of(server, environment)?;
     let row = server.api.named();
-    let model = model_of(server)?;
+    let model = model_of(server, prompts)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
     let declaration = declaration.as_ref();
     let hub = hub_of(prompts, environment);
@@ -123,7 +129,20 @@ pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Res
         ..bodies
     };
     let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
-    let sweep = sweep_of(load, prompts, prompt_plan.set.whole(), seed, &mut notes)?;
+    let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    let sweep = sweep_of(
+        load,
+        prompts,
+        prompt_plan.set.whole(),
+        trace.as_deref(),
+        seed,
+        &mut notes,
+    )?;
+    let prompt_plan = PromptPlan {
+        trace,
+        shared_headers: fields.iter().map(|(name, _)| name.clone()).collect(),
+        ..prompt_plan
+    };
     let plan = Sweep {
         conversations: talks,
         connections: conversations.connections.into(),
@@ -232,9 +251,12 @@ fn record_bodies_of(typed: Bodies) -> RecordBodies {
     }
 }
 
-fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
+fn model_of(server: &ServerArgs, prompts: &PromptArgs) -> anyhow::Result<String> {
     if let Some(model) = server.model.as_ref().filter(|model| !model.is_empty()) {
         return Ok(model.clone());
+    }
+    if has_models(prompts) {
+        return Ok(prompts.dataset.to_string());
     }
     let hint = match server.api.serves() {
         Serves::Simulator => return Ok(SIM_MODEL.to_owned()),

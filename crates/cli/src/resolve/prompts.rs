@@ -146,6 +146,8 @@ pub(super) fn prompt_plan(
         max_turns: args.max_turns,
         history: bodies.conversations.as_ref().map(|rules| rules.history),
         output_tokens: settings::output_tokens(bodies),
+        trace: None,
+        shared_headers: Vec::new(),
         any_body: own_api,
         asked: Asked::of(&asked.collect()),
         prefixes: args.prefix_count,
@@ -256,8 +258,13 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
     if row.needs_file() && args.dataset_path.is_none() {
         return Err(hinted(
             format!(
-                "the dataset `{}` needs `--dataset-path`: a text file with one prompt per line",
-                row.name
+                "the dataset `{}` needs `--dataset-path`: {}",
+                row.name,
+                if matches!(row.origin, Origin::Trace(_)) {
+                    "the file of the trace"
+                } else {
+                    "a text file with one prompt per line"
+                }
             ),
             "for a first try, `--dataset sample` needs no file",
         ));

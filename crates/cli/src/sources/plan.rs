@@ -3,10 +3,12 @@
 //! It must not know the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use evalscope_model::conversation::History;
 use evalscope_plugin::Place;
 use evalscope_workload::tokens::Asked;
+use evalscope_workload::trace::Trace;
 use serde_json::{Map, Value};
 
 use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Origin, RemoteDataset};
@@ -54,10 +56,27 @@ pub(crate) struct PromptPlan {
     pub(crate) history: Option<History>,
     /// `--max-tokens`: the fewest and the most.
     pub(crate) output_tokens: (u64, u64),
+    /// The trace, where the dataset is one. It was read once.
+    pub(crate) trace: Option<Arc<Trace>>,
+    /// Names of headers that all requests have.
+    pub(crate) shared_headers: Vec<String>,
     /// A body on a line may be any object: the API is a custom one.
     pub(crate) any_body: bool,
     /// What requests ask of the chat template.
     pub(crate) asked: Asked,
+}
+
+impl PromptPlan {
+    /// Whether texts are made rather than read.
+    pub(super) fn makes_texts(&self) -> bool {
+        let trace = self.trace.as_ref();
+        self.set.makes_texts() || trace.is_some_and(|trace| trace.needs_words())
+    }
+
+    /// Whether prompts begin where they should by themselves, and are as long as they should be.
+    pub(super) fn is_placed(&self) -> bool {
+        self.set.is_random() || self.trace.is_some()
+    }
 }
 
 /// Which dataset.
@@ -119,6 +138,9 @@ impl DatasetKind {
     /// Whether it is read from text files, line by line or item by item.
     pub(crate) fn is_text_file(&self) -> bool {
         let origin = self.row().map(|row| row.origin);
-        matches!(origin, Some(Origin::Texts | Origin::Trace))
+        matches!(
+            origin,
+            Some(Origin::Texts | Origin::Lengths | Origin::Trace(_))
+        )
     }
 }

@@ -54,7 +54,7 @@ impl PromptPlan {
         if let Some(tokenizer) = &tokenizer
             && self.as_ids
             && self.chat
-            && !self.set.is_random()
+            && !self.makes_texts()
             && tokenizer.template().is_none()
         {
             return Err(hinted(
@@ -67,7 +67,7 @@ impl PromptPlan {
             ));
         }
         let words = match &tokenizer {
-            Some(tokenizer) if self.set.makes_texts() => Some(self.words(tokenizer, frame, say)?),
+            Some(tokenizer) if self.makes_texts() => Some(self.words(tokenizer, frame, say)?),
             _ => None,
         };
         let filter = self.filter(tokenizer.as_ref(), frame, say);
@@ -109,6 +109,10 @@ impl PromptPlan {
             ),
             error => error.into(),
         })?;
+        if let Some(trace) = &self.trace {
+            self.check_words(trace, &words, say)?;
+            return Ok(Arc::new(words));
+        }
         if !words.is_exact() {
             say(format!(
                 "the vocabulary of {} has too few usable words: random prompts are slow to make, and some may \
@@ -161,8 +165,7 @@ impl PromptPlan {
         // a fixed dataset is sent in full, a random one has the right lengths, and a prompt on the
         // command line is sent as it is
         let typed = matches!(self.set, DatasetKind::Single(_));
-        let is_made =
-            self.set.is_random() || self.set.makes_texts() && (min, max) == DEFAULT_LENGTHS;
+        let is_made = self.is_placed() || self.makes_texts() && (min, max) == DEFAULT_LENGTHS;
         if typed || is_made || self.set.whole().is_some() {
             return LengthFilter {
                 min: 0,

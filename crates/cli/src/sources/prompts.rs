@@ -161,7 +161,7 @@ impl Prompts {
         let source = self.source(offset, spare)?;
         let source = match (
             &self.tokenizer,
-            self.plan.as_ids && !self.plan.set.is_random(),
+            self.plan.as_ids && !self.plan.makes_texts(),
         ) {
             (Some(tokenizer), true) => {
                 let frame = if self.plan.chat {
@@ -175,8 +175,7 @@ impl Prompts {
         };
         let mut stream = self.stream(source, self.filter.clone());
         // one prompt has no next one, and random ones begin at their index
-        let starts_over =
-            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.set.is_random();
+        let starts_over = matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.is_placed();
         if !starts_over {
             stream.skip(offset).map_err(|error| self.explained(error))?;
         }
@@ -211,6 +210,7 @@ impl Prompts {
             output_tokens: self.plan.output_tokens,
             tokenizer: self.tokenizer.as_ref(),
             words: self.words.as_ref(),
+            trace: &|| self.trace(offset),
             random: &|| self.random(offset),
             images: self.plan.images,
             seed: self.plan.seed,

@@ -126,8 +126,9 @@ impl Conversing {
     pub(super) fn grow(&mut self, body: &mut Vec<u8>) -> Option<PreparedTurn> {
         let mut turn = self.turns.pop_front()?;
         let reply = std::mem::take(&mut self.reply);
-        // exactly as much as is needed: thousands of histories wait at a time
-        body.reserve_exact(turn.bytes() + 256 + 2 * reply.bytes());
+        // it doubles, so that a long history is hardly ever moved; what is not written to yet takes no
+        // memory
+        body.reserve(turn.bytes() + 256 + 2 * reply.bytes());
         self.turn_from = body.len();
         match self.history {
             History::None => {}

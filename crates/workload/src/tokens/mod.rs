@@ -28,6 +28,7 @@ pub use frame::Frame;
 pub use template::{Asked, ChatTemplate, TemplateError};
 pub use turn_frame::TurnFrame;
 pub use words::{Prefix, Words};
+pub(crate) use words::{below, shuffle};
 
 /// A tokenizer in the format of Hugging Face's `tokenizers`, with its chat
 /// template if there is one.
