@@ -40,7 +40,9 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
         .model
         .as_ref()
         .is_some_and(|name| !name.is_empty());
-    !is_named && !resolve::has_models(&args.prompts) && args.server.api.named().is_some_and(|api| api.lists_models)
+    !is_named
+        && !resolve::has_models(&args.prompts)
+        && args.server.api.named().is_some_and(|api| api.lists_models)
 }
 
 /// The only model that the server lists.

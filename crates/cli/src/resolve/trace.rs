@@ -30,7 +30,14 @@ pub(super) fn trace_of(
         return Ok(None);
     };
     let settings = TraceSettings::take(&mut ArgsReader::new(plan.args.clone()))?;
-    let trace = Trace::scan(path, kind, settings.clone(), plan.skip_bad, plan.seed, || true);
+    let trace = Trace::scan(
+        path,
+        kind,
+        settings.clone(),
+        plan.skip_bad,
+        plan.seed,
+        || true,
+    );
     let trace = trace.map_err(|error| match error.hint() {
         Some(hint) => hinted(error.to_string(), hint),
         None => error.into(),
@@ -77,7 +84,10 @@ fn check_settings(settings: &TraceSettings, kind: TraceKind) -> anyhow::Result<(
     ];
     let for_lengths = [
         ("block_size", settings.block_size.is_some()),
-        ("force_output", settings.force_output != defaults.force_output),
+        (
+            "force_output",
+            settings.force_output != defaults.force_output,
+        ),
         ("max_input", settings.max_input.is_some()),
         ("max_context", settings.max_context.is_some()),
     ];
@@ -87,7 +97,10 @@ fn check_settings(settings: &TraceSettings, kind: TraceKind) -> anyhow::Result<(
         options.find(|(_, is_set)| *is_set).map(|(name, _)| *name)
     };
     let (name, why) = if kind.has_bodies() {
-        (wrong(&for_lengths), "its requests are sent as they were recorded")
+        (
+            wrong(&for_lengths),
+            "its requests are sent as they were recorded",
+        )
     } else {
         let of_blocks = wrong(&for_blocks).filter(|_| kind.block_tokens().is_none());
         match of_blocks {
@@ -189,7 +202,9 @@ pub(super) fn replayed(
     let warmup = sweep.warmup.of(Some(requests)).unwrap_or(0);
     let Some(measured) = requests.checked_sub(warmup).filter(|left| *left > 0) else {
         return Err(hinted(
-            format!("`--warmup-num` takes all {requests} requests of the trace: nothing is left to measure"),
+            format!(
+                "`--warmup-num` takes all {requests} requests of the trace: nothing is left to measure"
+            ),
             "the warm-up takes the first requests of the trace, at their own moments",
         ));
     };
@@ -219,7 +234,8 @@ pub(super) fn replayed(
     let points = points.max(number.as_ref().map_or(1, Vec::len));
     if points > 1 && trace.kind().has_bodies() {
         notes.push(
-            "every run sends the same recorded bodies, so the server's prefix cache may be warm".to_owned(),
+            "every run sends the same recorded bodies, so the server's prefix cache may be warm"
+                .to_owned(),
         );
     }
     let most = number.as_ref().and_then(|numbers| numbers.iter().max());

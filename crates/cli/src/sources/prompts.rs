@@ -160,8 +160,7 @@ impl Prompts {
         let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone())
             .skipping_bad(self.plan.skip_bad);
         // one prompt has no next one, and random ones begin at their index
-        let starts_over =
-            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.is_placed();
+        let starts_over = matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.is_placed();
         if !starts_over {
             stream.skip(offset).map_err(|error| self.explained(error))?;
         }
