@@ -29,6 +29,8 @@ use crate::sqlite::{Reader, StoreError};
 pub use errors::{ERROR_GROUPS, ErrorGroup};
 pub use sums::Intervals;
 
+pub(crate) use errors::without_numbers;
+
 use errors::Errors;
 use passes::passes;
 use sums::{Found, Pass};

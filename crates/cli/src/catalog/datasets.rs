@@ -11,14 +11,16 @@ use anyhow::Context;
 use evalscope_model::prompt::{Item, Prompt};
 use evalscope_workload::dataset::{
     Ahead, ArgsError, ArgsReader, Canvas, Flickr8k, KontextBench, LineByLine, LongAlpaca, OpenQa,
-    OwnField, PromptSource, Random, RandomPrompts, Sample, ShareGpt, ShareGptLanguage,
+    OwnField, PromptSource, Random, RandomPrompts, Replies, Sample, ShareGpt, ShareGptLanguage,
     SpeedBenchmark, TextLines, data_url, user_message,
 };
 
+use evalscope_workload::tokens::{Tokenizer, Words};
 use evalscope_workload::trace::{TraceKind, TraceSettings, TraceSource};
 use serde_json::{Map, Value};
 
-use super::row::{Catalog, Row};
+use super::conversations as talks;
+use super::row::{Catalog, EVALSCOPE, Row};
 
 /// The dataset when none is named.
 pub(crate) const DEFAULT: &str = "openqa";
@@ -43,6 +45,8 @@ pub(crate) struct DatasetRow {
     /// Requests of one pass, if the dataset is meant to be sent whole and as it is: as plain
     /// prompts, whatever the URL.
     pub(crate) whole: Option<fn() -> u64>,
+    /// What a person should know before it is used.
+    pub(crate) note: Option<&'static str>,
     /// Open it.
     pub(crate) open: fn(&Opening<'_>) -> anyhow::Result<Box<dyn PromptSource>>,
 }
@@ -92,6 +96,8 @@ pub(crate) enum Origin {
     Random,
     /// Random words and random images.
     RandomImages,
+    /// Files that say how long prompts were: a text is made for each.
+    Lengths,
     /// Files that say when requests came, and how long they were or what they said; of this format, or
     /// of one that is found out.
     Trace(Option<TraceKind>),
@@ -103,12 +109,20 @@ impl Origin {
         matches!(self, Self::Random | Self::RandomImages)
     }
 
+    /// Whether texts are made of words: a tokenizer is needed.
+    pub(crate) fn makes_texts(self) -> bool {
+        self.is_random() || self == Self::Lengths
+    }
+
     pub(crate) fn has_images(self) -> bool {
         matches!(self, Self::Images | Self::RandomImages)
     }
 
     pub(crate) fn has_file(self) -> bool {
-        matches!(self, Self::Texts | Self::Images | Self::Trace(_))
+        matches!(
+            self,
+            Self::Texts | Self::Images | Self::Lengths | Self::Trace(_)
+        )
     }
 }
 
@@ -142,6 +156,14 @@ pub(crate) struct Opening<'a> {
     pub(crate) args: &'a Map<String, Value>,
     /// `--min-turns` and `--max-turns`.
     pub(crate) turns: (u32, Option<u32>),
+    /// Whether recorded responses are needed.
+    pub(crate) replies: Replies,
+    /// Tokens of a response: the fewest and the most.
+    pub(crate) output_tokens: (u64, u64),
+    /// The tokenizer, where one was given.
+    pub(crate) tokenizer: Option<&'a Arc<Tokenizer>>,
+    /// Its words, for datasets that make texts.
+    pub(crate) words: Option<&'a Arc<Words>>,
     /// Opens the trace of the command.
     pub(crate) trace: &'a dyn Fn() -> anyhow::Result<TraceSource>,
     /// Makes random prompts.
@@ -174,6 +196,7 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     args: |_| Ok(()),
     reads_fields: false,
     whole: None,
+    note: None,
     open: |with| Ok(Box::new(TextLines::open(with.place)?)),
 };
 
@@ -327,6 +350,15 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
             open: |_| Ok(Box::new(Sample::default())),
             ..TEXTS
         },
+        talks::RANDOM_MULTI_TURN,
+        talks::SHARE_GPT_ZH_MULTI_TURN,
+        talks::SHARE_GPT_EN_MULTI_TURN,
+        talks::CUSTOM_MULTI_TURN,
+        talks::SWE_SMITH,
+        talks::TRIE_AGENTIC_CODING,
+        talks::TRIE_CODE_QA,
+        talks::TRIE_OFFICE_WORK,
+        talks::DAG_JSONL,
         DatasetRow {
             name: "workload_trace",
             help: "Recorded request bodies, sent again at their own moments (EvalScope's format)",
@@ -370,24 +402,20 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
     ],
     later: &[
-        ("random_multi_turn", "multi-turn conversations"),
-        ("share_gpt_zh_multi_turn", "multi-turn conversations"),
-        ("share_gpt_en_multi_turn", "multi-turn conversations"),
-        ("custom_multi_turn", "multi-turn conversations"),
-        ("swe_smith", "multi-turn conversations"),
-        ("trie_agentic_coding", "multi-turn conversations"),
-        ("trie_code_qa", "multi-turn conversations"),
-        ("trie_office_work", "multi-turn conversations"),
-        ("weka_trace", "traces of sessions with agents"),
-        ("embedding", "load tests of embeddings"),
-        ("embed", "load tests of embeddings"),
-        ("embedding_batch", "load tests of embeddings"),
-        ("random_embedding", "load tests of embeddings"),
-        ("random_embedding_batch", "load tests of embeddings"),
-        ("rerank", "load tests of reranking"),
-        ("random_rerank", "load tests of reranking"),
-        ("mmmu_multi_image", "prompts with several images"),
-        ("open_decisions", "decision APIs"),
+        ("embedding", "load tests of embeddings", EVALSCOPE),
+        ("embed", "load tests of embeddings", EVALSCOPE),
+        ("embedding_batch", "load tests of embeddings", EVALSCOPE),
+        ("random_embedding", "load tests of embeddings", EVALSCOPE),
+        (
+            "random_embedding_batch",
+            "load tests of embeddings",
+            EVALSCOPE,
+        ),
+        ("rerank", "load tests of reranking", EVALSCOPE),
+        ("random_rerank", "load tests of reranking", EVALSCOPE),
+        ("mmmu_multi_image", "prompts with several images", EVALSCOPE),
+        ("open_decisions", "decision APIs", EVALSCOPE),
+        ("weka_trace", "traces of sessions with agents", "AIPerf"),
     ],
     hint: "for prompts of your own give `--dataset-path FILE`; FILE.py or exec:COMMAND is a plugin",
 };

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use evalscope_plugin::Plugin;
 use evalscope_workload::dataset::{Chars, LengthFilter, Measure, TokenLength};
-use evalscope_workload::tokens::{Frame, Tokenizer, TokenizerError, Words};
+use evalscope_workload::tokens::{Frame, Tokenizer, TokenizerError, TurnFrame, Words};
 
 use crate::failure::hinted;
 
@@ -120,6 +120,19 @@ impl PromptPlan {
                 tokenizer.path().display()
             ));
         }
+        if self.history.is_some() {
+            let frame = TurnFrame::measure(&words)?;
+            if frame.spread > 0 {
+                say(format!(
+                    "the chat template adds {} to {} tokens for a turn: some turns may be longer than requested",
+                    frame.tokens,
+                    frame.tokens + frame.spread
+                ));
+            }
+        }
+        if !self.set.is_random() {
+            return Ok(Arc::new(words));
+        }
         let (min, max) = self.lengths;
         let around = words.overhead();
         say(format!(
@@ -152,7 +165,8 @@ impl PromptPlan {
         // a fixed dataset is sent in full, a random one has the right lengths, and a prompt on the
         // command line is sent as it is
         let typed = matches!(self.set, DatasetKind::Single(_));
-        if typed || self.is_placed() || self.set.whole().is_some() {
+        let is_made = self.is_placed() || self.makes_texts() && (min, max) == DEFAULT_LENGTHS;
+        if typed || is_made || self.set.whole().is_some() {
             return LengthFilter {
                 min: 0,
                 max: usize::MAX,

@@ -110,6 +110,12 @@ impl Words {
         Ok(words)
     }
 
+    /// The vocabulary.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
     /// Tokens around a prompt in its frame.
     #[must_use]
     pub fn overhead(&self) -> u64 {
