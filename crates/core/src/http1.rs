@@ -35,6 +35,8 @@ pub struct Head {
     /// `Content-Encoding`, lower case: all its headers as one list, without `identity`. Empty if
     /// there is none.
     pub content_encoding: String,
+    /// The header that was asked for by [`ResponseReader::keeping`].
+    pub kept: Option<String>,
 }
 
 impl Head {
@@ -104,6 +106,8 @@ pub struct ResponseReader {
     state: State,
     head: PartialHead,
     interim_heads: u32,
+    /// A header whose value is wanted.
+    wanted: Option<Box<str>>,
 }
 
 /// A head that is not complete yet.
@@ -153,6 +157,15 @@ enum State {
 }
 
 impl ResponseReader {
+    /// A reader that keeps the value of a header.
+    #[must_use]
+    pub fn keeping(header: Option<&str>) -> Self {
+        Self {
+            wanted: header.map(Into::into),
+            ..Self::default()
+        }
+    }
+
     /// Take the bytes of one read; returns how many of them belong to the response. Bytes past its
     /// end are left alone.
     ///
@@ -251,7 +264,9 @@ impl ResponseReader {
             }
             return Ok(used);
         }
-        let (head, state) = with_parsed(text, interpret)?.ok_or_else(|| HttpError::Head {
+        let wanted = self.wanted.as_deref();
+        let parsed = with_parsed(text, |response| interpret(response, wanted))?;
+        let (head, state) = parsed.ok_or_else(|| HttpError::Head {
             reason: "the head does not end".to_owned(),
             excerpt: excerpt(text),
         })?;
@@ -301,7 +316,10 @@ fn with_parsed<T>(
     }
 }
 
-fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), HttpError> {
+fn interpret(
+    response: &httparse::Response<'_, '_>,
+    wanted: Option<&str>,
+) -> Result<(Head, State), HttpError> {
     let status = response.code.unwrap_or(0);
     let mut head = Head {
         status,
@@ -313,6 +331,9 @@ fn interpret(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Htt
     for header in response.headers.iter() {
         let value = String::from_utf8_lossy(header.value);
         let value = value.trim();
+        if wanted.is_some_and(|wanted| header.name.eq_ignore_ascii_case(wanted)) {
+            head.kept = Some(value.to_owned());
+        }
         match header.name.to_ascii_lowercase().as_str() {
             "transfer-encoding" => framing.codings.extend(members(value)),
             "content-length" => framing.add_length(value)?,

@@ -125,6 +125,7 @@ fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
             body: [b"{}", b""],
             stream: false,
             target: None,
+            kept_header: None,
             headers: &[],
         };
         connection

@@ -2,6 +2,7 @@
 //!
 //! It must not know APIs, datasets, or how a turn is sent.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,18 @@ pub enum TurnDelay {
     "`{0}` is not a delay: use seconds (`2`), a range (`1..5`), `exp:MEAN` or `lognormal:MEDIAN,SIGMA`, none of them negative"
 )]
 pub struct TurnDelayError(String);
+
+impl fmt::Display for TurnDelay {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(seconds) => write!(f, "{seconds}"),
+            Self::Uniform(low, high) => write!(f, "{low}..{high}"),
+            Self::Exponential(mean) => write!(f, "exp:{mean}"),
+            Self::LogNormal(median, sigma) => write!(f, "lognormal:{median},{sigma}"),
+        }
+    }
+}
 
 impl std::str::FromStr for TurnDelay {
     type Err = TurnDelayError;

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use evalscope_model::prompt::{Item, Prompt};
 use evalscope_workload::dataset::{
-    Ahead, Canvas, Flickr8k, KontextBench, LineByLine, LongAlpaca, OpenQa, OwnField, PromptSource,
-    Random, RandomPrompts, Sample, ShareGpt, ShareGptLanguage, SpeedBenchmark, TextLines, data_url,
-    user_message,
+    Ahead, ArgsError, ArgsReader, Canvas, Flickr8k, KontextBench, LineByLine, LongAlpaca, OpenQa,
+    OwnField, PromptSource, Random, RandomPrompts, Sample, ShareGpt, ShareGptLanguage,
+    SpeedBenchmark, TextLines, data_url, user_message,
 };
+
+use serde_json::{Map, Value};
 
 use super::row::{Catalog, Row};
 
@@ -30,6 +32,11 @@ pub(crate) struct DatasetRow {
     pub(crate) origin: Origin,
     /// Where the hubs have it, if they do.
     pub(crate) hub: Option<RemoteDataset>,
+    /// What it gives to a run.
+    pub(crate) sessions: Sessions,
+    /// Checks `--dataset-args`: takes every key that the dataset knows. The dataset takes them again
+    /// when it is opened.
+    pub(crate) args: fn(&mut ArgsReader) -> Result<(), ArgsError>,
     /// `--prompt-field` reads a field of its records.
     pub(crate) reads_fields: bool,
     /// Requests of one pass, if the dataset is meant to be sent whole and as it is: as plain
@@ -60,6 +67,17 @@ impl DatasetRow {
     }
 }
 
+/// What a dataset gives to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sessions {
+    /// Single requests: `--multi-turn` is an error.
+    Requests,
+    /// Conversations: they imply `--multi-turn`.
+    Conversations,
+    /// Both: `--multi-turn` decides.
+    Either,
+}
+
 /// What prompts are made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -73,6 +91,8 @@ pub(crate) enum Origin {
     Random,
     /// Random words and random images.
     RandomImages,
+    /// Files that say when requests came and how long they were: a text is made for each.
+    Trace,
 }
 
 impl Origin {
@@ -86,7 +106,7 @@ impl Origin {
     }
 
     pub(crate) fn has_file(self) -> bool {
-        matches!(self, Self::Texts | Self::Images)
+        matches!(self, Self::Texts | Self::Images | Self::Trace)
     }
 }
 
@@ -116,6 +136,10 @@ pub(crate) struct Opening<'a> {
     pub(crate) field: Option<&'a str>,
     /// A body on a line may be any object.
     pub(crate) any_body: bool,
+    /// `--dataset-args`.
+    pub(crate) args: &'a Map<String, Value>,
+    /// `--min-turns` and `--max-turns`.
+    pub(crate) turns: (u32, Option<u32>),
     /// Makes random prompts.
     pub(crate) random: &'a dyn Fn() -> anyhow::Result<RandomPrompts>,
     /// The images of a random prompt.
@@ -142,6 +166,8 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     help: "",
     origin: Origin::Texts,
     hub: None,
+    sessions: Sessions::Requests,
+    args: |_| Ok(()),
     reads_fields: false,
     whole: None,
     open: |with| Ok(Box::new(TextLines::open(with.place)?)),

@@ -73,16 +73,20 @@ impl<R: Row> Catalog<R> {
             );
         }
         let names: Vec<&str> = self.rows.iter().map(Row::name).collect();
-        let near = |name: &&&str| strsim::jaro_winkler(name, text);
-        let nearest = names
-            .iter()
-            .max_by(|a, b| near(a).total_cmp(&near(b)))
-            .filter(|name| near(name) > NEAR)
-            .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+        let nearest = nearest(text, names.iter().copied());
         let list = names.join(", ");
         format!(
             "unknown {kind} `{text}`: known are {list}{nearest}\n  hint: {}\n",
             self.hint
         )
     }
+}
+
+/// A question for the known name that a text resembles, to append to a sentence; empty if there is none.
+pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let near = |name: &&str| strsim::jaro_winkler(name, text);
+    names
+        .max_by(|a, b| near(a).total_cmp(&near(b)))
+        .filter(|name| near(name) > NEAR)
+        .map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of EvalScope 1.14 that this program does not have yet, and what they do.
-pub(crate) const LATER_FLAGS: [(&str, &str); 15] = [
+pub(crate) const LATER_FLAGS: [(&str, &str); 14] = [
     ("scenario", "benchmark scenarios"),
     (
         "enable-pd-metrics",
@@ -24,7 +24,6 @@ pub(crate) const LATER_FLAGS: [(&str, &str); 15] = [
     ("sla-fixed-parallel", "SLA auto-tuning"),
     ("sla-number-multiplier", "SLA auto-tuning"),
     ("dataset-args", "dataset options"),
-    ("multi-turn", "multi-turn conversations"),
     ("min-turns", "multi-turn conversations"),
     ("max-turns", "multi-turn conversations"),
     ("multi-turn-args", "multi-turn conversations"),

@@ -8,6 +8,7 @@ pub(crate) mod choices;
 pub(crate) mod rates;
 
 pub(crate) mod argparse;
+pub(crate) mod conversations;
 pub(crate) mod generation;
 pub(crate) mod load;
 pub(crate) mod mistakes;
@@ -18,6 +19,7 @@ pub(crate) mod server;
 
 use clap::Args;
 
+use self::conversations::ConversationArgs;
 use self::generation::GenerationArgs;
 use self::load::LoadArgs;
 use self::objective::ObjectiveArgs;
@@ -66,6 +68,8 @@ pub(crate) struct PerfArgs {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) conversations: ConversationArgs,
     #[command(flatten)]
     pub(crate) objective: ObjectiveArgs,
     #[command(flatten)]

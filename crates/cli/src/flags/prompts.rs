@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::catalog::datasets::{self, DATASETS, DatasetRow};
 
 use super::choices::{DatasetChoice, DatasetParser};
-use super::values::{count, images, pixels, small, whole};
+use super::values::{count, images, pixels, small, turns, whole};
 
 /// A hub for datasets and models.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,23 @@ pub(crate) struct PromptArgs {
     /// warning in the results counts them.
     #[arg(long)]
     pub(crate) skip_bad_lines: bool,
+
+    /// Options of the dataset, as JSON, @FILE or @-; docs/datasets.md lists those of each.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) dataset_args: Option<String>,
+
+    /// Old name of --dataset-args.
+    #[arg(long, value_name = "JSON", hide = true)]
+    pub(crate) multi_turn_args: Option<String>,
+
+    /// Fewest turns of a conversation, for datasets that make conversations: each draws a number
+    /// between this and --max-turns.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = turns)]
+    pub(crate) min_turns: u32,
+
+    /// Most turns of a conversation. A longer one ends there.
+    #[arg(long, value_name = "N", value_parser = turns)]
+    pub(crate) max_turns: Option<u32>,
 
     /// Where datasets and tokenizers are downloaded from. [default: modelscope; huggingface if
     /// `HF_ENDPOINT` is set]

@@ -2,12 +2,16 @@
 //!
 //! It must not know which flag a value belongs to, nor what it means there.
 
+use evalscope_model::prompt::OwnHeaders;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
 
 /// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
+
+/// The most turns of a conversation: no context is long enough for as many.
+const MOST_TURNS: u32 = 1_000_000;
 
 /// A whole number, 0 or greater; `1e3` is one too.
 pub(crate) fn whole(text: &str) -> Result<u64, String> {
@@ -46,6 +50,14 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     value.ok_or_else(|| "expected a whole number greater than 0".to_owned())
 }
 
+/// The name of a header that a request can set.
+pub(crate) fn header_name(text: &str) -> Result<String, String> {
+    let checked = OwnHeaders::default().push(text, "");
+    checked
+        .map(|()| text.to_owned())
+        .map_err(|_| "expected the name of a header, such as X-Session-ID".to_owned())
+}
+
 /// A whole number that its type can hold.
 pub(crate) fn small<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     T::try_from(whole(text)?).map_err(|_| "the number is too large".to_owned())
@@ -73,6 +85,13 @@ pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     let value = small::<u16>(text).ok().filter(|port| *port > 0);
     value.ok_or_else(|| "expected a port from 1 to 65535".to_owned())
+}
+
+/// The number of turns in a conversation.
+pub(crate) fn turns(text: &str) -> Result<u32, String> {
+    let value = small::<u32>(text).ok();
+    let value = value.filter(|turns| (1..=MOST_TURNS).contains(turns));
+    value.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TURNS}"))
 }
 
 /// The number of images in a prompt.

@@ -111,7 +111,20 @@ fn of_headers(headers: &[(String, String)]) -> impl Iterator<Item = String> {
 /// The same for flags of loads that this command does not have.
 pub(super) fn of_plan(typed: &[String], plan: &RunPlan) -> Vec<String> {
     let runs = plan.runs();
-    let idle: [(&[&str], bool, &str); 2] = [
+    let idle: [(&[&str], bool, &str); 3] = [
+        (
+            &[
+                "history",
+                "turn-delay",
+                "max-context",
+                "salt",
+                "finish-conversations",
+                "session-header",
+                "session-token-header",
+            ],
+            runs.iter().any(|run| run.conversations.is_some()),
+            "only conversations use it (`--multi-turn`)",
+        ),
         (
             &["max-in-flight", "when-full", "stop-when-saturated"],
             runs.iter().any(RunSpec::is_open_loop),

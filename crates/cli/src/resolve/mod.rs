@@ -7,6 +7,8 @@ mod objective;
 mod job;
 
 mod command_line;
+mod conversations;
+mod dataset_args;
 mod declared;
 mod endpoint;
 mod headers;
@@ -30,6 +32,7 @@ use std::time::Duration;
 
 use evalscope_core::protocol::BodyRules;
 use evalscope_core::transport::TlsTrust;
+use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
 
 use crate::catalog::apis::{Serves, SigningKey};
@@ -43,12 +46,13 @@ use crate::flags::server::ServerArgs;
 use crate::served::{self, ServePlan};
 
 use bodies::{body_rules, look_at_places};
+use conversations::conversations_of;
 use endpoint::{Destination, api_of, destination_of};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::objectives_of;
-use prompts::{hub_of, prompt_plan};
+use prompts::{hub_of, is_multi_turn, prompt_plan};
 use settings::Used;
 use tracker::tracker_of;
 
@@ -66,6 +70,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     let PerfArgs {
         server,
         load,
+        conversations,
         objective,
         prompts,
         generation,
@@ -105,7 +110,21 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         look_at_places(declaration, &bodies, &mut notes)?;
     }
     let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
-    let plan = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?.expand()?;
+    let multi_turn = is_multi_turn(&prompts, conversations.multi_turn, &mut notes)?;
+    let max_turns = prompts.max_turns;
+    let talks = conversations_of(&conversations, max_turns, multi_turn, endpoint, seed)?;
+    let (talking, rules) = talks.unzip();
+    let bodies = BodyRules {
+        conversations: rules,
+        ..bodies
+    };
+    let sweep = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?;
+    let sweep = Sweep {
+        conversations: talking,
+        connections: conversations.connections.into(),
+        ..sweep
+    };
+    let plan = sweep.expand()?;
     notes.extend(idle::of_plan(&typed, &plan));
     let objectives = objectives_of(&objective, !generation.no_stream)?;
     let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
@@ -118,6 +137,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         headers: &asked_headers,
         has_key: key.is_some(),
         lengths: prompt_plan.lengths,
+        dataset_args: &prompt_plan.args,
         plan: &plan,
         objectives: &objectives,
         bodies: &bodies,
@@ -126,7 +146,15 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         tracker: tracker.as_ref().map(|plan| plan.place.kind.as_str()),
         lang: output.lang(environment.lang),
     };
-    let settings = settings::of(&server, &load, &prompts, &generation, &output, &used);
+    let settings = settings::of(
+        &server,
+        &load,
+        &conversations,
+        &prompts,
+        &generation,
+        &output,
+        &used,
+    );
     Ok(Job {
         command_line: command_line::shown(&words, server.positional_url.as_deref(), &secrets),
         tracker,

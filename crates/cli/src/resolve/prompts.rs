@@ -7,13 +7,14 @@ use evalscope_hub::Source;
 use evalscope_workload::dataset::{Canvas, PixelMode};
 use evalscope_workload::tokens::Asked;
 
-use crate::catalog::datasets::{self, DATASETS, DatasetRow, DrawnImages, Origin};
+use crate::catalog::datasets::{self, DATASETS, DatasetRow, DrawnImages, Origin, Sessions};
 use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::choices::DatasetChoice;
 use crate::flags::prompts::{DataSource, PromptArgs};
 use crate::sources::{DEFAULT_LENGTHS, DatasetKind, PromptPlan};
 
+use super::dataset_args::dataset_args;
 use super::settings;
 use super::texts::text_or_file;
 
@@ -114,6 +115,15 @@ pub(super) fn prompt_plan(
             ));
         }
     }
+    if let Some(max) = args.max_turns.filter(|max| *max < args.min_turns) {
+        return Err(hinted(
+            format!(
+                "`--min-turns {}` is above `--max-turns {max}`",
+                args.min_turns
+            ),
+            "lower the minimum or raise the maximum",
+        ));
+    }
     let asked = ["chat_template_kwargs", "tools"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
@@ -124,6 +134,9 @@ pub(super) fn prompt_plan(
         lengths,
         prefix: args.prefix_length,
         skip_bad: args.skip_bad_lines,
+        args: dataset_args(args, &set, notes)?,
+        min_turns: args.min_turns,
+        max_turns: args.max_turns,
         any_body: own_api,
         asked: Asked::of(&asked.collect()),
         prefixes: args.prefix_count,
@@ -134,6 +147,46 @@ pub(super) fn prompt_plan(
         seed: bodies.seed,
         set,
     })
+}
+
+/// Whether sessions are conversations: `--multi-turn` as it was typed, or as the dataset needs it.
+pub(super) fn is_multi_turn(
+    args: &PromptArgs,
+    typed: bool,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<bool> {
+    let sessions = match (&args.prompt, args.dataset.named()) {
+        (Some(_), _) => Sessions::Requests,
+        (None, Some(row)) => row.sessions,
+        // a plugin may give what it likes
+        (None, None) => Sessions::Either,
+    };
+    match (sessions, typed) {
+        (Sessions::Conversations, false) => {
+            notes.push(format!(
+                "the dataset `{}` has conversations: `--multi-turn` is on",
+                args.dataset
+            ));
+            Ok(true)
+        }
+        (Sessions::Requests, true) => {
+            let what = match &args.prompt {
+                Some(_) => "`--prompt`".to_owned(),
+                None => format!("the dataset `{}`", args.dataset),
+            };
+            let rows = DATASETS.rows.iter();
+            let names = rows.filter(|row| row.sessions != Sessions::Requests);
+            let names: Vec<&str> = names.map(|row| row.name).collect();
+            Err(hinted(
+                format!("`--multi-turn` needs conversations, but {what} has single requests"),
+                format!(
+                    "these datasets have conversations: {}; or leave out `--multi-turn`",
+                    names.join(", ")
+                ),
+            ))
+        }
+        (_, typed) => Ok(typed),
+    }
 }
 
 /// The text of `--prompt`.

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
 use evalscope_hub::Source;
+use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use url::Url;
 
 use super::objective::Objectives;
 use crate::flags::choices::name_of;
+use crate::flags::conversations::ConversationArgs;
 use crate::flags::generation::GenerationArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::OutputArgs;
@@ -33,6 +35,8 @@ pub(super) struct Used<'a> {
     pub(super) has_key: bool,
     /// The least and the greatest length of prompts.
     pub(super) lengths: (usize, usize),
+    /// The options of the dataset.
+    pub(super) dataset_args: &'a Map<String, Value>,
     pub(super) plan: &'a RunPlan,
     pub(super) objectives: &'a Objectives,
     pub(super) bodies: &'a BodyRules,
@@ -48,6 +52,7 @@ pub(super) struct Used<'a> {
 pub(super) fn of(
     server: &ServerArgs,
     load: &LoadArgs,
+    conversations: &ConversationArgs,
     prompts: &PromptArgs,
     generation: &GenerationArgs,
     output: &OutputArgs,
@@ -56,6 +61,7 @@ pub(super) fn of(
     let mut all = Map::new();
     of_server(server, used, &mut all);
     of_load(load, used, &mut all);
+    of_conversations(conversations, used, &mut all);
     of_prompts(prompts, used, &mut all);
     of_generation(generation, used.bodies, &mut all);
     of_output(output, used, &mut all);
@@ -152,6 +158,25 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
     );
 }
 
+fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let first = &used.plan.runs()[0];
+    let delay = args.turn_delay.map(|delay| delay.to_string());
+    put(
+        all,
+        [
+            ("multi_turn", json!(first.conversations.is_some())),
+            ("history", json!(History::from(args.history).as_str())),
+            ("turn_delay", json!(delay)),
+            ("max_context", json!(args.max_context)),
+            ("salt", json!(args.salt)),
+            ("finish_conversations", json!(args.finish_conversations)),
+            ("session_header", json!(args.session_header)),
+            ("session_token_header", json!(args.session_token_header)),
+            ("connections", json!(first.connections)),
+        ],
+    );
+}
+
 fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
     let hub = match used.hub {
         Some(Source::ModelScope) => DataSource::Modelscope,
@@ -169,6 +194,9 @@ fn of_prompts(args: &PromptArgs, used: &Used<'_>, all: &mut Map<String, Value>) 
             ("dataset_path", json!(args.dataset_path)),
             ("prompt_field", json!(args.prompt_field)),
             ("skip_bad_lines", json!(args.skip_bad_lines)),
+            ("dataset_args", json!(used.dataset_args)),
+            ("min_turns", json!(args.min_turns)),
+            ("max_turns", json!(args.max_turns)),
             ("data_source", json!(name_of(&hub))),
             ("tokenizer_path", json!(args.tokenizer_path)),
             ("tokenize_prompt", json!(args.tokenize_prompt)),

@@ -30,6 +30,8 @@ pub(crate) fn with_stdin(mut args: PerfArgs) -> anyhow::Result<PerfArgs> {
         ("--prompt", &mut args.prompts.prompt),
         ("--query-template", &mut args.prompts.query_template),
         ("--extra-args", &mut args.generation.extra_args),
+        ("--dataset-args", &mut args.prompts.dataset_args),
+        ("--multi-turn-args", &mut args.prompts.multi_turn_args),
     ];
     let mut taken = None;
     for (flag, value) in places {

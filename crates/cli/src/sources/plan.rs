@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use evalscope_plugin::Place;
 use evalscope_workload::tokens::Asked;
+use serde_json::{Map, Value};
 
 use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Origin, RemoteDataset};
 
@@ -42,6 +43,12 @@ pub(crate) struct PromptPlan {
     pub(crate) seed: u64,
     /// `--skip-bad-lines`.
     pub(crate) skip_bad: bool,
+    /// `--dataset-args`, known to be good for a built-in dataset.
+    pub(crate) args: Map<String, Value>,
+    /// `--min-turns`.
+    pub(crate) min_turns: u32,
+    /// `--max-turns`.
+    pub(crate) max_turns: Option<u32>,
     /// A body on a line may be any object: the API is a custom one.
     pub(crate) any_body: bool,
     /// What requests ask of the chat template.

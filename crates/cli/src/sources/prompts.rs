@@ -183,6 +183,8 @@ impl Prompts {
             place: &self.place,
             field: self.plan.field.as_deref(),
             any_body: self.plan.any_body,
+            args: &self.plan.args,
+            turns: (self.plan.min_turns, self.plan.max_turns),
             random: &|| self.random(offset),
             images: self.plan.images,
             seed: self.plan.seed,

@@ -188,6 +188,11 @@ impl Collector {
         Some(reply)
     }
 
+    /// The value of the header that was wanted.
+    pub fn take_kept_header(&mut self) -> Option<String> {
+        self.head.as_mut()?.kept.take()
+    }
+
     /// The answer has ended, in whatever way: make the record.
     #[must_use]
     pub fn finish(

@@ -124,6 +124,7 @@ impl Requester for HttpRequester {
         let wire = WireRequest {
             body: [&request.body, &request.tail],
             stream: request.stream,
+            kept_header: request.token_header(),
             target: request.target.as_ref(),
             headers: request.headers.fields(),
         };
@@ -136,10 +137,8 @@ impl Requester for HttpRequester {
             }
         };
         let now = self.context.clock().now();
-        if let Some(own) = &mut request.conversing
-            && let Some(reply) = collector.take_reply()
-        {
-            own.reply = reply;
+        if request.conversing.is_some() {
+            request.note_reply(collector.take_reply(), collector.take_kept_header());
         }
         collector.finish(dispatch, &sent, result, || request.take_recorded(), now)
     }

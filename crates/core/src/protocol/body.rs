@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::conversation::{Conversing, NewMessage, PreparedTurn, around_messages, take_messages};
-use super::reply::append_json;
+use super::reply::{Reply, append_json};
 use super::turn_delay::drawn;
 use evalscope_model::conversation::{History, Turn, TurnDelay};
 use evalscope_model::plan::sub_seed;
@@ -79,6 +79,8 @@ pub struct ConversationRules {
     pub delay: Option<TurnDelay>,
     /// `--session-header`.
     pub session_header: Option<SessionHeader>,
+    /// `--session-token-header`.
+    pub token_header: Option<String>,
     /// `--salt`: what the first line of each conversation begins with, before its number.
     pub salt: Option<String>,
 }
@@ -149,6 +151,24 @@ impl PreparedRequest {
         match &self.conversing {
             None => std::mem::take(&mut self.body),
             Some(own) => own.recorded(&self.body, &self.tail),
+        }
+    }
+
+    /// The header of a response whose value the next request sends back.
+    #[must_use]
+    pub fn token_header(&self) -> Option<&str> {
+        self.conversing.as_ref()?.token_header.as_deref()
+    }
+
+    /// Note what the response to the current turn says, and its token.
+    pub fn note_reply(&mut self, reply: Option<Reply>, token: Option<String>) {
+        let Some(own) = &mut self.conversing else {
+            return;
+        };
+        own.reply = reply.unwrap_or_default();
+        if let Some((name, token)) = own.token_header.as_ref().zip(token) {
+            // what HTTP allows in a response it allows in a request
+            let _ = self.headers.push(name, &token);
         }
     }
 
@@ -400,6 +420,7 @@ impl BodyBuilder {
         let mut own = Conversing {
             history: rules.history,
             session: with.session.clone(),
+            token_header: rules.token_header.clone(),
             turns_planned: u32::try_from(later.len() + 1).unwrap_or(u32::MAX),
             is_cut,
             opening: opening.len(),

@@ -19,6 +19,8 @@ pub struct Conversing {
     pub history: History,
     /// Its name in the dataset.
     pub session: Option<String>,
+    /// A header of responses that every request after them sends back.
+    pub token_header: Option<String>,
     /// Turns that it has, the first one included.
     pub turns_planned: u32,
     /// It had more turns than it may have.

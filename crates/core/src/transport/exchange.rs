@@ -132,8 +132,12 @@ impl<'a, W: Wire> Exchanging<'a, W> {
         &mut self,
         times: &mut SendTimes,
         handler: &mut impl ResponseHandler,
+        kept_header: Option<&str>,
     ) -> Result<bool, TransportError> {
-        let mut reading = Reading::default();
+        let mut reading = Reading {
+            reader: ResponseReader::keeping(kept_header),
+            ..Reading::default()
+        };
         let mut last_read = self.context.now();
         let mut ends_at: Option<Timestamp> = None;
         // when the limits are checked again

@@ -100,11 +100,11 @@ impl Connection {
         times.peer = connection.peer;
         let mut exchange = Exchanging::new(connection, &self.context, deadline, &mut self.reads);
         let head = self.target.head(request);
-        let [body, tail] = request.body;
+        let ([body, tail], kept_header) = (request.body, request.kept_header);
         exchange.send([&head, body, tail], times).await?;
         // a connection that waits for a response holds no copy of the request
         drop(head);
-        let keep = exchange.receive(times, handler).await?;
+        let keep = exchange.receive(times, handler, kept_header).await?;
         if keep && self.reuse == Reuse::WhileOpen {
             let mut connection = exchange.connection;
             connection.cost = ConnectCost {

@@ -98,6 +98,8 @@ pub struct WireRequest<'a> {
     pub stream: bool,
     /// Path and query of its own, on the same server.
     pub target: Option<&'a OwnTarget>,
+    /// A header of the response whose value is wanted.
+    pub kept_header: Option<&'a str>,
     /// Well-formed headers of its own. One with the name of a shared header replaces it.
     pub headers: &'a [(String, String)],
 }
@@ -249,6 +251,7 @@ impl Target {
             stream,
             target,
             headers,
+            kept_header: _,
         } = request;
         let length = body
             .iter()

@@ -184,6 +184,7 @@ fn streamed(body: &[u8]) -> WireRequest<'_> {
     WireRequest {
         body: [body, &[]],
         stream: true,
+        kept_header: None,
         target: None,
         headers: &[],
     }
@@ -222,7 +223,7 @@ fn request(
             let body = vec![b'x'; body];
             let head = target.head(streamed(&body));
             exchange.send([&head, &body, &[]], &mut times).await?;
-            exchange.receive(&mut times, handler).await
+            exchange.receive(&mut times, handler, None).await
         }
         .await;
         Went {
@@ -459,7 +460,7 @@ fn a_connection_is_used_again_only_when_nothing_followed_the_answer() {
             let mut exchange = Exchanging::new(connection, &context, deadline, &mut reads);
             let mut noted = Noted::default();
             let kept = exchange
-                .receive(&mut SendTimes::default(), &mut noted)
+                .receive(&mut SendTimes::default(), &mut noted, None)
                 .await;
             assert_eq!(noted.body, b"ok");
             kept

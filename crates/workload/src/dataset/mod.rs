@@ -4,6 +4,7 @@
 //! It must not know APIs, HTTP or timing.
 
 mod ahead;
+mod args;
 mod csv_rows;
 mod file_list;
 mod flickr8k;
@@ -39,6 +40,7 @@ use evalscope_model::prompt::Item;
 use crate::tokens::TokenizerError;
 
 pub use ahead::{Ahead, Generator};
+pub use args::{ArgsError, ArgsReader};
 pub use flickr8k::Flickr8k;
 pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
 pub use kontext_bench::KontextBench;

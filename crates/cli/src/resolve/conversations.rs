@@ -1,0 +1,47 @@
+//! Owns what the flags of conversations mean.
+//!
+//! It must not know datasets, nor how a turn is sent.
+
+use evalscope_core::protocol::{ConversationRules, Endpoint, SessionHeader};
+use evalscope_model::conversation::{Conversations, History};
+
+use crate::failure::hinted;
+use crate::flags::conversations::ConversationArgs;
+
+/// What holds for conversations, and what makes their turns. `None`: requests are single.
+pub(super) fn conversations_of(
+    args: &ConversationArgs,
+    max_turns: Option<u32>,
+    is_multi_turn: bool,
+    endpoint: Endpoint,
+    seed: u64,
+) -> anyhow::Result<Option<(Conversations, ConversationRules)>> {
+    if !is_multi_turn {
+        return Ok(None);
+    }
+    if endpoint == Endpoint::Completions {
+        return Err(hinted(
+            "conversations need the chat API: completions have no messages",
+            "give a URL that ends with /chat/completions",
+        ));
+    }
+    let history = History::from(args.history);
+    Ok(Some((
+        Conversations {
+            history,
+            finish: args.finish_conversations,
+            max_context_tokens: args.max_context,
+        },
+        ConversationRules {
+            history,
+            max_turns,
+            delay: args.turn_delay,
+            session_header: args.session_header.clone().map(|name| SessionHeader {
+                name,
+                prefix: format!("{seed:x}"),
+            }),
+            token_header: args.session_token_header.clone(),
+            salt: args.salt.then(|| format!("{seed:x}")),
+        },
+    )))
+}
