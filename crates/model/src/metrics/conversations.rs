@@ -31,6 +31,8 @@ pub struct ConversationFigures {
     pub turns: u64,
     /// Turns sent, per conversation.
     pub turns_mean: Option<f64>,
+    /// Number of the turn, from 1, on average over the successes: EvalScope's `Avg Turns/Request`.
+    pub turn_number_mean: Option<f64>,
     /// Whole conversations over the duration of the run.
     pub conversations_per_s: Option<f64>,
     /// Conversations under way on average, those included that waited before a turn.
@@ -338,6 +340,7 @@ pub struct ConversationAccumulator {
     under_way_ns: f64,
     thinking_ns: f64,
     new_input: u64,
+    turn_numbers: u64,
     open: Option<Box<Open>>,
 }
 
@@ -360,6 +363,7 @@ impl ConversationAccumulator {
             under_way_ns: 0.0,
             thinking_ns: 0.0,
             new_input: 0,
+            turn_numbers: 0,
             open: None,
         }
     }
@@ -402,6 +406,7 @@ impl ConversationAccumulator {
         if !record.succeeded() {
             return;
         }
+        self.turn_numbers += u64::from(place.turn) + 1;
         open.last_data = times.last_data;
         open.busy_ns += Metric::Latency.of_request(record).unwrap_or(0.0);
         let tokens = record.events.tokens().next().filter(|_| record.streamed);
@@ -455,10 +460,12 @@ impl ConversationAccumulator {
         let reported = figures.cached.requests > 0;
         let cached_tokens = figures.cached.cached_tokens;
         let (first_turn, later_turns, rows) = self.turns.finish();
+        let succeeded = first_turn.succeeded + later_turns.succeeded;
         let figures = ConversationFigures {
             whole: figures.ended_by.whole(),
             not_ended: figures.started.saturating_sub(figures.ended_by.total()),
             turns_mean: any.then(|| figures.turns as f64 / started),
+            turn_number_mean: (succeeded > 0).then(|| self.turn_numbers as f64 / succeeded as f64),
             conversations_per_s: rate(figures.ended_by.whole()).filter(|_| any),
             in_flight_mean: (any && duration_s > 0.0).then(|| self.under_way_ns / 1e9 / duration_s),
             in_flight_max: most_under_way(self.moments),
@@ -554,6 +561,7 @@ mod tests {
         assert_eq!(figures.ended_by.failed, 1);
         assert_eq!((figures.empty_replies, figures.tools_unmatched), (2, 4));
         assert_eq!(figures.conversations_per_s, Some(0.5));
+        assert_eq!(figures.turn_number_mean, Some(1.5));
         // 100 to 700 ms, and 300 to 400
         assert_eq!(figures.in_flight_max, 2);
         assert_eq!(figures.in_flight_mean, Some(0.35));
