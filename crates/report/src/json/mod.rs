@@ -98,7 +98,7 @@ mod tests {
             .position(|key| *key == "Avg Turns/Request")
             .unwrap();
         assert_eq!(
-            keys[at..],
+            keys[at..at + 4],
             [
                 "Avg Turns/Request",
                 "KV Cache Hit Rate (%)",
