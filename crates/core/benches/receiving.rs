@@ -1,9 +1,14 @@
-//! The cost of an event on its way from bytes to record, stage by stage.
+//! The cost of an event on its way from bytes to record, stage by stage, and of a turn of a
+//! conversation.
 //!
 //! `cargo bench -p evalscope-core --bench receiving` prints events per second. Compare stages
 //! within one run: machines are shared and noisy.
 
 use divan::counter::ItemsCount;
+use evalscope_core::protocol::{Api, BodyBuilder, OpenAi, Reply};
+use evalscope_model::conversation::Turn;
+use evalscope_model::prompt::{Item, Prompt};
+use serde_json::json;
 
 mod stages;
 
@@ -17,4 +22,36 @@ fn receiving(bencher: divan::Bencher<'_, '_>, name: &str) {
     bencher
         .counter(ItemsCount::new(stages::EVENTS))
         .bench_local(work);
+}
+
+/// A turn that adds 100 tokens to the history, and a response of as many before it, without the kernel's
+/// copy: what one turn costs behind so many bytes of history.
+#[divan::bench(args = [0, 40_000, 400_000])]
+fn next_turn(bencher: divan::Bencher<'_, '_>, history_bytes: usize) {
+    let words = " token".repeat(100);
+    let turn = || Turn {
+        messages: vec![json!({"role": "user", "content": words})],
+        ..Turn::default()
+    };
+    let mut reply = Reply::default();
+    let event = json!({"choices": [{"message": {"content": words}}]}).to_string();
+    OpenAi.read_reply(event.as_bytes(), &mut reply);
+    let mut item = Item::from(Prompt::Text("x".repeat(history_bytes)));
+    item.later = vec![turn(); 64];
+    let mut bodies = BodyBuilder::new(stages::conversations());
+    let request = bodies.prepare(0, item).expect("an API with messages");
+    // grown once, as in the middle of a conversation
+    bencher
+        .with_inputs(|| {
+            let mut request = request.clone();
+            for _ in 0..4 {
+                request.note_reply(Some(reply.clone()), None);
+                request.next_turn();
+            }
+            (request, Some(reply.clone()))
+        })
+        .bench_local_refs(|(request, reply)| {
+            request.note_reply(reply.take(), None);
+            request.next_turn()
+        });
 }

@@ -24,6 +24,8 @@ pub mod experiment;
 
 pub mod prompt;
 
+pub mod trace;
+
 pub mod record;
 
 pub mod metrics;

@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use evalscope_model::prompt::{Item, Overrides, Prompt};
-use evalscope_workload::dataset::{DatasetError, PromptSource};
+use evalscope_model::prompt::{Item, Prompt};
+use evalscope_workload::dataset::{DatasetError, Exchange, PromptSource, Replies, session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -30,42 +31,114 @@ pub(crate) struct WireItem {
     pub(crate) token_ids: Option<Vec<u32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked_tokens: Option<u64>,
+    /// A conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) turns: Option<Vec<WireTurn>>,
+    /// The name of a conversation, for routers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<String>,
+    /// The `rid` of a conversation's bodies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rid: Option<String>,
+}
+
+/// A turn in its wire format.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct WireTurn {
+    messages: Vec<Value>,
+    #[serde(default)]
+    asked_tokens: Option<u64>,
+    #[serde(default)]
+    max_tokens: Option<u64>,
+    #[serde(default)]
+    delay_s: Option<f64>,
+    /// The response to this turn: a text or a message.
+    #[serde(default)]
+    recorded: Option<Value>,
+}
+
+/// The longest delay before a turn: a day.
+const LONGEST_DELAY_S: f64 = 86_400.0;
+
+impl WireTurn {
+    fn into_exchange(self) -> Result<Exchange, String> {
+        checked_messages(&self.messages)?;
+        let reply = match self.recorded {
+            Some(Value::String(text)) => Some(json!({"role": "assistant", "content": text})),
+            Some(reply) if reply.is_object() => Some(reply),
+            Some(_) => {
+                return Err("`recorded` of a turn is neither a text nor an object".to_owned());
+            }
+            None => None,
+        };
+        let is_delay = |seconds: &f64| (0.0..=LONGEST_DELAY_S).contains(seconds);
+        if self.delay_s.is_some_and(|seconds| !is_delay(&seconds)) {
+            return Err("`delay_s` of a turn is not between 0 and 86400".to_owned());
+        }
+        Ok(Exchange {
+            messages: self.messages,
+            reply,
+            asked_tokens: self.asked_tokens,
+            max_tokens: self.max_tokens,
+            delay: self.delay_s.map(Duration::from_secs_f64),
+        })
+    }
+}
+
+fn checked_messages(messages: &[Value]) -> Result<(), String> {
+    if messages.is_empty() {
+        return Err("`messages` of an item is empty".to_owned());
+    }
+    if !messages.iter().all(Value::is_object) {
+        return Err("a message of an item is not an object".to_owned());
+    }
+    Ok(())
 }
 
 impl WireItem {
     /// # Errors
     /// What is wrong with the item, reported as the plugin's fault: a server would reject each such
     /// request with its own message.
-    fn into_item(self) -> Result<Item, &'static str> {
-        let prompt = match (self.text, self.messages, self.body, self.token_ids) {
-            (Some(text), None, None, None) => Prompt::Text(text),
-            (None, Some(messages), None, None) => {
-                if messages.is_empty() {
-                    return Err("`messages` of an item is empty");
-                }
-                if !messages.iter().all(Value::is_object) {
-                    return Err("a message of an item is not an object");
-                }
+    fn into_item(self, replies: Replies) -> Result<Item, String> {
+        let prompt = match (
+            self.text,
+            self.messages,
+            self.body,
+            self.token_ids,
+            self.turns,
+        ) {
+            (Some(text), None, None, None, None) => Prompt::Text(text),
+            (None, Some(messages), None, None, None) => {
+                checked_messages(&messages)?;
                 Prompt::Messages(messages)
             }
-            (None, None, Some(body), None) => Prompt::Body(body),
-            (None, None, None, Some(ids)) => {
+            (None, None, Some(body), None, None) => Prompt::Body(body),
+            (None, None, None, Some(ids), None) => {
                 if ids.is_empty() {
-                    return Err("`token_ids` of an item is empty");
+                    return Err("`token_ids` of an item is empty".to_owned());
                 }
                 Prompt::TokenIds(ids)
             }
+            (None, None, None, None, Some(turns)) => {
+                if turns.is_empty() {
+                    return Err("`turns` of an item is empty".to_owned());
+                }
+                let turns = turns.into_iter().map(WireTurn::into_exchange);
+                let mut item = session(turns.collect::<Result<_, _>>()?, replies)?;
+                item.with.session = self.session;
+                item.with.rid = self.rid;
+                return Ok(item);
+            }
             _ => {
                 return Err(
-                    "an item must have exactly one of `text`, `messages`, `body`, `token_ids`",
+                    "an item must have exactly one of `text`, `messages`, `body`, `token_ids`, `turns`"
+                        .to_owned(),
                 );
             }
         };
         Ok(Item {
-            prompt,
             asked_tokens: self.asked_tokens,
-            with: Overrides::default(),
-            later: Vec::new(),
+            ..Item::from(prompt)
         })
     }
 }
@@ -89,6 +162,7 @@ pub struct PluginDataset {
     ended: bool,
     /// Items were requested before, so it has to start over.
     used: bool,
+    replies: Replies,
 }
 
 impl PluginDataset {
@@ -103,7 +177,15 @@ impl PluginDataset {
             batch: 1,
             ended: false,
             used,
+            replies: Replies::Unused,
         }
+    }
+
+    /// The same for a run that may need recorded responses.
+    #[must_use]
+    pub fn replies(mut self, replies: Replies) -> Self {
+        self.replies = replies;
+        self
     }
 
     fn ask(&mut self) -> Result<(usize, Pending), PluginError> {
@@ -130,8 +212,8 @@ impl PluginDataset {
             self.ahead = Some(self.ask()?);
         }
         for item in items {
-            let item = item.into_item();
-            let item = item.map_err(|fault| self.plugin.rubbish("next", fault.to_owned()))?;
+            let item = item.into_item(self.replies);
+            let item = item.map_err(|fault| self.plugin.rubbish("next", fault))?;
             self.items.push_back(item);
         }
         Ok(())

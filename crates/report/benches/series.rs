@@ -14,7 +14,7 @@ use evalscope_model::record::{
 };
 use evalscope_model::time::{RunClock, Timestamp, monotonic_ns};
 use evalscope_report::model::FORMAT_VERSION;
-use evalscope_report::series::{KEPT_IN_PAGE, PageData, RunSeries, page_text};
+use evalscope_report::series::{KEPT_IN_PAGE, MOST_BINS, PageData, RunSeries, page_text};
 use evalscope_report::source::{RecordSink, RecordSource};
 use evalscope_report::{Finding, RecordBodies, RunMeta, RunReport, RunState, StoreError, Tool};
 
@@ -172,6 +172,7 @@ fn meta() -> RunMeta {
             seed: 1,
             dataset_offset: 0,
         },
+        trace: None,
         first_arrival_ns: None,
         objective: None,
         settings: serde_json::json!({"max_tokens": [96]}),
@@ -229,9 +230,9 @@ fn main() {
         })
         .expect("nothing is read");
     let made = cpu_ns();
-    let series = RunSeries::of(&[&source], &report, KEPT_IN_PAGE).expect("nothing is read");
+    let series = RunSeries::of(&[&source], &report, MOST_BINS).expect("nothing is read");
     let summed = cpu_ns();
-    let text = page_text(&PageData::new([("run", &series)]));
+    let text = page_text(&PageData::new(std::slice::from_ref(&report), &[(0, series.with_at_most(KEPT_IN_PAGE))]));
     let written = cpu_ns();
     let rows = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     let run = &rows["runs"][0];

@@ -124,6 +124,7 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
             seed: 0,
             dataset_offset: 0,
         },
+        trace: None,
         first_arrival_ns: None,
         objective: None,
         settings: serde_json::Value::Null,

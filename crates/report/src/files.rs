@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use evalscope_model::point::is_run_name;
 
 use crate::console;
-use crate::html;
+use crate::html::{self, Ended};
 use crate::json::{self, ResultFile};
 use crate::model::{Lang, RunMeta};
 use crate::report::RunReport;
@@ -174,7 +174,8 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
 
 /// Write the files of an invocation into its folder, whatever order its runs are given in.
 /// Without a run there is nothing to write. Runs that other commands have put into the folder are
-/// read from their databases: what was measured stays in the files.
+/// read from their databases: what was measured stays in the files. A command that writes them again after
+/// each of its runs gives the same `ended` each time.
 ///
 /// The page comes last. Why it could not be written is the value, since all else is there.
 ///
@@ -184,6 +185,7 @@ pub fn write_invocation(
     top: &Path,
     runs: &[RunReport],
     page: Page,
+    ended: &mut Ended,
 ) -> Result<Option<FilesError>, FilesError> {
     if runs.is_empty() {
         return Ok(None);
@@ -206,17 +208,22 @@ pub fn write_invocation(
     };
     write_json(&top.join(RESULT), &result)?;
     write(&top.join(TEXT), &console::performance_summary(&runs))?;
-    Ok(write_page(top, &runs, page).err())
+    Ok(write_page(top, &runs, page, ended).err())
 }
 
-fn write_page(folder: &Path, runs: &[RunReport], page: Page) -> Result<(), FilesError> {
+fn write_page(
+    folder: &Path,
+    runs: &[RunReport],
+    page: Page,
+    ended: &mut Ended,
+) -> Result<(), FilesError> {
     let lang = match page {
         Page::LeftOut => return Ok(()),
         Page::Written => runs[0].meta.lang,
         Page::WrittenIn(lang) => lang,
     };
     let path = folder.join(PAGE);
-    match html::page(folder, runs, lang) {
+    match html::page(folder, runs, lang, ended) {
         Ok(text) => write(&path, &text),
         Err(source) => Err(FilesError::Page {
             path,
@@ -266,7 +273,7 @@ pub fn rebuild(folder: &Path, page: Page) -> Result<Vec<RunReport>, FilesError> 
             let own = run.database.parent().expect("a database lies in a folder");
             write_run(own, run)?;
         }
-        if let Some(error) = write_invocation(&top, &runs, page)? {
+        if let Some(error) = write_invocation(&top, &runs, page, &mut Ended::default())? {
             return Err(error);
         }
         in_order(&mut runs);
@@ -322,7 +329,7 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     let folder = run.database.parent().expect("a database lies in a folder");
     let mut run = run.clone();
     run.database = PathBuf::from(FILE_NAME);
-    write_page(folder, &[run], page)
+    write_page(folder, &[run], page, &mut Ended::default())
 }
 
 /// An invocation's folder and its databases.
@@ -411,7 +418,7 @@ mod tests {
         }
         runs.reverse();
         assert!(
-            write_invocation(&top, &runs, Page::Written)
+            write_invocation(&top, &runs, Page::Written, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );
@@ -464,7 +471,7 @@ mod tests {
         let database = top.join("parallel_2_number_20").join(FILE_NAME);
         let run = RunReport::load(&database).unwrap();
         assert!(
-            write_invocation(&top, &[run], Page::Written)
+            write_invocation(&top, &[run], Page::Written, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );
@@ -532,11 +539,11 @@ mod tests {
         }
         fs::create_dir(top.join(PAGE)).unwrap();
         let run = RunReport::load(&top.join("parallel_2_number_20").join(FILE_NAME)).unwrap();
-        let missing = write_invocation(&top, std::slice::from_ref(&run), Page::Written).unwrap();
+        let missing = write_invocation(&top, std::slice::from_ref(&run), Page::Written, &mut Ended::default()).unwrap();
         assert!(missing.unwrap().to_string().contains(PAGE));
         assert!(top.join(RESULT).is_file());
         assert!(
-            write_invocation(&top, &[run], Page::LeftOut)
+            write_invocation(&top, &[run], Page::LeftOut, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );

@@ -9,6 +9,7 @@ use evalscope_model::plan::RunSpec;
 pub use evalscope_model::record::RecordBodies;
 use evalscope_model::slo::{Slo, SloFrom};
 use evalscope_model::time::{RunClock, Timestamp};
+use evalscope_model::trace::TraceReport;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`RunMeta`] and of the files made from it.
@@ -150,6 +151,9 @@ pub struct RunMeta {
     pub dataset: String,
     /// The load.
     pub load: RunSpec,
+    /// What is known of the trace that is replayed; `None` where the dataset is none.
+    #[serde(default)]
+    pub trace: Option<TraceReport>,
     /// How long after its start the schedule has its first request, nanoseconds; `None` without a
     /// schedule, and in files of earlier versions.
     #[serde(default)]

@@ -31,6 +31,8 @@ use crate::workload::Timeline;
 pub use errors::{ERROR_GROUPS, ErrorGroup};
 pub use sums::Intervals;
 
+pub(crate) use errors::without_numbers;
+
 use errors::Errors;
 use passes::passes;
 use sessions::SessionSums;

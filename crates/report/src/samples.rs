@@ -52,6 +52,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             seed: 42,
             dataset_offset: 0,
         },
+        trace: None,
         first_arrival_ns: None,
         objective: None,
         settings: serde_json::json!({"model": model, "api_key": "***"}),

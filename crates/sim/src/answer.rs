@@ -4,7 +4,6 @@
 //! It must not know how requests are read or connections accepted.
 
 use std::io;
-use std::sync::mpsc::SyncSender;
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -14,7 +13,8 @@ use crate::engine::{Engine, Turn, Work};
 use crate::fault::Fault;
 use crate::http::{Framing, write_all, write_head};
 use crate::outbox::Outbox;
-use crate::truth::{Recorder, TrueRequest};
+use crate::prefix::{Chain, PrefixCache};
+use crate::truth::Recorder;
 use crate::wire::{Answer, Beat, Refusal, Script};
 
 /// A server without latency writes events in pieces of about this many bytes.
@@ -43,14 +43,15 @@ pub(crate) struct Player<'a> {
     pub(crate) stream: &'a TcpStream,
     pub(crate) config: &'a SimConfig,
     pub(crate) engine: &'a Engine,
-    pub(crate) truth: Option<&'a SyncSender<TrueRequest>>,
     pub(crate) answer: &'a Answer,
+    /// The prefix cache, and the blocks of each prompt.
+    pub(crate) cached: Option<(&'a PrefixCache, &'a [Chain])>,
     pub(crate) sequence: u64,
     pub(crate) wants_stream: bool,
     pub(crate) keep_alive: bool,
     pub(crate) knows_chunks: bool,
-    /// When the request was read; 0 without a truth log.
-    pub(crate) request_read_ns: u64,
+    /// Complete header lines with their line ends.
+    pub(crate) extra: String,
 }
 
 /// Send a non-streaming JSON response.
@@ -100,22 +101,7 @@ fn gone() -> io::Error {
 
 impl Player<'_> {
     /// Send the response to its end, and log its truth however it ends.
-    pub(crate) async fn play(&self) -> io::Result<Then> {
-        let mut recorder = self.truth.map(|sender| {
-            let line = TrueRequest {
-                id: self.answer.id.clone(),
-                prompt_tokens: self.answer.prompt_tokens,
-                queued_ns: 0,
-                request_read_ns: self.request_read_ns,
-                tokens: Vec::new(),
-                fault: self.answer.fault,
-                stream: self.wants_stream,
-                service_began_ns: None,
-                ended_ns: 0,
-                busy_slots: None,
-            };
-            Recorder::new(sender.clone(), line)
-        });
+    pub(crate) async fn play(&self, mut recorder: Option<Recorder>) -> io::Result<Then> {
         let then = match self.instead().await? {
             Some(then) => then,
             None if self.wants_stream && !self.answer.has(Fault::JsonInsteadOfStream) => {
@@ -134,6 +120,9 @@ impl Player<'_> {
         let Some(fault) = self.answer.fault else {
             return Ok(None);
         };
+        if !fault.replaces_response(self.wants_stream) {
+            return Ok(None);
+        }
         if let Some(status) = fault.status() {
             let extra = if status == 429 {
                 "retry-after: 1\r\n"
@@ -153,12 +142,9 @@ impl Player<'_> {
                     .await
                     .map(Some)
             }
-            Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString
-                if !self.wants_stream =>
-            {
+            Fault::ErrorBody | Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString => {
                 self.error_body().await.map(Some)
             }
-            Fault::ErrorBody => self.error_body().await.map(Some),
             Fault::ResetBefore => {
                 self.stream.set_zero_linger()?;
                 Ok(Some(Then::Close))
@@ -201,8 +187,26 @@ impl Player<'_> {
     fn work(&self) -> Work {
         Work {
             sequence: self.sequence,
-            prompt_tokens: self.answer.prompt_tokens,
+            prefill_tokens: self.answer.prompt_tokens - self.answer.cached_tokens,
             tokens: self.answer.emitted_tokens(),
+        }
+    }
+
+    /// Cache what was computed for the response: all tokens but the last one, which no other token
+    /// came from. A client that has seen the end of the response may already send the next turn.
+    fn keep_blocks(&self) {
+        let Some((cache, prompts)) = self.cached else {
+            return;
+        };
+        let choices_per_prompt = (self.answer.choices as usize / prompts.len().max(1)).max(1);
+        for choice in 0..self.answer.choices {
+            let Some(prompt) = prompts.get(choice as usize / choices_per_prompt) else {
+                return;
+            };
+            let mut sequence = prompt.clone();
+            let computed = self.answer.emitted_tokens().saturating_sub(1) as usize;
+            sequence.extend(self.answer.token_ids(choice).take(computed));
+            cache.keep(&sequence);
         }
     }
 
@@ -237,6 +241,7 @@ impl Player<'_> {
         let last = self.answer.emitted_tokens().max(1);
         self.until(&mut turn, last, recorder).await?;
         turn.served();
+        self.keep_blocks();
         let document = self.answer.protocol.document(self.answer);
         let half = document.len() / 2;
         let fault = self.answer.fault;
@@ -252,14 +257,13 @@ impl Player<'_> {
         };
         let tempo = &self.engine.tempo;
         let mut outbox = Outbox::new(self.stream, tempo, fault, framing, recorder);
-        let extra = "";
         write_head(
             &mut outbox.buffer,
             200,
             "application/json",
             framing,
             keep_alive,
-            extra,
+            &self.extra,
         );
         outbox.start_body().await?;
         let ends_early = matches!(
@@ -321,11 +325,15 @@ impl Player<'_> {
             "text/event-stream; charset=utf-8",
             framing,
             keep_alive,
-            if self.answer.has(Fault::Gzip) {
-                "cache-control: no-cache\r\ncontent-encoding: gzip\r\n"
-            } else {
-                "cache-control: no-cache\r\n"
-            },
+            &format!(
+                "cache-control: no-cache\r\n{}{}",
+                if self.answer.has(Fault::Gzip) {
+                    "content-encoding: gzip\r\n"
+                } else {
+                    ""
+                },
+                self.extra
+            ),
         );
         // Real servers send the head before the model has done anything.
         outbox.start_body().await?;
@@ -373,6 +381,7 @@ impl Player<'_> {
             }
         }
         turn.served();
+        self.keep_blocks();
         self.end_stream(&mut outbox, turn, keep_alive).await
     }
 

@@ -18,7 +18,8 @@ use crate::tempo::Tempo;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
     pub(crate) sequence: u64,
-    pub(crate) prompt_tokens: u64,
+    /// Prompt tokens that need prefill.
+    pub(crate) prefill_tokens: u64,
     /// Tokens of each choice. A response without any takes as long as one with one token.
     pub(crate) tokens: u32,
 }
@@ -64,7 +65,7 @@ impl Engine {
             None => Some(self.alone(self.slots.try_take()?, work)),
             Some(batch) => {
                 let ttft = Duration::from_secs_f64(self.profile.ttft_ms / 1e3);
-                let prefill = self.profile.prefill(work.prompt_tokens);
+                let prefill = self.profile.prefill(work.prefill_tokens);
                 let progress = batch.join(Instant::now() + ttft, prefill, work.tokens.max(1));
                 Some(Turn::Batched(progress))
             }
@@ -165,7 +166,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     fn new(profile: &Profile, work: Work) -> Self {
         let mut schedule = Schedule {
-            first: profile.time_to_first_token(work.prompt_tokens),
+            first: profile.time_to_first_token(work.prefill_tokens),
             gaps: profile.gaps(work.sequence),
             token: 0,
             offset: Duration::ZERO,
@@ -229,7 +230,7 @@ mod tests {
     fn work(sequence: u64, tokens: u32) -> Work {
         Work {
             sequence,
-            prompt_tokens: 100,
+            prefill_tokens: 100,
             tokens,
         }
     }

@@ -86,6 +86,26 @@ pub enum SimError {
         /// The drift.
         got: String,
     },
+    /// The size of a prefix cache is invalid.
+    #[error(
+        "the size of the prefix cache is {got:?}; allowed are a number of blocks, 0 for none, and inf"
+    )]
+    CacheBlocks {
+        /// The size.
+        got: String,
+    },
+    /// The share of tool calls is invalid.
+    #[error("the share of tool calls is {got:?}; allowed are 0 to 1 and always")]
+    ToolCalls {
+        /// The share.
+        got: String,
+    },
+    /// The name of a header is invalid.
+    #[error("{got:?} is not the name of a header: letters, digits and hyphens, as in x-session-id")]
+    HeaderName {
+        /// The name.
+        got: String,
+    },
     /// A pause is invalid.
     #[error(
         "unknown pause {got:?}; expected pause:LENGTH@AFTER, times with a unit (ms, s, min or h), \

@@ -179,6 +179,22 @@ impl Fault {
         self as usize >= Fault::SlowHeaders as usize
     }
 
+    /// Whether nothing is generated: the request gets an error, or no response at all.
+    pub(crate) fn replaces_response(self, stream: bool) -> bool {
+        self.status().is_some()
+            || match self {
+                Fault::Redirect307
+                | Fault::ErrorBody
+                | Fault::ResetBefore
+                | Fault::CloseBefore
+                | Fault::Garbage
+                | Fault::StallBefore => true,
+                // Without a stream they are an error body.
+                Fault::ErrorEvent | Fault::ErrorEventNamed | Fault::ErrorString => !stream,
+                _ => false,
+            }
+    }
+
     /// The status of the `http-…` faults.
     pub(crate) fn status(self) -> Option<u16> {
         match self {

@@ -3,6 +3,7 @@
 //!
 //! It must not know what the bodies mean. Heads are parsed by `httparse`; bodies are framed here.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use tokio::io::AsyncReadExt;
@@ -30,6 +31,8 @@ pub(crate) struct Request {
     /// Whether a header asks for an event stream: `X-DashScope-SSE: enable` or
     /// `Accept: text/event-stream`.
     pub(crate) wants_events: bool,
+    /// The fields that [`Inbox`] keeps, by their name in lower case.
+    pub(crate) kept: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -68,16 +71,25 @@ enum BodyLength {
 }
 
 /// Bytes received on a connection and not yet consumed.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
+#[derive(Debug)]
+pub(crate) struct Inbox<'a> {
     bytes: Vec<u8>,
+    /// Names of the header fields to keep, in lower case.
+    keep: &'a [String],
 }
 
-impl Inbox {
+impl<'a> Inbox<'a> {
+    pub(crate) fn new(keep: &'a [String]) -> Self {
+        Inbox {
+            bytes: Vec::new(),
+            keep,
+        }
+    }
+
     /// Read the next request; [`ReadError::Gone`] if the client closed instead.
     pub(crate) async fn next(&mut self, stream: &mut TcpStream) -> Result<Request, ReadError> {
         let head = loop {
-            if let Some(head) = parse_head(&self.bytes)? {
+            if let Some(head) = parse_head(&self.bytes, self.keep)? {
                 break head;
             }
             if self.bytes.len() > LONGEST_HEAD {
@@ -179,7 +191,7 @@ fn too_large() -> ReadError {
     refused(413, format!("request body exceeds {LONGEST_BODY} bytes"))
 }
 
-fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ReadError> {
+fn parse_head(bytes: &[u8], keep: &[String]) -> Result<Option<Head>, ReadError> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
     let length = match parsed.parse(bytes) {
@@ -202,6 +214,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ReadError> {
             knows_chunks: is_1_1,
             bearer: None,
             wants_events: false,
+            kept: BTreeMap::new(),
             body: Vec::new(),
         },
         length,
@@ -215,7 +228,16 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ReadError> {
                 .split(',')
                 .any(|part| part.trim().eq_ignore_ascii_case(token))
         };
-        match field.name.to_ascii_lowercase().as_str() {
+        let name = field.name.to_ascii_lowercase();
+        if keep.contains(&name) {
+            let kept = head.request.kept.entry(name.clone());
+            kept.and_modify(|earlier| {
+                earlier.push_str(", ");
+                earlier.push_str(value);
+            })
+            .or_insert_with(|| value.to_owned());
+        }
+        match name.as_str() {
             "content-length" if !matches!(head.body, BodyLength::Chunked) => {
                 let length = value.parse::<u64>().map_err(|_| {
                     refused(400, format!("content-length is not a number: {value:?}"))
@@ -377,7 +399,9 @@ mod tests {
     fn heads_are_understood() {
         let head = parse_head(
             b"POST /v1/x?y=1 HTTP/1.1\r\nContent-Length: 5\r\nConnection: Close\r\n\
-              authorization: bearer k e y \r\nExpect: 100-Continue\r\n\r\n12345",
+              authorization: bearer k e y \r\nX-A:  1\r\nExpect: 100-Continue\r\nx-b: 2\r\n\
+              x-A: 3\r\n\r\n12345",
+            &["x-a".to_owned(), "x-c".to_owned()],
         )
         .expect("valid")
         .expect("complete");
@@ -385,12 +409,14 @@ mod tests {
         assert!(!head.request.keep_alive && head.expects_continue);
         assert_eq!(head.request.bearer.as_deref(), Some("k e y"));
         assert!(matches!(head.body, BodyLength::Known(5)));
+        let kept: Vec<_> = head.request.kept.iter().collect();
+        assert_eq!(kept, [(&"x-a".to_owned(), &"1, 3".to_owned())]);
         assert!(
-            parse_head(b"GET / HTTP/1.1\r\nHost")
+            parse_head(b"GET / HTTP/1.1\r\nHost", &[])
                 .expect("valid so far")
                 .is_none()
         );
-        assert!(parse_head(b"\x16\x03\x01\x00\r\n").is_err());
+        assert!(parse_head(b"\x16\x03\x01\x00\r\n", &[]).is_err());
     }
 
     #[test]

@@ -1,35 +1,26 @@
-//! Owns the listening socket, the threads, the connections and the routing of requests.
+//! Owns the listening socket, the threads and the connections.
 //!
-//! It must not know what a response looks like or when its tokens are due.
+//! It must not know what a request asks for, what a response looks like or when its tokens are due.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Player, Then, respond};
-use crate::clock::{monotonic_ns, wall_ms, wall_seconds};
-use crate::config::SimConfig;
-use crate::engine::Engine;
+use crate::answer::{Then, respond};
 use crate::error::SimError;
-use crate::fault::pick;
-use crate::http::{self, Inbox, ReadError};
-use crate::tokens::{Counter, Encoder};
-use crate::truth::{Kept, TrueRequest, TruthLog};
-use crate::wire::tokenize::{detokenize, tokenize};
-use crate::wire::{
-    Answer, CONTEXT_TOKENS, EndOfText, Protocol, Refusal, dashscope, openai, protocol_of, zhipu,
-};
+use crate::http::{Inbox, ReadError};
+use crate::prepared::Prepared;
+use crate::route::{Peer, Served, Shared, answer};
+use crate::truth::{Kept, Totals, TruthLog};
+use crate::wire::{Protocol, Refusal, openai};
 
 /// Number of connections that may wait to be accepted; the operating system may lower it.
 const BACKLOG: u32 = 16_384;
@@ -42,16 +33,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a client may go on sending a request that was already rejected.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// State shared by all connections.
-#[derive(Debug)]
-struct Shared {
-    config: SimConfig,
-    counter: Counter,
-    engine: Engine,
-    truth: Option<SyncSender<TrueRequest>>,
-    requests: Arc<AtomicU64>,
-}
 
 /// Bind a listener with a backlog large enough for thousands of simultaneous clients. Must be
 /// called within a tokio runtime.
@@ -73,33 +54,8 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, SimError> {
     listen().map_err(|source| SimError::Bind { address, source })
 }
 
-/// Valid settings, with the tokenizer that they name.
-#[derive(Debug)]
-pub struct Prepared {
-    pub(crate) config: SimConfig,
-    counter: Counter,
-}
-
-impl Prepared {
-    /// Check the settings and load the tokenizer, if they name one; a large one takes a second.
-    ///
-    /// # Errors
-    /// If a number is out of range, or the tokenizer or its template cannot be read.
-    pub fn new(config: SimConfig) -> Result<Self, SimError> {
-        config.profile.check()?;
-        let encoder = match &config.tokenizer {
-            None => None,
-            Some(path) => Some(Encoder::load(path).map_err(|error| SimError::Tokenizer {
-                path: path.clone(),
-                message: error.to_string(),
-            })?),
-        };
-        let counter = Counter::new(encoder, config.image_tokens.into());
-        Ok(Prepared { config, counter })
-    }
-}
-
 /// Serve until `shutdown` is cancelled, then drop all connections and complete the truth log.
+/// Returns what was served.
 ///
 /// # Errors
 /// If the truth log cannot be created or written, or a thread cannot be started.
@@ -107,14 +63,14 @@ pub async fn serve(
     listener: TcpListener,
     prepared: Prepared,
     shutdown: CancellationToken,
-) -> Result<(), SimError> {
+) -> Result<Totals, SimError> {
     serve_observed(listener, prepared, shutdown, Observed::default()).await
 }
 
 /// What a [`Simulator`] can look at while it serves.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
-    pub(crate) requests: Arc<AtomicU64>,
+    pub(crate) served: Arc<Served>,
     pub(crate) truth: Kept,
 }
 
@@ -123,8 +79,8 @@ pub(crate) async fn serve_observed(
     prepared: Prepared,
     shutdown: CancellationToken,
     observed: Observed,
-) -> Result<(), SimError> {
-    let Prepared { config, counter } = prepared;
+) -> Result<Totals, SimError> {
+    let config = &prepared.config;
     raise_open_files();
     let kept = config.keeps_truth.then_some(observed.truth);
     let truth_path = config.truth_log.clone();
@@ -132,13 +88,8 @@ pub(crate) async fn serve_observed(
         .then(|| TruthLog::create(truth_path.as_deref(), kept))
         .transpose()?;
     let threads = config.threads.get();
-    let shared = Arc::new(Shared {
-        engine: Engine::new(config.profile.clone(), config.pauses.clone()),
-        truth: truth.as_ref().map(TruthLog::sender),
-        config,
-        counter,
-        requests: observed.requests,
-    });
+    let log = truth.as_ref().map(TruthLog::sender);
+    let shared = Arc::new(Shared::new(prepared, log, Arc::clone(&observed.served)));
 
     // The other threads stop even if this future is dropped rather than completed.
     let stop = shutdown.child_token();
@@ -161,7 +112,8 @@ pub(crate) async fn serve_observed(
     })
     .await
     .unwrap_or_else(|error| Err(io::Error::other(error)))
-    .map_err(|source| SimError::TruthLog { path, source })
+    .map_err(|source| SimError::TruthLog { path, source })?;
+    Ok(observed.served.totals())
 }
 
 /// Accept until cancelled, distributing connections to all threads in turn.
@@ -171,30 +123,37 @@ async fn accept_connections(
     workers: &[Worker],
     stop: &CancellationToken,
 ) {
-    let room = shared.config.max_connections;
+    let room = shared.settings.config.max_connections;
     let room = room.map(|most| Arc::new(Semaphore::new(most.get().min(Semaphore::MAX_PERMITS))));
     let mut own = JoinSet::new();
     let engine = Arc::clone(shared);
     own.spawn(async move { engine.engine.run().await });
     let mut turn = 0;
+    let mut connections = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(_) = own.join_next() => continue,
-            accepted = accept(listener, room.as_ref()) => accepted,
+            accepted = accept(listener, room.as_ref(), connections + 1) => accepted,
         };
         let Ok(accepted) = accepted else {
             // Out of descriptors, most likely: one will soon be free.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        connections += 1;
         turn = (turn + 1) % (workers.len() + 1);
         match workers.get(turn) {
             Some(worker) => {
                 if let Ok(stream) = accepted.stream.into_std() {
+                    let accepted = Accepted {
+                        stream,
+                        peer: accepted.peer,
+                        place: accepted.place,
+                    };
                     // Only fails if that thread is gone, and then the connection is closed.
-                    let _ = worker.connections.send((stream, accepted.place)).await;
+                    let _ = worker.connections.send(accepted).await;
                 }
             }
             None => {
@@ -207,13 +166,18 @@ async fn accept_connections(
 
 /// A connection, and its place among those served at once.
 #[derive(Debug)]
-struct Accepted {
-    stream: TcpStream,
+struct Accepted<Stream> {
+    stream: Stream,
+    peer: Peer,
     place: Option<OwnedSemaphorePermit>,
 }
 
 /// Accept the next connection when there is room for it; until then it waits in the backlog.
-async fn accept(listener: &TcpListener, room: Option<&Arc<Semaphore>>) -> io::Result<Accepted> {
+async fn accept(
+    listener: &TcpListener,
+    room: Option<&Arc<Semaphore>>,
+    connection: u64,
+) -> io::Result<Accepted<TcpStream>> {
     let place = match room {
         None => None,
         Some(room) => {
@@ -221,21 +185,29 @@ async fn accept(listener: &TcpListener, room: Option<&Arc<Semaphore>>) -> io::Re
             Some(place.expect("the places are never closed"))
         }
     };
-    let (stream, _) = listener.accept().await?;
-    Ok(Accepted { stream, place })
+    let (stream, address) = listener.accept().await?;
+    let peer = Peer {
+        port: address.port(),
+        connection,
+    };
+    Ok(Accepted {
+        stream,
+        peer,
+        place,
+    })
 }
 
 /// An additional thread with its own runtime.
 #[derive(Debug)]
 struct Worker {
-    connections: mpsc::Sender<(std::net::TcpStream, Option<OwnedSemaphorePermit>)>,
+    connections: mpsc::Sender<Accepted<std::net::TcpStream>>,
     thread: JoinHandle<()>,
 }
 
 impl Worker {
     fn start(shared: Arc<Shared>, stop: CancellationToken) -> Result<Self, SimError> {
         let runtime = runtime()?;
-        let (connections, mut accepted) = mpsc::channel(HANDOVER);
+        let (connections, mut received) = mpsc::channel::<Accepted<_>>(HANDOVER);
         let thread = std::thread::Builder::new()
             .name("sim-worker".to_owned())
             .spawn(move || {
@@ -246,11 +218,15 @@ impl Worker {
                             biased;
                             () = stop.cancelled() => break,
                             Some(_) = own.join_next() => continue,
-                            next = accepted.recv() => next,
+                            next = received.recv() => next,
                         };
-                        let Some((stream, place)) = next else { break };
-                        if let Ok(stream) = TcpStream::from_std(stream) {
-                            let accepted = Accepted { stream, place };
+                        let Some(next) = next else { break };
+                        if let Ok(stream) = TcpStream::from_std(next.stream) {
+                            let accepted = Accepted {
+                                stream,
+                                peer: next.peer,
+                                place: next.place,
+                            };
                             own.spawn(connection(accepted, Arc::clone(&shared)));
                         }
                     }
@@ -287,22 +263,24 @@ fn raise_open_files() {
 }
 
 /// Serve one connection until either side closes it.
-async fn connection(accepted: Accepted, shared: Arc<Shared>) {
+async fn connection(accepted: Accepted<TcpStream>, shared: Arc<Shared>) {
     let Accepted {
         mut stream,
+        peer,
         place: _place,
     } = accepted;
     // Otherwise a small write waits for the acknowledgement of the previous one.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::new(shared.kept_headers());
     loop {
         let next = inbox.next(&mut stream).await;
         shared.engine.tempo.resumed().await;
         match next {
             Ok(request) => {
-                if !matches!(answer(&stream, &shared, request).await, Ok(Then::KeepAlive)) {
+                let then = answer(&stream, peer, &shared, request).await;
+                if !matches!(then, Ok(Then::KeepAlive)) {
                     return;
                 }
             }
@@ -329,202 +307,4 @@ async fn linger(mut stream: TcpStream) {
     let drain = async { while let Ok(1..) = stream.read(&mut ignored).await {} };
     // Either way, the connection is finished.
     let _ = tokio::time::timeout(LINGER, drain).await;
-}
-
-/// What is served at a path.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Generate(&'static dyn Protocol),
-    Tokenize,
-    Detokenize,
-    Models,
-    Health,
-}
-
-impl Place {
-    fn at(path: &str) -> Option<Self> {
-        match path {
-            "/api/v1/services/aigc/text-generation/generation" => {
-                return Some(Place::Generate(&dashscope::TEXT));
-            }
-            "/api/v1/services/aigc/multimodal-generation/generation" => {
-                return Some(Place::Generate(&dashscope::MULTIMODAL));
-            }
-            "/api/paas/v4/chat/completions" => return Some(Place::Generate(&zhipu::Zhipu)),
-            _ => {}
-        }
-        // DashScope serves OpenAI's interface under its own prefix.
-        let path = path.strip_prefix("/compatible-mode").unwrap_or(path);
-        match path.strip_prefix("/v1").unwrap_or(path) {
-            "/chat/completions" => Some(Place::Generate(&openai::CHAT)),
-            "/completions" => Some(Place::Generate(&openai::COMPLETIONS)),
-            "/tokenize" => Some(Place::Tokenize),
-            "/detokenize" => Some(Place::Detokenize),
-            "/models" => Some(Place::Models),
-            "/health" => Some(Place::Health),
-            _ => None,
-        }
-    }
-
-    fn method(self) -> &'static str {
-        match self {
-            Place::Generate(_) | Place::Tokenize | Place::Detokenize => "POST",
-            Place::Models | Place::Health => "GET",
-        }
-    }
-}
-
-async fn answer(
-    stream: &TcpStream,
-    shared: &Arc<Shared>,
-    request: http::Request,
-) -> io::Result<Then> {
-    let keep_alive = request.keep_alive;
-    let protocol = protocol_of(&request.path);
-    let refuse = async |refusal: Refusal, extra: &str| {
-        let body = protocol.refusal(&refusal, &refused_id(protocol));
-        respond(stream, refusal.status, extra, &body, keep_alive).await
-    };
-    let Some(place) = Place::at(&request.path) else {
-        let message = format!(
-            "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/models, \
-             /health, /tokenize, /detokenize, /compatible-mode/v1/chat/completions, \
-             /api/v1/services/aigc/text-generation/generation, \
-             /api/v1/services/aigc/multimodal-generation/generation and \
-             /api/paas/v4/chat/completions",
-            request.path
-        );
-        return refuse(Refusal::new(404, message), "").await;
-    };
-    let allowed = place.method();
-    if request.method != allowed {
-        let message = format!(
-            "method {} is not allowed here, only {allowed}",
-            request.method
-        );
-        return refuse(Refusal::new(405, message), &format!("allow: {allowed}\r\n")).await;
-    }
-    if matches!(place, Place::Health) {
-        return respond(stream, 200, "", b"{\"status\":\"ok\"}", keep_alive).await;
-    }
-    if let Some(key) = &shared.config.api_key
-        && let Err(refusal) = protocol.admit(key, request.bearer.as_deref(), wall_ms())
-    {
-        return refuse(refusal, "www-authenticate: Bearer\r\n").await;
-    }
-    let body = match place {
-        Place::Generate(protocol) => return generate(stream, shared, request, protocol).await,
-        Place::Tokenize => counted(shared, request, tokenize).await.1,
-        Place::Detokenize => counted(shared, request, detokenize).await.1,
-        Place::Models | Place::Health => Ok(models(&shared.config)),
-    };
-    match body {
-        Ok(body) => respond(stream, 200, "", &body, keep_alive).await,
-        Err(refusal) => refuse(refusal, "").await,
-    }
-}
-
-fn models(config: &SimConfig) -> Vec<u8> {
-    let models = json!({"object": "list", "data": [{
-        "id": config.model,
-        "object": "model",
-        "created": wall_seconds(),
-        "owned_by": "evalscope-sim",
-        "max_model_len": CONTEXT_TOKENS,
-    }]});
-    models.to_string().into_bytes()
-}
-
-/// The id in errors for requests without a number.
-fn refused_id(protocol: &dyn Protocol) -> String {
-    format!("{}-sim-refused", protocol.id_prefix())
-}
-
-/// Read a body that may have to be tokenized: a long one on a separate thread, so that the tokens
-/// of other responses are not late.
-async fn counted<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    request: http::Request,
-    read: impl FnOnce(&[u8], &Counter) -> T + Send + 'static,
-) -> (http::Request, T) {
-    if !shared.counter.takes_long(request.body.len()) {
-        let outcome = read(&request.body, &shared.counter);
-        return (request, outcome);
-    }
-    let shared = Arc::clone(shared);
-    tokio::task::spawn_blocking(move || {
-        let outcome = read(&request.body, &shared.counter);
-        (request, outcome)
-    })
-    .await
-    .expect("counting neither panics nor is cancelled")
-}
-
-/// Respond to a request to one of the generating endpoints.
-async fn generate(
-    stream: &TcpStream,
-    shared: &Arc<Shared>,
-    request: http::Request,
-    protocol: &'static dyn Protocol,
-) -> io::Result<Then> {
-    let config = &shared.config;
-    let request_read_ns = shared.truth.as_ref().map_or(0, |_| monotonic_ns());
-    shared.engine.tempo.request_read();
-    let by_header = request.wants_events;
-    let (request, read) = counted(shared, request, move |body, counter| {
-        protocol.read(body, by_header, counter)
-    })
-    .await;
-    let read = read.and_then(|asked| {
-        if config.reject_stream_options && asked.stream_options.is_some() {
-            return Err(Refusal::of(
-                "stream_options",
-                "Unrecognized request argument supplied: stream_options",
-            ));
-        }
-        Ok(asked)
-    });
-    let asked = match read {
-        Ok(asked) => asked,
-        Err(refusal) => {
-            let body = protocol.refusal(&refusal, &refused_id(protocol));
-            return respond(stream, refusal.status, "", &body, request.keep_alive).await;
-        }
-    };
-    let sequence = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
-    let (tokens, at_length) = config.profile.output_length(asked.max_tokens);
-    let answer = Answer {
-        protocol,
-        id: format!("{}-sim-{sequence}", protocol.id_prefix()),
-        model: asked.model.unwrap_or_else(|| config.model.clone()),
-        created: wall_seconds(),
-        messages: asked.messages,
-        repeats: asked.repeats,
-        prompt_tokens: asked.prompt_tokens,
-        choices: asked.choices,
-        tokens,
-        at_length: at_length || asked.end_of_text == EndOfText::Ignored,
-        stream_options: asked.stream_options.unwrap_or_default(),
-        fault: pick(
-            &config.faults,
-            config.fault_after,
-            config.profile.seed,
-            sequence,
-        ),
-        salt: config.profile.seed.wrapping_mul(31).wrapping_add(sequence),
-    };
-    Player {
-        stream,
-        config,
-        engine: &shared.engine,
-        truth: shared.truth.as_ref(),
-        answer: &answer,
-        sequence,
-        wants_stream: asked.stream,
-        keep_alive: request.keep_alive,
-        knows_chunks: request.knows_chunks,
-        request_read_ns,
-    }
-    .play()
-    .await
 }

@@ -5,15 +5,15 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SimConfig;
 use crate::error::SimError;
-use crate::server::{Observed, Prepared, bind, runtime, serve_observed};
-use crate::truth::Truth;
+use crate::prepared::Prepared;
+use crate::server::{Observed, bind, runtime, serve_observed};
+use crate::truth::{Totals, Truth};
 
 /// A server on its own threads, on a free port of the loopback interface, for tests and for
 /// programs that check a client against the truth in their own process.
@@ -42,7 +42,7 @@ pub struct Simulator {
     address: SocketAddr,
     observed: Observed,
     shutdown: CancellationToken,
-    thread: Option<JoinHandle<Result<(), SimError>>>,
+    thread: Option<JoinHandle<Result<Totals, SimError>>>,
 }
 
 impl Simulator {
@@ -98,7 +98,7 @@ impl Simulator {
     /// the latest.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.observed.requests.load(Ordering::Relaxed)
+        self.observed.served.totals().requests
     }
 
     /// The requests that have ended, with [`SimConfig::keeps_truth`]; otherwise none.
@@ -124,7 +124,7 @@ impl Simulator {
         self.shutdown.cancel();
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
-            Some(Ok(outcome)) => outcome,
+            Some(Ok(outcome)) => outcome.map(drop),
             Some(Err(_)) => Err(SimError::Thread {
                 source: io::Error::other("the server panicked"),
             }),

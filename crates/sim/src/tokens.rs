@@ -1,5 +1,14 @@
 //! Owns the counting of prompt tokens: with a tokenizer as a real server does, and without one by
-//! the rule that four characters are one token.
+//! the rules of `words`.
+//!
+//! # The frame of a message
+//!
+//! A response of n tokens that comes back as the content of an assistant's message is n tokens of the
+//! next prompt. What else the message costs is its frame. With a tokenizer, the template decides: in
+//! `ChatML` it is `<|im_start|>assistant` and a line end before the content, which the prompt before
+//! has counted already, and `<|im_end|>` and a line end after it. Without a tokenizer there is no
+//! frame: each message is a token for each of its four characters, the last ones rounded up, and an
+//! assistant's message that consists of the simulator's own words is a token for each word.
 //!
 //! It must not know requests, protocols or sockets.
 
@@ -8,11 +17,15 @@ use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
 
 use crate::template::{ChatTemplate, Conversation, TemplateError};
+use crate::words;
 
 /// Longer bodies take longer to tokenize than other connections should have to wait, in bytes: this
 /// many take 0.9 ms (a release build, a byte-level tokenizer, English text), and the timer's
 /// resolution is 1 ms.
 const QUICK_BODY: usize = 4 << 10;
+
+/// The same without a tokenizer, where parsing and hashing remain.
+const QUICK_BODY_WITHOUT_TOKENIZER: usize = 64 << 10;
 
 /// Why there is no usable tokenizer.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +114,16 @@ impl Encoder {
             .collect()
     }
 
+    /// The words of the vocabulary, each after a space, in the order of their ids.
+    pub(crate) fn vocabulary(&self) -> impl Iterator<Item = String> {
+        (0..=self.highest_id).filter_map(|id| {
+            let text = self.decode(&[id]).ok()?;
+            let word = text.trim();
+            let is_word = !word.is_empty() && word.chars().all(char::is_alphabetic);
+            is_word.then(|| format!(" {word}"))
+        })
+    }
+
     /// `id`, if it is within the vocabulary.
     pub(crate) fn known(&self, id: u64) -> Result<u32, CountError> {
         u32::try_from(id)
@@ -113,19 +136,29 @@ impl Encoder {
     }
 }
 
+/// The tokens of one prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Prompt {
+    pub(crate) tokens: u64,
+    /// The tokens themselves, if they are wanted and the prompt has no images.
+    pub(crate) ids: Option<Vec<u64>>,
+}
+
 /// Counts the tokens of prompts.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     encoder: Option<Encoder>,
     /// Tokens per image.
     image_tokens: u64,
+    wants_ids: bool,
 }
 
 impl Counter {
-    pub(crate) fn new(encoder: Option<Encoder>, image_tokens: u64) -> Self {
+    pub(crate) fn new(encoder: Option<Encoder>, image_tokens: u64, wants_ids: bool) -> Self {
         Counter {
             encoder,
             image_tokens,
+            wants_ids,
         }
     }
 
@@ -135,48 +168,79 @@ impl Counter {
 
     /// Whether counting takes too long to be done between the writes of other responses.
     pub(crate) fn takes_long(&self, body_bytes: usize) -> bool {
-        self.encoder.is_some() && body_bytes > QUICK_BODY
+        let quick = match self.encoder {
+            Some(_) => QUICK_BODY,
+            None => QUICK_BODY_WITHOUT_TOKENIZER,
+        };
+        body_bytes > quick
     }
 
-    /// Tokens of a plain prompt, including those added by the tokenizer.
-    pub(crate) fn text(&self, text: &str) -> Result<u64, CountError> {
-        match &self.encoder {
-            Some(encoder) => Ok(encoder.text(text, true)?.len() as u64),
-            None => Ok(text_tokens(text.chars().count())),
+    fn encoded(&self, ids: &[u32]) -> Prompt {
+        Prompt {
+            tokens: ids.len() as u64,
+            ids: self
+                .wants_ids
+                .then(|| ids.iter().copied().map(u64::from).collect()),
         }
     }
 
+    /// Tokens of a plain prompt, including those added by the tokenizer.
+    pub(crate) fn text(&self, text: &str) -> Result<Prompt, CountError> {
+        Ok(match &self.encoder {
+            Some(encoder) => self.encoded(&encoder.text(text, true)?),
+            None => Prompt {
+                tokens: words::count("", &[text]).max(1),
+                ids: self.wants_ids.then(|| words::ids(None, &[text])),
+            },
+        })
+    }
+
     /// Tokens of a prompt given as ids.
-    pub(crate) fn ids(&self, ids: impl Iterator<Item = u64>) -> Result<u64, CountError> {
-        let mut count = 0;
+    pub(crate) fn ids(&self, ids: impl Iterator<Item = u64>) -> Result<Prompt, CountError> {
+        let mut prompt = Prompt {
+            tokens: 0,
+            ids: self.wants_ids.then(Vec::new),
+        };
         for id in ids {
             if let Some(encoder) = &self.encoder {
                 encoder.known(id)?;
             }
-            count += 1;
+            prompt.tokens += 1;
+            if let Some(ids) = &mut prompt.ids {
+                ids.push(id);
+            }
         }
-        Ok(count)
+        Ok(prompt)
     }
 
     /// Tokens of a conversation and of the start of the reply. The template writes the special
     /// tokens, so the tokenizer must not add them again.
-    pub(crate) fn chat(&self, conversation: &Conversation<'_>) -> Result<u64, CountError> {
-        let text = match &self.encoder {
-            Some(encoder) => encoder.chat(conversation, true, false)?.len() as u64,
-            None => text_tokens(
-                conversation
-                    .messages
-                    .iter()
-                    .flat_map(|message| &message.texts)
-                    .map(|text| text.chars().count())
-                    .sum(),
-            ),
+    pub(crate) fn chat(&self, conversation: &Conversation<'_>) -> Result<Prompt, CountError> {
+        let mut prompt = match &self.encoder {
+            Some(encoder) => self.encoded(&encoder.chat(conversation, true, false)?),
+            None => self.unframed(conversation),
         };
-        Ok(text + conversation.images * self.image_tokens)
+        if conversation.images > 0 {
+            prompt.tokens += conversation.images * self.image_tokens;
+            prompt.ids = None;
+        }
+        Ok(prompt)
     }
-}
 
-/// Four characters per token, and at least one token.
-fn text_tokens(chars: usize) -> u64 {
-    (chars as u64).div_ceil(4).max(1)
+    /// Without a tokenizer, the tokens of the messages alone, at least one.
+    fn unframed(&self, conversation: &Conversation<'_>) -> Prompt {
+        let messages = &conversation.messages;
+        let counted = messages
+            .iter()
+            .map(|message| words::count(message.role, &message.texts));
+        Prompt {
+            tokens: counted.sum::<u64>().max(1),
+            ids: self.wants_ids.then(|| {
+                let ids = messages
+                    .iter()
+                    .map(|message| words::ids(Some(message.role), &message.texts));
+                ids.flatten().collect()
+            }),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! It must not know how responses are made. Without a log nothing here runs, and no clock is read.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -48,6 +49,61 @@ pub struct TrueRequest {
     pub ended_ns: u64,
     /// Number of requests in service when its own began, itself included.
     pub busy_slots: Option<u64>,
+    /// Number of generated tokens, of all choices; fewer were sent if the response ended early.
+    #[serde(default)]
+    pub completion_tokens: u64,
+    /// Number of leading blocks of the prompt that were in the prefix cache.
+    #[serde(default)]
+    pub hit_blocks: u64,
+    /// Number of prompt tokens in these blocks, which needed no prefill.
+    #[serde(default)]
+    pub cached_tokens: u64,
+    /// Number of messages; `None` for a plain prompt.
+    #[serde(default)]
+    pub messages: Option<u64>,
+    /// Length of the body, in bytes, without chunk framing.
+    #[serde(default)]
+    pub body_bytes: u64,
+    /// SHA-256 of these bytes, in lower-case hexadecimal, with
+    /// [`SimConfig::truth_bodies`](crate::SimConfig::truth_bodies).
+    #[serde(default)]
+    pub body_sha256: Option<String>,
+    /// The client's port.
+    #[serde(default)]
+    pub peer_port: u16,
+    /// Number of the connection, from 1, in the order in which they were accepted.
+    #[serde(default)]
+    pub connection: u64,
+    /// The value of [`SimConfig::conversation_header`](crate::SimConfig::conversation_header), if
+    /// the request had one.
+    #[serde(default)]
+    pub conversation: Option<String>,
+    /// The headers of the request that are in
+    /// [`SimConfig::log_headers`](crate::SimConfig::log_headers), by their name in lower case. The
+    /// values of a repeated header are joined by a comma and a space.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The token that the response gave in
+    /// [`SimConfig::session_token_header`](crate::SimConfig::session_token_header).
+    #[serde(default)]
+    pub session_token: Option<String>,
+    /// Whether the request sent back the token of the response before it.
+    #[serde(default)]
+    pub session_token_echo: Option<Echo>,
+}
+
+/// What a request did with the session token of the previous response of its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Echo {
+    /// There was no token to send back, and it sent none.
+    First,
+    /// It sent back the latest token.
+    Echoed,
+    /// It sent none.
+    Missing,
+    /// It sent another one, or one although it was given none.
+    Wrong,
 }
 
 /// The truth of a run by the server's own clock.
@@ -72,6 +128,18 @@ impl Truth {
     pub fn parse(log: &str) -> Result<Self, serde_json::Error> {
         let requests: Result<Vec<_>, _> = log.lines().map(serde_json::from_str).collect();
         requests.map(Truth::new)
+    }
+
+    /// The prompt tokens of all requests.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u64 {
+        self.requests.iter().map(|line| line.prompt_tokens).sum()
+    }
+
+    /// How many of them were in the prefix cache.
+    #[must_use]
+    pub fn cached_tokens(&self) -> u64 {
+        self.requests.iter().map(|line| line.cached_tokens).sum()
     }
 
     /// The gaps between arrivals: one fewer than there are requests.
@@ -104,6 +172,17 @@ impl Truth {
             })
             .count()
     }
+}
+
+/// What a server has served, without the requests that it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Number of requests to the generating endpoints.
+    pub requests: u64,
+    /// Number of their prompt tokens.
+    pub prompt_tokens: u64,
+    /// How many of these were in the prefix cache.
+    pub cached_tokens: u64,
 }
 
 /// Where finished requests are also kept, if asked for.
@@ -279,6 +358,18 @@ mod tests {
             service_began_ns: began,
             ended_ns: ended,
             busy_slots: began.map(|_| 1),
+            completion_tokens: 2,
+            hit_blocks: 2,
+            cached_tokens: 32,
+            messages: Some(1),
+            body_bytes: 90,
+            body_sha256: None,
+            peer_port: 4711,
+            connection: 1,
+            conversation: None,
+            headers: BTreeMap::from([("x-a".to_owned(), "1".to_owned())]),
+            session_token: None,
+            session_token_echo: Some(Echo::First),
         }
     }
 
@@ -289,12 +380,25 @@ mod tests {
             serde_json::to_string(&line).expect("JSON"),
             "{\"id\":\"chatcmpl-sim-7\",\"prompt_tokens\":3,\"queued_ns\":0,\"request_read_ns\":10,\
              \"tokens\":[[11,12],[13,14]],\"fault\":null,\"stream\":true,\"service_began_ns\":10,\
-             \"ended_ns\":20,\"busy_slots\":1}"
+             \"ended_ns\":20,\"busy_slots\":1,\"completion_tokens\":2,\"hit_blocks\":2,\
+             \"cached_tokens\":32,\"messages\":1,\"body_bytes\":90,\"body_sha256\":null,\
+             \"peer_port\":4711,\"connection\":1,\"conversation\":null,\"headers\":{\"x-a\":\"1\"},\
+             \"session_token\":null,\"session_token_echo\":\"first\"}"
         );
         line.fault = Some(Fault::Cut);
         let text = serde_json::to_string(&line).expect("JSON");
         assert!(text.contains("\"fault\":\"cut\""), "{text}");
         assert_eq!(Truth::parse(&text).expect("a log").requests, [line]);
+    }
+
+    #[test]
+    fn lines_of_older_logs_are_read() {
+        let old = "{\"id\":\"chatcmpl-sim-7\",\"prompt_tokens\":3,\"queued_ns\":0,\
+                   \"request_read_ns\":10,\"tokens\":[],\"fault\":null,\"stream\":true,\
+                   \"service_began_ns\":10,\"ended_ns\":20,\"busy_slots\":1}";
+        let truth = Truth::parse(old).expect("a log");
+        assert_eq!(truth.requests[0].session_token_echo, None);
+        assert_eq!((truth.prompt_tokens(), truth.cached_tokens()), (3, 0));
     }
 
     #[test]

@@ -8,3 +8,5 @@
 pub mod tokens;
 
 pub mod dataset;
+
+pub mod trace;

@@ -206,6 +206,23 @@ class Arguments:
     """Maximum turns of a conversation."""
     multi_turn_args: str | Mapping[str, Any] | None = None
     """Lengths of turns, the earlier form of `dataset_args`; JSON text or a dict."""
+    history: str | None = None
+    """What the history holds for the responses: `real`, `real+reasoning`, `recorded` or `none`."""
+    turn_delay: str | None = None
+    """How long a client waits before each turn after the first: seconds, `"1..5"`, `"exp:2"` or
+    `"lognormal:2,0.8"`."""
+    max_context: int | None = None
+    """End a conversation before a turn that would have more tokens than this."""
+    salt: bool | None = None
+    """Begin each conversation with a line of its own, so that no cache knows it."""
+    finish_conversations: bool | None = None
+    """Let conversations end after `duration`, not only their turns."""
+    session_header: str | None = None
+    """Header that names the conversation in every request."""
+    session_token_header: str | None = None
+    """Header of a response that is sent back with the next request."""
+    connections: str | None = None
+    """How long a connection is kept: `keep`, `session` or `request`."""
 
     # --- generation ---
 

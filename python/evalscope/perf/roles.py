@@ -11,6 +11,7 @@ from typing import Any
 from evalscope.perf.arguments import Arguments
 from evalscope.perf.plugin.api.base import AnswerFailed
 from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
+from evalscope.perf.plugin.datasets.base import Turn
 from evalscope.perf.plugin.loading import made, not_async
 from evalscope.perf.values import NotJson, kind, plain
 from evalscope.perf.wire import Method, Raised, Refusal, Session, dumps, traceback_text
@@ -202,13 +203,33 @@ def _item(prompt: Any) -> str:
     elif isinstance(prompt, Mapping):
         form = "body"
     elif isinstance(prompt, (list, tuple)):
+        if prompt and all(isinstance(turn, Turn) for turn in prompt):
+            return _conversation(prompt)
         form = _form_of_list(prompt)
     else:
         raise Refusal(f"{_WANTED}; got {kind(prompt)}")
     return f'{{"{form}":{_written("build_messages", "prompt", prompt)}}}'
 
 
-_WANTED = "build_messages must yield a str, a list of dicts, a dict or a list of ints"
+_WANTED = (
+    "build_messages must yield a str, a list of dicts, a dict, a list of ints or a list of `Turn`"
+)
+
+
+def _conversation(turns: Sequence[Turn]) -> str:
+    item: dict[str, Any] = {"turns": [_turn(turn) for turn in turns]}
+    if turns[0].rid is not None:
+        item["rid"] = item["session"] = str(turns[0].rid)
+    return _written("build_messages", "conversation", item)
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    written: dict[str, Any] = {"messages": turn.messages}
+    if turn.max_tokens is not None:
+        written["max_tokens"] = turn.max_tokens
+    if turn.tool_call_latency is not None:
+        written["delay_s"] = turn.tool_call_latency
+    return written
 
 
 def _form_of_list(prompt: Sequence[Any]) -> str:

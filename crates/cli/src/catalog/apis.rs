@@ -12,7 +12,7 @@ use evalscope_core::protocol::zhipu::{self, Zhipu, ZhipuKey};
 use evalscope_core::protocol::{Api, BodyRules, Endpoint, OpenAi};
 use serde_json::Value;
 
-use super::row::{Catalog, Row};
+use super::row::{Catalog, EVALSCOPE, Row};
 
 /// The API when none is named.
 pub(crate) const DEFAULT: &str = "openai";
@@ -225,15 +225,15 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
         },
     ],
     later: &[
-        ("openai_responses", "OpenAI's Responses API"),
-        ("openai_response", "OpenAI's Responses API"),
-        ("responses", "OpenAI's Responses API"),
-        ("openai_embedding", "load tests of embeddings"),
-        ("embedding", "load tests of embeddings"),
-        ("openai_rerank", "load tests of reranking"),
-        ("rerank", "load tests of reranking"),
-        ("systemone", "decision APIs"),
-        ("autotrust", "decision APIs"),
+        ("openai_responses", "OpenAI's Responses API", EVALSCOPE),
+        ("openai_response", "OpenAI's Responses API", EVALSCOPE),
+        ("responses", "OpenAI's Responses API", EVALSCOPE),
+        ("openai_embedding", "load tests of embeddings", EVALSCOPE),
+        ("embedding", "load tests of embeddings", EVALSCOPE),
+        ("openai_rerank", "load tests of reranking", EVALSCOPE),
+        ("rerank", "load tests of reranking", EVALSCOPE),
+        ("systemone", "decision APIs", EVALSCOPE),
+        ("autotrust", "decision APIs", EVALSCOPE),
     ],
     hint: "for an API of your own give a file: FILE.toml declares one, FILE.py or exec:COMMAND is a \
            plugin",

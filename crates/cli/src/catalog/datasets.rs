@@ -11,13 +11,16 @@ use anyhow::Context;
 use evalscope_model::prompt::{Item, Prompt};
 use evalscope_workload::dataset::{
     Ahead, ArgsError, ArgsReader, Canvas, Flickr8k, KontextBench, LineByLine, LongAlpaca, OpenQa,
-    OwnField, PromptSource, Random, RandomPrompts, Sample, ShareGpt, ShareGptLanguage,
+    OwnField, PromptSource, Random, RandomPrompts, Replies, Sample, ShareGpt, ShareGptLanguage,
     SpeedBenchmark, TextLines, data_url, user_message,
 };
 
+use evalscope_workload::tokens::{Tokenizer, Words};
+use evalscope_workload::trace::{TraceKind, TraceSettings, TraceSource};
 use serde_json::{Map, Value};
 
-use super::row::{Catalog, Row};
+use super::conversations as talks;
+use super::row::{Catalog, EVALSCOPE, Row};
 
 /// The dataset when none is named.
 pub(crate) const DEFAULT: &str = "openqa";
@@ -42,6 +45,8 @@ pub(crate) struct DatasetRow {
     /// Requests of one pass, if the dataset is meant to be sent whole and as it is: as plain
     /// prompts, whatever the URL.
     pub(crate) whole: Option<fn() -> u64>,
+    /// What a person should know before it is used.
+    pub(crate) note: Option<&'static str>,
     /// Open it.
     pub(crate) open: fn(&Opening<'_>) -> anyhow::Result<Box<dyn PromptSource>>,
 }
@@ -91,8 +96,11 @@ pub(crate) enum Origin {
     Random,
     /// Random words and random images.
     RandomImages,
-    /// Files that say when requests came and how long they were: a text is made for each.
-    Trace,
+    /// Files that say how long prompts were: a text is made for each.
+    Lengths,
+    /// Files that say when requests came, and how long they were or what they said; of this format, or
+    /// of one that is found out.
+    Trace(Option<TraceKind>),
 }
 
 impl Origin {
@@ -101,12 +109,20 @@ impl Origin {
         matches!(self, Self::Random | Self::RandomImages)
     }
 
+    /// Whether texts are made of words: a tokenizer is needed.
+    pub(crate) fn makes_texts(self) -> bool {
+        self.is_random() || self == Self::Lengths
+    }
+
     pub(crate) fn has_images(self) -> bool {
         matches!(self, Self::Images | Self::RandomImages)
     }
 
     pub(crate) fn has_file(self) -> bool {
-        matches!(self, Self::Texts | Self::Images | Self::Trace)
+        matches!(
+            self,
+            Self::Texts | Self::Images | Self::Lengths | Self::Trace(_)
+        )
     }
 }
 
@@ -140,6 +156,16 @@ pub(crate) struct Opening<'a> {
     pub(crate) args: &'a Map<String, Value>,
     /// `--min-turns` and `--max-turns`.
     pub(crate) turns: (u32, Option<u32>),
+    /// Whether recorded responses are needed.
+    pub(crate) replies: Replies,
+    /// Tokens of a response: the fewest and the most.
+    pub(crate) output_tokens: (u64, u64),
+    /// The tokenizer, where one was given.
+    pub(crate) tokenizer: Option<&'a Arc<Tokenizer>>,
+    /// Its words, for datasets that make texts.
+    pub(crate) words: Option<&'a Arc<Words>>,
+    /// Opens the trace of the command.
+    pub(crate) trace: &'a dyn Fn() -> anyhow::Result<TraceSource>,
     /// Makes random prompts.
     pub(crate) random: &'a dyn Fn() -> anyhow::Result<RandomPrompts>,
     /// The images of a random prompt.
@@ -170,7 +196,16 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     args: |_| Ok(()),
     reads_fields: false,
     whole: None,
+    note: None,
     open: |with| Ok(Box::new(TextLines::open(with.place)?)),
+};
+
+/// What traces are like.
+const TRACES: DatasetRow = DatasetRow {
+    origin: Origin::Trace(None),
+    args: |args| TraceSettings::take(args).map(drop),
+    open: |with| Ok(Box::new((with.trace)()?)),
+    ..TEXTS
 };
 
 /// The built-in datasets.
@@ -315,26 +350,72 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
             open: |_| Ok(Box::new(Sample::default())),
             ..TEXTS
         },
+        talks::RANDOM_MULTI_TURN,
+        talks::SHARE_GPT_ZH_MULTI_TURN,
+        talks::SHARE_GPT_EN_MULTI_TURN,
+        talks::CUSTOM_MULTI_TURN,
+        talks::SWE_SMITH,
+        talks::TRIE_AGENTIC_CODING,
+        talks::TRIE_CODE_QA,
+        talks::TRIE_OFFICE_WORK,
+        talks::DAG_JSONL,
+        DatasetRow {
+            name: "workload_trace",
+            help: "Recorded request bodies, sent again at their own moments (EvalScope's format)",
+            origin: Origin::Trace(Some(TraceKind::Workload)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "mooncake_trace",
+            help: "Moments, lengths and shared blocks of prompts, with texts made for them (Mooncake)",
+            origin: Origin::Trace(Some(TraceKind::Mooncake)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "timed_trace",
+            help: "The same in vLLM's format",
+            origin: Origin::Trace(Some(TraceKind::Timed)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "bailian_trace",
+            help: "The same in Qwen-Bailian's format",
+            origin: Origin::Trace(Some(TraceKind::Bailian)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "azure_trace",
+            help: "Moments and lengths (Azure's CSV files)",
+            origin: Origin::Trace(Some(TraceKind::Azure)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "burstgpt_trace",
+            help: "Moments and lengths (BurstGPT's CSV files)",
+            origin: Origin::Trace(Some(TraceKind::BurstGpt)),
+            ..TRACES
+        },
+        DatasetRow {
+            name: "trace",
+            help: "A trace in one of these formats, which is found out; not vLLM's",
+            ..TRACES
+        },
     ],
     later: &[
-        ("random_multi_turn", "multi-turn conversations"),
-        ("share_gpt_zh_multi_turn", "multi-turn conversations"),
-        ("share_gpt_en_multi_turn", "multi-turn conversations"),
-        ("custom_multi_turn", "multi-turn conversations"),
-        ("swe_smith", "multi-turn conversations"),
-        ("trie_agentic_coding", "multi-turn conversations"),
-        ("trie_code_qa", "multi-turn conversations"),
-        ("trie_office_work", "multi-turn conversations"),
-        ("workload_trace", "replaying a trace"),
-        ("embedding", "load tests of embeddings"),
-        ("embed", "load tests of embeddings"),
-        ("embedding_batch", "load tests of embeddings"),
-        ("random_embedding", "load tests of embeddings"),
-        ("random_embedding_batch", "load tests of embeddings"),
-        ("rerank", "load tests of reranking"),
-        ("random_rerank", "load tests of reranking"),
-        ("mmmu_multi_image", "prompts with several images"),
-        ("open_decisions", "decision APIs"),
+        ("embedding", "load tests of embeddings", EVALSCOPE),
+        ("embed", "load tests of embeddings", EVALSCOPE),
+        ("embedding_batch", "load tests of embeddings", EVALSCOPE),
+        ("random_embedding", "load tests of embeddings", EVALSCOPE),
+        (
+            "random_embedding_batch",
+            "load tests of embeddings",
+            EVALSCOPE,
+        ),
+        ("rerank", "load tests of reranking", EVALSCOPE),
+        ("random_rerank", "load tests of reranking", EVALSCOPE),
+        ("mmmu_multi_image", "prompts with several images", EVALSCOPE),
+        ("open_decisions", "decision APIs", EVALSCOPE),
+        ("weka_trace", "traces of sessions with agents", "AIPerf"),
     ],
     hint: "for prompts of your own give `--dataset-path FILE`; FILE.py or exec:COMMAND is a plugin",
 };

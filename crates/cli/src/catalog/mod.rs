@@ -5,4 +5,5 @@
 pub(crate) mod row;
 
 pub(crate) mod apis;
+mod conversations;
 pub(crate) mod datasets;

@@ -11,6 +11,9 @@ use evalscope_plugin::Place;
 /// Names with at least this similarity are suggested.
 const NEAR: f64 = 0.75;
 
+/// EvalScope 1.14.
+pub(crate) const EVALSCOPE: &str = "the Python package EvalScope";
+
 /// One thing that is chosen by its name.
 pub(crate) trait Row: fmt::Debug {
     /// Its name on the command line and in results.
@@ -32,8 +35,8 @@ pub(crate) struct Catalog<R: 'static> {
     pub(crate) kind: &'static str,
     /// In the order in which help lists them.
     pub(crate) rows: &'static [R],
-    /// Names in EvalScope 1.14 that this program does not have yet, and what they mean.
-    pub(crate) later: &'static [(&'static str, &'static str)],
+    /// Names of other programs that this one does not have yet, what they mean, and who has them.
+    pub(crate) later: &'static [(&'static str, &'static str, &'static str)],
     /// What to do about an unknown name.
     pub(crate) hint: &'static str,
 }
@@ -67,10 +70,8 @@ impl<R: Row> Catalog<R> {
     /// The message about a name that neither a row nor a plugin has.
     pub(crate) fn unknown(&self, text: &str) -> String {
         let Self { flag, kind, .. } = self;
-        if let Some((name, about)) = self.later.iter().find(|(name, _)| *name == text) {
-            return format!(
-                "`{flag} {name}` is not built yet: {about}\n  hint: the Python package EvalScope has it\n"
-            );
+        if let Some((name, about, who)) = self.later.iter().find(|(name, ..)| *name == text) {
+            return format!("`{flag} {name}` is not built yet: {about}\n  hint: {who} has it\n");
         }
         let names: Vec<&str> = self.rows.iter().map(Row::name).collect();
         let nearest = nearest(text, names.iter().copied());

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_sim::{
-    BatchItl, Drift, Fault, Injection, Pause, Prepared, Profile, Service, ServiceSpread, SimConfig,
-    SpreadKind, Timing,
+    BatchItl, CacheBlocks, Drift, Fault, Injection, Pause, Prepared, Profile, Service,
+    ServiceSpread, SimConfig, SpreadKind, Timing, ToolCalls, Totals,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +75,25 @@ struct ServerFlags {
     /// and when each token was written. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     truth_log: Option<PathBuf>,
+
+    /// Log the SHA-256 of each request body too.
+    #[arg(long, requires = "truth_log")]
+    truth_bodies: bool,
+
+    /// Log the value of this request header too. May be repeated.
+    #[arg(long = "log-header", value_name = "NAME", requires = "truth_log")]
+    log_headers: Vec<String>,
+
+    /// Name of the request header that identifies a conversation; its value is in the truth log.
+    #[arg(long, value_name = "NAME")]
+    conversation_header: Option<String>,
+
+    /// Name of a response header that gives each response a token of its own. The truth log has
+    /// the token, and whether the next request of the conversation sent it back in the header of the
+    /// same name. Without --conversation-header, the requests of a connection are one conversation
+    /// as long as their number of messages grows.
+    #[arg(long, value_name = "NAME")]
+    session_token_header: Option<String>,
 
     /// Random seed; the same seed and order of requests give the same latencies, words and faults.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = whole)]
@@ -154,6 +173,13 @@ struct CapacityFlags {
     /// system's backlog, established but unread, until another connection ends. [default: no limit]
     #[arg(long, value_name = "CONNECTIONS", value_parser = places)]
     max_connections: Option<NonZeroUsize>,
+
+    /// Size of the prefix cache, in blocks of 16 tokens, or inf. 0 is no cache. A prompt that begins with cached
+    /// blocks of earlier prompts and responses needs prefill only for the rest, and its usage has
+    /// their tokens as `cached_tokens`. The least recently used blocks make room for new ones.
+    /// At the end, the cached share of all prompt tokens is printed.
+    #[arg(long, value_name = "BLOCKS", default_value = "0")]
+    cache_blocks: CacheBlocks,
 }
 
 #[derive(clap::Args, Debug)]
@@ -181,6 +207,21 @@ struct ResponseFlags {
     /// Prompt tokens of each image. Real models use from 85 to a few thousand, depending on its size.
     #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = small::<u32>)]
     image_tokens: u32,
+
+    /// Context window, in tokens. Requests whose prompt and `max_tokens` exceed it are refused.
+    /// [default: 1048576]
+    #[arg(long, value_name = "TOKENS", value_parser = places)]
+    max_model_len: Option<NonZeroUsize>,
+
+    /// Share of the responses to chat requests with `tools` that are a tool call, from 0 to 1; or
+    /// `always` for every chat response, even without `tools`.
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    tool_calls: ToolCalls,
+
+    /// How many of the first tokens of each chat response are reasoning, in `reasoning_content`. At
+    /// least one token is not.
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = small::<u32>)]
+    reasoning_tokens: u32,
 
     /// Respond with 400 to requests with `stream_options`, as old servers do.
     #[arg(long)]
@@ -267,8 +308,19 @@ impl SimArgs {
             reject_stream_options: self.responses.reject_stream_options,
             tokenizer: self.responses.tokenizer_path,
             image_tokens: self.responses.image_tokens,
+            cache_blocks: self.capacity.cache_blocks,
+            max_model_len: self
+                .responses
+                .max_model_len
+                .map(|tokens| tokens.get() as u64),
+            tool_calls: self.responses.tool_calls,
+            reasoning_tokens: self.responses.reasoning_tokens,
             truth_log: self.server.truth_log,
             keeps_truth: false,
+            truth_bodies: self.server.truth_bodies,
+            log_headers: self.server.log_headers,
+            conversation_header: self.server.conversation_header,
+            session_token_header: self.server.session_token_header,
             max_connections: self.capacity.max_connections,
             threads: self.server.threads,
         }
@@ -301,6 +353,7 @@ pub(crate) fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
 async fn serve(args: SimArgs) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.server.host, args.server.port);
     let exit_with_parent = args.server.exit_with_parent;
+    let caches = args.capacity.cache_blocks != CacheBlocks::None;
     // Before the address is printed: who reads it expects the server to respond.
     if let Some(path) = &args.server.truth_log {
         std::fs::File::create(path)
@@ -328,11 +381,32 @@ async fn serve(args: SimArgs) -> anyhow::Result<()> {
 
     let served = evalscope_sim::serve(listener, prepared, shutdown.clone());
     tokio::pin!(served);
-    tokio::select! {
-        outcome = &mut served => return Ok(outcome?),
-        () = stop_signal.received() => shutdown.cancel(),
+    let served = tokio::select! {
+        outcome = &mut served => outcome?,
+        () = stop_signal.received() => {
+            shutdown.cancel();
+            served.await?
+        }
+    };
+    if caches {
+        console::out(&cached_share(served));
     }
-    Ok(served.await?)
+    Ok(())
+}
+
+/// How much of all prompts was in the prefix cache.
+fn cached_share(served: Totals) -> String {
+    let share = match served.prompt_tokens {
+        0 => 0.0,
+        prompt_tokens => served.cached_tokens as f64 / prompt_tokens as f64,
+    };
+    format!(
+        "prefix cache: {} of {} prompt tokens of {} requests ({:.1} %)",
+        served.cached_tokens,
+        served.prompt_tokens,
+        served.requests,
+        share * 1e2
+    )
 }
 
 /// Tokio's stdin would keep the runtime from ending; this thread ends with the process.

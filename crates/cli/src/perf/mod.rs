@@ -40,7 +40,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     if models::is_wanted(&args) {
         args.server.model = Some(models::only(&args, &environment)?);
     }
-    let job = resolve::resolve(args, &environment)?;
+    let job = resolve::resolve(&args, &environment)?;
     let control = RunControl::default();
     signals::listen(control.clone(), load::longest_drain(&job))?;
     if let Some(plan) = &job.served {

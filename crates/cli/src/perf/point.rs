@@ -279,6 +279,7 @@ impl Measuring<'_> {
             url: secrets::shown_url(&self.proven.url),
             dataset: self.command.prompts.name.clone(),
             load: spec.clone(),
+            trace: self.command.prompts.trace_report(spec),
             first_arrival_ns: first_arrival_ns(spec),
             objective: job.objectives.slo.clone().map(|slo| Objective {
                 slo,

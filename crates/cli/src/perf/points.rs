@@ -9,6 +9,7 @@ use evalscope_core::engine::RunControl;
 use evalscope_model::experiment::{Experiment, PointResult};
 use evalscope_model::time::wall_ns;
 use evalscope_report::console as tables;
+use evalscope_report::html::Ended;
 use evalscope_report::{RunReport, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
@@ -33,6 +34,7 @@ impl Measuring<'_> {
         } = self.command;
         let screen = console::screen(job.results.confidence);
         let mut reports: Vec<RunReport> = Vec::new();
+        let mut charted = Ended::default();
         let mut broken = None;
         let mut done: Vec<PointResult> = Vec::new();
         while let Some(spec) = experiment.next(&done) {
@@ -77,7 +79,9 @@ impl Measuring<'_> {
             reports.push(report);
             // after each run, so that a later mishap loses nothing
             let written =
-                own.and_then(|()| files::write_invocation(top, &reports, job.results.page));
+                own.and_then(|()| {
+                    files::write_invocation(top, &reports, job.results.page, &mut charted)
+                });
             broken = ended.error;
             match written {
                 Ok(Some(error)) => log.warn(&format!(

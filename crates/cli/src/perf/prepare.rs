@@ -93,13 +93,15 @@ fn prepare_here(
     prompts.survey(|| !control.stop.is_cancelled(), say)?;
     let offset = job.plan.runs()[0].dataset_offset;
     let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
-    first.map_err(|error| prompts.explained(error))?;
+    let first = first.map_err(|error| prompts.explained(error))?;
+    let first = Some(first).filter(|_| prompts.has_bodies());
     let job = job.with_notes(notes);
     Ok(Prepared {
         prompts,
         bodies: BodySource {
             rules: job.bodies.clone(),
             plugin: api,
+            first,
         },
         job,
         _simulator: simulator,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use evalscope_core::protocol::{
     BodyBuilder, BodyRules, BuildBodies, Endpoint, MaxTokens, PreparedRequest,
 };
-use evalscope_model::prompt::Prompt;
+use evalscope_model::prompt::{Item, Prompt};
 use evalscope_plugin::{Plugin, PluginBodies};
 
 /// Tokens that the test request asks for: the response matters, not its length.
@@ -19,6 +19,8 @@ pub(crate) struct BodySource {
     pub(crate) rules: BodyRules,
     /// What makes them instead of the rules.
     pub(crate) plugin: Option<Arc<Plugin>>,
+    /// A request to test the server with; `None`: a greeting does.
+    pub(crate) first: Option<Item>,
 }
 
 impl BodySource {
@@ -43,8 +45,11 @@ impl BodySource {
         // servers reject a limit below the minimum
         rules.typed.shift_remove("min_tokens");
         rules.extra.shift_remove("min_tokens");
-        let hello = Prompt::Text("hello".to_owned()).into();
-        let mut requests = source.builder().build(0, vec![hello])?;
+        let item = match self.first.clone() {
+            Some(first) => shortened(first),
+            None => Prompt::Text("hello".to_owned()).into(),
+        };
+        let mut requests = source.builder().build(0, vec![item])?;
         Ok(requests.remove(0))
     }
 
@@ -59,4 +64,17 @@ impl BodySource {
             without
         })
     }
+}
+
+/// A recorded request with a short output.
+fn shortened(mut item: Item) -> Item {
+    if let Prompt::Body(body) = &mut item.prompt {
+        for field in ["min_tokens", "ignore_eos"] {
+            body.shift_remove(field);
+        }
+    }
+    item.with.max_tokens = Some(TEST_TOKENS);
+    item.with.exact_output = false;
+    item.with.trace = None;
+    item
 }

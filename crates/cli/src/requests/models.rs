@@ -40,7 +40,9 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
         .model
         .as_ref()
         .is_some_and(|name| !name.is_empty());
-    !is_named && args.server.api.named().is_some_and(|api| api.lists_models)
+    !is_named
+        && !resolve::has_models(&args.prompts)
+        && args.server.api.named().is_some_and(|api| api.lists_models)
 }
 
 /// The only model that the server lists.
@@ -48,7 +50,7 @@ pub(crate) fn only(args: &PerfArgs, environment: &Environment) -> anyhow::Result
     let mut args = args.clone();
     // other mistakes are reported first
     args.server.model = Some("unknown".to_owned());
-    let job = resolve::resolve(args, environment)?;
+    let job = resolve::resolve(&args, environment)?;
     let url = list_of(&job.url);
     let names = ask(&job, &url)?;
     match names.as_slice() {

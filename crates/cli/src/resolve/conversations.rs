@@ -5,18 +5,20 @@
 use evalscope_core::protocol::{ConversationRules, Endpoint, SessionHeader};
 use evalscope_model::conversation::{Conversations, History};
 
+use super::prompts::is_multi_turn;
 use crate::failure::hinted;
 use crate::flags::conversations::ConversationArgs;
+use crate::flags::prompts::PromptArgs;
 
 /// What holds for conversations, and what makes their turns. `None`: requests are single.
 pub(super) fn conversations_of(
     args: &ConversationArgs,
-    max_turns: Option<u32>,
-    is_multi_turn: bool,
+    prompts: &PromptArgs,
     endpoint: Endpoint,
     seed: u64,
+    notes: &mut Vec<String>,
 ) -> anyhow::Result<Option<(Conversations, ConversationRules)>> {
-    if !is_multi_turn {
+    if !is_multi_turn(prompts, args.multi_turn, notes)? {
         return Ok(None);
     }
     if endpoint == Endpoint::Completions {
@@ -34,7 +36,7 @@ pub(super) fn conversations_of(
         },
         ConversationRules {
             history,
-            max_turns,
+            max_turns: prompts.max_turns,
             delay: args.turn_delay,
             session_header: args.session_header.clone().map(|name| SessionHeader {
                 name,

@@ -52,7 +52,7 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
         (
             &["prefix-length", "prefix-count"],
             is_random,
-            "only `--dataset random` and `random_vl` use it",
+            "only random datasets use it",
         ),
         (
             &["image-num", "image-width", "image-height", "image-format"],
@@ -76,7 +76,11 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
         ),
         (
             &["skip-bad-lines"],
-            !prompt && matches!(origin, Some(Origin::Texts) | None),
+            !prompt
+                && matches!(
+                    origin,
+                    Some(Origin::Texts | Origin::Lengths | Origin::Trace(_)) | None
+                ),
             "only datasets in text files use it",
         ),
         (

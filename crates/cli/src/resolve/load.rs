@@ -8,8 +8,10 @@ use evalscope_core::transport::Timeouts;
 use evalscope_model::conversation::KeepConnection;
 use evalscope_model::plan::{OpenLoop, Sweep, Warmup, WhenFull};
 use evalscope_model::profile::Profile;
+use evalscope_workload::trace::Trace;
 
 use super::profile_file;
+use super::trace::replayed;
 use crate::failure::hinted;
 use crate::flags::load::{Full, LoadArgs};
 use crate::flags::prompts::PromptArgs;
@@ -17,18 +19,19 @@ use crate::flags::rates::Rate;
 use crate::flags::server::ServerArgs;
 
 /// The load that was asked for. `whole`: requests of a set that is meant to be
-/// sent whole.
+/// sent whole. `trace`: what is replayed.
 pub(super) fn sweep_of(
     load: &LoadArgs,
     prompts: &PromptArgs,
     whole: Option<u64>,
+    trace: Option<&Trace>,
     seed: u64,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Sweep> {
     let rate = rates_of(load)?;
     let mut parallel = load.parallel.clone();
     if load.open_loop {
-        if rate.iter().any(Option::is_none) {
+        if trace.is_none() && rate.iter().any(Option::is_none) {
             let hint = "such as `--rate 5`, or several for a sweep: `--rate 5 10 20`";
             return Err(hinted(
                 "`--open-loop` needs `--rate`: how many requests a second",
@@ -41,7 +44,7 @@ pub(super) fn sweep_of(
             );
         }
     }
-    Ok(Sweep {
+    let sweep = Sweep {
         number: load.number.clone(),
         whole,
         dataset_offset: prompts.dataset_offset,
@@ -66,7 +69,11 @@ pub(super) fn sweep_of(
         connections: KeepConnection::Keep,
         recording: None,
         seed,
-    })
+    };
+    match trace {
+        Some(trace) => replayed(sweep, load, trace, notes),
+        None => Ok(sweep),
+    }
 }
 
 /// The rates of a sweep; `None` is no pacing.

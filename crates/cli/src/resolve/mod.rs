@@ -20,6 +20,8 @@ mod texts;
 mod tracker;
 
 mod bodies;
+mod trace;
+
 mod load;
 
 mod prompts;
@@ -30,10 +32,13 @@ mod tests;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use evalscope_core::protocol::BodyRules;
+use evalscope_core::protocol::declared::Declaration;
+use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
+
+use url::Url;
 
 use crate::catalog::apis::{Serves, SigningKey};
 use crate::console;
@@ -42,8 +47,10 @@ use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::{Bodies, OutputArgs};
+use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
 use crate::served::{self, ServePlan};
+use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::conversations_of;
@@ -52,21 +59,27 @@ use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::objectives_of;
-use prompts::{hub_of, is_multi_turn, prompt_plan};
+use prompts::{hub_of, prompt_plan};
 use settings::Used;
+use trace::trace_of;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, ResultsPlace};
 
 pub(crate) use texts::with_stdin;
+pub(crate) use trace::has_models;
 
 /// The model of the simulated server when none is given.
 const SIM_MODEL: &str = "sim";
 
 /// Work out what the flags mean.
-pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
+#[expect(
+    clippy::too_many_lines,
+    reason = "one step after the other, and one line for each field of the job"
+)]
+pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
     let asked_headers = headers::asked(&args.server.headers, &environment.header_lines)?;
-    let mut notes = idle::notes(&args, &asked_headers);
+    let mut notes = idle::notes(args, &asked_headers);
     let PerfArgs {
         server,
         load,
@@ -78,20 +91,20 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         typed,
         words,
     } = args;
-    let key = key_of(&server, environment)?;
+    let key = key_of(server, environment)?;
     let row = server.api.named();
-    let model = model_of(&server)?;
+    let model = model_of(server, prompts)?;
     let declaration = declared::of(&server.api, !generation.no_stream)?;
     let declaration = declaration.as_ref();
-    let hub = hub_of(&prompts, environment);
-    let served = served::plan(&server, &model, hub, &asked_headers, environment)?;
+    let hub = hub_of(prompts, environment);
+    let served = served::plan(server, &model, hub, &asked_headers, environment)?;
     let sent_model = served.as_ref().map_or(model.clone(), ServePlan::model);
     let Destination {
         url,
         endpoint,
         templated,
-    } = destination_of(&server, &prompts, declaration, &mut notes)?;
-    notes.extend(idle::of_url(&typed, &url));
+    } = destination_of(server, prompts, declaration, &mut notes)?;
+    notes.extend(idle::of_url(typed, &url));
     let signing = row.and_then(|row| row.signing);
     let headers = headers_of(&asked_headers, key, signing, declaration, url);
     let Headers {
@@ -100,36 +113,47 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         mut secrets,
     } = headers;
     let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
-    let streams = row.is_none_or(|row| row.streams);
-    let rules = body_rules(&generation, &prompts, &sent_model, endpoint, streams, seed)?;
-    let bodies = BodyRules {
-        api: api_of(&server.api, declaration, &url, &rules),
-        ..rules
-    };
-    if let Some(declaration) = declaration {
-        look_at_places(declaration, &bodies, &mut notes)?;
-    }
-    let prompt_plan = prompt_plan(&prompts, &bodies, templated, row.is_none(), &mut notes)?;
-    let multi_turn = is_multi_turn(&prompts, conversations.multi_turn, &mut notes)?;
-    let max_turns = prompts.max_turns;
-    let talks = conversations_of(&conversations, max_turns, multi_turn, endpoint, seed)?;
-    let (talking, rules) = talks.unzip();
+    let bodies = bodies_of(
+        args,
+        declaration,
+        &sent_model,
+        &url,
+        endpoint,
+        seed,
+        &mut notes,
+    )?;
+    let (talks, rules) =
+        conversations_of(conversations, prompts, endpoint, seed, &mut notes)?.unzip();
     let bodies = BodyRules {
         conversations: rules,
         ..bodies
     };
-    let sweep = sweep_of(&load, &prompts, prompt_plan.set.whole(), seed, &mut notes)?;
-    let sweep = Sweep {
-        conversations: talking,
+    let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
+    let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    let sweep = sweep_of(
+        load,
+        prompts,
+        prompt_plan.set.whole(),
+        trace.as_deref(),
+        seed,
+        &mut notes,
+    )?;
+    let prompt_plan = PromptPlan {
+        trace,
+        shared_headers: fields.iter().map(|(name, _)| name.clone()).collect(),
+        ..prompt_plan
+    };
+    let plan = Sweep {
+        conversations: talks,
         connections: conversations.connections.into(),
         ..sweep
-    };
-    let plan = sweep.expand()?;
-    notes.extend(idle::of_plan(&typed, &plan));
-    let objectives = objectives_of(&objective, !generation.no_stream)?;
-    let (tracker, tracker_keys) = tracker_of(&output, &base_name(&model), environment);
+    }
+    .expand()?;
+    notes.extend(idle::of_plan(typed, &plan));
+    let objectives = objectives_of(objective, !generation.no_stream)?;
+    let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
-    let threads = threads_of(&load);
+    let threads = threads_of(load);
     let used = Used {
         model: &model,
         // a simulated server has an address of its own once it is started
@@ -146,22 +170,14 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         tracker: tracker.as_ref().map(|plan| plan.place.kind.as_str()),
         lang: output.lang(environment.lang),
     };
-    let settings = settings::of(
-        &server,
-        &load,
-        &conversations,
-        &prompts,
-        &generation,
-        &output,
-        &used,
-    );
+    let settings = settings::of(args, &used);
     Ok(Job {
-        command_line: command_line::shown(&words, server.positional_url.as_deref(), &secrets),
+        command_line: command_line::shown(words, server.positional_url.as_deref(), &secrets),
         tracker,
         plan,
         url,
-        connection: connection_of(&server, fields, key, environment),
-        api: server.api,
+        connection: connection_of(server, fields, key, environment),
+        api: server.api.clone(),
         secrets,
         test_connection: !server.no_test_connection,
         wait_for_server: server.wait_for_server.map(Duration::from_secs_f64),
@@ -182,13 +198,43 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         progress_file: output.enable_progress_tracker,
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: results_of(&output, &model, environment),
-        metadata: output.metadata.into_iter().collect(),
+        results: results_of(output, &model, environment),
+        metadata: output.metadata.iter().cloned().collect(),
         model,
         python: environment.python.clone(),
         notes,
         settings,
     })
+}
+
+/// What makes bodies, but for conversations.
+fn bodies_of(
+    args: &PerfArgs,
+    declaration: Option<&Declaration>,
+    model: &str,
+    url: &Url,
+    endpoint: Endpoint,
+    seed: u64,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<BodyRules> {
+    let api = &args.server.api;
+    let streams = api.named().is_none_or(|row| row.streams);
+    let rules = body_rules(
+        &args.generation,
+        &args.prompts,
+        model,
+        endpoint,
+        streams,
+        seed,
+    )?;
+    let bodies = BodyRules {
+        api: api_of(api, declaration, url, &rules),
+        ..rules
+    };
+    if let Some(declaration) = declaration {
+        look_at_places(declaration, &bodies, notes)?;
+    }
+    Ok(bodies)
 }
 
 /// Receive threads: one per core, unless somebody says so.
@@ -205,9 +251,12 @@ fn record_bodies_of(typed: Bodies) -> RecordBodies {
     }
 }
 
-fn model_of(server: &ServerArgs) -> anyhow::Result<String> {
+fn model_of(server: &ServerArgs, prompts: &PromptArgs) -> anyhow::Result<String> {
     if let Some(model) = server.model.as_ref().filter(|model| !model.is_empty()) {
         return Ok(model.clone());
+    }
+    if has_models(prompts) {
+        return Ok(prompts.dataset.to_string());
     }
     let hint = match server.api.serves() {
         Serves::Simulator => return Ok(SIM_MODEL.to_owned()),

@@ -53,7 +53,7 @@ pub(super) fn prompt_plan(
         ));
     }
     let is_random = set.is_random();
-    if is_random && args.tokenizer_path.is_none() {
+    if set.makes_texts() && args.tokenizer_path.is_none() {
         return Err(hinted(
             format!(
                 "the dataset `{}` needs `--tokenizer-path`: the length of its prompts is in tokens",
@@ -98,6 +98,13 @@ pub(super) fn prompt_plan(
             ));
         }
     }
+    if args.tokenize_prompt && bodies.conversations.is_some() {
+        return Err(hinted(
+            "`--tokenize-prompt` sends token ids, but conversations are messages",
+            "leave out `--tokenize-prompt`",
+        ));
+    }
+    notes.extend(set.note().map(str::to_owned));
     if args.tokenize_prompt {
         if args.tokenizer_path.is_none() {
             return Err(hinted(
@@ -137,6 +144,10 @@ pub(super) fn prompt_plan(
         args: dataset_args(args, &set, notes)?,
         min_turns: args.min_turns,
         max_turns: args.max_turns,
+        history: bodies.conversations.as_ref().map(|rules| rules.history),
+        output_tokens: settings::output_tokens(bodies),
+        trace: None,
+        shared_headers: Vec::new(),
         any_body: own_api,
         asked: Asked::of(&asked.collect()),
         prefixes: args.prefix_count,
@@ -247,8 +258,13 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
     if row.needs_file() && args.dataset_path.is_none() {
         return Err(hinted(
             format!(
-                "the dataset `{}` needs `--dataset-path`: a text file with one prompt per line",
-                row.name
+                "the dataset `{}` needs `--dataset-path`: {}",
+                row.name,
+                if matches!(row.origin, Origin::Trace(_)) {
+                    "the file of the trace"
+                } else {
+                    "a text file with one prompt per line"
+                }
             ),
             "for a first try, `--dataset sample` needs no file",
         ));

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::objective::Objectives;
+use crate::flags::PerfArgs;
 use crate::flags::choices::name_of;
 use crate::flags::conversations::ConversationArgs;
 use crate::flags::generation::GenerationArgs;
@@ -49,22 +50,14 @@ pub(super) struct Used<'a> {
 }
 
 /// All settings.
-pub(super) fn of(
-    server: &ServerArgs,
-    load: &LoadArgs,
-    conversations: &ConversationArgs,
-    prompts: &PromptArgs,
-    generation: &GenerationArgs,
-    output: &OutputArgs,
-    used: &Used<'_>,
-) -> Value {
+pub(super) fn of(args: &PerfArgs, used: &Used<'_>) -> Value {
     let mut all = Map::new();
-    of_server(server, used, &mut all);
-    of_load(load, used, &mut all);
-    of_conversations(conversations, used, &mut all);
-    of_prompts(prompts, used, &mut all);
-    of_generation(generation, used.bodies, &mut all);
-    of_output(output, used, &mut all);
+    of_server(&args.server, used, &mut all);
+    of_load(&args.load, used, &mut all);
+    of_conversations(&args.conversations, used, &mut all);
+    of_prompts(&args.prompts, used, &mut all);
+    of_generation(&args.generation, used.bodies, &mut all);
+    of_output(&args.output, used, &mut all);
     all.into()
 }
 
@@ -259,6 +252,16 @@ fn limits(bodies: &BodyRules) -> Vec<Value> {
         (Some(limit), _) => vec![limit],
         (None, MaxTokens::Fixed(n)) => vec![n.into()],
         (None, MaxTokens::Uniform(low, high)) => vec![low.into(), high.into()],
+    }
+}
+
+/// The same as numbers: the fewest and the most tokens.
+pub(super) fn output_tokens(bodies: &BodyRules) -> (u64, u64) {
+    let limits: Vec<u64> = limits(bodies).iter().filter_map(Value::as_u64).collect();
+    match limits.as_slice() {
+        [] => (1, 1),
+        [one] => (*one.max(&1), *one.max(&1)),
+        [low, .., high] => (*low.max(&1), *high.max(&1)),
     }
 }
 

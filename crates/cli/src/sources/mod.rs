@@ -8,6 +8,7 @@ pub(crate) mod plan;
 mod tokenizer;
 
 mod prompts;
+mod trace;
 
 mod prepare;
 

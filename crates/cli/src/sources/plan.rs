@@ -3,9 +3,12 @@
 //! It must not know the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use evalscope_model::conversation::History;
 use evalscope_plugin::Place;
 use evalscope_workload::tokens::Asked;
+use evalscope_workload::trace::Trace;
 use serde_json::{Map, Value};
 
 use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Origin, RemoteDataset};
@@ -49,10 +52,31 @@ pub(crate) struct PromptPlan {
     pub(crate) min_turns: u32,
     /// `--max-turns`.
     pub(crate) max_turns: Option<u32>,
+    /// `--history`; `None`: the run sends single requests.
+    pub(crate) history: Option<History>,
+    /// `--max-tokens`: the fewest and the most.
+    pub(crate) output_tokens: (u64, u64),
+    /// The trace, where the dataset is one. It was read once.
+    pub(crate) trace: Option<Arc<Trace>>,
+    /// Names of headers that all requests have.
+    pub(crate) shared_headers: Vec<String>,
     /// A body on a line may be any object: the API is a custom one.
     pub(crate) any_body: bool,
     /// What requests ask of the chat template.
     pub(crate) asked: Asked,
+}
+
+impl PromptPlan {
+    /// Whether texts are made rather than read.
+    pub(super) fn makes_texts(&self) -> bool {
+        let trace = self.trace.as_ref();
+        self.set.makes_texts() || trace.is_some_and(|trace| trace.needs_words())
+    }
+
+    /// Whether prompts begin where they should by themselves, and are as long as they should be.
+    pub(super) fn is_placed(&self) -> bool {
+        self.set.is_random() || self.trace.is_some()
+    }
 }
 
 /// Which dataset.
@@ -97,12 +121,26 @@ impl DatasetKind {
         self.row().is_some_and(|row| row.origin.is_random())
     }
 
+    /// Whether texts are made of the tokenizer's words.
+    pub(crate) fn makes_texts(&self) -> bool {
+        self.row().is_some_and(|row| row.origin.makes_texts())
+    }
+
+    /// What a person should know before it is used.
+    pub(crate) fn note(&self) -> Option<&'static str> {
+        self.row()?.note
+    }
+
     pub(crate) fn has_images(&self) -> bool {
         self.row().is_some_and(|row| row.origin.has_images())
     }
 
-    /// Whether it is read from files of texts, line by line or item by item.
+    /// Whether it is read from text files, line by line or item by item.
     pub(crate) fn is_text_file(&self) -> bool {
-        self.row().is_some_and(|row| row.origin == Origin::Texts)
+        let origin = self.row().map(|row| row.origin);
+        matches!(
+            origin,
+            Some(Origin::Texts | Origin::Lengths | Origin::Trace(_))
+        )
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use evalscope_plugin::Plugin;
 use evalscope_workload::dataset::{Chars, LengthFilter, Measure, TokenLength};
-use evalscope_workload::tokens::{Frame, Tokenizer, TokenizerError, Words};
+use evalscope_workload::tokens::{Frame, Tokenizer, TokenizerError, TurnFrame, Words};
 
 use crate::failure::hinted;
 
@@ -54,7 +54,7 @@ impl PromptPlan {
         if let Some(tokenizer) = &tokenizer
             && self.as_ids
             && self.chat
-            && !self.set.is_random()
+            && !self.makes_texts()
             && tokenizer.template().is_none()
         {
             return Err(hinted(
@@ -67,7 +67,7 @@ impl PromptPlan {
             ));
         }
         let words = match &tokenizer {
-            Some(tokenizer) if self.set.is_random() => Some(self.words(tokenizer, frame, say)?),
+            Some(tokenizer) if self.makes_texts() => Some(self.words(tokenizer, frame, say)?),
             _ => None,
         };
         let filter = self.filter(tokenizer.as_ref(), frame, say);
@@ -109,12 +109,29 @@ impl PromptPlan {
             ),
             error => error.into(),
         })?;
+        if let Some(trace) = &self.trace {
+            self.check_words(trace, &words, say)?;
+            return Ok(Arc::new(words));
+        }
         if !words.is_exact() {
             say(format!(
                 "the vocabulary of {} has too few usable words: random prompts are slow to make, and some may \
                  be a token too long or too short",
                 tokenizer.path().display()
             ));
+        }
+        if self.history.is_some() {
+            let frame = TurnFrame::measure(&words)?;
+            if frame.spread > 0 {
+                say(format!(
+                    "the chat template adds {} to {} tokens for a turn: some turns may be longer than requested",
+                    frame.tokens,
+                    frame.tokens + frame.spread
+                ));
+            }
+        }
+        if !self.set.is_random() {
+            return Ok(Arc::new(words));
         }
         let (min, max) = self.lengths;
         let around = words.overhead();
@@ -148,7 +165,8 @@ impl PromptPlan {
         // a fixed dataset is sent in full, a random one has the right lengths, and a prompt on the
         // command line is sent as it is
         let typed = matches!(self.set, DatasetKind::Single(_));
-        if typed || self.set.is_random() || self.set.whole().is_some() {
+        let is_made = self.is_placed() || self.makes_texts() && (min, max) == DEFAULT_LENGTHS;
+        if typed || is_made || self.set.whole().is_some() {
             return LengthFilter {
                 min: 0,
                 max: usize::MAX,

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use evalscope_model::conversation::History;
 use evalscope_plugin::{Plugin, PluginDataset};
 use evalscope_workload::dataset::{
-    Chars, DatasetError, LengthFilter, Lengths, PromptSource, PromptStream, RandomPrompts, Single,
-    Tally, Tokenized,
+    Chars, DatasetError, LengthFilter, Lengths, PromptSource, PromptStream, RandomPrompts, Replies,
+    Single, Tally, Tokenized,
 };
 use evalscope_workload::tokens::{Frame, Tokenizer, Words};
 
@@ -74,8 +75,10 @@ impl Prompts {
             },
             None => self.filter.clone(),
         };
-        let stream =
-            PromptStream::new(self.name.clone(), source, filter).skipping_bad(self.plan.skip_bad);
+        let stream = self.stream(source, filter);
+        if stream.is_costly() {
+            return Ok(());
+        }
         let tally = stream
             .survey(go_on)
             .map_err(|error| self.explained(error))?;
@@ -98,8 +101,12 @@ impl Prompts {
         .filter(|(n, _)| *n > 0)
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
+        let what = match self.plan.history {
+            Some(_) => "conversation",
+            None => "prompt",
+        };
         format!(
-            "the dataset `{}` has {} prompt{}{}{}",
+            "the dataset `{}` has {} {what}{}{}{}",
             self.name,
             tally.taken,
             if tally.taken == 1 { "" } else { "s" },
@@ -130,10 +137,19 @@ impl Prompts {
     /// What is wrong with the dataset, and what can be done.
     pub(crate) fn explained(&self, error: DatasetError) -> anyhow::Error {
         let hint = match &error {
-            DatasetError::Item { .. } if self.plan.set.is_text_file() => BAD_LINE,
+            DatasetError::Item { .. } | DatasetError::Items { .. }
+                if self.plan.set.is_text_file() =>
+            {
+                BAD_LINE
+            }
             DatasetError::NothingFits { .. } => {
                 "see `--min-prompt-length` and `--max-prompt-length`"
             }
+            DatasetError::NoneLongEnough { .. } => {
+                "lower `first_turn_length` or `subsequent_turn_length` in `--dataset-args`, or the turns"
+            }
+            DatasetError::NoReplies { .. } => "use `--history real`, or another dataset",
+            DatasetError::Conversations { .. } => "add `--multi-turn`",
             _ => return error.into(),
         };
         hinted(error.to_string(), hint)
@@ -145,7 +161,7 @@ impl Prompts {
         let source = self.source(offset, spare)?;
         let source = match (
             &self.tokenizer,
-            self.plan.as_ids && !self.plan.set.is_random(),
+            self.plan.as_ids && !self.plan.makes_texts(),
         ) {
             (Some(tokenizer), true) => {
                 let frame = if self.plan.chat {
@@ -157,15 +173,19 @@ impl Prompts {
             }
             _ => source,
         };
-        let mut stream = PromptStream::new(self.name.clone(), source, self.filter.clone())
-            .skipping_bad(self.plan.skip_bad);
+        let mut stream = self.stream(source, self.filter.clone());
         // one prompt has no next one, and random ones begin at their index
-        let starts_over =
-            matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.set.is_random();
+        let starts_over = matches!(self.plan.set, DatasetKind::Single(_)) || self.plan.is_placed();
         if !starts_over {
             stream.skip(offset).map_err(|error| self.explained(error))?;
         }
         Ok(stream)
+    }
+
+    fn stream(&self, source: Box<dyn PromptSource>, filter: LengthFilter) -> PromptStream {
+        PromptStream::new(self.name.clone(), source, filter)
+            .skipping_bad(self.plan.skip_bad)
+            .conversations(self.plan.history.is_some())
     }
 
     /// The prompts as they stand in the dataset.
@@ -175,7 +195,8 @@ impl Prompts {
             DatasetKind::Plugin(_) => {
                 let plugin = self.plugin.as_ref().expect("it was started for this set");
                 let used = self.used.swap(true, Ordering::Relaxed);
-                return Ok(Box::new(PluginDataset::new(Arc::clone(plugin), used)));
+                let dataset = PluginDataset::new(Arc::clone(plugin), used);
+                return Ok(Box::new(dataset.replies(self.replies())));
             }
             DatasetKind::BuiltIn(row) => row,
         };
@@ -185,6 +206,11 @@ impl Prompts {
             any_body: self.plan.any_body,
             args: &self.plan.args,
             turns: (self.plan.min_turns, self.plan.max_turns),
+            replies: self.replies(),
+            output_tokens: self.plan.output_tokens,
+            tokenizer: self.tokenizer.as_ref(),
+            words: self.words.as_ref(),
+            trace: &|| self.trace(offset),
             random: &|| self.random(offset),
             images: self.plan.images,
             seed: self.plan.seed,
@@ -195,6 +221,13 @@ impl Prompts {
             Ok(error) => self.explained(error),
             Err(other) => other,
         })
+    }
+
+    fn replies(&self) -> Replies {
+        match self.plan.history {
+            Some(History::Recorded) => Replies::Needed,
+            _ => Replies::Unused,
+        }
     }
 
     fn random(&self, start: u64) -> anyhow::Result<RandomPrompts> {

@@ -5,12 +5,27 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use evalscope_sim::{Service, ServiceSpread, Truth};
+use evalscope_sim::{Echo, Service, ServiceSpread, Truth};
 
 use crate::context::Context;
 
 /// Start the simulator, send it streaming requests one after the other, stop it; its truth.
 fn truth_of(flags: &[&str], requests: usize) -> Truth {
+    let body = r#"{"messages":[{"role":"user","content":"12345"}],"stream":true,"max_tokens":4}"#;
+    outcome_of(flags, &vec![("", body); requests]).truth
+}
+
+/// What a simulator has left.
+struct Outcome {
+    truth: Truth,
+    responses: Vec<String>,
+    /// What it printed after its address.
+    printed: String,
+}
+
+/// Start the simulator, send it requests with these headers and bodies one after the other, and
+/// stop it.
+fn outcome_of(flags: &[&str], requests: &[(&str, &str)]) -> Outcome {
     let context = Context::new();
     let common = [
         "sim",
@@ -26,29 +41,34 @@ fn truth_of(flags: &[&str], requests: usize) -> Truth {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    stdout.read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on http://").unwrap();
-    let body = r#"{"messages":[{"role":"user","content":"12345"}],"stream":true,"max_tokens":4}"#;
-    for _ in 0..requests {
+    let mut responses = Vec::new();
+    for (headers, body) in requests {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(
             stream,
-            "POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n\
-             {body}",
+            "POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\n{headers}content-length: {}\
+             \r\n\r\n{body}",
             body.len()
         )
         .unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
-        assert!(response.contains("[DONE]"), "{response}");
+        responses.push(response);
     }
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+    let mut printed = String::new();
+    stdout.read_to_string(&mut printed).unwrap();
     let log = std::fs::read_to_string(context.path().join("truth.jsonl")).unwrap();
-    Truth::parse(&log).unwrap()
+    Outcome {
+        truth: Truth::parse(&log).unwrap(),
+        responses,
+        printed,
+    }
 }
 
 fn ns(time: Duration) -> u64 {
@@ -110,4 +130,101 @@ fn a_batch_pauses_and_drifts() {
     assert!(step_ns(0) >= ns(Duration::from_millis(17)));
     assert!(step_ns(3) >= ns(Duration::from_millis(32)));
     assert_eq!(first.fault.unwrap().name(), "crlf");
+}
+
+#[test]
+fn flags_for_conversations_reach_the_server() {
+    let flags = [
+        "--ttft-ms",
+        "0",
+        "--itl-ms",
+        "0",
+        "--cache-blocks",
+        "inf",
+        "--max-model-len",
+        "300",
+        "--tool-calls",
+        "1",
+        "--reasoning-tokens",
+        "3",
+        "--truth-bodies",
+        "--log-header",
+        "X-One",
+        "--log-header",
+        "x-two",
+        "--conversation-header",
+        "x-session",
+        "--session-token-header",
+        "x-token",
+    ];
+    let body = |chars: usize, more: &str| {
+        let text = "x".repeat(chars);
+        format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":9{more}}}"#)
+    };
+    let tools = r#","tools":[{"type":"function","function":{"name":"f"}}]"#;
+    let (first, second, long) = (body(400, ""), body(400, tools), body(1200, ""));
+    let headers = "x-session: s\r\nx-one: 1\r\nX-Two: 2\r\n";
+    let outcome = outcome_of(
+        &flags,
+        &[
+            (headers, &first),
+            ("x-session: s\r\n", &second),
+            ("", &long),
+        ],
+    );
+    let [plain, called, refused] = &outcome.responses[..] else {
+        panic!("three responses");
+    };
+    assert!(
+        plain.contains("\r\nx-token: token-chatcmpl-sim-1\r\n"),
+        "{plain}"
+    );
+    assert!(plain.contains("\"reasoning_content\":\""), "{plain}");
+    assert!(
+        called.contains("\"finish_reason\":\"tool_calls\""),
+        "{called}"
+    );
+    assert!(called.contains("\"cached_tokens\":96"), "{called}");
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    assert!(
+        refused.contains("maximum context length is 300 tokens"),
+        "{refused}"
+    );
+
+    let [one, two] = &outcome.truth.requests[..] else {
+        panic!("{:?}", outcome.truth);
+    };
+    assert_eq!(
+        (one.hit_blocks, two.hit_blocks, two.cached_tokens),
+        (0, 6, 96)
+    );
+    assert_eq!(one.body_sha256.as_ref().unwrap().len(), 64);
+    assert_eq!(one.headers.len(), 2);
+    assert_eq!(two.conversation.as_deref(), Some("s"));
+    assert_eq!(two.session_token_echo, Some(Echo::Missing));
+    assert_eq!(
+        outcome.printed,
+        "prefix cache: 96 of 200 prompt tokens of 2 requests (48.0 %)\n"
+    );
+}
+
+#[test]
+fn flags_of_the_simulator_are_checked() {
+    for (flags, says) in [
+        (["--cache-blocks", "many"], "allowed are a number of blocks"),
+        (["--tool-calls", "1.5"], "allowed are 0 to 1 and always"),
+        (["--max-model-len", "0"], "--max-model-len"),
+        (["--log-header", "x y"], "--truth-log"),
+        (
+            ["--session-token-header", "x y"],
+            "not the name of a header",
+        ),
+    ] {
+        let context = Context::new();
+        let flags = [&["sim", "--port", "0"], &flags[..]].concat();
+        let output = context.command(&flags).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{flags:?}");
+        assert!(stderr.contains(says), "{flags:?}: {stderr}");
+    }
 }

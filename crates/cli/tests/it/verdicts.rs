@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_sim::{Profile, SimConfig, Simulator};
+use evalscope_sim::{Profile, SimConfig, Simulator, TrueRequest};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Outcome};
@@ -296,4 +296,84 @@ fn the_plateau_has_the_requests_that_were_sent_in_it() {
     // a closed loop has no schedule to keep
     assert_eq!(run["load"]["verdict"], Value::Null);
     assert_eq!(run["segments"], json!([]));
+}
+
+/// When a response ended, by the simulator: between these moments, before and after its last write.
+fn truly_ended(request: &TrueRequest) -> (u64, u64) {
+    (request.tokens.last().unwrap().0, request.ended_ns)
+}
+
+/// The simulator knows which requests found a free slot, and when responses ended and requests came.
+#[test]
+fn the_plateau_is_where_the_simulator_says() {
+    const PLACES: usize = 3;
+    // the third first response is the longest by far: until then the two other slots serve many
+    let server = Simulator::start(SimConfig {
+        keeps_truth: true,
+        profile: Profile {
+            ttft_ms: 20.0,
+            prefill_tokens_per_s: 2000.0,
+            itl_ms: 2.0,
+            ..Profile::default()
+        },
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let context = Context::new();
+    let long = "word ".repeat(600);
+    let short = "a\n".repeat(150);
+    context.write("lines.txt", &format!("a\nb\n{long}\n{short}"));
+    let url = server.url();
+    let outcome = context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--dataset",
+        "line_by_line",
+        "--dataset-path",
+        "lines.txt",
+        "--parallel",
+        "3",
+        "--number",
+        "150",
+        "--warmup-num",
+        "2",
+        "--max-tokens",
+        "2",
+        "--no-test-connection",
+    ]);
+    let truth = server.stop().unwrap().requests;
+    assert_eq!(truth.len(), 152, "{outcome:#?}");
+    let busy: Vec<u64> = truth.iter().filter_map(|r| r.busy_slots).collect();
+    assert_eq!(busy[..PLACES], [1, 2, 3]);
+    let opening = || truth[..PLACES].iter().map(truly_ended);
+    let full = (
+        opening().map(|ended| ended.0).max().unwrap(),
+        opening().map(|ended| ended.1).max().unwrap(),
+    );
+    // the last request was sent when all but the two others in flight had ended
+    let mut ends: Vec<u64> = truth.iter().map(|r| truly_ended(r).0).collect();
+    ends.sort_unstable();
+    let last = (
+        ends[truth.len() - PLACES - 1],
+        truth.last().unwrap().request_read_ns,
+    );
+    let meta = context.column::<String>("SELECT value FROM run WHERE key = 'meta'");
+    let meta: Value = serde_json::from_str(&meta[0]).unwrap();
+    let began_ns = meta["clock"]["monotonic_start_ns"].as_u64().unwrap();
+    let since_began_s = |ns: u64| (ns - began_ns) as f64 / 1e9;
+    let plateau = &context.result()["runs"][0]["plateau"];
+    let figure = |key: &str| plateau[key].as_f64().unwrap();
+    let start_s = figure("start_s") - figure("start_moved_s");
+    for (what, found_s, (from, to)) in [
+        ("start", start_s, full),
+        ("end", figure("end_s"), last),
+    ] {
+        let (from_s, to_s) = (since_began_s(from), since_began_s(to));
+        assert!(
+            from_s <= found_s && found_s <= to_s + 0.001,
+            "the {what} is at {found_s}, not in {from_s} to {to_s}"
+        );
+    }
 }

@@ -2,10 +2,13 @@
 //! events, to be timed or counted.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
-use evalscope_core::protocol::AnswerReader;
 use evalscope_core::protocol::openai::OpenAiReader;
+use evalscope_core::protocol::{
+    AnswerReader, Api, BodyRules, ConversationRules, Endpoint, MaxTokens, OpenAi, Reply,
+};
 use evalscope_core::sse::Splitter;
 use evalscope_model::metrics::{Accumulator, Metric};
 use evalscope_model::record::{
@@ -13,17 +16,19 @@ use evalscope_model::record::{
     PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_model::time::Timestamp;
+use serde_json::Map;
 
 /// Number of events that a stage processes.
 pub(crate) const EVENTS: u64 = 128;
 
 /// Names of the stages, in the order in which an event passes through them.
-pub(crate) const STAGES: [&str; 7] = [
+pub(crate) const STAGES: [&str; 8] = [
     "chunks of http",
     "framing, whole reads",
     "framing, split reads",
     "reading json",
     "keeping texts",
+    "keeping a reply for the next turn",
     "event log to bytes and back",
     "metrics of a record",
 ];
@@ -68,6 +73,16 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
                 black_box(texts);
             })
         }
+        "keeping a reply for the next turn" => {
+            let events = events();
+            Box::new(move || {
+                let mut reply = Reply::default();
+                for event in &events {
+                    OpenAi.read_reply(event.as_bytes(), &mut reply);
+                }
+                black_box(reply);
+            })
+        }
         "event log to bytes and back" => {
             let record = record();
             Box::new(move || {
@@ -86,6 +101,25 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
             })
         }
         other => panic!("no stage {other:?}"),
+    }
+}
+
+/// Rules for bodies of conversations.
+#[allow(dead_code, reason = "one of the two benches uses it")]
+pub(crate) fn conversations() -> BodyRules {
+    BodyRules {
+        api: Arc::new(OpenAi),
+        endpoint: Endpoint::Chat,
+        template: None,
+        model: "m".to_owned(),
+        typed: Map::new(),
+        defaults: Map::new(),
+        max_tokens: MaxTokens::Fixed(100),
+        max_tokens_typed: false,
+        include_usage: true,
+        extra: Map::new(),
+        conversations: Some(ConversationRules::default()),
+        seed: 0,
     }
 }
 

@@ -21,6 +21,9 @@ use super::no_response::panicked;
 use super::session::{User, start_of};
 use super::shared::SharedRun;
 use crate::load::SessionEnd;
+use evalscope_model::conversation::EndedBy;
+use evalscope_model::events::RunEvent;
+use evalscope_model::record::ConversationRecord;
 use evalscope_model::time::Timestamp;
 
 /// The requests under way on one thread, by their task.
@@ -89,7 +92,7 @@ pub(super) async fn serve<T: Transport, C: Clock + 'static>(
         let current = Rc::new(Cell::new(None));
         let warm = idle.borrow_mut().take(clock.now());
         let requester = warm.unwrap_or_else(|| Box::new(transport.requester(thread)));
-        let user = User::new(requester, clock.clone(), shared, &current);
+        let user = Box::new(User::new(requester, clock.clone(), shared, &current));
         let (idle, now) = (Rc::clone(&idle), clock.clone());
         let task = async move {
             let requester = user.live(start).await;
@@ -142,6 +145,21 @@ async fn ended<C: Clock>(
         let exchange = Box::new(panicked(dispatch, now, &message));
         shared.progress.ended(&exchange.record);
         shared.hand_on(exchange).await;
+        if let Some(place) = dispatch.turn {
+            let record = ConversationRecord {
+                index: place.conversation,
+                phase: dispatch.phase,
+                session: None,
+                turns_planned: place.turn + 1,
+                turns_sent: place.turn + 1,
+                ended_by: EndedBy::Failed,
+                scheduled: dispatch.scheduled,
+                ended: now,
+                empty_replies: 0,
+                tools_unmatched: 0,
+            };
+            shared.send(RunEvent::Conversation(Box::new(record))).await;
+        }
     }
     let end = SessionEnd {
         due,

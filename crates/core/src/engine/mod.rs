@@ -8,6 +8,7 @@
 //!
 //! It must not know which sinks or screens exist, nor the command line.
 
+mod answer;
 mod budget;
 mod clock;
 mod collect;

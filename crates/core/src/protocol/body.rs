@@ -13,11 +13,12 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::conversation::{Conversing, NewMessage, PreparedTurn, around_messages, take_messages};
-use super::reply::{Reply, append_json};
+use super::prepared::PreparedRequest;
+use super::reply::append_json;
 use super::turn_delay::drawn;
 use evalscope_model::conversation::{History, Turn, TurnDelay};
 use evalscope_model::plan::sub_seed;
-use evalscope_model::prompt::{Item, Overrides, OwnHeaders, OwnTarget, Prompt, TraceEntry};
+use evalscope_model::prompt::{Item, Overrides, Prompt};
 
 /// The shape of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,97 +93,6 @@ pub struct SessionHeader {
     pub name: String,
     /// What stands before the number of a conversation that has no name of its own.
     pub prefix: String,
-}
-
-/// A session that is ready to be sent: a request, or a conversation at one of its turns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PreparedRequest {
-    /// Position in its phase, from 0.
-    pub index: u64,
-    /// The serialised body; of a conversation all up to the end of its messages.
-    pub body: Vec<u8>,
-    /// What follows the messages of a conversation.
-    pub tail: Vec<u8>,
-    /// A stream was requested.
-    pub stream: bool,
-    /// Output was requested: a response without any is a failure.
-    pub output_asked: bool,
-    /// Requested prompt length in tokens, as the server counts them.
-    pub asked_tokens: Option<u64>,
-    /// Path and query of its own.
-    pub target: Option<OwnTarget>,
-    /// Headers of its own.
-    pub headers: OwnHeaders,
-    /// Tokens of output that the dataset asks for.
-    pub asked_output_tokens: Option<u64>,
-    /// Where it stands in a trace.
-    pub trace: Option<TraceEntry>,
-    /// The rest of the conversation, if it is one.
-    pub conversing: Option<Box<Conversing>>,
-}
-
-impl PreparedRequest {
-    /// Number of requests that it may become.
-    #[must_use]
-    pub fn turns(&self) -> u64 {
-        let planned = self.conversing.as_ref().map(|own| own.turns_planned);
-        planned.unwrap_or(1).into()
-    }
-
-    /// Bytes of all bodies, as far as they are made.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let turns = self.conversing.iter().flat_map(|own| &own.turns);
-        let later: usize = turns.map(PreparedTurn::bytes).sum();
-        (self.body.len() + self.tail.len() + later) as u64
-    }
-
-    /// What the response says will be part of the next body.
-    #[must_use]
-    pub fn wants_reply(&self) -> bool {
-        self.conversing.as_ref().is_some_and(|own| {
-            let is_real = matches!(own.history, History::Real | History::RealWithReasoning);
-            is_real && !own.turns.is_empty()
-        })
-    }
-
-    /// Take what is stored of it: the body, or what the current turn has added to it.
-    pub fn take_recorded(&mut self) -> Vec<u8> {
-        match &self.conversing {
-            None => std::mem::take(&mut self.body),
-            Some(own) => own.recorded(&self.body, &self.tail),
-        }
-    }
-
-    /// The header of a response whose value the next request sends back.
-    #[must_use]
-    pub fn token_header(&self) -> Option<&str> {
-        self.conversing.as_ref()?.token_header.as_deref()
-    }
-
-    /// Note what the response to the current turn says, and its token.
-    pub fn note_reply(&mut self, reply: Option<Reply>, token: Option<String>) {
-        let Some(own) = &mut self.conversing else {
-            return;
-        };
-        own.reply = reply.unwrap_or_default();
-        if let Some((name, token)) = own.token_header.as_ref().zip(token) {
-            // what HTTP allows in a response it allows in a request
-            let _ = self.headers.push(name, &token);
-        }
-    }
-
-    /// Go on to the next turn of the conversation: the response and its messages are appended to the
-    /// body. Returns the turn, whose messages are used up; `None`: there are no more.
-    pub fn next_turn(&mut self) -> Option<PreparedTurn> {
-        let own = self.conversing.as_mut()?;
-        let mut turn = own.grow(&mut self.body)?;
-        self.tail = std::mem::take(&mut turn.tail);
-        self.index += 1;
-        self.asked_tokens = None;
-        self.asked_output_tokens = turn.max_tokens;
-        Some(turn)
-    }
 }
 
 /// Why a body cannot be built.
@@ -284,7 +194,7 @@ impl BodyBuilder {
             Some(conversations) => {
                 self.converse(&mut request, fields, later, &with, conversations)?;
             }
-            None => request.body = to_json(self.rules.api.body(fields)),
+            None => request.body = to_json(&self.rules.api.body(fields)),
         }
         let Overrides {
             target,
@@ -542,8 +452,8 @@ impl BuildBodies for BodyBuilder {
     }
 }
 
-fn to_json(body: Map<String, Value>) -> Vec<u8> {
-    serde_json::to_vec(&body).expect("a JSON value can be serialised")
+fn to_json(body: &Map<String, Value>) -> Vec<u8> {
+    serde_json::to_vec(body).expect("a JSON value can be serialised")
 }
 
 /// Put a line before everything else that the server reads.

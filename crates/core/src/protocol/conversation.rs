@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::body::PreparedRequest;
 use super::reply::{Reply, append_json};
 use evalscope_model::conversation::History;
 
@@ -95,13 +94,13 @@ impl PreparedTurn {
 
 impl PreparedTurn {
     /// Tokens of its prompt and its output together, at most: those of the turn before where the server
-    /// has counted them, otherwise one for three characters.
+    /// has counted them, otherwise one for three bytes of the body so far.
     #[must_use]
-    pub fn context_tokens(&self, before: Option<u64>, request: &PreparedRequest) -> Option<u64> {
+    pub fn context_tokens(&self, before: Option<u64>, body: &[u8]) -> u64 {
         let messages: usize = self.messages.iter().map(NewMessage::len).sum();
         let added = self.asked_increment.unwrap_or((messages / 3) as u64);
-        let before = before.unwrap_or((request.body.len() / 3) as u64);
-        Some(before + added + self.max_tokens.unwrap_or(0))
+        let before = before.unwrap_or((body.len() / 3) as u64);
+        before + added + self.max_tokens.unwrap_or(0)
     }
 }
 
@@ -127,8 +126,9 @@ impl Conversing {
     pub(super) fn grow(&mut self, body: &mut Vec<u8>) -> Option<PreparedTurn> {
         let mut turn = self.turns.pop_front()?;
         let reply = std::mem::take(&mut self.reply);
-        // exactly as much as is needed: thousands of histories wait at a time
-        body.reserve_exact(turn.bytes() + 256 + 2 * reply.bytes());
+        // it doubles, so that a long history is hardly ever moved; what is not written to yet takes no
+        // memory
+        body.reserve(turn.bytes() + 256 + 2 * reply.bytes());
         self.turn_from = body.len();
         match self.history {
             History::None => {}
@@ -235,3 +235,6 @@ fn is_marked(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ mod meaning;
 mod opaque;
 pub mod openai;
 mod places;
+mod prepared;
 mod reply;
 mod text;
 mod turn_delay;
@@ -24,7 +25,7 @@ pub mod zhipu;
 pub use api::{AnswerReader, Api, Doubt};
 pub use body::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, ConversationRules, Endpoint, MaxTokens,
-    PreparedRequest, SessionHeader,
+    SessionHeader,
 };
 pub use conversation::{Conversing, NewMessage, PreparedTurn, is_context_limit};
 pub use dashscope::Dashscope;
@@ -33,6 +34,7 @@ pub(crate) use errors::error_in;
 pub use meaning::{AnswerState, Choices, EventMeaning};
 pub use opaque::{Opaque, ResponseRules};
 pub use openai::OpenAi;
+pub use prepared::PreparedRequest;
 pub use reply::{Reply, ToolCall};
 pub use text::{AnswerText, ChoiceText};
 pub use zhipu::{Zhipu, ZhipuKey};

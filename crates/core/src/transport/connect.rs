@@ -200,7 +200,7 @@ async fn tunnel(
     request.push_str("\r\n");
     let io_fail = |error: io::Error| fail(plain(&error));
     write_all(socket, &mut [IoSlice::new(request.as_bytes())], || {
-        heard.set(context.now())
+        heard.set(context.now());
     })
     .await
     .map_err(io_fail)?;
@@ -236,7 +236,7 @@ async fn handshake(
         let output = session.take_output();
         if !output.is_empty() {
             let written = write_all(socket, &mut [IoSlice::new(&output)], || {
-                heard.set(context.now())
+                heard.set(context.now());
             })
             .await;
             written.map_err(|error| fail(plain(&error)))?;

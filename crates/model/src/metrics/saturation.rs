@@ -37,6 +37,11 @@ const FIRST_REQUESTS: f64 = 20.0;
 const LEAST_EXCESS: f64 = 0.02;
 const KEPT_UP_BELOW: f64 = 0.05;
 
+/// Standard error of the slope of a line through a random walk, over the size that the walk has at its
+/// end: √(6/5) (Durlauf and Phillips, "Trends versus Random Walks in Time Series Analysis",
+/// Econometrica 56, 1988).
+const SLOPE_OF_A_WALK: f64 = 1.095_445_115_010_332_2;
+
 /// The largest lag-1 correlation of what a line leaves over that its error is widened by.
 const MOST_MEMORY: f64 = 0.9;
 
@@ -92,7 +97,8 @@ pub struct Saturation {
     pub undecided: Option<Undecided>,
     /// Share of the arrivals that was not served. Chance may make it negative.
     pub excess: Option<f64>,
-    /// 95 % interval of the excess within this run.
+    /// 95 % interval of the excess. Unless the server kept up, it allows for a backlog that is never
+    /// empty, a random walk.
     pub excess_ci: Option<Interval>,
     /// Since when the backlog has only been above where it began, seconds after the start of this
     /// rate; only when saturated.
@@ -426,14 +432,15 @@ impl Backlog<'_> {
         let (slope, slope_error) = self.line();
         let excess = slope / rate_per_s;
         let error = slope_error / rate_per_s;
+        let around = |error: f64| Some(Interval::new(excess - z * error, excess + z * error));
+        let wander = (self.variation / self.requests).sqrt();
         let found = Saturation {
             excess: Some(excess),
-            excess_ci: Some(Interval::new(excess - z * error, excess + z * error)),
+            excess_ci: around(error.max(SLOPE_OF_A_WALK * wander)),
             ..self.undecided(needs)
         };
         let quarters = quarters(self.bins);
-        let by_chance = z * (self.variation / self.requests).sqrt();
-        if excess > by_chance.max(LEAST_EXCESS) && quarters.windows(2).all(|q| q[0] < q[1]) {
+        if excess > LEAST_EXCESS.max(z * wander) && quarters.windows(2).all(|q| q[0] < q[1]) {
             return Saturation {
                 verdict: LoadVerdict::Saturated,
                 undecided: None,
@@ -446,6 +453,8 @@ impl Backlog<'_> {
             return Saturation {
                 verdict: LoadVerdict::KeptUp,
                 undecided: None,
+                // a queue that empties again and again is no walk
+                excess_ci: around(error),
                 ..found
             };
         }

@@ -50,7 +50,7 @@ fn what_is_no_answer_names_plugin_call_and_line() {
     insta::assert_snapshot!(end_of(dataset("neither")), @r#"the plugin `exec:python3 -u standin.py neither` failed in `next`: its response has neither `result` nor `error`: {"id": 4}"#);
     insta::assert_snapshot!(end_of(dataset("wrong_types")), @r#"the plugin `exec:python3 -u standin.py wrong_types` failed in `next`: its result is not valid for `next` (invalid type: integer `5`, expected a sequence at line 1 column 11): {"items": 5, "bodies": "x", "counts": null}"#);
     insta::assert_snapshot!(end_of(dataset("wrong_length")), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `next`: it gave 0 items instead of 1 to 4");
-    insta::assert_snapshot!(end_of(dataset("wrong_item")), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `next`: an item must have exactly one of `text`, `messages`, `body`, `token_ids`");
+    insta::assert_snapshot!(end_of(dataset("wrong_item")), @"the plugin `exec:python3 -u standin.py wrong_item` failed in `next`: an item must have exactly one of `text`, `messages`, `body`, `token_ids`, `turns`");
     insta::assert_snapshot!(end_of(dataset("long_line")), @"the plugin `exec:python3 -u standin.py long_line` failed in `next`: its response is longer than 64 MiB");
 }
 
@@ -63,7 +63,7 @@ fn an_item_that_no_server_could_take_is_the_plugins_fault() {
     insta::assert_snapshot!(fault(r#"{"messages":[]}"#), @"`messages` of an item is empty");
     insta::assert_snapshot!(fault(r#"{"messages":[1]}"#), @"a message of an item is not an object");
     insta::assert_snapshot!(fault(r#"{"token_ids":[]}"#), @"`token_ids` of an item is empty");
-    insta::assert_snapshot!(fault("{}"), @"an item must have exactly one of `text`, `messages`, `body`, `token_ids`");
+    insta::assert_snapshot!(fault("{}"), @"an item must have exactly one of `text`, `messages`, `body`, `token_ids`, `turns`");
 }
 
 #[test]

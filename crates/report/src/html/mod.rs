@@ -23,12 +23,15 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use crate::model::Lang;
+use crate::model::{Lang, RunState};
 use crate::report::RunReport;
-use crate::series::{KEPT_IN_PAGE, LEAST_KEPT, RunSeries};
-use crate::sqlite::Reader;
+use crate::series::{
+    KEPT_IN_PAGE, LEAST_KEPT, MOST_BINS, MOST_BINS_BESIDE_OTHERS, PageData, RunSeries, page_text,
+};
+use crate::sqlite::{Reader, StoreError};
 
 pub use render::PageError;
 
@@ -36,30 +39,67 @@ use charts::Drawn;
 use page::{Charts, Page};
 use text::Texts;
 
+/// The series of runs that have ended, by their databases and the bins of time that they may have: the page of a
+/// sweep is made again after each of its runs, and reads the database of the first one twice, others once.
+#[derive(Debug, Default)]
+pub struct Ended(BTreeMap<(PathBuf, u64), RunSeries>);
+
+impl Ended {
+    fn series(
+        &mut self,
+        database: PathBuf,
+        run: &RunReport,
+        most_bins: u64,
+    ) -> Result<RunSeries, StoreError> {
+        let key = (database, most_bins);
+        if let Some(series) = self.0.get(&key) {
+            return Ok(series.clone());
+        }
+        let reader = Reader::open(&key.0)?;
+        let series = RunSeries::of(&[&reader], run, most_bins)?;
+        if run.state != RunState::Running {
+            self.0.insert(key, series.clone());
+        }
+        Ok(series)
+    }
+}
+
 /// The page of a command, for a folder that holds the runs.
 ///
 /// # Errors
 /// When a database cannot be read, or the template and what it is given do not fit together.
-pub fn page(folder: &Path, runs: &[RunReport], lang: Lang) -> Result<String, PageError> {
+pub fn page(
+    folder: &Path,
+    runs: &[RunReport],
+    lang: Lang,
+    ended: &mut Ended,
+) -> Result<String, PageError> {
     let languages = match lang {
         Lang::En => [Lang::En, Lang::Zh],
         Lang::Zh => [Lang::Zh, Lang::En],
     };
     let texts = languages.map(Texts::of);
     let in_both = |[own, other]: [Vec<Drawn>; 2]| own.into_iter().zip(other).collect();
-    let details = page::details(runs);
-    let most_kept = (KEPT_IN_PAGE / details.len().max(1)).max(LEAST_KEPT);
+    let positions = page::details(runs);
+    let most_kept = (KEPT_IN_PAGE / positions.len().max(1)).max(LEAST_KEPT);
+    let most_bins = match positions.len() {
+        0 | 1 => MOST_BINS,
+        _ => MOST_BINS_BESIDE_OTHERS,
+    };
     let mut charts = Charts {
         sweep: in_both([0, 1].map(|nth| charts::of_sweep(runs, &texts[nth]))),
         runs: Vec::new(),
     };
-    for nth in details {
+    let mut details = Vec::new();
+    for nth in positions {
         let run = &runs[nth];
-        let reader = Reader::open(&folder.join(&run.database))?;
-        let series = RunSeries::of(&[&reader], run, most_kept)?;
+        let series = ended.series(folder.join(&run.database), run, most_bins)?;
+        let series = series.with_at_most(most_kept);
         let prefix = format!("run{}-", nth + 1);
         let drawn = [0, 1].map(|lang| charts::of_run(run, &series, &texts[lang], &prefix));
         charts.runs.push(in_both(drawn));
+        details.push((nth, series));
     }
-    render::render(&Page::of(runs, lang, charts), lang)
+    let data = page_text(&PageData::new(runs, &details));
+    render::render(&Page::of(runs, &details, lang, charts), &data, lang)
 }

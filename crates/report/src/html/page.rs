@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::both::{OtherTexts, line, others};
-use super::charts::{Chart, Drawn, Group};
+use super::charts::{self, Chart, Drawn, Group};
 use super::foreign::{self, SHOWN_CHARS};
 use super::strip::{self, Card};
+use super::svg;
 use crate::console::{self, Grid};
 use crate::model::{Lang, RunState};
 use crate::report::RunReport;
+use crate::series::RunSeries;
 
 /// Runs whose details are on a page.
 pub(super) const DETAILED_RUNS: usize = 12;
@@ -23,6 +25,7 @@ pub(super) const DETAILED_RUNS: usize = 12;
 pub(super) struct Page {
     lang: &'static str,
     title: String,
+    url: String,
     /// Each with its label's key.
     head: Vec<(&'static str, String)>,
     state: &'static str,
@@ -64,6 +67,8 @@ struct Cell {
 
 #[derive(Serialize)]
 struct Sweep {
+    /// The run that the script shows first.
+    shown: usize,
     table: Table,
     best: Vec<String>,
     advice: Vec<String>,
@@ -109,6 +114,10 @@ struct Figure {
     title: String,
     description: String,
     svg: String,
+    /// The id of the drawing.
+    drawing: String,
+    /// Of the curve of a sweep: the position of the run at its knee.
+    knee: Option<usize>,
     header: Vec<String>,
     rows: Vec<Vec<String>>,
     #[serde(skip)]
@@ -136,6 +145,10 @@ struct ErrorGroup {
     kind: String,
     message: String,
     count: String,
+    /// When the first and the last one were, seconds; where they are known, with a picture.
+    first_s: Option<String>,
+    last_s: Option<String>,
+    timeline: Option<String>,
     example: Option<String>,
 }
 
@@ -153,26 +166,36 @@ pub(super) struct Charts {
 
 impl Page {
     /// What the runs of a command amount to. At least one.
-    pub(super) fn of(runs: &[RunReport], lang: Lang, charts: Charts) -> Self {
+    pub(super) fn of(
+        runs: &[RunReport],
+        details: &[(usize, RunSeries)],
+        lang: Lang,
+        charts: Charts,
+    ) -> Self {
         let first = &runs[0].meta;
-        let details = details(runs);
-        let mut of_runs = charts.runs.into_iter();
-        let shown = details.iter().map(|nth| {
-            let drawn = of_runs.next().unwrap_or_default();
-            Run::of(*nth, &runs[*nth], drawn)
-        });
+        let shown = details.iter().zip(charts.runs);
+        let shown = shown.map(|((nth, _), drawn)| Run::of(*nth, &runs[*nth], drawn));
         let shown: Vec<Run> = shown.collect();
+        let positions: Vec<usize> = details.iter().map(|(nth, _)| *nth).collect();
+        let series_of = |nth: usize| {
+            let series = details.iter().find(|(position, _)| *position == nth);
+            series.map(|(_, series)| series)
+        };
+        let errors = runs.iter().enumerate();
         let state = worst_state(runs);
         Self {
             lang: lang.tag(),
             title: foreign::name(&first.model),
+            url: foreign::name(&first.url),
             head: head(runs),
             state: state.as_str(),
             cards: strip::cards(runs),
-            sweep: (runs.len() > 1).then(|| Sweep::of(runs, &details, charts.sweep)),
+            sweep: (runs.len() > 1).then(|| Sweep::of(runs, &positions, charts.sweep)),
             in_brief: runs.len() - shown.len(),
             runs: shown,
-            errors: runs.iter().filter_map(RunErrors::of).collect(),
+            errors: errors
+                .filter_map(|(nth, run)| RunErrors::of(run, series_of(nth)))
+                .collect(),
             settings: settings(&first.settings),
             command_line: (first.command_line.as_deref())
                 .map(|line| foreign::shown(line, SHOWN_CHARS)),
@@ -184,17 +207,30 @@ impl Page {
 }
 
 impl Page {
-    /// What charts say in the other language, by their anchors.
-    pub(super) fn chart_texts(&self) -> BTreeMap<&str, &OtherTexts> {
+    /// What charts say in the other language: the distinct texts, and by the anchor of a chart the place of each
+    /// text among its own, followed by its position among the distinct ones.
+    pub(super) fn chart_texts(&self) -> (Vec<&str>, BTreeMap<&str, Vec<usize>>) {
         let sweep = self.sweep.iter().map(|one| (&one.figures, &one.missing));
         let groups = self.runs.iter().flat_map(|run| &run.groups);
         let groups = groups.map(|one| (&one.figures, &one.missing));
-        let mut texts = BTreeMap::new();
+        let (mut distinct, mut positions) = (Vec::new(), BTreeMap::new());
+        let mut charts = BTreeMap::new();
         for (figures, missing) in sweep.chain(groups) {
-            texts.extend(figures.iter().map(|one| (one.anchor.as_str(), &one.other)));
-            texts.extend(missing.iter().map(|one| (one.anchor.as_str(), &one.other)));
+            let figures = figures.iter().map(|one| (&one.anchor, &one.other));
+            let missing = missing.iter().map(|one| (&one.anchor, &one.other));
+            for (anchor, texts) in figures.chain(missing) {
+                let mut places = Vec::new();
+                for (place, text) in texts {
+                    let position = *positions.entry(text.as_str()).or_insert(distinct.len());
+                    if position == distinct.len() {
+                        distinct.push(text.as_str());
+                    }
+                    places.extend([*place, position]);
+                }
+                charts.insert(anchor.as_str(), places);
+            }
         }
-        texts
+        (distinct, charts)
     }
 }
 
@@ -317,8 +353,15 @@ impl Sweep {
             let text = foreign::name(&run.meta.name);
             row.cells.insert(0, Cell { text, best: false });
         }
-        let (figures, missing) = figures("sweep", drawn);
+        let (mut figures, missing) = figures("sweep", drawn);
+        let knee = charts::knee(runs).ok();
+        let curve = figures.iter_mut().find(|one| one.anchor == "sweep-s1");
+        if let Some(curve) = curve {
+            curve.knee = knee;
+        }
+        let shown = knee.filter(|nth| details.contains(nth));
         Self {
+            shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
             best: console::best(runs),
             advice: console::advice(runs),
@@ -420,6 +463,7 @@ fn figures(of: &str, drawn: Vec<InBoth>) -> (Vec<Figure>, Vec<Missing>) {
                 title,
                 description,
                 svg,
+                drawing,
                 table,
                 ..
             }) => figures.push(Figure {
@@ -427,6 +471,8 @@ fn figures(of: &str, drawn: Vec<InBoth>) -> (Vec<Figure>, Vec<Missing>) {
                 title,
                 description,
                 svg,
+                drawing,
+                knee: None,
                 header: table.header,
                 rows: table.rows,
                 other,
@@ -442,21 +488,24 @@ fn figures(of: &str, drawn: Vec<InBoth>) -> (Vec<Figure>, Vec<Missing>) {
 }
 
 impl RunErrors {
-    fn of(run: &RunReport) -> Option<Self> {
-        let groups: Vec<ErrorGroup> = run
-            .errors
-            .iter()
-            .map(|group| ErrorGroup {
+    fn of(run: &RunReport, series: Option<&RunSeries>) -> Option<Self> {
+        let flow = series.and_then(|series| series.flow.as_ref().ok());
+        let groups = run.errors.iter().map(|group| {
+            let times = flow.and_then(|flow| flow.failures(group.kind, &group.message));
+            let example = group.example.as_deref();
+            ErrorGroup {
                 kind: group.kind.to_string(),
                 message: foreign::shown(&group.message, SHOWN_CHARS),
                 count: console::number(group.count as f64),
-                example: group
-                    .example
-                    .as_deref()
+                first_s: times.map(|times| console::number(times.first_s)),
+                last_s: times.map(|times| console::number(times.last_s)),
+                timeline: times.map(|times| svg::spark(&times.counts)),
+                example: example
                     .and_then(|said| console::telling_excerpt(group.kind, said))
                     .map(|said| foreign::shown(said, SHOWN_CHARS)),
-            })
-            .collect();
+            }
+        });
+        let groups: Vec<ErrorGroup> = groups.collect();
         (!groups.is_empty()).then(|| Self {
             name: foreign::name(&run.meta.name),
             groups,

@@ -18,7 +18,15 @@ use crate::sqlite::StoreError;
 
 const TEMPLATE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
-const SCRIPT: &str = include_str!("report.js");
+/// The parts of the script, in one scope.
+const SCRIPT: [&str; 6] = [
+    include_str!("script/page.js"),
+    include_str!("script/scale.js"),
+    include_str!("script/draw.js"),
+    include_str!("script/charts.js"),
+    include_str!("script/sweep.js"),
+    include_str!("script/requests.js"),
+];
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +39,17 @@ pub enum PageError {
     Template(#[from] Error),
 }
 
-/// A page as text.
-pub(super) fn render(page: &Page, lang: Lang) -> Result<String, PageError> {
+/// A page as text, with the data for its script.
+pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, PageError> {
     let texts = Texts::of(lang);
     let all = [Lang::En, Lang::Zh].map(Texts::of);
     let both: serde_json::Map<String, serde_json::Value> = [Lang::En, Lang::Zh]
         .iter()
         .zip(&all)
-        .map(|(lang, texts)| (lang.tag().to_owned(), serde_json::json!(texts.of_page())))
+        .map(|(of, texts)| {
+            let texts = serde_json::json!(texts.for_script(*of == lang));
+            (of.tag().to_owned(), texts)
+        })
         .collect();
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -69,22 +80,38 @@ pub(super) fn render(page: &Page, lang: Lang) -> Result<String, PageError> {
     environment.add_function("label", move |label: String| {
         let key = label_key(&label);
         match texts.get(&key) {
+            // its key is its text
+            Some(text) if key.strip_prefix("label.") == Some(text) => {
+                let text = escaped(text);
+                Ok(Value::from_safe_string(format!("<span data-l>{text}</span>")))
+            }
             Some(_) => text(&texts, &key, &[]),
             None => Ok(Value::from(label)),
         }
     });
     environment.add_template("report.html", TEMPLATE)?;
-    let script = SCRIPT.trim();
+    let script = script();
     let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
     let page = environment.get_template("report.html")?.render(context! {
         page => Value::from(Serde(page)),
         style => Value::from_safe_string(format!("{}\n{}", STYLE.trim(), svg::STYLE.trim())),
-        script => Value::from_safe_string(script.to_owned()),
+        script => Value::from_safe_string(script),
         script_hash => Value::from_safe_string(hash),
+        data => Value::from_safe_string(data.to_owned()),
         chart_texts => Value::from_safe_string(json_in_html(&serde_json::json!(page.chart_texts()))),
         texts => Value::from_safe_string(json_in_html(&serde_json::Value::from(both))),
     })?;
     Ok(page)
+}
+
+/// The script without its comments and indentation, which only its readers here need.
+fn script() -> String {
+    let lines = SCRIPT.iter().flat_map(|part| part.lines());
+    let lines = lines
+        .map(str::trim_start)
+        .filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let lines: Vec<&str> = lines.collect();
+    format!("\"use strict\";{{\n{}\n}}", lines.join("\n"))
 }
 
 fn unknown(key: &str) -> Error {

@@ -41,7 +41,7 @@ impl Command {
     }
 
     fn page(&self, lang: Lang) -> String {
-        page(self.folder.path(), &self.runs, lang).unwrap()
+        page(self.folder.path(), &self.runs, lang, &mut Ended::default()).unwrap()
     }
 }
 

@@ -24,6 +24,11 @@ const FILES: [(Lang, &[&str]); 2] = [
     ),
 ];
 
+/// Beginnings of the keys of texts that the script writes.
+const BY_SCRIPT: [&str; 9] = [
+    "axis_", "button.copy", "choose.", "copied", "over_time", "request", "series.", "stat.", "zoomed",
+];
+
 /// The texts of a language, by their keys.
 #[derive(Clone, Debug)]
 pub(super) struct Texts(BTreeMap<String, String>);
@@ -54,10 +59,18 @@ impl Texts {
         Some(text)
     }
 
-    /// The texts that the page itself is made of, for its script.
-    pub(super) fn of_page(&self) -> BTreeMap<&str, &str> {
-        let own = self.0.iter().filter(|(key, _)| !key.starts_with("chart."));
-        own.map(|(key, text)| (key.as_str(), text.as_str()))
+    /// The texts of the page that its script needs in the other language, or in the `own` one of the page. There
+    /// it reads those that stand on the page from it.
+    pub(super) fn for_script(&self, own: bool) -> BTreeMap<&str, &str> {
+        let texts = self.0.iter().filter(|(key, text)| {
+            let is_made = BY_SCRIPT.iter().any(|part| key.starts_with(part));
+            // most English labels are their own keys
+            let is_own_key = key.strip_prefix("label.") == Some(text.as_str());
+            let is_read = own && !is_made && !text.contains('{');
+            !key.starts_with("chart.") && !is_own_key && !is_read
+        });
+        texts
+            .map(|(key, text)| (key.as_str(), text.as_str()))
             .collect()
     }
 }

@@ -72,7 +72,8 @@ pub struct Load {
     pub verdict_segment: Option<u64>,
     /// Share of the arrivals that was not served; chance may make it negative.
     pub excess: Option<f64>,
-    /// 95 % interval of the excess within this run.
+    /// 95 % interval of the excess. Unless the server kept up, it allows for a backlog that is never
+    /// empty, a random walk.
     pub excess_ci: Option<Interval>,
     /// Since when the backlog has only been above where it began, seconds after the start of this
     /// rate; only when saturated.

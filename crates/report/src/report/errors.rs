@@ -70,7 +70,7 @@ impl Errors {
 
 /// A message with every word that holds a digit written as `#`: request ids,
 /// ports and positions would make a group of each failure.
-fn without_numbers(message: &str) -> String {
+pub(crate) fn without_numbers(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let mut rest = message;

@@ -4,11 +4,14 @@
 
 use evalscope_model::time::Timestamp;
 
-/// Widths of bins, tenths of a second: the smallest one with at most [`MOST_BINS`] is taken.
+/// Widths of bins, tenths of a second: the smallest one with few enough bins is taken.
 const WIDTHS_DS: [u64; 16] = [
     1, 2, 5, 10, 20, 50, 100, 150, 300, 600, 1200, 3000, 6000, 9000, 18_000, 36_000,
 ];
-const MOST_BINS: u64 = 600;
+/// Bins of a run that is alone on its page: two pixels of a chart each.
+pub const MOST_BINS: u64 = 300;
+/// Bins of each of several runs. With more, the page of five of them would be above 600 KB.
+pub const MOST_BINS_BESIDE_OTHERS: u64 = 150;
 const TENTH_NS: u64 = 100_000_000;
 
 /// Bins of equal width, except the last, which ends with the run.
@@ -98,26 +101,27 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// For a run from `t0` to `end` with a warm-up from `warmup` on.
+    /// For a run from `t0` to `end` with a warm-up from `warmup` on, in so many bins at most.
     pub(super) fn new(
         t0: Timestamp,
         end: Timestamp,
         warmup: Option<Timestamp>,
         unix_ns: u64,
+        most_bins: u64,
     ) -> Self {
         let length_ns = end.nanos_since(t0).max(1);
         let warmup_ns = warmup.map_or(0, |at| t0.nanos_since(at)).min(length_ns);
         let bins = |width_ns: u64| (warmup_ns.div_ceil(width_ns), length_ns.div_ceil(width_ns));
         let fits = |width_ns: &u64| {
             let (warmup, measured) = bins(*width_ns);
-            warmup + measured <= MOST_BINS
+            warmup + measured <= most_bins
         };
         let mut widths = WIDTHS_DS.iter().map(|tenths| tenths * TENTH_NS);
         // half of the bins suffice for each part then
-        let widest = warmup_ns.max(length_ns).div_ceil(MOST_BINS / 2);
+        let widest = warmup_ns.max(length_ns).div_ceil(most_bins / 2);
         let width_ns = widths.find(fits).unwrap_or(widest);
         let (warmup_bins, measured_bins) = bins(width_ns);
-        let count = |bins: u64| usize::try_from(bins).expect("600 at most");
+        let count = |bins: u64| usize::try_from(bins).expect("300 at most");
         let axis = TimeAxis {
             t0_unix_ns: unix_ns,
             width_ns,
@@ -216,7 +220,7 @@ mod tests {
     fn clock(warmup_ns: u64, length_ns: u64) -> Clock {
         let t0 = Timestamp::from_nanos(warmup_ns + 5);
         let end = Timestamp::from_nanos(warmup_ns + 5 + length_ns);
-        Clock::new(t0, end, Some(Timestamp::from_nanos(5)), 0)
+        Clock::new(t0, end, Some(Timestamp::from_nanos(5)), 0, 600)
     }
 
     proptest! {

@@ -4,14 +4,18 @@
 
 use super::axis::TimeAxis;
 use super::missing::Missing;
-use super::spread::Spread;
+use super::spread::{LEAST_SAMPLES, Spread};
 
 /// Points of a [`Curve`].
 const POINTS: usize = 200;
+/// Bins are taken together by one of these until there are as few parts as columns, and most have percentiles.
+const TOGETHER: [usize; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 300];
+/// As many of the parts with samples must have percentiles, so that lines are more than dots.
+const MOST_OF_PARTS: f64 = 0.9;
 /// Samples beyond its last point.
 const BEYOND: f64 = 10.0;
 /// A [`Heatmap`] has no more columns and rows.
-const MOST_COLUMNS: usize = 240;
+const MOST_COLUMNS: usize = 80;
 const ROWS: usize = 64;
 /// Values above the 99.99th percentile times this are in the top row.
 const OUTLIER: f64 = 4.0;
@@ -44,7 +48,10 @@ pub struct CurvePoint {
 pub struct OverTime {
     /// Samples of each bin.
     pub samples: Vec<u64>,
-    /// Median of each bin of the axis; `None` below 5 samples.
+    /// Bins that have their percentiles in common, counted from time 0 in both directions: where there are
+    /// few samples, more than one.
+    pub bins_together: usize,
+    /// Median of each bin of the axis; `None` below 5 samples in it and those that it has it in common with.
     pub p50: Vec<Option<f64>>,
     /// 90th percentile of each bin.
     pub p90: Vec<Option<f64>>,
@@ -54,7 +61,7 @@ pub struct OverTime {
     pub heatmap: Heatmap,
 }
 
-/// Counts by time and value (R2): at most 240 columns and 64 rows.
+/// Counts by time and value (R2): at most 80 columns and 64 rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
     /// Bins of the axis in a column; the last column may have fewer.
@@ -128,18 +135,44 @@ impl OverTime {
         scale: f64,
     ) -> Result<Self, Missing> {
         let heatmap = Heatmap::of(bins, all, axis, scale).ok_or(Missing::TooFewSamples)?;
+        let (together, parts) = parts(bins, axis);
         let percentile = |p: f64| {
-            let of_bin = |bin: &Spread| Some(bin.percentile(p)? * scale);
-            bins.iter().map(of_bin).collect()
+            let values = parts.iter().flat_map(|(length, samples)| {
+                let value = samples.percentile(p).map(|value| value * scale);
+                std::iter::repeat_n(value, *length)
+            });
+            values.collect()
         };
         Ok(Self {
             samples: bins.iter().map(Spread::samples).collect(),
+            bins_together: together,
             p50: percentile(0.50),
             p90: percentile(0.90),
             p99: percentile(0.99),
             heatmap,
         })
     }
+}
+
+/// So few bins taken together that most parts with samples have percentiles, and the parts: how many bins
+/// each has, and their samples. Warm-up and measured bins are never taken together.
+fn parts(bins: &[Spread], axis: &TimeAxis) -> (usize, Vec<(usize, Spread)>) {
+    let (warmup, measured) = bins.split_at(axis.warmup_bins);
+    let is_enough = |together: &usize| {
+        let samples = |part: &[Spread]| part.iter().map(Spread::samples).sum::<u64>();
+        let parts = measured.chunks(*together).map(samples);
+        let parts: Vec<u64> = parts.filter(|samples| *samples > 0).collect();
+        let full = parts.iter().filter(|samples| **samples >= LEAST_SAMPLES);
+        measured.len().div_ceil(*together) <= MOST_COLUMNS
+            && full.count() as f64 >= MOST_OF_PARTS * parts.len() as f64
+    };
+    let together = TOGETHER.into_iter().find(is_enough);
+    let together = together.unwrap_or(measured.len().max(1));
+    let part = |bins: &[Spread]| (bins.len(), Spread::sum(bins));
+    let mut parts: Vec<_> = warmup.rchunks(together).map(part).collect();
+    parts.reverse();
+    parts.extend(measured.chunks(together).map(part));
+    (together, parts)
 }
 
 impl Heatmap {

@@ -16,12 +16,12 @@ use super::spread::LEAST_SAMPLES;
 const INPUT_BITS: u32 = 5;
 const TTFT_BITS: u32 = 6;
 /// A [`Density`] has no more columns and rows.
-const MOST_COLUMNS: usize = 60;
-const MOST_ROWS: usize = 40;
+const MOST_COLUMNS: usize = 36;
+const MOST_ROWS: usize = 24;
 /// A slope needs as many columns with [`LEAST_SAMPLES`] requests.
 const LEAST_COLUMNS: usize = 3;
 
-/// Requests by input tokens and TTFT: at most 60 × 40 cells.
+/// Requests by input tokens and TTFT: at most 36 × 24 cells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Density {
     /// Edges of the columns, input tokens, one more than there are columns. Nearly equal in log value.
@@ -258,7 +258,7 @@ struct Parts {
 impl Parts {
     fn of(buckets: impl Iterator<Item = u32> + Clone, most: usize) -> Option<Self> {
         let (first, last) = (buckets.clone().min()?, buckets.max()?);
-        let most = u32::try_from(most).expect("60 at most");
+        let most = u32::try_from(most).expect("40 at most");
         Some(Self {
             first,
             last,

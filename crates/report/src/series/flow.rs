@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::metrics::output_by_time;
-use evalscope_model::record::{FailureKind, RequestRecord};
+use evalscope_model::record::{Failure, FailureKind, RequestRecord};
 
 use super::axis::{Clock, Walk};
+use crate::report::without_numbers;
 
-/// Failure kinds that are kept apart: there are as many HTTP statuses as a server likes.
-const MOST_KINDS: usize = 16;
+/// Groups of failures that are kept apart: a server may say something else each time.
+const MOST_GROUPS: usize = 200;
 
 /// Sums of the measured requests for each bin of the axis; the bins of the warm-up are 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,15 +28,15 @@ pub struct Flow {
     pub failed: Vec<f64>,
     /// Token-bearing events of failed requests: output that was generated and lost.
     pub lost_token_events: Vec<f64>,
-    /// Failures by kind, the first 16 kinds.
-    pub failed_by_kind: BTreeMap<FailureKind, FailuresOverTime>,
+    /// Failures by kind and message without its numbers, the first 200 of these groups.
+    pub failed_by_group: BTreeMap<(FailureKind, String), FailuresOverTime>,
 }
 
-/// Failures of one kind.
+/// Failures of one kind with one message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FailuresOverTime {
     /// Count of each bin.
-    pub counts: Vec<f64>,
+    pub counts: Vec<u32>,
     /// When the first one ended, seconds.
     pub first_s: f64,
     /// When the last one ended, seconds.
@@ -52,6 +53,14 @@ pub(super) struct FlowSums {
     input_tokens: Vec<f64>,
     output_known: bool,
     input_known: bool,
+}
+
+impl Flow {
+    /// When the failures of a kind with such a message were; `None` if they are not kept apart.
+    #[must_use]
+    pub fn failures(&self, kind: FailureKind, message: &str) -> Option<&FailuresOverTime> {
+        self.failed_by_group.get(&(kind, without_numbers(message)))
+    }
 }
 
 impl FlowSums {
@@ -82,7 +91,7 @@ impl FlowSums {
             }
             if !failure.kind.is_given_up() {
                 self.flow.failed[ended] += 1.0;
-                self.failed(failure.kind, record, ended);
+                self.failed(failure, record, ended);
             }
             return;
         }
@@ -102,18 +111,19 @@ impl FlowSums {
         }
     }
 
-    fn failed(&mut self, kind: FailureKind, record: &RequestRecord, ended: usize) {
-        let kinds = &mut self.flow.failed_by_kind;
-        if kinds.len() == MOST_KINDS && !kinds.contains_key(&kind) {
+    fn failed(&mut self, failure: &Failure, record: &RequestRecord, ended: usize) {
+        let groups = &mut self.flow.failed_by_group;
+        let group = (failure.kind, without_numbers(&failure.message));
+        if groups.len() == MOST_GROUPS && !groups.contains_key(&group) {
             return;
         }
         let at_s = self.clock.seconds(record.times.ended);
-        let failures = kinds.entry(kind).or_insert_with(|| FailuresOverTime {
-            counts: vec![0.0; self.clock.axis().len()],
+        let failures = groups.entry(group).or_insert_with(|| FailuresOverTime {
+            counts: vec![0; self.clock.axis().len()],
             first_s: at_s,
             last_s: at_s,
         });
-        failures.counts[ended] += 1.0;
+        failures.counts[ended] += 1;
         failures.first_s = failures.first_s.min(at_s);
         failures.last_s = failures.last_s.max(at_s);
     }

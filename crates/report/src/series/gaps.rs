@@ -8,7 +8,7 @@ use super::spread::Spread;
 /// Gaps above the median times this are stalls.
 pub(super) const STALL: f64 = 3.0;
 /// A [`GapHistogram`] has no more bins; the bins of a run of equal gaps are this much wider each.
-const MOST_BINS: f64 = 80.0;
+const MOST_BINS: f64 = 60.0;
 const NARROWEST: f64 = 1.02;
 /// Below, the 99.9th percentile is the mark of single gaps.
 const LEAST_FOR_P999: u64 = 10_000;

@@ -122,7 +122,7 @@ mod tests {
             const STEP: i64 = 10_000_000;
             let t0 = Timestamp::from_nanos(0);
             let end = Timestamp::from_nanos(1200 * STEP as u64);
-            let clock = Clock::new(t0, end, None, 0);
+            let clock = Clock::new(t0, end, None, 0, 600);
             let mut spans = Spans::default();
             for (start, length) in &requests {
                 spans.push(start * STEP, (start + length) * STEP);

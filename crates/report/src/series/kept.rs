@@ -2,6 +2,7 @@
 //!
 //! It must not know how they are shown.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
@@ -12,9 +13,9 @@ use super::axis::Clock;
 use super::gaps::STALL;
 use super::hash::mixed;
 
-/// Requests in a page, over all of its runs; one takes about 117 bytes of the page. A run that is shown
+/// Requests in a page, over all of its runs; one takes about 100 bytes of the page. A run that is shown
 /// has [`LEAST_KEPT`] at least.
-pub const KEPT_IN_PAGE: usize = 2000;
+pub const KEPT_IN_PAGE: usize = 1000;
 /// See [`KEPT_IN_PAGE`].
 pub const LEAST_KEPT: usize = 200;
 
@@ -23,6 +24,7 @@ const SLOWEST: f64 = 0.20;
 const SLOWEST_TTFT: f64 = 0.10;
 const FAILED: f64 = 0.10;
 const AT_EACH_END: f64 = 0.05;
+const PARTS: [f64; BY] = [SLOWEST, SLOWEST_TTFT, FAILED, AT_EACH_END, AT_EACH_END, 1.0];
 /// Requests of the warm-up: the last ones.
 const WARMUP: f64 = 0.04;
 
@@ -31,7 +33,7 @@ const WITH_GAPS: usize = 100;
 /// Bytes of gaps of a request: about 3000 tokens. One with more keeps none.
 const MOST_GAP_BYTES: usize = 4096;
 /// Bytes of gaps for each request that is kept, so that a page with all of them stays small.
-const GAP_BYTES_PER_REQUEST: usize = 20;
+const GAP_BYTES_PER_REQUEST: usize = 10;
 /// One kind of requests with gaps is from the so many seconds with the most requests in flight.
 const DENSEST_S: f64 = 10.0;
 
@@ -52,6 +54,8 @@ pub struct KeptRequests {
     /// Gaps between token-bearing events above this, milliseconds, are stalls: 3 × the run's median.
     /// `None` without gaps.
     pub stall_ms: Option<f64>,
+    /// From and to the moment with the most requests in flight, microseconds from time 0.
+    pub densest_us: (i64, i64),
     /// The requests, some of the warm-up among them.
     pub requests: Vec<KeptRequest>,
 }
@@ -116,6 +120,10 @@ pub struct RequestRow {
 }
 
 impl RequestRow {
+    fn was_sent(&self) -> bool {
+        !self.failure.is_some_and(FailureKind::is_unsent)
+    }
+
     fn of(record: &RequestRecord, clock: &Clock) -> Self {
         let times = &record.times;
         let moment = |at| clock.nanos(at).div_euclid(1000);
@@ -264,7 +272,6 @@ const WITH_GAPS_BY: [usize; 3] = [0, 1, 5];
 #[derive(Debug)]
 pub(super) struct Keeper {
     clock: Clock,
-    most: usize,
     total: u64,
     best: [Best; BY],
     /// The first failure of each kind, by the moment of its dispatch.
@@ -275,23 +282,12 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Keeps so many requests at most.
     pub(super) fn new(clock: Clock, most: usize) -> Self {
-        let part = |share: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a part of a small number"
-            )]
-            let part = (most as f64 * share) as usize;
-            part
-        };
-        let parts = [SLOWEST, SLOWEST_TTFT, FAILED, AT_EACH_END, AT_EACH_END, 1.0];
         Self {
             clock,
-            most,
             total: 0,
-            best: parts.map(|share| Best::new(part(share))),
+            best: PARTS.map(|share| Best::new(part(most, share))),
             first_of_kind: BTreeMap::new(),
-            warmup: Best::new(part(WARMUP)),
+            warmup: Best::new(part(most, WARMUP)),
         }
     }
 
@@ -355,68 +351,122 @@ impl Keeper {
         }
     }
 
-    /// `in_flight` is the mean of each bin of the axis, `itl_p50_ms` the run's median gap.
+    /// All that a page may keep. `in_flight` is the mean of each bin of the axis, `itl_p50_ms` the run's
+    /// median gap.
     pub(super) fn finish(self, in_flight: &[f64], itl_p50_ms: Option<f64>) -> KeptRequests {
-        let most_failed = self.best[FAILURE].most;
-        let mut best = self.best.map(Best::finish);
-        let mut failed: Vec<Candidate> = self.first_of_kind.into_values().collect();
-        failed.append(&mut best[FAILURE]);
-        best[FAILURE] = failed;
+        let best = self.best.into_iter().flat_map(Best::finish);
+        let measured = self.first_of_kind.into_values().chain(best);
         let mut seen = BTreeSet::new();
-        let mut chosen: Vec<Candidate> = Vec::new();
-        for (by, candidates) in best.iter().enumerate() {
+        let measured = measured.filter(|candidate| seen.insert(candidate.index));
+        let all = self.warmup.finish().into_iter().chain(measured);
+        let requests = all.map(|candidate| {
+            let (row, gaps) = Rc::unwrap_or_clone(candidate.row);
+            KeptRequest {
+                row,
+                lane: None,
+                gaps,
+            }
+        });
+        let mut kept = KeptRequests {
+            total: self.total,
+            kept: 0,
+            lanes: 0,
+            stall_ms: itl_p50_ms.map(|p50| p50 * STALL),
+            densest_us: densest(&self.clock, in_flight),
+            requests: requests.collect(),
+        };
+        kept.settle();
+        kept
+    }
+}
+
+/// So many of the requests that are kept.
+fn part(most: usize, share: f64) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a small number"
+    )]
+    let part = (most as f64 * share) as usize;
+    part
+}
+
+impl KeptRequests {
+    /// So many of these requests, chosen as if no more had ever been kept.
+    pub(super) fn at_most(&self, most: usize) -> Self {
+        let (warmup, measured): (Vec<_>, Vec<_>) =
+            self.requests.iter().partition(|one| one.row.warmup);
+        let mut chosen: BTreeSet<u64> = BTreeSet::new();
+        for (by, share) in PARTS.into_iter().enumerate() {
             // those of one measure may have been chosen by another, which makes room for others
-            let most = if by == FAILURE {
-                most_failed
-            } else {
-                self.most
-            };
+            let part = part(most, share);
             let from = chosen.len();
-            for candidate in candidates {
-                if chosen.len() < self.most
-                    && chosen.len() - from < most
-                    && seen.insert(candidate.index)
-                {
-                    chosen.push(candidate.clone());
+            let best = best_by(by, &measured);
+            let candidates = if by == FAILURE { best.len() } else { part };
+            for one in best.into_iter().take(candidates) {
+                if chosen.len() < most && chosen.len() - from < part {
+                    chosen.insert(one.row.index);
                 }
             }
         }
-        let densest = densest(&self.clock, in_flight);
-        let with_gaps = with_gaps(&chosen, densest, self.most * GAP_BYTES_PER_REQUEST);
-        let mut requests: Vec<KeptRequest> = self
-            .warmup
-            .finish()
-            .iter()
-            .map(|candidate| KeptRequest {
-                row: candidate.row.0.clone(),
-                lane: None,
-                gaps: None,
-            })
-            .chain(chosen.iter().map(|candidate| {
-                KeptRequest {
-                    row: candidate.row.0.clone(),
-                    lane: None,
-                    gaps: candidate
-                        .row
-                        .1
-                        .clone()
-                        .filter(|_| with_gaps.contains(&candidate.index)),
-                }
-            }))
+        let measured = measured.into_iter();
+        let measured: Vec<_> = measured
+            .filter(|one| chosen.contains(&one.row.index))
             .collect();
-        let key = |request: &KeptRequest| {
-            let row = &request.row;
-            (!row.warmup, row.dispatched_us, row.index)
+        let with_gaps = with_gaps(&measured, self.densest_us, most * GAP_BYTES_PER_REQUEST);
+        let skipped = warmup.len().saturating_sub(part(most, WARMUP));
+        let warmup = warmup.into_iter().skip(skipped);
+        let requests = warmup.chain(measured).map(|one| {
+            let gaps = one.gaps.clone();
+            KeptRequest {
+                gaps: gaps.filter(|_| with_gaps.contains(&one.row.index)),
+                ..one.clone()
+            }
+        });
+        let mut kept = Self {
+            requests: requests.collect(),
+            ..*self
         };
-        requests.sort_unstable_by_key(key);
-        KeptRequests {
-            total: self.total,
-            kept: chosen.len() as u64,
-            lanes: into_lanes(&mut requests),
-            stall_ms: itl_p50_ms.map(|p50| p50 * STALL),
-            requests,
-        }
+        kept.settle();
+        kept
     }
+
+    /// Sort the requests, count them, and give each its lane.
+    fn settle(&mut self) {
+        self.requests.sort_unstable_by_key(|one| {
+            let row = &one.row;
+            (!row.warmup, row.dispatched_us, row.index)
+        });
+        let measured = self.requests.iter().filter(|one| !one.row.warmup);
+        self.kept = measured.count() as u64;
+        self.lanes = into_lanes(&mut self.requests);
+    }
+}
+
+/// Measured requests from the best to the worst by one measure, without those that have none.
+fn best_by<'a>(by: usize, measured: &[&'a KeptRequest]) -> Vec<&'a KeptRequest> {
+    let rank = |row: &RequestRow| match by {
+        0 => row.latency_us.map(|us| Reverse(i128::from(us))),
+        1 => row.ttft_us.map(|us| Reverse(i128::from(us))),
+        2 => row.failure.map(|_| Reverse(-i128::from(row.dispatched_us))),
+        3 => Some(Reverse(-i128::from(row.dispatched_us))).filter(|_| row.was_sent()),
+        4 => Some(Reverse(i128::from(row.dispatched_us))).filter(|_| row.was_sent()),
+        _ => Some(Reverse(-i128::from(mixed(row.index)))),
+    };
+    let mut ranked: Vec<_> = measured
+        .iter()
+        .filter_map(|one| Some((rank(&one.row)?, one.row.index, *one)))
+        .collect();
+    ranked.sort_unstable_by_key(|(rank, index, _)| (*rank, *index));
+    let ranked = ranked.into_iter().map(|(_, _, one)| one);
+    if by != FAILURE {
+        return ranked.collect();
+    }
+    let mut kinds = BTreeSet::new();
+    let (mut first, others): (Vec<_>, Vec<_>) =
+        ranked.partition(|one| one.row.failure.is_some_and(|kind| kinds.insert(kind)));
+    first.extend(others);
+    first
 }
 
 /// The start and end of the seconds with the most requests in flight, microseconds from time 0.
@@ -448,23 +498,24 @@ fn densest(clock: &Clock, in_flight: &[f64]) -> (i64, i64) {
 
 /// The requests that keep their gaps, in turn from the slowest, those with the smallest hash, and those
 /// with the smallest hash of the densest time, until the bytes are used up.
-fn with_gaps(chosen: &[Candidate], densest: (i64, i64), most_bytes: usize) -> BTreeSet<u64> {
-    let have: Vec<&Candidate> = chosen.iter().filter(|one| one.row.1.is_some()).collect();
+fn with_gaps(chosen: &[&KeptRequest], densest: (i64, i64), most_bytes: usize) -> BTreeSet<u64> {
+    let have = chosen.iter().copied().filter(|one| one.gaps.is_some());
+    let have: Vec<&KeptRequest> = have.collect();
     let mut slowest = have.clone();
-    slowest.sort_by_key(|one| (std::cmp::Reverse(one.row.0.latency_us), one.index));
+    slowest.sort_by_key(|one| (Reverse(one.row.latency_us), one.row.index));
     let mut by_hash = have;
-    by_hash.sort_by_key(|one| mixed(one.index));
-    let in_densest = |one: &&Candidate| {
-        let row = &one.row.0;
+    by_hash.sort_by_key(|one| mixed(one.row.index));
+    let in_densest = |one: &&KeptRequest| {
+        let row = &one.row;
         row.dispatched_us <= densest.1 && densest.0 <= row.ended_us
     };
-    let dense: Vec<&Candidate> = by_hash.iter().copied().filter(in_densest).collect();
+    let dense: Vec<&KeptRequest> = by_hash.iter().copied().filter(in_densest).collect();
     let mut left = [slowest, by_hash, dense].map(|kind| kind.into_iter().take(WITH_GAPS));
     let (mut kept, mut bytes) = (BTreeSet::new(), 0);
     for _ in 0..WITH_GAPS {
         for one in left.iter_mut().filter_map(Iterator::next) {
-            let more = one.row.1.as_ref().map_or(0, Vec::len);
-            if bytes + more <= most_bytes && kept.insert(one.index) {
+            let more = one.gaps.as_ref().map_or(0, Vec::len);
+            if bytes + more <= most_bytes && kept.insert(one.row.index) {
                 bytes += more;
             }
         }
@@ -475,25 +526,25 @@ fn with_gaps(chosen: &[Candidate], densest: (i64, i64), most_bytes: usize) -> BT
 /// Put each request, in the order of its dispatch, into the first lane that is free. Returns the number of
 /// lanes.
 fn into_lanes(requests: &mut [KeptRequest]) -> usize {
-    let mut free: BinaryHeap<std::cmp::Reverse<usize>> = BinaryHeap::new();
-    let mut busy: BinaryHeap<std::cmp::Reverse<(i64, usize)>> = BinaryHeap::new();
+    let mut free: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
+    let mut busy: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
     let mut lanes = 0;
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|nth| (requests[*nth].row.dispatched_us, *nth));
     for nth in order {
         let row = &requests[nth].row;
-        if row.failure.is_some_and(FailureKind::is_unsent) {
+        if !row.was_sent() {
             continue;
         }
-        while let Some(std::cmp::Reverse((ended, lane))) = busy.peek().copied()
+        while let Some(Reverse((ended, lane))) = busy.peek().copied()
             && ended <= row.dispatched_us
         {
             busy.pop();
-            free.push(std::cmp::Reverse(lane));
+            free.push(Reverse(lane));
         }
-        let lane = free.pop().map_or(lanes, |std::cmp::Reverse(lane)| lane);
+        let lane = free.pop().map_or(lanes, |Reverse(lane)| lane);
         lanes = lanes.max(lane + 1);
-        busy.push(std::cmp::Reverse((row.ended_us, lane)));
+        busy.push(Reverse((row.ended_us, lane)));
         requests[nth].lane = Some(lane);
     }
     lanes

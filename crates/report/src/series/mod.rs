@@ -16,6 +16,7 @@ mod kept;
 mod lag;
 mod lengths;
 mod missing;
+mod packed;
 mod page;
 mod spread;
 mod sums;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 
 use evalscope_model::metrics::Metric;
 
-pub use axis::{Bounds, TimeAxis};
+pub use axis::{Bounds, MOST_BINS, MOST_BINS_BESIDE_OTHERS, TimeAxis};
 pub use curve::{Curve, CurvePoint, Heatmap, OverTime};
 pub use decode::LoadLevel;
 pub use density::{Cell, Density, InputColumn, Slope};
@@ -76,6 +77,17 @@ pub struct RunSeries {
     pub output_lengths: Result<OutputLengths, Missing>,
     /// R11: TPOT by the requests in flight at the first token, by rising load.
     pub decode_by_load: Result<Vec<LoadLevel>, Missing>,
+}
+
+impl RunSeries {
+    /// The metric that charts of one metric over time show first: TTFT, or latency where nothing was streamed.
+    #[must_use]
+    pub fn heatmap_metric(&self) -> Metric {
+        match self.over_time.get(&Metric::Ttft) {
+            Some(Ok(_)) => Metric::Ttft,
+            _ => Metric::Latency,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,24 @@
 //! Owns the data inside the page: the series of its runs as JSON, for the script
 //! (`docs/report-data.schema.json`).
 //!
-//! It must not know how the script uses them. Series are struct of arrays, numbers have 4 significant
-//! digits; moments of requests are whole microseconds, so that they stay in order.
+//! It must not know how the script uses them. Requests are struct of arrays; their moments are whole
+//! microseconds, so that they stay in order. Series are packed: 600 numbers of each of two dozen as text would
+//! be larger than all charts of the run.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use evalscope_model::metrics::Metric;
-use serde::{Serialize, Serializer};
+use evalscope_model::metrics::{Metric, Verdict};
+use serde::Serialize;
 
-use super::{KeptRequests, RequestRow, RunSeries};
+use super::packed::{Number, Packed, Whole};
+use super::{
+    Curve, GapHistogram, Heatmap, KeptRequests, OverTime, RequestRow, RunSeries, WITH_CURVES,
+};
+use crate::report::RunReport;
 
 /// The version of this format.
 const VERSION: u32 = 1;
@@ -22,16 +29,42 @@ const VERSION: u32 = 1;
 pub struct PageData<'a> {
     /// Version of this format: 1.
     v: u32,
+    /// All runs of the command, with their figures as in `result.json`.
+    points: Vec<PointData<'a>>,
     /// The runs that have details in the page.
     runs: Vec<RunData<'a>>,
+}
+
+/// A point of a sweep.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct PointData<'a> {
+    /// The name of the run.
+    run: &'a str,
+    /// Concurrency; `null` in open loops.
+    concurrency: Option<usize>,
+    /// Requests a second that were asked for; `null` in closed loops.
+    rate_per_s: Option<f64>,
+    /// The client was the bottleneck.
+    client_limited: bool,
+    /// Successful requests per second.
+    requests_per_s: Option<f64>,
+    /// Output tokens per second.
+    output_tok_per_s: Option<f64>,
+    /// Prompt and output tokens per second.
+    total_tok_per_s: Option<f64>,
+    /// What one request sees: the median of output tokens per second after the first one.
+    user_tok_per_s: Option<f64>,
+    /// Mean, p50, p90, p95 and p99 of metrics, by their keys.
+    metrics: BTreeMap<&'static str, [Option<f64>; 5]>,
 }
 
 /// A run.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct RunData<'a> {
-    /// Its name.
-    run: &'a str,
+    /// Its position in `points`.
+    point: usize,
     /// Time 0, the first dispatch of the measured phase: Unix time, milliseconds.
     t0_unix_ms: u64,
     /// Width of a bin of time, seconds.
@@ -44,14 +77,76 @@ struct RunData<'a> {
     last_bin_s: Number,
     /// Boundaries between phases.
     bounds: BoundsData,
-    /// A value for each bin, by name; the end of the name says which statistic of a metric it is. `null` is a
-    /// gap in the line.
-    series: BTreeMap<String, Vec<Option<Number>>>,
+    /// A value for each bin, by name; the end of the name says which statistic of a metric it is.
+    series: BTreeMap<String, Packed>,
+    /// Percentiles of metrics over time.
+    percentiles: BTreeMap<&'static str, PercentileData>,
+    /// Percentiles of metrics over the whole run.
+    curves: BTreeMap<&'static str, CurveData>,
+    /// Metrics over time, by value: those that are not drawn.
+    heatmaps: BTreeMap<&'static str, HeatData>,
+    /// Gaps between token-bearing events by length; `null` without any.
+    gap_bins: Option<GapData>,
     /// The requests that are kept.
     requests: Requests<'a>,
     /// Gaps between the token-bearing events of some requests, by index: LEB128 varints, microseconds, in
     /// base64.
     gaps: BTreeMap<u64, String>,
+}
+
+/// Percentiles of a metric over time, a value for each part.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct PercentileData {
+    /// Bins in a part, counted from time 0 in both directions.
+    bins_together: usize,
+    /// Medians.
+    p50: Packed,
+    /// 90th percentiles.
+    p90: Packed,
+    /// 99th percentiles.
+    p99: Packed,
+}
+
+/// Percentiles of a metric, at equal distances of −log₁₀(1 − p) from 0 on.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct CurveData {
+    /// −log₁₀(1 − p) of the last one: 2 is the 99th percentile.
+    last_nines: Number,
+    /// The values.
+    values: Packed,
+}
+
+/// How many samples had which value when.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct HeatData {
+    /// Bins of time in a column.
+    bins_per_column: usize,
+    /// Number of columns.
+    columns: usize,
+    /// Number of rows, equally high by the logarithm of the value.
+    rows: usize,
+    /// Lower edge of the lowest row.
+    low: Number,
+    /// Upper edge of the top row.
+    high: Number,
+    /// The largest count of a cell.
+    most: u64,
+    /// The class of each cell, row by row from the lowest: base64 of a byte for each run of equal cells, class +
+    /// 9 × (cells − 1). Class 0 is empty, 1 to 8 go by the logarithm of the count.
+    classes: String,
+}
+
+/// Gaps between token-bearing events by length, in bins of equal log width.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct GapData {
+    /// Edges of the bins, milliseconds, one more than bins.
+    edges_ms: Vec<Number>,
+    /// Gaps in each bin.
+    counts: Vec<u64>,
 }
 
 /// Boundaries between the phases of a run, seconds from time 0.
@@ -71,8 +166,7 @@ struct BoundsData {
     plateau_end_s: Option<Number>,
 }
 
-/// Requests, a value for each in each list, by dispatch. A list without any value is empty. Moments
-/// count from the dispatch of the request.
+/// Requests, a value for each in each list, by dispatch: first those of the warm-up.
 #[derive(Debug, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Requests<'a> {
@@ -86,39 +180,43 @@ struct Requests<'a> {
     lanes: usize,
     /// Longer gaps between token-bearing events are stalls, milliseconds; `null` without gaps.
     stall_ms: Option<Number>,
+    /// The first dispatch of these requests, microseconds from time 0.
+    first_us: i64,
     /// Index in the run; the warm-up is numbered separately.
-    idx: Vec<u64>,
-    /// Dispatch, microseconds from time 0.
-    t_us: Vec<i64>,
+    idx: Whole,
+    /// Dispatch, microseconds after that of the request before.
+    after_us: Whole,
     /// How long before the dispatch it was due, microseconds.
-    due_us: Vec<u64>,
-    /// When its connection was ready, microseconds.
-    connected_us: Vec<Option<u64>>,
-    /// When it was sent, microseconds: TTFT and latency begin here.
-    sent_us: Vec<Option<u64>>,
-    /// When the first token came, microseconds.
-    first_us: Vec<Option<u64>>,
-    /// When the last data came, microseconds.
-    last_us: Vec<Option<u64>>,
-    /// When it had ended, microseconds.
-    ended_us: Vec<u64>,
+    due_us: Whole,
+    /// From the dispatch to when its connection was ready, microseconds; so are the next ones.
+    connected_us: Whole,
+    /// When it was sent: TTFT and latency begin here.
+    sent_us: Whole,
+    /// When the first token came.
+    token_us: Whole,
+    /// When the last data came.
+    last_us: Whole,
+    /// When it had ended.
+    ended_us: Whole,
     /// Time per output token, microseconds.
-    tpot_us: Vec<Option<u64>>,
+    tpot_us: Whole,
     /// Prompt tokens.
-    input_tokens: Vec<Option<u64>>,
+    input_tokens: Whole,
     /// Prompt tokens that came from the server's cache.
-    cached_tokens: Vec<Option<u64>>,
+    cached_tokens: Whole,
     /// Output tokens.
-    output_tokens: Vec<Option<u64>>,
+    output_tokens: Whole,
     /// Token-bearing events.
-    events: Vec<u64>,
-    /// Lane of the swim-lane; `null`: never sent.
-    lane: Vec<Option<usize>>,
-    /// 0: it succeeded; else the position of its failure in `failures`, from 1 on.
-    failure: Vec<usize>,
-    /// 0: none; else the position of its finish reason in `reasons`, from 1 on.
-    reason: Vec<usize>,
-    /// The response `id`.
+    events: Whole,
+    /// Lane of the swim-lane; missing: never sent.
+    lane: Whole,
+    /// The position of its failure in `failures`; missing: it succeeded.
+    failure: Whole,
+    /// The position of its finish reason in `reasons`.
+    reason: Whole,
+    /// What the response `id`s of all these requests begin with.
+    id_prefix: &'a str,
+    /// The rest of each response `id`; empty if no request has one.
     id: Vec<Option<&'a str>>,
     /// The distinct failures of these requests.
     failures: Vec<FailureData<'a>>,
@@ -138,81 +236,72 @@ struct FailureData<'a> {
     http_status: Option<u16>,
 }
 
-/// A number that is written with 4 significant digits.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Number(f64);
-
-impl Number {
-    fn rounded(self) -> f64 {
-        let value = self.0;
-        if value == 0.0 || !value.is_finite() {
-            return value;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the exponent of a float is small"
-        )]
-        let digits = 3 - value.abs().log10().floor() as i32;
-        // a quotient or product with a power of ten that is exact is the nearest float, so it is written with
-        // these digits
-        let power = 10f64.powi(digits.abs());
-        if digits > 0 {
-            (value * power).round() / power
-        } else {
-            (value / power).round() * power
-        }
-    }
-}
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = self.rounded();
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and below 2^53")]
-        if value.fract() == 0.0 && value.abs() < 9e15 {
-            // without the point that a float would have
-            serializer.serialize_i64(value as i64)
-        } else {
-            serializer.serialize_f64(value)
-        }
-    }
-}
-
 impl<'a> PageData<'a> {
-    /// Of runs with their names.
+    /// Of all runs of a command, and the series of those that have details, by their positions.
     #[must_use]
-    pub fn new(runs: impl IntoIterator<Item = (&'a str, &'a RunSeries)>) -> Self {
-        let runs = runs.into_iter();
+    pub fn new(runs: &'a [RunReport], details: &'a [(usize, RunSeries)]) -> Self {
         Self {
             v: VERSION,
-            runs: runs
-                .map(|(name, series)| RunData::new(name, series))
+            points: runs.iter().map(PointData::of).collect(),
+            runs: details
+                .iter()
+                .map(|(point, series)| RunData::new(*point, series))
                 .collect(),
         }
     }
 }
 
-/// The JSON text for a `<script type="application/json">`: nothing in it ends the element or begins a
-/// comment.
+impl<'a> PointData<'a> {
+    fn of(run: &'a RunReport) -> Self {
+        let metrics = WITH_CURVES.into_iter().filter_map(|metric| {
+            let one = run.metric(metric);
+            let values = [one.mean, one.p50, one.p90, one.p95, one.p99];
+            (one.count > 0).then_some((metric.key(), values))
+        });
+        Self {
+            run: &run.meta.name,
+            concurrency: run.meta.load.concurrency.map(NonZeroUsize::get),
+            rate_per_s: run.rate_per_s(),
+            client_limited: run.client.verdict == Verdict::ClientLimited,
+            requests_per_s: run.requests_per_s(),
+            output_tok_per_s: run.output_tokens_per_s(),
+            total_tok_per_s: run.total_tokens_per_s(),
+            user_tok_per_s: run.metric(Metric::DecodeTokPerS).p50,
+            metrics: metrics.collect(),
+        }
+    }
+}
+
+/// The JSON text for a `<script type="application/json">`: nothing in it ends the element, begins a comment, or
+/// turns the direction of text.
 #[must_use]
 pub fn page_text(data: &PageData<'_>) -> String {
     let text = serde_json::to_string(data).expect("only numbers and texts");
-    // in JSON, these are only inside texts
-    text.replace('<', "\\u003c")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        // in JSON, these are only inside texts
+        if c == '<' || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 impl<'a> RunData<'a> {
-    fn new(run: &'a str, series: &'a RunSeries) -> Self {
+    fn new(point: usize, series: &'a RunSeries) -> Self {
         let axis = &series.axis;
         let bounds = &series.bounds;
         let gaps = series.kept.requests.iter().filter_map(|request| {
             let gaps = request.gaps.as_ref()?;
             Some((request.row.index, STANDARD.encode(gaps)))
         });
+        let curves = series.curves.iter();
+        let drawn = series.heatmap_metric();
+        let heatmaps = series.over_time.iter().filter(|(metric, _)| **metric != drawn);
         Self {
-            run,
+            point,
             t0_unix_ms: axis.t0_unix_ns / 1_000_000,
             bin_s: axis.width_s(),
             bins: axis.len(),
@@ -226,32 +315,107 @@ impl<'a> RunData<'a> {
                 plateau_end_s: bounds.plateau_s.map(|(_, end_s)| Number(end_s)),
             },
             series: named(series),
+            percentiles: (series.over_time.iter())
+                .filter_map(|(metric, one)| {
+                    let one = PercentileData::of(one.as_ref().ok()?, axis.warmup_bins)?;
+                    Some((metric.key(), one))
+                })
+                .collect(),
+            curves: curves
+                .filter_map(|(metric, curve)| {
+                    Some((metric.key(), CurveData::of(curve.as_ref().ok()?)?))
+                })
+                .collect(),
+            heatmaps: heatmaps
+                .filter_map(|(metric, one)| {
+                    Some((metric.key(), HeatData::of(&one.as_ref().ok()?.heatmap)))
+                })
+                .collect(),
+            gap_bins: series.gaps.as_ref().ok().map(GapData::of),
             requests: Requests::new(&series.kept),
             gaps: gaps.collect(),
         }
     }
 }
 
-/// All series over time, by name.
-fn named(series: &RunSeries) -> BTreeMap<String, Vec<Option<Number>>> {
-    let mut all = BTreeMap::new();
-    let mut put = |name: &str, values: Vec<Option<f64>>| {
-        let values = values.into_iter().map(|value| value.map(Number));
-        all.insert(name.to_owned(), values.collect());
-    };
-    let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
-    for (metric, over_time) in &series.over_time {
-        if let Ok(over_time) = over_time {
-            let percentiles = [
-                ("p50", &over_time.p50),
-                ("p90", &over_time.p90),
-                ("p99", &over_time.p99),
-            ];
-            for (p, values) in percentiles {
-                put(&format!("{}_{p}", metric.key()), values.clone());
+impl PercentileData {
+    fn of(over_time: &OverTime, warmup_bins: usize) -> Option<Self> {
+        let together = over_time.bins_together;
+        let packed = |values: &[Option<f64>]| {
+            // of each part, any bin
+            let (warmup, measured) = values.split_at(warmup_bins);
+            let mut parts: Vec<_> = warmup.rchunks(together).map(|part| part[0]).collect();
+            parts.reverse();
+            parts.extend(measured.chunks(together).map(|part| part[0]));
+            Packed::of(&parts)
+        };
+        Some(Self {
+            bins_together: together,
+            p50: packed(&over_time.p50)?,
+            p90: packed(&over_time.p90)?,
+            p99: packed(&over_time.p99)?,
+        })
+    }
+}
+
+impl CurveData {
+    fn of(curve: &Curve) -> Option<Self> {
+        // every second one: they are as close as the pixels of a chart
+        let points = || curve.points.iter().rev().step_by(2);
+        let mut values: Vec<_> = points().map(|point| Some(point.value)).collect();
+        values.reverse();
+        Some(Self {
+            last_nines: Number(points().next()?.nines),
+            values: Packed::of(&values)?,
+        })
+    }
+}
+
+impl HeatData {
+    fn of(map: &Heatmap) -> Self {
+        const CLASSES: u8 = 9;
+        const LONGEST: usize = 28;
+        let mut bytes = Vec::new();
+        for row in 0..map.rows() {
+            let cells: Vec<u8> = (0..map.columns)
+                .map(|column| map.class(column, row))
+                .collect();
+            let runs = cells.chunk_by(|a, b| a == b);
+            for run in runs.flat_map(|run| run.chunks(LONGEST)) {
+                let more = u8::try_from(run.len() - 1).expect("27 at most");
+                bytes.push(run[0] + CLASSES * more);
             }
         }
+        Self {
+            bins_per_column: map.bins_per_column,
+            columns: map.columns,
+            rows: map.rows(),
+            low: Number(map.row_edges[0]),
+            high: Number(map.row_edges[map.rows()]),
+            most: map.counts.iter().copied().max().unwrap_or(0),
+            classes: STANDARD.encode(bytes),
+        }
     }
+}
+
+impl GapData {
+    fn of(gaps: &GapHistogram) -> Self {
+        let edges = gaps.bins.iter().map(|bin| bin.from_ms);
+        let edges = edges.chain(gaps.bins.last().map(|bin| bin.to_ms));
+        Self {
+            edges_ms: edges.map(Number).collect(),
+            counts: gaps.bins.iter().map(|bin| bin.count).collect(),
+        }
+    }
+}
+
+/// All series over time, by name.
+fn named(series: &RunSeries) -> BTreeMap<String, Packed> {
+    let mut all = BTreeMap::new();
+    let mut put = |name: &str, values: Vec<Option<f64>>| {
+        all.extend(Packed::of(&values).map(|packed| (name.to_owned(), packed)));
+    };
+    let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
     if let Ok(flow) = &series.flow {
         let sums = [
             ("output_tok_per_s", flow.output_tokens.as_ref()),
@@ -261,7 +425,7 @@ fn named(series: &RunSeries) -> BTreeMap<String, Vec<Option<Number>>> {
             ("lost_events_per_s", Some(&flow.lost_token_events)),
         ];
         for (name, sums) in sums {
-            if let Some(sums) = sums {
+            if let Some(sums) = sums.filter(|sums| sums.iter().any(|sum| *sum > 0.0)) {
                 put(name, known(&series.axis.rates_per_s(sums)));
             }
         }
@@ -294,58 +458,68 @@ impl<'a> Requests<'a> {
         let rows = || kept.requests.iter().map(|request| &request.row);
         let failures = Distinct::of(rows().map(failure_of));
         let reasons = Distinct::of(rows().map(|row| row.finish_reason.as_deref()));
+        let ids: Vec<Option<&str>> = rows().map(|row| row.response_id.as_deref()).collect();
+        let id_prefix = common_prefix(ids.iter().copied().flatten());
+        let ids: Vec<Option<&str>> = ids.iter().map(|id| Some(&(*id)?[id_prefix.len()..])).collect();
+        let dispatched = || rows().map(|row| row.dispatched_us);
+        let first_us = dispatched().min().unwrap_or(0);
+        let column = |of: fn(&RequestRow) -> Option<u64>| Whole::of(rows().map(of));
+        let moment = |of: fn(&RequestRow) -> Option<i64>| {
+            Whole::of(rows().map(|row| of(row).map(|at| after(at, row.dispatched_us))))
+        };
+        // the warm-up comes first, and may still be under way
+        let mut before = first_us;
+        let ordered = dispatched().map(|at| {
+            let step = at.max(before);
+            Some(after(step, std::mem::replace(&mut before, step)))
+        });
         Self {
             total: kept.total,
             kept: kept.kept,
             warmup: rows().filter(|row| row.warmup).count(),
             lanes: kept.lanes,
             stall_ms: kept.stall_ms.map(Number),
-            idx: rows().map(|row| row.index).collect(),
-            t_us: rows().map(|row| row.dispatched_us).collect(),
-            due_us: rows()
-                .map(|row| after(row.dispatched_us, row.scheduled_us))
-                .collect(),
-            connected_us: moments(kept, |row| row.connected_us),
-            sent_us: moments(kept, |row| row.sent_us),
-            first_us: moments(kept, |row| row.first_token_us),
-            last_us: moments(kept, |row| row.last_data_us),
-            ended_us: rows()
-                .map(|row| after(row.ended_us, row.dispatched_us))
-                .collect(),
-            tpot_us: column(kept, |row| row.tpot_us),
-            input_tokens: column(kept, |row| row.input_tokens),
-            cached_tokens: column(kept, |row| row.cached_tokens),
-            output_tokens: column(kept, |row| row.output_tokens),
-            events: rows().map(|row| row.token_events).collect(),
-            lane: kept.requests.iter().map(|request| request.lane).collect(),
-            failure: failures.positions,
-            reason: reasons.positions,
-            id: column(kept, |row| row.response_id.as_deref()),
+            first_us,
+            after_us: Whole::of(ordered),
+            idx: column(|row| Some(row.index)),
+            due_us: column(|row| Some(after(row.dispatched_us, row.scheduled_us))),
+            connected_us: moment(|row| row.connected_us),
+            sent_us: moment(|row| row.sent_us),
+            token_us: moment(|row| row.first_token_us),
+            last_us: moment(|row| row.last_data_us),
+            ended_us: moment(|row| Some(row.ended_us)),
+            tpot_us: column(|row| row.tpot_us),
+            input_tokens: column(|row| row.input_tokens),
+            cached_tokens: column(|row| row.cached_tokens),
+            output_tokens: column(|row| row.output_tokens),
+            events: column(|row| Some(row.token_events)),
+            lane: Whole::of(kept.requests.iter().map(|one| Some(one.lane? as u64))),
+            failure: Whole::of(failures.positions),
+            reason: Whole::of(reasons.positions),
+            id_prefix,
+            id: if ids.iter().any(Option::is_some) {
+                ids
+            } else {
+                Vec::new()
+            },
             failures: failures.values,
             reasons: reasons.values,
         }
     }
 }
 
-/// Values of all requests; empty if none has one.
-fn column<'a, T>(
-    kept: &'a KeptRequests,
-    of: impl Fn(&'a RequestRow) -> Option<T>,
-) -> Vec<Option<T>> {
-    let column: Vec<Option<T>> = kept
-        .requests
-        .iter()
-        .map(|request| of(&request.row))
-        .collect();
-    if column.iter().all(Option::is_none) {
-        return Vec::new();
+/// What all of these begin with.
+fn common_prefix<'a>(mut texts: impl Iterator<Item = &'a str>) -> &'a str {
+    let Some(mut prefix) = texts.next() else {
+        return "";
+    };
+    for text in texts {
+        while !text.starts_with(prefix) {
+            let shorter = prefix.char_indices().next_back();
+            prefix = shorter.map_or("", |(end, _)| &prefix[..end]);
+        }
     }
-    column
-}
-
-/// Moments of all requests since their dispatch.
-fn moments(kept: &KeptRequests, of: impl Fn(&RequestRow) -> Option<i64>) -> Vec<Option<u64>> {
-    column(kept, |row| of(row).map(|at| after(at, row.dispatched_us)))
+    prefix
 }
 
 fn after(at: i64, from: i64) -> u64 {
@@ -360,22 +534,21 @@ fn failure_of(row: &RequestRow) -> Option<FailureData<'_>> {
     })
 }
 
-/// Values that recur, each once, and the position of each, from 1 on.
+/// Values that recur, each once, and the position of each.
 struct Distinct<T> {
     values: Vec<T>,
-    positions: Vec<usize>,
+    positions: Vec<Option<u64>>,
 }
 
 impl<T: Ord + Clone> Distinct<T> {
     fn of(all: impl Iterator<Item = Option<T>>) -> Self {
         let (mut values, mut places) = (Vec::new(), BTreeMap::new());
         let positions = all.map(|value| {
-            value.map_or(0, |value| {
-                *places.entry(value).or_insert_with_key(|value| {
-                    values.push(value.clone());
-                    values.len()
-                })
-            })
+            let position = places.entry(value?).or_insert_with_key(|value| {
+                values.push(value.clone());
+                values.len() as u64 - 1
+            });
+            Some(*position)
         });
         let positions = positions.collect();
         Self { values, positions }
@@ -385,31 +558,19 @@ impl<T: Ord + Clone> Distinct<T> {
 #[cfg(test)]
 mod tests {
     use evalscope_model::record::FailureKind;
-    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
-    use crate::report::RunReport;
     use crate::samples;
 
-    fn series(exchanges: Vec<evalscope_model::record::Exchange>) -> RunSeries {
+    /// The text of the data of a command of one run.
+    fn text(exchanges: Vec<evalscope_model::record::Exchange>, name: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = samples::finished(folder.path(), &samples::meta("m"), exchanges);
-        RunSeries::load(&RunReport::load(&path).unwrap(), 100).unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_have_four_significant_digits(mantissa in -10.0f64..10.0, exponent in -12i32..14) {
-            let value = mantissa * 10f64.powi(exponent);
-            let text = serde_json::to_string(&Number(value)).unwrap();
-            let back: f64 = text.parse().unwrap();
-            prop_assert!((back - value).abs() <= value.abs() * 0.000_501, "{} {}", value, text);
-            let mantissa = text.split('e').next().unwrap();
-            let digits = mantissa.trim_start_matches(['-', '0', '.']).trim_end_matches(['0', '.']);
-            let digits = digits.chars().filter(char::is_ascii_digit).count();
-            prop_assert!(digits <= 4, "{} {}", value, text);
-        }
+        let mut run = RunReport::load(&path).unwrap();
+        run.meta.name = name.to_owned();
+        let series = RunSeries::load(&run, super::super::MOST_BINS).unwrap();
+        page_text(&PageData::new(&[run], &[(0, series)]))
     }
 
     #[test]
@@ -427,8 +588,7 @@ mod tests {
             samples::all_failed(3),
             Vec::new(),
         ];
-        for run in runs.map(series) {
-            let text = page_text(&PageData::new([("run", &run)]));
+        for text in runs.map(|run| text(run, "run")) {
             let value: Value = serde_json::from_str(&text).unwrap();
             let errors: Vec<String> = validator
                 .iter_errors(&value)
@@ -445,12 +605,11 @@ mod tests {
         let mut exchange = samples::failure(3, FailureKind::ServerError, BAD, "");
         exchange.record.finish_reason = Some(BAD.to_owned());
         exchange.record.response_id = Some(BAD.to_owned());
-        let run = series(vec![exchange]);
-        let text = page_text(&PageData::new([(BAD, &run)]));
+        let text = text(vec![exchange], BAD);
         assert!(!text.contains(['<', '\u{2028}', '\u{2029}']), "{text}");
         let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["points"][0]["run"], BAD);
         let run = &value["runs"][0];
-        assert_eq!(run["run"], BAD);
         assert_eq!(run["requests"]["id"][0], BAD);
         assert_eq!(run["requests"]["failures"][0]["message"], BAD);
         assert_eq!(run["requests"]["reasons"][0], BAD);
@@ -458,8 +617,7 @@ mod tests {
 
     #[test]
     fn lists_of_requests_are_equally_long() {
-        let run = series(samples::mixed(60));
-        let text = page_text(&PageData::new([("run", &run)]));
+        let text = text(samples::mixed(60), "run");
         let value: Value = serde_json::from_str(&text).unwrap();
         let requests = value["runs"][0]["requests"].as_object().unwrap();
         let distinct = ["failures", "reasons"];
@@ -470,11 +628,17 @@ mod tests {
             if let Some(list) = list.as_array() {
                 assert!([0, 60].contains(&list.len()), "{name}");
             }
+            if let Some(list) = list.as_str().filter(|list| !list.is_empty()) {
+                let bytes = STANDARD.decode(list).unwrap();
+                let count = bytes.iter().filter(|byte| **byte < 0x80).count();
+                assert_eq!(count, 60, "{name}");
+            }
         }
         assert_eq!(requests["failures"].as_array().unwrap().len(), 2);
         let bins = value["runs"][0]["bins"].as_u64().unwrap();
         for (name, values) in value["runs"][0]["series"].as_object().unwrap() {
-            assert_eq!(values.as_array().unwrap().len() as u64, bins, "{name}");
+            let values = STANDARD.decode(values["values"].as_str().unwrap());
+            assert_eq!(values.unwrap().len() as u64, 2 * bins, "{name}");
         }
     }
 }

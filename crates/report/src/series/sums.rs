@@ -21,7 +21,7 @@ use super::lag::Lags;
 use super::lengths::LengthSums;
 use super::missing::Missing;
 use super::spread::Spread;
-use super::{OVER_TIME, RunSeries, WITH_CURVES};
+use super::{KEPT_IN_PAGE, OVER_TIME, RunSeries, WITH_CURVES};
 use crate::report::RunReport;
 use crate::source::{RecordSource, each_of_parts};
 use crate::sqlite::{Reader, StoreError};
@@ -30,14 +30,24 @@ use crate::sqlite::{Reader, StoreError};
 const MOST_AT_FIRST: u64 = 1 << 20;
 
 impl RunSeries {
-    /// What the charts of a run show, from the database that its report was made from. `most_kept`
-    /// requests are kept one by one: the run's part of [`super::KEPT_IN_PAGE`].
+    /// What the charts of a run show, from the database that its report was made from. All requests are
+    /// kept that a page may keep one by one: see [`Self::with_at_most`]. There are so many bins of time at
+    /// most.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn load(report: &RunReport, most_kept: usize) -> Result<Self, StoreError> {
+    pub fn load(report: &RunReport, most_bins: u64) -> Result<Self, StoreError> {
         let reader = Reader::open(&report.database)?;
-        Self::of(&[&reader], report, most_kept)
+        Self::of(&[&reader], report, most_bins)
+    }
+
+    /// The same with so many requests kept one by one: the run's part of [`super::KEPT_IN_PAGE`].
+    #[must_use]
+    pub fn with_at_most(&self, requests: usize) -> Self {
+        Self {
+            kept: self.kept.at_most(requests),
+            ..self.clone()
+        }
     }
 
     /// The same of the parts of one run.
@@ -47,7 +57,7 @@ impl RunSeries {
     pub fn of(
         parts: &[&dyn RecordSource],
         report: &RunReport,
-        most_kept: usize,
+        most_bins: u64,
     ) -> Result<Self, StoreError> {
         let mut warmup_from: Option<Timestamp> = None;
         let clock = &report.meta.clock;
@@ -62,7 +72,7 @@ impl RunSeries {
         for part in parts {
             requests += part.count(Phase::Measured)?;
         }
-        let Some(mut builder) = SeriesBuilder::new(report, warmup_from, requests, most_kept) else {
+        let Some(mut builder) = SeriesBuilder::new(report, warmup_from, requests, most_bins) else {
             return Ok(Self::without_requests(report));
         };
         for phase in [Phase::Warmup, Phase::Measured] {
@@ -129,12 +139,12 @@ impl SeriesBuilder {
         report: &RunReport,
         warmup_from: Option<Timestamp>,
         requests: u64,
-        most_kept: usize,
+        most_bins: u64,
     ) -> Option<Self> {
         let totals = &report.totals;
         let (t0, end) = (totals.first_dispatch?, totals.last_end?);
         let unix_ns = report.meta.clock.unix_ns(t0);
-        let clock = Clock::new(t0, end, warmup_from, unix_ns);
+        let clock = Clock::new(t0, end, warmup_from, unix_ns, most_bins);
         let plateau = report.plateau.as_ref().ok().map(|plateau| &plateau.totals);
         let t0_s = t0.as_nanos() as f64 / 1e9;
         let bounds = Bounds {
@@ -157,7 +167,7 @@ impl SeriesBuilder {
             spans: Spans::with_capacity(room),
             due: report.is_paced().then(|| vec![0.0; bins]),
             lags: Lags::new(clock, report.is_paced()),
-            keeper: Keeper::new(clock, most_kept),
+            keeper: Keeper::new(clock, KEPT_IN_PAGE),
             density: DensitySums::default(),
             stalls: Stalls::new(report.metric(Metric::Itl).p50.unwrap_or(0.0)),
             lengths: LengthSums::default(),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::refusal::Refusal;
 use crate::image::{self, ImageError};
 use crate::template::{Conversation, Message};
-use crate::tokens::{CountError, Counter};
+use crate::tokens::{CountError, Counter, Prompt};
 
 /// The simulated context window, in tokens; also the maximum output of one choice.
 pub(crate) const CONTEXT_TOKENS: u64 = 1 << 20;
@@ -38,14 +38,27 @@ pub(crate) struct Asked {
     pub(crate) model: Option<String>,
     pub(crate) stream: bool,
     pub(crate) stream_options: Option<StreamOptions>,
+    /// Minimum number of tokens, at most `max_tokens`.
+    pub(crate) min_tokens: u32,
     pub(crate) max_tokens: Option<u32>,
     pub(crate) end_of_text: EndOfText,
+    /// Number of choices of all prompts together; each prompt has as many.
     pub(crate) choices: u32,
-    pub(crate) prompt_tokens: u64,
+    pub(crate) prompts: Vec<Prompt>,
+    /// The names of the functions that the response may call.
+    pub(crate) tools: Vec<String>,
+    /// Number of messages in the request; `None` for plain prompts.
+    pub(crate) message_count: Option<u64>,
     /// Whether choices are messages rather than plain texts.
     pub(crate) messages: bool,
     /// Whether each event repeats all text before it.
     pub(crate) repeats: bool,
+}
+
+impl Asked {
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.prompts.iter().map(|prompt| prompt.tokens).sum()
+    }
 }
 
 impl From<CountError> for Refusal {
@@ -136,6 +149,24 @@ impl<'a> Fields<'a> {
 
     pub(super) fn max_tokens(self, name: &'static str) -> Result<Option<u32>, Refusal> {
         self.count(name, CONTEXT_TOKENS)
+    }
+
+    /// vLLM's `min_tokens`, which `max_tokens` limits.
+    pub(super) fn min_tokens(self, max_tokens: Option<u32>) -> Result<u32, Refusal> {
+        let min_tokens = match self.get("min_tokens") {
+            Some(got) if got == 0 => 0,
+            _ => self.count("min_tokens", CONTEXT_TOKENS)?.unwrap_or(0),
+        };
+        match max_tokens {
+            Some(max_tokens) if min_tokens > max_tokens => Err(Refusal::of(
+                "min_tokens",
+                format!(
+                    "min_tokens must be less than or equal to max_tokens={max_tokens}, got \
+                     {min_tokens}."
+                ),
+            )),
+            _ => Ok(min_tokens),
+        }
     }
 
     /// vLLM's `ignore_eos`.
@@ -284,15 +315,15 @@ impl Content {
     }
 }
 
-/// The tokens of all prompts of a completion, and the number of prompts.
-pub(super) fn prompts(prompt: Option<&Value>, counter: &Counter) -> Result<(u64, u64), Refusal> {
+/// The tokens of the prompts of a completion, at least one prompt.
+pub(super) fn prompts(prompt: Option<&Value>, counter: &Counter) -> Result<Vec<Prompt>, Refusal> {
     let refused = || {
         Refusal::of(
             "prompt",
             "prompt must be a string, a list of strings, a list of token ids, or a list of such lists",
         )
     };
-    let ids = |list: &[Value]| -> Option<Result<u64, Refusal>> {
+    let ids = |list: &[Value]| -> Option<Result<Prompt, Refusal>> {
         if list.is_empty() || !list.iter().all(Value::is_u64) {
             return None;
         }
@@ -300,20 +331,17 @@ pub(super) fn prompts(prompt: Option<&Value>, counter: &Counter) -> Result<(u64,
         Some(tokens.map_err(Refusal::from))
     };
     match prompt {
-        Some(Value::String(text)) => Ok((counter.text(text)?, 1)),
+        Some(Value::String(text)) => Ok(vec![counter.text(text)?]),
         Some(Value::Array(list)) if !list.is_empty() => {
-            if let Some(tokens) = ids(list) {
-                return Ok((tokens?, 1));
+            if let Some(prompt) = ids(list) {
+                return Ok(vec![prompt?]);
             }
-            let mut tokens = 0;
-            for prompt in list {
-                tokens += match prompt {
-                    Value::String(text) => counter.text(text)?,
-                    Value::Array(list) => ids(list).ok_or_else(refused)??,
-                    _ => return Err(refused()),
-                };
-            }
-            Ok((tokens, list.len() as u64))
+            let prompts = list.iter().map(|prompt| match prompt {
+                Value::String(text) => Ok(counter.text(text)?),
+                Value::Array(list) => ids(list).ok_or_else(refused)?,
+                _ => Err(refused()),
+            });
+            prompts.collect()
         }
         _ => Err(refused()),
     }

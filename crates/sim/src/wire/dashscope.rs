@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ask::{self, Asked, Content, EndOfText, Fields};
 use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
 use super::refusal::Refusal;
+use super::tools;
 use crate::fault::Fault;
 use crate::template::{Conversation, Message};
 use crate::tokens::Counter;
@@ -59,7 +60,8 @@ impl Protocol for DashScope {
                  input, not next to model",
             ));
         };
-        let prompt_tokens = counter.chat(&self.conversation(input)?)?;
+        let conversation = self.conversation(input)?;
+        let prompt = counter.chat(&conversation)?;
 
         let none = serde_json::Map::new();
         let parameters = fields
@@ -81,10 +83,13 @@ impl Protocol for DashScope {
             model: Some(model),
             stream: by_header,
             stream_options: None,
+            min_tokens: 0,
             max_tokens: parameters.max_tokens("max_tokens")?,
             end_of_text: EndOfText::EndsResponse,
             choices: parameters.count("n", MOST_CHOICES)?.unwrap_or(1),
-            prompt_tokens,
+            prompts: vec![prompt],
+            tools: tools::offered(parameters),
+            message_count: Some(conversation.messages.len() as u64),
             messages,
             repeats: !incremental,
         })
@@ -238,7 +243,7 @@ impl DashScope {
         let mut message = json!({"role": "assistant", "content": content(&text)});
         if answer.calls_tool() {
             message["content"] = content("");
-            message["tool_calls"] = json!([answer.tool_call(&text)]);
+            message["tool_calls"] = json!([answer.tool_call(choice, &text)]);
         }
         if reasoning > 0 {
             message["reasoning_content"] = answer.words(choice, 0..reasoning).into();
@@ -252,10 +257,11 @@ impl DashScope {
         let range = shown(page, chunk);
         let reasoning = answer.reasoning_tokens();
         let calls_tool = answer.calls_tool();
-        let text = if calls_tool {
-            range.end..range.end
+        let said = range.start.max(reasoning)..range.end.max(reasoning);
+        let (text, call) = if calls_tool {
+            (said.end..said.end, said)
         } else {
-            range.start.max(reasoning)..range.end.max(reasoning)
+            (said.clone(), said.end..said.end)
         };
         let null = chunk.finish && text.is_empty() && answer.has(Fault::ContentNull);
         out.extend_from_slice(match (self.multimodal, text.is_empty()) {
@@ -280,9 +286,9 @@ impl DashScope {
             );
             out.push(b'"');
         }
-        if calls_tool && !range.is_empty() {
+        if !call.is_empty() {
             out.extend_from_slice(b",\"tool_calls\":");
-            page.tool_piece(out, chunk.choice, range);
+            page.tool_piece(out, chunk.choice, call);
         }
     }
 }
@@ -305,8 +311,9 @@ fn write_usage(out: &mut Vec<u8>, answer: &Answer, output_tokens: u64) {
         write!(
             out,
             "{{\"total_tokens\":{},\"input_tokens\":{input_tokens},\"output_tokens\":\
-             {output_tokens},\"prompt_tokens_details\":{{\"cached_tokens\":0}}}}",
-            input_tokens + output_tokens
+             {output_tokens},\"prompt_tokens_details\":{{\"cached_tokens\":{}}}}}",
+            input_tokens + output_tokens,
+            answer.cached_tokens
         )
     }
     .expect("writing to a Vec cannot fail");
@@ -448,7 +455,7 @@ mod tests {
         let asked = read(&TEXT, &body).expect("a request");
         assert!(asked.stream && asked.repeats && !asked.messages);
         assert_eq!(
-            (asked.prompt_tokens, asked.choices, asked.max_tokens),
+            (asked.prompt_tokens(), asked.choices, asked.max_tokens),
             (2, 1, None)
         );
         let asked = TEXT

@@ -14,10 +14,11 @@ mod protocol;
 mod refusal;
 mod script;
 pub(crate) mod tokenize;
+mod tools;
 pub(crate) mod zhipu;
 
-pub(crate) use ask::{CONTEXT_TOKENS, EndOfText};
-pub(crate) use protocol::{Answer, Protocol};
+pub(crate) use ask::{Asked, CONTEXT_TOKENS, EndOfText};
+pub(crate) use protocol::{Answer, Protocol, TOOL};
 pub(crate) use refusal::Refusal;
 pub(crate) use script::{Beat, Script};
 
@@ -34,11 +35,14 @@ pub(crate) fn protocol_of(path: &str) -> &'static dyn Protocol {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::Value;
 
     use super::ask::StreamOptions;
     use super::*;
     use crate::fault::Fault;
+    use crate::lexicon::{Lexicon, Place};
 
     pub(super) fn answer(protocol: &'static dyn Protocol, fault: Option<Fault>) -> Answer {
         Answer {
@@ -49,6 +53,7 @@ mod tests {
             messages: true,
             repeats: false,
             prompt_tokens: 3,
+            cached_tokens: 0,
             choices: 1,
             tokens: 2,
             at_length: true,
@@ -58,6 +63,10 @@ mod tests {
             },
             fault,
             salt: 0,
+            lexicon: Arc::new(Lexicon::built_in()),
+            opens: Place::Opens,
+            reasoning: 0,
+            tool: None,
         }
     }
 

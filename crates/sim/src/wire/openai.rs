@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::ask::{self, Asked, Content, Fields, MOST_CHOICES};
 use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol, number};
 use super::refusal::Refusal;
+use super::tools;
 use crate::fault::Fault;
 use crate::tokens::Counter;
 
@@ -41,11 +42,14 @@ impl Protocol for OpenAi {
     fn read(&self, body: &[u8], _by_header: bool, counter: &Counter) -> Result<Asked, Refusal> {
         let body = ask::parse(body)?;
         let fields = Fields::new(&body);
-        let (prompt_tokens, prompts) = if self.chat {
+        let (prompts, message_count) = if self.chat {
             let content = Content::Typed { bare_base64: false };
-            (counter.chat(&fields.conversation(content)?)?, 1)
+            let conversation = fields.conversation(content)?;
+            tools::check_history(&conversation)?;
+            let messages = conversation.messages.len() as u64;
+            (vec![counter.chat(&conversation)?], Some(messages))
         } else {
-            ask::prompts(fields.get("prompt"), counter)?
+            (ask::prompts(fields.get("prompt"), counter)?, None)
         };
         let model = fields.model()?;
         let newer_name = if self.chat {
@@ -57,7 +61,8 @@ impl Protocol for OpenAi {
             Some(limit) => Some(limit),
             None => fields.max_tokens("max_tokens")?,
         };
-        let choices = u64::from(fields.count("n", MOST_CHOICES)?.unwrap_or(1)) * prompts;
+        let choices = u64::from(fields.count("n", MOST_CHOICES)?.unwrap_or(1));
+        let choices = choices * prompts.len() as u64;
         let choices = u32::try_from(choices)
             .ok()
             .filter(|choices| u64::from(*choices) <= MOST_CHOICES)
@@ -72,10 +77,13 @@ impl Protocol for OpenAi {
             model,
             stream,
             stream_options,
+            min_tokens: fields.min_tokens(max_tokens)?,
             max_tokens,
             end_of_text: fields.end_of_text()?,
             choices,
-            prompt_tokens,
+            prompts,
+            tools: tools::offered(fields),
+            message_count,
             messages: self.chat,
             repeats: false,
         })
@@ -292,28 +300,23 @@ fn message(answer: &Answer, choice: u32, tokens: u32) -> Value {
     let reasoning = answer.reasoning_tokens().min(tokens);
     let thought = answer.words(choice, 0..reasoning);
     let text = answer.words(choice, reasoning..tokens);
+    let mut message = if answer.calls_tool() {
+        let calls = [answer.tool_call(choice, &text)];
+        json!({"role": "assistant", "content": null, "tool_calls": calls})
+    } else if answer.has(Fault::Refusal) {
+        json!({"role": "assistant", "content": null, "refusal": text})
+    } else {
+        json!({"role": "assistant", "content": text})
+    };
     match answer.fault {
-        Some(Fault::Reasoning) => {
-            json!({"role": "assistant", "content": text, "reasoning": thought})
+        Some(Fault::Reasoning) => message["reasoning"] = thought.into(),
+        Some(Fault::ReasoningDetails) => {
+            message["reasoning_details"] = json!([{"type": "reasoning.text", "text": thought}]);
         }
-        Some(Fault::ReasoningContent) => {
-            json!({"role": "assistant", "content": text, "reasoning_content": thought})
-        }
-        Some(Fault::ReasoningDetails) => json!({
-            "role": "assistant",
-            "content": text,
-            "reasoning_details": [{"type": "reasoning.text", "text": thought}],
-        }),
-        Some(Fault::ToolCalls) => json!({
-            "role": "assistant",
-            "content": null,
-            "tool_calls": [answer.tool_call(&text)],
-        }),
-        Some(Fault::Refusal) => {
-            json!({"role": "assistant", "content": null, "refusal": text})
-        }
-        _ => json!({"role": "assistant", "content": text}),
+        _ if reasoning > 0 => message["reasoning_content"] = thought.into(),
+        _ => {}
     }
+    message
 }
 
 fn delta(page: &Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
@@ -344,13 +347,13 @@ fn delta(page: &Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
     let thinks = at < page.answer.reasoning_tokens();
     let (before, after): (&[u8], &[u8]) = match fault {
         Some(Fault::Reasoning) if thinks => (b"{\"reasoning\":\"", b"\"}"),
-        Some(Fault::ReasoningContent) if thinks => (b"{\"reasoning_content\":\"", b"\"}"),
         Some(Fault::ReasoningDetails) if thinks => (
             b"{\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text\":\"",
             b"\"}]}",
         ),
+        _ if thinks => (b"{\"reasoning_content\":\"", b"\"}"),
         Some(Fault::Refusal) => (b"{\"refusal\":\"", b"\"}"),
-        Some(Fault::ToolCalls) => {
+        _ if page.answer.calls_tool() => {
             out.extend_from_slice(b"{\"tool_calls\":");
             page.tool_piece(out, chunk.choice, at..at + count);
             out.push(b'}');
@@ -451,7 +454,7 @@ mod tests {
 
     #[test]
     fn prompt_tokens_are_counted() {
-        let chat = |body: &str| read(&CHAT, body).expect(body).prompt_tokens;
+        let chat = |body: &str| read(&CHAT, body).expect(body).prompt_tokens();
         assert_eq!(
             chat(r#"{"messages":[{"role":"user","content":"12345"}]}"#),
             2
@@ -465,7 +468,7 @@ mod tests {
         );
         let completion = |body: &str| {
             let request = read(&COMPLETIONS, body).expect(body);
-            (request.prompt_tokens, request.choices)
+            (request.prompt_tokens(), request.choices)
         };
         assert_eq!(completion(r#"{"prompt":"123456789"}"#), (3, 1));
         assert_eq!(completion(r#"{"prompt":[5,6,7],"n":2}"#), (3, 2));

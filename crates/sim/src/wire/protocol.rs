@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::ask::{Asked, StreamOptions};
 use super::refusal::Refusal;
 use crate::fault::Fault;
+use crate::lexicon::{Lexicon, Place};
 use crate::tokens::Counter;
+use crate::words::WORDS;
 
 /// The message of a failure during generation, in all protocols.
 pub(super) const DECODING_FAILED: &str = "simulated failure while decoding";
@@ -76,17 +79,6 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     fn endless_event(&self) -> &'static [u8];
 }
 
-/// The words of every response. None needs escaping in JSON; half of them are multi-byte. The two
-/// halves have the same size, a power of two.
-const WORDS: [&str; 64] = [
-    " the", " of", " and", " to", " a", " in", " is", " that", " it", " was", " for", " on",
-    " with", " as", " be", " at", " by", " model", " server", " token", " time", " latency",
-    " queue", " batch", " cache", " first", " last", " each", " over", " long", ".", ",", "的",
-    "是", "在", "了", "有", "和", "人", "这", "中", "大", "为", "上", "个", "国", "我", "以", "要",
-    "他", "时间", "模型", "服务", "延迟", "首个", "词元", "队列", "批次", "缓存", "测试", "。",
-    "，", "🙂", "…",
-];
-
 /// Everything about one response that its text depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -100,6 +92,8 @@ pub(crate) struct Answer {
     /// Whether each event repeats all text before it.
     pub(crate) repeats: bool,
     pub(crate) prompt_tokens: u64,
+    /// How many of them were in the prefix cache.
+    pub(crate) cached_tokens: u64,
     pub(crate) choices: u32,
     /// Tokens of each choice.
     pub(crate) tokens: u32,
@@ -107,8 +101,15 @@ pub(crate) struct Answer {
     pub(crate) at_length: bool,
     pub(crate) stream_options: StreamOptions,
     pub(crate) fault: Option<Fault>,
-    /// Start position of the text in the vocabulary.
+    /// Start position of the text in the vocabulary; differs for each request.
     pub(crate) salt: u64,
+    pub(crate) lexicon: Arc<Lexicon>,
+    /// Where the first token after the reasoning is: a completion follows its prompt.
+    pub(crate) opens: Place,
+    /// How many of the first tokens of a message are reasoning, if others are left.
+    pub(crate) reasoning: u32,
+    /// The function that it calls instead of having text.
+    pub(crate) tool: Option<String>,
 }
 
 impl Answer {
@@ -116,19 +117,36 @@ impl Answer {
         self.fault == Some(fault)
     }
 
-    pub(super) fn word(&self, choice: u32, at: u32) -> &'static str {
-        let hashed = self
+    /// The number of a word in the lexicon, and its place.
+    fn choose(&self, choice: u32, at: u32) -> (u64, Place) {
+        let number = self
             .salt
             .wrapping_add(u64::from(at) * 7)
-            .wrapping_add(u64::from(choice) * 13)
-            % 64;
-        let index = usize::try_from(hashed).expect("below 64");
+            .wrapping_add(u64::from(choice) * 13);
+        let place = if at == self.reasoning_tokens() {
+            self.opens
+        } else {
+            Place::Follows
+        };
+        (number, place)
+    }
+
+    pub(super) fn word(&self, choice: u32, at: u32) -> &str {
+        let (number, place) = self.choose(choice, at);
         // Each event must have a multi-byte character to split.
         if self.has(Fault::SplitUtf8) {
-            WORDS[32 + index % 32]
+            WORDS[32 + usize::try_from(number % 32).expect("below 32")]
         } else {
-            WORDS[index]
+            self.lexicon.text(number, place)
         }
+    }
+
+    /// The tokens of the reply to one prompt.
+    pub(crate) fn token_ids(&self, choice: u32) -> impl Iterator<Item = u64> {
+        (0..self.emitted_tokens()).map(move |at| {
+            let (number, place) = self.choose(choice, at);
+            self.lexicon.id(number, place)
+        })
     }
 
     pub(super) fn words(&self, choice: u32, tokens: std::ops::Range<u32>) -> String {
@@ -137,7 +155,8 @@ impl Answer {
 
     /// Whether the response consists of pieces of a tool call.
     pub(super) fn calls_tool(&self) -> bool {
-        self.messages && self.has(Fault::ToolCalls)
+        let own = self.tool.is_some() && !self.has(Fault::Refusal) && !self.has(Fault::Empty);
+        self.messages && (own || self.has(Fault::ToolCalls))
     }
 
     /// How many tokens each choice emits before a fault, if any, ends the stream.
@@ -180,11 +199,12 @@ impl Answer {
             {
                 self.tokens.div_ceil(3)
             }
+            _ if self.messages => self.reasoning.min(self.tokens.saturating_sub(1)),
             _ => 0,
         }
     }
 
-    pub(super) fn completion_tokens(&self) -> u64 {
+    pub(crate) fn completion_tokens(&self) -> u64 {
         u64::from(self.emitted_tokens()) * u64::from(self.choices)
     }
 
@@ -197,25 +217,34 @@ impl Answer {
             "prompt_tokens": self.prompt_tokens,
             "total_tokens": self.prompt_tokens + completion_tokens,
             "completion_tokens": completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         })
     }
 
-    /// The complete tool call of the `tool-calls` oddity.
-    pub(super) fn tool_call(&self, text: &str) -> Value {
+    /// Unique among all calls of the server.
+    fn tool_call_id(&self, choice: u32) -> String {
+        format!("call_{:016x}{choice:08x}", self.salt)
+    }
+
+    fn tool_name(&self) -> &str {
+        self.tool.as_deref().unwrap_or(TOOL)
+    }
+
+    /// The complete tool call.
+    pub(super) fn tool_call(&self, choice: u32, text: &str) -> Value {
         json!({
-            "id": format!("call-{}", self.id),
+            "id": self.tool_call_id(choice),
             "type": "function",
             "function": {
-                "name": TOOL,
+                "name": self.tool_name(),
                 "arguments": json!({"text": text}).to_string(),
             },
         })
     }
 }
 
-/// The function called by the `tool-calls` oddity.
-pub(super) const TOOL: &str = "look_up";
+/// The function that is called if the request offers none.
+pub(crate) const TOOL: &str = "look_up";
 
 /// The content of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,12 +310,13 @@ impl Page<'_> {
     pub(super) fn tool_piece(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
         out.extend_from_slice(b"[{\"index\":0,");
         let ends = tokens.end == self.emitted_tokens;
-        if tokens.start == 0 {
+        if tokens.start == self.answer.reasoning_tokens() {
             write!(
                 out,
-                "\"id\":\"call-{}\",\"type\":\"function\",\"function\":{{\"name\":\"{TOOL}\",\
+                "\"id\":\"{}\",\"type\":\"function\",\"function\":{{\"name\":{},\
                  \"arguments\":\"{{\\\"text\\\":\\\"",
-                self.answer.id
+                self.answer.tool_call_id(choice),
+                Value::from(self.answer.tool_name())
             )
             .expect("writing to a Vec cannot fail");
         } else {

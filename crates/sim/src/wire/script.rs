@@ -182,7 +182,13 @@ impl<'a> Script<'a> {
                 Beat::Closing
             };
         }
-        let count = self.tokens_per_event.min(self.page.emitted_tokens - at);
+        let reasoning = answer.reasoning_tokens();
+        let end = if at < reasoning && answer.reasoning > 0 {
+            reasoning.min(self.page.emitted_tokens)
+        } else {
+            self.page.emitted_tokens
+        };
+        let count = self.tokens_per_event.min(end - at);
         self.phase = if choice + 1 < answer.choices {
             Phase::Tokens {
                 at,

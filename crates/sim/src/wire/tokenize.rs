@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::ask::{self, CONTEXT_TOKENS, Content, Fields};
+use super::ask::{self, Content, Fields};
 use super::refusal::Refusal;
 use crate::tokens::{Counter, Encoder};
 
@@ -18,7 +18,11 @@ fn encoder(counter: &Counter) -> Result<&Encoder, Refusal> {
 }
 
 /// The response to `/tokenize`: the ids of a prompt or of a conversation.
-pub(crate) fn tokenize(body: &[u8], counter: &Counter) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn tokenize(
+    body: &[u8],
+    counter: &Counter,
+    context_tokens: u64,
+) -> Result<Vec<u8>, Refusal> {
     let encoder = encoder(counter)?;
     let body = ask::parse(body)?;
     let fields = Fields::new(&body);
@@ -43,7 +47,7 @@ pub(crate) fn tokenize(body: &[u8], counter: &Counter) -> Result<Vec<u8>, Refusa
         .then(|| encoder.spellings(&ids));
     let answer = json!({
         "count": ids.len(),
-        "max_model_len": CONTEXT_TOKENS,
+        "max_model_len": context_tokens,
         "tokens": ids,
         "token_strs": spellings,
     });

@@ -11,6 +11,7 @@ use super::ask::{self, Asked, Content, EndOfText, Fields};
 use super::openai;
 use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
 use super::refusal::Refusal;
+use super::tools;
 use crate::fault::Fault;
 use crate::signature::{self, TokenError};
 use crate::tokens::Counter;
@@ -81,16 +82,20 @@ impl Protocol for Zhipu {
         let body = ask::parse(body)?;
         let fields = Fields::new(&body);
         let content = Content::Typed { bare_base64: true };
-        let prompt_tokens = counter.chat(&fields.conversation(content)?)?;
+        let conversation = fields.conversation(content)?;
+        let prompt = counter.chat(&conversation)?;
         let (stream, stream_options) = fields.stream()?;
         Ok(Asked {
             model: fields.model()?,
             stream,
             stream_options,
+            min_tokens: 0,
             max_tokens: fields.max_tokens("max_tokens")?,
             end_of_text: EndOfText::EndsResponse,
             choices: 1,
-            prompt_tokens,
+            prompts: vec![prompt],
+            tools: tools::offered(fields),
+            message_count: Some(conversation.messages.len() as u64),
             messages: true,
             repeats: false,
         })
@@ -112,7 +117,7 @@ impl Protocol for Zhipu {
         }
         if answer.calls_tool() {
             message["content"] = Value::Null;
-            message["tool_calls"] = json!([answer.tool_call(&text)]);
+            message["tool_calls"] = json!([answer.tool_call(0, &text)]);
         }
         let mut document = json!({
             "id": answer.id,
@@ -230,7 +235,7 @@ fn delta(page: &Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
             return;
         }
     };
-    if answer.calls_tool() {
+    if answer.calls_tool() && at >= answer.reasoning_tokens() {
         out.extend_from_slice(b"{\"role\":\"assistant\",\"tool_calls\":");
         page.tool_piece(out, chunk.choice, at..at + count);
         out.push(b'}');

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod dashscope;
+mod history;
 mod raw;
 mod tokens;
 mod zhipu;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use evalscope_model::prompt::Prompt;
@@ -39,11 +39,26 @@ impl From<serde_json::Error> for Wrong {
 /// in the file.
 pub(super) fn not_json(error: &serde_json::Error) -> String {
     let said = error.to_string();
-    let what = said.rfind(" at line ").map_or(&*said, |at| &said[..at]);
+    let what = without_place(&said);
     match error.column() {
         0 => format!("not JSON: {what}"),
         column => format!("not JSON: {what} at column {column}"),
     }
+}
+
+/// An item that has a certain form.
+pub(super) fn typed<T: DeserializeOwned>(item: &[u8]) -> Result<T, Wrong> {
+    serde_json::from_slice(item).map_err(|error| {
+        if !error.is_data() {
+            return Wrong::Json(error);
+        }
+        Wrong::Said(without_place(&error.to_string()).to_owned())
+    })
+}
+
+/// What a JSON error says, without its line and column.
+fn without_place(said: &str) -> &str {
+    said.rfind(" at line ").map_or(said, |at| &said[..at])
 }
 
 /// A text as a prompt, trimmed.

@@ -25,6 +25,8 @@ pub(super) struct JsonList {
     begun: u64,
     line: u64,
     ended: bool,
+    /// The field of an object whose value it is.
+    field: Option<&'static str>,
 }
 
 /// Position inside an item.
@@ -46,16 +48,7 @@ enum End {
 impl JsonList {
     /// Open a file that starts with `[`.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
-        let file = File::open(path).map_err(read_error(path))?;
-        let mut list = Self {
-            path: path.to_owned(),
-            reader: BufReader::with_capacity(BUFFER_BYTES, file),
-            number: 0,
-            item: Vec::new(),
-            begun: 1,
-            line: 1,
-            ended: false,
-        };
+        let mut list = Self::begin(path, None)?;
         // the caller has seen the bracket, perhaps after a byte order mark or blanks
         loop {
             match list.byte()? {
@@ -64,6 +57,53 @@ impl JsonList {
                 None => return Err(list.broken("it is not a list")),
             }
         }
+    }
+
+    /// Open a file that is an object with this field, a list.
+    pub(super) fn open_field(path: &Path, field: &'static str) -> Result<Self, DatasetError> {
+        let mut list = Self::begin(path, Some(field))?;
+        let (mut depth, mut at) = (0_u64, At::Outside);
+        // the last text in the object itself, and whether a colon came behind it
+        let (mut text, mut is_key) = (Vec::new(), false);
+        while let Some(byte) = list.byte()? {
+            match (at, byte) {
+                (At::Escaped, _) => at = At::InText,
+                (At::InText, b'\\') => at = At::Escaped,
+                (At::InText, b'"') => at = At::Outside,
+                (At::InText, byte) if depth == 1 && text.len() <= field.len() => text.push(byte),
+                (At::Outside, b'"') => {
+                    at = At::InText;
+                    if depth == 1 {
+                        text.clear();
+                    }
+                }
+                (At::Outside, b':') if depth == 1 => is_key = true,
+                (At::Outside, b',') if depth == 1 => is_key = false,
+                (At::Outside, b'[') if depth == 1 && is_key && text == field.as_bytes() => {
+                    return Ok(list);
+                }
+                (At::Outside, b'[' | b'{') => depth += 1,
+                (At::Outside, b']' | b'}') => depth = depth.saturating_sub(1),
+                (At::InText | At::Outside, _) => {}
+            }
+        }
+        Err(read_error(path)(std::io::Error::other(format!(
+            "it is not an object with a list `{field}`"
+        ))))
+    }
+
+    fn begin(path: &Path, field: Option<&'static str>) -> Result<Self, DatasetError> {
+        let file = File::open(path).map_err(read_error(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::with_capacity(BUFFER_BYTES, file),
+            number: 0,
+            item: Vec::new(),
+            begun: 1,
+            line: 1,
+            ended: false,
+            field,
+        })
     }
 
     /// The bytes of the next item, not checked to be JSON.
@@ -80,7 +120,9 @@ impl JsonList {
         self.ended = end == End::List;
         let blank = self.item.iter().all(u8::is_ascii_whitespace);
         if end == End::List {
-            self.nothing_follows()?;
+            if self.field.is_none() {
+                self.nothing_follows()?;
+            }
             if blank && self.number == 1 {
                 return Ok(None);
             }
@@ -112,7 +154,10 @@ impl JsonList {
     }
 
     pub(super) fn rewind(&mut self) -> Result<(), DatasetError> {
-        *self = Self::open(&self.path)?;
+        *self = match self.field {
+            Some(field) => Self::open_field(&self.path, field)?,
+            None => Self::open(&self.path)?,
+        };
         Ok(())
     }
 

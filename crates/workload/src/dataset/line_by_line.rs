@@ -67,7 +67,7 @@ impl LineByLine {
 
 /// The file, if it is a single list of prompts. Lines can also be lists: then the first line is a
 /// list of messages.
-fn whole_list(path: &Path) -> Result<Option<JsonList>, DatasetError> {
+pub(super) fn whole_list(path: &Path) -> Result<Option<JsonList>, DatasetError> {
     let head = beginning(path)?;
     let Some(inside) = head.strip_prefix(b"[") else {
         return Ok(None);

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod args;
+mod conversation;
 mod csv_rows;
 mod file_list;
 mod flickr8k;
@@ -41,6 +42,10 @@ use crate::tokens::TokenizerError;
 
 pub use ahead::{Ahead, Generator};
 pub use args::{ArgsError, ArgsReader};
+pub use conversation::{
+    CustomMultiTurn, DelayUnit, Exchange, RandomTurns, Replies, ShareGptMultiTurn, SweArgs,
+    SwePrebuilt, SweTrajectories, Trie, TrieWorkload, TurnNumbers, session,
+};
 pub use flickr8k::Flickr8k;
 pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
 pub use kontext_bench::KontextBench;
@@ -70,6 +75,12 @@ pub trait PromptSource: fmt::Debug + Send {
     /// # Errors
     /// If the dataset cannot be opened again.
     fn rewind(&mut self) -> Result<(), DatasetError>;
+
+    /// Whether its items take so long to make that they are not all made ahead of the load, to check
+    /// them.
+    fn is_costly(&self) -> bool {
+        false
+    }
 
     /// Skip `n` items if the source can do so without generating them; returns whether it did.
     fn jump(&mut self, _n: u64) -> bool {
@@ -133,6 +144,44 @@ pub enum DatasetError {
         /// What is wrong with the first of them.
         first_bad: Option<String>,
     },
+    /// No trajectory can be made into a conversation of the requested length.
+    #[error(
+        "none of the {read} trajectories in {name} is long enough for {turns} turns of {first} tokens and then {later}"
+    )]
+    NoneLongEnough {
+        /// Its file.
+        name: String,
+        /// Number of trajectories.
+        read: u64,
+        /// `--max-turns`.
+        turns: u32,
+        /// `first_turn_length`.
+        first: u64,
+        /// `subsequent_turn_length`.
+        later: u64,
+    },
+    /// Several items are invalid.
+    #[error("{}", several(name, shown, *more))]
+    Items {
+        /// Its name.
+        name: String,
+        /// What is wrong with the first of them.
+        shown: Vec<String>,
+        /// How many more there are.
+        more: u64,
+    },
+    /// The dataset has no recorded responses.
+    #[error("the dataset {name} has no recorded responses, which `--history recorded` sends")]
+    NoReplies {
+        /// Its name.
+        name: String,
+    },
+    /// Items are conversations, which the run does not send.
+    #[error("the dataset {name} has conversations, but `--multi-turn` is not given")]
+    Conversations {
+        /// Its name.
+        name: String,
+    },
     /// The length filters leave no prompt.
     #[error(
         "no prompt of the dataset {name} is between {min} and {max} {unit} long: {short} are shorter, {long} are longer"
@@ -151,6 +200,21 @@ pub enum DatasetError {
         /// Number of prompts that were too long.
         long: u64,
     },
+}
+
+fn several(name: &str, shown: &[String], more: u64) -> String {
+    let all = shown.len() as u64 + more;
+    let mut text = format!("{all} items of the dataset {name} cannot be used:");
+    for line in shown {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    if more > 0 {
+        text.push_str("\n  and ");
+        text.push_str(&more.to_string());
+        text.push_str(" more");
+    }
+    text
 }
 
 fn nothing_but(blank: u64, bad: u64, first_bad: Option<&str>) -> String {

@@ -80,6 +80,10 @@ impl RandomPrompts {
         self.lengths
     }
 
+    pub(super) fn words(&self) -> &Words {
+        &self.words
+    }
+
     /// The text of a prompt, and its length as the server should count it.
     #[must_use]
     pub fn text(&self, index: u64) -> (String, u64) {
@@ -108,7 +112,7 @@ impl RandomPrompts {
         }
     }
 
-    fn prefix(&self, index: u64) -> &Prefix {
+    pub(super) fn prefix(&self, index: u64) -> &Prefix {
         let many = self.prefixes.len() as u64;
         let at = usize::try_from(index % many).expect("smaller than a length");
         &self.prefixes[at]

@@ -66,7 +66,7 @@ impl PromptSource for ShareGpt {
     }
 }
 
-fn messages(item: &[u8]) -> Result<Vec<Value>, Wrong> {
+pub(super) fn messages(item: &[u8]) -> Result<Vec<Value>, Wrong> {
     let value: Value = serde_json::from_slice(item)?;
     value_without_nul(item, &value)?;
     let turns = ["conversation", "conversations"]

@@ -78,6 +78,8 @@ pub struct PromptStream {
     filter: LengthFilter,
     /// Skip invalid items.
     skip_bad: bool,
+    /// Items may be conversations.
+    conversations: bool,
     /// Counts of the first round; other threads may read them meanwhile.
     tally: Arc<Mutex<Tally>>,
     /// Prompts that passed the filters in this round.
@@ -104,6 +106,7 @@ impl PromptStream {
             source,
             filter,
             skip_bad: false,
+            conversations: false,
             tally: Arc::default(),
             fitted: 0,
             rounds: 0,
@@ -117,6 +120,13 @@ impl PromptStream {
         self
     }
 
+    /// The same for a run that sends conversations; otherwise they are an error.
+    #[must_use]
+    pub fn conversations(mut self, are_sent: bool) -> Self {
+        self.conversations = are_sent;
+        self
+    }
+
     /// Counts of the first round so far; it goes on counting.
     #[must_use]
     pub fn tally(&self) -> Arc<Mutex<Tally>> {
@@ -127,18 +137,36 @@ impl PromptStream {
     /// then; once it returns false, the counts so far are returned.
     ///
     /// # Errors
-    /// As for [`PromptStream::next_item`].
+    /// As for [`PromptStream::next_item`]; of invalid items, all are counted and the first ones named.
     pub fn survey(mut self, mut go_on: impl FnMut() -> bool) -> Result<Tally, DatasetError> {
         let mut read = 0_u64;
+        let mut bad: Vec<DatasetError> = Vec::new();
+        let mut more = 0_u64;
         loop {
-            match self.read()? {
-                Read::End if self.fitted == 0 => return Err(self.nothing()),
-                Read::End => break,
-                Read::Item(_) | Read::LeftOut => read += 1,
+            match self.read() {
+                Err(error @ DatasetError::Item { .. }) if bad.len() < BAD_SHOWN => bad.push(error),
+                Err(DatasetError::Item { .. }) => more += 1,
+                // the items before it matter first
+                Err(_) if !bad.is_empty() => break,
+                Err(error) => return Err(error),
+                Ok(Read::End) if self.fitted == 0 && bad.is_empty() => return Err(self.nothing()),
+                Ok(Read::End) => break,
+                Ok(Read::Item(_) | Read::LeftOut) => {}
             }
+            read += 1;
             if read.is_multiple_of(LOOK_EVERY) && !go_on() {
                 break;
             }
+        }
+        if bad.len() > 1 {
+            return Err(DatasetError::Items {
+                name: self.name,
+                shown: bad.iter().map(ToString::to_string).collect(),
+                more,
+            });
+        }
+        if let Some(only) = bad.pop() {
+            return Err(only);
         }
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(tally.clone())
@@ -151,7 +179,7 @@ impl PromptStream {
     pub fn next_item(&mut self) -> Result<Item, DatasetError> {
         loop {
             match self.read()? {
-                Read::Item(item) => return Ok(item),
+                Read::Item(item) => return Ok(*item),
                 Read::LeftOut => {}
                 Read::End if self.fitted == 0 => return Err(self.nothing()),
                 Read::End => {
@@ -177,6 +205,11 @@ impl PromptStream {
             }
             Err(error) => return Err(error),
         };
+        if !self.conversations && !item.later.is_empty() {
+            return Err(DatasetError::Conversations {
+                name: self.name.clone(),
+            });
+        }
         if is_blank(&item.prompt) {
             self.count(|tally| tally.blank += 1);
             return Ok(Read::LeftOut);
@@ -194,13 +227,19 @@ impl PromptStream {
         }
         self.fitted += 1;
         self.count(|tally| tally.taken += 1);
-        Ok(Read::Item(item))
+        Ok(Read::Item(Box::new(item)))
     }
 
     fn count(&self, count: impl FnOnce(&mut Tally)) {
         if self.rounds == 0 {
             count(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
         }
+    }
+
+    /// Whether a survey would take too long.
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        self.source.is_costly()
     }
 
     /// Skip prompts that earlier runs have used.
@@ -249,8 +288,12 @@ impl PromptStream {
 }
 
 /// The result of reading one item.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are items, and none is kept"
+)]
 enum Read {
-    Item(Item),
+    Item(Box<Item>),
     LeftOut,
     End,
 }
@@ -258,6 +301,9 @@ enum Read {
 /// Number of items between two calls of `go_on`: with 100 bytes each they take a tenth of a
 /// millisecond, with 10 MB each a few seconds.
 const LOOK_EVERY: u64 = 64;
+
+/// Number of invalid items that are named.
+const BAD_SHOWN: usize = 20;
 
 /// Whether the prompt is empty. A body is the user's own business.
 pub(super) fn is_blank(prompt: &Prompt) -> bool {

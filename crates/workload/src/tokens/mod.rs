@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod frame;
 mod template;
+mod turn_frame;
 mod words;
 
 use std::fmt;
@@ -25,7 +26,9 @@ pub use files::{
 };
 pub use frame::Frame;
 pub use template::{Asked, ChatTemplate, TemplateError};
+pub use turn_frame::TurnFrame;
 pub use words::{Prefix, Words};
+pub(crate) use words::{below, shuffle};
 
 /// A tokenizer in the format of Hugging Face's `tokenizers`, with its chat
 /// template if there is one.

@@ -110,6 +110,12 @@ impl Words {
         Ok(words)
     }
 
+    /// The vocabulary.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
     /// Tokens around a prompt in its frame.
     #[must_use]
     pub fn overhead(&self) -> u64 {
@@ -172,6 +178,33 @@ impl Words {
         let mut ids = prefix.ids.clone();
         ids.extend(draw(rng, &self.ordinary, tokens));
         ids
+    }
+
+    /// Number of words that a prompt can start with. They are numbered from 0, apart from the others.
+    pub(crate) fn firsts(&self) -> usize {
+        match &self.spelled {
+            Some(spelled) => spelled.first.len(),
+            None => self.variety(),
+        }
+    }
+
+    /// Append the word at this position, with its space.
+    pub(crate) fn push_word(&self, at: usize, text: &mut String) {
+        if let Some(spelled) = &self.spelled {
+            text.push_str(spelled.word(at));
+        }
+    }
+
+    /// Start a prompt with one of the words that can: one token without its space.
+    pub(crate) fn push_first(&self, at: usize, text: &mut String) {
+        if let Some(spelled) = &self.spelled {
+            text.push_str(spelled.word(spelled.first[at] as usize).trim_start());
+        }
+    }
+
+    /// The ordinary token at this position, for prompts of ids.
+    pub(crate) fn ordinary(&self, at: usize) -> u32 {
+        self.ordinary[at]
     }
 
     fn find_sturdy(&self) -> Vec<u32> {
@@ -366,7 +399,7 @@ impl Spelled {
 
 /// A draw from `0..n`: multiply and shift (Lemire 2019); its bias of n/2³² is far too small to show
 /// in prompts.
-fn below(rng: &mut impl Rng, n: usize) -> usize {
+pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
     ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize
 }
 
@@ -379,7 +412,7 @@ fn rng(purpose: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(sub_seed(0, purpose))
 }
 
-fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
     for at in (1..items.len()).rev() {
         items.swap(at, below(rng, at + 1));
     }

@@ -2,7 +2,13 @@
 
 from evalscope.perf.plugin.api.base import AnswerFailed, ApiPluginBase
 from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
-from evalscope.perf.plugin.datasets.base import DatasetPluginBase
+from evalscope.perf.plugin.datasets.base import (
+    Conversation,
+    DatasetPluginBase,
+    Message,
+    Messages,
+    Turn,
+)
 from evalscope.perf.plugin.registry import (
     ApiRegistry,
     DatasetRegistry,
@@ -15,10 +21,14 @@ __all__ = [
     "AnswerFailed",
     "ApiPluginBase",
     "ApiRegistry",
+    "Conversation",
     "DatasetPluginBase",
     "DatasetRegistry",
     "DefaultApiPlugin",
+    "Message",
+    "Messages",
     "PluginRegistry",
+    "Turn",
     "register_api",
     "register_dataset",
 ]

@@ -21,8 +21,12 @@ use evalscope_model::plan::{OpenLoop, Pacing, WhenFull};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Schedule};
 use evalscope_model::prompt::{Item, Prompt, Workload};
-use evalscope_model::record::{Bodies, Exchange, Failure, FailureKind, RequestRecord};
+use evalscope_model::record::{
+    Bodies, ConversationRecord, Exchange, Failure, FailureKind, RequestRecord,
+};
 use evalscope_model::time::Timestamp;
+
+mod conversations;
 
 #[derive(Clone, Copy)]
 struct PausedClock(tokio::time::Instant);
@@ -42,6 +46,7 @@ impl Clock for PausedClock {
 struct Waiting {
     service: Arc<dyn Fn(u64) -> Duration + Send + Sync>,
     panics_at: Option<u64>,
+    fails_at: Option<u64>,
     clock: PausedClock,
     stats: Arc<[Arc<ReadStats>]>,
 }
@@ -68,7 +73,8 @@ impl Requester for Waiting {
         dispatch: Dispatch,
         given_up: impl Future<Output = Failure>,
     ) -> Exchange {
-        let mut failure = None;
+        let mut failure = (self.fails_at == Some(dispatch.index))
+            .then(|| Failure::new(FailureKind::Status(500), "the test's server fails"));
         assert!(
             self.panics_at != Some(dispatch.index),
             "the test's requester panics"
@@ -93,6 +99,8 @@ struct Case {
     panics_at: Option<u64>,
     stop_after: Option<Duration>,
     abort_after: Option<Duration>,
+    fails_at: Option<u64>,
+    feed: Feed,
 }
 
 impl Case {
@@ -131,16 +139,23 @@ impl Case {
             panics_at: None,
             stop_after: None,
             abort_after: None,
+            fails_at: None,
+            feed: feed(),
         }
     }
 
     /// The records, in the order in which they came.
     fn run(self) -> Vec<RequestRecord> {
+        self.run_whole().0
+    }
+
+    /// The records of requests, and those of conversations.
+    fn run_whole(self) -> (Vec<RequestRecord>, Vec<ConversationRecord>) {
         // every body fits the queue, so that feeding never waits
         assert!(self.spec.requests <= Some(64 - self.spec.warmup_requests));
-        let setup = setup(self.spec.clone(), feed());
+        let setup = setup(self.spec.clone(), self.feed);
         let control = RunControl::default();
-        let (sink, records) = async_channel::bounded(256);
+        let (sink, records) = async_channel::bounded(1024);
         let prepared = Prepared::new(&setup, 1, &control, &sink);
         let shared = prepared.shared;
         feed_jobs(
@@ -156,6 +171,7 @@ impl Case {
             let transport = Waiting {
                 service: self.service,
                 panics_at: self.panics_at,
+                fails_at: self.fails_at,
                 clock,
                 stats: Arc::default(),
             };
@@ -189,13 +205,15 @@ impl Case {
                 .unwrap();
         }
         drop((sink, shared));
-        let mut seen = Vec::new();
+        let (mut seen, mut conversations) = (Vec::new(), Vec::new());
         while let Ok(message) = records.try_recv() {
-            if let RunEvent::Exchange(exchange) = message {
-                seen.push(exchange.record);
+            match message {
+                RunEvent::Exchange(exchange) => seen.push(exchange.record),
+                RunEvent::Conversation(record) => conversations.push(*record),
+                RunEvent::Snapshot(_) | RunEvent::Warning(_) => {}
             }
         }
-        seen
+        (seen, conversations)
     }
 }
 
@@ -232,23 +250,27 @@ impl Workload for OnePrompt {
     }
 }
 
+fn rules() -> BodyRules {
+    BodyRules {
+        conversations: None,
+        api: Arc::new(OpenAi),
+        endpoint: Endpoint::Chat,
+        template: None,
+        model: "m".to_owned(),
+        typed: Map::new(),
+        defaults: Map::new(),
+        max_tokens: MaxTokens::Fixed(1),
+        max_tokens_typed: false,
+        include_usage: true,
+        extra: Map::new(),
+        seed: 0,
+    }
+}
+
 fn feed() -> Feed {
     Feed {
         prompts: Box::new(OnePrompt),
-        bodies: Box::new(BodyBuilder::new(BodyRules {
-            conversations: None,
-            api: Arc::new(OpenAi),
-            endpoint: Endpoint::Chat,
-            template: None,
-            model: "m".to_owned(),
-            typed: Map::new(),
-            defaults: Map::new(),
-            max_tokens: MaxTokens::Fixed(1),
-            max_tokens_typed: false,
-            include_usage: true,
-            extra: Map::new(),
-            seed: 0,
-        })),
+        bodies: Box::new(BodyBuilder::new(rules())),
     }
 }
 
@@ -525,6 +547,7 @@ fn a_sink_that_is_gone_ends_the_run() {
         let transport = Waiting {
             service: case.service,
             panics_at: None,
+            fails_at: None,
             clock,
             stats: Arc::default(),
         };

@@ -1,5 +1,6 @@
 use super::super::OpenAi;
 use super::*;
+use evalscope_model::prompt::OwnTarget;
 
 fn rules() -> BodyRules {
     BodyRules {

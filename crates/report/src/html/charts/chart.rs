@@ -52,8 +52,10 @@ pub struct Chart {
     pub title: String,
     /// What it shows, in words with numbers, as text.
     pub description: String,
-    /// The drawing: one complete `<svg>` element whose title and description are inside it.
+    /// The drawing: one complete `<svg>` element, which the elements `ID-title` and `ID-desc` describe.
     pub svg: String,
+    /// The id of the drawing.
+    pub drawing: String,
     /// The values, in at most 50 rows.
     pub table: Table,
 }

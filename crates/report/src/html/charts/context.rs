@@ -10,8 +10,10 @@ use crate::console::number;
 use crate::html::svg::{self, Drawing, Panel};
 use crate::series::Missing;
 
-/// Rows of the table of a chart.
-pub(super) const MOST_ROWS: usize = 50;
+/// Rows of the table of a chart of a run.
+pub(super) const MOST_ROWS: usize = 10;
+/// Rows of the table of a chart of a sweep.
+pub(super) const MOST_RUNS: usize = 50;
 
 /// Texts, and a prefix that makes ids unique on the page.
 #[derive(Clone, Copy)]
@@ -69,8 +71,6 @@ impl Context<'_> {
         let description = sketch.description.join(" ").replace("。 ", "。");
         let drawing = Drawing {
             id: format!("{}{}", self.prefix, sketch.id),
-            title: sketch.title,
-            description,
             columns: sketch.columns,
             panels: sketch.panels,
         };
@@ -78,8 +78,9 @@ impl Context<'_> {
             id: sketch.id,
             group: sketch.group,
             svg: svg::draw(&drawing),
-            title: drawing.title,
-            description: drawing.description,
+            title: sketch.title,
+            description,
+            drawing: drawing.id,
             table: sketch.table,
         }
     }

@@ -75,9 +75,8 @@ pub(super) fn curve(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
             title: String::new(),
             height: Height::Full,
             x: Axis {
-                scale: x,
-                label: context.text("axis.percentile"),
                 ticks,
+                ..Axis::new(x, context.text("axis.percentile"))
             },
             y: Axis::new(y, context.text("axis.ms")),
             marks,
@@ -171,23 +170,14 @@ fn percentile_table(
     }
 }
 
-/// The metric that charts of one metric show: TTFT, or latency where nothing was streamed.
-fn shown(series: &RunSeries) -> (Metric, Result<&OverTime, Missing>) {
-    let of = |metric| match series.over_time.get(&metric) {
-        Some(Ok(over_time)) => Ok(over_time),
-        Some(Err(missing)) => Err(*missing),
-        None => Err(Missing::NoRequests),
-    };
-    match of(Metric::Ttft) {
-        Ok(over_time) => (Metric::Ttft, Ok(over_time)),
-        Err(_) => (Metric::Latency, of(Metric::Latency)),
-    }
-}
-
 /// R2: how many requests had which value when.
 pub(super) fn heatmap(context: &Context<'_>, run: &RunReport, series: &RunSeries) -> Drawn {
     let (id, group) = ("r2", Group::Latency);
-    let (metric, over_time) = shown(series);
+    let metric = series.heatmap_metric();
+    let over_time = match series.over_time.get(&metric) {
+        Some(over_time) => over_time.as_ref().map_err(|missing| *missing),
+        None => Err(Missing::NoRequests),
+    };
     let title = context.fill("r2.title", &[&context.name(metric)]);
     let over_time = match over_time {
         Ok(over_time) if over_time.heatmap.rows() > 0 => over_time,
@@ -225,7 +215,7 @@ pub(super) fn heatmap(context: &Context<'_>, run: &RunReport, series: &RunSeries
             tone: Tone(tone),
             dash,
             markers: false,
-            points: time.line(values.iter().copied(), Warmup::Shown),
+            points: time.parts(values, over_time.bins_together),
         });
     }
     let low = map.row_edges[0];

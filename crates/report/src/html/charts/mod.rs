@@ -56,13 +56,18 @@ const OF_RUN: [OfRun; 11] = [
     timeline::client,
 ];
 
-/// The charts of a command with several loads; none for one load.
+/// The charts of a command with several runs; none for one run.
 #[must_use]
 pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
     let context = Context { words, prefix: "" };
+    if runs.len() < 2 {
+        return Vec::new();
+    }
     let sweep = Sweep::of(runs);
     if !sweep.is_one() {
-        return Vec::new();
+        let titles = ["s1", "s2", "s3"].map(|id| (id, context.text(&format!("{id}.title"))));
+        let without = |(id, title)| Err(context.without(id, Group::Sweep, title, "one_load"));
+        return titles.map(without).into();
     }
     OF_SWEEP.iter().map(|draw| draw(&context, &sweep)).collect()
 }

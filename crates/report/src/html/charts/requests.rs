@@ -5,21 +5,21 @@
 use std::time::Duration;
 
 use super::chart::{Drawn, Group, Table};
-use super::context::{Context, MOST_ROWS, Sketch, cell, value_of, why};
+use super::context::{Context, MOST_ROWS, Sketch, cell, ranges, value_of, why};
 use super::time::Time;
-use crate::console::number;
+use crate::console::{number, percent};
 use crate::html::scale::Scale;
-use crate::html::svg::{Axis, Bar, Dash, Height, Mark, Panel, Point, Tone};
+use crate::html::svg::{Axis, Bar, Dash, HEAT_CLASSES, Height, Mark, Panel, Point, Tone};
 use crate::report::RunReport;
-use crate::series::{Density, KeptRequest, RunSeries};
+use crate::series::{Cell, Density, KeptRequest, RunSeries};
 use evalscope_model::metrics::Metric;
 
 /// Requests in the swim-lane: more bars cannot be told apart.
-const MOST_BARS: usize = 300;
+const MOST_BARS: usize = 100;
 /// Lanes of it.
-const MOST_LANES: usize = 48;
+const MOST_LANES: usize = 40;
 /// Gaps of a request that are marked.
-const MOST_STALLS: usize = 40;
+const MOST_STALLS: usize = 12;
 
 /// Seconds of microseconds.
 fn s_of(us: i64) -> f64 {
@@ -56,7 +56,6 @@ pub(super) fn lanes(context: &Context<'_>, _: &RunReport, series: &RunSeries) ->
             &number(failed.count() as f64),
         ],
     );
-    let x = Scale::exact(time.of_s(from_s), time.of_s(to_s), 8);
     Ok(context.chart(Sketch {
         id,
         group,
@@ -66,7 +65,7 @@ pub(super) fn lanes(context: &Context<'_>, _: &RunReport, series: &RunSeries) ->
         panels: vec![Panel {
             title: String::new(),
             height: Height::Lanes(lanes),
-            x: Axis::new(x, time.label(context)),
+            x: time.axis_of(context, time.of_s(from_s), time.of_s(to_s)),
             y: Axis::new(
                 Scale::exact(0.0, lanes as f64, lanes.min(6)),
                 context.text("axis.lane"),
@@ -263,7 +262,8 @@ pub(super) fn ttft_by_input(context: &Context<'_>, _: &RunReport, series: &RunSe
         )
     };
     let (x, y) = (ends(&density.input_edges), ends(&density.ttft_edges_ms));
-    let rows = density.columns.iter().take(MOST_ROWS).map(|column| {
+    let rows = ranges(density.columns.len()).map(|columns| {
+        let column = &density.columns[columns.start];
         vec![
             number(column.input_tokens),
             number(column.count as f64),
@@ -275,19 +275,28 @@ pub(super) fn ttft_by_input(context: &Context<'_>, _: &RunReport, series: &RunSe
         context.text("axis.count"),
         format!("TTFT p50 ({})", context.text("axis.ms")),
     ];
+    let panel = |height, marks| Panel {
+        title: String::new(),
+        height,
+        x: Axis::new(Scale::log(x.0, x.1), context.text("axis.input_tokens")),
+        y: Axis::new(Scale::log(y.0, y.1), context.with_unit(Metric::Ttft)),
+        marks,
+    };
+    let mut panels = vec![panel(Height::Full, density_marks(context, density))];
+    if let Some((share, mark)) = cached(context, density) {
+        description.push(context.fill("r8.cached", &[&percent(share)]));
+        panels.push(Panel {
+            title: context.text("r8.cached_title"),
+            ..panel(Height::Half, vec![mark])
+        });
+    }
     Ok(context.chart(Sketch {
         id,
         group,
         title,
         description,
         columns: 1,
-        panels: vec![Panel {
-            title: String::new(),
-            height: Height::Full,
-            x: Axis::new(Scale::log(x.0, x.1), context.text("axis.input_tokens")),
-            y: Axis::new(Scale::log(y.0, y.1), context.with_unit(Metric::Ttft)),
-            marks: density_marks(context, density),
-        }],
+        panels,
         table: Table {
             header,
             rows: rows.collect(),
@@ -295,18 +304,42 @@ pub(super) fn ttft_by_input(context: &Context<'_>, _: &RunReport, series: &RunSe
     }))
 }
 
-fn density_marks(context: &Context<'_>, density: &Density) -> Vec<Mark> {
+/// The largest share of cached tokens in a cell, and all shares; `None` if nothing was cached.
+fn cached(context: &Context<'_>, density: &Density) -> Option<(f64, Mark)> {
+    let shares = density.cells.iter().filter_map(|cell| cell.cached_share);
+    let most = shares.reduce(f64::max).filter(|most| *most > 0.0)?;
+    let class = |cell: &Cell| {
+        let eighths = cell.cached_share? * HEAT_CLASSES as f64;
+        (0..=HEAT_CLASSES)
+            .find(|class| eighths <= *class as f64)
+            .and_then(|class| u8::try_from(class.max(1)).ok())
+    };
+    let mark = Mark::Heat {
+        rows: density.ttft_edges_ms.clone(),
+        columns: density.input_edges.clone(),
+        cells: in_rows(density, |cell| class(cell).unwrap_or(0)),
+        ends: ("0 %".to_owned(), context.text("r8.all_cached")),
+    };
+    Some((most, mark))
+}
+
+/// Classes of cells, row by row.
+fn in_rows(density: &Density, class: impl Fn(&Cell) -> u8) -> Vec<Vec<u8>> {
     let columns = density.input_edges.len().saturating_sub(1);
     let rows = density.ttft_edges_ms.len().saturating_sub(1);
     let mut cells = vec![vec![0; columns]; rows];
     for cell in &density.cells {
-        cells[cell.row][cell.column] = cell.class;
+        cells[cell.row][cell.column] = class(cell);
     }
+    cells
+}
+
+fn density_marks(context: &Context<'_>, density: &Density) -> Vec<Mark> {
     let most = density.cells.iter().map(|cell| cell.count).max();
     let mut marks = vec![Mark::Heat {
         rows: density.ttft_edges_ms.clone(),
         columns: density.input_edges.clone(),
-        cells,
+        cells: in_rows(density, |cell| cell.class),
         ends: (
             context.text("r2.one"),
             format!(
@@ -334,7 +367,7 @@ fn density_marks(context: &Context<'_>, density: &Density) -> Vec<Mark> {
         name: context.text("r8.median"),
         tone: Tone(1),
         dash: Dash::Solid,
-        markers: density.columns.len() < 30,
+        markers: density.columns.len() < 12,
         points: density
             .columns
             .iter()

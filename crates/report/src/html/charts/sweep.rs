@@ -5,7 +5,7 @@
 use evalscope_model::metrics::{Distribution, Metric, Verdict};
 
 use super::chart::{Drawn, Group, Table};
-use super::context::{Context, Sketch, cell, unit, value_of};
+use super::context::{Context, MOST_RUNS, Sketch, cell, unit, value_of};
 use super::loads::{AtLoad, Line, NoKnee, OfRun, Sweep, knee_of, latency, throughput};
 use crate::console::{number, percent};
 use crate::html::scale::Scale;
@@ -31,7 +31,11 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
     }
     let knee = knee_of(sweep);
     let points = curve_points(context, sweep, &known, knee);
-    let joined = known.iter().map(|own| (own.1, Some(own.2))).collect();
+    let joined = (known.chunk_by(at_one_load)).map(|same| {
+        let (rate, p99) = middle_of(same);
+        (rate, Some(p99))
+    });
+    let joined = joined.collect();
     let name = format!("{} p99 ({})", context.name(metric), unit(metric));
     let panel = Panel {
         title: String::new(),
@@ -44,7 +48,11 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
             Scale::linear(0.0, known.iter().map(|own| own.2).fold(0.0, f64::max), 5),
             &name,
         ),
-        marks: points_with_legend(context, joined, points),
+        marks: [
+            whiskers(&known),
+            points_with_legend(context, joined, points),
+        ]
+        .concat(),
     };
     let description = curve_in_words(context, sweep, &known, knee);
     let rows = known.iter().map(|own| {
@@ -70,9 +78,49 @@ pub(super) fn curve(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         panels: vec![panel],
         table: Table {
             header,
-            rows: rows.take(super::context::MOST_ROWS).collect(),
+            rows: rows.take(MOST_RUNS).collect(),
         },
     }))
+}
+
+fn at_one_load(a: &OnCurve<'_>, b: &OnCurve<'_>) -> bool {
+    a.0.load.total_cmp(&b.0.load).is_eq()
+}
+
+/// The medians of runs at one load.
+fn middle_of(same: &[OnCurve<'_>]) -> (f64, f64) {
+    let middle = |of: fn(&OnCurve<'_>) -> f64| {
+        let mut values: Vec<f64> = same.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
+    };
+    (middle(|own| own.1), middle(|own| own.2))
+}
+
+/// From the least to the most of runs at one load, in both directions.
+fn whiskers(known: &[OnCurve<'_>]) -> Vec<Mark> {
+    let repeats = known.chunk_by(at_one_load).filter(|same| same.len() > 1);
+    let lines = repeats.flat_map(|same| {
+        let (rate, p99) = middle_of(same);
+        let ends = |of: fn(&OnCurve<'_>) -> f64| {
+            let values = || same.iter().map(of);
+            let most = values().fold(f64::MIN, f64::max);
+            (values().fold(f64::MAX, f64::min), most)
+        };
+        let (rates, p99s) = (ends(|own| own.1), ends(|own| own.2));
+        [
+            vec![(rates.0, Some(p99)), (rates.1, Some(p99))],
+            vec![(rate, Some(p99s.0)), (rate, Some(p99s.1))],
+        ]
+    });
+    let lines = lines.map(|points| Mark::Line {
+        name: String::new(),
+        tone: Tone(1),
+        dash: Dash::Solid,
+        markers: false,
+        points,
+    });
+    lines.collect()
 }
 
 /// A point for each run, with its load beside it.
@@ -287,7 +335,7 @@ pub(super) fn against_load(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         panels,
         table: Table {
             header,
-            rows: rows.take(super::context::MOST_ROWS).collect(),
+            rows: rows.take(MOST_RUNS).collect(),
         },
     }))
 }
@@ -380,7 +428,7 @@ pub(super) fn goodput(context: &Context<'_>, sweep: &Sweep<'_>) -> Drawn {
         .iter()
         .enumerate()
         .map(|(nth, point)| vec![number(point.load), cell(share[nth].1), cell(rate[nth].1)]);
-    let rows = rows.take(super::context::MOST_ROWS).collect();
+    let rows = rows.take(MOST_RUNS).collect();
     let [share, rate] = names;
     Ok(context.chart(Sketch {
         id,

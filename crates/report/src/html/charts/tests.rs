@@ -64,6 +64,7 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
     let counts: Vec<u64> = (0..all * 4).map(|cell| cell as u64 % 5).collect();
     let over_time = OverTime {
         samples: vec![9; all],
+        bins_together: 1,
         p50: known(1.0),
         p90: known(1.5),
         p99: known(2.0),
@@ -110,7 +111,7 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
             succeeded: sums(0.1),
             failed: sums(0.01),
             lost_token_events: sums(0.0),
-            failed_by_kind: BTreeMap::new(),
+            failed_by_group: BTreeMap::new(),
         }),
         in_flight: Ok(InFlight {
             mean: (0..all).map(at).collect(),
@@ -230,6 +231,7 @@ fn kept() -> KeptRequests {
         kept: 8,
         lanes: 3,
         stall_ms: Some(200.0),
+        densest_us: (0, 0),
         requests: (0..8)
             .map(|index| {
                 let failure = (index == 6).then_some(FailureKind::Reset);
@@ -288,8 +290,13 @@ fn charts_of_a_sweep() {
 fn one_load_is_not_a_sweep() {
     let words = english();
     let one = samples::report(&samples::sweep_meta(4, 20), samples::successes(20));
-    assert!(of_sweep(&[one.clone(), one], &words).is_empty());
-    assert!(of_sweep(&[], &words).is_empty());
+    assert!(of_sweep(std::slice::from_ref(&one), &words).is_empty());
+    let reasons = of_sweep(&[one.clone(), one], &words);
+    assert_eq!(reasons.len(), 3);
+    for reason in reasons {
+        let why = reason.unwrap_err().why;
+        assert_eq!(why, "at least two runs of different loads are needed");
+    }
 }
 
 #[test]

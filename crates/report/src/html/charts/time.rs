@@ -2,6 +2,8 @@
 //!
 //! It must not know what is drawn over time.
 
+use std::ops::Range;
+
 use super::context::Context;
 use crate::html::scale::Scale;
 use crate::html::svg::{Axis, Mark, Shade};
@@ -66,7 +68,15 @@ impl<'a> Time<'a> {
         let first = self.first(warmup);
         let low = self.of_s(self.bins.start_s(first));
         let high = self.of_s(self.series.bounds.end_s.max(self.bins.width_s()));
-        Axis::new(Scale::exact(low, high, 8), self.label(context))
+        self.axis_of(context, low, high)
+    }
+
+    /// An axis from one moment to another, in the unit of the axis.
+    pub(super) fn axis_of(&self, context: &Context<'_>, low: f64, high: f64) -> Axis {
+        Axis {
+            unit_s: Some(self.unit_s),
+            ..Axis::new(Scale::exact(low, high, 8), self.label(context))
+        }
     }
 
     /// The first bin that is shown.
@@ -92,6 +102,26 @@ impl<'a> Time<'a> {
         values
             .map(|(bin, value)| (self.middle(bin), value))
             .collect()
+    }
+
+    /// Values that so many bins have in common, as a line through the middles of these parts.
+    pub(super) fn parts<T: Copy>(&self, values: &[T], together: usize) -> Vec<(f64, T)> {
+        let together = together.max(1);
+        let warmup = self.bins.warmup_bins;
+        let first = (warmup % together).min(warmup);
+        let starts = (first > 0).then_some(0).into_iter();
+        let starts = starts.chain((first..values.len()).step_by(together));
+        let part = |from: usize| {
+            let next = if from < first { first } else { from + together };
+            let last = next.min(values.len()) - 1;
+            (self.middle_of(from..last + 1), values[from])
+        };
+        starts.map(part).collect()
+    }
+
+    fn middle_of(&self, bins: Range<usize>) -> f64 {
+        let (start_s, end_s) = (self.bins.start_s(bins.start), self.bins.end_s(bins.end - 1));
+        self.of_s(f64::midpoint(start_s, end_s))
     }
 
     /// Sums of measured bins as rates per second, a line through their middles. A last bin of less than half

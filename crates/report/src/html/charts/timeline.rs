@@ -94,7 +94,10 @@ pub(super) fn percentiles(context: &Context<'_>, _: &RunReport, series: &RunSeri
             ));
         }
     }
-    description.push(context.text("r3.gaps"));
+    let together = shown.iter().map(|(_, one)| one.bins_together);
+    let together = together.fold(1, usize::max) as f64;
+    let width = time.text(together * time.bins.width_s());
+    description.push(context.fill("r3.gaps", &[&width]));
     name_once(&mut panels);
     let rows = ranges(time.bins.len()).map(|bins| {
         let mut row = vec![time.cell(bins.start)];
@@ -125,12 +128,12 @@ fn percentile_panel(
     over_time: &OverTime,
 ) -> Panel {
     let mut marks = time.shades(context, Warmup::Shown);
-    let edges = over_time.p50.iter().zip(&over_time.p99).enumerate();
+    let together = over_time.bins_together;
+    let edges = over_time.p50.iter().zip(&over_time.p99);
+    let edges: Vec<_> = edges.map(|(low, high)| (*low).zip(*high)).collect();
     marks.push(Mark::Band {
         tone: Tone(0),
-        edges: edges
-            .map(|(bin, (low, high))| (time.middle(bin), (*low).zip(*high)))
-            .collect(),
+        edges: time.parts(&edges, together),
     });
     let lines = [
         ("p50", &over_time.p50, 0, Dash::Solid),
@@ -138,7 +141,7 @@ fn percentile_panel(
         ("p99", &over_time.p99, 1, Dash::Long),
     ];
     for (name, values, tone, dash) in lines {
-        let points = time.line(values.iter().copied(), Warmup::Shown);
+        let points = time.parts(values, together);
         marks.push(line(name.to_owned(), tone, dash, points));
     }
     let x = time.axis(context, Warmup::Shown);

@@ -15,6 +15,8 @@ use crate::series::{GapHistogram, LoadLevel, OutputLengths, RunSeries};
 
 /// Finish reasons with a colour of their own.
 const MOST_REASONS: usize = 5;
+/// The axis of output lengths has as many at least.
+const LEAST_LENGTHS: u64 = 8;
 /// Points of a line with a marker each.
 const MOST_MARKERS: usize = 40;
 
@@ -149,6 +151,10 @@ pub(super) fn lengths(context: &Context<'_>, run: &RunReport, series: &RunSeries
     let mut high = lengths.edges[bins];
     if let Some(asked) = lengths.asked {
         (low, high) = (low.min(asked.least), high.max(asked.most));
+    }
+    if high - low < LEAST_LENGTHS {
+        // ticks are whole tokens, and one length is not as wide as the chart
+        (low, high) = (low.saturating_sub(LEAST_LENGTHS / 2), high + LEAST_LENGTHS / 2);
     }
     let mut header = vec![context.text("axis.output_tokens")];
     header.extend(reasons.iter().map(|(name, _)| name.clone()));

@@ -9,14 +9,13 @@ use super::frame::{Frame, MARGIN, Placed};
 use super::legend::{Legend, ROW, area, stroke};
 use super::marks::{Bar, Mark, Shade};
 use super::over::Taken;
+use super::path;
 use super::pen::{Anchor, FONT, Pen, number, short, width_of};
 use super::style::{Dash, GRID, HATCH, HEAT, HEAT_CLASSES, MUTED, PAPER, SHADE, Tone};
 use super::{Axis, Drawing, Height, Panel};
 
 /// How wide drawings are.
-const WIDTH: f64 = 760.0;
-/// Points of a line of which half a pixel cannot be told any more.
-const MANY_POINTS: usize = 200;
+const WIDTH: f64 = 600.0;
 /// Points of a line that hides few of the cells below it, with an edge around it.
 const FEW_POINTS: usize = 60;
 /// Between panels.
@@ -29,7 +28,6 @@ pub fn draw(drawing: &Drawing) -> String {
     let id = &drawing.id;
     let mut pen = Pen::default();
     let attributes = [
-        ("xmlns", "http://www.w3.org/2000/svg"),
         ("class", "chart"),
         ("id", id),
         ("role", "img"),
@@ -41,12 +39,6 @@ pub fn draw(drawing: &Drawing) -> String {
         ("font-size", &short(FONT)),
     ];
     pen.open("svg", &attributes);
-    pen.around("title", &[("id", &format!("{id}-title"))], &drawing.title);
-    pen.around(
-        "desc",
-        &[("id", &format!("{id}-desc"))],
-        &drawing.description,
-    );
     patterns(&mut pen, drawing);
     for placed in &placed {
         placed.draw(&mut pen, id);
@@ -69,7 +61,7 @@ fn layout(drawing: &Drawing) -> (Vec<Placed<'_>>, f64) {
         let above = row
             .iter()
             .zip(&legends)
-            .map(|(panel, legend)| head(panel) + ROW * legend.rows as f64 + 6.0)
+            .map(|(panel, legend)| head(panel) + ROW * legend.rows as f64 + 8.0)
             .fold(0.0, f64::max);
         let mut bottom = top;
         for (nth, (panel, legend)) in row.iter().zip(legends).enumerate() {
@@ -85,7 +77,7 @@ fn layout(drawing: &Drawing) -> (Vec<Placed<'_>>, f64) {
                 width: across - before - MARGIN - 4.0,
                 height: height_of(panel.height),
             };
-            let below = if panel.x.label.is_empty() { 20.0 } else { 36.0 };
+            let below = if panel.x.label.is_empty() { 22.0 } else { 40.0 };
             bottom = f64::max(bottom, frame.top + frame.height + below);
             placed.push(Placed {
                 panel,
@@ -101,10 +93,10 @@ fn layout(drawing: &Drawing) -> (Vec<Placed<'_>>, f64) {
 
 fn height_of(height: Height) -> f64 {
     match height {
-        Height::Full => 240.0,
-        Height::Half => 150.0,
+        Height::Full => 230.0,
+        Height::Half => 140.0,
         Height::Strip => 56.0,
-        Height::Lanes(lanes) => (lanes as f64 * 14.0).clamp(60.0, 420.0),
+        Height::Lanes(lanes) => (lanes as f64 * 12.0).clamp(60.0, 380.0),
     }
 }
 
@@ -179,10 +171,12 @@ impl Placed<'_> {
             height,
         } = self.frame;
         let scale = &self.panel.x.scale;
+        let unit_s = self.panel.x.unit_s.map(|unit_s| unit_s.to_string());
         let attributes = [
             ("class", "panel"),
-            ("data-low", &*scale.low().to_string()),
-            ("data-high", &scale.high().to_string()),
+            ("data-low", &*end(scale.low())),
+            ("data-high", &end(scale.high())),
+            ("data-unit-s", unit_s.as_deref().unwrap_or_default()),
         ];
         pen.open("g", &attributes);
         let mut below = self.corner.1;
@@ -204,6 +198,11 @@ impl Placed<'_> {
                 &format!("0 0 {} {}", short(width), short(height)),
             ),
             ("preserveAspectRatio", "none"),
+            // of lines, unless they say otherwise
+            ("fill", "none"),
+            ("stroke-width", "1.8"),
+            ("stroke-linejoin", "round"),
+            ("stroke-linecap", "round"),
         ];
         pen.open("svg", &attributes);
         // the grid is above shades and below everything else
@@ -211,21 +210,40 @@ impl Placed<'_> {
             .panel
             .marks
             .iter()
-            .partition(|mark| matches!(mark, Mark::Shade { .. }));
-        for mark in shades {
+            .enumerate()
+            .partition(|(_, mark)| matches!(mark, Mark::Shade { .. }));
+        for (_, mark) in shades {
             self.inside(pen, id, mark);
         }
         self.grid(pen);
-        for mark in others {
-            self.inside(pen, id, mark);
+        for (nth, mark) in others {
+            self.toggled(pen, nth, |pen| self.inside(pen, id, mark));
         }
         pen.close("svg");
         self.axes(pen);
         let mut taken = Taken::default();
-        for mark in &self.panel.marks {
-            self.over(pen, mark, &mut taken);
+        pen.open("g", &[("class", "over")]);
+        for (nth, mark) in self.panel.marks.iter().enumerate() {
+            self.toggled(pen, nth, |pen| self.over(pen, mark, &mut taken));
         }
         pen.close("g");
+        pen.close("g");
+    }
+
+    /// What a mark draws, in a group that the script can hide if the legend names it.
+    fn toggled(&self, pen: &mut Pen, nth: usize, draw: impl FnOnce(&mut Pen)) {
+        if !self.legend.names(nth) {
+            return draw(pen);
+        }
+        let before = pen.0.len();
+        pen.open("g", &[("class", &format!("m{nth}"))]);
+        let opened = pen.0.len();
+        draw(pen);
+        if pen.0.len() == opened {
+            pen.0.truncate(before);
+        } else {
+            pen.close("g");
+        }
     }
 
     fn grid(&self, pen: &mut Pen) {
@@ -236,10 +254,8 @@ impl Placed<'_> {
         let attributes = [
             ("class", "grid"),
             ("d", &*d),
-            ("fill", "none"),
             ("stroke", GRID),
             ("stroke-width", "1"),
-            ("vector-effect", "non-scaling-stroke"),
         ];
         pen.empty("path", &attributes);
     }
@@ -247,28 +263,32 @@ impl Placed<'_> {
     fn axes(&self, pen: &mut Pen) {
         let frame = self.frame;
         let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
-        let mut d = format!(
+        let d = format!(
             "M{} {}V{}H{}",
             short(frame.left),
             short(frame.top),
             short(bottom),
             short(right)
         );
+        let mut ticks = String::new();
         let mut last = f64::MIN;
         let labels = tick_labels(&self.panel.x);
         let mut texts: Vec<(f64, f64, &str)> = Vec::new();
         for (tick, label) in self.panel.x.scale.ticks().iter().zip(&labels) {
             let x = frame.left + self.x(*tick);
-            let _ = write!(d, "M{} {}v4", short(x), short(bottom));
+            let _ = write!(ticks, "M{} {}v4", short(x), short(bottom));
             let wide = width_of(label);
             let limit = f64::min(right + MARGIN, WIDTH) - wide / 2.0;
             let middle = x.min(limit);
             if middle - wide / 2.0 > last + 4.0 {
                 last = middle + wide / 2.0;
-                texts.push((middle, bottom + 15.0, label));
+                texts.push((middle, bottom + 17.0, label));
             }
         }
+        pen.open("g", &[("class", "x")]);
         pen.texts("muted", Anchor::Middle, &texts);
+        axis(pen, &ticks);
+        pen.close("g");
         texts.clear();
         let mut last = f64::MAX;
         let y_labels = tick_labels(&self.panel.y);
@@ -281,17 +301,10 @@ impl Placed<'_> {
         }
         pen.texts("muted", Anchor::End, &texts);
         if !self.panel.x.label.is_empty() {
-            let at = (frame.left + frame.width / 2.0, bottom + 30.0);
+            let at = (frame.left + frame.width / 2.0, bottom + 34.0);
             pen.text("muted", at, Anchor::Middle, &self.panel.x.label);
         }
-        let attributes = [
-            ("class", "axis"),
-            ("d", &*d),
-            ("fill", "none"),
-            ("stroke", MUTED),
-            ("stroke-width", "1"),
-        ];
-        pen.empty("path", &attributes);
+        axis(pen, &d);
     }
 
     /// What stretches with the axes.
@@ -315,8 +328,16 @@ impl Placed<'_> {
                 hatched,
                 bars,
                 ..
+            } if matches!(self.panel.height, Height::Lanes(_)) => {
+                self.lanes(pen, id, (*tone, *hatched), bars);
+            }
+            Mark::Bars {
+                tone,
+                hatched,
+                bars,
+                ..
             } => {
-                let d: String = bars.iter().map(|bar| self.rectangle(*bar)).collect();
+                let d = self.outlines(bars);
                 if !d.is_empty() {
                     area(pen, id, *tone, *hatched, &d);
                 }
@@ -355,46 +376,29 @@ impl Placed<'_> {
         }
     }
 
-    /// A line, in whole pixels where it has many points.
+    /// A line, with a gap where a value is missing.
     fn path(&self, points: &[(f64, Option<f64>)]) -> String {
-        let place = |value: f64| {
-            if points.len() > MANY_POINTS {
-                value.round()
-            } else {
-                (value * 10.0).round() / 10.0
-            }
+        let place = |(x, y): &(f64, Option<f64>)| {
+            let y = y.filter(|y| y.is_finite() && x.is_finite())?;
+            Some((self.x(*x), self.y(y)))
         };
-        let mut d = String::new();
-        let mut last = None;
-        for (nth, (x, y)) in points.iter().enumerate() {
-            let Some(y) = y.filter(|y| y.is_finite() && x.is_finite()) else {
-                last = None;
-                continue;
-            };
-            let at = (place(self.x(*x)), place(self.y(y)));
-            let _ = match last {
-                None => write!(d, "M{} {}", short(at.0), short(at.1)),
-                Some((x, y)) => write!(d, "l{} {}", short(at.0 - x), short(at.1 - y)),
-            };
-            let is_followed = points.get(nth + 1).is_some_and(|(_, y)| y.is_some());
-            if last.is_none() && !is_followed {
-                // a point on its own is a dot
-                d += "h0";
-            }
-            last = Some(at);
-        }
-        d
+        let places: Vec<Option<(f64, f64)>> = points.iter().map(place).collect();
+        let parts = places.split(Option::is_none);
+        parts
+            .map(|part| path::line(&part.iter().flatten().copied().collect::<Vec<_>>()))
+            .collect()
     }
 
     fn band(&self, pen: &mut Pen, tone: Tone, edges: &[(f64, Option<(f64, f64)>)]) {
         let mut d = String::new();
         for part in edges.split(|(_, edge)| edge.is_none()) {
-            let at = |x: f64, y: f64| format!("{} {}", short(self.x(x)), short(self.y(y)));
             let known = part.iter().filter_map(|(x, edge)| Some((*x, (*edge)?)));
-            let mut corners: Vec<_> = known.clone().map(|(x, (_, high))| at(x, high)).collect();
-            corners.extend(known.rev().map(|(x, (low, _))| at(x, low)));
+            let upper = known.clone().map(|(x, (_, high))| (self.x(x), self.y(high)));
+            let lower = known.map(|(x, (low, _))| (self.x(x), self.y(low)));
+            let corners: Vec<_> = upper.chain(lower.rev()).collect();
             if corners.len() > 2 {
-                let _ = write!(d, "M{}z", corners.join("L"));
+                d += &path::line(&corners);
+                d.push('z');
             }
         }
         if d.is_empty() {
@@ -409,18 +413,66 @@ impl Placed<'_> {
         pen.empty("path", &attributes);
     }
 
-    fn rectangle(&self, bar: Bar) -> String {
-        let (left, right) = (self.x(bar.x.0), self.x(bar.x.1));
-        let (bottom, top) = (self.y(bar.y.0), self.y(bar.y.1));
+    /// Bars of lanes as strokes along them: a third as long as rectangles.
+    fn lanes(&self, pen: &mut Pen, id: &str, (tone, hatched): (Tone, bool), bars: &[Bar]) {
         let tenths = |value: f64| (value * 10.0).round() / 10.0;
-        let wide = short(tenths(right) - tenths(left));
-        let high = short(tenths(bottom) - tenths(top));
-        format!("M{} {}h{wide}v{high}h-{wide}z", short(left), short(top))
+        let mut by_lane: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+        for bar in bars {
+            let ends = (tenths(self.x(bar.x.0)), tenths(self.x(bar.x.1)));
+            let y = tenths(f64::midpoint(self.y(bar.y.0), self.y(bar.y.1)));
+            by_lane.entry(y.to_bits()).or_default().push(ends);
+        }
+        let mut d = String::new();
+        for (y, ends) in &by_lane {
+            let mut last = None;
+            // what is not even a fraction of a pixel is not seen
+            for (from, to) in ends.iter().filter(|(from, to)| to > from) {
+                let _ = match last {
+                    None => write!(d, "M{} {}", short(*from), short(f64::from_bits(*y))),
+                    Some(last) => write!(d, "m{} 0", short(from - last)),
+                };
+                let _ = write!(d, "h{}", short(to - from));
+                last = Some(*to);
+            }
+        }
+        let high = bars
+            .first()
+            .map_or(0.0, |bar| self.y(bar.y.0) - self.y(bar.y.1));
+        let (class, colour) = if hatched {
+            let pattern = format!("url(#{id}-hatch{})", tone.number());
+            (String::new(), pattern)
+        } else {
+            (format!("s{}", tone.number()), tone.colour().to_owned())
+        };
+        let attributes = [
+            ("class", &*class),
+            ("d", &d),
+            ("stroke", &colour),
+            ("stroke-linecap", "butt"),
+            ("stroke-width", &short(high)),
+        ];
+        pen.empty("path", &attributes);
+    }
+
+    /// Bars as outlines: those that touch each other and stand on one level have one together.
+    fn outlines(&self, bars: &[Bar]) -> String {
+        let tenths = |value: f64| short((value * 10.0).round() / 10.0);
+        let touch = |a: &Bar, b: &Bar| a.x.1 == b.x.0 && a.y.0 == b.y.0;
+        let mut d = String::new();
+        for bars in bars.chunk_by(touch) {
+            let bottom = tenths(self.y(bars[0].y.0));
+            let _ = write!(d, "M{} {bottom}", tenths(self.x(bars[0].x.0)));
+            for bar in bars {
+                let (top, right) = (tenths(self.y(bar.y.1)), tenths(self.x(bar.x.1)));
+                let _ = write!(d, "V{top}H{right}");
+            }
+            let _ = write!(d, "V{bottom}z");
+        }
+        d
     }
 
     /// Cells as strokes along their rows, a path for each class and height: half as long as rectangles.
     fn heat(&self, pen: &mut Pen, rows: &[f64], columns: &[f64], cells: &[Vec<u8>]) {
-        let tenths = |value: f64| (value * 10.0).round() / 10.0;
         let mut paths: BTreeMap<(usize, String), String> = BTreeMap::new();
         for (classes, edges) in cells.iter().zip(rows.windows(2)) {
             let y = f64::midpoint(self.y(edges[0]), self.y(edges[1]));
@@ -437,7 +489,7 @@ impl Placed<'_> {
                 if class == 0 || class > HEAT_CLASSES {
                     continue;
                 }
-                let (from, to) = (tenths(self.x(*from)), tenths(self.x(*to)));
+                let (from, to) = (self.x(*from).round(), self.x(*to).round());
                 let d = paths.entry((class - 1, high.clone())).or_default();
                 let _ = match ends[class - 1] {
                     None => write!(d, "M{} {}", short(from), short(y)),
@@ -447,16 +499,23 @@ impl Placed<'_> {
                 ends[class - 1] = Some(to);
             }
         }
-        for ((class, high), d) in &paths {
+        for (class, colour) in HEAT.iter().enumerate() {
+            let own = paths.range((class, String::new())..(class + 1, String::new()));
+            let mut own = own.peekable();
+            if own.peek().is_none() {
+                continue;
+            }
             let attributes = [
                 ("class", &*format!("k{class}")),
-                ("d", d),
-                ("fill", "none"),
-                ("stroke", HEAT[*class]),
-                ("stroke-width", high),
+                ("stroke", colour),
+                ("stroke-linecap", "butt"),
                 ("shape-rendering", "crispEdges"),
             ];
-            pen.empty("path", &attributes);
+            pen.open("g", &attributes);
+            for ((_, high), d) in own {
+                pen.empty("path", &[("d", d), ("stroke-width", high)]);
+            }
+            pen.close("g");
         }
     }
 
@@ -481,17 +540,31 @@ impl Placed<'_> {
     }
 }
 
+/// An end of a scale for the script.
+fn end(value: f64) -> String {
+    let rounded = (value * 1e4).round() / 1e4;
+    (rounded + 0.0).to_string()
+}
+
+/// Strokes of an axis.
+fn axis(pen: &mut Pen, d: &str) {
+    let attributes = [
+        ("class", "axis"),
+        ("d", d),
+        ("fill", "none"),
+        ("stroke", MUTED),
+        ("stroke-width", "1"),
+    ];
+    pen.empty("path", &attributes);
+}
+
 /// What keeps a line apart from the cells below it.
 fn casing(pen: &mut Pen, d: &str) {
     let attributes = [
         ("class", "paper-edge"),
         ("d", d),
-        ("fill", "none"),
         ("stroke", PAPER),
         ("stroke-width", "4.5"),
-        ("stroke-linecap", "round"),
-        ("stroke-linejoin", "round"),
-        ("vector-effect", "non-scaling-stroke"),
     ];
     pen.empty("path", &attributes);
 }

@@ -7,11 +7,11 @@ use super::pen::{Anchor, FONT, Pen, short, width_of};
 use super::style::{Dash, HEAT, HEAT_CLASSES, PAPER, Tone};
 
 /// How high a row is.
-pub(super) const ROW: f64 = 17.0;
+pub(super) const ROW: f64 = 19.0;
 /// How wide a sample of a mark is.
-const SAMPLE: f64 = 24.0;
+const SAMPLE: f64 = 22.0;
 /// Between entries.
-const SPACE: f64 = 14.0;
+const SPACE: f64 = 12.0;
 
 /// A sample of a mark with its name.
 enum Entry<'a> {
@@ -34,9 +34,18 @@ impl Entry<'_> {
     }
 }
 
-/// The entries of marks, each placed: row and x.
+/// An entry with its place.
+struct Entered<'a> {
+    /// The position of its mark.
+    mark: usize,
+    row: usize,
+    x: f64,
+    entry: Entry<'a>,
+}
+
+/// The entries of marks.
 pub(super) struct Legend<'a> {
-    placed: Vec<(usize, f64, Entry<'a>)>,
+    placed: Vec<Entered<'a>>,
     label: &'a str,
     /// How many rows it takes.
     pub(super) rows: usize,
@@ -52,12 +61,18 @@ impl<'a> Legend<'a> {
             width_of(label) + SPACE
         };
         let (mut row, mut x) = (0, first);
-        for entry in marks.iter().filter_map(entry) {
+        let entries = marks.iter().enumerate();
+        for (mark, entry) in entries.filter_map(|(nth, mark)| Some((nth, entry(mark)?))) {
             let wide = entry.width();
             if x > 0.0 && x + wide > width {
                 (row, x) = (row + 1, 0.0);
             }
-            placed.push((row, x, entry));
+            placed.push(Entered {
+                mark,
+                row,
+                x,
+                entry,
+            });
             x += wide + SPACE;
         }
         Self {
@@ -67,16 +82,31 @@ impl<'a> Legend<'a> {
         }
     }
 
+    /// Whether the mark at a position has an entry that may hide it: beside others, and not a sample.
+    pub(super) fn names(&self, mark: usize) -> bool {
+        let can_hide = |one: &&Entered<'_>| !matches!(one.entry, Entry::Heat(..));
+        let mut others = self.placed.iter().filter(can_hide);
+        self.placed.len() > 1 && others.any(|one| one.mark == mark)
+    }
+
     /// Draw it, the left upper corner there.
     pub(super) fn draw(&self, pen: &mut Pen, id: &str, (left, top): (f64, f64)) {
         if !self.label.is_empty() {
             pen.text("muted", (left, top + FONT), Anchor::Start, self.label);
         }
-        for (row, x, entry) in &self.placed {
-            let x = left + x;
-            let y = top + ROW * *row as f64;
+        if self.placed.is_empty() {
+            return;
+        }
+        pen.open("g", &[("stroke-width", "1.8"), ("stroke-linecap", "round")]);
+        for one in &self.placed {
+            let x = left + one.x;
+            let y = top + ROW * one.row as f64;
+            let is_key = self.names(one.mark);
+            if is_key {
+                pen.open("g", &[("class", &format!("key m{}", one.mark))]);
+            }
             let middle = y + FONT * 0.65;
-            let name = match entry {
+            let name = match &one.entry {
                 Entry::Line(name, tone, dash, markers) => {
                     let d = format!("M{} {}h{SAMPLE}", short(x), short(middle));
                     stroke(pen, *tone, *dash, &d);
@@ -105,7 +135,11 @@ impl<'a> Legend<'a> {
                 }
             };
             pen.text("ink", (x + SAMPLE + 5.0, y + FONT), Anchor::Start, name);
+            if is_key {
+                pen.close("g");
+            }
         }
+        pen.close("g");
     }
 }
 
@@ -140,36 +174,25 @@ fn entry(mark: &Mark) -> Option<Entry<'_>> {
 fn heat(pen: &mut Pen, (x, y): (f64, f64), least: &str, most: &str) {
     pen.text("ink", (x, y + FONT), Anchor::Start, least);
     let left = x + width_of(least) + 5.0;
-    for (class, fill) in HEAT.iter().enumerate() {
-        let attributes = [
-            ("class", &*format!("h{class}")),
-            ("x", &short(left + 12.0 * class as f64)),
-            ("y", &short(y + 1.5)),
-            ("width", "12"),
-            ("height", "11"),
-            ("fill", fill),
-        ];
-        pen.empty("rect", &attributes);
+    pen.open("g", &[("stroke-width", "11"), ("stroke-linecap", "butt")]);
+    for (class, colour) in HEAT.iter().enumerate() {
+        let x = short((left + 12.0 * class as f64).round());
+        let d = format!("M{x} {}h12", short((y + 7.0).round()));
+        let class = format!("k{class}");
+        pen.empty("path", &[("class", &class), ("d", &d), ("stroke", colour)]);
     }
+    pen.close("g");
     let right = left + 12.0 * HEAT_CLASSES as f64 + 5.0;
     pen.text("ink", (right, y + FONT), Anchor::Start, most);
 }
 
-/// A stroke along a path.
+/// A stroke along a path, in a plot or a legend, which say how thick it is.
 pub(super) fn stroke(pen: &mut Pen, tone: Tone, dash: Dash, d: &str) {
     let attributes = [
         ("class", &*format!("s{}", tone.number())),
         ("d", d),
-        ("fill", "none"),
         ("stroke", tone.colour()),
-        ("stroke-width", "1.8"),
         ("stroke-dasharray", dash.pattern()),
-        ("stroke-linejoin", "round"),
-        (
-            "stroke-linecap",
-            if dash == Dash::Solid { "round" } else { "" },
-        ),
-        ("vector-effect", "non-scaling-stroke"),
     ];
     pen.empty("path", &attributes);
 }
@@ -184,7 +207,6 @@ pub(super) fn area(pen: &mut Pen, id: &str, tone: Tone, hatched: bool, d: &str) 
             ("fill", &fill),
             ("stroke", tone.colour()),
             ("stroke-width", "0.6"),
-            ("vector-effect", "non-scaling-stroke"),
         ];
         pen.empty("path", &attributes);
     } else {

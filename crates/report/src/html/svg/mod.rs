@@ -14,12 +14,17 @@ mod marks;
 
 mod over;
 
+mod path;
+
 mod pen;
+
+mod spark;
 
 mod style;
 
 pub use draw::draw;
 pub use marks::{Bar, Mark, Point, Row, Shade};
+pub use spark::spark;
 pub use style::{Dash, HEAT_CLASSES, STYLE, Tone};
 
 use super::scale::Scale;
@@ -27,12 +32,9 @@ use super::scale::Scale;
 /// A drawing.
 #[derive(Clone, Debug)]
 pub struct Drawing {
-    /// Prefix of the ids inside; unique on the page.
+    /// Prefix of the ids inside; unique on the page. What is around it has its title and its description, with
+    /// the ids `ID-title` and `ID-desc`.
     pub id: String,
-    /// Its title.
-    pub title: String,
-    /// What it shows, in words.
-    pub description: String,
     /// Panels side by side: 1 or 2.
     pub columns: usize,
     /// What is drawn, from left to right and top to bottom.
@@ -76,6 +78,8 @@ pub struct Axis {
     pub label: String,
     /// The texts at the ticks, as many as the scale has; empty for numbers.
     pub ticks: Vec<String>,
+    /// Of a time axis that the script may zoom: seconds of its unit.
+    pub unit_s: Option<f64>,
 }
 
 impl Axis {
@@ -86,6 +90,7 @@ impl Axis {
             scale,
             label: label.into(),
             ticks: Vec::new(),
+            unit_s: None,
         }
     }
 }

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Size of texts.
-pub(super) const FONT: f64 = 11.0;
+pub(super) const FONT: f64 = 12.0;
 
 /// How wide a text is, at most.
 pub(super) fn width_of(text: &str) -> f64 {
-    text.width() as f64 * FONT * 0.57
+    text.width() as f64 * FONT * 0.56
 }
 
 /// A length or a place with one decimal, as short as it can be.
@@ -114,14 +114,16 @@ impl Pen {
             super::style::MUTED
         };
         let shared = [("class", class), ("text-anchor", anchor), ("fill", fill)];
+        // whole pixels suffice for text
+        let place = |value: f64| short(value.round());
         if let [(x, y, text)] = texts {
             let [class, anchor, fill] = shared;
-            let own = [class, ("x", &short(*x)), ("y", &short(*y)), anchor, fill];
+            let own = [class, ("x", &place(*x)), ("y", &place(*y)), anchor, fill];
             return self.around("text", &own, text);
         }
         self.open("g", &shared);
         for (x, y, text) in texts {
-            self.around("text", &[("x", &short(*x)), ("y", &short(*y))], text);
+            self.around("text", &[("x", &place(*x)), ("y", &place(*y))], text);
         }
         self.close("g");
     }

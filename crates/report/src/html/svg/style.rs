@@ -11,7 +11,7 @@ pub const HEAT_CLASSES: usize = 8;
 /// Colours of lines on white, at least 4.5:1: blue, orange, green, pink, brown and grey after Okabe and
 /// Ito, darkened.
 const COLOURS: [&str; 6] = [
-    "#0067a5", "#b34700", "#00734f", "#a33b7a", "#7a5200", "#555555",
+    "#0067a5", "#b34700", "#00734f", "#a33b7a", "#7a5200", "#555",
 ];
 
 /// Cells from few to many.
@@ -20,12 +20,12 @@ pub(super) const HEAT: [&str; HEAT_CLASSES] = [
 ];
 
 /// Text, axes, grid and shades.
-pub(super) const INK: &str = "#222222";
-pub(super) const MUTED: &str = "#555555";
+pub(super) const INK: &str = "#222";
+pub(super) const MUTED: &str = "#555";
 pub(super) const GRID: &str = "#e2e2e2";
-pub(super) const SHADE: &str = "#eeeeee";
-pub(super) const HATCH: &str = "#bbbbbb";
-pub(super) const PAPER: &str = "#ffffff";
+pub(super) const SHADE: &str = "#eee";
+pub(super) const HATCH: &str = "#bbb";
+pub(super) const PAPER: &str = "#fff";
 
 /// One of the colours, with the marker that goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +76,14 @@ impl Dash {
         ][number % 5]
     }
 
+    /// Lengths of dashes and gaps; round ends make each dash as much longer as the line is thick.
     pub(super) fn pattern(self) -> &'static str {
         match self {
             Self::Solid => "",
-            Self::Long => "9 4",
-            Self::Short => "5 3",
-            Self::Dots => "2 3",
-            Self::DashDot => "8 3 2 3",
+            Self::Long => "8 5",
+            Self::Short => "3.5 4.5",
+            Self::Dots => ".1 4",
+            Self::DashDot => "8 4.5 .1 4.5",
         }
     }
 }
@@ -93,7 +94,11 @@ mod tests {
 
     fn luminance(colour: &str) -> f64 {
         let channel = |at: usize| {
-            let byte = u8::from_str_radix(&colour[at..at + 2], 16).unwrap();
+            let digits = match colour.len() {
+                4 => colour[at.div_ceil(2)..=at.div_ceil(2)].repeat(2),
+                _ => colour[at..at + 2].to_owned(),
+            };
+            let byte = u8::from_str_radix(&digits, 16).unwrap();
             let share = f64::from(byte) / 255.0;
             if share <= 0.03928 {
                 share / 12.92

@@ -4,8 +4,34 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Dict, List, TextIO
+
+Message = Dict[str, Any]
+"""A message in OpenAI's format."""
+Messages = List[Message]
+"""What a client says in one turn."""
+
+
+@dataclass
+class Turn:
+    """A turn of a conversation: what the client adds before the server responds."""
+
+    messages: Messages
+    """New messages only; the tool itself puts the turns and the responses before it in front."""
+    max_tokens: int | None = None
+    """The most tokens of the response; `None`: as the command says."""
+    tool_call_latency: float | None = None
+    """Seconds to wait before this turn; `None`: as the command says. The first turn never waits."""
+    is_final: bool = False
+    """The last turn of its conversation. Accepted for compatibility; the end of the list says it."""
+    rid: str | None = None
+    """In the first turn: the `rid` of the conversation's requests, with `_t1`, `_t2`, … behind it."""
+
+
+Conversation = List[Turn]
+"""All turns of a conversation."""
 
 
 class DatasetPluginBase:
@@ -17,10 +43,18 @@ class DatasetPluginBase:
 
     query_parameters: Any
     """The options, an `Arguments`."""
+    args_schema: Callable[..., Any] | None = None
+    """What makes `dataset_args` of the keys in `--dataset-args`, such as a dataclass; `None`: they are
+    a dict."""
+    dataset_args: Any
+    """The options of the dataset."""
 
     def __init__(self, query_parameters: Any) -> None:
         """`query_parameters` has the options."""
         self.query_parameters = query_parameters
+        given = getattr(query_parameters, "dataset_args", None) or {}
+        schema = type(self).args_schema
+        self.dataset_args = given if schema is None else schema(**given)
 
     def __iter__(self) -> Iterator[Any]:
         """All prompts."""
@@ -32,7 +66,7 @@ class DatasetPluginBase:
 
         Yields:
             A list of messages (dicts); a str for a plain prompt; a dict for a full body; a list
-            of ints for a prompt of tokens.
+            of ints for a prompt of tokens; a list of `Turn` for a conversation.
         """
         raise NotImplementedError
 

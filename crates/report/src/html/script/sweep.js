@@ -1,0 +1,72 @@
+// The charts of a sweep: other choices of throughput and latency, and what a point is.
+const s1 = at("sweep-s1");
+const different = (values) => new Set(values).size;
+const byRate = different(data.points.map((one) => one.rate_per_s)) > different(data.points.map((one) => one.concurrency));
+const loadOf = (point) => (byRate ? point.rate_per_s : point.concurrency);
+const STATS = ["mean", "p50", "p90", "p95", "p99"];
+const RATES = ["output_tok_per_s", "requests_per_s", "total_tok_per_s", "user_tok_per_s"];
+if (s1) {
+  const known = (values) => values.some((value) => value !== null && value !== undefined);
+  const rates = RATES.filter((key) => known(data.points.map((one) => one[key])));
+  const metrics = [...METRICS, "latency_from_schedule_s"].filter((key) => known(data.points.map((one) => one.metrics[key])));
+  const knee = s1.dataset.knee;
+  const want = { rate: rates[0], metric: metrics[0], stat: "p99" };
+  const standard = { ...want };
+  s1.want = want;
+  const redraw = () => {
+    if (Object.keys(want).every((key) => want[key] === standard[key])) return place(s1, s1.own);
+    const points = data.points.map((point, nth) => ({ point, nth, x: point[want.rate], y: point.metrics[want.metric]?.[STATS.indexOf(want.stat)] }))
+      .filter(({ x, y, point }) => Number.isFinite(x) && Number.isFinite(y) && loadOf(point) !== null)
+      .sort((a, b) => loadOf(a.point) - loadOf(b.point));
+    const isDominated = (own) => points.some((other) => other.x >= own.x && other.y <= own.y && (other.x > own.x || other.y < own.y));
+    const label = `${text("series." + want.metric)} ${want.stat} (${unitOf(want.metric)})`;
+    place(s1, drawn({
+      title: label,
+      x: { scale: scales.linear(0, Math.max(...points.map(({ x }) => x)), 6), label: text("series." + want.rate) },
+      y: { scale: scales.linear(0, Math.max(...points.map(({ y }) => y)), 5), label },
+      lines: [{ name: "", tone: 5, dash: null, points: points.map(({ x, y }) => [x, y]) }],
+      names: points.map((own) => ({ at: [own.x, own.y], name: String(loadOf(own.point)), hollow: isDominated(own),
+        crossed: own.point.client_limited, ringed: String(own.nth) === knee })),
+    }));
+  };
+  const pick = (key, options, first = 0) => choice(s1, "choose." + key, options, (value_) => { want[key] = value_; redraw(); }, first);
+  pick("stat", STATS.map((stat) => [stat, "stat." + stat]), 4);
+  pick("metric", metrics.map((metric) => [metric, "series." + metric]));
+  pick("rate", rates.map((rate) => [rate, "series." + rate]));
+  spoken.push(redraw);
+}
+
+// which run is near the pointer, with its figures
+for (const figure of all("#sweep-section figure")) {
+  figure.addEventListener("pointermove", (event) => {
+    const svg = event.target.closest("svg.chart");
+    if (!svg) { box.hidden = true; return; }
+    const here = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const inPanel = all(".panel", svg).find((panel) => {
+      const plot = panel.querySelector(".plot");
+      const [left, top, wide, high] = ["x", "y", "width", "height"].map((name) => Number(plot.getAttribute(name)));
+      return here.x > left - 10 && here.x < left + wide + 10 && here.y > top - 10 && here.y < top + high + 10;
+    });
+    const isCurve = figure.id === "sweep-s1";
+    if (!inPanel) { box.hidden = true; return; }
+    const plot = inPanel.querySelector(".plot");
+    const share = (here.x - Number(plot.getAttribute("x"))) / Number(plot.getAttribute("width"));
+    const [low, high] = [Number(inPanel.dataset.low), Number(inPanel.dataset.high)];
+    const rate = isCurve ? s1.want?.rate ?? RATES.find((key) => data.points.some((one) => one[key] !== null)) : null;
+    const measure = (point) => (isCurve ? point[rate] : loadOf(point));
+    const isLog = !isCurve && low > 0 && high / low > 8;
+    const where = (value_) => (isLog ? Math.log(value_ / low) / Math.log(high / low) : (value_ - low) / (high - low));
+    const near = data.points.filter((point) => Number.isFinite(measure(point)))
+      .reduce((a, b) => (Math.abs(where(measure(b)) - share) < Math.abs(where(measure(a)) - share) ? b : a));
+    const lines = [near.run,
+      ...RATES.filter((key) => near[key] !== null).map((key) => `${text("series." + key)}: ${shown(near[key])}`),
+      ...Object.entries(near.metrics).map(([key, values]) => `${text("series." + key)} p50 / p99: ${shown(values[1])} / ${shown(values[4])} ${unitOf(key)}`)];
+    box.replaceChildren(...lines.map((line) => make("div", {}, line)));
+    box.hidden = false;
+    const isLeft = event.pageX > innerWidth / 2;
+    box.style.left = isLeft ? "" : `${event.pageX + 14}px`;
+    box.style.right = isLeft ? `${document.documentElement.clientWidth - event.pageX + 14}px` : "";
+    box.style.top = `${event.pageY + 14}px`;
+  });
+  figure.addEventListener("pointerleave", () => { box.hidden = true; });
+}
