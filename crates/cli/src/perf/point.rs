@@ -94,7 +94,7 @@ impl Measuring<'_> {
             job.log_every,
             self.progress_file.cloned(),
         );
-        let observers = self.observers(spec, clock, watching);
+        let observers = self.observers(spec, clock, watching.clone());
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -115,10 +115,6 @@ impl Measuring<'_> {
         let outcome = engine::run(setup, &transport, &own, &sink);
         let ended_at = rfc3339_local(&clock, clock.now());
         drop(display);
-        if let Some(file) = self.progress_file {
-            file.run_ended(outcome.measured);
-        }
-
         let died = served.and_then(|served| served.end(outcome.failed > 0));
         let died = died.map(|how| {
             let text = format!("the server ended during the run: {how}");
@@ -138,6 +134,12 @@ impl Measuring<'_> {
         }
         drop(sink);
         let written = stored(writer);
+        if let Some(file) = self.progress_file {
+            file.run_ended(match spec.conversations {
+                Some(_) => watching.conversations(),
+                None => outcome.measured,
+            });
+        }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
         let (state, stopped_by) = state_of(&outcome.end, is_whole);
         let error = match (written, fault.message()) {
