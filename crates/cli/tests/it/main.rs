@@ -47,6 +47,7 @@ mod supervise;
 mod tables;
 mod tls;
 mod tokenizer;
+mod traces;
 mod trackers;
 mod verdicts;
 mod wire;
