@@ -119,6 +119,7 @@ pub(super) fn of_plan(typed: &[String], plan: &RunPlan) -> Vec<String> {
         (
             &[
                 "history",
+                "max-turn-tokens",
                 "turn-delay",
                 "max-context",
                 "salt",
