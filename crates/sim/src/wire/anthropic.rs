@@ -61,9 +61,9 @@ const SIGNATURE: &str = "c2ltdWxhdGVk";
 
 fn stop_reason(answer: &Answer) -> &'static str {
     match answer.finish_reason() {
+        _ if answer.has(Fault::Refusal) => "refusal",
         "length" => "max_tokens",
         "tool_calls" => "tool_use",
-        _ if answer.has(Fault::Refusal) => "refusal",
         _ => "end_turn",
     }
 }

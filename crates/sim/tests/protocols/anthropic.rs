@@ -209,6 +209,11 @@ fn failures_are_events_and_statuses() {
     assert_eq!(last(Fault::Cut)["type"], "content_block_delta");
     let silent = faulty(Fault::NoUsage);
     assert!(!silent.body.contains("usage"), "{}", silent.body);
+    let refusal = faulty(Fault::Refusal).payloads();
+    assert_eq!(
+        refusal[refusal.len() - 2]["delta"]["stop_reason"],
+        "refusal"
+    );
     let empty = faulty(Fault::Empty);
     let expected = ["message_start", "ping", "message_delta", "message_stop"];
     assert_eq!(types(&empty), expected);
