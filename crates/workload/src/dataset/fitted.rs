@@ -389,7 +389,10 @@ mod tests {
                     json!({"target_input_len": 400, "prefix_file": "f", "prefix_role": role});
                 let items = all(fitted(prompts(), frame, &options));
                 for (prompt, tokens) in &items {
-                    assert_eq!(*tokens, 400, "{role} {frame:?} {prompt:?}");
+                    // where two texts meet, their ends may become one token
+                    let is_joined = role == "user" || matches!(prompt, Prompt::Text(_));
+                    let least = if is_joined { 399 } else { 400 };
+                    assert!((least..=400).contains(tokens), "{role} {frame:?} {tokens}");
                 }
                 let Prompt::Messages(messages) = &items[2].0 else {
                     panic!("expected messages")
@@ -403,7 +406,9 @@ mod tests {
 
     #[test]
     fn a_history_that_is_too_long_is_left_out() {
-        let options = json!({"target_input_len": 12});
+        // as long as the first prompt
+        let short = Frame::Chat.count(&TOKENIZER, "short").unwrap();
+        let options = json!({"target_input_len": short});
         assert_eq!(all(fitted(prompts(), Frame::Chat, &options)).len(), 2);
     }
 
