@@ -83,7 +83,9 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
             // its key is its text
             Some(text) if key.strip_prefix("label.") == Some(text) => {
                 let text = escaped(text);
-                Ok(Value::from_safe_string(format!("<span data-l>{text}</span>")))
+                Ok(Value::from_safe_string(format!(
+                    "<span data-l>{text}</span>"
+                )))
             }
             Some(_) => text(&texts, &key, &[]),
             None => Ok(Value::from(label)),
