@@ -10,6 +10,7 @@ mod analysis;
 mod apis;
 mod command_line;
 mod context;
+mod conversation_results;
 mod conversations;
 mod counts;
 mod crash;
