@@ -227,7 +227,14 @@ impl PluginCounts {
         }
         for (exchange, count) in batch.drain(..).zip(counts) {
             match Count::of(&count) {
-                Count::Tokens(tokens) => exchange.record.plugin = tokens,
+                Count::Tokens(tokens) => {
+                    let record = &mut exchange.record;
+                    record.plugin = tokens;
+                    if !record.starts_session() {
+                        // it has seen only what the turn added to the prompt
+                        record.plugin.prompt_tokens = None;
+                    }
+                }
                 Count::Failed(reason) => {
                     let reason = masked(&clip(reason.as_bytes()), &self.secrets);
                     let failure = Failure::new(FailureKind::ServerError, reason);

@@ -19,6 +19,7 @@ use crate::model::{Lang, RunMeta};
 use crate::report::RunReport;
 use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
+use crate::workload::Unreported;
 
 /// A run's summary in the reference tool's form.
 pub const SUMMARY: &str = "benchmark_summary.json";
@@ -26,6 +27,12 @@ pub const SUMMARY: &str = "benchmark_summary.json";
 pub const PERCENTILES: &str = "benchmark_percentile.json";
 /// A run's speeds by length of the prompt, in the reference tool's form.
 pub const SPEEDS: &str = "speed_benchmark.json";
+/// A run's throughput over three windows, in the reference tool's form.
+pub const THROUGHPUT: &str = "workload_throughput.json";
+/// A run's tokens over time, in the reference tool's form.
+pub const TIMELINE: &str = "workload_timeline.json";
+/// The conversations of a run, in the reference tool's form.
+pub const CONVERSATIONS: &str = "trace_summary.json";
 /// A run's settings.
 pub const ARGS: &str = "benchmark_args.json";
 /// Everything of an invocation.
@@ -87,6 +94,12 @@ pub enum FilesError {
         /// Those that there are.
         names: String,
     },
+    /// There are several runs.
+    #[error("there are several runs\nhint: `--run` says which: {names}")]
+    SeveralRuns {
+        /// Their names.
+        names: String,
+    },
     /// There is no run in a folder.
     #[error(
         "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \
@@ -137,6 +150,19 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
     write_json(&folder.join(ARGS), &json::args(report))?;
     write_json(&folder.join(SUMMARY), &json::summary(report))?;
     write_json(&folder.join(PERCENTILES), &json::percentiles(report))?;
+    if let Some(timeline) = &report.workload {
+        write_json(
+            &folder.join(THROUGHPUT),
+            &timeline.throughput(Unreported::Null),
+        )?;
+        write_json(&folder.join(TIMELINE), &timeline.points(Unreported::Null))?;
+    }
+    if let Some(figures) = &report.conversations {
+        write_json(
+            &folder.join(CONVERSATIONS),
+            &json::trace_summary(&figures.per_conversation),
+        )?;
+    }
     if !report.speeds.is_empty() {
         write_json(
             &folder.join(SPEEDS),
@@ -254,6 +280,38 @@ pub fn rebuild(folder: &Path, page: Page) -> Result<Vec<RunReport>, FilesError> 
         all.append(&mut runs);
     }
     Ok(all)
+}
+
+/// The database of the run of this name in or below a folder, or of the only one that there is.
+///
+/// # Errors
+/// When there is no such run, or there are several, or a folder or a database cannot be read.
+pub fn database_of(folder: &Path, name: Option<&str>) -> Result<PathBuf, FilesError> {
+    let folder = fs::canonicalize(folder).map_err(io_error(folder, "find it"))?;
+    let own = folder.join(FILE_NAME);
+    if name.is_none() && own.is_file() {
+        return Ok(own);
+    }
+    let mut runs = Vec::new();
+    for (_, databases) in invocations(&folder)? {
+        for database in databases {
+            let meta = Reader::open(&database)?.meta().clone();
+            runs.push((meta.name, database));
+        }
+    }
+    let all: Vec<String> = runs.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let names = all.join(", ");
+    if let Some(name) = name {
+        runs.retain(|(own, _)| own == name);
+    }
+    match (name, runs.len()) {
+        (_, 1) => Ok(runs.remove(0).1),
+        (Some(name), 0) => Err(FilesError::NoSuchRun {
+            name: name.to_owned(),
+            names,
+        }),
+        _ => Err(FilesError::SeveralRuns { names }),
+    }
 }
 
 /// Write the page of one of these runs into its folder, for a page that has no details of it.
@@ -387,7 +445,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         let top = invocation(&folder);
         let before = contents(&top);
-        assert_eq!(before.len(), 2 * 4 + 3);
+        assert_eq!(before.len(), 2 * 6 + 3);
         for from in [
             top.clone(),
             top.join("parallel_2_number_20"),
@@ -453,6 +511,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_found_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = invocation(&folder.path().canonicalize().unwrap());
+        let own = top.join("parallel_2_number_20");
+        let database = own.join(FILE_NAME);
+        let found = |folder: &Path, name| database_of(folder, name);
+        assert_eq!(found(&own, None).unwrap(), database);
+        let name = Some("parallel_2_number_20");
+        assert_eq!(found(&top, name).unwrap(), database);
+        assert!(matches!(
+            found(&top, None).unwrap_err(),
+            FilesError::SeveralRuns { names } if names.contains("`parallel_10_number_40`")
+        ));
+        assert!(matches!(
+            found(&top, Some("no")).unwrap_err(),
+            FilesError::NoSuchRun { .. }
+        ));
+    }
+
+    #[test]
     fn a_page_that_cannot_be_written_is_told_and_the_rest_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let top = invocation(folder.path());
@@ -461,7 +539,13 @@ mod tests {
         }
         fs::create_dir(top.join(PAGE)).unwrap();
         let run = RunReport::load(&top.join("parallel_2_number_20").join(FILE_NAME)).unwrap();
-        let missing = write_invocation(&top, std::slice::from_ref(&run), Page::Written, &mut Ended::default()).unwrap();
+        let missing = write_invocation(
+            &top,
+            std::slice::from_ref(&run),
+            Page::Written,
+            &mut Ended::default(),
+        )
+        .unwrap();
         assert!(missing.unwrap().to_string().contains(PAGE));
         assert!(top.join(RESULT).is_file());
         assert!(

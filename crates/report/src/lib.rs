@@ -19,9 +19,13 @@ pub mod findings;
 
 pub mod sqlite;
 
+pub mod bodies;
+
 pub mod source;
 
 pub mod speeds;
+
+mod workload;
 
 pub mod report;
 

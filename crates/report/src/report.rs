@@ -5,17 +5,18 @@
 
 mod errors;
 mod passes;
+mod sessions;
 mod sums;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use evalscope_model::metrics::{
-    ClientReport, ClientSnapshot, Distribution, Goodput, LoadVerdict, Metric,
-    PercentilesWithFailures, RunTotals, Verdict,
+    ClientReport, ClientSnapshot, ConversationFigures, Distribution, Goodput, LoadVerdict, Metric,
+    PercentilesWithFailures, RunTotals, TraceFigures, TurnRow, Verdict,
 };
 use evalscope_model::plan::{Pacing, StoppedBy};
-use evalscope_model::record::{Phase, RequestRecord};
+use evalscope_model::record::{FailureKind, Phase, RequestRecord};
 
 use crate::figures::{
     self, Differences, LoadFigures, PlateauFigures, SegmentFigures, WithoutPlateau,
@@ -25,6 +26,7 @@ use crate::model::{RunMeta, RunState};
 use crate::source::{PartSink, RecordSource, each_of_parts};
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
+use crate::workload::Timeline;
 
 pub use errors::{ERROR_GROUPS, ErrorGroup};
 pub use sums::Intervals;
@@ -33,11 +35,13 @@ pub(crate) use errors::without_numbers;
 
 use errors::Errors;
 use passes::passes;
+use sessions::SessionSums;
 use sums::{Found, Pass};
 
-/// Samples of eight bytes held at a time. Larger runs are read more often, with less to sum up at each
-/// pass, so memory stays where it is.
-const SAMPLES_AT_A_TIME: u64 = 10_000_000;
+/// Samples of eight bytes held at a time, 144 MB. Larger runs are read more often, with less to sum up
+/// at each pass, so memory stays where it is. A million requests are read three times; each time takes
+/// two seconds, most of them for the columns of SQLite.
+const SAMPLES_AT_A_TIME: u64 = 18_000_000;
 
 /// Everything the files and tables of a run show.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +72,14 @@ pub struct RunReport {
     pub plateau: Result<PlateauFigures, WithoutPlateau>,
     /// How many requests met the objective; `None` without one.
     pub goodput: Option<Goodput>,
+    /// The figures of its conversations; `None` for single requests.
+    pub conversations: Option<ConversationFigures>,
+    /// Requests by the turn that they are; empty for single requests.
+    pub turns: Vec<TurnRow>,
+    /// How true the replay was to its trace; `None` without one.
+    pub trace: Option<TraceFigures>,
+    /// Tokens over time; `None` without a success.
+    pub(crate) workload: Option<Timeline>,
     /// The client's own figures, and the judgement on them.
     pub client: ClientReport,
     /// Failures by kind and message, the most frequent first.
@@ -129,8 +141,16 @@ impl RunReport {
         let mut sums = Sums {
             // elsewhere each length would be a row
             with_speeds: speeds::is_measured(&meta.dataset),
+            sessions: Some(SessionSums::new(&meta)),
             ..Sums::default()
         };
+        if let Some(sessions) = sums.sessions.as_mut().filter(|own| own.has_conversations()) {
+            for part in parts {
+                part.for_each_conversation(Phase::Measured, &mut |record| {
+                    sessions.push_end(&record);
+                })?;
+            }
+        }
         let mut warmup = findings::Warmup::default();
         let mut found = Found::new(&meta);
         let passes = passes(found.wanted(), rows, samples_at_a_time);
@@ -173,7 +193,20 @@ impl RunReport {
         let client =
             ClientReport::judge(own.client.as_ref(), &totals, &metrics[&Metric::ClientLag]);
         let client_limited = client.verdict == Verdict::ClientLimited;
-        let load = load_figures(&meta, &own, &totals, &mut found, client_limited);
+        let sessions = sums
+            .sessions
+            .map(|own| own.finish(&meta, &totals, &metrics));
+        let sessions = sessions.unwrap_or_default();
+        let conversations = sessions.conversations.as_ref();
+        let due = conversations.map_or(
+            totals.total + totals.unfinished + totals.shed + totals.not_sent,
+            |figures| figures.started,
+        );
+        let mut load = load_figures(&meta, &own, due, &mut found, client_limited);
+        if let (Some(load), Some(_)) = (&mut load, conversations) {
+            // those of conversations say more: a server works at later turns, too
+            load.in_flight = None;
+        }
         let verdict = load.as_ref().and_then(LoadFigures::verdict);
         let mut intervals = std::mem::take(&mut found.intervals);
         if verdict.is_some_and(|verdict| verdict != LoadVerdict::KeptUp) {
@@ -193,6 +226,8 @@ impl RunReport {
             figures: load.as_ref(),
             plateau: plateau.as_ref().map_err(|why| *why),
             goodput: goodput.as_ref(),
+            conversations,
+            trace: sessions.trace.as_ref(),
             stream: meta.stream,
             unseen_tokens: sums.unseen_tokens,
         }));
@@ -210,6 +245,10 @@ impl RunReport {
             segments: found.segments,
             plateau,
             goodput,
+            conversations: sessions.conversations,
+            turns: sessions.turns,
+            trace: sessions.trace,
+            workload: sessions.workload,
             client,
             errors,
             errors_not_shown,
@@ -305,16 +344,16 @@ impl RunReport {
     }
 }
 
-/// The figures of the schedule with their verdict, and those of its segments.
+/// The figures of the schedule with their verdict, and those of its segments. `due`: requests or
+/// conversations that were.
 fn load_figures(
     meta: &RunMeta,
     own: &Own,
-    totals: &RunTotals,
+    due: u64,
     found: &mut Found,
     client_limited: bool,
 ) -> Option<LoadFigures> {
     let spec = &meta.load;
-    let due = totals.total + totals.unfinished + totals.shed + totals.not_sent;
     let profile_ended = own.state == RunState::Finished
         && own.stopped_by.is_none()
         && spec.requests.is_none_or(|asked| due < asked)
@@ -386,6 +425,7 @@ struct Sums {
     /// Successful streams that reported output tokens although no event bore one.
     unseen_tokens: u64,
     errors: Errors,
+    sessions: Option<SessionSums>,
     /// Only for datasets that are made for it.
     speeds: Speeds,
     with_speeds: bool,
@@ -398,7 +438,10 @@ impl Sums {
         excerpt: impl FnOnce() -> Result<Option<String>, StoreError>,
     ) -> Result<(), StoreError> {
         self.totals.push(record);
-        if record.dispatched() {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.push(record);
+        }
+        if record.dispatched() && record.starts_session() {
             self.spacing
                 .push(record.times.scheduled, record.times.dispatched);
         }
@@ -410,6 +453,7 @@ impl Sums {
         }
         if let Some(failure) = &record.failure
             && record.dispatched()
+            && failure.kind != FailureKind::ContextLimit
         {
             self.errors.push(failure.kind, &failure.message, excerpt)?;
         }

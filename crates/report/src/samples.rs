@@ -4,14 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use evalscope_model::conversation::{Conversations, EndedBy, TurnPlace};
 use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
-use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
+use evalscope_model::plan::{OpenLoop, Pacing, Recording, RunSpec};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Profile, Schedule};
+use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::{
-    ArrivalClock, Bodies, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange,
-    Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
+    ArrivalClock, Bodies, ConnectCost, ConversationRecord, CountedTokens, Ending, EventLog,
+    EventStamp, Exchange, Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes,
+    Texts, Usage,
 };
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
@@ -261,6 +264,7 @@ fn stored(
     folder: &Path,
     meta: &RunMeta,
     exchanges: Vec<Exchange>,
+    ends: Vec<ConversationRecord>,
     client: ClientSnapshot,
 ) -> PathBuf {
     let path = folder.join(FILE_NAME);
@@ -271,15 +275,16 @@ fn stored(
     };
     let events = exchanges.into_iter().map(Box::new);
     let events = events.map(RunEvent::Exchange);
+    let ends = ends.into_iter().map(Box::new).map(RunEvent::Conversation);
     let last = RunEvent::Snapshot(Box::new(snapshot));
-    database.run(events.chain([last])).unwrap();
+    database.run(events.chain(ends).chain([last])).unwrap();
     set_end(&path, RunState::Finished, ENDED_AT, None).unwrap();
     path
 }
 
 /// The database of a finished run.
 pub(crate) fn finished(folder: &Path, meta: &RunMeta, exchanges: Vec<Exchange>) -> PathBuf {
-    stored(folder, meta, exchanges, client(20_000))
+    stored(folder, meta, exchanges, Vec::new(), client(20_000))
 }
 
 /// A report with a path that is the same everywhere.
@@ -297,6 +302,7 @@ pub(crate) fn limited(exchanges: Vec<Exchange>) -> RunReport {
         folder.path(),
         &meta("m"),
         exchanges,
+        Vec::new(),
         client(25_000_000),
     ))
     .unwrap()
@@ -331,6 +337,106 @@ pub(crate) fn slower_and_slower(n: u64, by: Duration) -> Vec<Exchange> {
         times.ended = times.ended.after(later);
     }
     exchanges
+}
+
+/// A run of conversations, whose server reports cached tokens.
+pub(crate) fn conversations_meta() -> RunMeta {
+    let mut meta = meta("m");
+    meta.dataset = "random_multi_turn".to_owned();
+    meta.load.conversations = Some(Conversations::default());
+    meta.load.requests = Some(40);
+    meta
+}
+
+/// Conversations of one to five turns, one second between two of them; every tenth fails at its last
+/// turn. Five are under way at a time. The server caches all but the last 16 tokens of what it has
+/// seen.
+pub(crate) fn conversations(n: u64) -> (Vec<Exchange>, Vec<ConversationRecord>) {
+    let (mut exchanges, mut ends) = (Vec::new(), Vec::new());
+    let mut index = 0;
+    for conversation in 0..n {
+        let turns = u32::try_from(1 + conversation % 5).unwrap();
+        let begun = us(conversation / 5 * 6_000_000 + conversation % 5 * 1000);
+        let fails = conversation % 10 == 9;
+        let mut prompt = 60;
+        let mut last_end = begun;
+        for turn in 0..turns {
+            let mut exchange = success(conversation);
+            let record = &mut exchange.record;
+            let delay = Duration::from_millis(if turn == 0 { 0 } else { 1000 });
+            record.rebase(last_end.after(delay).since(record.times.scheduled));
+            record.index = index + u64::from(turn);
+            record.usage.prompt_tokens = Some(prompt);
+            record.usage.cached_tokens = Some(if turn == 0 { 0 } else { prompt - 46 });
+            record.turn = Some(TurnPlace {
+                conversation,
+                turn,
+                delay,
+                asked_increment: Some(if turn == 0 { 60 } else { 30 }),
+            });
+            last_end = record.times.ended;
+            // the response, and the new turn
+            prompt += 20 + 30;
+            if fails && turn + 1 == turns {
+                exchange = failing(exchange, FailureKind::Reset);
+            }
+            exchanges.push(exchange);
+        }
+        index += 5;
+        ends.push(ConversationRecord {
+            index: conversation,
+            phase: Phase::Measured,
+            session: None,
+            turns_planned: turns,
+            turns_sent: turns,
+            ended_by: if fails {
+                EndedBy::Failed
+            } else {
+                EndedBy::Completed
+            },
+            scheduled: begun,
+            ended: last_end,
+            empty_replies: 0,
+            tools_unmatched: 0,
+        });
+    }
+    (exchanges, ends)
+}
+
+/// The report of a run of conversations.
+pub(crate) fn conversations_report(n: u64) -> RunReport {
+    let folder = tempfile::tempdir().unwrap();
+    let meta = conversations_meta();
+    let (exchanges, ends) = conversations(n);
+    let path = stored(folder.path(), &meta, exchanges, ends, client(20_000));
+    let mut report = RunReport::load(&path).unwrap();
+    report.database = Path::new(&meta.name).join(FILE_NAME);
+    report
+}
+
+/// The report of the replay of a trace, with prompts that share half of their tokens; each request is
+/// sent this late.
+pub(crate) fn trace_report(n: u64, late: Duration) -> RunReport {
+    let mut meta = meta("m");
+    meta.name = "rate_20.0_number_200".to_owned();
+    meta.dataset = "mooncake_trace".to_owned();
+    meta.load.concurrency = None;
+    meta.load.requests = Some(n);
+    meta.load.pacing = Pacing::Recorded(Recording::default());
+    let mut exchanges = successes(n);
+    for (line, exchange) in (1..).zip(&mut exchanges) {
+        let record = &mut exchange.record;
+        record.rebase(late);
+        record.times.scheduled = us(record.index * 50_000);
+        record.times.slot_free = record.times.scheduled;
+        record.asked_prompt_tokens = record.usage.prompt_tokens;
+        record.asked_output_tokens = Some(20);
+        record.trace = Some(TraceEntry {
+            line,
+            possible_cached_tokens: Some(20),
+        });
+    }
+    report(&meta, exchanges)
 }
 
 /// It ends in this way.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use evalscope_model::metrics::ClientSnapshot;
-use evalscope_model::record::{Phase, RequestRecord};
+use evalscope_model::record::{ConversationRecord, Phase, RequestRecord};
 use evalscope_model::time::RunClock;
 
 use crate::findings::Finding;
@@ -42,6 +42,18 @@ pub trait RecordSource {
     /// # Errors
     /// If a record cannot be read, or `sink` fails.
     fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError>;
+
+    /// Hand every conversation of a phase that has ended to `sink`. A source may have none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn for_each_conversation(
+        &self,
+        _: Phase,
+        _: &mut dyn FnMut(ConversationRecord),
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The start of what the server said to a request that failed.
     ///
@@ -91,6 +103,14 @@ impl RecordSource for Reader {
 
     fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError> {
         self.for_each(phase, sink)
+    }
+
+    fn for_each_conversation(
+        &self,
+        phase: Phase,
+        sink: &mut dyn FnMut(ConversationRecord),
+    ) -> Result<(), StoreError> {
+        self.for_each_conversation(phase, sink)
     }
 
     fn error_excerpt(&self, number: i64) -> Result<Option<String>, StoreError> {

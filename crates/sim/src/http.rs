@@ -28,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) knows_chunks: bool,
     /// The token of `Authorization: Bearer <token>`.
     pub(crate) bearer: Option<String>,
+    /// The value of `x-api-key`.
+    pub(crate) api_key: Option<String>,
     /// Whether a header asks for an event stream: `X-DashScope-SSE: enable` or
     /// `Accept: text/event-stream`.
     pub(crate) wants_events: bool,
@@ -213,6 +215,7 @@ fn parse_head(bytes: &[u8], keep: &[String]) -> Result<Option<Head>, ReadError> 
             keep_alive: is_1_1,
             knows_chunks: is_1_1,
             bearer: None,
+            api_key: None,
             wants_events: false,
             kept: BTreeMap::new(),
             body: Vec::new(),
@@ -262,6 +265,7 @@ fn parse_head(bytes: &[u8], keep: &[String]) -> Result<Option<Head>, ReadError> 
                 head.request.wants_events = true;
             }
             "accept" if has_token("text/event-stream") => head.request.wants_events = true,
+            "x-api-key" => head.request.api_key = Some(value.to_owned()),
             "authorization" => {
                 head.request.bearer = value
                     .split_once(' ')

@@ -1,6 +1,7 @@
 //! A simulated LLM server whose truth is known.
 //!
-//! It responds to chat and text completions, streaming or not, with a configured latency
+//! It responds to chat and text completions, streaming or not, and to other requests of LLM
+//! servers, with a configured latency
 //! ([`Profile`]) and configured faults and oddities ([`FaultRule`]), and it can log when it really
 //! read each request and wrote each token ([`SimConfig::truth_log`]), so that a load tester's report can be compared with
 //! the truth. It owns its wire format and shares no code with any client.
@@ -12,6 +13,10 @@
 //! | `/api/v1/services/aigc/text-generation/generation` | DashScope's own |
 //! | `/api/v1/services/aigc/multimodal-generation/generation` | DashScope's own, contents as lists |
 //! | `/api/paas/v4/chat/completions` | Zhipu's |
+//! | `/v1/responses` | OpenAI's Responses |
+//! | `/v1/messages` | Anthropic's Messages |
+//! | `/v1/embeddings` | OpenAI's embeddings |
+//! | `/v1/rerank`, `/v2/rerank`, `/rerank` | reranking, as vLLM, Jina and Text Embeddings Inference serve it |
 //! | `/tokenize`, `/detokenize` | vLLM's, with [`SimConfig::tokenizer`] |
 //! | `/health` | |
 //!

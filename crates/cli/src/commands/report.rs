@@ -1,4 +1,5 @@
-//! Owns the `report` subcommand: rebuilds the files and tables of a run from its database.
+//! Owns the `report` subcommand: rebuilds the files and tables of a run from its database, or shows one
+//! of its requests.
 //!
 //! It must not know what files and tables hold: the report crate does.
 
@@ -6,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use evalscope_report::bodies;
 use evalscope_report::console as tables;
 use evalscope_report::files::{self, Page};
 
@@ -32,9 +34,19 @@ pub(crate) struct ReportArgs {
     /// Also write the HTML report of this run alone, into its folder.
     #[arg(long, value_name = "NAME", conflicts_with = "no_html")]
     run: Option<String>,
+
+    /// Only print the body of this measured request as it was sent, as JSON; of a turn of a
+    /// conversation, with the turns before it. `--run` says of which run, if there are several.
+    #[arg(long, value_name = "IDX", conflicts_with_all = ["no_html", "lang", "confidence"])]
+    request: Option<u64>,
 }
 
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    if let Some(index) = args.request {
+        let database = files::database_of(&args.dir, args.run.as_deref())?;
+        console::out(&bodies::sent_body(&database, index)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let page = match args.lang {
         _ if args.no_html => Page::LeftOut,
         Some(lang) => Page::WrittenIn(lang.into()),

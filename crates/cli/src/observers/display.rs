@@ -69,15 +69,21 @@ struct Seen {
     measured: Counts,
 }
 
-/// Requests of one phase that have ended.
+/// Requests and conversations of one phase that have ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    ended: u64,
+    requests: u64,
+    conversations: u64,
     failed: u64,
     output_tokens: u64,
 }
 
 impl Watching {
+    /// Measured conversations that have ended.
+    pub(crate) fn conversations(&self) -> u64 {
+        self.seen().measured.conversations
+    }
+
     fn seen(&self) -> Seen {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,19 +102,25 @@ impl Observer for Watching {
                 if !record.dispatched() {
                     return;
                 }
-                let counts = match record.phase {
-                    Phase::Warmup => &mut seen.warmup,
-                    Phase::Measured => &mut seen.measured,
-                };
-                counts.ended += 1;
+                let counts = seen.counts(record.phase);
+                counts.requests += 1;
                 match &record.failure {
                     None => counts.output_tokens += record.output_tokens().0.unwrap_or(0),
-                    Some(failure) if failure.kind.is_given_up() => {}
-                    Some(_) => counts.failed += 1,
+                    Some(failure) => counts.failed += u64::from(failure.kind.counts_as_failed()),
                 }
             }
+            RunEvent::Conversation(record) => seen.counts(record.phase).conversations += 1,
             RunEvent::Snapshot(snapshot) => seen.load = snapshot.load,
-            RunEvent::Conversation(_) | RunEvent::Warning(_) => {}
+            RunEvent::Warning(_) => {}
+        }
+    }
+}
+
+impl Seen {
+    fn counts(&mut self, phase: Phase) -> &mut Counts {
+        match phase {
+            Phase::Warmup => &mut self.warmup,
+            Phase::Measured => &mut self.measured,
         }
     }
 }
@@ -128,7 +140,12 @@ impl Drop for Display {
 struct Look {
     /// Whether these are the measured requests, or those of the warm-up.
     measuring: bool,
+    /// What is counted: `requests`, or `conversations`.
+    noun: &'static str,
+    /// How many of them have ended.
     ended: u64,
+    /// Requests that have ended.
+    requests: u64,
     /// How many there will be; `None`: limited by time only.
     total: Option<u64>,
     failed: u64,
@@ -150,11 +167,17 @@ impl Look {
         } else {
             (seen.warmup, seen.load.warmup_begun)
         };
+        let (noun, ended) = match spec.conversations {
+            Some(_) => ("conversations", counts.conversations),
+            None => ("requests", counts.requests),
+        };
         Self {
             measuring,
-            ended: counts.ended,
+            noun,
+            ended,
+            requests: counts.requests,
             total: if measuring {
-                spec.requests
+                spec.requests.or_else(|| requests_of_bursts(spec))
             } else {
                 Some(spec.warmup_requests)
             },
@@ -167,7 +190,7 @@ impl Look {
         }
     }
 
-    /// The fraction of requests that have ended.
+    /// The fraction that has ended.
     fn counted(&self) -> f64 {
         self.total
             .map_or(0.0, |total| self.ended as f64 / total.max(1) as f64)
@@ -188,7 +211,8 @@ impl Look {
     /// The estimated time left, if known.
     fn left(&self) -> Option<Duration> {
         if let (Some(_), Some(limit)) = (self.timed(), self.limit) {
-            return Some(limit.saturating_sub(self.elapsed));
+            // afterwards, requests still wait or are in flight
+            return limit.checked_sub(self.elapsed);
         }
         let done = self.counted();
         let seconds = self.elapsed.as_secs_f64() * (1.0 - done) / done;
@@ -210,7 +234,7 @@ impl Look {
         });
         format!(
             "{:.1} req/s, {:.0} tok/s, {} in flight{lag}, {} failed",
-            self.ended as f64 / seconds,
+            self.requests as f64 / seconds,
             self.output_tokens as f64 / seconds,
             self.in_flight,
             self.failed
@@ -220,14 +244,15 @@ impl Look {
     /// For the log.
     fn line(&self) -> String {
         let warmup = if self.measuring { "" } else { "warm-up: " };
+        let noun = self.noun;
         let of = match self.limit.filter(|_| self.timed().is_some()) {
             Some(limit) => {
                 let passed = brief(self.elapsed.min(limit));
-                format!("{} requests in {passed} of {}", self.ended, brief(limit))
+                format!("{} {noun} in {passed} of {}", self.ended, brief(limit))
             }
             None => match self.total {
-                Some(total) => format!("{}/{total} requests", self.ended),
-                None => format!("{} requests", self.ended),
+                Some(total) => format!("{}/{total} {noun}", self.ended),
+                None => format!("{} {noun}", self.ended),
             },
         };
         format!("{warmup}{of}: {}", self.rates())
@@ -249,14 +274,27 @@ impl Look {
     }
 }
 
-/// After how long nothing more is sent, if not before.
+/// After how long nothing more is sent, if not before. A profile of nothing but bursts takes no time.
 fn limit(spec: &RunSpec) -> Option<Duration> {
     let profile = spec
         .pacing
         .schedule()
-        .and_then(|schedule| schedule.profile.span_s());
+        .and_then(|schedule| schedule.profile.span_s())
+        .filter(|span_s| *span_s > 0.0);
     let profile = profile.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     [spec.duration(), profile].into_iter().flatten().min()
+}
+
+/// The requests of a profile of nothing but bursts.
+fn requests_of_bursts(spec: &RunSpec) -> Option<u64> {
+    let profile = &spec.pacing.schedule()?.profile;
+    let is_bursts = profile.span_s() == Some(0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a sum of whole numbers, and a float cast saturates"
+    )]
+    is_bursts.then(|| profile.expected_within(0.0) as u64)
 }
 
 /// A time in two units at most, to the nearest second.
@@ -346,7 +384,9 @@ mod tests {
     fn look(ended: u64, total: u64, elapsed_s: f64, limit_s: Option<f64>) -> Look {
         Look {
             measuring: true,
+            noun: "requests",
             ended,
+            requests: ended,
             total: Some(total),
             failed: 0,
             in_flight: 3,
@@ -376,10 +416,38 @@ mod tests {
         0.00 0/1000 [0s < ?] 0.0 req/s, 0 tok/s, 3 in flight, 0 failed
         0.25 250/1000 [5s < 15s] 50.0 req/s, 500 tok/s, 3 in flight, 0 failed
         0.75 24 [6s < 2s] 4.0 req/s, 40 tok/s, 3 in flight, 0 failed
-        1.00 30 [10s < 0s] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
+        1.00 30 [10s < ?] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
         0.50 500/1000 [2s < 2s] 250.0 req/s, 2500 tok/s, 3 in flight, 0 failed
         0.00 10/20000 [7s < 3h53m] 1.4 req/s, 14 tok/s, 3 in flight, 0 failed
         ");
+    }
+
+    /// Such a profile takes no time, and its requests are known.
+    #[test]
+    fn bursts_are_counted() {
+        let plan = evalscope_model::plan::Sweep {
+            parallel: None,
+            number: None,
+            whole: None,
+            rate: vec![Some("+700,+300".parse().unwrap())],
+            gaps: evalscope_model::profile::Gaps::Poisson,
+            open_loop: evalscope_model::plan::OpenLoop::default(),
+            drain_timeout_s: None,
+            warmup: evalscope_model::plan::Warmup::Count(0),
+            duration_s: None,
+            sleep_interval_s: 0.0,
+            seed: 1,
+            dataset_offset: 0,
+            repeat_prompts: false,
+            conversations: None,
+            connections: evalscope_model::conversation::KeepConnection::Keep,
+            recording: None,
+        }
+        .expand()
+        .unwrap();
+        let spec = &plan.runs()[0];
+        assert_eq!(limit(spec), None);
+        assert_eq!(requests_of_bursts(spec), Some(1000));
     }
 
     #[test]
@@ -395,6 +463,12 @@ mod tests {
         };
         insta::assert_snapshot!(paced.line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, lag 0.1 ms, 0 failed");
         insta::assert_snapshot!(look(152, 200, 76.0, None).line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
+        let conversations = Look {
+            noun: "conversations",
+            requests: 608,
+            ..look(152, 200, 76.0, None)
+        };
+        insta::assert_snapshot!(conversations.line(), @"152/200 conversations: 8.0 req/s, 20 tok/s, 3 in flight, 0 failed");
         insta::assert_snapshot!(look(24, 1000, 6.0, Some(8.0)).line(), @"24 requests in 6s of 8s: 4.0 req/s, 40 tok/s, 3 in flight, 0 failed");
     }
 }

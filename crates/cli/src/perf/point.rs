@@ -94,7 +94,7 @@ impl Measuring<'_> {
             job.log_every,
             self.progress_file.cloned(),
         );
-        let observers = self.observers(spec, clock, watching);
+        let observers = self.observers(spec, clock, watching.clone());
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -115,10 +115,6 @@ impl Measuring<'_> {
         let outcome = engine::run(setup, &transport, &own, &sink);
         let ended_at = rfc3339_local(&clock, clock.now());
         drop(display);
-        if let Some(file) = self.progress_file {
-            file.run_ended(outcome.measured);
-        }
-
         let died = served.and_then(|served| served.end(outcome.failed > 0));
         let died = died.map(|how| {
             let text = format!("the server ended during the run: {how}");
@@ -138,6 +134,12 @@ impl Measuring<'_> {
         }
         drop(sink);
         let written = stored(writer);
+        if let Some(file) = self.progress_file {
+            file.run_ended(match spec.conversations {
+                Some(_) => watching.conversations(),
+                None => outcome.measured,
+            });
+        }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
         let (state, stopped_by) = state_of(&outcome.end, is_whole);
         let error = match (written, fault.message()) {
@@ -221,15 +223,20 @@ impl Measuring<'_> {
     /// logged at once.
     fn doubts(&self, spec: &RunSpec, passed_rounds: u64, outcome: &RunOutcome) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let (held, asked) = match spec.conversations {
+            Some(_) => ("conversations", "conversations"),
+            None => ("prompts", "requests"),
+        };
         if self.command.prompts.name != "prompt"
             && let Some(how) = repeats(
                 spec.dataset_offset == self.command.job.plan.runs()[0].dataset_offset,
                 passed_rounds,
                 outcome.rounds,
+                (held, asked),
             )
         {
             let text = format!(
-                "the dataset `{}` has fewer prompts than {how}, so the server's prefix cache may be warm",
+                "the dataset `{}` has fewer {held} than {how}, so the server's prefix cache may be warm",
                 self.command.prompts.name
             );
             findings.push(Finding::new(FindingId::PromptsRepeated, text));
@@ -357,22 +364,30 @@ fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::
     })
 }
 
-/// How prompts were repeated, to continue "fewer prompts than". `passed` is how often the dataset had
+/// How prompts were repeated, to continue "fewer prompts than"; `held` and `asked` are what a dataset has
+/// and a run asks for. `passed` is how often the dataset had
 /// been started over before the run, for the prompts of earlier runs, and `rounds` how often by its
 /// end.
-fn repeats(is_first: bool, passed: u64, rounds: u64) -> Option<String> {
+fn repeats(
+    is_first: bool,
+    passed: u64,
+    rounds: u64,
+    (held, asked): (&str, &str),
+) -> Option<String> {
     let own = match rounds.saturating_sub(passed) {
         0 if passed == 0 || is_first => return None,
         0 => {
-            return Some("the runs so far have requests: this one reused their prompts".to_owned());
+            return Some(format!(
+                "the runs so far have {asked}: this one reused their {held}"
+            ));
         }
         1 => "once".to_owned(),
         own => format!("{own} times"),
     };
     Some(if is_first {
-        format!("the run has requests: it was started over {own}")
+        format!("the run has {asked}: it was started over {own}")
     } else {
-        format!("the runs so far have requests: it was started over {own} in this one")
+        format!("the runs so far have {asked}: it was started over {own} in this one")
     })
 }
 

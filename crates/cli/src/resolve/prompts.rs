@@ -134,6 +134,7 @@ pub(super) fn prompt_plan(
     let asked = ["chat_template_kwargs", "tools"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
+    let (options, fit) = dataset_args(args, &set, notes)?;
     Ok(PromptPlan {
         field: args.prompt_field.clone().filter(|_| args.prompt.is_none()),
         images,
@@ -141,7 +142,8 @@ pub(super) fn prompt_plan(
         lengths,
         prefix: args.prefix_length,
         skip_bad: args.skip_bad_lines,
-        args: dataset_args(args, &set, notes)?,
+        args: options,
+        fit,
         min_turns: args.min_turns,
         max_turns: args.max_turns,
         history: bodies.conversations.as_ref().map(|rules| rules.history),

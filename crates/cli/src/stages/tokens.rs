@@ -60,7 +60,8 @@ impl TokenCounter {
                 record.counted.completion_tokens = Some(text.choices.iter().map(of_choice).sum());
             }
         }
-        if record.reported_prompt_tokens().is_none() {
+        // of a later turn, only what it added is there: that is not its prompt
+        if record.reported_prompt_tokens().is_none() && record.starts_session() {
             record.counted.prompt_tokens = self.prompt_tokens(&bodies.request);
         }
         doubt
@@ -121,10 +122,13 @@ impl Stage for TokenCounting {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use evalscope_core::engine::{Collector, Dispatch};
     use evalscope_core::protocol::OpenAi;
     use evalscope_core::transport::SendTimes;
+    use evalscope_model::conversation::TurnPlace;
     use evalscope_model::record::{EventLog, EventStamp, Phase, RecordBodies, TokenSource};
     use evalscope_model::time::Timestamp;
     use serde_json::json;
@@ -234,6 +238,25 @@ mod tests {
             record.prompt_tokens(),
             (Some(prompt), TokenSource::LocalTokenizer)
         );
+    }
+
+    /// Its body has only what the turn added.
+    #[test]
+    fn the_prompt_of_a_later_turn_is_not_counted() {
+        let counter = counter();
+        for (turn, is_counted) in [(0, true), (1, false)] {
+            let mut exchange = exchange(&[r#"{"choices":[{"delta":{"content":"and"}}]}"#]);
+            exchange.record.turn = Some(TurnPlace {
+                conversation: 0,
+                turn,
+                delay: Duration::ZERO,
+                asked_increment: None,
+            });
+            counter.count(&mut exchange);
+            let counted = exchange.record.counted;
+            assert_eq!(counted.prompt_tokens.is_some(), is_counted, "{turn}");
+            assert!(counted.completion_tokens.is_some());
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod analysis;
 mod apis;
 mod command_line;
 mod context;
+mod conversations;
 mod counts;
 mod crash;
 mod datasets;

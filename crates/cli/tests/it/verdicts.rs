@@ -366,10 +366,7 @@ fn the_plateau_is_where_the_simulator_says() {
     let plateau = &context.result()["runs"][0]["plateau"];
     let figure = |key: &str| plateau[key].as_f64().unwrap();
     let start_s = figure("start_s") - figure("start_moved_s");
-    for (what, found_s, (from, to)) in [
-        ("start", start_s, full),
-        ("end", figure("end_s"), last),
-    ] {
+    for (what, found_s, (from, to)) in [("start", start_s, full), ("end", figure("end_s"), last)] {
         let (from_s, to_s) = (since_began_s(from), since_began_s(to));
         assert!(
             from_s <= found_s && found_s <= to_s + 0.001,

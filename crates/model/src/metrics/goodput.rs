@@ -91,7 +91,9 @@ impl Judge {
         let has = |what: Standing| standings.contains(&what);
         let was_cut = record.failure.as_ref().map(|failure| failure.kind);
         let outcome = match was_cut {
-            Some(FailureKind::Cancelled) if !has(Standing::Missed) => Outcome::LeftOut,
+            Some(FailureKind::Cancelled | FailureKind::ContextLimit) if !has(Standing::Missed) => {
+                Outcome::LeftOut
+            }
             None if !has(Standing::Missed) => Outcome::Good,
             _ => Outcome::Bad,
         };
@@ -131,6 +133,8 @@ impl Judge {
                     },
                 }
             }
+            // the conversation was at its end: the server has done nothing wrong
+            Some(FailureKind::ContextLimit) => Standing::Open,
             Some(_) => Standing::Missed,
         }
     }

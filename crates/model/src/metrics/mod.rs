@@ -6,6 +6,7 @@
 mod choices;
 mod client;
 mod comparison;
+mod conversations;
 mod distribution;
 mod goodput;
 mod histogram;
@@ -13,8 +14,11 @@ mod intervals;
 mod plateau;
 mod quantiles;
 mod saturation;
+mod sharing;
 mod timeline;
+mod traces;
 mod trend;
+mod turns;
 mod watch;
 mod windows;
 mod with_failures;
@@ -25,6 +29,9 @@ use std::collections::BTreeMap;
 pub use choices::token_neighbours;
 pub use client::{CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
 pub use comparison::Comparison;
+pub use conversations::{
+    ConversationAccumulator, ConversationFigures, EndedByCounts, IncrementFigures, PerConversation,
+};
 pub use distribution::{
     Distribution, EXACT_LIMIT, HISTOGRAM_BITS, PERCENTILE_ROWS, PercentileRow, Samples, quantile,
 };
@@ -41,7 +48,10 @@ pub use plateau::{
 };
 pub use quantiles::{normal_quantile, student_cdf, student_quantile};
 pub use saturation::{Ended, LoadVerdict, LoadWindow, Saturation, Undecided};
+pub use sharing::CachedShare;
+pub use traces::{LengthError, NotFaithful, TraceAccumulator, TraceFigures, TraceLag};
 pub use trend::Trend;
+pub use turns::{TurnGroup, TurnRow};
 pub use watch::{Look, SaturationWatch};
 pub use windows::{ConstantWindow, LoadWindows, constant_windows};
 pub use with_failures::{
@@ -359,6 +369,9 @@ pub struct RunTotals {
     pub unfinished: u64,
     /// Those of them that were in flight when the run was stopped.
     pub cancelled: u64,
+    /// Turns whose prompt was longer than the server's context: the ends of their conversations, no
+    /// failures; not part of the total.
+    pub context_limit: u64,
     /// Requests that succeeded.
     pub succeeded: u64,
     /// Failed requests by kind.
@@ -466,6 +479,7 @@ impl RunTotals {
                 self.shed += 1;
                 return;
             }
+            Some(FailureKind::ContextLimit) => self.context_limit += 1,
             Some(kind) if kind.is_given_up() => {
                 self.unfinished += 1;
                 self.cancelled += u64::from(kind == FailureKind::Cancelled);
@@ -497,7 +511,7 @@ impl RunTotals {
             }
         }
         if let Some(kind) = kind {
-            if !kind.is_given_up() {
+            if kind.counts_as_failed() {
                 *self.failed_by_kind.entry(kind).or_insert(0) += 1;
             }
             self.failed_token_events += record.events.tokens().count() as u64;

@@ -318,7 +318,7 @@ impl PlateauTotals {
                 record
                     .failure
                     .as_ref()
-                    .is_some_and(|f| !f.kind.is_given_up()),
+                    .is_some_and(|f| !f.kind.is_given_up() && f.kind != FailureKind::ContextLimit),
             );
             if record.succeeded() {
                 self.succeeded += 1;

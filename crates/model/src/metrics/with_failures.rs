@@ -67,11 +67,12 @@ impl FailureAdjusted {
         }
     }
 
-    /// Add a measured request, in any order. Requests that our own stop cancelled are left out.
+    /// Add a measured request, in any order. Requests that our own stop cancelled are left out, and
+    /// those that only the context limit ended.
     pub fn push(&mut self, record: &RequestRecord) {
         match record.failure.as_ref().map(|failure| failure.kind) {
             None => self.values.extend(self.metric.of_request(record)),
-            Some(FailureKind::Cancelled) => {}
+            Some(FailureKind::Cancelled | FailureKind::ContextLimit) => {}
             Some(_) => self.failed += 1,
         }
     }

@@ -241,3 +241,24 @@ fn sub_seeds_differ_by_purpose_and_seed() {
     assert_ne!(sub_seed(0, "arrivals"), sub_seed(1, "arrivals"));
     assert_eq!(sub_seed(7, "arrivals"), sub_seed(7, "arrivals"));
 }
+
+/// Warm-up requests are the first of the profile.
+#[test]
+fn a_profile_that_is_all_warm_up_is_refused() {
+    let expand = |rate: &str, warmup| {
+        let mut sweep = sweep(&[], None);
+        sweep.parallel = None;
+        sweep.rate = vec![Some(rate.parse().unwrap())];
+        sweep.warmup = Warmup::Count(warmup);
+        sweep.expand()
+    };
+    let why = expand("10@1", 50).unwrap_err();
+    assert_eq!(
+        why.to_string(),
+        "`--warmup-num 50` leaves nothing to measure: `--rate 10@1` sends 10 requests on average, the \
+         warm-up included"
+    );
+    assert!(expand("+10", 10).is_err());
+    assert!(expand("10@1", 9).is_ok());
+    assert!(expand("10", 5000).is_ok());
+}

@@ -79,6 +79,13 @@ impl FailureKind {
         matches!(self, Self::Cancelled | Self::Unfinished)
     }
 
+    /// It counts among the failures: it was sent, was not given up, and it was not only the end of
+    /// the context that ended its conversation.
+    #[must_use]
+    pub const fn counts_as_failed(self) -> bool {
+        !self.is_given_up() && !self.is_unsent() && !matches!(self, Self::ContextLimit)
+    }
+
     /// Nothing was sent.
     #[must_use]
     pub const fn is_unsent(self) -> bool {

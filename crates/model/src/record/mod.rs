@@ -295,6 +295,12 @@ impl RequestRecord {
             .is_none_or(|failure| !failure.kind.is_unsent())
     }
 
+    /// It is a single request, or the first turn of a conversation: the load wanted it at its moment.
+    #[must_use]
+    pub fn starts_session(&self) -> bool {
+        self.turn.is_none_or(|place| place.turn == 0)
+    }
+
     /// Prompt tokens, and their source. No prompt is empty, so a count of 0 means not reported.
     #[must_use]
     pub fn prompt_tokens(&self) -> (Option<u64>, TokenSource) {

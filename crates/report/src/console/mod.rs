@@ -4,6 +4,7 @@
 //! shows colour. Everything is readable without colour.
 
 mod advice;
+mod conversations;
 mod intervals;
 mod layout;
 mod load;
@@ -11,6 +12,7 @@ mod objective;
 mod screen;
 mod summary;
 mod sweep;
+mod trace;
 
 use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
@@ -23,6 +25,7 @@ use screen::Paint;
 
 pub use advice::advice;
 pub(crate) use advice::{best, height};
+pub use conversations::conversations;
 pub use intervals::intervals;
 pub(crate) use layout::{Grid, number, optional, percent};
 pub use load::segments;
@@ -32,6 +35,7 @@ pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
 pub(crate) use sweep::sweep_grid;
+pub use trace::trace;
 
 /// Width of the tables in `performance_summary.txt`.
 const FILE_WIDTH: u16 = 100;
@@ -282,6 +286,8 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        conversations(report, screen),
+        trace(report, screen),
         segments(report, screen),
         percentiles(report, screen),
         match screen.confidence {

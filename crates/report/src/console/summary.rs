@@ -173,6 +173,12 @@ fn shown(figure: Figure, report: &RunReport) -> bool {
             (1..report.totals.succeeded).contains(&report.totals.streamed)
         }
         Figure::InputThroughput => false,
+        // of conversations, which a table of their own speaks of
+        Figure::Expected | Figure::InFlight | Figure::MostInFlight
+            if report.conversations.is_some() =>
+        {
+            false
+        }
         // the table would say twice that nothing limits it
         Figure::Expected if report.is_open_loop() => report.meta.load.requests.is_some(),
         Figure::Mean(Metric::Ttfat) => {

@@ -304,3 +304,59 @@ fn colour_changes_nothing_but_colour() {
 fn a_servers_words_do_nothing_to_a_terminal() {
     assert_eq!(tame("a\x1b[2Jb\r\n\tc"), "a [2Jb c");
 }
+
+const WIDE: Screen = Screen {
+    width: 200,
+    ..NARROW
+};
+
+#[test]
+fn conversations_have_tables_of_their_own() {
+    let report = samples::conversations_report(40);
+    for screen in [NARROW, WIDE] {
+        let text = conversations(&report, screen);
+        fits(&text, usize::from(screen.width));
+        insta::assert_snapshot!(format!("conversations_{}", screen.width), text);
+    }
+    assert_eq!(
+        conversations(
+            &samples::report(&samples::meta("m"), samples::mixed(3)),
+            NARROW
+        ),
+        ""
+    );
+}
+
+#[test]
+fn a_run_of_conversations_without_any_says_so() {
+    let text = conversations(&samples::conversations_report(0), NARROW);
+    insta::assert_snapshot!(text, @r"
+    Conversations:
+    0 of 0 conversations had all of their turns.
+    ");
+}
+
+#[test]
+fn a_trace_says_whether_it_was_faithful() {
+    let faithful = trace(&samples::trace_report(200, Duration::ZERO), NARROW);
+    let late = trace(
+        &samples::trace_report(200, Duration::from_millis(40)),
+        NARROW,
+    );
+    for text in [&faithful, &late] {
+        fits(text, 80);
+    }
+    insta::assert_snapshot!(format!("{faithful}{late}"), @r"
+    Trace:
+    faithful: 200 requests, 99% of them sent at most 0.7500 ms late; 0% in another
+    second than in the trace; 1.000 times as long as the trace.
+    cache: 37.2% of 46.5% possible.
+    input tokens: 0% against the trace; 0% of 200 requests are more than 1% off.
+    output tokens: 0% against the trace; 0% of 200 requests are more than 1% off.
+    Trace:
+    not faithful: 1 % of the requests were sent 40.8 ms late or more (limit: 10 ms).
+    cache: 37.2% of 46.5% possible.
+    input tokens: 0% against the trace; 0% of 200 requests are more than 1% off.
+    output tokens: 0% against the trace; 0% of 200 requests are more than 1% off.
+    ");
+}

@@ -234,7 +234,7 @@ fn a_database_of_the_format_before_is_exported() {
     let database = top.join("parallel_5_number_30").join(FILE_NAME);
     let old = Connection::open(&database).unwrap();
     old.execute_batch(
-        "DROP VIEW requests; DROP VIEW result; DROP VIEW warmup;
+        "DROP VIEW requests; DROP VIEW result; DROP VIEW warmup; DROP VIEW conversations;
          CREATE TABLE result AS SELECT * FROM record WHERE phase = 'measured';
          CREATE INDEX result_by_idx ON result (idx);
          CREATE TABLE warmup AS SELECT * FROM record WHERE phase = 'warmup';
@@ -249,6 +249,13 @@ fn a_database_of_the_format_before_is_exported() {
         "compressed",
         "peer",
         "reasoning_from_total",
+        "conversation",
+        "turn",
+        "turn_delay_ns",
+        "asked_increment_tokens",
+        "asked_output_tokens",
+        "trace_line",
+        "possible_cached_tokens",
     ] {
         for table in ["result", "warmup"] {
             old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))

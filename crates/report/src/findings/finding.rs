@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::events::{RunEvent, Warning};
-use evalscope_model::metrics::{ClientReport, Distribution, Goodput, Metric, RunTotals};
+use evalscope_model::metrics::{
+    ClientReport, ConversationFigures, Distribution, Goodput, Metric, RunTotals, TraceFigures,
+};
 use evalscope_model::plan::RunSpec;
 use evalscope_model::record::{FailureKind, RequestRecord};
 use serde::Serialize;
@@ -106,6 +108,10 @@ pub struct Evidence<'a> {
     pub plateau: Result<&'a PlateauFigures, WithoutPlateau>,
     /// How many requests met the objective; `None` without one.
     pub goodput: Option<&'a Goodput>,
+    /// The figures of its conversations; `None` for single requests.
+    pub conversations: Option<&'a ConversationFigures>,
+    /// How true the replay was to its trace; `None` without one.
+    pub trace: Option<&'a TraceFigures>,
     /// Event streams were asked for.
     pub stream: bool,
     /// Successful streams that reported output tokens although no event bore one.

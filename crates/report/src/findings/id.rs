@@ -120,6 +120,16 @@ finding_ids! {
     FewerSlots, "fewer_slots", Warning;
     /// Prompts were sent more than once.
     PromptsRepeated, "prompts_repeated", Warning;
+    /// More than 1 % of the conversations ended before their last turn.
+    ConversationsAbandoned, "conversations_abandoned", Warning;
+    /// New turns do not make prompts longer by as much as was asked for.
+    IncrementsDiffer, "increments_differ", Warning;
+    /// The server reports no cached tokens.
+    CachedTokensUnknown, "cached_tokens_unknown", Note;
+    /// Requests of a trace were not sent as the trace has them.
+    TraceNotFaithful, "trace_not_faithful", Warning;
+    /// Many requests of a trace have the same moment.
+    TraceInBursts, "trace_in_bursts", Note;
     /// `--skip-bad-lines` skipped items of the dataset.
     ItemsSkipped, "items_skipped", Note;
     /// Responses were not event streams, although streams were asked for.

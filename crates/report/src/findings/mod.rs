@@ -4,6 +4,7 @@
 //! It must not know where the figures come from, nor how sentences are shown.
 
 mod client;
+mod conversations;
 mod finding;
 mod goodput;
 mod id;
@@ -13,10 +14,12 @@ mod run;
 mod spacing;
 mod stream;
 mod tokens;
+mod trace;
 
 pub use finding::{Evidence, Finding, Warmup};
 pub use id::{FindingId, Severity};
 pub use spacing::Spacing;
+pub(crate) use trace::not_that_of_the_trace;
 
 /// All findings, the most serious first within each subject.
 #[must_use]
@@ -56,6 +59,11 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
         tokens::reasoning_from_total,
         tokens::prompt_lengths,
         tokens::tokenizers_differ,
+        conversations::abandoned,
+        conversations::increments_off,
+        conversations::no_cached_tokens,
+        trace::not_faithful,
+        trace::grid_of_stamps,
         client::new_connections,
         client::user_clock,
         client::clock_steps,
@@ -71,7 +79,8 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use evalscope_model::metrics::{
-        ClientReport, Distribution, Goodput, Metric, Plateau, RunTotals,
+        ClientReport, ConversationFigures, Distribution, Goodput, Metric, Plateau, RunTotals,
+        TraceFigures,
     };
     use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
     use evalscope_model::point::PointId;
@@ -91,6 +100,8 @@ mod tests {
         pub(super) figures: Option<LoadFigures>,
         pub(super) plateau: Result<PlateauFigures, WithoutPlateau>,
         pub(super) goodput: Option<Goodput>,
+        pub(super) conversations: Option<ConversationFigures>,
+        pub(super) trace: Option<TraceFigures>,
         pub(super) stream: bool,
         pub(super) unseen_tokens: u64,
     }
@@ -170,6 +181,8 @@ mod tests {
             figures: None,
             plateau: Ok(flat()),
             goodput: None,
+            conversations: None,
+            trace: None,
             stream: true,
             unseen_tokens: 0,
         }
@@ -189,6 +202,8 @@ mod tests {
             figures: case.figures.as_ref(),
             plateau: case.plateau.as_ref().map_err(|why| *why),
             goodput: case.goodput.as_ref(),
+            conversations: case.conversations.as_ref(),
+            trace: case.trace.as_ref(),
             stream: case.stream,
             unseen_tokens: case.unseen_tokens,
         })

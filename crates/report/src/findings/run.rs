@@ -11,7 +11,14 @@ const FAILED_SHARE: f64 = 0.01;
 
 pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
     let sent = e.totals.total + e.totals.unfinished;
+    let started = e.conversations.map(|figures| figures.started);
     let sent = match e.load.requests {
+        Some(asked) if let Some(started) = started => {
+            format!(
+                "{started} of {} were started",
+                counted(asked, "conversation")
+            )
+        }
         Some(asked) => format!("{sent} of {} were sent", counted(asked, "request")),
         None if sent == 1 => "1 request was sent".to_owned(),
         None => format!("{sent} requests were sent"),
@@ -77,11 +84,15 @@ pub(super) fn failed_warmup(e: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn few_warmup_requests(e: &Evidence<'_>) -> Option<Finding> {
     let places = e.load.concurrency?.get() as u64;
     let warmup = e.load.warmup_requests;
+    let noun = match e.conversations {
+        Some(_) => "conversation",
+        None => "request",
+    };
     (0 < warmup && warmup < places).then(|| {
         let text = format!(
             "{} for {places} places: `--warmup-num` is below the concurrency, so some places began with \
-             a measured request on a new connection; give at least {places}",
-            counted(warmup, "warm-up request")
+             a measured {noun} on a new connection; give at least {places}",
+            counted(warmup, &format!("warm-up {noun}"))
         );
         Finding::new(FindingId::WarmupBelowConcurrency, text)
     })
@@ -101,7 +112,7 @@ pub(super) fn few_samples(e: &Evidence<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use evalscope_model::metrics::RunTotals;
+    use evalscope_model::metrics::{ConversationFigures, RunTotals};
     use evalscope_model::record::FailureKind;
 
     use super::super::tests::{Case, none, one};
@@ -119,6 +130,17 @@ mod tests {
             cut(RunState::Interrupted),
             FindingId::RunInterrupted,
             "interrupted: 1000 of 2000 requests were sent",
+        );
+        one(
+            |c| {
+                cut(RunState::Interrupted)(c);
+                c.conversations = Some(ConversationFigures {
+                    started: 200,
+                    ..ConversationFigures::default()
+                });
+            },
+            FindingId::RunInterrupted,
+            "interrupted: 200 of 2000 conversations were started",
         );
         one(
             cut(RunState::GaveUp),
@@ -177,6 +199,14 @@ mod tests {
     fn a_warm_up_that_does_not_reach_every_place_is_named() {
         let warmup = |n| move |c: &mut Case| c.load.warmup_requests = n;
         none(warmup(10));
+        one(
+            |c| {
+                warmup(9)(c);
+                c.conversations = Some(ConversationFigures::default());
+            },
+            FindingId::WarmupBelowConcurrency,
+            "9 warm-up conversations for 10 places",
+        );
         one(
             warmup(9),
             FindingId::WarmupBelowConcurrency,

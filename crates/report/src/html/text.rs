@@ -26,7 +26,15 @@ const FILES: [(Lang, &[&str]); 2] = [
 
 /// Beginnings of the keys of texts that the script writes.
 const BY_SCRIPT: [&str; 9] = [
-    "axis_", "button.copy", "choose.", "copied", "over_time", "request", "series.", "stat.", "zoomed",
+    "axis_",
+    "button.copy",
+    "choose.",
+    "copied",
+    "over_time",
+    "request",
+    "series.",
+    "stat.",
+    "zoomed",
 ];
 
 /// The texts of a language, by their keys.
@@ -67,7 +75,8 @@ impl Texts {
             // most English labels are their own keys
             let is_own_key = key.strip_prefix("label.") == Some(text.as_str());
             let is_read = own && !is_made && !text.contains('{');
-            !key.starts_with("chart.") && !is_own_key && !is_read
+            let is_unseen = key.starts_with("chart.") || key.as_str() == "requests.no_script";
+            !is_unseen && !is_own_key && !is_read
         });
         texts
             .map(|(key, text)| (key.as_str(), text.as_str()))

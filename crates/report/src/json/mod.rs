@@ -3,6 +3,7 @@
 //!
 //! It must not know where files are put.
 
+mod conversations;
 mod figures;
 mod reference;
 mod result;
@@ -11,6 +12,7 @@ use serde::Serialize;
 #[cfg(test)]
 use serde_json::Value;
 
+pub use conversations::trace_summary;
 pub use figures::{Load, MetricResult, Metrics, PlateauResult, Segment, SomeMetrics};
 pub use reference::{args, percentiles, summary};
 pub use result::{
@@ -69,6 +71,8 @@ mod tests {
             samples::report(&samples::open_loop_meta(), samples::mixed(600)),
             samples::report(&samples::open_loop_meta(), Vec::new()),
             samples::report(&profile, samples::successes(600)),
+            samples::conversations_report(40),
+            samples::trace_report(200, std::time::Duration::ZERO),
         ] {
             let runs = [report];
             let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();
@@ -80,6 +84,28 @@ mod tests {
         }
         let wrong = serde_json::json!({"format_version": 1});
         assert!(!validator.is_valid(&wrong));
+    }
+
+    #[test]
+    fn conversations_stand_in_files_of_the_form_of_evalscope() {
+        let report = samples::conversations_report(40);
+        let figures = report.conversations.as_ref().unwrap();
+        insta::assert_snapshot!(text(&trace_summary(&figures.per_conversation)).unwrap());
+        let summary = summary(&report);
+        let keys: Vec<&String> = summary.as_object().unwrap().keys().collect();
+        let at = keys
+            .iter()
+            .position(|key| *key == "Avg Turns/Request")
+            .unwrap();
+        assert_eq!(
+            keys[at..at + 4],
+            [
+                "Avg Turns/Request",
+                "KV Cache Hit Rate (%)",
+                "Avg First-Turn TTFT (ms)",
+                "Avg Subsequent-Turn TTFT (ms)",
+            ]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use evalscope_model::metrics::PERCENTILE_ROWS;
 use serde_json::{Map, Value, json};
 
+use super::conversations::summary_keys;
 use crate::evalscope::{NOT_LIMITED, arguments, is_float, summary_figure};
 use crate::names::{self, Figure, SUMMARY_KEYS};
 use crate::report::RunReport;
@@ -15,7 +16,24 @@ use crate::report::RunReport;
 #[must_use]
 pub fn summary(report: &RunReport) -> Value {
     let mut object = Map::new();
-    for figure in SUMMARY_KEYS {
+    let [before_cache, behind_cache] = match &report.conversations {
+        Some(figures) => summary_keys(figures),
+        None => Default::default(),
+    };
+    let add = |object: &mut Map<String, Value>, fields: &[(&str, Value)]| {
+        let fields = fields.iter().cloned();
+        object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+    };
+    let cache_at = SUMMARY_KEYS
+        .iter()
+        .position(|figure| *figure == Figure::CacheHits);
+    for (at, figure) in SUMMARY_KEYS.into_iter().enumerate() {
+        if Some(at) == cache_at {
+            add(&mut object, &before_cache);
+        }
+        if cache_at.is_some_and(|cache| at == cache + 1) {
+            add(&mut object, &behind_cache);
+        }
         if figure.is_left_out(report) {
             continue;
         }

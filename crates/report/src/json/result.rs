@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use evalscope_model::metrics::{ClientReport, Comparison, Goodput, Metric};
+use evalscope_model::metrics::{
+    ClientReport, Comparison, ConversationFigures, Goodput, Metric, TraceFigures, TurnRow,
+};
 use evalscope_model::record::TokenSource;
 use serde::Serialize;
 use serde_json::Value;
@@ -91,6 +93,12 @@ pub struct RunResult<'a> {
     pub no_plateau: Option<WithoutPlateau>,
     /// How many requests met the objective (`--slo`); `null` without one.
     pub goodput: Option<&'a Goodput>,
+    /// The figures of its conversations; `null` for single requests.
+    pub conversations: Option<&'a ConversationFigures>,
+    /// Requests by the turn of a conversation that they are; empty for single requests.
+    pub turns: &'a [TurnRow],
+    /// How true the replay was to its trace; `null` without one.
+    pub trace: Option<&'a TraceFigures>,
     /// Token sums over successes.
     pub tokens: Tokens,
     /// Successes by why generation ended, in the server's words; `none` where it gave none.
@@ -127,6 +135,9 @@ pub struct Counts {
     pub shed: u64,
     /// Were given up, at the end of the drain timeout or when the run was stopped; not in `total`.
     pub unfinished: u64,
+    /// Turns whose prompt was longer than the server's context: the ends of their conversations; not
+    /// in `total`.
+    pub context_limit: u64,
     /// Failed, by kind.
     pub by_kind: BTreeMap<String, u64>,
 }
@@ -299,6 +310,7 @@ impl<'a> RunResult<'a> {
                 not_sent: totals.not_sent,
                 shed: totals.shed,
                 unfinished: totals.unfinished,
+                context_limit: totals.context_limit,
                 by_kind: totals
                     .failed_by_kind
                     .iter()
@@ -316,6 +328,9 @@ impl<'a> RunResult<'a> {
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),
             no_plateau: report.plateau.as_ref().err().copied(),
             goodput: report.goodput.as_ref(),
+            conversations: report.conversations.as_ref(),
+            turns: &report.turns,
+            trace: report.trace.as_ref(),
             tokens: Tokens {
                 input: (totals.input_known > 0).then_some(totals.input_tokens),
                 output: (report.metric(Metric::OutputTokens).count > 0)

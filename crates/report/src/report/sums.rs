@@ -106,6 +106,9 @@ impl Found {
 
     /// A request of any phase was due: what the first pass learns of the schedule.
     pub(super) fn was_due(&mut self, record: &RequestRecord) {
+        if !record.starts_session() {
+            return;
+        }
         let at = record.times.scheduled;
         if record.phase == Phase::Measured {
             self.span = Some(DueSpan::with(self.span, at));
@@ -267,14 +270,17 @@ impl Pass {
 
     /// Add a record, measured or not.
     pub(super) fn push(&mut self, record: &RequestRecord) {
-        if let Some(load) = &mut self.load {
-            load.push(record);
-        }
-        if let Some(segments) = &mut self.segments {
-            segments.push(record);
-        }
-        if let Some(windows) = &mut self.windows {
-            windows.push(record);
+        // later turns come when the server has responded: they are not of the schedule
+        if record.starts_session() {
+            if let Some(load) = &mut self.load {
+                load.push(record);
+            }
+            if let Some(segments) = &mut self.segments {
+                segments.push(record);
+            }
+            if let Some(windows) = &mut self.windows {
+                windows.push(record);
+            }
         }
         if let Some(search) = &mut self.search {
             search.push(record);

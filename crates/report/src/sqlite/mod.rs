@@ -3,6 +3,7 @@
 //!
 //! It must not know what the records add up to, nor where the result is shown.
 
+mod conversation;
 mod encode;
 mod read;
 mod row;

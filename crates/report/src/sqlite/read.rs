@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use evalscope_model::metrics::ClientSnapshot;
 use evalscope_model::plan::StoppedBy;
-use evalscope_model::record::{EventLogFormat, Phase, RequestRecord};
+use evalscope_model::record::{ConversationRecord, EventLogFormat, Phase, RequestRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
-use super::{StoreError, refused, row, schema};
+use super::{StoreError, conversation, refused, row, schema};
 use crate::findings::{Finding, FindingId};
 use crate::model::{RunMeta, RunState};
 
@@ -209,6 +209,35 @@ impl Reader {
             ),
         })?;
         Ok((rowid, record))
+    }
+
+    /// Hand every conversation of a phase that has ended to `sink`, in dataset order.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn for_each_conversation(
+        &self,
+        phase: Phase,
+        mut sink: impl FnMut(ConversationRecord),
+    ) -> Result<(), StoreError> {
+        if self.version < 4 {
+            return Ok(());
+        }
+        let doing = refused(&self.path, "read the conversations");
+        let mut statement = self
+            .connection
+            .prepare(conversation::SELECT)
+            .map_err(&doing)?;
+        let mut rows = statement.query([phase.as_str()]).map_err(&doing)?;
+        while let Some(row) = rows.next().map_err(&doing)? {
+            sink(
+                conversation::read(row, phase).map_err(|why| StoreError::Damaged {
+                    path: self.path.clone(),
+                    what: format!("table `conversation`: {why}"),
+                })?,
+            );
+        }
+        Ok(())
     }
 
     /// What the server said when the request in this row of the measured ones failed.

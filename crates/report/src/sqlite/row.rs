@@ -3,7 +3,11 @@
 //!
 //! It must not know transactions, nor when a row is written.
 
+use std::time::Duration;
+
+use evalscope_model::conversation::TurnPlace;
 use evalscope_model::metrics::Metric;
+use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, Exchange, Failure,
     FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, TokenSource, Usage,
@@ -157,12 +161,27 @@ fn insert_record(
     row.count(Some(record.connect.dns_ns))?;
     row.count(Some(record.connect.tcp_ns))?;
     row.count(Some(record.connect.tls_ns))?;
+    insert_place(row, record)?;
     row.put(gpu_memory)?;
     row.seconds(Metric::Ttft, record)?;
     row.seconds(Metric::Tpot, record)?;
     row.put(signed(record.events.len() as u64))?;
     row.put(mean_gap_s(&record.events))?;
     row.put(record.events.to_bytes())
+}
+
+/// Where a request stands in a conversation and in a trace.
+fn insert_place(row: &mut Binder<'_, '_>, record: &RequestRecord) -> rusqlite::Result<()> {
+    let turn = record.turn.as_ref();
+    row.count(turn.map(|turn| turn.conversation))?;
+    row.put(turn.map(|turn| turn.turn))?;
+    // no delay is longer than the 584 years that 64 bits hold
+    let delay = turn.map(|turn| u64::try_from(turn.delay.as_nanos()).unwrap_or(u64::MAX));
+    row.count(delay)?;
+    row.count(turn.and_then(|turn| turn.asked_increment))?;
+    row.count(record.asked_output_tokens)?;
+    row.count(record.trace.map(|entry| entry.line))?;
+    row.count(record.trace.and_then(|entry| entry.possible_cached_tokens))
 }
 
 /// Takes the columns of a row, one after another.
@@ -205,6 +224,31 @@ impl Cells<'_, '_> {
         let name = cell.as_str().map_err(|e| (at, e.to_string()))?;
         read(name).ok_or_else(|| (at, format!("`{name}` is unknown")))
     }
+}
+
+/// Where a request stands: in a conversation, in a trace; and what it has of its own.
+type Place = (Option<TurnPlace>, Option<u64>, Option<TraceEntry>);
+
+fn place(cells: &mut Cells<'_, '_>) -> Result<Place, BadCell> {
+    let conversation = cells.count()?;
+    let turn = cells.take::<Option<u32>>()?;
+    let delay = Duration::from_nanos(cells.count()?.unwrap_or(0));
+    let asked_increment = cells.count()?;
+    let turn = conversation
+        .zip(turn)
+        .map(|(conversation, turn)| TurnPlace {
+            conversation,
+            turn,
+            delay,
+            asked_increment,
+        });
+    let asked_output_tokens = cells.count()?;
+    let (line, possible_cached_tokens) = (cells.count()?, cells.count()?);
+    let trace = line.map(|line| TraceEntry {
+        line,
+        possible_cached_tokens,
+    });
+    Ok((turn, asked_output_tokens, trace))
 }
 
 /// Token counts, wherever they come from.
@@ -298,6 +342,7 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
         tcp_ns: cells.required(Cells::count)?,
         tls_ns: cells.required(Cells::count)?,
     };
+    let (turn, asked_output_tokens, trace) = place(&mut cells)?;
     let events_at = cells.next;
     let events = row
         .get_ref(events_at)
@@ -327,8 +372,8 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
         skipped_events,
         compressed,
         peer,
-        asked_output_tokens: None,
-        turn: None,
-        trace: None,
+        asked_output_tokens,
+        turn,
+        trace,
     })
 }

@@ -5,8 +5,10 @@
 
 use evalscope_model::record::Phase;
 
+use super::conversation;
+
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -28,7 +30,7 @@ pub(super) enum Part {
 use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-pub(super) const COLUMNS: [(&str, &str, Part); 48] = [
+pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
     ("idx", "INTEGER NOT NULL", Record),
     ("phase", "TEXT NOT NULL", Record),
     ("prompt_tokens", "INTEGER", Record),
@@ -67,6 +69,13 @@ pub(super) const COLUMNS: [(&str, &str, Part); 48] = [
     ("dns_ns", "INTEGER", Record),
     ("tcp_ns", "INTEGER", Record),
     ("tls_ns", "INTEGER", Record),
+    ("conversation", "INTEGER", Record),
+    ("turn", "INTEGER", Record),
+    ("turn_delay_ns", "INTEGER", Record),
+    ("asked_increment_tokens", "INTEGER", Record),
+    ("asked_output_tokens", "INTEGER", Record),
+    ("trace_line", "INTEGER", Record),
+    ("possible_cached_tokens", "INTEGER", Record),
     ("max_gpu_memory_cost", "REAL", Figure),
     ("first_chunk_latency", "REAL", Figure),
     ("time_per_output_token", "REAL", Figure),
@@ -87,6 +96,17 @@ pub(super) const SINCE_3: [&str; 6] = [
     "compressed",
     "peer",
     "reasoning_from_total",
+];
+
+/// Columns that came with format 4.
+pub(super) const SINCE_4: [&str; 7] = [
+    "conversation",
+    "turn",
+    "turn_delay_ns",
+    "asked_increment_tokens",
+    "asked_output_tokens",
+    "trace_line",
+    "possible_cached_tokens",
 ];
 
 /// The columns that a record is read back from, in order.
@@ -211,7 +231,14 @@ CREATE VIEW requests AS SELECT
   ending,
   skipped_events,
   compressed,
-  peer
+  peer,
+  conversation,
+  turn,
+  CASE WHEN turn > 0 THEN turn_delay_ns / 1e9 END AS think_s,
+  asked_increment_tokens,
+  asked_output_tokens,
+  trace_line,
+  possible_cached_tokens
 FROM result;
 ";
 
@@ -233,6 +260,7 @@ pub(super) fn create(wall_start_ns: u64) -> String {
         sql.push_str(&phase_view(name, phase, wall_start_ns));
     }
     sql.push_str(VIEW);
+    sql.push_str(conversation::CREATE);
     sql
 }
 
@@ -265,6 +293,7 @@ fn record_of(version: i64) -> String {
     let names: Vec<&str> = record_columns()
         .map(|name| match version {
             ..3 if SINCE_3.contains(&name) => "NULL",
+            ..4 if SINCE_4.contains(&name) => "NULL",
             _ => name,
         })
         .collect();
@@ -280,6 +309,11 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
         phase.as_str()
     )
 }
+
+/// The query of the stored bodies of the measured requests from one index to another that are of one
+/// conversation, in the order of its turns.
+pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
+     AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
 /// The query of the numbers of all rows of a phase, in the order in which the requests ended.
 pub(super) fn select_by_end(phase: Phase, version: i64) -> String {

@@ -1,11 +1,14 @@
 use std::fs;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use evalscope_model::conversation::{EndedBy, TurnPlace};
 use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
+use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::{
-    ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Exchange, Failure,
-    FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
+    ArrivalClock, ConnectCost, ConversationRecord, CountedTokens, Ending, EventLog, EventStamp,
+    Exchange, Failure, FailureKind, Phase, PluginTokens, RequestRecord, RequestTimes, Usage,
 };
 use evalscope_model::time::Timestamp;
 use proptest::prelude::*;
@@ -78,6 +81,24 @@ fn kind() -> impl Strategy<Value = FailureKind> {
     ]
 }
 
+type Place = (Option<TurnPlace>, Option<TraceEntry>, Option<u64>);
+
+/// Where a request stands.
+fn place() -> impl Strategy<Value = Place> {
+    let turn = any::<(u64, u32, u64, Option<u64>)>().prop_map(|own| TurnPlace {
+        conversation: own.0,
+        turn: own.1,
+        delay: Duration::from_nanos(own.2),
+        asked_increment: own.3,
+    });
+    let trace = any::<(u64, Option<u64>)>().prop_map(|own| TraceEntry {
+        line: own.0,
+        possible_cached_tokens: own.1,
+    });
+    let (turn, trace) = (prop::option::of(turn), prop::option::of(trace));
+    (turn, trace, any::<Option<u64>>())
+}
+
 prop_compose! {
     fn record()(
         (index, warmup, streamed, kernel) in any::<(u64, bool, bool, bool)>(),
@@ -90,6 +111,7 @@ prop_compose! {
         texts in any::<[Option<String>; 3]>(),
         (grace, compressed, from_total, skipped) in any::<(bool, bool, bool, u64)>(),
         peer in prop::option::of(any::<std::net::SocketAddrV4>()),
+        (turn, trace, asked_output_tokens) in place(),
     ) -> RequestRecord {
         let [finish_reason, response_id, model] = texts;
         RequestRecord {
@@ -115,7 +137,10 @@ prop_compose! {
                 reasoning_from_total: from_total,
             },
             plugin: PluginTokens::default(),
-            asked_prompt_tokens: None, asked_output_tokens: None, turn: None, trace: None,
+            asked_prompt_tokens: None,
+            asked_output_tokens,
+            turn,
+            trace,
             counted: CountedTokens::default(),
             finish_reason,
             response_id,
@@ -413,7 +438,7 @@ fn other_files_are_told_from_ours() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 3,
+                known: 4,
                 ..
             }
         ),
@@ -478,7 +503,15 @@ fn every_column_is_documented() {
     let path = folder.path().join(FILE_NAME);
     write(&path, &samples::meta("m"), &[]);
     let connection = Connection::open(&path).unwrap();
-    for table in ["result", "requests", "run", "client", "warning"] {
+    for table in [
+        "result",
+        "requests",
+        "conversation",
+        "conversations",
+        "run",
+        "client",
+        "warning",
+    ] {
         let statement = connection
             .prepare(&format!("SELECT * FROM {table}"))
             .unwrap();
@@ -512,15 +545,18 @@ fn a_database_of_the_format_before_is_read() {
     let exchanges = samples::mixed(12);
     write(&path, &samples::meta("m"), &exchanges);
     let old = Connection::open(&path).unwrap();
-    old.execute_batch("DROP VIEW requests; DROP VIEW result; DROP VIEW warmup")
-        .unwrap();
+    old.execute_batch(
+        "DROP VIEW requests; DROP VIEW result; DROP VIEW warmup; DROP VIEW conversations;
+         DROP TABLE conversation",
+    )
+    .unwrap();
     for (table, phase) in [("result", "measured"), ("warmup", "warmup")] {
         old.execute_batch(&format!(
             "CREATE TABLE {table} AS SELECT * FROM record WHERE phase = '{phase}';
              CREATE INDEX {table}_by_idx ON {table} (idx)"
         ))
         .unwrap();
-        for column in schema::SINCE_3 {
+        for column in schema::SINCE_3.iter().chain(&schema::SINCE_4) {
             old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
                 .unwrap();
         }
@@ -539,6 +575,121 @@ fn a_database_of_the_format_before_is_read() {
     let mut wanted: Vec<RequestRecord> = exchanges.into_iter().map(|e| e.record).collect();
     wanted.sort_by_key(|record| record.index);
     assert_eq!(read(&path, Phase::Measured), wanted);
+}
+
+#[test]
+fn a_database_of_format_3_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(12));
+    let wanted = read(&path, Phase::Measured);
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP VIEW conversations; DROP VIEW requests; DROP VIEW result; DROP VIEW warmup;
+         DROP TABLE conversation",
+    )
+    .unwrap();
+    for column in schema::SINCE_4 {
+        old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
+            .unwrap();
+    }
+    old.execute_batch("CREATE VIEW result AS SELECT * FROM record WHERE phase = 'measured'")
+        .unwrap();
+    old.pragma_update(None, "user_version", 3).unwrap();
+    drop(old);
+    assert_eq!(read(&path, Phase::Measured), wanted);
+    let mut conversations = 0;
+    let reader = Reader::open(&path).unwrap();
+    reader
+        .for_each_conversation(Phase::Measured, |_| conversations += 1)
+        .unwrap();
+    assert_eq!(conversations, 0);
+    assert_eq!(reader.stored(3).unwrap().unwrap().0, wanted[3]);
+    assert!(crate::RunReport::load(&path).is_ok());
+}
+
+fn conversation(index: u64, phase: Phase, ended_by: EndedBy) -> ConversationRecord {
+    ConversationRecord {
+        index,
+        phase,
+        session: (index == 0).then(|| "a1".to_owned()),
+        turns_planned: 3,
+        turns_sent: 2,
+        ended_by,
+        scheduled: Timestamp::from_nanos(1_000_000_000),
+        ended: Timestamp::from_nanos(3_500_000_000),
+        empty_replies: 1,
+        tools_unmatched: 2,
+    }
+}
+
+#[test]
+fn conversations_come_back_and_have_the_sums_of_their_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let records = [
+        conversation(1, Phase::Measured, EndedBy::ContextLimit),
+        conversation(0, Phase::Measured, EndedBy::Completed),
+        conversation(0, Phase::Warmup, EndedBy::Failed),
+    ];
+    let mut turns = samples::successes(2);
+    for (turn, exchange) in (0..).zip(&mut turns) {
+        exchange.record.turn = Some(TurnPlace {
+            conversation: 0,
+            turn,
+            delay: Duration::from_millis(750 * u64::from(turn)),
+            asked_increment: Some(5),
+        });
+    }
+    let events = turns
+        .into_iter()
+        .map(|turn| RunEvent::Exchange(Box::new(turn)));
+    let ends = records
+        .iter()
+        .cloned()
+        .map(|record| RunEvent::Conversation(Box::new(record)));
+    let database = Database::create(&path, &samples::meta("m")).unwrap();
+    database.run(events.chain(ends)).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let read = |phase| {
+        let mut found = Vec::new();
+        reader
+            .for_each_conversation(phase, |record| found.push(record))
+            .unwrap();
+        found
+    };
+    assert_eq!(
+        read(Phase::Measured),
+        [records[1].clone(), records[0].clone()]
+    );
+    assert_eq!(read(Phase::Warmup), records[2..]);
+    let rows: Vec<String> = Connection::open(&path)
+        .unwrap()
+        .prepare(
+            "SELECT json_array(idx, session_id, turns_succeeded, ended_by, whole, duration_s,
+               round(busy_s, 4), think_s, first_turn_ttft_ms, input_tokens, output_tokens, cached_tokens)
+             FROM conversations ORDER BY idx",
+        )
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            r#"[0,"a1",2,"completed",1,2.5,0.0941,0.75,20.0,81,40,32]"#,
+            r#"[1,null,null,"context_limit",0,2.5,null,null,null,null,null,null]"#,
+        ]
+    );
+    let think: Vec<Option<f64>> = Connection::open(&path)
+        .unwrap()
+        .prepare("SELECT think_s FROM requests ORDER BY idx")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(think, [None, Some(0.75)]);
 }
 
 #[test]

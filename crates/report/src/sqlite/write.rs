@@ -177,6 +177,7 @@ impl Database {
         };
         let mut insert = prepare(&schema::insert())?;
         let mut warning = prepare(schema::INSERT_WARNING)?;
+        let mut conversation = prepare(super::conversation::INSERT)?;
         let mut client = prepare(
             "INSERT INTO client VALUES (1, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         )?;
@@ -193,7 +194,11 @@ impl Database {
                     }
                     transaction.stored_row()?;
                 }
-                RunEvent::Conversation(_) => {}
+                RunEvent::Conversation(record) => {
+                    super::conversation::insert(&mut conversation, &record)
+                        .map_err(refused(&self.path, "store a conversation"))?;
+                    transaction.stored_row()?;
+                }
                 RunEvent::Snapshot(snapshot) => {
                     let json = serde_json::to_string(&snapshot.client).map_err(|e| {
                         StoreError::Encode {

@@ -186,12 +186,19 @@ fn at_full_load_requests_decide_between_kept_up_and_undecided() {
         counts
     };
     // some 3,200 requests, 160, and 100
-    let (many, few, one_by_one) = (shares(QUICK, 20.0), shares(LARGE, 20.0), shares(SMALL, 20.0));
+    let (many, few, one_by_one) = (
+        shares(QUICK, 20.0),
+        shares(LARGE, 20.0),
+        shares(SMALL, 20.0),
+    );
     for counts in [many, few, one_by_one] {
         assert!(counts[2] <= 4, "{counts:?}");
     }
     assert!(many[0] >= 30, "{many:?}");
-    assert!(few[1] >= 27 && one_by_one[1] >= 27, "{few:?} {one_by_one:?}");
+    assert!(
+        few[1] >= 27 && one_by_one[1] >= 27,
+        "{few:?} {one_by_one:?}"
+    );
 }
 
 #[test]

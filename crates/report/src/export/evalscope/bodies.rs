@@ -1,4 +1,4 @@
-//! Owns reading the bodies that a database holds: base64 of pickles, or JSON.
+//! Owns how EvalScope keeps bodies: JSON as Python writes it, and pickles of lists.
 //!
 //! It must not know which requests keep theirs.
 
@@ -8,25 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::python;
+use crate::bodies::{self, read};
 use crate::pickle;
 use crate::sqlite::Stored;
 
-/// What stands in a column; `None` where nothing was kept.
-fn read(column: &str) -> Option<Value> {
-    if column.is_empty() {
-        return None;
-    }
-    if let Ok(json) = serde_json::from_str(column) {
-        return Some(json);
-    }
-    let pickled = STANDARD.decode(column).ok();
-    let pickled = pickled.and_then(|bytes| pickle::read(&bytes));
-    Some(pickled.unwrap_or_else(|| column.into()))
-}
-
-/// The body of a request as text: JSON as Python writes it. `None` where it was not kept.
-pub(super) fn request(stored: &Stored) -> Option<String> {
-    Some(match read(&stored.request)? {
+/// The body of a request as it was sent, as text: JSON as Python writes it. `None` where it was not
+/// kept.
+pub(super) fn request(stored: &Stored, turn: u32) -> Option<String> {
+    Some(match bodies::request(stored, turn)? {
         Value::String(text) => text,
         body => python::line(&body.into()),
     })
@@ -78,6 +67,7 @@ mod tests {
         Stored {
             gpu_memory_gb: None,
             request: request.to_owned(),
+            turns_before: Vec::new(),
             response_messages: response_messages.to_owned(),
             final_event: final_event.map(str::to_owned),
         }
@@ -97,7 +87,7 @@ mod tests {
         ] {
             let stored = stored(request_text, events_text, None);
             assert_eq!(
-                request(&stored).as_deref(),
+                request(&stored, 0).as_deref(),
                 Some(r#"{"n": 1, "stop": null}"#)
             );
             let event = json!({"choices": [1]});
@@ -120,6 +110,6 @@ mod tests {
     #[test]
     fn what_was_not_kept_is_not_there() {
         let stored = stored("", "", None);
-        assert_eq!((request(&stored), messages(&stored)), (None, None));
+        assert_eq!((request(&stored, 0), messages(&stored)), (None, None));
     }
 }

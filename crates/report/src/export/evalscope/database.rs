@@ -13,11 +13,11 @@ use rusqlite::{Connection, params};
 
 use super::gaps::Gaps;
 use super::moments::{completion, start, unix_s};
-use super::workload::Workload;
 use super::{bodies, python};
 use crate::export::ExportError;
 use crate::model::RunMeta;
 use crate::sqlite::{Reader, StoreError, Stored, refused};
+use crate::workload::Workload;
 
 /// As `create_result_table` writes it, blanks included.
 const CREATE: &str = "CREATE TABLE result(
@@ -115,7 +115,7 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
         table: Table::create(to)?,
         streams: Streams::default(),
         gaps: Gaps::new(),
-        workload: Workload::new(reader.meta().clock),
+        workload: Workload::new(usize::MAX),
         missing: Missing::default(),
     };
     let doing = refused(to, "write the requests");
@@ -172,6 +172,7 @@ struct Row {
     completed_time: f64,
     inter_token_latencies: String,
     is_stream: bool,
+    turn: u32,
     success: Option<Success>,
 }
 
@@ -183,6 +184,7 @@ impl Row {
             inter_token_latencies: inter_token_latencies(record),
             // of a failure that is what was asked for, whatever the error came as
             is_stream: record.streamed || (!record.succeeded() && meta.stream),
+            turn: record.turn.map_or(0, |place| place.turn),
             success: record.succeeded().then(|| Success::of(record, missing)),
         }
     }
@@ -193,7 +195,7 @@ impl Row {
         stored: &Stored,
         missing: &mut Missing,
     ) -> rusqlite::Result<()> {
-        let request = bodies::request(stored);
+        let request = bodies::request(stored, self.turn);
         let messages = bodies::messages(stored);
         missing.bodies += u64::from(request.is_none());
         let success = self.success.as_ref();

@@ -20,7 +20,6 @@ mod percentiles;
 mod python;
 mod speeds;
 mod summary;
-mod workload;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,15 +32,13 @@ use self::database::Missing;
 use self::load::{number, rate};
 use self::python::Value;
 use super::runs::{Export, ExportError, Exported, Invocation};
-use crate::files::{ARGS, PERCENTILES, SPEEDS, SUMMARY, io_error, write as write_file};
+use crate::files::{
+    ARGS, PERCENTILES, SPEEDS, SUMMARY, THROUGHPUT, TIMELINE, io_error, write as write_file,
+};
 use crate::model::{RunState, rfc3339_local};
 use crate::report::RunReport;
 use crate::sqlite::FILE_NAME;
-
-/// Throughput over several windows.
-const WORKLOAD: &str = "workload_throughput.json";
-/// Tokens over time.
-const TIMELINE: &str = "workload_timeline.json";
+use crate::workload::Unreported;
 
 /// Write all runs. Folders that were made are noted in `made`.
 pub(super) fn write(export: &Export, made: &mut Vec<PathBuf>) -> Result<Exported, ExportError> {
@@ -78,9 +75,9 @@ fn write_run(run: &RunReport, folder: &Path) -> Result<Missing, ExportError> {
     file(ARGS, &arguments::of(run, folder))?;
     file(SUMMARY, &summary::of(run, &rows.streams))?;
     file(PERCENTILES, &percentiles::of(&rows)?)?;
-    if let Some(timeline) = rows.workload.finish() {
-        file(WORKLOAD, &timeline.throughput())?;
-        file(TIMELINE, &timeline.points())?;
+    if let Some(timeline) = rows.workload.finish_as_evalscope(&run.meta.clock) {
+        file(THROUGHPUT, &timeline.throughput(Unreported::Zero).into())?;
+        file(TIMELINE, &timeline.points(Unreported::Zero).into())?;
     }
     if crate::speeds::is_measured(&run.meta.dataset) {
         file(SPEEDS, &speeds::of(&rows.table)?)?;

@@ -393,7 +393,9 @@ impl Placed<'_> {
         let mut d = String::new();
         for part in edges.split(|(_, edge)| edge.is_none()) {
             let known = part.iter().filter_map(|(x, edge)| Some((*x, (*edge)?)));
-            let upper = known.clone().map(|(x, (_, high))| (self.x(x), self.y(high)));
+            let upper = known
+                .clone()
+                .map(|(x, (_, high))| (self.x(x), self.y(high)));
             let lower = known.map(|(x, (low, _))| (self.x(x), self.y(low)));
             let corners: Vec<_> = upper.chain(lower.rev()).collect();
             if corners.len() > 2 {
