@@ -43,6 +43,19 @@ pub trait RecordSource {
     /// If a record cannot be read, or `sink` fails.
     fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError>;
 
+    /// The same in any order, and without the connection, the server's address and what the client counted,
+    /// which charts do not need: reading is most of what they cost.
+    ///
+    /// # Errors
+    /// If a record cannot be read, or `sink` fails.
+    fn for_each_for_charts(
+        &self,
+        phase: Phase,
+        sink: &mut RecordSink<'_>,
+    ) -> Result<(), StoreError> {
+        self.for_each(phase, sink)
+    }
+
     /// The start of what the server said to a request that failed.
     ///
     /// # Errors
@@ -91,6 +104,14 @@ impl RecordSource for Reader {
 
     fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError> {
         self.for_each(phase, sink)
+    }
+
+    fn for_each_for_charts(
+        &self,
+        phase: Phase,
+        sink: &mut RecordSink<'_>,
+    ) -> Result<(), StoreError> {
+        self.for_each_for_charts(phase, sink)
     }
 
     fn error_excerpt(&self, number: i64) -> Result<Option<String>, StoreError> {
