@@ -11,6 +11,7 @@ mod apis;
 mod command_line;
 mod context;
 mod conversations;
+mod conversations_data;
 mod counts;
 mod crash;
 mod datasets;
