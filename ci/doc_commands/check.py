@@ -26,6 +26,11 @@ LIMIT_S = 60
 # a finished command for the snippets that read results
 FINISHED = ["perf", "--model", "sim", "--dataset", "sample", "--parallel", "1", "2", "--number", "4", "4",
             "--sleep-interval", "0", "--no-timestamp", "--name", "finished", "--outputs-dir", "."]
+# conversations for those that read turns
+CONVERSATIONS = ["perf", "--model", "sim", "--dataset", "custom_multi_turn", "--dataset-path", "two.jsonl",
+                 "--multi-turn", "--parallel", "1", "--number", "2", "--no-timestamp", "--name", "conversations",
+                 "--outputs-dir", "."]
+TWO_TURNS = '[{"role":"user","content":"Hi"},{"role":"assistant","content":"x"},{"role":"user","content":"And?"}]\n'
 
 
 def pages():
@@ -63,6 +68,10 @@ def write_fixtures(folder, environ, server_port):
         "prompt.txt": "Why is the sky blue?\n",
         "prompts.csv": "id,text\n1,Why is the sky blue?\n2,Name three rivers.\n",
         "tickets.csv": "id,text\n1,My order has not arrived.\n2,How can I change my password?\n",
+        "trace.jsonl": '{"timestamp": 10, "body": {"messages": [{"role": "user", "content": "Hi"}]}}\n'
+                       '{"timestamp": 10.5, "body": {"messages": [{"role": "user", "content": "Bye"}]}}\n',
+        "conversation_trace.jsonl": '{"timestamp": 0, "input_length": 90, "output_length": 4, "hash_ids": [0]}\n'
+                                    '{"timestamp": 601000, "input_length": 90, "output_length": 4, "hash_ids": [0]}\n',
         "countries.txt": "France\nPeru\nJapan\n",
         # the default dataset, where a download would put it
         "cache/modelscope/datasets/AI-ModelScope/HC3-Chinese/master/open_qa.jsonl": '{"question": "天空为什么是蓝色的？"}\n',
@@ -76,8 +85,10 @@ def write_fixtures(folder, environ, server_port):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     url = f"http://127.0.0.1:{server_port}"
-    subprocess.run(["evalscope", *FINISHED, "--url", url], cwd=folder, env=environ, check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (folder / "two.jsonl").write_text(2 * TWO_TURNS)
+    for command in FINISHED, CONVERSATIONS:
+        subprocess.run(["evalscope", *command, "--url", url], cwd=folder, env=environ, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def free_port():

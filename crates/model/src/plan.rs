@@ -456,7 +456,8 @@ fn label_of(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
     });
     match (run.concurrency, rate) {
         (None, Some(rate)) => format!("{rate}_{amount}"),
-        (None, None) => amount,
+        // a trace; as EvalScope names it
+        (None, None) => format!("rate_-1.0_{amount}"),
         (Some(slots), Some(rate)) if several_rates => format!("parallel_{slots}_{amount}_{rate}"),
         (Some(slots), _) => format!("parallel_{slots}_{amount}"),
     }

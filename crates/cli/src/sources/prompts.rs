@@ -62,6 +62,10 @@ impl Prompts {
         go_on: impl FnMut() -> bool,
         say: &mut dyn FnMut(String),
     ) -> anyhow::Result<()> {
+        if self.plan.trace.is_some() {
+            // it was read once, and to make all of its prompts would take minutes
+            return Ok(());
+        }
         let small = bytes_of(&self.place, DEPTH).is_some_and(|bytes| bytes < SURVEYED_BYTES);
         if !self.plan.set.is_text_file() || !small {
             return Ok(());

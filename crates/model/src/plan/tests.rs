@@ -206,6 +206,17 @@ fn a_profile_that_ends_needs_no_number() {
 }
 
 #[test]
+fn a_trace_has_the_name_that_evalscope_gives_it() {
+    let mut sweep = sweep(&[1], None);
+    sweep.parallel = None;
+    sweep.whole = Some(12);
+    sweep.recording = Some(Recording::default());
+    assert_eq!(names(sweep.clone()), ["rate_-1.0_number_12"]);
+    let plan = sweep.expand().unwrap();
+    assert!(plan.runs()[0].is_open_loop());
+}
+
+#[test]
 fn requests_of_an_open_loop_end_in_time() {
     let mut sweep = sweep(&[1], None);
     sweep.rate = vec![rate(1.0)];

@@ -138,7 +138,12 @@ impl RequestRow {
             nanos.map(|nanos| (nanos / 1e3).round() as u64)
         };
         let tokens = || record.events.tokens();
-        let cut = |text: &String, most| text.chars().take(most).collect();
+        let cut = |text: &String, most: usize| {
+            // most are short, which is seen at once
+            let is_long = text.len() > most;
+            let end = is_long.then(|| text.char_indices().nth(most)).flatten();
+            end.map_or_else(|| text.clone(), |(end, _)| text[..end].to_owned())
+        };
         Self {
             index: record.index,
             warmup: record.phase == Phase::Warmup,

@@ -121,12 +121,8 @@ impl Workload {
         let name = &self.names[0];
         let value = match value {
             Value::Null => return Err(format!("no `{name}`")),
-            Value::String(text) => serde_json::from_str(&text).map_err(|error| {
-                format!(
-                    "`{name}` is a text that is not valid JSON: {}",
-                    said(&error)
-                )
-            })?,
+            Value::String(text) => serde_json::from_str(&text)
+                .map_err(|error| format!("`{name}`: its text is {}", said(&error)))?,
             value => value,
         };
         let Value::Object(body) = value else {
