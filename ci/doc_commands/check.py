@@ -68,6 +68,10 @@ def write_fixtures(folder, environ, server_port):
         "prompt.txt": "Why is the sky blue?\n",
         "prompts.csv": "id,text\n1,Why is the sky blue?\n2,Name three rivers.\n",
         "tickets.csv": "id,text\n1,My order has not arrived.\n2,How can I change my password?\n",
+        "trace.jsonl": '{"timestamp": 10, "body": {"messages": [{"role": "user", "content": "Hi"}]}}\n'
+                       '{"timestamp": 10.5, "body": {"messages": [{"role": "user", "content": "Bye"}]}}\n',
+        "conversation_trace.jsonl": '{"timestamp": 0, "input_length": 90, "output_length": 4, "hash_ids": [0]}\n'
+                                    '{"timestamp": 601000, "input_length": 90, "output_length": 4, "hash_ids": [0]}\n',
         "countries.txt": "France\nPeru\nJapan\n",
         # the default dataset, where a download would put it
         "cache/modelscope/datasets/AI-ModelScope/HC3-Chinese/master/open_qa.jsonl": '{"question": "天空为什么是蓝色的？"}\n',

@@ -7,7 +7,7 @@ import { setTimeout as after } from "node:timers/promises";
 const program = process.argv[2];
 mkdirSync("pages", { recursive: true });
 
-const started = (args) => spawn(program, args, { stdio: "ignore", env: { ...process.env, EVALSCOPE_LANG: "en" } });
+const started = (args, stdio = "ignore") => spawn(program, args, { stdio, env: { ...process.env, EVALSCOPE_LANG: "en" } });
 const ended = (child) => new Promise((resolve) => child.on("exit", resolve));
 const run = (args) => ended(started(args));
 
@@ -15,12 +15,26 @@ const place = (name) => ["--outputs-dir", "runs", "--no-timestamp", "--name", na
 const keep = (name, as = name) => copyFileSync(`runs/${name}/perf_report.html`, `pages/${as}.html`);
 const sim = ["perf", "--api", "local_sim", "--dataset", "sample", "--sleep-interval", "0"];
 
+// a simulated server with faults of its own, as long as `during` takes
+const withServer = async (flags, during) => {
+  const server = started(["sim", "--port", "0", "--exit-with-parent", ...flags], ["pipe", "pipe", "ignore"]);
+  const said = await new Promise((resolve) => server.stdout.once("data", (line) => resolve(String(line))));
+  await during(said.trim().split(/\s+/).at(-1));
+  server.stdin.end();
+  await ended(server);
+};
+
 await run([...sim, "-n", "1", ...place("one")]);
 keep("one");
 
-const loads = ["--parallel", "1", "4", "8", "16", "32", "--number", "10", "40", "80", "160", "320"];
-await run([...sim, ...loads, "--max-tokens", "40", "--slo", "ttft<=80ms", ...place("sweep")]);
+// a knee, an objective, and a warm-up
+await withServer(["--slots", "12", "--ttft-ms", "30", "--itl-ms", "4"], async (url) => {
+  const loads = ["--parallel", "1", "4", "8", "16", "32", "--number", "10", "60", "120", "240", "400"];
+  await run(["perf", "--url", url, "--model", "sim", "--dataset", "sample", "--sleep-interval", "0", ...loads, "--warmup-num", "4",
+    "--max-tokens", "40", "--slo", "ttft<=80ms", ...place("sweep")]);
+});
 keep("sweep");
+copyFileSync("runs/sweep/result.json", "sweep.json");
 await run(["report", "runs/sweep", "--lang", "zh"]);
 keep("sweep", "sweep-zh");
 
@@ -28,12 +42,18 @@ const many = Array.from({ length: 15 }, (_, nth) => String(nth + 1));
 await run([...sim, "--parallel", ...many, "--number", ...many.map(() => "5"), "--max-tokens", "5", ...place("many")]);
 keep("many");
 
-const openLoop = ["--open-loop", "--rate", "20", "--duration", "5s", "--warmup-num", "10", "--max-tokens", "20"];
-await run([...sim, ...openLoop, ...place("open-loop")]);
-keep("open-loop");
+// the server stops for a second, and sometimes fails
+await withServer(["--batch-itl", "4,0.3", "--fault", "pause:1s@3s", "--fault", "http-503:every=30"], async (url) => {
+  await run(["perf", "--url", url, "--model", "sim", "--dataset", "sample", "--open-loop", "--rate", "30", "--duration", "6s",
+    "--warmup-num", "10", "--max-tokens", "20", ...place("stall")]);
+});
+keep("stall");
+
+await run([...sim, "-n", "40", "--parallel", "4", "--no-stream", "--max-tokens", "10", ...place("not-streamed")]);
+keep("not-streamed");
 
 const stopped = started([...sim, "--duration", "60s", "--parallel", "4", "--max-tokens", "20", ...place("interrupted")]);
-await after(4000);
+await after(3000);
 stopped.kill("SIGINT");
 await ended(stopped);
 keep("interrupted");

@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,61 @@ def test_a_name_registered_again_names_the_newer_class() -> None:
     assert registry.all_classes() == ["x"]
     with pytest.raises(Exception, match="no class is registered for api `y`; known are x"):
         registry.get_class("y")
+
+
+CONVERSATIONS = """
+    @register_dataset("talks")
+    class Talks(DatasetPluginBase):
+        def build_messages(self):
+            yield [
+                Turn(messages=[self.create_message("Fix it")], max_tokens=64, rid="r7"),
+                Turn([{"role": "tool", "content": "ok"}], tool_call_latency=0.5, is_final=True),
+            ]
+            yield [Turn([self.create_message(self.dataset_args["greeting"])])]
+    """
+
+
+def test_a_conversation_is_a_list_of_turns(plugin_file: Write) -> None:
+    with PluginProcess(plugin_file(CONVERSATIONS), "--role", "dataset") as dataset:
+        dataset.hello("dataset", dataset_args={"greeting": "hi"})
+        first, second = dataset.ask("next", max=9)["items"]
+    assert first == {
+        "turns": [
+            {"messages": [{"role": "user", "content": "Fix it"}], "max_tokens": 64},
+            {"messages": [{"role": "tool", "content": "ok"}], "delay_s": 0.5},
+        ],
+        "rid": "r7",
+        "session": "r7",
+    }
+    assert second == {"turns": [{"messages": [{"role": "user", "content": "hi"}]}]}
+
+
+def test_turns_and_messages_are_not_mixed(plugin_file: Write) -> None:
+    mixed = """
+        @register_dataset("mixed")
+        class Mixed(DatasetPluginBase):
+            def build_messages(self):
+                yield [Turn([{"role": "user", "content": "a"}]), {"role": "user", "content": "b"}]
+        """
+    with PluginProcess(plugin_file(mixed), "--role", "dataset") as dataset:
+        dataset.hello("dataset")
+        error = dataset.fail("next", max=1)
+    assert "a list of `Turn`; got a list whose first element is a Turn" in error["message"]
+
+
+def test_options_of_a_dataset_take_the_form_that_its_class_asks_for() -> None:
+    @dataclass
+    class Options:
+        length: int = 5
+
+    class Own(DatasetPluginBase):
+        args_schema = Options
+
+        def build_messages(self):  # type: ignore[no-untyped-def]
+            yield "x" * self.dataset_args.length
+
+    assert list(Own(Arguments())) == ["xxxxx"]
+    assert list(Own(Arguments(dataset_args={"length": 2}))) == ["xx"]
+    assert list(Own(Arguments(dataset_args='{"length": 3}'))) == ["xxx"]
+    with pytest.raises(TypeError, match="lenght"):
+        Own(Arguments(dataset_args={"lenght": 2}))

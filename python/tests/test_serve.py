@@ -219,7 +219,10 @@ def test_modules_beside_the_file_can_be_imported(plugin_file: Write, tmp_path: P
         assert plugin.hello("dataset") == {"protocol": 1, "name": "numbers"}
 
 
-WANTED = "build_messages must yield a str, a list of dicts, a dict or a list of ints; got "
+WANTED = (
+    "build_messages must yield a str, a list of dicts, a dict, a list of ints or a list of `Turn`; "
+    "got "
+)
 
 
 @pytest.mark.parametrize(

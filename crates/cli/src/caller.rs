@@ -9,10 +9,13 @@ use anyhow::Context;
 
 use crate::{console, env};
 
-/// Show an error: on stderr, or to the caller that asked for it, which shows it itself.
+/// Show an error: on stderr, or to the caller that asked for it, which shows it itself. It may repeat
+/// any input: see [`console::tame`] and [`console::shortened`].
 pub(crate) fn show_error(text: &str) {
-    if env::error_file().is_none_or(|path| std::fs::write(path, text).is_err()) {
-        console::err(text);
+    let text = console::shortened(text);
+    let text = console::tame(&text);
+    if env::error_file().is_none_or(|path| std::fs::write(path, text.as_bytes()).is_err()) {
+        console::err(&text);
     }
 }
 

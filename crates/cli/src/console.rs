@@ -10,6 +10,9 @@ use evalscope_report::console::{Confidence, Ink, Screen};
 
 use crate::env;
 
+/// Characters of one piece of input that an error repeats.
+const MOST_REPEATED: usize = 200;
+
 /// Columns if the width is unknown.
 const DEFAULT_WIDTH: u16 = 80;
 
@@ -55,6 +58,36 @@ pub(crate) fn tame(text: &str) -> Cow<'_, str> {
     tamed.into()
 }
 
+/// An error that repeats long input, without most of it: what is between backticks, and words, are cut
+/// after [`MOST_REPEATED`] characters.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    if text.lines().all(|line| line.len() <= MOST_REPEATED) {
+        return text.into();
+    }
+    let lines = text.split('\n').map(|line| {
+        let parts: Vec<&str> = line.split('`').collect();
+        // an odd number of backticks: some of them are input
+        let is_paired = parts.len() % 2 == 1;
+        let parts = parts.iter().enumerate().map(|(nth, part)| {
+            if is_paired && nth % 2 == 1 {
+                return cut(part);
+            }
+            let words: Vec<Cow<'_, str>> = part.split(' ').map(cut).collect();
+            words.join(" ").into()
+        });
+        parts.collect::<Vec<_>>().join("`")
+    });
+    lines.collect::<Vec<_>>().join("\n").into()
+}
+
+fn cut(text: &str) -> Cow<'_, str> {
+    let Some((end, _)) = text.char_indices().nth(MOST_REPEATED) else {
+        return text.into();
+    };
+    let more = text[end..].chars().count();
+    format!("{}… ({more} more characters)", &text[..end]).into()
+}
+
 /// The screen that the tables on stdout are made for. Without colour if `NO_COLOR` (no-color.org)
 /// is set or stdout is not a terminal.
 pub(crate) fn screen(confidence: Confidence) -> Screen {
@@ -91,6 +124,28 @@ fn terminal_width() -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_input_is_cut_and_nothing_else() {
+        let x = "x".repeat(300);
+        let cut = format!("{}… (100 more characters)", "x".repeat(200));
+        let plain = "`--rate` is needed. ".repeat(20);
+        assert_eq!(shortened(&plain), plain);
+        assert_eq!(
+            shortened(&format!("error: `--rate {x}`: no\n  hint: {x}")),
+            format!(
+                "error: `--rate {}… (107 more characters)`: no\n  hint: {cut}",
+                "x".repeat(193)
+            )
+        );
+        let spaced = "a ü ".repeat(60);
+        assert_eq!(
+            shortened(&format!("`{spaced}` is too long")),
+            format!("`{}… (40 more characters)` is too long", "a ü ".repeat(50))
+        );
+        // a backtick in the input
+        assert_eq!(shortened(&format!("`a`{x}` no")), format!("`a`{cut}` no"));
+    }
 
     #[test]
     fn lines_stay_and_escapes_are_shown() {

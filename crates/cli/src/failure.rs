@@ -69,9 +69,7 @@ pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => return code,
         Err(error) => error,
     };
-    let text = render(&error);
-    let text = console::tame(&text);
-    caller::show_error(&text);
+    caller::show_error(&render(&error));
     if error.is::<Unfinished>() {
         ExitCode::from(FAILED)
     } else {

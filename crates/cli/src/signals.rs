@@ -14,8 +14,8 @@ use crate::{caller, console};
 /// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
 /// the second gives them up. SIGHUP, which comes when the terminal is closed, is one of them.
 ///
-/// `drain`: how long requests in flight may go on after the first signal.
-pub(crate) fn listen(control: RunControl, drain: Duration) -> anyhow::Result<()> {
+/// `first`: what the first one does, in words.
+pub(crate) fn listen(control: RunControl, first: String) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -27,10 +27,7 @@ pub(crate) fn listen(control: RunControl, drain: Duration) -> anyhow::Result<()>
         // the receiver waits for it
         let _ = heard.send(());
         signals.next().await;
-        console::err(&format!(
-            "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
-            drain.as_secs_f64()
-        ));
+        console::err(&first);
         control.stop.cancel();
         signals.second().await;
         console::err("stopping now");

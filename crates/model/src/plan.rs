@@ -292,6 +292,19 @@ pub enum PlanError {
     /// A share of a number that nobody has given.
     #[error("`--warmup-num {0}` is a share of `--number`, which is not given")]
     ShareOfNothing(f64),
+    /// A profile is over before the warm-up is.
+    #[error(
+        "`--warmup-num {warmup_requests}` leaves nothing to measure: `--rate {profile}` sends {expected} requests on \
+         average, the warm-up included"
+    )]
+    OnlyWarmup {
+        /// Warm-up requests.
+        warmup_requests: u64,
+        /// The profile.
+        profile: String,
+        /// Its mean number of arrivals.
+        expected: f64,
+    },
 }
 
 impl Sweep {
@@ -335,6 +348,7 @@ impl Sweep {
                 Warmup::Share(share) => PlanError::ShareOfNothing(share),
                 Warmup::Count(_) => PlanError::NoRequests,
             })?;
+            leave_something_to_measure(&pacing, warmup_requests)?;
             let mut run = RunSpec {
                 point: PointId::first(""),
                 concurrency,
@@ -396,6 +410,23 @@ impl Sweep {
     }
 }
 
+/// Requests of a profile are warm-up first.
+fn leave_something_to_measure(pacing: &Pacing, warmup_requests: u64) -> Result<(), PlanError> {
+    let profile = pacing.schedule().map(|schedule| &schedule.profile);
+    let Some((profile, span_s)) = profile.and_then(|p| Some((p, p.span_s()?))) else {
+        return Ok(());
+    };
+    let expected = profile.expected_within(span_s);
+    if (warmup_requests as f64) < expected {
+        return Ok(());
+    }
+    Err(PlanError::OnlyWarmup {
+        warmup_requests,
+        profile: profile.to_string(),
+        expected: (expected * 10.0).round() / 10.0,
+    })
+}
+
 /// The value of a point; a single value is that of every one.
 fn at<T>(values: &[T], point: usize) -> &T {
     values.get(point).unwrap_or(&values[0])
@@ -425,7 +456,8 @@ fn label_of(run: &RunSpec, several_rates: bool, before: &[RunSpec]) -> String {
     });
     match (run.concurrency, rate) {
         (None, Some(rate)) => format!("{rate}_{amount}"),
-        (None, None) => amount,
+        // a trace; as EvalScope names it
+        (None, None) => format!("rate_-1.0_{amount}"),
         (Some(slots), Some(rate)) if several_rates => format!("parallel_{slots}_{amount}_{rate}"),
         (Some(slots), _) => format!("parallel_{slots}_{amount}"),
     }

@@ -14,7 +14,7 @@ use evalscope_model::record::{
 };
 use evalscope_model::time::{RunClock, Timestamp, monotonic_ns};
 use evalscope_report::model::FORMAT_VERSION;
-use evalscope_report::series::{KEPT_IN_PAGE, MOST_BINS, PageData, RunSeries, page_text};
+use evalscope_report::series::{MOST_BINS, PageData, RunSeries, page_text};
 use evalscope_report::source::{RecordSink, RecordSource};
 use evalscope_report::{Finding, RecordBodies, RunMeta, RunReport, RunState, StoreError, Tool};
 
@@ -234,7 +234,7 @@ fn main() {
     let summed = cpu_ns();
     let text = page_text(&PageData::new(
         std::slice::from_ref(&report),
-        &[(0, series.with_at_most(KEPT_IN_PAGE))],
+        &[(0, series.clone())],
     ));
     let written = cpu_ns();
     let rows = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");

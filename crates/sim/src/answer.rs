@@ -256,7 +256,9 @@ impl Player<'_> {
             _ => Framing::Length(document.len()),
         };
         let tempo = &self.engine.tempo;
-        let mut outbox = Outbox::new(self.stream, tempo, fault, framing, recorder);
+        // Only streams are compressed.
+        let of_bytes = fault.filter(|fault| *fault != Fault::Gzip);
+        let mut outbox = Outbox::new(self.stream, tempo, of_bytes, framing, recorder);
         write_head(
             &mut outbox.buffer,
             200,
@@ -356,15 +358,18 @@ impl Player<'_> {
         let mut waited = false;
         let mut tokens = 0;
         while let Some(beat) = script.write_next(&mut outbox.buffer) {
-            if !waited && beat != Beat::Closing {
+            if !waited && !matches!(beat, Beat::Early | Beat::Closing) {
                 waited = true;
                 self.until(&mut turn, 1, outbox.recorder).await?;
             }
             match beat {
+                Beat::Early if !batches || self.config.profile.waits_for_first_token() => {
+                    outbox.flush().await?;
+                }
                 Beat::Opening if self.config.role_first && events_per_write == 1 => {
                     outbox.flush().await?;
                 }
-                Beat::Opening | Beat::Closing => {}
+                Beat::Early | Beat::Opening | Beat::Closing => {}
                 Beat::Tokens { count, new_step } => {
                     if new_step && !batches {
                         // An event is due with its last token.

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::clock::monotonic_ns;
+
 /// Maximum size of a request head, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
 
@@ -28,9 +30,13 @@ pub(crate) struct Request {
     pub(crate) knows_chunks: bool,
     /// The token of `Authorization: Bearer <token>`.
     pub(crate) bearer: Option<String>,
+    /// The value of `x-api-key`.
+    pub(crate) api_key: Option<String>,
     /// Whether a header asks for an event stream: `X-DashScope-SSE: enable` or
     /// `Accept: text/event-stream`.
     pub(crate) wants_events: bool,
+    /// When its first bytes were read.
+    pub(crate) began_ns: u64,
     /// The fields that [`Inbox`] keeps, by their name in lower case.
     pub(crate) kept: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
@@ -88,6 +94,8 @@ impl<'a> Inbox<'a> {
 
     /// Read the next request; [`ReadError::Gone`] if the client closed instead.
     pub(crate) async fn next(&mut self, stream: &mut TcpStream) -> Result<Request, ReadError> {
+        // What was read with the request before is read again here.
+        let mut began_ns = (!self.bytes.is_empty()).then(monotonic_ns);
         let head = loop {
             if let Some(head) = parse_head(&self.bytes, self.keep)? {
                 break head;
@@ -99,8 +107,10 @@ impl<'a> Inbox<'a> {
                 ));
             }
             self.fill(stream, 4 << 10).await?;
+            began_ns.get_or_insert_with(monotonic_ns);
         };
         let mut request = head.request;
+        request.began_ns = began_ns.unwrap_or_default();
         self.take(head.length);
         if head.expects_continue && self.bytes.is_empty() {
             write_all(stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -213,7 +223,9 @@ fn parse_head(bytes: &[u8], keep: &[String]) -> Result<Option<Head>, ReadError> 
             keep_alive: is_1_1,
             knows_chunks: is_1_1,
             bearer: None,
+            api_key: None,
             wants_events: false,
+            began_ns: 0,
             kept: BTreeMap::new(),
             body: Vec::new(),
         },
@@ -262,6 +274,7 @@ fn parse_head(bytes: &[u8], keep: &[String]) -> Result<Option<Head>, ReadError> 
                 head.request.wants_events = true;
             }
             "accept" if has_token("text/event-stream") => head.request.wants_events = true,
+            "x-api-key" => head.request.api_key = Some(value.to_owned()),
             "authorization" => {
                 head.request.bearer = value
                     .split_once(' ')

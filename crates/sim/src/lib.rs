@@ -1,6 +1,7 @@
 //! A simulated LLM server whose truth is known.
 //!
-//! It responds to chat and text completions, streaming or not, with a configured latency
+//! It responds to chat and text completions, streaming or not, and to other requests of LLM
+//! servers, with a configured latency
 //! ([`Profile`]) and configured faults and oddities ([`FaultRule`]), and it can log when it really
 //! read each request and wrote each token ([`SimConfig::truth_log`]), so that a load tester's report can be compared with
 //! the truth. It owns its wire format and shares no code with any client.
@@ -12,6 +13,10 @@
 //! | `/api/v1/services/aigc/text-generation/generation` | DashScope's own |
 //! | `/api/v1/services/aigc/multimodal-generation/generation` | DashScope's own, contents as lists |
 //! | `/api/paas/v4/chat/completions` | Zhipu's |
+//! | `/v1/responses` | OpenAI's Responses |
+//! | `/v1/messages` | Anthropic's Messages |
+//! | `/v1/embeddings` | OpenAI's embeddings |
+//! | `/v1/rerank`, `/v2/rerank`, `/rerank` | reranking, as vLLM, Jina and Text Embeddings Inference serve it |
 //! | `/tokenize`, `/detokenize` | vLLM's, with [`SimConfig::tokenizer`] |
 //! | `/health` | |
 //!
@@ -75,7 +80,7 @@
 //!
 //! ```json
 //! {"id":"chatcmpl-sim-7","prompt_tokens":3,"queued_ns":0,"request_read_ns":100,
-//!  "tokens":[[200,210],[300,310]],"fault":null,"stream":true,"service_began_ns":100,
+//!  "request_began_ns":90,"tokens":[[200,210],[300,310]],"fault":null,"stream":true,"service_began_ns":100,
 //!  "ended_ns":320,"busy_slots":1,"completion_tokens":2,"hit_blocks":0,"cached_tokens":0,
 //!  "messages":1,"body_bytes":76,"body_sha256":"5891…","peer_port":41234,"connection":1,
 //!  "conversation":"s-1","headers":{"x-request-id":"a"},"session_token":"token-chatcmpl-sim-7",
@@ -83,7 +88,8 @@
 //! ```
 //!
 //! All `_ns` values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw
-//! monotonic nanoseconds ([`clock::monotonic_ns`]). `tokens` has one pair per token-bearing event of
+//! monotonic nanoseconds ([`clock::monotonic_ns`]): `request_began_ns` of the first bytes of the
+//! request, `request_read_ns` of its last. `tokens` has one pair per token-bearing event of
 //! a stream, in order: just before and just after the write that carried it. Events that share a
 //! write share the pair. `service_began_ns` and `busy_slots`, the number of requests in service at
 //! that moment including this one, are null for requests that were never served. A slot passes on

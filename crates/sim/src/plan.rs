@@ -13,7 +13,7 @@ use crate::fault::pick;
 use crate::lexicon::Place;
 use crate::prepared::Prepared;
 use crate::seed::seeded;
-use crate::wire::{Answer, Asked, CONTEXT_TOKENS, EndOfText, Protocol, Refusal, TOOL};
+use crate::wire::{Answer, Asked, CONTEXT_TOKENS, EndOfText, Output, Protocol, Refusal, TOOL};
 
 /// Keeps the draws of tool calls apart from those of latencies and faults.
 const TOOL_SEED: u64 = 0x7001_ca11;
@@ -96,7 +96,10 @@ pub(crate) fn answer(
     sequence: u64,
 ) -> Answer {
     let config = &settings.config;
-    let (tokens, at_length) = output_length(config, asked);
+    let (tokens, at_length) = match asked.output {
+        Output::Text => output_length(config, asked),
+        Output::Vectors(_) | Output::Scores(_) => (0, false),
+    };
     let seed = config.profile.seed;
     let model = asked.model.as_ref().unwrap_or(&config.model);
     Answer {
@@ -121,5 +124,6 @@ pub(crate) fn answer(
         },
         reasoning: config.reasoning_tokens,
         tool: tool(config, asked, sequence),
+        output: asked.output.clone(),
     }
 }

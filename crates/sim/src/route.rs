@@ -25,7 +25,10 @@ use crate::sessions::{Key, Sessions};
 use crate::tokens::Counter;
 use crate::truth::{Echo, Recorder, Totals, TrueRequest};
 use crate::wire::tokenize::{detokenize, tokenize};
-use crate::wire::{Answer, Asked, Protocol, Refusal, dashscope, openai, protocol_of, zhipu};
+use crate::wire::{
+    Answer, Asked, Embeddings, KeyHeader, Messages, Protocol, Refusal, Rerank, Responses,
+    dashscope, openai, protocol_of, zhipu,
+};
 
 /// Counts what is served.
 #[derive(Debug, Default)]
@@ -158,6 +161,10 @@ impl Endpoint {
         match path.strip_prefix("/v1").unwrap_or(path) {
             "/chat/completions" => Some(Endpoint::Generate(&openai::CHAT)),
             "/completions" => Some(Endpoint::Generate(&openai::COMPLETIONS)),
+            "/responses" => Some(Endpoint::Generate(&Responses)),
+            "/messages" => Some(Endpoint::Generate(&Messages)),
+            "/embeddings" => Some(Endpoint::Generate(&Embeddings)),
+            "/rerank" | "/v2/rerank" => Some(Endpoint::Generate(&Rerank)),
             "/tokenize" => Some(Endpoint::Tokenize),
             "/detokenize" => Some(Endpoint::Detokenize),
             "/models" => Some(Endpoint::Models),
@@ -189,8 +196,8 @@ pub(crate) async fn answer(
     };
     let Some(endpoint) = Endpoint::at(&request.path) else {
         let message = format!(
-            "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/models, \
-             /health, /tokenize, /detokenize, /compatible-mode/v1/chat/completions, \
+            "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/responses, \
+             /v1/messages, /v1/embeddings, /v1/rerank, /v1/models, /health, /tokenize, /detokenize, /compatible-mode/v1/chat/completions, \
              /api/v1/services/aigc/text-generation/generation, \
              /api/v1/services/aigc/multimodal-generation/generation and \
              /api/paas/v4/chat/completions",
@@ -209,8 +216,12 @@ pub(crate) async fn answer(
     if matches!(endpoint, Endpoint::Health) {
         return respond(stream, 200, "", b"{\"status\":\"ok\"}", keep_alive).await;
     }
+    let token = match protocol.key_header() {
+        KeyHeader::Bearer => &request.bearer,
+        KeyHeader::ApiKey => &request.api_key,
+    };
     if let Some(key) = &shared.settings.config.api_key
-        && let Err(refusal) = protocol.admit(key, request.bearer.as_deref(), wall_ms())
+        && let Err(refusal) = protocol.admit(key, token.as_deref(), wall_ms())
     {
         return refuse(refusal, "www-authenticate: Bearer\r\n").await;
     }
@@ -343,6 +354,7 @@ async fn generate(
             prompt_tokens: answer.prompt_tokens,
             queued_ns: 0,
             request_read_ns,
+            request_began_ns: request.began_ns,
             tokens: Vec::new(),
             fault: answer.fault,
             stream: asked.stream,

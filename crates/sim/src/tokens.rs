@@ -144,6 +144,17 @@ pub(crate) struct Prompt {
     pub(crate) ids: Option<Vec<u64>>,
 }
 
+impl Prompt {
+    /// Put another prompt after this one.
+    pub(crate) fn append(&mut self, other: Prompt) {
+        self.tokens += other.tokens;
+        self.ids = self.ids.take().zip(other.ids).map(|(mut ids, others)| {
+            ids.extend(others);
+            ids
+        });
+    }
+}
+
 /// Counts the tokens of prompts.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {

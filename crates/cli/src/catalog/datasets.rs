@@ -40,6 +40,8 @@ pub(crate) struct DatasetRow {
     /// Checks `--dataset-args`: takes every key that the dataset knows. The dataset takes them again
     /// when it is opened.
     pub(crate) args: fn(&mut ArgsReader) -> Result<(), ArgsError>,
+    /// Options give its prompts a length (`target_input_len`).
+    pub(crate) fits: bool,
     /// `--prompt-field` reads a field of its records.
     pub(crate) reads_fields: bool,
     /// Requests of one pass, if the dataset is meant to be sent whole and as it is: as plain
@@ -152,6 +154,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) field: Option<&'a str>,
     /// A body on a line may be any object.
     pub(crate) any_body: bool,
+    /// Prompts are given a length.
+    pub(crate) fits: bool,
     /// `--dataset-args`.
     pub(crate) args: &'a Map<String, Value>,
     /// `--min-turns` and `--max-turns`.
@@ -194,6 +198,7 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     hub: None,
     sessions: Sessions::Requests,
     args: |_| Ok(()),
+    fits: false,
     reads_fields: false,
     whole: None,
     note: None,
@@ -215,6 +220,7 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
     rows: &[
         DatasetRow {
             name: DEFAULT,
+            fits: true,
             help: "Questions, mostly short: field `question` of JSON Lines or a JSON list (HC3-Chinese)",
             hub: Some(RemoteDataset {
                 ids: ["AI-ModelScope/HC3-Chinese", "Hello-SimpleAI/HC3-Chinese"],
@@ -225,6 +231,7 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
         DatasetRow {
             name: "longalpaca",
+            fits: true,
             help: "Long prompts: field `instruction` of a JSON list, JSON Lines or Parquet (LongAlpaca-12k)",
             hub: Some(RemoteDataset {
                 ids: ["AI-ModelScope/LongAlpaca-12k", "Yukang/LongAlpaca-12k"],
@@ -235,12 +242,17 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
         DatasetRow {
             name: "line_by_line",
+            fits: true,
             help: "Each line is a prompt, a JSON list of messages, or a JSON request body; needs --dataset-path",
-            open: |with| Ok(Box::new(LineByLine::open(with.place, with.any_body)?)),
+            open: |with| {
+                let lines = LineByLine::open(with.place, with.any_body)?;
+                Ok(Box::new(lines.without_bodies(with.fits)))
+            },
             ..TEXTS
         },
         DatasetRow {
             name: "custom",
+            fits: true,
             help: "Each line of a text file is a prompt, or with --prompt-field a field of each record; \
                    needs --dataset-path",
             reads_fields: true,
@@ -299,6 +311,7 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
         DatasetRow {
             name: "share_gpt_zh",
+            fits: true,
             help: "Chinese conversations, each with its full history",
             hub: Some(RemoteDataset {
                 ids: ["swift/sharegpt"; 2],
@@ -314,6 +327,7 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
         DatasetRow {
             name: "share_gpt_en",
+            fits: true,
             help: "English conversations, each with its full history",
             hub: Some(RemoteDataset {
                 ids: ["swift/sharegpt"; 2],

@@ -16,7 +16,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::flags::{PerfArgs, argparse, mistakes};
-use crate::{caller, console, failure, perf, selftest, served};
+use crate::{caller, failure, perf, selftest, served};
 
 /// Load testing for LLM servers, with measurements you can trust.
 #[derive(Parser, Debug)]
@@ -77,7 +77,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             if error.use_stderr() && !is_help {
                 let text = mistakes::explained(&error, &plain, &args);
-                caller::show_error(&console::tame(&text));
+                caller::show_error(&text);
                 Err(ExitCode::from(failure::USAGE))
             } else {
                 // a closed pipe is the reader's business

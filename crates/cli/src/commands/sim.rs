@@ -28,7 +28,8 @@ use crate::flags::values::{finite, places, small, whole};
 /// /compatible-mode/v1/chat/completions), DashScope's own
 /// (/api/v1/services/aigc/text-generation/generation and
 /// /api/v1/services/aigc/multimodal-generation/generation) and Zhipu's
-/// (/api/paas/v4/chat/completions). With --tokenizer-path it has vLLM's /tokenize and /detokenize
+/// (/api/paas/v4/chat/completions); also OpenAI's Responses (/v1/responses), Anthropic's Messages
+/// (/v1/messages), embeddings (/v1/embeddings) and reranking (/v1/rerank). With --tokenizer-path it has vLLM's /tokenize and /detokenize
 /// too. A fault looks as it would in the protocol of the request.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = fault_help(), allow_negative_numbers = true)]
@@ -208,8 +209,8 @@ struct ResponseFlags {
     #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = small::<u32>)]
     image_tokens: u32,
 
-    /// Context window, in tokens. Requests whose prompt and `max_tokens` exceed it are refused.
-    /// [default: 1048576]
+    /// Context window, in tokens. Requests whose prompt and `max_tokens` exceed it get 400, in vLLM's
+    /// words. [default: no limit]
     #[arg(long, value_name = "TOKENS", value_parser = places)]
     max_model_len: Option<NonZeroUsize>,
 

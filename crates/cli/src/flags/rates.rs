@@ -30,6 +30,14 @@ pub(crate) fn rates(text: &str) -> Result<Rates, String> {
         return Ok(Rates(vec![Rate::File(PathBuf::from(file))]));
     }
     if text.contains(['@', '+']) {
+        let is_number = |part: &&str| !part.contains('+') && part.trim().parse::<f64>().is_ok();
+        if let Some(number) = text.split(',').find(is_number) {
+            return Err(format!(
+                "`{}` has no time: commas separate the segments of one profile, such as 10@60,5@30; put a space \
+                 between the rates of several runs",
+                number.trim()
+            ));
+        }
         return Ok(Rates(vec![Rate::Profile(profile(text)?)]));
     }
     text.split(',')
@@ -64,6 +72,15 @@ fn profile(text: &str) -> Result<Profile, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In a list of numbers, commas separate runs; in a profile, they separate segments.
+    #[test]
+    fn a_number_among_segments_is_explained() {
+        for text in ["10,5@1", "5@1, 10", "+3,10"] {
+            let why = rates(text).unwrap_err();
+            assert!(why.starts_with("`10` has no time: commas"), "{why}");
+        }
+    }
 
     #[test]
     fn numbers_and_profiles_are_told_apart() {

@@ -177,7 +177,7 @@ impl Look {
             ended,
             requests: counts.requests,
             total: if measuring {
-                spec.requests
+                spec.requests.or_else(|| requests_of_bursts(spec))
             } else {
                 Some(spec.warmup_requests)
             },
@@ -211,7 +211,8 @@ impl Look {
     /// The estimated time left, if known.
     fn left(&self) -> Option<Duration> {
         if let (Some(_), Some(limit)) = (self.timed(), self.limit) {
-            return Some(limit.saturating_sub(self.elapsed));
+            // afterwards, requests still wait or are in flight
+            return limit.checked_sub(self.elapsed);
         }
         let done = self.counted();
         let seconds = self.elapsed.as_secs_f64() * (1.0 - done) / done;
@@ -273,14 +274,27 @@ impl Look {
     }
 }
 
-/// After how long nothing more is sent, if not before.
+/// After how long nothing more is sent, if not before. A profile of nothing but bursts takes no time.
 fn limit(spec: &RunSpec) -> Option<Duration> {
     let profile = spec
         .pacing
         .schedule()
-        .and_then(|schedule| schedule.profile.span_s());
+        .and_then(|schedule| schedule.profile.span_s())
+        .filter(|span_s| *span_s > 0.0);
     let profile = profile.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     [spec.duration(), profile].into_iter().flatten().min()
+}
+
+/// The requests of a profile of nothing but bursts.
+fn requests_of_bursts(spec: &RunSpec) -> Option<u64> {
+    let profile = &spec.pacing.schedule()?.profile;
+    let is_bursts = profile.span_s() == Some(0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a sum of whole numbers, and a float cast saturates"
+    )]
+    is_bursts.then(|| profile.expected_within(0.0) as u64)
 }
 
 /// A time in two units at most, to the nearest second.
@@ -402,10 +416,38 @@ mod tests {
         0.00 0/1000 [0s < ?] 0.0 req/s, 0 tok/s, 3 in flight, 0 failed
         0.25 250/1000 [5s < 15s] 50.0 req/s, 500 tok/s, 3 in flight, 0 failed
         0.75 24 [6s < 2s] 4.0 req/s, 40 tok/s, 3 in flight, 0 failed
-        1.00 30 [10s < 0s] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
+        1.00 30 [10s < ?] 3.2 req/s, 32 tok/s, 3 in flight, 0 failed
         0.50 500/1000 [2s < 2s] 250.0 req/s, 2500 tok/s, 3 in flight, 0 failed
         0.00 10/20000 [7s < 3h53m] 1.4 req/s, 14 tok/s, 3 in flight, 0 failed
         ");
+    }
+
+    /// Such a profile takes no time, and its requests are known.
+    #[test]
+    fn bursts_are_counted() {
+        let plan = evalscope_model::plan::Sweep {
+            parallel: None,
+            number: None,
+            whole: None,
+            rate: vec![Some("+700,+300".parse().unwrap())],
+            gaps: evalscope_model::profile::Gaps::Poisson,
+            open_loop: evalscope_model::plan::OpenLoop::default(),
+            drain_timeout_s: None,
+            warmup: evalscope_model::plan::Warmup::Count(0),
+            duration_s: None,
+            sleep_interval_s: 0.0,
+            seed: 1,
+            dataset_offset: 0,
+            repeat_prompts: false,
+            conversations: None,
+            connections: evalscope_model::conversation::KeepConnection::Keep,
+            recording: None,
+        }
+        .expand()
+        .unwrap();
+        let spec = &plan.runs()[0];
+        assert_eq!(limit(spec), None);
+        assert_eq!(requests_of_bursts(spec), Some(1000));
     }
 
     #[test]

@@ -14,8 +14,9 @@ use crate::resolve::Job;
 use crate::results::disk;
 use crate::secrets;
 
-/// Files beside connections: the database, logs, event loops, plugins, a margin.
-const SPARE_FILES: u64 = 64;
+/// Files beside connections: the database, logs, event loops, plugins, a margin. And ports beside them: those of
+/// other programs, and of connections that have been closed and whose ports are not free yet.
+const SPARE: u64 = 64;
 
 /// What bounds the connections that this process may hold open.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +27,14 @@ pub(super) struct MostInFlight {
 
 /// The most connections that this process may hold open, after it has raised its limit.
 pub(super) fn most_in_flight() -> MostInFlight {
-    let files = raise_open_files_limit().map_or(usize::MAX, |limit| {
-        // of a limit that is tiny, half is left for connections
-        let spare = SPARE_FILES.min(limit / 2);
-        usize::try_from(limit - spare).unwrap_or(usize::MAX)
-    });
-    let ports = local_ports().unwrap_or(usize::MAX);
+    // of a limit that is tiny, half is left for connections
+    let without_spare = |limit: u64| usize::try_from(limit - SPARE.min(limit / 2));
+    let most = |limit: Option<u64>| {
+        let most = limit.and_then(|limit| without_spare(limit).ok());
+        most.unwrap_or(usize::MAX)
+    };
+    let files = most(raise_open_files_limit());
+    let ports = most(local_ports().map(|ports| ports as u64));
     if ports < files {
         MostInFlight {
             connections: ports,

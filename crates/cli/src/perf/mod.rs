@@ -42,7 +42,11 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     }
     let job = resolve::resolve(&args, &environment)?;
     let control = RunControl::default();
-    signals::listen(control.clone(), load::longest_drain(&job))?;
+    let first = format!(
+        "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
+        load::longest_drain(&job).as_secs_f64()
+    );
+    signals::listen(control.clone(), first)?;
     if let Some(plan) = &job.served {
         plan.check_port()?;
     }

@@ -223,20 +223,20 @@ impl Measuring<'_> {
     /// logged at once.
     fn doubts(&self, spec: &RunSpec, passed_rounds: u64, outcome: &RunOutcome) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let (held, asked) = match spec.conversations {
+            Some(_) => ("conversations", "conversations"),
+            None => ("prompts", "requests"),
+        };
         if self.command.prompts.name != "prompt"
             && let Some(how) = repeats(
                 spec.dataset_offset == self.command.job.plan.runs()[0].dataset_offset,
                 passed_rounds,
                 outcome.rounds,
-                spec.conversations.is_some(),
+                (held, asked),
             )
         {
-            let what = match spec.conversations {
-                Some(_) => "conversations",
-                None => "prompts",
-            };
             let text = format!(
-                "the dataset `{}` has fewer {what} than {how}, so the server's prefix cache may be warm",
+                "the dataset `{}` has fewer {held} than {how}, so the server's prefix cache may be warm",
                 self.command.prompts.name
             );
             findings.push(Finding::new(FindingId::PromptsRepeated, text));
@@ -364,29 +364,30 @@ fn what_ended(end: RunEnd, secrets: &[String]) -> Option<(&'static str, anyhow::
     })
 }
 
-/// How prompts or conversations were repeated, to continue "fewer prompts than". `passed` is how often the dataset had
+/// How prompts were repeated, to continue "fewer prompts than"; `held` and `asked` are what a dataset has
+/// and a run asks for. `passed` is how often the dataset had
 /// been started over before the run, for the prompts of earlier runs, and `rounds` how often by its
 /// end.
-fn repeats(is_first: bool, passed: u64, rounds: u64, of_conversations: bool) -> Option<String> {
-    let (has, have, what) = if of_conversations {
-        ("needs", "need", "conversations")
-    } else {
-        ("has requests", "have requests", "prompts")
-    };
+fn repeats(
+    is_first: bool,
+    passed: u64,
+    rounds: u64,
+    (held, asked): (&str, &str),
+) -> Option<String> {
     let own = match rounds.saturating_sub(passed) {
         0 if passed == 0 || is_first => return None,
         0 => {
             return Some(format!(
-                "the runs so far {have}: this one reused their {what}"
+                "the runs so far have {asked}: this one reused their {held}"
             ));
         }
         1 => "once".to_owned(),
         own => format!("{own} times"),
     };
     Some(if is_first {
-        format!("the run {has}: it was started over {own}")
+        format!("the run has {asked}: it was started over {own}")
     } else {
-        format!("the runs so far {have}: it was started over {own} in this one")
+        format!("the runs so far have {asked}: it was started over {own} in this one")
     })
 }
 

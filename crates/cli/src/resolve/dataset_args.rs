@@ -3,9 +3,11 @@
 //!
 //! It must not know what an option does.
 
-use evalscope_workload::dataset::{ArgsError, ArgsReader};
+use anyhow::Context;
+use evalscope_workload::dataset::{ArgsError, ArgsReader, Shorter, TextArgs};
 use serde_json::{Map, Value};
 
+use crate::catalog::datasets::DatasetRow;
 use crate::catalog::row::nearest;
 use crate::failure::hinted;
 use crate::flags::prompts::PromptArgs;
@@ -19,12 +21,13 @@ const OLD_FLAG: &str = "--multi-turn-args";
 /// A key of EvalScope's that tunes its own processes.
 const TUNING: &str = "num_workers";
 
-/// The options of the dataset, known to be good if it is a built-in one.
+/// The options of the dataset, known to be good if it is a built-in one, and those of them that give its
+/// prompts a length.
 pub(super) fn dataset_args(
     args: &PromptArgs,
     set: &DatasetKind,
     notes: &mut Vec<String>,
-) -> anyhow::Result<Map<String, Value>> {
+) -> anyhow::Result<(Map<String, Value>, Option<TextArgs>)> {
     let mut options = match &args.multi_turn_args {
         None => Map::new(),
         Some(text) => {
@@ -40,11 +43,11 @@ pub(super) fn dataset_args(
             "`{TUNING}` in `{FLAG}` has no effect: this program does not need this tuning"
         ));
     }
+    let mut fit = None;
     match set {
         DatasetKind::BuiltIn(row) => {
-            let mut reader = ArgsReader::new(options.clone());
-            let checked = (row.args)(&mut reader).and_then(|()| reader.finish());
-            checked.map_err(|error| explained(row.name, error))?;
+            let checked = checked(row, options.clone());
+            fit = checked.map_err(|error| explained(row.name, error))?;
         }
         DatasetKind::Single(_) if !options.is_empty() => {
             notes.push(format!(
@@ -54,7 +57,56 @@ pub(super) fn dataset_args(
         // a plugin knows its own
         DatasetKind::Plugin(_) | DatasetKind::Single(_) => {}
     }
-    Ok(options)
+    if let Some(fit) = &fit {
+        look_at_lengths(args, fit, notes)?;
+    }
+    Ok((options, fit))
+}
+
+fn checked(row: &DatasetRow, options: Map<String, Value>) -> Result<Option<TextArgs>, ArgsError> {
+    let mut reader = ArgsReader::new(options);
+    (row.args)(&mut reader)?;
+    let fit = if row.fits {
+        TextArgs::read(&mut reader)?
+    } else {
+        None
+    };
+    reader.finish()?;
+    Ok(fit)
+}
+
+/// What else prompts need that are given a length.
+fn look_at_lengths(
+    args: &PromptArgs,
+    fit: &TextArgs,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    if args.tokenizer_path.is_none() {
+        return Err(hinted(
+            "`target_input_len` needs `--tokenizer-path`: it is in tokens",
+            "give the model's tokenizer: a folder, a tokenizer.json or a hub id",
+        ));
+    }
+    let lengths = [
+        ("--min-prompt-length", args.min_prompt_length),
+        ("--max-prompt-length", args.max_prompt_length),
+    ];
+    for (flag, _) in lengths.iter().filter(|(_, typed)| typed.is_some()) {
+        notes.push(format!(
+            "`{flag}` has no effect: `target_input_len` gives the prompts their length"
+        ));
+    }
+    if let Shorter::Filled(file, _) = &fit.shorter {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the `prefix_file` {}", file.display()))?;
+        if text.is_empty() {
+            return Err(hinted(
+                format!("the `prefix_file` {} is empty", file.display()),
+                "give a file with a text",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn object_of(flag: &str, text: &str) -> anyhow::Result<Map<String, Value>> {

@@ -4,6 +4,7 @@
 //! It must not know what a flag does where it has an effect.
 
 use evalscope_model::plan::{RunPlan, RunSpec};
+use evalscope_workload::trace::TraceKind;
 use url::Url;
 
 use crate::catalog::apis::Serves;
@@ -96,8 +97,54 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
             notes.push(format!("`--{flag}` has no effect: {why}"));
         }
     }
+    notes.extend(of_traces(args));
     notes.extend(of_headers(headers));
     notes
+}
+
+/// Flags of prompts and bodies that a trace has the say in.
+fn of_traces(args: &PerfArgs) -> Vec<String> {
+    let row = args.prompts.built_in();
+    let origin = row.map(|row| row.origin);
+    let is_trace = matches!(origin, Some(Origin::Trace(_)));
+    let is_recorded = origin == Some(Origin::Trace(Some(TraceKind::Workload)));
+    let idle: [(&[&str], bool, &str); 3] = [
+        (
+            &["min-prompt-length", "max-prompt-length"],
+            !is_trace,
+            "`max_input` in `--dataset-args` leaves out long prompts of a trace",
+        ),
+        (
+            &["max-tokens", "min-tokens"],
+            !is_trace,
+            "a trace has the length of each output",
+        ),
+        (
+            &[
+                "temperature",
+                "top-p",
+                "top-k",
+                "frequency-penalty",
+                "repetition-penalty",
+                "logprobs",
+                "n-choices",
+                "stop",
+                "stop-token-ids",
+                "stream",
+                "no-stream",
+                "extra-args",
+                "query-template",
+            ],
+            !is_recorded,
+            "recorded bodies are sent as they are",
+        ),
+    ];
+    let is_typed = |flag: &str| args.typed.iter().any(|typed| typed == flag);
+    let idle = idle.iter().filter(|(_, works, _)| !works);
+    idle.flat_map(|(flags, _, why)| flags.iter().map(move |flag| (flag, why)))
+        .filter(|(flag, _)| is_typed(flag))
+        .map(|(flag, why)| format!("`--{flag}` has no effect: {why}"))
+        .collect()
 }
 
 /// Headers that are set for each request.
@@ -119,6 +166,7 @@ pub(super) fn of_plan(typed: &[String], plan: &RunPlan) -> Vec<String> {
         (
             &[
                 "history",
+                "max-turn-tokens",
                 "turn-delay",
                 "max-context",
                 "salt",

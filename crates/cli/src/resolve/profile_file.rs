@@ -67,11 +67,37 @@ fn json(text: &str) -> Result<Vec<Point>, String> {
 }
 
 fn csv(text: &str) -> Result<Vec<Point>, String> {
-    csv::ReaderBuilder::new()
+    let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_reader(text.as_bytes())
-        .deserialize()
-        .map(|point| point.map_err(|error| error.to_string()))
+        // a row that is too short has a message of its own
+        .flexible(true)
+        .from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|error| error.to_string())?.clone();
+    if header.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let column = |names: &[&str]| header.iter().position(|name| names.contains(&name));
+    let (Some(time_s), Some(rate)) = (column(&["time_s"]), column(&["rate", "qps"])) else {
+        return Err(format!(
+            "its first line has to name the columns `time_s` and `rate`, but it is `{}`",
+            header.iter().collect::<Vec<_>>().join(",")
+        ));
+    };
+    reader
+        .records()
+        .map(|row| {
+            let row = row.map_err(|error| error.to_string())?;
+            let line = row.position().map_or(0, csv::Position::line);
+            let number = |at: usize| {
+                let cell = row.get(at).unwrap_or_default();
+                cell.parse()
+                    .map_err(|_| format!("line {line}: `{cell}` is not a number"))
+            };
+            Ok(Point {
+                time_s: number(time_s)?,
+                rate: number(rate)?,
+            })
+        })
         .collect()
 }
 
@@ -107,7 +133,10 @@ mod tests {
             "[",
             "{}",
             "time,rate\n0,5\n1,5\n",
+            "0,5\n1,5\n",
+            "time_s;rate\n0;5\n",
             "time_s,rate\n0,5\n1,x\n",
+            "time_s,rate\n0,5\n1\n",
             "time_s,rate\n0,5\n0,6\n",
             r#"[{"time_s":0,"qps":-5},{"time_s":60,"qps":50}]"#,
         ];

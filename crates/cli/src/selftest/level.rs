@@ -4,16 +4,20 @@
 //! It must not know what a result is good for.
 
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use evalscope_model::record::Phase;
 use evalscope_report::sqlite;
 use evalscope_sim::Truth;
+use tokio_util::sync::CancellationToken;
 
 use super::errors::{Comparison, Errors};
 use crate::served::simulator::Simulator;
+use crate::wait;
 
 /// A load on the simulator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +45,8 @@ const TOKENS_PER_S: f64 = 20_000.0;
 const STREAM_TOKENS: u64 = 16;
 /// How long arrivals last.
 const RATE_SECONDS: f64 = 4.0;
+/// How often to check whether the measurement has ended.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 impl Level {
     /// How the simulator answers.
@@ -78,8 +84,12 @@ impl Level {
         }
     }
 
-    /// Measure the simulator at this load. `folder` is empty, and for nothing else.
-    pub(super) fn measure(self, folder: &Path) -> anyhow::Result<Errors> {
+    /// Measure the simulator at this load. `folder` is empty, and for nothing else. `None`: stopped.
+    pub(super) fn measure(
+        self,
+        folder: &Path,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Errors>> {
         let log = folder.join("truth.jsonl");
         let mut arguments: Vec<String> = vec![
             "--prefill-tok-s".to_owned(),
@@ -94,7 +104,8 @@ impl Level {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         evalscope_plugin::withhold(&mut command, &[]);
-        let ended = command
+        let messages = folder.join("messages.txt");
+        command
             .args([
                 "perf",
                 &simulator.address,
@@ -110,14 +121,28 @@ impl Level {
             .args(self.load())
             .env("no_proxy", "*")
             .stdin(Stdio::null())
-            .output()
-            .context("cannot start the measurement")?;
+            .stdout(Stdio::null())
+            .stderr(File::create(&messages).context("cannot start the measurement")?);
+        let mut measurement = command.spawn().context("cannot start the measurement")?;
+        let status = loop {
+            if let Some(status) = measurement.try_wait()? {
+                break status;
+            }
+            if wait::stopped_within(stop, CHECK_EVERY) {
+                measurement.kill()?;
+                measurement.wait()?;
+                return Ok(None);
+            }
+        };
+        // Ctrl-C in a terminal stops the measurement itself, too
+        if stop.is_cancelled() {
+            return Ok(None);
+        }
         simulator.stop();
-        if !ended.status.success() {
-            let said = String::from_utf8_lossy(&ended.stderr);
+        if !status.success() {
+            let said = std::fs::read_to_string(&messages).unwrap_or_default();
             anyhow::bail!(
-                "the measurement of {self} failed ({}): {}",
-                ended.status,
+                "the measurement of {self} failed ({status}): {}",
                 said.trim()
             );
         }
@@ -140,7 +165,7 @@ impl Level {
         })?;
         match wrong {
             Some(error) => Err(error),
-            None => Ok(comparison.finish()),
+            None => Ok(Some(comparison.finish())),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use evalscope_core::engine::RunControl;
 use evalscope_model::profile::HIGHEST_RATE_PER_S;
 use evalscope_report::console::{self as tables, Confidence};
 use serde::Serialize;
@@ -19,9 +20,9 @@ use serde_json::json;
 
 use self::errors::{Errors, Spread};
 use self::level::Level;
-use crate::console;
 use crate::flags::values::places;
 use crate::results::host;
+use crate::{console, failure, signals};
 
 /// Errors up to this are trusted, in milliseconds.
 const TRUSTED_MS: f64 = 1.0;
@@ -112,13 +113,16 @@ pub(crate) fn run(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
             rate.into_iter().map(Level::Rate).collect(),
         ),
     };
+    let control = RunControl::default();
+    signals::listen(control.clone(), "stopping".to_owned())?;
     let mut tried = Vec::new();
     for levels in [streams, rates] {
         for level in levels {
             console::err(&format!("measuring the simulator: {level} …"));
             let folder = Scratch::make()?;
-            let errors = match level.measure(&folder.0) {
-                Ok(errors) => errors,
+            let errors = match level.measure(&folder.0, &control.stop) {
+                Ok(Some(errors)) => errors,
+                Ok(None) => return Ok(ExitCode::from(failure::INTERRUPTED)),
                 Err(error) if tried.is_empty() => return Err(error),
                 // what was measured before is shown all the same
                 Err(error) => Errors::unmeasured(format!("{error:#}")),
@@ -140,7 +144,7 @@ pub(crate) fn run(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
     let all_trusted = tried.iter().all(|tried| tried.doubt().is_none());
     let was_asked = args.parallel.is_some() || args.rate.is_some();
     Ok(if was_asked && !all_trusted {
-        ExitCode::from(crate::failure::FAILED)
+        ExitCode::from(failure::FAILED)
     } else {
         ExitCode::SUCCESS
     })

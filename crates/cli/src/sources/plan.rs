@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use evalscope_model::conversation::History;
 use evalscope_plugin::Place;
+use evalscope_workload::dataset::TextArgs;
 use evalscope_workload::tokens::Asked;
 use evalscope_workload::trace::Trace;
 use serde_json::{Map, Value};
@@ -48,6 +49,8 @@ pub(crate) struct PromptPlan {
     pub(crate) skip_bad: bool,
     /// `--dataset-args`, known to be good for a built-in dataset.
     pub(crate) args: Map<String, Value>,
+    /// The options that give its prompts a length.
+    pub(crate) fit: Option<TextArgs>,
     /// `--min-turns`.
     pub(crate) min_turns: u32,
     /// `--max-turns`.

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
 use evalscope_model::conversation::History;
 use evalscope_plugin::{Plugin, PluginDataset};
 use evalscope_workload::dataset::{
-    Chars, DatasetError, LengthFilter, Lengths, PromptSource, PromptStream, RandomPrompts, Replies,
-    Single, Tally, Tokenized,
+    Chars, DatasetError, Fitted, LengthFilter, Lengths, PromptSource, PromptStream, RandomPrompts,
+    Replies, Shorter, Single, Tally, Tokenized,
 };
 use evalscope_workload::tokens::{Frame, Tokenizer, Words};
 
@@ -61,6 +62,10 @@ impl Prompts {
         go_on: impl FnMut() -> bool,
         say: &mut dyn FnMut(String),
     ) -> anyhow::Result<()> {
+        if self.plan.trace.is_some() {
+            // it was read once, and to make all of its prompts would take minutes
+            return Ok(());
+        }
         let small = bytes_of(&self.place, DEPTH).is_some_and(|bytes| bytes < SURVEYED_BYTES);
         if !self.plan.set.is_text_file() || !small {
             return Ok(());
@@ -148,6 +153,7 @@ impl Prompts {
             DatasetError::NoneLongEnough { .. } => {
                 "lower `first_turn_length` or `subsequent_turn_length` in `--dataset-args`, or the turns"
             }
+            DatasetError::NoneFits { .. } => "see `target_input_len` in `--dataset-args`",
             DatasetError::NoReplies { .. } => "use `--history real`, or another dataset",
             DatasetError::Conversations { .. } => "add `--multi-turn`",
             _ => return error.into(),
@@ -158,17 +164,13 @@ impl Prompts {
     /// Open the dataset and pass over what earlier runs have used. `spare` is
     /// how many threads may make images ahead of need.
     pub(crate) fn open(&self, offset: u64, spare: NonZeroUsize) -> anyhow::Result<PromptStream> {
-        let source = self.source(offset, spare)?;
+        let source = self.fitted(self.source(offset, spare)?)?;
         let source = match (
             &self.tokenizer,
             self.plan.as_ids && !self.plan.makes_texts(),
         ) {
             (Some(tokenizer), true) => {
-                let frame = if self.plan.chat {
-                    Frame::Chat
-                } else {
-                    Frame::Plain
-                };
+                let frame = self.text_frame();
                 Box::new(Tokenized::new(source, Arc::clone(tokenizer), frame))
             }
             _ => source,
@@ -180,6 +182,32 @@ impl Prompts {
             stream.skip(offset).map_err(|error| self.explained(error))?;
         }
         Ok(stream)
+    }
+
+    /// Give prompts their length, if one is asked for.
+    fn fitted(&self, source: Box<dyn PromptSource>) -> anyhow::Result<Box<dyn PromptSource>> {
+        let (Some(args), Some(tokenizer)) = (&self.plan.fit, &self.tokenizer) else {
+            return Ok(source);
+        };
+        let filler = match &args.shorter {
+            Shorter::Filled(file, _) => std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the `prefix_file` {}", file.display()))?,
+            Shorter::Kept | Shorter::LeftOut => String::new(),
+        };
+        let frame = self.text_frame();
+        let tokenizer = Arc::clone(tokenizer);
+        Ok(Box::new(Fitted::new(
+            source, tokenizer, frame, args, &filler,
+        )))
+    }
+
+    /// How texts of the dataset reach the model, whether they are sent as ids or not.
+    fn text_frame(&self) -> Frame {
+        if self.plan.chat {
+            Frame::Chat
+        } else {
+            Frame::Plain
+        }
     }
 
     fn stream(&self, source: Box<dyn PromptSource>, filter: LengthFilter) -> PromptStream {
@@ -204,6 +232,7 @@ impl Prompts {
             place: &self.place,
             field: self.plan.field.as_deref(),
             any_body: self.plan.any_body,
+            fits: self.plan.fit.is_some(),
             args: &self.plan.args,
             turns: (self.plan.min_turns, self.plan.max_turns),
             replies: self.replies(),

@@ -432,7 +432,7 @@ const LATER_DATASETS: [&str; 18] = [
     "trie_agentic_coding",
     "trie_code_qa",
     "trie_office_work",
-    "workload_trace",
+    "weka_trace",
     "embedding",
     "embed",
     "embedding_batch",

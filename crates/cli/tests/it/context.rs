@@ -114,6 +114,11 @@ impl Context {
         Running::new(self.command(&perf_args(args)))
     }
 
+    /// Start any command and go on.
+    pub(crate) fn begin(&self, args: &[&str]) -> Running {
+        Running::new(self.command(args))
+    }
+
     /// The same, started by another program that becomes it.
     pub(crate) fn start_by(&self, words: &[&str], args: &[&str]) -> Running {
         let own = env!("CARGO_BIN_EXE_evalscope");

@@ -209,6 +209,49 @@ fn few_open_files_end_a_command_with_a_reason() {
     );
 }
 
+/// A machine with few ports: a network of its own, which no special rights are needed for.
+#[cfg(target_os = "linux")]
+#[test]
+fn requests_of_an_open_loop_wait_for_a_free_port() {
+    let few_ports = "PATH=/usr/sbin:/usr/bin:/sbin:/bin; ip link set lo up && \
+                     echo 40000 40063 >/proc/sys/net/ipv4/ip_local_port_range";
+    let alone = ["unshare", "-Urn", "sh", "-c"];
+    let may = std::process::Command::new(alone[0])
+        .args(&alone[1..])
+        .arg(few_ports)
+        .output();
+    if !may.is_ok_and(|may| may.status.success()) {
+        // some systems give no network of its own to everyone
+        return;
+    }
+    let context = Context::new();
+    let script = format!("{few_ports} && exec \"$0\" \"$@\"");
+    let running = context.start_by(
+        &["/usr/bin/env", "unshare", "-Urn", "sh", "-c", &script],
+        &[
+            "--api",
+            "local_sim",
+            "--prompt",
+            "p",
+            "--open-loop",
+            "--rate",
+            "+150",
+            "--max-tokens",
+            "16",
+        ],
+    );
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let waited = context.column::<i64>("SELECT sum(waited_for_slot) FROM requests WHERE succeeded");
+    // half of the 64 ports are left for others
+    assert_eq!(waited, [150 - 32], "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("net.ipv4.ip_local_port_range"),
+        "{}",
+        outcome.stdout
+    );
+}
+
 #[test]
 fn no_more_slots_than_requests() {
     let simulator = Simulator::start(SimConfig::default()).unwrap();

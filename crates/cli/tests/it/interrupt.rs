@@ -256,3 +256,19 @@ fn a_file_that_never_comes_does_not_hold_the_command() {
     assert_eq!(outcome.code, Some(130), "{outcome:#?}");
     assert!(outcome.stderr.contains("stopped before any load was sent"));
 }
+
+#[test]
+fn a_selftest_leaves_nothing_behind() {
+    let context = Context::new();
+    let scratch = context.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let context = context.with_env("TMPDIR", scratch.to_str().unwrap());
+    let left = || std::fs::read_dir(&scratch).unwrap().count();
+    let running = context.begin(&["selftest", "--parallel", "20000"]);
+    wait_for("the measurement", || (left() > 0).then_some(()));
+    running.signal(Signal::SIGINT);
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(130), "{outcome:#?}");
+    assert!(outcome.stderr.ends_with("stopping\n"), "{outcome:#?}");
+    assert_eq!(left(), 0);
+}

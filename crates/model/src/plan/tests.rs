@@ -206,6 +206,17 @@ fn a_profile_that_ends_needs_no_number() {
 }
 
 #[test]
+fn a_trace_has_the_name_that_evalscope_gives_it() {
+    let mut sweep = sweep(&[1], None);
+    sweep.parallel = None;
+    sweep.whole = Some(12);
+    sweep.recording = Some(Recording::default());
+    assert_eq!(names(sweep.clone()), ["rate_-1.0_number_12"]);
+    let plan = sweep.expand().unwrap();
+    assert!(plan.runs()[0].is_open_loop());
+}
+
+#[test]
 fn requests_of_an_open_loop_end_in_time() {
     let mut sweep = sweep(&[1], None);
     sweep.rate = vec![rate(1.0)];
@@ -229,4 +240,25 @@ fn sub_seeds_differ_by_purpose_and_seed() {
     assert_ne!(sub_seed(0, "arrivals"), sub_seed(0, "max_tokens"));
     assert_ne!(sub_seed(0, "arrivals"), sub_seed(1, "arrivals"));
     assert_eq!(sub_seed(7, "arrivals"), sub_seed(7, "arrivals"));
+}
+
+/// Warm-up requests are the first of the profile.
+#[test]
+fn a_profile_that_is_all_warm_up_is_refused() {
+    let expand = |rate: &str, warmup| {
+        let mut sweep = sweep(&[], None);
+        sweep.parallel = None;
+        sweep.rate = vec![Some(rate.parse().unwrap())];
+        sweep.warmup = Warmup::Count(warmup);
+        sweep.expand()
+    };
+    let why = expand("10@1", 50).unwrap_err();
+    assert_eq!(
+        why.to_string(),
+        "`--warmup-num 50` leaves nothing to measure: `--rate 10@1` sends 10 requests on average, the \
+         warm-up included"
+    );
+    assert!(expand("+10", 10).is_err());
+    assert!(expand("10@1", 9).is_ok());
+    assert!(expand("10", 5000).is_ok());
 }

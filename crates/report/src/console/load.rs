@@ -98,7 +98,7 @@ pub(crate) fn segment_grid(report: &RunReport) -> Grid {
             number(segment.asked_rate_per_s),
             number(segment.due as f64),
             number(segment.totals.succeeded as f64),
-            number(segment.completed_per_s),
+            optional(segment.completed_per_s),
             optional(latency.and_then(|of| of.p50)),
             optional(latency.and_then(|of| of.p99)),
             optional(metric(Metric::Ttft).and_then(|of| of.p99)),

@@ -32,8 +32,9 @@ pub struct SegmentFigures {
     pub due: u64,
     /// Sums over them.
     pub totals: RunTotals,
-    /// Successes that ended in it, per second; they may have been due before.
-    pub completed_per_s: f64,
+    /// Successes that ended in it, per second; they may have been due before. `None` where the run was
+    /// over before it.
+    pub completed_per_s: Option<f64>,
     /// Distributions of the main metrics.
     pub metrics: BTreeMap<Metric, Distribution>,
     /// Whether the server kept up; `None` where the rate is not constant, or `--parallel` limits the
@@ -114,6 +115,8 @@ impl Segments {
 pub(crate) struct SegmentSums {
     segments: Segments,
     sums: Vec<Sum>,
+    /// The last moment at which a request was due.
+    last_due: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -135,11 +138,13 @@ impl SegmentSums {
         Self {
             sums: sums.collect(),
             segments,
+            last_due: None,
         }
     }
 
     /// Add a record, measured or not, in any order.
     pub(crate) fn push(&mut self, record: &RequestRecord) {
+        self.last_due = self.last_due.max(Some(record.times.scheduled));
         let ended = record.times.ended;
         let last = *self.segments.ends.last().expect("there is a segment");
         if record.succeeded() && self.segments.start <= ended && ended <= last {
@@ -157,7 +162,11 @@ impl SegmentSums {
 
     /// The figures, or the metrics that an earlier pass has not summed up.
     pub(crate) fn finish_into(self, figures: &mut Vec<SegmentFigures>) {
-        let Self { segments, sums } = self;
+        let Self {
+            segments,
+            sums,
+            last_due,
+        } = self;
         if figures.is_empty() {
             for (at, (position, segment)) in segments.list.iter().enumerate() {
                 let start_s = segments.start_of(at).nanos_since(segments.start) as f64 / 1e9;
@@ -169,17 +178,22 @@ impl SegmentSums {
                     asked_rate_per_s: segment.amount() / segment.span_s(),
                     due: 0,
                     totals: RunTotals::default(),
-                    completed_per_s: 0.0,
+                    completed_per_s: None,
                     metrics: BTreeMap::new(),
                     saturation: None,
                     plateau: None,
                 });
             }
         }
-        for (figures, sum) in figures.iter_mut().zip(sums) {
+        let mut was_reached = false;
+        for (at, (figures, sum)) in figures.iter_mut().zip(sums).enumerate() {
+            let is_pause = segments.list[at].1.amount() <= 0.0;
+            was_reached = last_due.is_some_and(|last| segments.start_of(at) <= last)
+                || was_reached && is_pause;
             figures.due = sum.due;
             figures.totals = sum.totals;
-            figures.completed_per_s = sum.completed as f64 / (figures.end_s - figures.start_s);
+            figures.completed_per_s =
+                was_reached.then(|| sum.completed as f64 / (figures.end_s - figures.start_s));
             figures.metrics.extend(sum.metrics.finish());
         }
     }
@@ -232,8 +246,26 @@ mod tests {
         assert_eq!((first.due, second.due), (2, 3));
         assert_eq!((first.totals.succeeded, second.totals.succeeded), (2, 3));
         // one ended in the first second, two in the two that follow, two after the profile
-        assert_eq!((first.completed_per_s, second.completed_per_s), (1.0, 1.0));
+        assert_eq!(
+            (first.completed_per_s, second.completed_per_s),
+            (Some(1.0), Some(1.0))
+        );
         assert_eq!(second.metrics[&Metric::Latency].count, 3);
+    }
+
+    /// A run that ended in its first segment: what still ended later is not the work of a load that
+    /// never came. In a pause, the server works off what came before.
+    #[test]
+    fn segments_that_were_not_reached_have_completed_nothing() {
+        let profile: Profile = "2@1,0@1,4@1,0@1,4@1".parse().unwrap();
+        let mut sums = SegmentSums::new(Segments::of(&profile, ms(0)).unwrap(), &[]);
+        for (due, ended) in [(0, 100), (500, 1200), (900, 2300)] {
+            sums.push(&request(due, ended));
+        }
+        let mut figures = Vec::new();
+        sums.finish_into(&mut figures);
+        let completed: Vec<_> = figures.iter().map(|f| f.completed_per_s).collect();
+        assert_eq!(completed, [Some(1.0), Some(1.0), None, None, None]);
     }
 
     #[test]

@@ -79,7 +79,10 @@ pub(super) fn cap_reached(e: &Evidence<'_>) -> Option<Finding> {
     // without the flag the limit is the machine's; those that wait are not told from those in flight
     let (most, raise) = match e.load.open_loop.max_in_flight {
         Some(most) => (format!(" ({most})"), "`--max-in-flight`"),
-        None => (String::new(), "the limits of this machine (`ulimit -n`)"),
+        None => (
+            String::new(),
+            "the limits of this machine on open files (`ulimit -n`) or ports (`net.ipv4.ip_local_port_range`)",
+        ),
     };
     let then = match e.load.open_loop.when_full {
         WhenFull::Wait => format!(

@@ -96,7 +96,7 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
     let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
     let page = environment.get_template("report.html")?.render(context! {
         page => Value::from(Serde(page)),
-        style => Value::from_safe_string(format!("{}\n{}", STYLE.trim(), svg::STYLE.trim())),
+        style => Value::from_safe_string(style()),
         script => Value::from_safe_string(script),
         script_hash => Value::from_safe_string(hash),
         data => Value::from_safe_string(data.to_owned()),
@@ -106,14 +106,32 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
     Ok(page)
 }
 
-/// The script without its comments and indentation, which only its readers here need.
+/// The style sheets without the spaces that only their readers here need; none stands inside a text.
+fn style() -> String {
+    let mut style = [STYLE, svg::STYLE].map(without_margin).join("\n");
+    for (spaced, close) in [
+        (": ", ":"),
+        ("; ", ";"),
+        (", ", ","),
+        (" {", "{"),
+        ("{ ", "{"),
+    ] {
+        style = style.replace(spaced, close);
+    }
+    style
+}
+
+/// The script without its comments, which only its readers here need.
 fn script() -> String {
-    let lines = SCRIPT.iter().flat_map(|part| part.lines());
-    let lines = lines
-        .map(str::trim_start)
-        .filter(|line| !line.is_empty() && !line.starts_with("//"));
-    let lines: Vec<&str> = lines.collect();
-    format!("\"use strict\";{{\n{}\n}}", lines.join("\n"))
+    let parts: Vec<String> = SCRIPT.iter().map(|part| without_margin(part)).collect();
+    format!("\"use strict\";{{\n{}\n}}", parts.join("\n"))
+}
+
+/// Lines without indentation; none that is empty or a comment.
+fn without_margin(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn unknown(key: &str) -> Error {

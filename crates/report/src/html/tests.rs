@@ -90,8 +90,8 @@ fn text_from_outside_is_text() {
     assert!(!page.contains('\u{202e}'));
     assert!(page.contains("[cut: 10000015 bytes in all]"));
     assert!(page.len() < 150_000, "{}", page.len());
-    // those of the texts, of the charts, and of the page
-    assert_eq!(page.matches("</script>").count(), 3);
+    // those of the data, of the texts, of the charts, and of the page
+    assert_eq!(page.matches("</script>").count(), 4);
 }
 
 #[test]

@@ -75,7 +75,8 @@ impl Texts {
             // most English labels are their own keys
             let is_own_key = key.strip_prefix("label.") == Some(text.as_str());
             let is_read = own && !is_made && !text.contains('{');
-            !key.starts_with("chart.") && !is_own_key && !is_read
+            let is_unseen = key.starts_with("chart.") || key.as_str() == "requests.no_script";
+            !is_unseen && !is_own_key && !is_read
         });
         texts
             .map(|(key, text)| (key.as_str(), text.as_str()))

@@ -179,8 +179,9 @@ pub struct Segment<'a> {
     pub shed: u64,
     /// Those that were given up.
     pub unfinished: u64,
-    /// Successes per second that ended in it, whenever they were due.
-    pub completed_per_s: f64,
+    /// Successes per second that ended in it, whenever they were due; `null` where the run was over
+    /// before it.
+    pub completed_per_s: Option<f64>,
     /// Whether the server kept up; `null` where the rate is not constant, or `--parallel` limits the
     /// load.
     pub saturation: Option<Saturation>,

@@ -77,7 +77,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// All work, in the order of its stages.
+    /// All work. The search comes first, since work on the plateau has to wait for it.
     fn works(self) -> Vec<Work> {
         let from_schedule = |metric: &Metric| {
             matches!(
@@ -88,7 +88,8 @@ impl Wanted {
         let intervals = WITH_INTERVALS
             .into_iter()
             .filter(|metric| self.paced || !from_schedule(metric));
-        let mut works: Vec<Work> = Metric::ALL.map(Work::Metric).to_vec();
+        let mut works = vec![Work::PlateauSearch];
+        works.extend(Metric::ALL.map(Work::Metric));
         works.extend(intervals.map(Work::Intervals));
         works.extend(WITH_FAILURES.map(Work::WithFailures));
         works.extend(self.objective.then_some(Work::Goodput));
@@ -96,7 +97,6 @@ impl Wanted {
         if self.segments {
             works.extend(OF_SEGMENTS.map(Work::Segments));
         }
-        works.push(Work::PlateauSearch);
         works.push(Work::PlateauTotals);
         works.extend(OF_PLATEAU.map(Work::PlateauMetric));
         works
@@ -104,13 +104,13 @@ impl Wanted {
 }
 
 impl Work {
-    /// How many stages have to be over before: the second needs the schedule's first and last
-    /// moment, the third the plateau.
-    fn stage(self) -> usize {
+    /// The first pass in which it can be done, where the search is in `search`.
+    fn earliest(self, paced: bool, search: usize) -> usize {
         match self {
             Self::Metric(_) | Self::Intervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
-            Self::Load | Self::Segments(_) | Self::PlateauSearch => 1,
-            Self::PlateauTotals | Self::PlateauMetric(_) => 2,
+            // of a schedule, the first pass finds the first and the last moment
+            Self::Load | Self::Segments(_) | Self::PlateauSearch => usize::from(paced),
+            Self::PlateauTotals | Self::PlateauMetric(_) => search + 1,
         }
     }
 
@@ -136,27 +136,26 @@ impl Work {
 }
 
 /// Split the work so that no pass holds more samples than this, or only one piece of work; no work
-/// comes before the stages that it needs.
+/// comes before what it needs.
 pub(super) fn passes(wanted: Wanted, rows: u64, samples_at_a_time: u64) -> Vec<Vec<Work>> {
-    let mut passes: Vec<(u64, Vec<Work>)> = vec![(0, Vec::new())];
-    let (mut stage, mut from) = (0, 0);
+    let mut passes: Vec<(u64, Vec<Work>)> = Vec::new();
+    let mut search = 0;
     for work in wanted.works() {
-        if work.stage() > stage {
-            stage = work.stage();
-            // the first pass is always needed for what comes first in it
-            from = if stage == 1 { 1 } else { passes.len() };
-        }
         let samples = work.samples(rows);
         let room = |(held, works): &(u64, Vec<Work>)| {
             works.is_empty() || held + samples <= samples_at_a_time
         };
+        let from = work.earliest(wanted.paced, search);
         let at = passes.iter().skip(from).position(room);
-        let at = at.map_or(passes.len(), |at| from + at);
-        if at == passes.len() {
-            passes.push((0, Vec::new()));
+        let at = at.map_or(passes.len().max(from), |at| from + at);
+        if at >= passes.len() {
+            passes.resize_with(at + 1, Default::default);
         }
         passes[at].0 += samples;
         passes[at].1.push(work);
+        if work == Work::PlateauSearch {
+            search = at;
+        }
     }
     passes.into_iter().map(|(_, works)| works).collect()
 }
@@ -189,27 +188,39 @@ mod tests {
 
     #[test]
     fn no_work_comes_before_what_it_needs() {
-        for rows in [0, 1000, 1_000_000] {
-            let passes = passes(EVERYTHING, rows, 4_000_000);
-            let place = |stage| {
-                let of_stage = |works: &Vec<Work>| works.iter().any(|work| work.stage() == stage);
-                let first = passes.iter().position(of_stage).unwrap();
-                (first, passes.iter().rposition(of_stage).unwrap())
-            };
-            assert_eq!(place(0).0, 0);
-            assert!(place(1).0 >= 1);
-            assert!(place(2).0 > place(1).1);
+        for wanted in [EVERYTHING, CLOSED] {
+            for rows in [0, 1000, 1_000_000] {
+                let passes = passes(wanted, rows, 4_000_000);
+                let of = |is: fn(&Work) -> bool| {
+                    let has = move |works: &Vec<Work>| works.iter().any(is);
+                    passes.iter().position(has)
+                };
+                assert!(passes.iter().all(|works| !works.is_empty()), "{passes:?}");
+                let search = of(|work| *work == Work::PlateauSearch).unwrap();
+                let scheduled = of(|work| matches!(work, Work::Load | Work::Segments(_)));
+                assert!(!wanted.paced || search >= 1 && scheduled >= Some(1));
+                let plateau =
+                    of(|work| matches!(work, Work::PlateauTotals | Work::PlateauMetric(_)));
+                assert!(plateau.unwrap() > search, "{passes:?}");
+            }
         }
     }
 
+    const CLOSED: Wanted = Wanted {
+        paced: false,
+        objective: false,
+        segments: false,
+    };
+
     #[test]
-    fn a_small_run_is_read_once_for_each_stage() {
-        let closed = Wanted {
-            paced: false,
-            objective: false,
-            segments: false,
-        };
-        assert_eq!(passes(closed, 1000, 4_000_000).len(), 3);
-        assert!(passes(closed, 1_000_000, 4_000_000).len() <= 16);
+    fn a_run_is_read_as_rarely_as_its_samples_allow() {
+        assert_eq!(passes(CLOSED, 1000, 4_000_000).len(), 2);
+        assert_eq!(passes(EVERYTHING, 1000, 4_000_000).len(), 3);
+        for wanted in [CLOSED, EVERYTHING] {
+            let samples: u64 = wanted.works().iter().map(|w| w.samples(1_000_000)).sum();
+            let at_a_time = 18_000_000;
+            let passes = passes(wanted, 1_000_000, at_a_time);
+            assert!(passes.len() as u64 <= samples / at_a_time + 1, "{passes:?}");
+        }
     }
 }

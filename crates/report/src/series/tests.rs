@@ -266,8 +266,8 @@ fn each_kind_of_request_is_kept() {
     // nine gaps of 3 ms, two bytes each
     let gaps = kept.requests.iter().filter_map(|one| one.gaps.as_ref());
     assert!(gaps.clone().all(|gaps| *gaps == [0xb8, 0x17].repeat(9)));
-    // as many as 12 bytes for each request allow
-    assert_eq!(gaps.count(), 66);
+    // as many as 10 bytes for each request allow
+    assert_eq!(gaps.count(), 55);
 }
 
 #[test]

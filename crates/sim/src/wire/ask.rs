@@ -32,6 +32,37 @@ pub(crate) enum EndOfText {
     Ignored,
 }
 
+/// What a response consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Generated tokens.
+    Text,
+    /// A vector for each prompt.
+    Vectors(Vectors),
+    /// A score for each prompt.
+    Scores(Scores),
+}
+
+/// How vectors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vectors {
+    /// Numbers per vector.
+    pub(super) dimensions: u32,
+    /// Written as base64 of 32-bit floats, rather than as a list.
+    pub(super) base64: bool,
+}
+
+/// How scores are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scores {
+    /// Maximum number of results.
+    pub(super) top: usize,
+    /// Written as a list without an object around it.
+    pub(super) bare: bool,
+    /// The documents, if they are to be in the results.
+    pub(super) documents: Option<Vec<String>>,
+}
+
 /// What a request asks for; everything else is ignored, as a real server ignores most of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
@@ -53,9 +84,33 @@ pub(crate) struct Asked {
     pub(crate) messages: bool,
     /// Whether each event repeats all text before it.
     pub(crate) repeats: bool,
+    pub(crate) output: Output,
 }
 
 impl Asked {
+    /// Something for each prompt that is not generated, in one document.
+    pub(super) fn without_text(
+        model: Option<String>,
+        prompts: Vec<Prompt>,
+        output: Output,
+    ) -> Self {
+        Asked {
+            model,
+            stream: false,
+            stream_options: None,
+            min_tokens: 0,
+            max_tokens: None,
+            end_of_text: EndOfText::EndsResponse,
+            choices: u32::try_from(prompts.len()).unwrap_or(u32::MAX),
+            prompts,
+            tools: Vec::new(),
+            message_count: None,
+            messages: false,
+            repeats: false,
+            output,
+        }
+    }
+
     pub(crate) fn prompt_tokens(&self) -> u64 {
         self.prompts.iter().map(|prompt| prompt.tokens).sum()
     }
@@ -315,12 +370,19 @@ impl Content {
     }
 }
 
-/// The tokens of the prompts of a completion, at least one prompt.
-pub(super) fn prompts(prompt: Option<&Value>, counter: &Counter) -> Result<Vec<Prompt>, Refusal> {
+/// The tokens of the prompts in the field `name`, at least one prompt.
+pub(super) fn prompts(
+    name: &'static str,
+    prompt: Option<&Value>,
+    counter: &Counter,
+) -> Result<Vec<Prompt>, Refusal> {
     let refused = || {
         Refusal::of(
-            "prompt",
-            "prompt must be a string, a list of strings, a list of token ids, or a list of such lists",
+            name,
+            format!(
+                "{name} must be a string, a list of strings, a list of token ids, or a list of such \
+                 lists"
+            ),
         )
     };
     let ids = |list: &[Value]| -> Option<Result<Prompt, Refusal>> {

@@ -7,8 +7,8 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Asked, Content, EndOfText, Fields};
-use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
+use super::ask::{self, Asked, Content, EndOfText, Fields, Output};
+use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol, Start};
 use super::refusal::Refusal;
 use super::tools;
 use crate::fault::Fault;
@@ -92,6 +92,7 @@ impl Protocol for DashScope {
             message_count: Some(conversation.messages.len() as u64),
             messages,
             repeats: !incremental,
+            output: Output::Text,
         })
     }
 
@@ -139,7 +140,7 @@ impl Protocol for DashScope {
 
     fn parts(&self) -> Parts {
         Parts {
-            roles: false,
+            start: Start::Never,
             usage: false,
             done: false,
         }

@@ -7,19 +7,27 @@
 //! Each protocol is one implementation of [`Protocol`]. What they have in common is in `ask`
 //! (reading requests), `protocol` (the response) and `script` (the order of a stream's events).
 
+mod anthropic;
 mod ask;
 pub(crate) mod dashscope;
+mod embeddings;
 pub(crate) mod openai;
 mod protocol;
 mod refusal;
+mod rerank;
+mod responses;
 mod script;
 pub(crate) mod tokenize;
 mod tools;
 pub(crate) mod zhipu;
 
-pub(crate) use ask::{Asked, CONTEXT_TOKENS, EndOfText};
-pub(crate) use protocol::{Answer, Protocol, TOOL};
+pub(crate) use anthropic::Messages;
+pub(crate) use ask::{Asked, CONTEXT_TOKENS, EndOfText, Output};
+pub(crate) use embeddings::Embeddings;
+pub(crate) use protocol::{Answer, KeyHeader, Protocol, TOOL};
 pub(crate) use refusal::Refusal;
+pub(crate) use rerank::Rerank;
+pub(crate) use responses::Responses;
 pub(crate) use script::{Beat, Script};
 
 /// The protocol of a path, for errors that occur before the path has been checked.
@@ -28,6 +36,8 @@ pub(crate) fn protocol_of(path: &str) -> &'static dyn Protocol {
         &dashscope::TEXT
     } else if path.starts_with("/api/paas/") {
         &zhipu::Zhipu
+    } else if path.ends_with("/messages") {
+        &Messages
     } else {
         &openai::CHAT
     }
@@ -67,6 +77,7 @@ mod tests {
             opens: Place::Opens,
             reasoning: 0,
             tool: None,
+            output: Output::Text,
         }
     }
 
@@ -91,12 +102,14 @@ mod tests {
 
     #[test]
     fn every_oddity_is_still_json() {
-        let protocols: [&dyn Protocol; 5] = [
+        let protocols: [&dyn Protocol; 7] = [
             &openai::CHAT,
             &openai::COMPLETIONS,
             &dashscope::TEXT,
             &dashscope::MULTIMODAL,
             &zhipu::Zhipu,
+            &Responses,
+            &Messages,
         ];
         for protocol in protocols {
             for fault in Fault::ALL

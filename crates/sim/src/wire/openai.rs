@@ -6,8 +6,10 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Asked, Content, Fields, MOST_CHOICES};
-use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol, number};
+use super::ask::{self, Asked, Content, Fields, MOST_CHOICES, Output};
+use super::protocol::{
+    Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol, Start, number,
+};
 use super::refusal::Refusal;
 use super::tools;
 use crate::fault::Fault;
@@ -49,7 +51,7 @@ impl Protocol for OpenAi {
             let messages = conversation.messages.len() as u64;
             (vec![counter.chat(&conversation)?], Some(messages))
         } else {
-            (ask::prompts(fields.get("prompt"), counter)?, None)
+            (ask::prompts("prompt", fields.get("prompt"), counter)?, None)
         };
         let model = fields.model()?;
         let newer_name = if self.chat {
@@ -86,6 +88,7 @@ impl Protocol for OpenAi {
             message_count,
             messages: self.chat,
             repeats: false,
+            output: Output::Text,
         })
     }
 
@@ -146,7 +149,7 @@ impl Protocol for OpenAi {
 
     fn parts(&self) -> Parts {
         Parts {
-            roles: true,
+            start: Start::WithFirstToken,
             usage: true,
             done: true,
         }

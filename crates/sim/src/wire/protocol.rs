@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::ask::{Asked, StreamOptions};
+use super::ask::{Asked, Output, StreamOptions};
 use super::refusal::Refusal;
 use crate::fault::Fault;
 use crate::lexicon::{Lexicon, Place};
@@ -19,15 +19,34 @@ use crate::words::WORDS;
 /// The message of a failure during generation, in all protocols.
 pub(super) const DECODING_FAILED: &str = "simulated failure while decoding";
 
+/// When each choice has an event without text, at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Start {
+    #[default]
+    Never,
+    /// Together with the first token: the role.
+    WithFirstToken,
+    /// Before the first token is due.
+    AtOnce,
+}
+
 /// How a protocol's event stream is structured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Parts {
-    /// Each choice starts with an event that has the role and no text.
-    pub(super) roles: bool,
+    pub(super) start: Start,
     /// The usage has its own event, if requested.
     pub(super) usage: bool,
     /// The stream ends with `[DONE]`.
     pub(super) done: bool,
+}
+
+/// The header with a request's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyHeader {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `x-api-key`.
+    ApiKey,
 }
 
 /// One protocol: how requests are read, and how each part of a response is written.
@@ -38,6 +57,10 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// What a request asks for. `by_header` says whether a header requests an event stream.
     fn read(&self, body: &[u8], by_header: bool, counter: &Counter) -> Result<Asked, Refusal>;
 
+    fn key_header(&self) -> KeyHeader {
+        KeyHeader::Bearer
+    }
+
     /// Check a request's token on a server whose key is `key`. `now_ms` is the time in milliseconds
     /// since the Unix epoch.
     fn admit(&self, key: &str, bearer: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
@@ -45,8 +68,13 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         if bearer == Some(key) {
             return Ok(());
         }
-        let message = "missing or wrong API key in the Authorization header";
-        Err(Refusal::new(401, message))
+        Err(Refusal::new(
+            401,
+            match self.key_header() {
+                KeyHeader::Bearer => "missing or wrong API key in the Authorization header",
+                KeyHeader::ApiKey => "missing or wrong API key in the x-api-key header",
+            },
+        ))
     }
 
     /// The body of an error response; `id` is the one that the response would have had.
@@ -55,13 +83,23 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// The complete response as one JSON document, for a non-streaming request.
     fn document(&self, answer: &Answer) -> Vec<u8>;
 
-    fn parts(&self) -> Parts;
+    // What follows is only for protocols with streams.
 
-    /// The start of every event's payload.
-    fn opening(&self, answer: &Answer) -> Vec<u8>;
+    fn parts(&self) -> Parts {
+        Parts::default()
+    }
 
-    /// Append an ordinary event without the line ends after it.
-    fn chunk(&self, page: &mut Page<'_>, out: &mut Vec<u8>, chunk: &Chunk);
+    /// The start of every event's payload, if all have the same.
+    fn opening(&self, answer: &Answer) -> Vec<u8> {
+        let _ = answer;
+        Vec::new()
+    }
+
+    /// Append an ordinary event without the line ends after it. It may be several events, with line
+    /// ends between them.
+    fn chunk(&self, page: &mut Page<'_>, out: &mut Vec<u8>, chunk: &Chunk) {
+        let _ = (page, out, chunk);
+    }
 
     /// Append the event with only the usage; see [`Parts`].
     fn usage_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) {
@@ -69,14 +107,21 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     }
 
     /// Append an event with truncated JSON.
-    fn broken_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>);
+    fn broken_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) {
+        let _ = (page, out);
+    }
 
     /// Append the event of faults that occur in the middle of a stream. Returns whether `[DONE]`
     /// may follow.
-    fn error_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) -> bool;
+    fn error_event(&self, page: &mut Page<'_>, out: &mut Vec<u8>) -> bool {
+        let _ = (page, out);
+        false
+    }
 
     /// The start of an event whose text never ends.
-    fn endless_event(&self) -> &'static [u8];
+    fn endless_event(&self) -> &'static [u8] {
+        b""
+    }
 }
 
 /// Everything about one response that its text depends on.
@@ -110,6 +155,7 @@ pub(crate) struct Answer {
     pub(crate) reasoning: u32,
     /// The function that it calls instead of having text.
     pub(crate) tool: Option<String>,
+    pub(crate) output: Output,
 }
 
 impl Answer {
@@ -222,11 +268,11 @@ impl Answer {
     }
 
     /// Unique among all calls of the server.
-    fn tool_call_id(&self, choice: u32) -> String {
+    pub(super) fn tool_call_id(&self, choice: u32) -> String {
         format!("call_{:016x}{choice:08x}", self.salt)
     }
 
-    fn tool_name(&self) -> &str {
+    pub(super) fn tool_name(&self) -> &str {
         self.tool.as_deref().unwrap_or(TOOL)
     }
 
@@ -309,12 +355,11 @@ impl Page<'_> {
     /// text of `{"text":"…"}`.
     pub(super) fn tool_piece(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
         out.extend_from_slice(b"[{\"index\":0,");
-        let ends = tokens.end == self.emitted_tokens;
         if tokens.start == self.answer.reasoning_tokens() {
             write!(
                 out,
                 "\"id\":\"{}\",\"type\":\"function\",\"function\":{{\"name\":{},\
-                 \"arguments\":\"{{\\\"text\\\":\\\"",
+                 \"arguments\":\"",
                 self.answer.tool_call_id(choice),
                 Value::from(self.answer.tool_name())
             )
@@ -322,11 +367,47 @@ impl Page<'_> {
         } else {
             out.extend_from_slice(b"\"function\":{\"arguments\":\"");
         }
+        self.arguments(out, choice, tokens);
+        out.extend_from_slice(b"\"}}]");
+    }
+
+    /// A piece of the arguments of a tool call, escaped for a JSON string.
+    pub(super) fn arguments(&self, out: &mut Vec<u8>, choice: u32, tokens: std::ops::Range<u32>) {
+        if tokens.start == self.answer.reasoning_tokens() {
+            out.extend_from_slice(b"{\\\"text\\\":\\\"");
+        }
+        let ends = tokens.end == self.emitted_tokens;
         self.text(out, choice, tokens);
         if ends {
             out.extend_from_slice(b"\\\"}");
         }
-        out.extend_from_slice(b"\"}}]");
+    }
+
+    /// Everything in an event before its payload, for protocols whose events have names.
+    pub(super) fn named_event(&mut self, out: &mut Vec<u8>, name: &str) {
+        let line = self.end_of_line;
+        if self.answer.has(Fault::Comments) {
+            write!(out, ": ping{line}{line}").expect("writing to a Vec cannot fail");
+        }
+        if self.answer.has(Fault::UnknownEvents) {
+            let blank = self.blank_line;
+            write!(
+                out,
+                "event: sim.unknown{line}data: {{\"type\":\"sim.unknown\",\"delta\":\"?\"}}{blank}"
+            )
+            .expect("writing to a Vec cannot fail");
+        }
+        write!(out, "event: {name}{line}").expect("writing to a Vec cannot fail");
+        if self.answer.has(Fault::EventIdLines) {
+            write!(out, "id: {}{line}", self.events).expect("writing to a Vec cannot fail");
+        }
+        let data = if self.answer.has(Fault::NoSpace) {
+            "data:"
+        } else {
+            "data: "
+        };
+        out.extend_from_slice(data.as_bytes());
+        self.events += 1;
     }
 }
 

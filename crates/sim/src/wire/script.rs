@@ -3,12 +3,14 @@
 //!
 //! It must not know how any protocol writes a payload.
 
-use super::protocol::{Answer, Chunk, Delta, Page, Parts};
+use super::protocol::{Answer, Chunk, Delta, Page, Parts, Start};
 use crate::fault::Fault;
 
 /// What an event, just written by a [`Script`], means for its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
+    /// Comes before the first token is due.
+    Early,
     /// Comes right before the first token.
     Opening,
     /// Carries tokens.
@@ -89,7 +91,7 @@ impl<'a> Script<'a> {
         loop {
             match self.phase {
                 Phase::Prelude => {
-                    self.phase = if answer.messages && self.parts.roles {
+                    self.phase = if answer.messages && self.parts.start != Start::Never {
                         Phase::Role(0)
                     } else {
                         self.tokens_from(0)
@@ -107,7 +109,10 @@ impl<'a> Script<'a> {
                         self.tokens_from(0)
                     };
                     self.chunk(out, choice, Delta::Role, false);
-                    return Some(Beat::Opening);
+                    return Some(match self.parts.start {
+                        Start::AtOnce => Beat::Early,
+                        Start::Never | Start::WithFirstToken => Beat::Opening,
+                    });
                 }
                 Phase::Tokens { at, choice } => return Some(self.token_event(out, at, choice)),
                 Phase::Finish(choice) => {

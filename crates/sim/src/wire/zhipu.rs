@@ -7,9 +7,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::ask::{self, Asked, Content, EndOfText, Fields};
+use super::ask::{self, Asked, Content, EndOfText, Fields, Output};
 use super::openai;
-use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol};
+use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protocol, Start};
 use super::refusal::Refusal;
 use super::tools;
 use crate::fault::Fault;
@@ -98,6 +98,7 @@ impl Protocol for Zhipu {
             message_count: Some(conversation.messages.len() as u64),
             messages: true,
             repeats: false,
+            output: Output::Text,
         })
     }
 
@@ -141,7 +142,7 @@ impl Protocol for Zhipu {
 
     fn parts(&self) -> Parts {
         Parts {
-            roles: false,
+            start: Start::Never,
             usage: false,
             done: true,
         }

@@ -240,7 +240,7 @@ fn wrong_requests_are_refused_with_a_reason() {
         status(&post("/v1/chat/completions", close, "{\"messages\":")),
         400
     );
-    assert_eq!(status(&post("/v1/embeddings", close, "{}")), 404);
+    assert_eq!(status(&post("/v1/pictures", close, "{}")), 404);
     assert_eq!(status(&post("/v1/models", close, "{}")), 405);
     assert_eq!(
         status("GET /v1/completions HTTP/1.1\r\nconnection: close\r\n\r\n"),

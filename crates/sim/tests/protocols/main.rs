@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod anthropic;
 mod dashscope;
 mod history;
 mod raw;
+mod responses;
+mod scores;
 mod tokens;
 mod zhipu;

@@ -47,6 +47,8 @@ impl PromptSource for TextLines {
 pub struct LineByLine {
     records: Records,
     any_body: bool,
+    /// Bodies are an error.
+    no_body: bool,
 }
 
 impl LineByLine {
@@ -61,7 +63,18 @@ impl LineByLine {
             Some(list) => Records::List(list),
             None => Records::Lines(lines),
         };
-        Ok(Self { records, any_body })
+        Ok(Self {
+            records,
+            any_body,
+            no_body: false,
+        })
+    }
+
+    /// The same, for prompts that are given a length: bodies have none.
+    #[must_use]
+    pub fn without_bodies(mut self, are_refused: bool) -> Self {
+        self.no_body = are_refused;
+        self
     }
 }
 
@@ -96,6 +109,13 @@ impl PromptSource for LineByLine {
             Records::Lines(lines) => lines.next()?.map(|line| of_line(line, any_body)),
             Records::List(list) => list.next()?.map(|item| of_item(item, any_body)),
         };
+        let no_body = self.no_body;
+        let read = read.map(|read| match read {
+            Ok(Prompt::Body(_)) if no_body => Err(Wrong::Said(
+                "a request body cannot be given a length (`target_input_len`)".to_owned(),
+            )),
+            read => read,
+        });
         let read = read
             .transpose()
             .map_err(|wrong| self.records.error(wrong))?;

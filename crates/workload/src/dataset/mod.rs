@@ -8,6 +8,7 @@ mod args;
 mod conversation;
 mod csv_rows;
 mod file_list;
+mod fitted;
 mod flickr8k;
 mod image_folder;
 mod image_parts;
@@ -46,6 +47,7 @@ pub use conversation::{
     CustomMultiTurn, DelayUnit, Exchange, RandomTurns, Replies, ShareGptMultiTurn, SweArgs,
     SwePrebuilt, SweTrajectories, Trie, TrieWorkload, TurnNumbers, session,
 };
+pub use fitted::{Fitted, PrefixRole, Shorter, TextArgs};
 pub use flickr8k::Flickr8k;
 pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
 pub use kontext_bench::KontextBench;
@@ -159,6 +161,14 @@ pub enum DatasetError {
         first: u64,
         /// `subsequent_turn_length`.
         later: u64,
+    },
+    /// No prompt can be given the requested length.
+    #[error("none of the {read} prompts can be given a length of {target} tokens")]
+    NoneFits {
+        /// `target_input_len`.
+        target: u64,
+        /// Number of prompts.
+        read: u64,
     },
     /// Several items are invalid.
     #[error("{}", several(name, shown, *more))]

@@ -356,8 +356,11 @@ impl Trace {
             mut moments_ns,
             input_tokens,
             possible_tokens,
+            seen,
             ..
         } = pass;
+        // it is the largest part of a large trace, and moments are copied below
+        drop(seen);
         let settings = &self.settings;
         report.format = self.kind.as_str().to_owned();
         report.requests = moments_ns.len() as u64;

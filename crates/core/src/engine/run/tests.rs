@@ -1,5 +1,7 @@
 //! The run loop under a paused clock, with a transport that only waits.
 
+mod open_loops;
+
 use std::collections::{BTreeMap, BinaryHeap};
 use std::future::Future;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Owns `benchmark_percentile.json`: figures of the written rows by nearest rank, as EvalScope's
-//! `get_percentile_results` has them. Where there is no sample it writes `NaN`.
+//! `get_percentile_results` has them. Where there is no sample EvalScope writes `NaN`, which is not JSON; its
+//! reader takes `null` as well, so that is what is written here.
 //!
 //! It must not know how a row was made.
 
@@ -94,7 +95,10 @@ pub(super) fn of(rows: &Rows) -> Result<Value, StoreError> {
     let table = ROWS.iter().enumerate().map(|(i, (label, _))| {
         let mut fields = vec![("Percentiles".to_owned(), (*label).into())];
         let figures = columns.iter();
-        fields.extend(figures.map(|(key, column)| ((*key).to_owned(), column[i].into())));
+        fields.extend(figures.map(|(key, column)| {
+            let figure = Some(column[i]).filter(|value| !value.is_nan());
+            ((*key).to_owned(), figure.map_or(Value::None, Value::from))
+        }));
         Value::Dict(fields)
     });
     Ok(Value::List(table.collect()))

@@ -45,11 +45,8 @@ let run = runs[0];
 const figureOf = (id, of = run) => at(`run-${of.own.point + 1}-${id}`);
 const startOf = (of, bin) => of.startS + bin * of.own.bin_s;
 const panelsOf = (of) => all(".panel[data-unit-s]", of.section).map((panel) => {
-  const plot = panel.querySelector(".plot");
-  const [left, top, wide, high] = ["x", "y", "width", "height"].map((name) => Number(plot.getAttribute(name)));
   const unitS = Number(panel.dataset.unitS);
-  const [low, most] = [Number(panel.dataset.low) * unitS, Number(panel.dataset.high) * unitS];
-  return { panel, plot, left, top, wide, high, unitS, low, most };
+  return { panel, unitS, low: panel.dataset.low * unitS, most: panel.dataset.high * unitS, ...frameOf(panel) };
 });
 // what of a panel's time is seen
 const seenOf = (one, of) => (of.window && of.window[0] < one.most && of.window[1] > one.low ? of.window : [one.low, one.most]);
@@ -64,6 +61,14 @@ const SERIES = {
 };
 const box = make("div", { id: "box", "aria-hidden": "true", hidden: true });
 document.body.append(box);
+const showBox = (lines, pageX, pageY) => {
+  box.replaceChildren(...lines.map((line) => make("div", {}, line)));
+  box.hidden = false;
+  const isLeft = pageX > innerWidth / 2;
+  box.style.left = isLeft ? "" : `${pageX + 14}px`;
+  box.style.right = isLeft ? `${root.clientWidth - pageX + 14}px` : "";
+  box.style.top = `${pageY + 14}px`;
+};
 const chosen = new Map();
 const seriesOf = (figure, of) => {
   const id = figure.id.split("-").at(-1);
@@ -97,12 +102,7 @@ const pointAt = (figure, of, bin, pageX, pageY) => {
     return `${label}: ${shown(of.series[key][of.bin])}${unit ? " " + unit : ""}`;
   });
   lines.unshift(`${shown(from)} – ${shown(to)} s`);
-  box.replaceChildren(...lines.map((line) => make("div", {}, line)));
-  box.hidden = false;
-  const isLeft = pageX > innerWidth / 2 + scrollX;
-  box.style.left = isLeft ? "" : `${pageX + 14}px`;
-  box.style.right = isLeft ? `${document.documentElement.clientWidth - pageX + 14}px` : "";
-  box.style.top = `${pageY + 14}px`;
+  showBox(lines, pageX, pageY);
   clearTimeout(later);
   later = setTimeout(() => { at("live").textContent = lines.join(", "); }, 300);
 };

@@ -84,22 +84,28 @@ const drawn = ({ title, x, y, lines = [], cells = [], names = [] }) => {
   return svg;
 };
 
+// where a panel's plot is
+const frameOf = (panel) => {
+  const plot = panel.querySelector(".plot");
+  const [left, top, wide, high] = ["x", "y", "width", "height"].map((name) => Number(plot.getAttribute(name)));
+  return { plot, left, top, wide, high };
+};
+
 // the ticks of a panel's x axis anew: for its whole axis, or for a part of it
 const ticksOf = (panel, ticks, place, labels) => {
-  const plot = panel.querySelector(".plot");
-  const [left, top, wide, high_] = ["x", "y", "width", "height"].map((name) => Number(plot.getAttribute(name)));
+  const { left, top, wide, high } = frameOf(panel);
   const group = panel.querySelector(":scope > .x");
   const texts_ = make("g", { class: "muted", "text-anchor": "middle" });
   let d = "";
   let last = -99;
   ticks.forEach((tick, nth) => {
     const x = left + place(tick) * wide;
-    d += `M${tenths(x)} ${top + high_}v4`;
+    d += `M${tenths(x)} ${top + high}v4`;
     const label = labels ? labels[nth] : numberAt(tick);
     const half = label.length * 3.4;
     if (x - half < last + 4 || x + half > WIDTH) return;
     last = x + half;
-    texts_.append(make("text", { x: tenths(x), y: tenths(top + high_ + 17) }, label));
+    texts_.append(make("text", { x: tenths(x), y: tenths(top + high + 17) }, label));
   });
   group.replaceChildren(texts_, make("path", { class: "axis", fill: "none", d }));
 };

@@ -3,7 +3,7 @@ const rowsOf = (of) => {
   if (of.rows) return of.rows;
   const own = of.own.requests;
   const count = own.kept + own.warmup;
-  const lists = Object.fromEntries(Object.entries(own).filter(([, list]) => typeof list === "string")
+  const lists = Object.fromEntries(Object.entries(own).filter(([name, list]) => typeof list === "string" && name !== "id_prefix")
     .map(([name, list]) => [name, list === "" ? Array(count).fill(null) : varints(list).map((number) => (number === 0 ? null : number - 1))]));
   let at_us = own.first_us;
   of.rows = lists.idx.map((idx, nth) => {

@@ -38,35 +38,28 @@ if (s1) {
 
 // which run is near the pointer, with its figures
 for (const figure of all("#sweep-section figure")) {
+  const hide = () => { box.hidden = true; };
   figure.addEventListener("pointermove", (event) => {
     const svg = event.target.closest("svg.chart");
-    if (!svg) { box.hidden = true; return; }
+    if (!svg) return hide();
     const here = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-    const inPanel = all(".panel", svg).find((panel) => {
-      const plot = panel.querySelector(".plot");
-      const [left, top, wide, high] = ["x", "y", "width", "height"].map((name) => Number(plot.getAttribute(name)));
+    const panel = all(".panel", svg).find((one) => {
+      const { left, top, wide, high } = frameOf(one);
       return here.x > left - 10 && here.x < left + wide + 10 && here.y > top - 10 && here.y < top + high + 10;
     });
-    const isCurve = figure.id === "sweep-s1";
-    if (!inPanel) { box.hidden = true; return; }
-    const plot = inPanel.querySelector(".plot");
-    const share = (here.x - Number(plot.getAttribute("x"))) / Number(plot.getAttribute("width"));
-    const [low, high] = [Number(inPanel.dataset.low), Number(inPanel.dataset.high)];
-    const rate = isCurve ? s1.want?.rate ?? RATES.find((key) => data.points.some((one) => one[key] !== null)) : null;
-    const measure = (point) => (isCurve ? point[rate] : loadOf(point));
+    if (!panel) return hide();
+    const { left, wide } = frameOf(panel);
+    const [low, high] = [Number(panel.dataset.low), Number(panel.dataset.high)];
+    const isCurve = figure === s1;
+    const measure = (point) => (isCurve ? point[s1.want.rate] : loadOf(point));
     const isLog = !isCurve && low > 0 && high / low > 8;
     const where = (value_) => (isLog ? Math.log(value_ / low) / Math.log(high / low) : (value_ - low) / (high - low));
-    const near = data.points.filter((point) => Number.isFinite(measure(point)))
-      .reduce((a, b) => (Math.abs(where(measure(b)) - share) < Math.abs(where(measure(a)) - share) ? b : a));
-    const lines = [near.run,
+    const away = (point) => Math.abs(where(measure(point)) - (here.x - left) / wide);
+    const near = data.points.filter((point) => Number.isFinite(measure(point))).reduce((a, b) => (away(b) < away(a) ? b : a));
+    showBox([near.run,
       ...RATES.filter((key) => near[key] !== null).map((key) => `${text("series." + key)}: ${shown(near[key])}`),
-      ...Object.entries(near.metrics).map(([key, values]) => `${text("series." + key)} p50 / p99: ${shown(values[1])} / ${shown(values[4])} ${unitOf(key)}`)];
-    box.replaceChildren(...lines.map((line) => make("div", {}, line)));
-    box.hidden = false;
-    const isLeft = event.pageX > innerWidth / 2;
-    box.style.left = isLeft ? "" : `${event.pageX + 14}px`;
-    box.style.right = isLeft ? `${document.documentElement.clientWidth - event.pageX + 14}px` : "";
-    box.style.top = `${event.pageY + 14}px`;
+      ...Object.entries(near.metrics).map(([key, values]) => `${text("series." + key)} p50 / p99: ${shown(values[1])} / ${shown(values[4])} ${unitOf(key)}`)],
+    event.pageX, event.pageY);
   });
-  figure.addEventListener("pointerleave", () => { box.hidden = true; });
+  figure.addEventListener("pointerleave", hide);
 }

@@ -12,6 +12,9 @@ mod swe_prebuilt;
 mod swe_trajectories;
 mod trie;
 
+#[cfg(test)]
+mod tests;
+
 pub use custom::{CustomMultiTurn, DelayUnit};
 pub use exchange::{Exchange, Replies, session};
 pub use random_turns::{RandomTurns, TurnNumbers};

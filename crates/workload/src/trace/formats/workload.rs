@@ -9,7 +9,7 @@ use super::super::row::{Content, Depth, Moment, Row};
 use super::super::settings::{TimeUnit, TraceSettings};
 use super::json_line::said;
 use super::reader::TraceReader;
-use super::times::{nanos_of, nanos_of_date, nanos_of_float, shown};
+use super::times::{clipped, nanos_of, nanos_of_date, nanos_of_float, shown};
 
 pub(super) const KEYS: [&str; 5] = [
     "body",
@@ -21,6 +21,9 @@ pub(super) const KEYS: [&str; 5] = [
 
 /// How keys of bodies begin that `EvalScope` uses for itself.
 const RESERVED: &str = "__evalscope_";
+
+/// Keys with at least this similarity are suggested.
+const NEAR: f64 = 0.75;
 
 #[derive(Debug)]
 pub(super) struct Workload {
@@ -103,10 +106,14 @@ impl TraceReader for Workload {
 
 impl Workload {
     fn unknown(&self, key: &str) -> String {
+        let near = |name: &&String| strsim::jaro_winkler(name, key);
+        let nearest = self.names.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+        let nearest = nearest.filter(|name| near(name) > NEAR);
         format!(
-            "unknown key `{}`: a line has {}",
-            super::times::clipped(key),
-            self.names.join(", ")
+            "unknown key `{}`: a line has {}{}",
+            clipped(key),
+            self.names.join(", "),
+            nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
         )
     }
 
@@ -114,12 +121,8 @@ impl Workload {
         let name = &self.names[0];
         let value = match value {
             Value::Null => return Err(format!("no `{name}`")),
-            Value::String(text) => serde_json::from_str(&text).map_err(|error| {
-                format!(
-                    "`{name}` is a text that is not valid JSON: {}",
-                    said(&error)
-                )
-            })?,
+            Value::String(text) => serde_json::from_str(&text)
+                .map_err(|error| format!("`{name}`: its text is {}", said(&error)))?,
             value => value,
         };
         let Value::Object(body) = value else {

@@ -6,11 +6,11 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Dict, List, TextIO
+from typing import Any, TextIO
 
-Message = Dict[str, Any]
+Message = dict[str, Any]
 """A message in OpenAI's format."""
-Messages = List[Message]
+Messages = list[Message]
 """What a client says in one turn."""
 
 
@@ -23,14 +23,14 @@ class Turn:
     max_tokens: int | None = None
     """The most tokens of the response; `None`: as the command says."""
     tool_call_latency: float | None = None
-    """Seconds to wait before this turn; `None`: as the command says. The first turn never waits."""
+    """Seconds to wait before this turn, unless it is the first; `None`: as the command says."""
     is_final: bool = False
-    """The last turn of its conversation. Accepted for compatibility; the end of the list says it."""
+    """The last turn of its conversation. It has no effect: the end of the list says it."""
     rid: str | None = None
-    """In the first turn: the `rid` of the conversation's requests, with `_t1`, `_t2`, … behind it."""
+    """In the first turn: `rid` of the conversation's requests, with `_t1`, `_t2`, … behind it."""
 
 
-Conversation = List[Turn]
+Conversation = list[Turn]
 """All turns of a conversation."""
 
 
@@ -44,8 +44,8 @@ class DatasetPluginBase:
     query_parameters: Any
     """The options, an `Arguments`."""
     args_schema: Callable[..., Any] | None = None
-    """What makes `dataset_args` of the keys in `--dataset-args`, such as a dataclass; `None`: they are
-    a dict."""
+    """What makes `dataset_args` of the keys in `--dataset-args`, such as a dataclass; `None`: they
+    are a dict."""
     dataset_args: Any
     """The options of the dataset."""
 
@@ -53,6 +53,8 @@ class DatasetPluginBase:
         """`query_parameters` has the options."""
         self.query_parameters = query_parameters
         given = getattr(query_parameters, "dataset_args", None) or {}
+        if isinstance(given, str):
+            given = json.loads(given)
         schema = type(self).args_schema
         self.dataset_args = given if schema is None else schema(**given)
 

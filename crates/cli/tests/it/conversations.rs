@@ -1,0 +1,201 @@
+//! Conversations as the server sees them: by the simulator's own truth log.
+
+use std::collections::BTreeMap;
+
+use evalscope_sim::{Echo, Profile, SimConfig, Simulator, ToolCalls, TrueRequest, Truth};
+use serde_json::json;
+
+use crate::context::Context;
+
+const SESSION: &str = "x-session";
+
+fn simulator(config: SimConfig) -> Simulator {
+    Simulator::start(SimConfig {
+        profile: Profile {
+            ttft_ms: 5.0,
+            itl_ms: 1.0,
+            seed: 5,
+            ..Profile::default()
+        },
+        keeps_truth: true,
+        conversation_header: Some(SESSION.to_owned()),
+        ..config
+    })
+    .unwrap()
+}
+
+/// Three conversations of three turns each.
+fn talks(context: &Context) -> String {
+    let line = |name: &str| {
+        let said =
+            |who: &str, what: &str| json!({"role": who, "content": format!("{what}, {name}")});
+        let talk = [
+            said("system", "be brief"),
+            said("user", "hello"),
+            said("assistant", "hi"),
+            said("user", "and now"),
+            said("assistant", "nothing"),
+            said("user", "go on"),
+        ];
+        format!("{}\n", json!(talk))
+    };
+    let lines = ["Ann", "Bob", "Eve"].map(line).concat();
+    context.write("talks.jsonl", &lines).display().to_string()
+}
+
+/// Measure 12 conversations, 3 at a time, and what the server saw of them.
+fn measured(context: &Context, config: SimConfig, file: &str, more: &[&str]) -> Truth {
+    let server = simulator(config);
+    let url = server.url();
+    let args = [
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--dataset",
+        "custom_multi_turn",
+        "--dataset-path",
+        file,
+        "--number",
+        "12",
+        "--parallel",
+        "3",
+        "--max-tokens",
+        "6",
+        "--no-test-connection",
+        "--session-header",
+        SESSION,
+    ];
+    context.measure(&[&args[..], more].concat());
+    server.stop().unwrap()
+}
+
+/// The turns of each conversation, in the order in which they were read.
+fn by_conversation(truth: &Truth) -> BTreeMap<&str, Vec<&TrueRequest>> {
+    let mut all: BTreeMap<&str, Vec<&TrueRequest>> = BTreeMap::new();
+    for request in &truth.requests {
+        let name = request.conversation.as_deref().unwrap();
+        all.entry(name).or_default().push(request);
+    }
+    all
+}
+
+#[test]
+fn a_place_serves_a_conversation_on_its_connection() {
+    for (keep, connections) in [("keep", 3), ("session", 12), ("request", 36)] {
+        let context = Context::new();
+        let file = talks(&context);
+        let more = ["--connections", keep, "--turn-delay", "0.03"];
+        let truth = measured(&context, SimConfig::default(), &file, &more);
+        let talks = by_conversation(&truth);
+        assert_eq!(talks.len(), 12);
+        let mut changes = Vec::new();
+        for (name, turns) in &talks {
+            let messages: Vec<_> = turns.iter().map(|turn| turn.messages).collect();
+            assert_eq!(messages, [Some(2), Some(4), Some(6)], "{name}");
+            for pair in turns.windows(2) {
+                // one turn after the other, and the client has thought in between
+                assert!(
+                    pair[1].request_read_ns >= pair[0].ended_ns + 30_000_000,
+                    "{name}"
+                );
+                assert!(pair[1].body_bytes > pair[0].body_bytes);
+                let same = pair[0].connection == pair[1].connection;
+                assert_eq!(same, keep != "request", "{name}");
+            }
+            changes.push((turns[0].request_read_ns, 1));
+            changes.push((turns[2].ended_ns, -1));
+        }
+        changes.sort_unstable();
+        let mut under_way = 0;
+        let most = changes.iter().map(|(_, change)| {
+            under_way += change;
+            under_way
+        });
+        assert_eq!(most.max(), Some(3));
+        let mut used: Vec<u64> = truth
+            .requests
+            .iter()
+            .map(|request| request.connection)
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used.len(), connections, "{keep}");
+    }
+}
+
+#[test]
+fn the_token_of_a_response_is_sent_back() {
+    let context = Context::new();
+    let file = talks(&context);
+    let config = SimConfig {
+        session_token_header: Some("X-Route".to_owned()),
+        ..SimConfig::default()
+    };
+    let more = ["--session-token-header", "x-route"];
+    let truth = measured(&context, config, &file, &more);
+    for (name, turns) in by_conversation(&truth) {
+        let echoes: Vec<_> = turns.iter().map(|turn| turn.session_token_echo).collect();
+        let echoed = Some(Echo::Echoed);
+        assert_eq!(echoes, [Some(Echo::First), echoed, echoed], "{name}");
+    }
+}
+
+/// The simulator refuses a history with an open tool call, as servers do, and ids that it did not
+/// give.
+#[test]
+fn results_of_tools_answer_the_calls_of_the_server() {
+    let context = Context::new();
+    let result = |text: &str| json!({"role": "tool", "tool_call_id": "recorded", "content": text});
+    let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {}}}]);
+    let talk = json!({
+        "session_id": "s",
+        "tools": tools,
+        "turns": [
+            {"messages": [{"role": "user", "content": "look twice"}]},
+            {"messages": [result("nothing"), result("still nothing")]},
+            {"messages": [{"role": "user", "content": "thanks"}]},
+        ],
+    });
+    let file = context.write("tools.jsonl", &format!("{talk}\n"));
+    let config = SimConfig {
+        tool_calls: ToolCalls::Always,
+        ..SimConfig::default()
+    };
+    measured(&context, config, &file.display().to_string(), &[]);
+    let failures: Vec<Option<String>> = context.column("SELECT error_text FROM result");
+    assert_eq!(failures, vec![None; 36]);
+}
+
+#[test]
+fn a_conversation_that_would_be_too_long_ends_before() {
+    let context = Context::new();
+    let file = talks(&context);
+    let run = |max_model_len: Option<u64>, more: &[&str]| {
+        let config = SimConfig {
+            max_model_len,
+            ..SimConfig::default()
+        };
+        let truth = measured(&context, config, &file, more);
+        let query = "SELECT coalesce(error_kind, 'success') FROM result ORDER BY idx";
+        let kinds: Vec<String> = context.column(query);
+        std::fs::remove_dir_all(context.top()).unwrap();
+        (truth, kinds)
+    };
+    let (truth, _) = run(None, &[]);
+    let prompts = |turn: usize| {
+        let talks = by_conversation(&truth);
+        let tokens = talks.values().map(|turns| turns[turn].prompt_tokens);
+        tokens.max().unwrap()
+    };
+    // the server has no room for the third turn, and says so
+    let (_, kinds) = run(Some(prompts(1) + 6), &[]);
+    let mut expected = vec!["success", "success", "context_limit"].repeat(12);
+    assert_eq!(kinds, expected);
+    // the client knows it before
+    let limit = (prompts(1) + 16).to_string();
+    let (truth, kinds) = run(None, &["--max-context", &limit]);
+    expected.retain(|kind| *kind == "success");
+    assert_eq!((truth.requests.len(), kinds.len()), (24, 24));
+    assert_eq!(kinds, expected);
+}
