@@ -226,7 +226,10 @@ fn main() {
     let made = cpu_ns();
     let series = RunSeries::of(&[&source], &report, MOST_BINS).expect("nothing is read");
     let summed = cpu_ns();
-    let text = page_text(&PageData::new(std::slice::from_ref(&report), &[(0, series.clone())]));
+    let text = page_text(&PageData::new(
+        std::slice::from_ref(&report),
+        &[(0, series.clone())],
+    ));
     let written = cpu_ns();
     let rows = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     let run = &rows["runs"][0];

@@ -461,7 +461,13 @@ mod tests {
         }
         fs::create_dir(top.join(PAGE)).unwrap();
         let run = RunReport::load(&top.join("parallel_2_number_20").join(FILE_NAME)).unwrap();
-        let missing = write_invocation(&top, std::slice::from_ref(&run), Page::Written, &mut Ended::default()).unwrap();
+        let missing = write_invocation(
+            &top,
+            std::slice::from_ref(&run),
+            Page::Written,
+            &mut Ended::default(),
+        )
+        .unwrap();
         assert!(missing.unwrap().to_string().contains(PAGE));
         assert!(top.join(RESULT).is_file());
         assert!(

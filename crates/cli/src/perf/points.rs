@@ -78,10 +78,9 @@ impl Measuring<'_> {
             });
             reports.push(report);
             // after each run, so that a later mishap loses nothing
-            let written =
-                own.and_then(|()| {
-                    files::write_invocation(top, &reports, job.results.page, &mut charted)
-                });
+            let written = own.and_then(|()| {
+                files::write_invocation(top, &reports, job.results.page, &mut charted)
+            });
             broken = ended.error;
             match written {
                 Ok(Some(error)) => log.warn(&format!(

@@ -83,7 +83,9 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
             // its key is its text
             Some(text) if key.strip_prefix("label.") == Some(text) => {
                 let text = escaped(text);
-                Ok(Value::from_safe_string(format!("<span data-l>{text}</span>")))
+                Ok(Value::from_safe_string(format!(
+                    "<span data-l>{text}</span>"
+                )))
             }
             Some(_) => text(&texts, &key, &[]),
             None => Ok(Value::from(label)),
@@ -107,7 +109,13 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
 /// The style sheets without the spaces that only their readers here need; none stands inside a text.
 fn style() -> String {
     let mut style = [STYLE, svg::STYLE].map(without_margin).join("\n");
-    for (spaced, close) in [(": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{")] {
+    for (spaced, close) in [
+        (": ", ":"),
+        ("; ", ";"),
+        (", ", ","),
+        (" {", "{"),
+        ("{ ", "{"),
+    ] {
         style = style.replace(spaced, close);
     }
     style

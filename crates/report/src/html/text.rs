@@ -26,7 +26,15 @@ const FILES: [(Lang, &[&str]); 2] = [
 
 /// Beginnings of the keys of texts that the script writes.
 const BY_SCRIPT: [&str; 9] = [
-    "axis_", "button.copy", "choose.", "copied", "over_time", "request", "series.", "stat.", "zoomed",
+    "axis_",
+    "button.copy",
+    "choose.",
+    "copied",
+    "over_time",
+    "request",
+    "series.",
+    "stat.",
+    "zoomed",
 ];
 
 /// The texts of a language, by their keys.

@@ -124,20 +124,24 @@ impl DensitySums {
             bucket_of(input, INPUT_BITS) as u64,
             bucket_of(ttft_ns as u64, TTFT_BITS) as u64,
         );
-        self.buckets.entry(key.0 << 32 | key.1).or_default().add(Bucket {
-            count: 1,
-            input_tokens: input,
-            cached_of: cached.map_or(0, |_| input),
-            cached: cached.unwrap_or(0).min(input),
-        });
+        self.buckets
+            .entry(key.0 << 32 | key.1)
+            .or_default()
+            .add(Bucket {
+                count: 1,
+                input_tokens: input,
+                cached_of: cached.map_or(0, |_| input),
+                cached: cached.unwrap_or(0).min(input),
+            });
     }
 
     pub(super) fn finish(self) -> Result<Density, Missing> {
         #[expect(clippy::cast_possible_truncation, reason = "two halves")]
         let halves = |key: &u64| ((key >> 32) as u32, *key as u32);
         let buckets = self.buckets.iter();
-        let buckets: BTreeMap<(u32, u32), Bucket> =
-            buckets.map(|(key, bucket)| (halves(key), *bucket)).collect();
+        let buckets: BTreeMap<(u32, u32), Bucket> = buckets
+            .map(|(key, bucket)| (halves(key), *bucket))
+            .collect();
         let inputs = Parts::of(buckets.keys().map(|(input, _)| *input), MOST_COLUMNS);
         let ttfts = Parts::of(buckets.keys().map(|(_, ttft)| *ttft), MOST_ROWS);
         let (Some(inputs), Some(ttfts)) = (inputs, ttfts) else {

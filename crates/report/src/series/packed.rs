@@ -58,7 +58,10 @@ impl Whole {
         let (mut bytes, mut is_known) = (Vec::new(), false);
         for number in numbers {
             is_known |= number.is_some();
-            push_varint(&mut bytes, number.map_or(0, |number| number.saturating_add(1)));
+            push_varint(
+                &mut bytes,
+                number.map_or(0, |number| number.saturating_add(1)),
+            );
         }
         Self(if is_known {
             STANDARD.encode(bytes)
@@ -130,7 +133,9 @@ mod tests {
     /// What the script makes of it.
     fn unpacked(packed: &Packed) -> Vec<Option<f64>> {
         let bytes = STANDARD.decode(&packed.values).unwrap();
-        let numbers = bytes.chunks(2).map(|two| f64::from(u16::from_le_bytes([two[0], two[1]])));
+        let numbers = bytes
+            .chunks(2)
+            .map(|two| f64::from(u16::from_le_bytes([two[0], two[1]])));
         let value = |number: f64| match number {
             0.0 => None,
             1.0 => Some(0.0),

@@ -280,7 +280,9 @@ pub fn page_text(data: &PageData<'_>) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         // in JSON, these are only inside texts
-        if c == '<' || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') {
+        if c == '<'
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        {
             let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
             safe.push(c);
@@ -299,7 +301,10 @@ impl<'a> RunData<'a> {
         });
         let curves = series.curves.iter();
         let drawn = series.heatmap_metric();
-        let heatmaps = series.over_time.iter().filter(|(metric, _)| **metric != drawn);
+        let heatmaps = series
+            .over_time
+            .iter()
+            .filter(|(metric, _)| **metric != drawn);
         Self {
             point,
             t0_unix_ms: axis.t0_unix_ns / 1_000_000,
@@ -460,7 +465,10 @@ impl<'a> Requests<'a> {
         let reasons = Distinct::of(rows().map(|row| row.finish_reason.as_deref()));
         let ids: Vec<Option<&str>> = rows().map(|row| row.response_id.as_deref()).collect();
         let id_prefix = common_prefix(ids.iter().copied().flatten());
-        let ids: Vec<Option<&str>> = ids.iter().map(|id| Some(&(*id)?[id_prefix.len()..])).collect();
+        let ids: Vec<Option<&str>> = ids
+            .iter()
+            .map(|id| Some(&(*id)?[id_prefix.len()..]))
+            .collect();
         let dispatched = || rows().map(|row| row.dispatched_us);
         let first_us = dispatched().min().unwrap_or(0);
         let column = |of: fn(&RequestRow) -> Option<u64>| Whole::of(rows().map(of));

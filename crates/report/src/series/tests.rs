@@ -11,7 +11,9 @@ fn series(meta: &RunMeta, exchanges: Vec<Exchange>, most_kept: usize) -> (RunRep
     let folder = tempfile::tempdir().unwrap();
     let path = samples::finished(folder.path(), meta, exchanges);
     let report = RunReport::load(&path).unwrap();
-    let series = RunSeries::load(&report, MOST_BINS).unwrap().with_at_most(most_kept);
+    let series = RunSeries::load(&report, MOST_BINS)
+        .unwrap()
+        .with_at_most(most_kept);
     (report, series)
 }
 

@@ -284,8 +284,13 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 /// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
 pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
     let columns = record_columns().map(|name| match name {
-        "answer_model" | "peer" | "skipped_events" | "asked_prompt_tokens" | "write_done_ns"
-        | "first_byte_ns" | "headers_ns" => "NULL",
+        "answer_model"
+        | "peer"
+        | "skipped_events"
+        | "asked_prompt_tokens"
+        | "write_done_ns"
+        | "first_byte_ns"
+        | "headers_ns" => "NULL",
         "dns_ns" | "tcp_ns" | "tls_ns" => "0",
         _ if version < 3 && SINCE_3.contains(&name) => "NULL",
         _ => name,

@@ -154,7 +154,10 @@ pub(super) fn lengths(context: &Context<'_>, run: &RunReport, series: &RunSeries
     }
     if high - low < LEAST_LENGTHS {
         // ticks are whole tokens, and one length is not as wide as the chart
-        (low, high) = (low.saturating_sub(LEAST_LENGTHS / 2), high + LEAST_LENGTHS / 2);
+        (low, high) = (
+            low.saturating_sub(LEAST_LENGTHS / 2),
+            high + LEAST_LENGTHS / 2,
+        );
     }
     let mut header = vec![context.text("axis.output_tokens")];
     header.extend(reasons.iter().map(|(name, _)| name.clone()));

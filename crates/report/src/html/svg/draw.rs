@@ -393,7 +393,9 @@ impl Placed<'_> {
         let mut d = String::new();
         for part in edges.split(|(_, edge)| edge.is_none()) {
             let known = part.iter().filter_map(|(x, edge)| Some((*x, (*edge)?)));
-            let upper = known.clone().map(|(x, (_, high))| (self.x(x), self.y(high)));
+            let upper = known
+                .clone()
+                .map(|(x, (_, high))| (self.x(x), self.y(high)));
             let lower = known.map(|(x, (low, _))| (self.x(x), self.y(low)));
             let corners: Vec<_> = upper.chain(lower.rev()).collect();
             if corners.len() > 2 {
@@ -457,7 +459,8 @@ impl Placed<'_> {
     /// Bars as outlines: those that touch each other and stand on one level have one together.
     fn outlines(&self, bars: &[Bar]) -> String {
         let tenths = |value: f64| short((value * 10.0).round() / 10.0);
-        let touch = |a: &Bar, b: &Bar| a.x.1 == b.x.0 && a.y.0 == b.y.0;
+        let same = |a: f64, b: f64| a.total_cmp(&b).is_eq();
+        let touch = |a: &Bar, b: &Bar| same(a.x.1, b.x.0) && same(a.y.0, b.y.0);
         let mut d = String::new();
         for bars in bars.chunk_by(touch) {
             let bottom = tenths(self.y(bars[0].y.0));
