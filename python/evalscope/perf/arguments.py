@@ -211,6 +211,8 @@ class Arguments:
     turn_delay: str | None = None
     """How long a client waits before each turn after the first: seconds, `"1..5"`, `"exp:2"` or
     `"lognormal:2,0.8"`."""
+    max_turn_tokens: int | Sequence[int] | None = None
+    """Maximum tokens of the response of each turn, the first one first; later ones as the last."""
     max_context: int | None = None
     """End a conversation before a turn that would have more tokens than this."""
     salt: bool | None = None
