@@ -26,6 +26,11 @@ LIMIT_S = 60
 # a finished command for the snippets that read results
 FINISHED = ["perf", "--model", "sim", "--dataset", "sample", "--parallel", "1", "2", "--number", "4", "4",
             "--sleep-interval", "0", "--no-timestamp", "--name", "finished", "--outputs-dir", "."]
+# conversations for those that read turns
+CONVERSATIONS = ["perf", "--model", "sim", "--dataset", "custom_multi_turn", "--dataset-path", "two.jsonl",
+                 "--multi-turn", "--parallel", "1", "--number", "2", "--no-timestamp", "--name", "conversations",
+                 "--outputs-dir", "."]
+TWO_TURNS = '[{"role":"user","content":"Hi"},{"role":"assistant","content":"x"},{"role":"user","content":"And?"}]\n'
 
 
 def pages():
@@ -80,8 +85,10 @@ def write_fixtures(folder, environ, server_port):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     url = f"http://127.0.0.1:{server_port}"
-    subprocess.run(["evalscope", *FINISHED, "--url", url], cwd=folder, env=environ, check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (folder / "two.jsonl").write_text(2 * TWO_TURNS)
+    for command in FINISHED, CONVERSATIONS:
+        subprocess.run(["evalscope", *command, "--url", url], cwd=folder, env=environ, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def free_port():

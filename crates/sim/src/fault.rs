@@ -170,6 +170,10 @@ faults! {
     EarlyHints = "1xx",
     /// The stream is compressed with gzip, flushed with each write.
     Gzip = "gzip",
+    /// In Responses and Messages, an event with an unknown name before each event.
+    UnknownEvents = "unknown-events",
+    /// In Responses and Messages, an event with empty text before each token.
+    EmptyDeltas = "empty-deltas",
 }
 
 impl Fault {

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::clock::monotonic_ns;
+
 /// Maximum size of a request head, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
 
@@ -33,6 +35,8 @@ pub(crate) struct Request {
     /// Whether a header asks for an event stream: `X-DashScope-SSE: enable` or
     /// `Accept: text/event-stream`.
     pub(crate) wants_events: bool,
+    /// When its first bytes were read.
+    pub(crate) began_ns: u64,
     /// The fields that [`Inbox`] keeps, by their name in lower case.
     pub(crate) kept: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
@@ -90,6 +94,8 @@ impl<'a> Inbox<'a> {
 
     /// Read the next request; [`ReadError::Gone`] if the client closed instead.
     pub(crate) async fn next(&mut self, stream: &mut TcpStream) -> Result<Request, ReadError> {
+        // What was read with the request before is read again here.
+        let mut began_ns = (!self.bytes.is_empty()).then(monotonic_ns);
         let head = loop {
             if let Some(head) = parse_head(&self.bytes, self.keep)? {
                 break head;
@@ -101,8 +107,10 @@ impl<'a> Inbox<'a> {
                 ));
             }
             self.fill(stream, 4 << 10).await?;
+            began_ns.get_or_insert_with(monotonic_ns);
         };
         let mut request = head.request;
+        request.began_ns = began_ns.unwrap_or_default();
         self.take(head.length);
         if head.expects_continue && self.bytes.is_empty() {
             write_all(stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -217,6 +225,7 @@ fn parse_head(bytes: &[u8], keep: &[String]) -> Result<Option<Head>, ReadError> 
             bearer: None,
             api_key: None,
             wants_events: false,
+            began_ns: 0,
             kept: BTreeMap::new(),
             body: Vec::new(),
         },

@@ -80,7 +80,7 @@
 //!
 //! ```json
 //! {"id":"chatcmpl-sim-7","prompt_tokens":3,"queued_ns":0,"request_read_ns":100,
-//!  "tokens":[[200,210],[300,310]],"fault":null,"stream":true,"service_began_ns":100,
+//!  "request_began_ns":90,"tokens":[[200,210],[300,310]],"fault":null,"stream":true,"service_began_ns":100,
 //!  "ended_ns":320,"busy_slots":1,"completion_tokens":2,"hit_blocks":0,"cached_tokens":0,
 //!  "messages":1,"body_bytes":76,"body_sha256":"5891…","peer_port":41234,"connection":1,
 //!  "conversation":"s-1","headers":{"x-request-id":"a"},"session_token":"token-chatcmpl-sim-7",
@@ -88,7 +88,8 @@
 //! ```
 //!
 //! All `_ns` values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw
-//! monotonic nanoseconds ([`clock::monotonic_ns`]). `tokens` has one pair per token-bearing event of
+//! monotonic nanoseconds ([`clock::monotonic_ns`]): `request_began_ns` of the first bytes of the
+//! request, `request_read_ns` of its last. `tokens` has one pair per token-bearing event of
 //! a stream, in order: just before and just after the write that carried it. Events that share a
 //! write share the pair. `service_began_ns` and `busy_slots`, the number of requests in service at
 //! that moment including this one, are null for requests that were never served. A slot passes on

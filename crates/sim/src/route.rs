@@ -354,6 +354,7 @@ async fn generate(
             prompt_tokens: answer.prompt_tokens,
             queued_ns: 0,
             request_read_ns,
+            request_began_ns: request.began_ns,
             tokens: Vec::new(),
             fault: answer.fault,
             stream: asked.stream,

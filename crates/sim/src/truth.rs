@@ -1,7 +1,7 @@
 //! Owns the ground truth: what is known about each request, and the log with one JSON line for
 //! each, written by a separate thread.
 //!
-//! It must not know how responses are made. Without a log nothing here runs, and no clock is read.
+//! It must not know how responses are made. Without a log nothing here runs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,6 +37,9 @@ pub struct TrueRequest {
     pub queued_ns: u64,
     /// When the last byte of the request was read.
     pub request_read_ns: u64,
+    /// When its first bytes were read; 0 in logs of older versions.
+    #[serde(default)]
+    pub request_began_ns: u64,
     /// Just before and just after the write of each token-bearing event of a stream.
     pub tokens: Vec<(u64, u64)>,
     /// The fault of its response.
@@ -149,6 +152,37 @@ impl Truth {
             .windows(2)
             .map(|pair| pair[1].request_read_ns - pair[0].request_read_ns)
             .collect()
+    }
+
+    /// The requests of each conversation, in the order in which they were read. Those that name none
+    /// are left out.
+    #[must_use]
+    pub fn conversations(&self) -> BTreeMap<&str, Vec<&TrueRequest>> {
+        let mut conversations: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for request in &self.requests {
+            if let Some(name) = &request.conversation {
+                conversations
+                    .entry(name.as_str())
+                    .or_default()
+                    .push(request);
+            }
+        }
+        conversations
+    }
+
+    /// The number of conversations whose first request had begun to arrive and whose last response
+    /// had not ended, at this time: with the pauses between their turns.
+    #[must_use]
+    pub fn conversations_in_flight(&self, at_ns: u64) -> usize {
+        let in_flight = |turns: &Vec<&TrueRequest>| {
+            let began_ns = turns.iter().map(|turn| turn.request_began_ns).min();
+            let ended_ns = turns.iter().map(|turn| turn.ended_ns).max();
+            began_ns.is_some_and(|ns| ns <= at_ns) && ended_ns.is_some_and(|ns| ns > at_ns)
+        };
+        self.conversations()
+            .values()
+            .filter(|turns| in_flight(turns))
+            .count()
     }
 
     /// N(t): the number of requests that were read and have not ended, at this time.
@@ -352,6 +386,7 @@ mod tests {
             prompt_tokens: 3,
             queued_ns: 0,
             request_read_ns: read,
+            request_began_ns: read - 1,
             tokens: vec![(11, 12), (13, 14)],
             fault: None,
             stream: true,
@@ -379,7 +414,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&line).expect("JSON"),
             "{\"id\":\"chatcmpl-sim-7\",\"prompt_tokens\":3,\"queued_ns\":0,\"request_read_ns\":10,\
-             \"tokens\":[[11,12],[13,14]],\"fault\":null,\"stream\":true,\"service_began_ns\":10,\
+             \"request_began_ns\":9,\"tokens\":[[11,12],[13,14]],\"fault\":null,\"stream\":true,\"service_began_ns\":10,\
              \"ended_ns\":20,\"busy_slots\":1,\"completion_tokens\":2,\"hit_blocks\":2,\
              \"cached_tokens\":32,\"messages\":1,\"body_bytes\":90,\"body_sha256\":null,\
              \"peer_port\":4711,\"connection\":1,\"conversation\":null,\"headers\":{\"x-a\":\"1\"},\
@@ -399,6 +434,25 @@ mod tests {
         let truth = Truth::parse(old).expect("a log");
         assert_eq!(truth.requests[0].session_token_echo, None);
         assert_eq!((truth.prompt_tokens(), truth.cached_tokens()), (3, 0));
+    }
+
+    #[test]
+    fn conversations_last_from_their_first_request_to_their_last_response() {
+        let turn = |name: &str, read, ended| TrueRequest {
+            conversation: (!name.is_empty()).then(|| name.to_owned()),
+            ..request("", read, None, ended)
+        };
+        let truth = Truth::new(vec![
+            turn("a", 40, 50),
+            turn("a", 10, 20),
+            turn("b", 30, 35),
+            turn("", 10, 90),
+        ]);
+        let conversations = truth.conversations();
+        assert_eq!(conversations.len(), 2);
+        assert_eq!(conversations["a"][0].ended_ns, 20);
+        let counts = [8, 9, 25, 29, 34, 35, 49, 50].map(|at| truth.conversations_in_flight(at));
+        assert_eq!(counts, [0, 1, 1, 2, 2, 1, 1, 0]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub(super) const SWE_SMITH: DatasetRow = DatasetRow {
 pub(super) const TRIE_AGENTIC_CODING: DatasetRow = DatasetRow {
     name: "trie_agentic_coding",
     help: "Recorded coding agents: lengths and latencies of tools, with random text; needs --tokenizer-path",
-    hub: trie_file(TrieWorkload::AgenticCoding),
+    hub: Some(trie_file(TrieWorkload::AgenticCoding)),
     open: |with| open_trie(with, TrieWorkload::AgenticCoding),
     ..TRIE
 };
@@ -98,7 +98,7 @@ pub(super) const TRIE_AGENTIC_CODING: DatasetRow = DatasetRow {
 pub(super) const TRIE_CODE_QA: DatasetRow = DatasetRow {
     name: "trie_code_qa",
     help: "The same for questions about code",
-    hub: trie_file(TrieWorkload::CodeQa),
+    hub: Some(trie_file(TrieWorkload::CodeQa)),
     open: |with| open_trie(with, TrieWorkload::CodeQa),
     ..TRIE
 };
@@ -106,7 +106,7 @@ pub(super) const TRIE_CODE_QA: DatasetRow = DatasetRow {
 pub(super) const TRIE_OFFICE_WORK: DatasetRow = DatasetRow {
     name: "trie_office_work",
     help: "The same for office work",
-    hub: trie_file(TrieWorkload::OfficeWork),
+    hub: Some(trie_file(TrieWorkload::OfficeWork)),
     open: |with| open_trie(with, TrieWorkload::OfficeWork),
     ..TRIE
 };
@@ -122,11 +122,11 @@ const TRIE: DatasetRow = DatasetRow {
 
 type Opened = anyhow::Result<Box<dyn PromptSource>>;
 
-const fn trie_file(workload: TrieWorkload) -> Option<RemoteDataset> {
-    Some(RemoteDataset {
+const fn trie_file(workload: TrieWorkload) -> RemoteDataset {
+    RemoteDataset {
         ids: ["evalscope/trie-workloads"; 2],
         files: Files::One(workload.file_name()),
-    })
+    }
 }
 
 /// The option of `random_multi_turn`.

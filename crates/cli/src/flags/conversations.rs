@@ -2,7 +2,7 @@
 //!
 //! It must not know datasets, nor how a turn is sent.
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use evalscope_model::conversation::{History, KeepConnection, TurnDelay};
 
 use super::values::{count, header_name};
@@ -66,6 +66,14 @@ pub(crate) struct ConversationArgs {
     /// What the history holds for the responses
     #[arg(long, value_name = "WHAT", value_enum, default_value = "real")]
     pub(crate) history: Past,
+
+    /// Most tokens of each turn's response; the last value is for all turns that follow
+    ///
+    /// 150 150 1000: two short responses, then long ones. They take precedence over --max-tokens and the
+    /// limits of a dataset.
+    #[arg(long, value_name = "TOKENS", num_args = 1.., action = ArgAction::Set,
+          value_delimiter = ',', value_parser = count)]
+    pub(crate) max_turn_tokens: Option<Vec<u64>>,
 
     /// How long a client waits before each turn after the first: 2, 1..5, exp:2 or lognormal:2,0.8
     ///

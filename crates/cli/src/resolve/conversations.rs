@@ -4,6 +4,7 @@
 
 use evalscope_core::protocol::{ConversationRules, Endpoint, SessionHeader};
 use evalscope_model::conversation::{Conversations, History};
+use evalscope_model::plan::RunPlan;
 
 use super::prompts::is_multi_turn;
 use crate::failure::hinted;
@@ -37,6 +38,7 @@ pub(super) fn conversations_of(
         ConversationRules {
             history,
             max_turns: prompts.max_turns,
+            max_turn_tokens: args.max_turn_tokens.clone().unwrap_or_default(),
             delay: args.turn_delay,
             session_header: args.session_header.clone().map(|name| SessionHeader {
                 name,
@@ -46,4 +48,18 @@ pub(super) fn conversations_of(
             salt: args.salt.then(|| format!("{seed:x}")),
         },
     )))
+}
+
+/// What `--rate` means for conversations; EvalScope has another meaning.
+pub(super) fn rate_note(plan: &RunPlan) -> Option<String> {
+    let run = plan
+        .runs()
+        .iter()
+        .find(|run| run.pacing.schedule().is_some())?;
+    run.conversations?;
+    Some(
+        "`--rate` starts conversations; for a random wait before each turn, as EvalScope has it, use \
+         `--turn-delay exp:SECONDS`"
+            .to_owned(),
+    )
 }

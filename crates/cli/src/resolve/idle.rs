@@ -166,10 +166,13 @@ pub(super) fn of_plan(typed: &[String], plan: &RunPlan) -> Vec<String> {
         (
             &[
                 "history",
+                "max-turn-tokens",
                 "turn-delay",
                 "max-context",
                 "salt",
                 "finish-conversations",
+                "min-turns",
+                "max-turns",
                 "session-header",
                 "session-token-header",
             ],

@@ -53,7 +53,7 @@ use crate::served::{self, ServePlan};
 use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
-use conversations::conversations_of;
+use conversations::{conversations_of, rate_note};
 use endpoint::{Destination, api_of, destination_of};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
@@ -150,6 +150,7 @@ pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Res
     }
     .expand()?;
     notes.extend(idle::of_plan(typed, &plan));
+    notes.extend(rate_note(&plan));
     let objectives = objectives_of(objective, !generation.no_stream)?;
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);

@@ -52,6 +52,51 @@ pub(super) fn prompt_plan(
             "lower the minimum or raise the maximum",
         ));
     }
+    check_random(args, &set, lengths.1 as u64)?;
+    check_ids(args, &set, bodies.conversations.is_some())?;
+    if let Some(max) = args.max_turns.filter(|max| *max < args.min_turns) {
+        return Err(hinted(
+            format!(
+                "`--min-turns {}` is above `--max-turns {max}`",
+                args.min_turns
+            ),
+            "lower the minimum or raise the maximum",
+        ));
+    }
+    notes.extend(set.note().map(str::to_owned));
+    let asked = ["chat_template_kwargs", "tools"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
+    let (options, fit) = dataset_args(args, &set, notes)?;
+    Ok(PromptPlan {
+        field: args.prompt_field.clone().filter(|_| args.prompt.is_none()),
+        images,
+        path: args.dataset_path.clone(),
+        lengths,
+        prefix: args.prefix_length,
+        skip_bad: args.skip_bad_lines,
+        args: options,
+        fit,
+        min_turns: args.min_turns,
+        max_turns: args.max_turns,
+        history: bodies.conversations.as_ref().map(|rules| rules.history),
+        output_tokens: settings::output_tokens(bodies),
+        trace: None,
+        shared_headers: Vec::new(),
+        any_body: own_api,
+        asked: Asked::of(&asked.collect()),
+        prefixes: args.prefix_count,
+        // a fixed set is sent as it is, whatever the URL
+        chat: templated && set.whole().is_none(),
+        as_ids: args.tokenize_prompt,
+        tokenizer: args.tokenizer_path.clone(),
+        seed: bodies.seed,
+        set,
+    })
+}
+
+/// Check what texts of random words need; `longest` is the greatest length of a prompt.
+fn check_random(args: &PromptArgs, set: &DatasetKind, longest: u64) -> anyhow::Result<()> {
     let is_random = set.is_random();
     if set.makes_texts() && args.tokenizer_path.is_none() {
         return Err(hinted(
@@ -63,11 +108,11 @@ pub(super) fn prompt_plan(
         ));
     }
     if is_random {
-        let longest = [
-            ("--max-prompt-length", lengths.1 as u64),
+        let limits = [
+            ("--max-prompt-length", longest),
             ("--prefix-length", args.prefix_length),
         ];
-        for (flag, tokens) in longest {
+        for (flag, tokens) in limits {
             if tokens > LONGEST_RANDOM {
                 return Err(hinted(
                     format!(
@@ -98,68 +143,36 @@ pub(super) fn prompt_plan(
             ));
         }
     }
-    if args.tokenize_prompt && bodies.conversations.is_some() {
+    Ok(())
+}
+
+/// Check that prompts can be sent as ids, if that is asked for.
+fn check_ids(args: &PromptArgs, set: &DatasetKind, are_conversations: bool) -> anyhow::Result<()> {
+    if !args.tokenize_prompt {
+        return Ok(());
+    }
+    if are_conversations {
         return Err(hinted(
             "`--tokenize-prompt` sends token ids, but conversations are messages",
             "leave out `--tokenize-prompt`",
         ));
     }
-    notes.extend(set.note().map(str::to_owned));
-    if args.tokenize_prompt {
-        if args.tokenizer_path.is_none() {
-            return Err(hinted(
-                "`--tokenize-prompt` needs `--tokenizer-path`",
-                "give the model's tokenizer: a folder, a tokenizer.json or a hub id",
-            ));
-        }
-        if set.has_images() {
-            return Err(hinted(
-                format!(
-                    "`--tokenize-prompt` sends token ids, but the dataset `{}` has images",
-                    set.name()
-                ),
-                "leave out `--tokenize-prompt`",
-            ));
-        }
-    }
-    if let Some(max) = args.max_turns.filter(|max| *max < args.min_turns) {
+    if args.tokenizer_path.is_none() {
         return Err(hinted(
-            format!(
-                "`--min-turns {}` is above `--max-turns {max}`",
-                args.min_turns
-            ),
-            "lower the minimum or raise the maximum",
+            "`--tokenize-prompt` needs `--tokenizer-path`",
+            "give the model's tokenizer: a folder, a tokenizer.json or a hub id",
         ));
     }
-    let asked = ["chat_template_kwargs", "tools"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
-    let (options, fit) = dataset_args(args, &set, notes)?;
-    Ok(PromptPlan {
-        field: args.prompt_field.clone().filter(|_| args.prompt.is_none()),
-        images,
-        path: args.dataset_path.clone(),
-        lengths,
-        prefix: args.prefix_length,
-        skip_bad: args.skip_bad_lines,
-        args: options,
-        fit,
-        min_turns: args.min_turns,
-        max_turns: args.max_turns,
-        history: bodies.conversations.as_ref().map(|rules| rules.history),
-        output_tokens: settings::output_tokens(bodies),
-        trace: None,
-        shared_headers: Vec::new(),
-        any_body: own_api,
-        asked: Asked::of(&asked.collect()),
-        prefixes: args.prefix_count,
-        // a fixed set is sent as it is, whatever the URL
-        chat: templated && set.whole().is_none(),
-        as_ids: args.tokenize_prompt,
-        tokenizer: args.tokenizer_path.clone(),
-        seed: bodies.seed,
-        set,
-    })
+    if set.has_images() {
+        return Err(hinted(
+            format!(
+                "`--tokenize-prompt` sends token ids, but the dataset `{}` has images",
+                set.name()
+            ),
+            "leave out `--tokenize-prompt`",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether sessions are conversations: `--multi-turn` as it was typed, or as the dataset needs it.

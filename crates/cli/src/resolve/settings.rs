@@ -159,6 +159,7 @@ fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<Stri
         [
             ("multi_turn", json!(first.conversations.is_some())),
             ("history", json!(History::from(args.history).as_str())),
+            ("max_turn_tokens", json!(args.max_turn_tokens)),
             ("turn_delay", json!(delay)),
             ("max_context", json!(args.max_context)),
             ("salt", json!(args.salt)),

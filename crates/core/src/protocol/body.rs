@@ -76,6 +76,9 @@ pub struct ConversationRules {
     pub history: History,
     /// `--max-turns`.
     pub max_turns: Option<u32>,
+    /// `--max-turn-tokens`: the limit of each turn, the last one for all that follow; before those of
+    /// the dataset. Empty: there are none.
+    pub max_turn_tokens: Vec<u64>,
     /// `--turn-delay`; the dataset's own delays take precedence.
     pub delay: Option<TurnDelay>,
     /// `--session-header`.
@@ -84,6 +87,14 @@ pub struct ConversationRules {
     pub token_header: Option<String>,
     /// `--salt`: what the first line of each conversation begins with, before its number.
     pub salt: Option<String>,
+}
+
+impl ConversationRules {
+    /// The limit of a turn, from 0.
+    fn max_tokens_of(&self, turn: usize) -> Option<u64> {
+        let limits = &self.max_turn_tokens;
+        limits.get(turn).or(limits.last()).copied()
+    }
 }
 
 /// A header that names the conversation.
@@ -315,6 +326,7 @@ impl BodyBuilder {
         }
         let around = |turn: usize, max_tokens: Option<u64>| {
             let mut fields = fields.clone();
+            let max_tokens = rules.max_tokens_of(turn).or(max_tokens);
             if let Some(max_tokens) = max_tokens {
                 self.limit(&mut fields, max_tokens, with.exact_output);
             }
@@ -327,6 +339,9 @@ impl BodyBuilder {
             Ok((opening, tail, limit))
         };
         let (opening, tail, _) = around(0, None)?;
+        if let Some(limit) = rules.max_tokens_of(0) {
+            request.asked_output_tokens = Some(limit);
+        }
         let mut own = Conversing {
             history: rules.history,
             session: with.session.clone(),

@@ -61,9 +61,9 @@ const SIGNATURE: &str = "c2ltdWxhdGVk";
 
 fn stop_reason(answer: &Answer) -> &'static str {
     match answer.finish_reason() {
+        _ if answer.has(Fault::Refusal) => "refusal",
         "length" => "max_tokens",
         "tool_calls" => "tool_use",
-        _ if answer.has(Fault::Refusal) => "refusal",
         _ => "end_turn",
     }
 }
@@ -278,24 +278,33 @@ fn tokens(page: &mut Page<'_>, out: &mut Vec<u8>, tokens: Range<u32>) {
                 blank_line(page, out);
             }
         }
-        page.named_event(out, "content_block_delta");
-        let (name, field) = match kind {
-            Block::Thinking => ("thinking_delta", "thinking"),
-            Block::ToolUse => ("input_json_delta", "partial_json"),
-            Block::Text => ("text_delta", "text"),
-        };
-        write!(
-            out,
-            "{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{name}\",\
-             \"{field}\":\""
-        )
-        .expect("writing to a Vec cannot fail");
-        match kind {
-            Block::ToolUse => page.arguments(out, 0, tokens.clone()),
-            Block::Thinking | Block::Text => page.text(out, 0, tokens.clone()),
+        if answer.has(Fault::EmptyDeltas) && kind != Block::ToolUse {
+            piece(page, out, index, kind, tokens.start..tokens.start);
+            blank_line(page, out);
         }
-        out.extend_from_slice(b"\"}}");
+        piece(page, out, index, kind, tokens.clone());
     }
+}
+
+/// Append the event with some tokens of a block.
+fn piece(page: &mut Page<'_>, out: &mut Vec<u8>, index: usize, kind: Block, tokens: Range<u32>) {
+    page.named_event(out, "content_block_delta");
+    let (name, field) = match kind {
+        Block::Thinking => ("thinking_delta", "thinking"),
+        Block::ToolUse => ("input_json_delta", "partial_json"),
+        Block::Text => ("text_delta", "text"),
+    };
+    write!(
+        out,
+        "{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{name}\",\
+         \"{field}\":\""
+    )
+    .expect("writing to a Vec cannot fail");
+    match kind {
+        Block::ToolUse => page.arguments(out, 0, tokens),
+        Block::Thinking | Block::Text => page.text(out, 0, tokens),
+    }
+    out.extend_from_slice(b"\"}}");
 }
 
 /// Append the events that end a block, each with a blank line after it.

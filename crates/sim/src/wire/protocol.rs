@@ -389,6 +389,14 @@ impl Page<'_> {
         if self.answer.has(Fault::Comments) {
             write!(out, ": ping{line}{line}").expect("writing to a Vec cannot fail");
         }
+        if self.answer.has(Fault::UnknownEvents) {
+            let blank = self.blank_line;
+            write!(
+                out,
+                "event: sim.unknown{line}data: {{\"type\":\"sim.unknown\",\"delta\":\"?\"}}{blank}"
+            )
+            .expect("writing to a Vec cannot fail");
+        }
         write!(out, "event: {name}{line}").expect("writing to a Vec cannot fail");
         if self.answer.has(Fault::EventIdLines) {
             write!(out, "id: {}{line}", self.events).expect("writing to a Vec cannot fail");

@@ -257,6 +257,10 @@ impl Protocol for Responses {
                             }
                             open(page, out, &item);
                         }
+                        if answer.has(Fault::EmptyDeltas) && item.item != Item::Call {
+                            piece(page, out, &item, at..at);
+                            blank_line(page, out);
+                        }
                         piece(page, out, &item, at..at + count);
                     }
                     closed = Some(item);

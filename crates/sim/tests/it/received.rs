@@ -51,6 +51,9 @@ fn bodies_headers_and_connections_are_logged() {
     };
     assert_eq!((first.messages, second.messages), (Some(1), None));
     assert_eq!((first.completion_tokens, second.completion_tokens), (2, 3));
+    assert!(first.request_began_ns > 0 && first.request_began_ns <= first.request_read_ns);
+    // It came with the one before.
+    assert!(second.request_began_ns >= first.ended_ns);
     assert_eq!(first.body_bytes, one.len() as u64);
     assert_eq!(second.body_bytes, two.len() as u64);
     assert_eq!(first.body_sha256, third.body_sha256);

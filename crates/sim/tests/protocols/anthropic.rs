@@ -209,6 +209,11 @@ fn failures_are_events_and_statuses() {
     assert_eq!(last(Fault::Cut)["type"], "content_block_delta");
     let silent = faulty(Fault::NoUsage);
     assert!(!silent.body.contains("usage"), "{}", silent.body);
+    let refusal = faulty(Fault::Refusal).payloads();
+    assert_eq!(
+        refusal[refusal.len() - 2]["delta"]["stop_reason"],
+        "refusal"
+    );
     let empty = faulty(Fault::Empty);
     let expected = ["message_start", "ping", "message_delta", "message_stop"];
     assert_eq!(types(&empty), expected);
@@ -222,4 +227,24 @@ fn failures_are_events_and_statuses() {
             (status, &json!(kind))
         );
     }
+}
+
+#[test]
+fn oddities_add_events_that_say_nothing() {
+    let odd = |fault| {
+        let config = SimConfig {
+            faults: vec![FaultRule::always(fault)],
+            ..SimConfig::default()
+        };
+        ask(config, &body(true))
+    };
+    let plain = ask(SimConfig::default(), &body(true));
+    let text = joined(&plain, "text");
+    let empty = odd(Fault::EmptyDeltas);
+    assert_eq!(empty.payloads().len(), plain.payloads().len() + 6);
+    assert_eq!(joined(&empty, "text"), text);
+    let unknown = odd(Fault::UnknownEvents);
+    assert_eq!(unknown.payloads().len(), plain.payloads().len() * 2);
+    assert_eq!(unknown.payloads()[0]["type"], "sim.unknown");
+    assert_eq!(joined(&unknown, "text"), text);
 }

@@ -205,3 +205,23 @@ fn failures_are_events_and_statuses() {
         (429, &json!("rate_limit_error"))
     );
 }
+
+#[test]
+fn oddities_add_events_that_say_nothing() {
+    let odd = |fault| {
+        let config = SimConfig {
+            faults: vec![FaultRule::always(fault)],
+            ..SimConfig::default()
+        };
+        ask(config, &body(true))
+    };
+    let plain = ask(SimConfig::default(), &body(true));
+    let text = joined(&plain, "response.output_text.delta");
+    let empty = odd(Fault::EmptyDeltas);
+    assert_eq!(empty.payloads().len(), plain.payloads().len() + 6);
+    assert_eq!(joined(&empty, "response.output_text.delta"), text);
+    let unknown = odd(Fault::UnknownEvents);
+    assert_eq!(unknown.payloads().len(), plain.payloads().len() * 2);
+    assert_eq!(unknown.payloads()[0]["type"], "sim.unknown");
+    assert_eq!(joined(&unknown, "response.output_text.delta"), text);
+}

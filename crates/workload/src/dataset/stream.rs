@@ -288,10 +288,6 @@ impl PromptStream {
 }
 
 /// The result of reading one item.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are items, and none is kept"
-)]
 enum Read {
     Item(Box<Item>),
     LeftOut,

@@ -175,6 +175,27 @@ fn what_differs_between_turns_is_in_the_tail() {
 }
 
 #[test]
+fn each_turn_has_the_limit_that_was_typed_for_it() {
+    let mut item = talk(&["a", "b", "c"]);
+    item.later[1].max_tokens = Some(5);
+    let rules = ConversationRules {
+        max_turn_tokens: vec![150, 1000],
+        ..ConversationRules::default()
+    };
+    let mut request = prepared(self::rules(rules), item);
+    let mut limits = Vec::new();
+    for turn in 0..3 {
+        if turn > 0 {
+            next(&mut request, "A");
+        }
+        let body: Value = serde_json::from_str(&sent(&request)).unwrap();
+        limits.push((body["max_tokens"].as_u64(), request.asked_output_tokens));
+    }
+    let limit = |n| (Some(n), Some(n));
+    assert_eq!(limits, [limit(150), limit(1000), limit(1000)]);
+}
+
+#[test]
 fn sessions_are_named_salted_and_cut() {
     let rules = rules(ConversationRules {
         max_turns: Some(2),
