@@ -32,6 +32,25 @@ const OPEN_LOOP: [Column; 1] = [("Kept\nup", |run| {
     verdict_word(verdict).to_owned()
 })];
 
+const CONVERSATIONS: [Column; 4] = [
+    ("Conv.\n(1/s)", |run| {
+        let figures = run.conversations.as_ref();
+        optional(figures.and_then(|figures| figures.conversations_per_s))
+    }),
+    ("TTFT\n1st turn\np99 (ms)", |run| {
+        let figures = run.conversations.as_ref();
+        optional(figures.and_then(|figures| figures.first_turn.ttft_ms.p99))
+    }),
+    ("TTFT\nlater\np99 (ms)", |run| {
+        let figures = run.conversations.as_ref();
+        optional(figures.and_then(|figures| figures.later_turns.ttft_ms.p99))
+    }),
+    ("Cached", |run| {
+        let figures = run.conversations.as_ref();
+        share(figures.and_then(|figures| figures.cached.share))
+    }),
+];
+
 const OBJECTIVE: [Column; 1] = [("Good", |run| {
     share(run.goodput.as_ref().and_then(|goodput| goodput.share))
 })];
@@ -90,9 +109,13 @@ fn share(share: Option<f64>) -> String {
 
 /// The columns that say something in any of the runs.
 fn columns(runs: &[RunReport]) -> Vec<Column> {
-    let groups: [(&[Column], bool); 6] = [
+    let groups: [(&[Column], bool); 7] = [
         (&LOAD, true),
         (&OPEN_LOOP, runs.iter().any(RunReport::is_open_loop)),
+        (
+            &CONVERSATIONS,
+            runs.iter().any(|run| run.conversations.is_some()),
+        ),
         (&OBJECTIVE, runs.iter().any(|run| run.goodput.is_some())),
         (&FROM_SCHEDULE, runs.iter().any(RunReport::is_paced)),
         (&TIMES, true),
