@@ -55,6 +55,19 @@ pub trait RecordSource {
         Ok(())
     }
 
+    /// The same in any order, and without the connection, the server's address and what the client counted,
+    /// which charts do not need: reading is most of what they cost.
+    ///
+    /// # Errors
+    /// If a record cannot be read, or `sink` fails.
+    fn for_each_for_charts(
+        &self,
+        phase: Phase,
+        sink: &mut RecordSink<'_>,
+    ) -> Result<(), StoreError> {
+        self.for_each(phase, sink)
+    }
+
     /// The start of what the server said to a request that failed.
     ///
     /// # Errors
@@ -111,6 +124,14 @@ impl RecordSource for Reader {
         sink: &mut dyn FnMut(ConversationRecord),
     ) -> Result<(), StoreError> {
         self.for_each_conversation(phase, sink)
+    }
+
+    fn for_each_for_charts(
+        &self,
+        phase: Phase,
+        sink: &mut RecordSink<'_>,
+    ) -> Result<(), StoreError> {
+        self.for_each_for_charts(phase, sink)
     }
 
     fn error_excerpt(&self, number: i64) -> Result<Option<String>, StoreError> {

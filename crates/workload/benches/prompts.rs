@@ -4,7 +4,8 @@
 //! `cargo bench -p evalscope-core --bench prompts [-- TOKENIZER]` generates 100,000 prompts of 8192
 //! tokens on one thread, one by one as a run does. Without a tokenizer (a folder or a
 //! tokenizer.json) a small one is trained first. Every 100th prompt is encoded again and counted;
-//! that is not timed.
+//! that is not timed. Then it reads and makes turns of conversations, which must be at least 50,000 a
+//! second.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +19,10 @@ use std::time::Duration;
 
 use evalscope_core::transport::process_usage;
 use evalscope_model::time::RunClock;
-use evalscope_workload::dataset::{Lengths, PromptSource, Random, RandomPrompts, Sample};
+use evalscope_workload::dataset::{
+    CustomMultiTurn, DelayUnit, Lengths, PromptSource, Random, RandomPrompts, RandomTurns, Replies,
+    Sample, TurnNumbers,
+};
 use evalscope_workload::tokens::{Frame, TOKENIZER_FILE, Tokenizer, Words};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -54,6 +58,16 @@ fn main() {
         prefix: 0,
         prefixes: 1,
     };
+    if frame == Frame::Chat {
+        conversations(&clock, "random_multi_turn", &mut random_turns(&words));
+    }
+    let mut custom = CustomMultiTurn::open(
+        &written_turns(folder.path()),
+        DelayUnit::Seconds,
+        Replies::Unused,
+    )
+    .unwrap();
+    conversations(&clock, "custom_multi_turn", &mut custom);
     let mut source = Random::new(RandomPrompts::new(words, frame, lengths, 0, 0).unwrap(), 0);
     let (mut timed, mut exact, mut checked, mut worst) = (Duration::ZERO, 0, 0, 0);
     for index in 0..PROMPTS {
@@ -76,6 +90,55 @@ fn main() {
             );
         }
     }
+}
+
+/// Turns of a conversation, and conversations that are made.
+const TURNS: u32 = 10;
+const CONVERSATIONS: u64 = 20_000;
+
+/// Turns of 100 tokens and more.
+fn random_turns(words: &Arc<Words>) -> RandomTurns {
+    let lengths = Lengths {
+        min: 100,
+        max: 200,
+        prefix: 0,
+        prefixes: 1,
+    };
+    let turns = TurnNumbers {
+        min: TURNS,
+        max: TURNS,
+        prefix_every_turn: false,
+        reply: (1, 1),
+    };
+    let first = RandomPrompts::new(Arc::clone(words), Frame::Chat, lengths, 0, 0).unwrap();
+    RandomTurns::new(first, turns, Replies::Unused, 0, 0).unwrap()
+}
+
+/// A file of conversations whose messages have about 100 tokens each.
+fn written_turns(folder: &Path) -> PathBuf {
+    let text = "what the client says in a turn ".repeat(14);
+    let said = |role: &str| format!(r#"{{"role":"{role}","content":"{text}"}}"#);
+    let pair = format!("{},{}", said("user"), said("assistant"));
+    let line = vec![pair; TURNS as usize].join(",");
+    let path = folder.join("conversations.jsonl");
+    std::fs::write(&path, format!("[{line}]\n").repeat(1000)).unwrap();
+    path
+}
+
+/// Time the turns of conversations, as a run takes them.
+fn conversations(clock: &RunClock, name: &str, source: &mut dyn PromptSource) {
+    let begun = clock.now();
+    let mut turns = 0;
+    for _ in 0..CONVERSATIONS {
+        let item = source.next().unwrap();
+        let Some(item) = item else {
+            source.rewind().unwrap();
+            continue;
+        };
+        turns += item.later.len() + 1;
+    }
+    let rate = turns as f64 / clock.now().since(begun).as_secs_f64();
+    println!("{name}: {rate:.0} turns/s on one thread");
 }
 
 /// A byte-level vocabulary trained on the built-in prompts.

@@ -171,6 +171,8 @@ pub(super) fn of_plan(typed: &[String], plan: &RunPlan) -> Vec<String> {
                 "max-context",
                 "salt",
                 "finish-conversations",
+                "min-turns",
+                "max-turns",
                 "session-header",
                 "session-token-header",
             ],

@@ -30,6 +30,13 @@ pub(super) fn trace_of(
         return Ok(None);
     };
     let settings = TraceSettings::take(&mut ArgsReader::new(plan.args.clone()))?;
+    if settings.no_scan && plan.skip_bad {
+        return Err(hinted(
+            "`no_scan` in `--dataset-args` does not go with `--skip-bad-lines`: before the load it is not known \
+             which lines are bad",
+            "leave out one of them",
+        ));
+    }
     let trace = Trace::scan(
         path,
         kind,

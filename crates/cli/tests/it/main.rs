@@ -12,6 +12,7 @@ mod command_line;
 mod context;
 mod conversation_results;
 mod conversations;
+mod conversations_data;
 mod counts;
 mod crash;
 mod datasets;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evalscope_plugin::{Patience, PluginDataset};
-use evalscope_workload::dataset::PromptSource;
+use evalscope_workload::dataset::{PromptSource, Replies};
+use serde_json::json;
 
 use crate::scene::{dataset, end_of, number, patience, plugin, started, told};
 
@@ -63,7 +64,33 @@ fn an_item_that_no_server_could_take_is_the_plugins_fault() {
     insta::assert_snapshot!(fault(r#"{"messages":[]}"#), @"`messages` of an item is empty");
     insta::assert_snapshot!(fault(r#"{"messages":[1]}"#), @"a message of an item is not an object");
     insta::assert_snapshot!(fault(r#"{"token_ids":[]}"#), @"`token_ids` of an item is empty");
+    insta::assert_snapshot!(fault(r#"{"turns":[]}"#), @"`turns` of an item is empty");
+    insta::assert_snapshot!(fault(r#"{"turns":[{"messages":[]}]}"#), @"`messages` of an item is empty");
+    insta::assert_snapshot!(fault(r#"{"turns":[{"messages":[{}],"delay_s":-1}]}"#), @"`delay_s` of a turn is not between 0 and 86400");
+    insta::assert_snapshot!(fault(r#"{"turns":[{"messages":[{}],"recorded":5}]}"#), @"`recorded` of a turn is neither a text nor an object");
     insta::assert_snapshot!(fault("{}"), @"an item must have exactly one of `text`, `messages`, `body`, `token_ids`, `turns`");
+}
+
+#[test]
+fn a_conversation_has_turns_with_what_they_have_of_their_own() {
+    let item = |replies: Replies| {
+        let given = r#"{"turns":[{"messages":[{"role":"user","content":"a"}],"max_tokens":5,"recorded":"yes"},{"messages":[{"role":"tool","content":"b"}],"delay_s":0.5,"asked_tokens":9}],"session":"s","rid":"r"}"#;
+        let mut source = dataset(&format!("gives '{given}'")).replies(replies);
+        // the stand-in begins with plain prompts
+        let items = std::iter::from_fn(|| source.next().unwrap());
+        items.take(10).find(|item| !item.later.is_empty()).unwrap()
+    };
+    let told = item(Replies::Unused);
+    assert_eq!(told.with.max_tokens, Some(5));
+    assert_eq!(told.with.session.as_deref(), Some("s"));
+    assert_eq!(told.with.rid.as_deref(), Some("r"));
+    let turn = &told.later[0];
+    assert_eq!(turn.messages[0]["content"], "b");
+    assert_eq!(turn.delay, Some(Duration::from_millis(500)));
+    assert_eq!((turn.asked_tokens, turn.max_tokens), (Some(9), None));
+    assert_eq!(turn.recorded_reply, None);
+    let reply = item(Replies::Needed).later[0].recorded_reply.clone();
+    assert_eq!(reply, Some(json!({"role": "assistant", "content": "yes"})));
 }
 
 #[test]

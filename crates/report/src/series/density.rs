@@ -2,7 +2,7 @@
 //!
 //! It must not know how cells are drawn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use evalscope_model::metrics::{Metric, bucket_of, bucket_range, quantile};
 use evalscope_model::record::RequestRecord;
@@ -78,8 +78,8 @@ pub struct Slope {
 /// Sums up a [`Density`].
 #[derive(Debug, Default)]
 pub(super) struct DensitySums {
-    /// By the bucket of the input tokens, then that of the TTFT.
-    buckets: BTreeMap<(u32, u32), Bucket>,
+    /// By the bucket of the input tokens, then that of the TTFT, which is the lower half of the number.
+    buckets: HashMap<u64, Bucket>,
     any_ttft: bool,
 }
 
@@ -121,20 +121,29 @@ impl DensitySums {
             reason = "nanoseconds are whole, and there are far fewer buckets than 2^32"
         )]
         let key = (
-            bucket_of(input, INPUT_BITS) as u32,
-            bucket_of(ttft_ns as u64, TTFT_BITS) as u32,
+            bucket_of(input, INPUT_BITS) as u64,
+            bucket_of(ttft_ns as u64, TTFT_BITS) as u64,
         );
-        self.buckets.entry(key).or_default().add(Bucket {
-            count: 1,
-            input_tokens: input,
-            cached_of: cached.map_or(0, |_| input),
-            cached: cached.unwrap_or(0).min(input),
-        });
+        self.buckets
+            .entry(key.0 << 32 | key.1)
+            .or_default()
+            .add(Bucket {
+                count: 1,
+                input_tokens: input,
+                cached_of: cached.map_or(0, |_| input),
+                cached: cached.unwrap_or(0).min(input),
+            });
     }
 
     pub(super) fn finish(self) -> Result<Density, Missing> {
-        let inputs = Parts::of(self.buckets.keys().map(|(input, _)| *input), MOST_COLUMNS);
-        let ttfts = Parts::of(self.buckets.keys().map(|(_, ttft)| *ttft), MOST_ROWS);
+        #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+        let halves = |key: &u64| ((key >> 32) as u32, *key as u32);
+        let buckets = self.buckets.iter();
+        let buckets: BTreeMap<(u32, u32), Bucket> = buckets
+            .map(|(key, bucket)| (halves(key), *bucket))
+            .collect();
+        let inputs = Parts::of(buckets.keys().map(|(input, _)| *input), MOST_COLUMNS);
+        let ttfts = Parts::of(buckets.keys().map(|(_, ttft)| *ttft), MOST_ROWS);
         let (Some(inputs), Some(ttfts)) = (inputs, ttfts) else {
             return Err(if self.any_ttft {
                 Missing::NoTokenCounts
@@ -144,7 +153,7 @@ impl DensitySums {
         };
         let mut cells: BTreeMap<(usize, usize), Bucket> = BTreeMap::new();
         let mut columns: BTreeMap<usize, Column> = BTreeMap::new();
-        for ((input, ttft), bucket) in &self.buckets {
+        for ((input, ttft), bucket) in &buckets {
             let (column, row) = (inputs.part(*input), ttfts.part(*ttft));
             cells.entry((column, row)).or_default().add(*bucket);
             columns.entry(column).or_default().add(*ttft, *bucket);

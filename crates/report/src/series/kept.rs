@@ -117,6 +117,8 @@ pub struct RequestRow {
     pub finish_reason: Option<String>,
     /// The response `id`, cut after 128 characters.
     pub response_id: Option<String>,
+    /// Its conversation and the turn in it, both from 0.
+    pub turn: Option<(u64, u32)>,
 }
 
 impl RequestRow {
@@ -138,7 +140,12 @@ impl RequestRow {
             nanos.map(|nanos| (nanos / 1e3).round() as u64)
         };
         let tokens = || record.events.tokens();
-        let cut = |text: &String, most| text.chars().take(most).collect();
+        let cut = |text: &String, most: usize| {
+            // most are short, which is seen at once
+            let is_long = text.len() > most;
+            let end = is_long.then(|| text.char_indices().nth(most)).flatten();
+            end.map_or_else(|| text.clone(), |(end, _)| text[..end].to_owned())
+        };
         Self {
             index: record.index,
             warmup: record.phase == Phase::Warmup,
@@ -167,6 +174,7 @@ impl RequestRow {
                 .as_ref()
                 .map(|text| cut(text, MOST_REASON)),
             response_id: record.response_id.as_ref().map(|text| cut(text, MOST_ID)),
+            turn: record.turn.map(|place| (place.conversation, place.turn)),
         }
     }
 }
@@ -319,7 +327,10 @@ impl Keeper {
             failure.map(|_| !dispatched),
             Some(!dispatched).filter(|_| record.dispatched()),
             Some(dispatched).filter(|_| record.dispatched()),
-            Some(!mixed(index)),
+            // turns of a conversation stay together
+            Some(!mixed(
+                record.turn.map_or(index, |place| place.conversation),
+            )),
         ];
         let takes = |by: usize| ranks[by].is_some_and(|rank| self.best[by].takes(rank, index));
         // almost each request is the last one when it comes: its gaps are not worth their time
@@ -451,7 +462,10 @@ fn best_by<'a>(by: usize, measured: &[&'a KeptRequest]) -> Vec<&'a KeptRequest> 
         2 => row.failure.map(|_| Reverse(-i128::from(row.dispatched_us))),
         3 => Some(Reverse(-i128::from(row.dispatched_us))).filter(|_| row.was_sent()),
         4 => Some(Reverse(i128::from(row.dispatched_us))).filter(|_| row.was_sent()),
-        _ => Some(Reverse(-i128::from(mixed(row.index)))),
+        _ => {
+            let whole = row.turn.map_or(row.index, |(conversation, _)| conversation);
+            Some(Reverse(-i128::from(mixed(whole))))
+        }
     };
     let mut ranked: Vec<_> = measured
         .iter()

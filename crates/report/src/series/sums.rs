@@ -4,10 +4,11 @@
 //! and metric, 40 bytes for each request, and the requests that are kept.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use evalscope_model::metrics::{Metric, token_neighbours};
 use evalscope_model::record::{Phase, RequestRecord};
-use evalscope_model::time::Timestamp;
+use evalscope_model::time::{RunClock, Timestamp};
 
 use super::axis::{Bounds, Clock, TimeAxis, Walk};
 use super::curve::{Curve, OverTime};
@@ -23,7 +24,7 @@ use super::missing::Missing;
 use super::spread::Spread;
 use super::{KEPT_IN_PAGE, OVER_TIME, RunSeries, WITH_CURVES};
 use crate::report::RunReport;
-use crate::source::{RecordSource, each_of_parts};
+use crate::source::RecordSource;
 use crate::sqlite::{Reader, StoreError};
 
 /// Room for the starts and ends of so many requests is made at first.
@@ -61,12 +62,11 @@ impl RunSeries {
     ) -> Result<Self, StoreError> {
         let mut warmup_from: Option<Timestamp> = None;
         let clock = &report.meta.clock;
-        each_of_parts(parts, clock, Phase::Warmup, &mut |_, _, record| {
+        each_for_charts(parts, clock, Phase::Warmup, &mut |record| {
             if record.dispatched() {
                 let at = record.times.dispatched;
                 warmup_from = Some(warmup_from.map_or(at, |first| first.min(at)));
             }
-            Ok(())
         })?;
         let mut requests = 0;
         for part in parts {
@@ -76,10 +76,7 @@ impl RunSeries {
             return Ok(Self::without_requests(report));
         };
         for phase in [Phase::Warmup, Phase::Measured] {
-            each_of_parts(parts, clock, phase, &mut |_, _, record| {
-                builder.push(record);
-                Ok(())
-            })?;
+            each_for_charts(parts, clock, phase, &mut |record| builder.push(record))?;
         }
         Ok(builder.finish(report))
     }
@@ -111,6 +108,26 @@ impl RunSeries {
             decode_by_load: Err(none),
         }
     }
+}
+
+/// Hand the records of a phase of all parts to `sink`, with all moments on the clock of the part that began
+/// first.
+fn each_for_charts(
+    parts: &[&dyn RecordSource],
+    first: &RunClock,
+    phase: Phase,
+    sink: &mut dyn FnMut(&RequestRecord),
+) -> Result<(), StoreError> {
+    parts.iter().try_for_each(|part| {
+        let later_ns = part.meta().clock.wall_start_ns - first.wall_start_ns;
+        part.for_each_for_charts(phase, &mut |_, mut record| {
+            if later_ns > 0 {
+                record.rebase(Duration::from_nanos(later_ns));
+            }
+            sink(&record);
+            Ok(())
+        })
+    })
 }
 
 /// Sums up a [`RunSeries`] from records, one at a time, in any order.
@@ -242,6 +259,7 @@ impl SeriesBuilder {
         let itl = report.metric(Metric::Itl);
         let spans = self.spans.finish();
         let (mean, max) = spans.by_bin(&self.clock);
+        let sent = self.due.is_some().then(|| spans.starts_by_bin(&self.clock));
         let missing = |metric| why_missing(report, metric);
         let mut curves = BTreeMap::new();
         let mut over_time = BTreeMap::new();
@@ -273,6 +291,7 @@ impl SeriesBuilder {
             flow: Ok(self.flow.finish()),
             in_flight: Ok(InFlight {
                 asked: concurrency.map(|places| places.get() as u64),
+                sent_per_s: sent.map(|sent| axis.rates_per_s(&sent)),
                 due_per_s: self.due.map(|due| axis.rates_per_s(&due)),
                 max,
                 mean: mean.clone(),

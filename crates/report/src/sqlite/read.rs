@@ -171,13 +171,32 @@ impl Reader {
     pub fn for_each(
         &self,
         phase: Phase,
+        sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.for_each_of(phase, &schema::select(phase, self.version), sink)
+    }
+
+    /// The same in any order and without what charts do not need.
+    ///
+    /// # Errors
+    /// When a row cannot be read, or when `sink` fails.
+    pub fn for_each_for_charts(
+        &self,
+        phase: Phase,
+        sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let select = schema::select_for_charts(phase, self.version);
+        self.for_each_of(phase, &select, sink)
+    }
+
+    fn for_each_of(
+        &self,
+        phase: Phase,
+        select: &str,
         mut sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let doing = refused(&self.path, "read the requests");
-        let mut statement = self
-            .connection
-            .prepare(&schema::select(phase, self.version))
-            .map_err(&doing)?;
+        let mut statement = self.connection.prepare(select).map_err(&doing)?;
         let mut rows = statement.query([]).map_err(&doing)?;
         while let Some(row) = rows.next().map_err(&doing)? {
             let (rowid, record) = self.record_of(phase, row)?;

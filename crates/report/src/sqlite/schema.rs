@@ -315,6 +315,35 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
+/// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
+pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
+    let columns = record_columns().map(|name| match name {
+        "answer_model"
+        | "peer"
+        | "skipped_events"
+        | "asked_prompt_tokens"
+        | "write_done_ns"
+        | "first_byte_ns"
+        | "headers_ns" => "NULL",
+        "dns_ns" | "tcp_ns" | "tls_ns" => "0",
+        _ if version < 3 && SINCE_3.contains(&name) => "NULL",
+        _ if version < 4 && SINCE_4.contains(&name) => "NULL",
+        _ => name,
+    });
+    let columns: Vec<&str> = columns.collect();
+    let table = table(phase, version);
+    // most rows are measured: reading them as they lie is quicker than by the index
+    let by = match phase {
+        Phase::Measured => "NOT INDEXED".to_owned(),
+        Phase::Warmup => format!("INDEXED BY {table}_by_idx"),
+    };
+    format!(
+        "SELECT rowid, {} FROM {table} {by} WHERE phase = '{}'",
+        columns.join(", "),
+        phase.as_str()
+    )
+}
+
 /// The query of the numbers of all rows of a phase, in the order in which the requests ended.
 pub(super) fn select_by_end(phase: Phase, version: i64) -> String {
     format!(

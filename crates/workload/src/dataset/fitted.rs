@@ -161,7 +161,7 @@ impl Fitted {
             WhenShorter::Kept => Ok(Some((prompt, tokens))),
             WhenShorter::LeftOut => Ok(None),
             WhenShorter::Filled(ids, role) => {
-                let filled = |text: &str| filled(&prompt, text, *role);
+                let filled = |text: &str| filled(&prompt, self.frame, text, *role);
                 let room = self.target.saturating_sub(self.count(&filled(""))?);
                 let text = |n: usize| {
                     let ids: Vec<u32> = ids.iter().copied().cycle().take(n).collect();
@@ -280,8 +280,14 @@ fn with_last_text(prompt: &Prompt, text: &str) -> Prompt {
 }
 
 /// A prompt with a text in front.
-fn filled(prompt: &Prompt, filler: &str, role: PrefixRole) -> Prompt {
+fn filled(prompt: &Prompt, frame: Frame, filler: &str, role: PrefixRole) -> Prompt {
     match prompt {
+        Prompt::Text(text) if frame == Frame::Chat && role == PrefixRole::System => {
+            Prompt::Messages(vec![
+                json!({"role": "system", "content": filler}),
+                json!({"role": "user", "content": text}),
+            ])
+        }
         Prompt::Messages(messages) => {
             let mut messages = messages.clone();
             let first = messages.first_mut();
@@ -391,6 +397,8 @@ mod tests {
                 for (prompt, tokens) in &items {
                     // where two texts meet, their ends may become one token
                     let is_joined = role == "user" || matches!(prompt, Prompt::Text(_));
+                    let is_text = role == "user" || frame == Frame::Plain;
+                    assert_eq!(matches!(items[0].0, Prompt::Text(_)), is_text);
                     let least = if is_joined { 399 } else { 400 };
                     assert!((least..=400).contains(tokens), "{role} {frame:?} {tokens}");
                 }
