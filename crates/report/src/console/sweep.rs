@@ -32,18 +32,10 @@ const OPEN_LOOP: [Column; 1] = [("Kept\nup", |run| {
     verdict_word(verdict).to_owned()
 })];
 
-const CONVERSATIONS: [Column; 4] = [
+const CONVERSATIONS: [Column; 2] = [
     ("Conv.\n(1/s)", |run| {
         let figures = run.conversations.as_ref();
         optional(figures.and_then(|figures| figures.conversations_per_s))
-    }),
-    ("TTFT\n1st turn\np99 (ms)", |run| {
-        let figures = run.conversations.as_ref();
-        optional(figures.and_then(|figures| figures.first_turn.ttft_ms.p99))
-    }),
-    ("TTFT\nlater\np99 (ms)", |run| {
-        let figures = run.conversations.as_ref();
-        optional(figures.and_then(|figures| figures.later_turns.ttft_ms.p99))
     }),
     ("Cached", |run| {
         let figures = run.conversations.as_ref();
