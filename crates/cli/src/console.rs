@@ -136,7 +136,9 @@ mod tests {
         let plain = "`--rate` is needed. ".repeat(20);
         assert_eq!(shortened(&plain), plain);
         assert_eq!(
-            shortened(&format!("error: {x}: `--rate {x}`\n  hint: `{x}`\n  it sent: {x}")),
+            shortened(&format!(
+                "error: {x}: `--rate {x}`\n  hint: `{x}`\n  it sent: {x}"
+            )),
             format!(
                 "error: {}… (101 more characters) `--rate {}… (107 more characters)`\n  hint: `{cut}`\n  \
                  it sent: {x}",
