@@ -58,19 +58,23 @@ pub(crate) fn tame(text: &str) -> Cow<'_, str> {
     tamed.into()
 }
 
-/// An error that repeats long input, without most of it: what is between backticks, and words, are cut
-/// after [`MOST_REPEATED`] characters.
+/// An error that repeats long input, without most of it: what is between backticks, and words of the
+/// first line, are cut after [`MOST_REPEATED`] characters. Further lines may quote a server, which has a
+/// limit of its own.
 pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     if text.lines().all(|line| line.len() <= MOST_REPEATED) {
         return text.into();
     }
-    let lines = text.split('\n').map(|line| {
+    let lines = text.split('\n').enumerate().map(|(nth_line, line)| {
         let parts: Vec<&str> = line.split('`').collect();
         // an odd number of backticks: some of them are input
         let is_paired = parts.len() % 2 == 1;
         let parts = parts.iter().enumerate().map(|(nth, part)| {
             if is_paired && nth % 2 == 1 {
                 return cut(part);
+            }
+            if nth_line > 0 {
+                return Cow::from(*part);
             }
             let words: Vec<Cow<'_, str>> = part.split(' ').map(cut).collect();
             words.join(" ").into()
@@ -132,9 +136,13 @@ mod tests {
         let plain = "`--rate` is needed. ".repeat(20);
         assert_eq!(shortened(&plain), plain);
         assert_eq!(
-            shortened(&format!("error: `--rate {x}`: no\n  hint: {x}")),
+            shortened(&format!(
+                "error: {x}: `--rate {x}`\n  hint: `{x}`\n  it sent: {x}"
+            )),
             format!(
-                "error: `--rate {}… (107 more characters)`: no\n  hint: {cut}",
+                "error: {}… (101 more characters) `--rate {}… (107 more characters)`\n  hint: `{cut}`\n  \
+                 it sent: {x}",
+                "x".repeat(200),
                 "x".repeat(193)
             )
         );
