@@ -44,7 +44,7 @@ fn no_success_is_1_and_everything_is_written() {
     let run = &context.result()["runs"][0];
     assert_eq!(
         run["counts"],
-        json!({"total": 8, "succeeded": 0, "failed": 8, "not_sent": 0, "shed": 0, "unfinished": 0,
+        json!({"total": 8, "succeeded": 0, "failed": 8, "not_sent": 0, "shed": 0, "unfinished": 0, "context_limit": 0,
                "by_kind": {"http_500": 8}})
     );
     assert_eq!(

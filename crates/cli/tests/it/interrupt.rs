@@ -170,7 +170,7 @@ fn the_second_gives_requests_up_and_keeps_what_came() {
     assert_eq!(run["state"], "interrupted");
     assert_eq!(
         run["counts"],
-        json!({"total": 0, "succeeded": 0, "failed": 0, "not_sent": 0, "shed": 0, "unfinished": 3,
+        json!({"total": 0, "succeeded": 0, "failed": 0, "not_sent": 0, "shed": 0, "unfinished": 3, "context_limit": 0,
                "by_kind": {}})
     );
     let kept = context.column::<i64>("SELECT json_array_length(chunk_times) FROM result");

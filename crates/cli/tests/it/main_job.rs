@@ -44,7 +44,7 @@ fn one_run_end_to_end() {
     assert_eq!(
         run["counts"],
         serde_json::json!({"total": 12, "succeeded": 12, "failed": 0, "not_sent": 0, "shed": 0,
-                           "unfinished": 0, "by_kind": {}})
+                           "unfinished": 0, "context_limit": 0, "by_kind": {}})
     );
     assert_eq!(run["state"], "finished");
     for (metric, count) in [
