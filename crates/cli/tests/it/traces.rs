@@ -164,10 +164,10 @@ fn a_closed_loop_replays_the_trace_at_each_point() {
         tokenizer: Some(folder.clone().into()),
         ..SimConfig::default()
     });
-    let lines: String = (0..20)
+    let lines: Vec<String> = (0..20)
         .map(|n| format!("{{\"timestamp\": {}, \"input_length\": 60, \"output_length\": {}, \"hash_ids\": [1]}}\n", n * 100_000, n % 3))
         .collect();
-    context.write("trace.jsonl", &lines);
+    context.write("trace.jsonl", &lines.concat());
     let outcome = perf(
         &context,
         &simulator,
@@ -254,7 +254,7 @@ fn possible(trace: &[(u64, Vec<u64>)], at: usize) -> u64 {
 #[test]
 fn the_server_finds_what_the_trace_says_is_shared() {
     let trace = growing(60);
-    let lines: String = trace
+    let lines: Vec<String> = trace
         .iter()
         .enumerate()
         .map(|(n, (length, ids))| {
@@ -264,7 +264,7 @@ fn the_server_finds_what_the_trace_says_is_shared() {
     for as_ids in [true, false] {
         let context = Context::new();
         let folder = tokenizer::in_folder(&context);
-        context.write("trace.jsonl", &lines);
+        context.write("trace.jsonl", &lines.concat());
         let simulator = simulator(SimConfig {
             tokenizer: Some(folder.clone().into()),
             cache_blocks: CacheBlocks::Unlimited,
@@ -329,10 +329,10 @@ fn requests_of_one_moment_leave_together_or_are_spread() {
     let simulator = simulator(SimConfig::default());
     for spread in [false, true] {
         let context = Context::new();
-        let lines: String = (0..30)
+        let lines: Vec<String> = (0..30)
             .map(|n| format!("{{\"timestamp\": {}, \"text_input\": \"t\", \"output_length\": 1, \"hash_ids\": []}}\n", n / 10 * 300))
             .collect();
-        context.write("trace.jsonl", &lines);
+        context.write("trace.jsonl", &lines.concat());
         let args = format!("{{\"spread\": {spread}, \"speed\": 2}}");
         let flags = [
             "--model",

@@ -213,7 +213,7 @@ fn recorded_bodies_are_sent_as_they_were() {
     assert_eq!(lines, [1, 4, 2]);
 }
 
-/// As `EvalScope`'s tests of `workload_trace` have it (Apache-2.0, tests/perf/test_workload_trace.py).
+/// As `EvalScope`'s tests of `workload_trace` have it (Apache-2.0, `tests/perf/test_workload_trace.py`).
 #[test]
 fn models_and_lengths_are_rewritten_as_evalscope_does() {
     let record = |body: Value| json!({"timestamp": 0, "body": body, "completion_tokens": 42});
@@ -660,13 +660,13 @@ proptest! {
     /// A sample keeps whole sessions, the same in each pass.
     #[test]
     fn a_sample_has_whole_sessions(seed: u64, share in 0.05_f64..0.95) {
-        let text: String = (0..120)
+        let lines: Vec<String> = (0..120)
             .map(|n| {
                 let session = n % 30;
                 format!("{{\"timestamp\": {n}, \"text_input\": \"t\", \"session_id\": \"{session}\", \"output_length\": 1}}\n")
             })
             .collect();
-        let file = file(text);
+        let file = file(lines.concat());
         let scanned = Trace::scan(
             file.path(),
             Some(TraceKind::Mooncake),
