@@ -55,3 +55,21 @@ fn next_turn(bencher: divan::Bencher<'_, '_>, history_bytes: usize) {
             request.next_turn()
         });
 }
+
+/// Making the bodies of conversations ahead of time, on the thread that feeds the run.
+#[divan::bench]
+fn turns_made(bencher: divan::Bencher<'_, '_>) {
+    let turns = 16_u32;
+    let turn = || Turn {
+        messages: vec![json!({"role": "user", "content": " token".repeat(100)})],
+        max_tokens: Some(64),
+        ..Turn::default()
+    };
+    let mut item = Item::from(Prompt::Text(" token".repeat(100)));
+    item.later = vec![turn(); turns as usize - 1];
+    let mut bodies = BodyBuilder::new(stages::conversations());
+    bencher
+        .counter(ItemsCount::new(turns))
+        .with_inputs(|| item.clone())
+        .bench_local_values(|item| bodies.prepare(0, item));
+}

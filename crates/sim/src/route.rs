@@ -197,7 +197,8 @@ pub(crate) async fn answer(
     let Some(endpoint) = Endpoint::at(&request.path) else {
         let message = format!(
             "no such path: {:?}; there are /v1/chat/completions, /v1/completions, /v1/responses, \
-             /v1/messages, /v1/embeddings, /v1/rerank, /v1/models, /health, /tokenize, /detokenize, /compatible-mode/v1/chat/completions, \
+             /v1/messages, /v1/embeddings, /v1/rerank, /v1/models, /health, /tokenize, \
+             /detokenize, /compatible-mode/v1/chat/completions, \
              /api/v1/services/aigc/text-generation/generation, \
              /api/v1/services/aigc/multimodal-generation/generation and \
              /api/paas/v4/chat/completions",

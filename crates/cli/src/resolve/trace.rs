@@ -30,6 +30,13 @@ pub(super) fn trace_of(
         return Ok(None);
     };
     let settings = TraceSettings::take(&mut ArgsReader::new(plan.args.clone()))?;
+    if settings.no_scan && plan.skip_bad {
+        return Err(hinted(
+            "`no_scan` in `--dataset-args` does not go with `--skip-bad-lines`: before the load it is not known \
+             which lines are bad",
+            "leave out one of them",
+        ));
+    }
     let trace = Trace::scan(
         path,
         kind,
@@ -54,7 +61,6 @@ pub(super) fn trace_of(
     }
     let report = trace.report();
     notes.push(described(path, report));
-    notes.extend(report.warnings.iter().cloned());
     if trace.needs_words() && report.block_tokens.is_none() {
         notes.push(
             "this trace does not tell what prompts share: the prefix cache will find nothing, real traffic \
@@ -140,36 +146,32 @@ fn described(path: &Path, report: &TraceReport) -> String {
     .filter(|(n, _)| *n > 0)
     .map(|(n, why)| format!("{n} {why}"))
     .collect();
-    let mut text = format!(
+    let mut parts = vec![format!(
         "the trace {} ({}) has {} request{} in {:.1} s",
         path.display(),
         report.format,
         report.requests,
         if report.requests == 1 { "" } else { "s" },
         report.span_s
-    );
+    )];
     if !left_out.is_empty() {
-        text.push_str(&format!("; left out: {}", left_out.join(", ")));
+        parts.push(format!("left out: {}", left_out.join(", ")));
     }
-    if let Some(share) = report.possible_cached_share {
-        text.push_str(&format!(
-            "; {:.2} % of its input tokens could come from a prefix cache",
-            share * 100.0
-        ));
-    }
+    parts.extend(report.possible_cached_share.map(|share| {
+        let percent = share * 100.0;
+        format!("{percent:.2} % of its input tokens could come from a prefix cache")
+    }));
     if report.outputs_raised > 0 {
-        text.push_str(&format!(
-            "; {} outputs of 0 tokens are taken as 1",
-            report.outputs_raised
-        ));
+        let raised = report.outputs_raised;
+        parts.push(format!("{raised} outputs of 0 tokens are taken as 1"));
     }
     if report.constrained > 0 {
-        text.push_str(&format!(
-            "; {} requests have constrained output, so they go without `ignore_eos`",
+        parts.push(format!(
+            "{} requests have constrained output, so they go without `ignore_eos`",
             report.constrained
         ));
     }
-    text
+    parts.join("; ")
 }
 
 /// The load of a trace: its moments, or a closed loop where one was asked for.
@@ -224,7 +226,10 @@ pub(super) fn replayed(
              responses come; `--open-loop` sends them at their moments"
                 .to_owned(),
         );
-    } else if !load.open_loop {
+    } else {
+        notes.extend(trace.report().warnings.iter().cloned());
+    }
+    if !is_closed && !load.open_loop {
         notes.push(
             "requests are sent at the moments of the trace, without waiting for responses (`--open-loop`)"
                 .to_owned(),

@@ -253,9 +253,9 @@ mod tests {
                 asked_increment: None,
             });
             counter.count(&mut exchange);
-            let counted = exchange.record.counted;
-            assert_eq!(counted.prompt_tokens.is_some(), is_counted, "{turn}");
-            assert!(counted.completion_tokens.is_some());
+            let found = exchange.record.counted;
+            assert_eq!(found.prompt_tokens.is_some(), is_counted, "{turn}");
+            assert!(found.completion_tokens.is_some());
         }
     }
 

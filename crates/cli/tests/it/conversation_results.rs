@@ -6,6 +6,7 @@ use evalscope_sim::{CacheBlocks, Profile, SimConfig, Simulator};
 use serde_json::Value;
 
 use crate::context::{Context, Outcome, json};
+use crate::tokenizer;
 
 fn simulator(max_model_len: Option<u64>) -> Simulator {
     Simulator::start(SimConfig {
@@ -191,20 +192,26 @@ fn a_server_without_a_cache_is_not_given_one() {
     }
 }
 
-/// Two prompts of three share their first block, in the order in which they are sent.
+/// Every prompt but three begins with a block of an earlier one.
 #[test]
 fn a_replay_says_how_true_it_was() {
-    let simulator = simulator(None);
     let context = Context::new();
-    let mut lines = String::new();
-    for line in 0..60 {
-        let shared = line % 3;
-        lines.push_str(&format!(
-            "{{\"timestamp\": {}, \"input_length\": 600, \"output_length\": 4, \"hash_ids\": [{shared}, {}]}}\n",
-            line * 30,
-            100 + line
-        ));
-    }
+    let folder = tokenizer::in_folder(&context);
+    let simulator = Simulator::start(SimConfig {
+        tokenizer: Some((&folder).into()),
+        cache_blocks: CacheBlocks::Unlimited,
+        keeps_truth: true,
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let lines = (0..60).map(|line| {
+        let blocks = [line % 3, 100 + line];
+        format!(
+            "{{\"timestamp\": {}, \"input_length\": 600, \"output_length\": 4, \"hash_ids\": {blocks:?}}}\n",
+            line * 30
+        )
+    });
+    let lines: String = lines.collect();
     context.write("trace.jsonl", &lines);
     let url = simulator.url();
     let outcome = context.perf(&[
@@ -216,10 +223,13 @@ fn a_replay_says_how_true_it_was() {
         "mooncake_trace",
         "--dataset-path",
         "trace.jsonl",
+        "--tokenizer-path",
+        &folder,
         "--open-loop",
         "--no-test-connection",
     ]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let truth = simulator.stop().unwrap();
     let trace = context.result()["runs"][0]["trace"].clone();
     assert_eq!(trace["requests"], 60, "{trace}");
     assert_eq!(trace["stamps"], 60);
@@ -228,6 +238,10 @@ fn a_replay_says_how_true_it_was() {
     let share = trace["possible_cached_share"].as_f64().unwrap();
     assert!((share - possible).abs() < 1e-9, "{share} {possible}");
     assert!(trace["faithful"].is_boolean());
+    let seen = &trace["seen_cached"];
+    assert_eq!(seen["cached_tokens"], truth.cached_tokens());
+    assert_eq!(seen["of_tokens"], truth.prompt_tokens());
+    assert_eq!(trace["input_error"]["total"], 0.0);
     assert_eq!(trace["output_error"]["total"], 0.0);
     let lines = context.column::<i64>("SELECT trace_line FROM requests ORDER BY idx");
     assert_eq!(lines, (1..=60).collect::<Vec<_>>());

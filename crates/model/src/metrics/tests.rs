@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{
-    ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Failure, Phase, PluginTokens,
-    RequestTimes, Usage,
+    ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventStamp, Failure, Phase,
+    PluginTokens, RequestTimes, Usage,
 };
 
 fn ms(n: u64) -> Timestamp {

@@ -3,6 +3,8 @@
 //!
 //! It must not know how a figure is found.
 
+use std::fmt::Write as _;
+
 use evalscope_model::metrics::{ConversationFigures, Distribution};
 
 use super::layout::{Grid, number, optional, percent, plain, wrapped};
@@ -17,20 +19,22 @@ pub(crate) fn conversations_sentence(figures: &ConversationFigures) -> String {
         number(figures.started as f64)
     );
     if let Some(rate) = figures.conversations_per_s {
-        text.push_str(&format!(", {} a second", number(rate)));
+        let _infallible = write!(text, ", {} a second", number(rate));
     }
     if let Some(mean) = figures.in_flight_mean {
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             "; {} were under way on average, {} at most",
             number(mean),
             number(figures.in_flight_max as f64)
-        ));
+        );
     }
     if let Some(share) = figures.thinking_share.filter(|share| *share > 0.0) {
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             "; their clients waited before turns for {} of the time",
             percent(share)
-        ));
+        );
     }
     text.push('.');
     text
@@ -63,28 +67,31 @@ pub(crate) fn cache_sentence(figures: &ConversationFigures) -> Option<String> {
     let cached = &figures.cached;
     let mut text = format!("Cache: {} of all prompt tokens", percent(cached.share?));
     if let Some(share) = figures.eligible.share {
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             ", {} of what the turn before had left there",
             percent(share)
-        ));
+        );
     }
     let succeeded = figures.first_turn.succeeded + figures.later_turns.succeeded;
     if cached.requests < succeeded {
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             " ({} of {} responses say so)",
             number(cached.requests as f64),
             number(succeeded as f64)
-        ));
+        );
     }
     if let (Some(new), Some(cached)) = (
         figures.new_input_tokens_per_s,
         figures.cached_input_tokens_per_s,
     ) {
-        text.push_str(&format!(
+        let _infallible = write!(
+            text,
             "; prompt tokens per second: {} new, {} cached",
             number(new),
             number(cached)
-        ));
+        );
     }
     text.push('.');
     Some(text)

@@ -3,6 +3,7 @@
 //! It must not know what comes above and below it.
 
 use evalscope_model::metrics::Metric;
+use evalscope_model::plan::Pacing;
 use unicode_width::UnicodeWidthStr;
 
 use super::advice::rate;
@@ -111,6 +112,9 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
             });
             let value = match (figure, rate(report)) {
                 (Figure::Rate, Some(rate)) => rate,
+                (Figure::Rate, None) if matches!(report.meta.load.pacing, Pacing::Recorded(_)) => {
+                    "as recorded".to_owned()
+                }
                 _ => of_value(figure, figure.value(report), report.totals.succeeded),
             };
             (figure.label().to_owned(), value, on_plateau)

@@ -32,6 +32,17 @@ const OPEN_LOOP: [Column; 1] = [("Kept\nup", |run| {
     verdict_word(verdict).to_owned()
 })];
 
+const CONVERSATIONS: [Column; 2] = [
+    ("Conv.\n(1/s)", |run| {
+        let figures = run.conversations.as_ref();
+        optional(figures.and_then(|figures| figures.conversations_per_s))
+    }),
+    ("Cached", |run| {
+        let figures = run.conversations.as_ref();
+        share(figures.and_then(|figures| figures.cached.share))
+    }),
+];
+
 const OBJECTIVE: [Column; 1] = [("Good", |run| {
     share(run.goodput.as_ref().and_then(|goodput| goodput.share))
 })];
@@ -90,9 +101,13 @@ fn share(share: Option<f64>) -> String {
 
 /// The columns that say something in any of the runs.
 fn columns(runs: &[RunReport]) -> Vec<Column> {
-    let groups: [(&[Column], bool); 6] = [
+    let groups: [(&[Column], bool); 7] = [
         (&LOAD, true),
         (&OPEN_LOOP, runs.iter().any(RunReport::is_open_loop)),
+        (
+            &CONVERSATIONS,
+            runs.iter().any(|run| run.conversations.is_some()),
+        ),
         (&OBJECTIVE, runs.iter().any(|run| run.goodput.is_some())),
         (&FROM_SCHEDULE, runs.iter().any(RunReport::is_paced)),
         (&TIMES, true),

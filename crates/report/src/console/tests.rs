@@ -328,6 +328,14 @@ fn conversations_have_tables_of_their_own() {
 }
 
 #[test]
+fn conversations_are_columns_of_a_sweep() {
+    let runs = [10, 40].map(samples::conversations_report);
+    let text = sweep(&runs, WIDE);
+    fits(&text, 200);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn a_run_of_conversations_without_any_says_so() {
     let text = conversations(&samples::conversations_report(0), NARROW);
     insta::assert_snapshot!(text, @r"

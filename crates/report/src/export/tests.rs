@@ -309,6 +309,31 @@ fn what_is_read_stays_as_it_is_and_what_is_there_is_not_touched() {
     assert!(!folder.path().join("out").exists());
 }
 
+#[test]
+fn turns_are_exported_with_their_whole_bodies() {
+    let (exchanges, _) = samples::conversations(5);
+    let (folder, top) = command(&samples::conversations_meta(), exchanges);
+    let (out, _) = exported(&folder, &top);
+    let run = out.join(TIME).join("m").join("parallel_5_number_40");
+    let requests: Vec<String> = Connection::open(run.join(FILE_NAME))
+        .unwrap()
+        .prepare("SELECT request FROM result ORDER BY start_time")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let mut messages: Vec<usize> = requests
+        .iter()
+        .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap())
+        .map(|body| body["messages"].as_array().unwrap().len())
+        .collect();
+    messages.sort_unstable();
+    // conversations of one to five turns, each with a message of its own
+    assert_eq!(messages, [1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5]);
+    assert!(run.join("trace_summary.json").is_file());
+}
+
 /// A database that breaks between the look at it and the export.
 #[test]
 fn a_failed_export_leaves_nothing() {

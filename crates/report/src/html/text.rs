@@ -150,6 +150,7 @@ mod tests {
         let runs = [
             samples::report(&profile, samples::mixed(60)),
             samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::conversations_report(10),
         ];
         let mut labels: Vec<String> = Figure::all().map(|one| one.label().to_owned()).collect();
         labels.extend(console::sweep_grid(&runs).header);

@@ -64,7 +64,7 @@ mod tests {
             profile: "20@10,+1,10..20@10,20@10".parse().unwrap(),
             gaps: Gaps::Constant,
         });
-        for report in [
+        for report in vec![
             samples::report(&samples::meta("m"), samples::mixed(30)),
             samples::report(&samples::meta("m"), samples::all_failed(7)),
             samples::report(&samples::meta("m"), Vec::new()),

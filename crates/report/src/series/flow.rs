@@ -89,7 +89,7 @@ impl FlowSums {
             for stamp in record.events.tokens() {
                 self.flow.lost_token_events[self.clock.measured_bin(stamp.at)] += 1.0;
             }
-            if !failure.kind.is_given_up() {
+            if failure.kind.counts_as_failed() {
                 self.flow.failed[ended] += 1.0;
                 self.failed(failure, record, ended);
             }

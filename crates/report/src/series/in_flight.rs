@@ -17,6 +17,8 @@ pub struct InFlight {
     pub asked: Option<u64>,
     /// Arrivals that were due in each bin, per second, sent or not; `None` without a schedule.
     pub due_per_s: Option<Vec<f64>>,
+    /// Requests that were dispatched in each bin, per second; `None` without a schedule.
+    pub sent_per_s: Option<Vec<f64>>,
 }
 
 /// The starts and ends of requests, nanoseconds from time 0.
@@ -65,6 +67,17 @@ impl SortedSpans {
         let begun = self.starts.partition_point(|start| *start <= nanos);
         let ended = self.ends.partition_point(|end| *end <= nanos);
         (begun - ended) as u64
+    }
+
+    /// Starts in each bin.
+    pub(super) fn starts_by_bin(&self, clock: &Clock) -> Vec<f64> {
+        let before = |edge: usize| {
+            let at = clock.edge_ns(edge);
+            self.starts.partition_point(|start| *start < at)
+        };
+        let bins = clock.axis().len();
+        let counts = (0..bins).map(|bin| (before(bin + 1) - before(bin)) as f64);
+        counts.collect()
     }
 
     /// Mean and maximum for each bin.

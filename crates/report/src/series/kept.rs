@@ -117,6 +117,8 @@ pub struct RequestRow {
     pub finish_reason: Option<String>,
     /// The response `id`, cut after 128 characters.
     pub response_id: Option<String>,
+    /// Its conversation and the turn in it, both from 0.
+    pub turn: Option<(u64, u32)>,
 }
 
 impl RequestRow {
@@ -172,6 +174,7 @@ impl RequestRow {
                 .as_ref()
                 .map(|text| cut(text, MOST_REASON)),
             response_id: record.response_id.as_ref().map(|text| cut(text, MOST_ID)),
+            turn: record.turn.map(|place| (place.conversation, place.turn)),
         }
     }
 }
@@ -324,7 +327,10 @@ impl Keeper {
             failure.map(|_| !dispatched),
             Some(!dispatched).filter(|_| record.dispatched()),
             Some(dispatched).filter(|_| record.dispatched()),
-            Some(!mixed(index)),
+            // turns of a conversation stay together
+            Some(!mixed(
+                record.turn.map_or(index, |place| place.conversation),
+            )),
         ];
         let takes = |by: usize| ranks[by].is_some_and(|rank| self.best[by].takes(rank, index));
         // almost each request is the last one when it comes: its gaps are not worth their time
@@ -456,7 +462,10 @@ fn best_by<'a>(by: usize, measured: &[&'a KeptRequest]) -> Vec<&'a KeptRequest> 
         2 => row.failure.map(|_| Reverse(-i128::from(row.dispatched_us))),
         3 => Some(Reverse(-i128::from(row.dispatched_us))).filter(|_| row.was_sent()),
         4 => Some(Reverse(i128::from(row.dispatched_us))).filter(|_| row.was_sent()),
-        _ => Some(Reverse(-i128::from(mixed(row.index)))),
+        _ => {
+            let whole = row.turn.map_or(row.index, |(conversation, _)| conversation);
+            Some(Reverse(-i128::from(mixed(whole))))
+        }
     };
     let mut ranked: Vec<_> = measured
         .iter()

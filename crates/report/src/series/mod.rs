@@ -18,6 +18,7 @@ mod lengths;
 mod missing;
 mod packed;
 mod page;
+mod rows;
 mod spread;
 mod sums;
 

@@ -259,6 +259,7 @@ impl SeriesBuilder {
         let itl = report.metric(Metric::Itl);
         let spans = self.spans.finish();
         let (mean, max) = spans.by_bin(&self.clock);
+        let sent = self.due.is_some().then(|| spans.starts_by_bin(&self.clock));
         let missing = |metric| why_missing(report, metric);
         let mut curves = BTreeMap::new();
         let mut over_time = BTreeMap::new();
@@ -290,6 +291,7 @@ impl SeriesBuilder {
             flow: Ok(self.flow.finish()),
             in_flight: Ok(InFlight {
                 asked: concurrency.map(|places| places.get() as u64),
+                sent_per_s: sent.map(|sent| axis.rates_per_s(&sent)),
                 due_per_s: self.due.map(|due| axis.rates_per_s(&due)),
                 max,
                 mean: mean.clone(),

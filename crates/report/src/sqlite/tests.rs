@@ -20,6 +20,7 @@ use super::*;
 use crate::findings::{Finding, FindingId};
 use crate::model::{RecordBodies, RunMeta, RunState};
 use crate::samples;
+use crate::series::{MOST_BINS, RunSeries};
 
 fn write(path: &Path, meta: &RunMeta, exchanges: &[Exchange]) {
     let database = Database::create(path, meta).unwrap();
@@ -544,6 +545,8 @@ fn a_database_of_the_format_before_is_read() {
     let path = folder.path().join(FILE_NAME);
     let exchanges = samples::mixed(12);
     write(&path, &samples::meta("m"), &exchanges);
+    let charts = || RunSeries::load(&crate::RunReport::load(&path).unwrap(), MOST_BINS).unwrap();
+    let new = charts();
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
         "DROP VIEW requests; DROP VIEW result; DROP VIEW warmup; DROP VIEW conversations;
@@ -575,6 +578,7 @@ fn a_database_of_the_format_before_is_read() {
     let mut wanted: Vec<RequestRecord> = exchanges.into_iter().map(|e| e.record).collect();
     wanted.sort_by_key(|record| record.index);
     assert_eq!(read(&path, Phase::Measured), wanted);
+    assert!(charts() == new, "the charts are others");
 }
 
 #[test]

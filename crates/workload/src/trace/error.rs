@@ -86,13 +86,12 @@ fn listed(count: u64, first: &[(u64, String)]) -> String {
     if let [(number, reason)] = first {
         return format!("line {number}: {reason}");
     }
-    let mut text = format!("{count} bad lines");
-    for (number, reason) in first {
-        text.push_str(&format!("\n  line {number}: {reason}"));
-    }
+    let mut lines = vec![format!("{count} bad lines")];
+    let named = first.iter();
+    lines.extend(named.map(|(number, reason)| format!("line {number}: {reason}")));
     let rest = count - first.len() as u64;
     if rest > 0 {
-        text.push_str(&format!("\n  and {rest} more"));
+        lines.push(format!("and {rest} more"));
     }
-    text
+    lines.join("\n  ")
 }

@@ -241,11 +241,11 @@ impl Trace {
                     pass.bad.push(number, reason.to_owned());
                     continue;
                 }
-                return Err(self.halted(number, "has a `delay` instead of a timestamp".to_owned()));
+                return Err(self.halted(number, "has a `delay` instead of a timestamp"));
             };
             if at < last && !sorted {
                 let by = last.saturating_sub(at) as f64 / 1e9;
-                return Err(self.halted(number, format!("goes back in time by {by} s")));
+                return Err(self.halted(number, &format!("goes back in time by {by} s")));
             }
             last = last.max(at);
             let first = pass.first.get_or_insert(at);
@@ -278,7 +278,7 @@ impl Trace {
     }
 
     /// Lines are not in order: either they will be put in order, or the file is refused.
-    fn halted(&self, number: u64, what: String) -> Halt {
+    fn halted(&self, number: u64, what: &str) -> Halt {
         let may = (self.settings.sort || self.kind.is_sorted()) && !self.settings.no_scan;
         if may {
             return Halt::Unsorted;
@@ -362,7 +362,7 @@ impl Trace {
         // it is the largest part of a large trace, and moments are copied below
         drop(seen);
         let settings = &self.settings;
-        report.format = self.kind.as_str().to_owned();
+        self.kind.as_str().clone_into(&mut report.format);
         report.requests = moments_ns.len() as u64;
         report.moments = 1 + moments_ns.windows(2).filter(|two| two[0] != two[1]).count() as u64;
         let (first, last) = (moments_ns[0], moments_ns[moments_ns.len() - 1]);

@@ -688,4 +688,40 @@ proptest! {
         let sessions: BTreeSet<_> = items.iter().map(|item| item.with.session.clone()).collect();
         prop_assert_eq!(items.len(), 4 * sessions.len());
     }
+
+    /// Damaged files are refused or read, and the second pass has the requests of the first one.
+    #[test]
+    fn both_passes_agree_whatever_the_file_is(
+        which in 0_usize..6,
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        skip_bad: bool,
+        sort: bool,
+        named: bool,
+    ) {
+        let (text, kind) = [
+            (MOONCAKE, TraceKind::Mooncake),
+            (TIMED, TraceKind::Timed),
+            (BAILIAN, TraceKind::Bailian),
+            (AZURE, TraceKind::Azure),
+            (BURSTGPT, TraceKind::BurstGpt),
+            (WORKLOAD, TraceKind::Workload),
+        ][which];
+        let mut bytes = text.as_bytes().to_vec();
+        for (at, byte) in cuts {
+            let at = at.index(bytes.len());
+            // digits and line ends do more harm than most
+            bytes[at] = if byte < 128 { b"0123456789\n,\"-."[usize::from(byte) % 15] } else { byte };
+        }
+        let file = file(bytes);
+        // a damaged length may ask for a text of gigabytes
+        let args = settings(json!({"sort": sort, "max_input": if kind == TraceKind::Workload { Value::Null } else { json!(5000) }}));
+        let kind = named.then_some(kind);
+        if let Ok(trace) = Trace::scan(file.path(), kind, args, skip_bad, 1, || true) {
+            let offsets = &trace.recording().offsets_ns;
+            prop_assert!(offsets.windows(2).all(|two| two[0] <= two[1]));
+            let requests = trace.report().requests;
+            prop_assert_eq!(offsets.len() as u64, requests);
+            prop_assert_eq!(items(trace).len() as u64, requests);
+        }
+    }
 }

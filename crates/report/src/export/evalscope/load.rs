@@ -2,8 +2,11 @@
 
 use crate::report::RunReport;
 
+/// Requests, or conversations.
 pub(super) fn number(run: &RunReport) -> u64 {
-    run.meta.load.requests.unwrap_or(run.totals.total)
+    let conversations = run.conversations.as_ref().map(|figures| figures.started);
+    let sent = conversations.unwrap_or(run.totals.total);
+    run.meta.load.requests.unwrap_or(sent)
 }
 
 /// Requests per second; −1 without pacing.

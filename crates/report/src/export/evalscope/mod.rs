@@ -4,6 +4,7 @@
 //! <out>/<YYYYMMDD_HHMMSS>/<name>/parallel_<P>_number_<N>/   or rate_<R>_number_<N>
 //!   benchmark_args.json  benchmark_data.db  benchmark_percentile.json  benchmark_summary.json
 //!   workload_throughput.json  workload_timeline.json          where a request succeeded
+//!   trace_summary.json                                        of conversations
 //!   speed_benchmark.json                                      of `speed_benchmark*`
 //! ```
 //!
@@ -33,8 +34,10 @@ use self::load::{number, rate};
 use self::python::Value;
 use super::runs::{Export, ExportError, Exported, Invocation};
 use crate::files::{
-    ARGS, PERCENTILES, SPEEDS, SUMMARY, THROUGHPUT, TIMELINE, io_error, write as write_file,
+    ARGS, CONVERSATIONS, PERCENTILES, SPEEDS, SUMMARY, THROUGHPUT, TIMELINE, io_error,
+    write as write_file,
 };
+use crate::json;
 use crate::model::{RunState, rfc3339_local};
 use crate::report::RunReport;
 use crate::sqlite::FILE_NAME;
@@ -78,6 +81,10 @@ fn write_run(run: &RunReport, folder: &Path) -> Result<Missing, ExportError> {
     if let Some(timeline) = rows.workload.finish_as_evalscope(&run.meta.clock) {
         file(THROUGHPUT, &timeline.throughput(Unreported::Zero).into())?;
         file(TIMELINE, &timeline.points(Unreported::Zero).into())?;
+    }
+    if let Some(figures) = &run.conversations {
+        let summary = json::trace_summary(&figures.per_conversation);
+        file(CONVERSATIONS, &summary.into())?;
     }
     if crate::speeds::is_measured(&run.meta.dataset) {
         file(SPEEDS, &speeds::of(&rows.table)?)?;

@@ -20,13 +20,21 @@ pub enum Group {
     Load,
     /// Requests: R7 to R10.
     Requests,
+    /// Conversations: C1 to C3.
+    Conversations,
     /// Server and client: R6.
     Client,
 }
 
 impl Group {
     /// All groups of the charts of a run, in the order of the page.
-    pub const OF_RUN: [Self; 4] = [Self::Latency, Self::Load, Self::Requests, Self::Client];
+    pub const OF_RUN: [Self; 5] = [
+        Self::Latency,
+        Self::Load,
+        Self::Requests,
+        Self::Conversations,
+        Self::Client,
+    ];
 
     /// For addresses and text keys: the heading is `group.KEY`.
     #[must_use]
@@ -36,6 +44,7 @@ impl Group {
             Self::Latency => "latency",
             Self::Load => "load",
             Self::Requests => "requests",
+            Self::Conversations => "conversations",
             Self::Client => "client",
         }
     }

@@ -20,6 +20,8 @@ mod requests;
 
 mod tokens;
 
+mod turns;
+
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +58,9 @@ const OF_RUN: [OfRun; 11] = [
     timeline::client,
 ];
 
+/// The charts of conversations, in the order of the page.
+const OF_CONVERSATIONS: [OfRun; 3] = [turns::ttft, turns::cached, turns::lanes];
+
 /// The charts of a command with several runs; none for one run.
 #[must_use]
 pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
@@ -76,8 +81,11 @@ pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
 #[must_use]
 pub fn of_run(run: &RunReport, series: &RunSeries, words: &dyn Words, prefix: &str) -> Vec<Drawn> {
     let context = Context { words, prefix };
+    let talks = OF_CONVERSATIONS.iter();
+    let talks = talks.filter(|_| run.conversations.is_some());
     OF_RUN
         .iter()
+        .chain(talks)
         .map(|draw| draw(&context, run, series))
         .collect()
 }

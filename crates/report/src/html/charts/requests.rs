@@ -22,7 +22,7 @@ const MOST_LANES: usize = 40;
 const MOST_STALLS: usize = 12;
 
 /// Seconds of microseconds.
-fn s_of(us: i64) -> f64 {
+pub(super) fn s_of(us: i64) -> f64 {
     us as f64 / 1e6
 }
 
@@ -105,7 +105,7 @@ fn densest(requests: &[KeptRequest]) -> Vec<(&KeptRequest, usize)> {
 }
 
 /// The parts of requests, a mark for each kind of part.
-fn bars(
+pub(super) fn bars(
     context: &Context<'_>,
     time: &Time<'_>,
     shown: &[(&KeptRequest, usize)],

@@ -118,6 +118,7 @@ fn series(bins: usize, values: &[f64]) -> RunSeries {
             max: (0..all).map(|bin| bin as u64 % 5 + 20).collect(),
             asked: Some(8),
             due_per_s: Some(sums(0.2)),
+            sent_per_s: Some(sums(0.19)),
         }),
         client: Ok(ClientHealth {
             client_lag: lag(&known(0.01), &known(0.02)),

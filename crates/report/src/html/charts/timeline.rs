@@ -373,7 +373,11 @@ pub(super) fn in_flight(context: &Context<'_>, _: &RunReport, series: &RunSeries
     if let Some(due) = &in_flight.due_per_s {
         let mut marks = time.shades(context, Warmup::Shown);
         let due = time.line(due.iter().map(|due| Some(*due)), Warmup::Hidden);
-        marks.push(line(String::new(), 3, Dash::Solid, due));
+        marks.push(line(context.text("r5.due"), 3, Dash::Solid, due));
+        if let Some(sent) = &in_flight.sent_per_s {
+            let sent = time.line(sent.iter().map(|sent| Some(*sent)), Warmup::Hidden);
+            marks.push(line(context.text("r5.sent"), 0, Dash::Dots, sent));
+        }
         let x = time.axis(context, Warmup::Shown);
         panels.push(panel(x, context.text("axis.arrivals"), Height::Half, marks));
     }

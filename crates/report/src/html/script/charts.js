@@ -296,14 +296,13 @@ const heatOf = (of, metric) => {
 // several runs in one chart
 const MOST_TOGETHER = 6;
 let together = [];
-const TONES = [0, 1, 2, 3, 4, 5];
 const DASHES = [null, "9 4", "5 3", "8 3 2 3", "2 3", "12 3"];
 const curvesOf = (metric) => {
   const lines = together.filter((one) => one.own.curves[metric]).map((one, nth) => {
     const curve = one.own.curves[metric];
     const values = unpacked(curve.values);
     const share = (step) => 1 - 10 ** (-curve.last_nines * step / (values.length - 1));
-    return { name: one.point.run, tone: TONES[nth], dash: DASHES[nth], points: values.map((value, step) => [share(step), value > 0 ? value : null]) };
+    return { name: one.point.run, tone: nth, dash: DASHES[nth], points: values.map((value, step) => [share(step), value > 0 ? value : null]) };
   });
   const values = lines.flatMap((line) => line.points.map(([, value]) => value)).filter((value) => value !== null);
   const last = Math.max(...lines.map((line) => line.points.at(-1)[0]));
@@ -318,7 +317,7 @@ const gapsOf = () => {
     const most = counts.reduce((sum, count) => sum + count, 0) / 100;
     const first = edges[0] > 0 ? edges[0] : edges[1] / 2;
     const points = counts.flatMap((count, bin) => [[Math.max(edges[bin], first), count / most], [edges[bin + 1], count / most]]);
-    return { name: one.point.run, tone: TONES[nth], dash: DASHES[nth], points };
+    return { name: one.point.run, tone: nth, dash: DASHES[nth], points };
   });
   const [lows, highs] = [lines.map((line) => line.points[0][0]), lines.map((line) => line.points.at(-1)[0])];
   const most = Math.max(...lines.flatMap((line) => line.points.map(([, share]) => share)));

@@ -459,7 +459,8 @@ impl Placed<'_> {
     /// Bars as outlines: those that touch each other and stand on one level have one together.
     fn outlines(&self, bars: &[Bar]) -> String {
         let tenths = |value: f64| short((value * 10.0).round() / 10.0);
-        let touch = |a: &Bar, b: &Bar| a.x.1 == b.x.0 && a.y.0 == b.y.0;
+        let same = |a: f64, b: f64| a.total_cmp(&b).is_eq();
+        let touch = |a: &Bar, b: &Bar| same(a.x.1, b.x.0) && same(a.y.0, b.y.0);
         let mut d = String::new();
         for bars in bars.chunk_by(touch) {
             let bottom = tenths(self.y(bars[0].y.0));

@@ -2,7 +2,7 @@
 //! milliseconds, `input_length`, `output_length`, and `hash_ids` for blocks of 512 tokens. An id stands
 //! for a block and all before it.
 //!
-//! Of AIPerf's extensions it reads `session_id`, `delay` (milliseconds after the request before it in
+//! Of `AIPerf`'s extensions it reads `session_id`, `delay` (milliseconds after the request before it in
 //! its session), `messages` and `text_input`.
 
 use serde_json::Value;
