@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import io
 import json
 import os
+import pickle
 import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -33,6 +36,7 @@ from evalscope.perf.plugin import (
     ApiPluginBase,
     DatasetPluginBase,
     DefaultApiPlugin,
+    Turn,
     register_api,
     register_dataset,
 )
@@ -57,6 +61,33 @@ def options(simulate: Simulate, tmp_path: Path) -> dict[str, Any]:
 
 
 # --- with the binary ---
+
+
+def test_a_dataset_of_ones_own_gives_conversations(options: dict[str, Any]) -> None:
+    @register_dataset("talks")
+    class Talks(DatasetPluginBase):
+        def build_messages(self):  # type: ignore[no-untyped-def]
+            for name in ("Ann", "Bob"):
+                yield [
+                    Turn([self.create_message(f"I am {name}")], max_tokens=3),
+                    Turn([self.create_message("Who am I?")], tool_call_latency=0.01),
+                ]
+
+    results = run_perf_benchmark(
+        {**options, "dataset": "talks", "number": 4, "parallel": 1, "multi_turn": True}
+    )
+    (folder,) = [path.parent for path in Path(options["outputs_dir"]).rglob("benchmark_data.db")]
+    assert results
+    with contextlib.closing(sqlite3.connect(folder / "benchmark_data.db")) as database:
+        rows = database.execute("SELECT conversation, turn FROM requests ORDER BY idx").fetchall()
+        bodies = database.execute("SELECT request FROM result ORDER BY idx").fetchall()
+    assert rows == [(talk, turn) for talk in range(4) for turn in range(2)]
+    first, second = (pickle.loads(base64.b64decode(bodies[at][0])) for at in (0, 1))
+    assert first["messages"] == [{"role": "user", "content": "I am Ann"}]
+    assert (first["max_tokens"], second["max_tokens"]) == (3, 4)
+    said = [(message["role"], message["content"]) for message in second["messages"]]
+    assert said[0][0] == "assistant"
+    assert said[1] == ("user", "Who am I?")
 
 
 def test_a_dict(options: dict[str, Any]) -> None:

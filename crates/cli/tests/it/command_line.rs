@@ -365,7 +365,7 @@ fn the_long_help_begins_with_six_examples() {
 }
 
 /// Flags of EvalScope 1.14 that are to come.
-pub(crate) const LATER_FLAGS: [&str; 15] = [
+pub(crate) const LATER_FLAGS: [&str; 10] = [
     "--scenario=agentx",
     "--enable-pd-metrics",
     "--sla-auto-tune",
@@ -376,11 +376,6 @@ pub(crate) const LATER_FLAGS: [&str; 15] = [
     "--sla-lower-bound=1",
     "--sla-fixed-parallel=1",
     "--sla-number-multiplier=2",
-    "--dataset-args={}",
-    "--multi-turn",
-    "--min-turns=1",
-    "--max-turns=2",
-    "--multi-turn-args={}",
 ];
 
 #[test]
@@ -423,15 +418,7 @@ const LATER_APIS: [&str; 9] = [
 ];
 
 /// The same of `--dataset`.
-const LATER_DATASETS: [&str; 18] = [
-    "random_multi_turn",
-    "share_gpt_zh_multi_turn",
-    "share_gpt_en_multi_turn",
-    "custom_multi_turn",
-    "swe_smith",
-    "trie_agentic_coding",
-    "trie_code_qa",
-    "trie_office_work",
+const LATER_DATASETS: [&str; 10] = [
     "weka_trace",
     "embedding",
     "embed",

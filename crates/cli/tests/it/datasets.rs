@@ -478,7 +478,7 @@ fn a_bad_line_is_found_before_anything_is_sent() {
     ];
     let outcome = context.perf(&base);
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-    let said = "error: lines, line 3: not JSON: EOF while parsing a string at column 7\n";
+    let said = "error: 2 items of the dataset openqa cannot be used:\n  lines, line 3: not JSON: EOF while parsing a string at column 7\n";
     assert!(outcome.stderr.contains(said), "{outcome:#?}");
     assert!(server.requests().is_empty());
     assert!(!context.path().join("outputs").exists());

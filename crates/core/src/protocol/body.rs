@@ -326,7 +326,10 @@ impl BodyBuilder {
         }
         let around = |turn: usize, max_tokens: Option<u64>| {
             let mut fields = fields.clone();
+            // the limit of the first turn is not that of the others
+            let shared = || with.max_tokens.map(|_| self.max_tokens(conversation));
             let max_tokens = rules.max_tokens_of(turn).or(max_tokens);
+            let max_tokens = max_tokens.or_else(|| shared().filter(|_| turn > 0));
             if let Some(max_tokens) = max_tokens {
                 self.limit(&mut fields, max_tokens, with.exact_output);
             }

@@ -69,6 +69,18 @@ fn next(request: &mut PreparedRequest, said: &str) -> String {
 }
 
 #[test]
+fn the_limit_of_the_first_turn_is_its_own() {
+    let mut item = talk(&["a", "b", "c"]);
+    item.with.max_tokens = Some(64);
+    item.later[1].max_tokens = Some(5);
+    let mut request = prepared(rules(ConversationRules::default()), item);
+    let limit = |body: &str| serde_json::from_str::<Value>(body).unwrap()["max_tokens"].clone();
+    assert_eq!(limit(&sent(&request)), 64);
+    assert_eq!(limit(&next(&mut request, "A")), 9);
+    assert_eq!(limit(&next(&mut request, "B")), 5);
+}
+
+#[test]
 fn a_body_grows_at_its_end() {
     let mut request = prepared(rules(ConversationRules::default()), talk(&["a", "b"]));
     insta::assert_snapshot!(sent(&request), @r#"{"messages":[{"role":"user","content":"a"}],"model":"m","stream":true,"max_tokens":9,"stream_options":{"include_usage":true}}"#);
@@ -169,8 +181,8 @@ fn what_differs_between_turns_is_in_the_tail() {
     insta::assert_snapshot!(tail(&request), @r#"],"model":"m","stream":true,"max_tokens":6,"stream_options":{"include_usage":true},"ignore_eos":true,"min_tokens":6,"rid":"r_t2"}"#);
     assert_eq!((request.index, request.asked_output_tokens), (4, Some(6)));
     next(&mut request, "B");
-    // a turn without a limit of its own has that of the first
-    assert!(tail(&request).contains(r#""max_tokens":5"#));
+    // a turn without a limit of its own has that of the command
+    assert!(tail(&request).contains(r#""max_tokens":9"#));
     assert_eq!(request.index, 5);
 }
 

@@ -135,6 +135,7 @@ fn role_of(message: &Value) -> Result<Role, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -172,6 +173,29 @@ mod tests {
             roles(&["system", "assistant", "user", "assistant", "user"]),
             Ok(vec![(3, true), (1, false)])
         );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_moved(
+            roles in prop::collection::vec(prop::sample::select(vec!["system", "user", "assistant", "tool"]), 0..8),
+        ) {
+            let messages: Vec<Value> = roles
+                .iter()
+                .zip(0..)
+                .map(|(role, n)| json!({"role": role, "content": n.to_string()}))
+                .collect();
+            if let Ok(turns) = turns_of(messages.clone()) {
+                let is_asking = |turn: &Exchange| turn.messages.iter().any(|m| m["role"] != "system" && m["role"] != "assistant");
+                prop_assert!(turns.iter().all(is_asking));
+                prop_assert!(turns.iter().rev().skip(1).all(|turn| turn.reply.is_some()));
+                let said: Vec<Value> = turns
+                    .into_iter()
+                    .flat_map(|turn| turn.messages.into_iter().chain(turn.reply))
+                    .collect();
+                prop_assert_eq!(said, messages);
+            }
+        }
     }
 
     #[test]
