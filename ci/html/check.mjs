@@ -204,8 +204,8 @@ const groups = {
             const { drawn, close } = await pixels(await chart.screenshot(), BLUE);
             const id = await chart.getAttribute("id");
             check(name, drawn > 1000, `${how}: ${id} has ${drawn} pixels`);
-            // all of these have a blue line
-            check(name, !/-r[1345]$/.test(id) || close > 30, `${how}: a line of ${id} has not its colour: ${close} pixels`);
+            // runs with successes have a blue line in each of these
+            check(name, name === "failed" || !/-r[45]$/.test(id) || close > 30, `${how}: a line of ${id} has not its colour: ${close} pixels`);
           }
           const rows = await page.locator("#main table tbody tr").count();
           check(name, name === "failed" || rows > 200, `${how}: ${rows} rows in all tables`);
