@@ -6,8 +6,9 @@ mod console;
 mod secrets;
 
 mod caller;
-mod catalog;
 mod failure;
+
+mod catalog;
 mod log;
 mod signals;
 mod wait;

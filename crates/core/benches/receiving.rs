@@ -4,11 +4,15 @@
 //! `cargo bench -p evalscope-core --bench receiving` prints events per second. Compare stages
 //! within one run: machines are shared and noisy.
 
+use std::sync::Arc;
+
 use divan::counter::ItemsCount;
-use evalscope_core::protocol::{Api, BodyBuilder, OpenAi, Reply};
+use evalscope_core::protocol::{
+    Api, BodyBuilder, BodyRules, ConversationRules, Endpoint, MaxTokens, OpenAi, Reply,
+};
 use evalscope_model::conversation::Turn;
 use evalscope_model::prompt::{Item, Prompt};
-use serde_json::json;
+use serde_json::{Map, json};
 
 mod stages;
 
@@ -38,7 +42,7 @@ fn next_turn(bencher: divan::Bencher<'_, '_>, history_bytes: usize) {
     OpenAi.read_reply(event.as_bytes(), &mut reply);
     let mut item = Item::from(Prompt::Text("x".repeat(history_bytes)));
     item.later = vec![turn(); 64];
-    let mut bodies = BodyBuilder::new(stages::conversations());
+    let mut bodies = BodyBuilder::new(conversations());
     let request = bodies.prepare(0, item).expect("an API with messages");
     // grown once, as in the middle of a conversation
     bencher
@@ -67,9 +71,27 @@ fn turns_made(bencher: divan::Bencher<'_, '_>) {
     };
     let mut item = Item::from(Prompt::Text(" token".repeat(100)));
     item.later = vec![turn(); turns as usize - 1];
-    let mut bodies = BodyBuilder::new(stages::conversations());
+    let mut bodies = BodyBuilder::new(conversations());
     bencher
         .counter(ItemsCount::new(turns))
         .with_inputs(|| item.clone())
         .bench_local_values(|item| bodies.prepare(0, item));
+}
+
+/// Rules for bodies of conversations.
+fn conversations() -> BodyRules {
+    BodyRules {
+        api: Arc::new(OpenAi),
+        endpoint: Endpoint::Chat,
+        template: None,
+        model: "m".to_owned(),
+        typed: Map::new(),
+        defaults: Map::new(),
+        max_tokens: MaxTokens::Fixed(100),
+        max_tokens_typed: false,
+        include_usage: true,
+        extra: Map::new(),
+        conversations: Some(ConversationRules::default()),
+        seed: 0,
+    }
 }

@@ -14,7 +14,7 @@ use evalscope_workload::dataset::{
     TrieWorkload, TurnNumbers,
 };
 
-use super::datasets::{DatasetRow, Files, Opening, Origin, RemoteDataset, Sessions, TEXTS};
+use super::dataset_row::{DatasetRow, Files, Opening, Origin, RemoteDataset, Sessions, TEXTS};
 use crate::failure::hinted;
 
 /// What most of them are like: a file of conversations.

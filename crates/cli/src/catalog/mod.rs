@@ -6,4 +6,5 @@ pub(crate) mod row;
 
 pub(crate) mod apis;
 mod conversations;
+mod dataset_row;
 pub(crate) mod datasets;

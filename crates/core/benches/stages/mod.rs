@@ -2,13 +2,10 @@
 //! events, to be timed or counted.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
 use evalscope_core::protocol::openai::OpenAiReader;
-use evalscope_core::protocol::{
-    AnswerReader, Api, BodyRules, ConversationRules, Endpoint, MaxTokens, OpenAi, Reply,
-};
+use evalscope_core::protocol::{AnswerReader, Api, OpenAi, Reply};
 use evalscope_core::sse::Splitter;
 use evalscope_model::metrics::{Accumulator, Metric};
 use evalscope_model::record::{
@@ -16,7 +13,6 @@ use evalscope_model::record::{
     PluginTokens, RequestRecord, RequestTimes, Texts, Usage,
 };
 use evalscope_model::time::Timestamp;
-use serde_json::Map;
 
 /// Number of events that a stage processes.
 pub(crate) const EVENTS: u64 = 128;
@@ -101,25 +97,6 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
             })
         }
         other => panic!("no stage {other:?}"),
-    }
-}
-
-/// Rules for bodies of conversations.
-#[allow(dead_code, reason = "one of the two benches uses it")]
-pub(crate) fn conversations() -> BodyRules {
-    BodyRules {
-        api: Arc::new(OpenAi),
-        endpoint: Endpoint::Chat,
-        template: None,
-        model: "m".to_owned(),
-        typed: Map::new(),
-        defaults: Map::new(),
-        max_tokens: MaxTokens::Fixed(100),
-        max_tokens_typed: false,
-        include_usage: true,
-        extra: Map::new(),
-        conversations: Some(ConversationRules::default()),
-        seed: 0,
     }
 }
 

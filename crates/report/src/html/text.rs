@@ -147,7 +147,7 @@ mod tests {
         let texts = Texts::of(Lang::Zh);
         let mut profile = samples::open_loop_meta();
         profile.metadata.clear();
-        let runs = [
+        let runs = vec![
             samples::report(&profile, samples::mixed(60)),
             samples::report(&samples::meta("m"), samples::mixed(30)),
             samples::conversations_report(10),

@@ -48,6 +48,7 @@ fn chinese() -> Texts {
 }
 
 /// Two bins of warm-up and `bins` of one second, whose values come from a list.
+#[expect(clippy::too_many_lines, reason = "one value for each chart")]
 fn series(bins: usize, values: &[f64]) -> RunSeries {
     let all = bins + 2;
     let at = |nth: usize| values[nth % values.len()];

@@ -34,9 +34,11 @@ fn axis(context: &Context<'_>, rows: &[TurnRow]) -> Axis {
     let last = rows.len().saturating_sub(1) as f64;
     let scale = Scale::exact(0.0, last.max(1.0), rows.len().max(2) - 1);
     let ticks = scale.ticks().iter().map(|tick| {
-        let is_place = (tick - tick.round()).abs() < 1e-9;
-        let row = rows.get(tick.round() as usize).filter(|_| is_place);
-        row.map(turns_of).unwrap_or_default()
+        let places = (0..).map(f64::from).zip(rows);
+        let mut here = places.filter(|(place, _)| (tick - place).abs() < 1e-9);
+        here.next()
+            .map(|(_, row)| turns_of(row))
+            .unwrap_or_default()
     });
     Axis {
         ticks: ticks.collect(),
@@ -249,10 +251,10 @@ pub(super) fn lanes(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
     let Some(from_us) = turns().map(|one| one.row.dispatched_us).min() else {
         return Err(context.without(id, group, title, "no_turns"));
     };
-    let to_s = turns()
+    let ends_s = turns()
         .map(|one| s_of(one.row.ended_us))
         .fold(0.0, f64::max);
-    let from_s = s_of(from_us);
+    let begins_s = s_of(from_us);
     let mut waits = Vec::new();
     let mut in_lanes = Vec::new();
     for (lane, (_, turns)) in shown.iter().enumerate() {
@@ -283,8 +285,8 @@ pub(super) fn lanes(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
         &[
             &number(shown.len() as f64),
             &number(started as f64),
-            &time.text(from_s),
-            &time.text(to_s),
+            &time.text(begins_s),
+            &time.text(ends_s),
         ],
     );
     let header = vec![
@@ -314,7 +316,7 @@ pub(super) fn lanes(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
         panels: vec![Panel {
             title: String::new(),
             height: Height::Lanes(lanes),
-            x: time.axis_of(context, time.of_s(from_s), time.of_s(to_s)),
+            x: time.axis_of(context, time.of_s(begins_s), time.of_s(ends_s)),
             y: Axis::new(
                 Scale::exact(0.0, lanes as f64, lanes.min(6)),
                 context.text("axis.conversation"),
