@@ -8,6 +8,7 @@ use evalscope_model::plan::RunPlan;
 
 use super::prompts::is_multi_turn;
 use crate::failure::hinted;
+use crate::flags::choices::ApiChoice;
 use crate::flags::conversations::ConversationArgs;
 use crate::flags::prompts::PromptArgs;
 
@@ -15,6 +16,7 @@ use crate::flags::prompts::PromptArgs;
 pub(super) fn conversations_of(
     args: &ConversationArgs,
     prompts: &PromptArgs,
+    api: &ApiChoice,
     endpoint: Endpoint,
     seed: u64,
     notes: &mut Vec<String>,
@@ -26,6 +28,14 @@ pub(super) fn conversations_of(
         return Err(hinted(
             "conversations need the chat API: completions have no messages",
             "give a URL that ends with /chat/completions",
+        ));
+    }
+    if let ApiChoice::Plugin(_) = api {
+        return Err(hinted(
+            format!(
+                "conversations cannot be sent with the API plugin `{api}`: it makes single requests"
+            ),
+            "declare the API in a file (docs/custom-api.md), or send single requests",
         ));
     }
     let history = History::from(args.history);

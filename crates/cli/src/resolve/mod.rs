@@ -122,8 +122,15 @@ pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Res
         seed,
         &mut notes,
     )?;
-    let (talks, rules) =
-        conversations_of(conversations, prompts, endpoint, seed, &mut notes)?.unzip();
+    let (talks, rules) = conversations_of(
+        conversations,
+        prompts,
+        &server.api,
+        endpoint,
+        seed,
+        &mut notes,
+    )?
+    .unzip();
     let bodies = BodyRules {
         conversations: rules,
         ..bodies

@@ -135,9 +135,9 @@ fn the_token_of_a_response_is_sent_back() {
     let more = ["--session-token-header", "x-route"];
     let truth = measured(&context, config, &file, &more);
     for (name, turns) in by_conversation(&truth) {
-        let echoes: Vec<_> = turns.iter().map(|turn| turn.session_token_echo).collect();
+        let sent: Vec<_> = turns.iter().map(|turn| turn.session_token_echo).collect();
         let echoed = Some(Echo::Echoed);
-        assert_eq!(echoes, [Some(Echo::First), echoed, echoed], "{name}");
+        assert_eq!(sent, [Some(Echo::First), echoed, echoed], "{name}");
     }
 }
 
@@ -190,7 +190,7 @@ fn a_conversation_that_would_be_too_long_ends_before() {
     };
     // the server has no room for the third turn, and says so
     let (_, kinds) = run(Some(prompts(1) + 6), &[]);
-    let mut expected = vec!["success", "success", "context_limit"].repeat(12);
+    let mut expected = ["success", "success", "context_limit"].repeat(12);
     assert_eq!(kinds, expected);
     // the client knows it before
     let limit = (prompts(1) + 16).to_string();

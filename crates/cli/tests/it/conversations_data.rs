@@ -48,7 +48,7 @@ fn messages(truth: &Truth) -> BTreeMap<&str, Vec<u64>> {
     for request in &truth.requests {
         let name = request.conversation.as_deref().unwrap();
         let turns = all.entry(name).or_default();
-        turns.push(request.messages.unwrap().try_into().unwrap());
+        turns.push(request.messages.unwrap());
     }
     all
 }

@@ -184,8 +184,8 @@ impl Conversing {
     pub(super) fn recorded(&self, body: &[u8], tail: &[u8]) -> Vec<u8> {
         let (opening, mut own) = (&body[..self.opening], &body[self.turn_from..]);
         if self.turn_from > self.opening {
-            // the comma behind the messages before
-            own = &own[1..];
+            // the comma behind the messages before; a turn may add nothing
+            own = own.get(1..).unwrap_or_default();
         }
         [opening, own, tail].concat()
     }

@@ -187,6 +187,21 @@ fn what_differs_between_turns_is_in_the_tail() {
 }
 
 #[test]
+fn a_turn_may_add_nothing() {
+    let mut item = talk(&["a", "b"]);
+    item.later[0].messages.clear();
+    let rules = rules(ConversationRules {
+        history: History::None,
+        ..ConversationRules::default()
+    });
+    let mut request = prepared(rules, item);
+    let first = sent(&request);
+    assert_eq!(next(&mut request, "A"), first);
+    let stored = String::from_utf8(request.take_recorded()).unwrap();
+    assert!(stored.starts_with(r#"{"messages":[],"#), "{stored}");
+}
+
+#[test]
 fn each_turn_has_the_limit_that_was_typed_for_it() {
     let mut item = talk(&["a", "b", "c"]);
     item.later[1].max_tokens = Some(5);

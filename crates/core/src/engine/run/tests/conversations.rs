@@ -214,7 +214,7 @@ fn a_stop_lets_turns_end_and_wakes_those_who_wait() {
     let mut case = case(2, 60, &[3], 10_000, |i| {
         Duration::from_millis(100 + 4000 * (i % 2))
     });
-    case.stop_after = Some(Duration::from_millis(1000));
+    case.stop_after = Some(Duration::from_secs(1));
     let (records, conversations) = case.run_whole();
     // one was waiting for its second turn; the other was in flight and might end
     assert_eq!(ended_by(&conversations), BTreeMap::from([("cancelled", 2)]));
