@@ -99,12 +99,15 @@ fn collected(api: u8, known: u8, bytes: &[u8], lengths: [usize; 2]) -> Exchange 
         stream: known & 1 == 0,
         output_asked: known & 2 == 0,
         asked_tokens: None,
+        asked_output_tokens: None,
+        turn: None,
+        trace: None,
     };
     collector.finish(
         dispatch,
         &SendTimes::default(),
         result,
-        b"{}".to_vec(),
+        || b"{}".to_vec(),
         at(reads + 1),
     )
 }
