@@ -63,8 +63,8 @@ struct RequestEnd {
     is_context_limit: bool,
     /// Tokens of its prompt and its output, where the server says so.
     context_tokens: Option<u64>,
-    /// The sink still takes records.
-    is_kept: bool,
+    /// The run goes on: the sink still takes records, and the wait for a server was not cut short.
+    goes_on: bool,
 }
 
 /// What comes after a turn of a conversation.
@@ -122,7 +122,7 @@ impl<R: Requester, C: Clock> User<R, C> {
         let request = &mut start.job.request;
         let round = start.job.round;
         self.shared.rounds.fetch_max(round, Ordering::Relaxed);
-        let dispatch = Dispatch {
+        let mut dispatch = Dispatch {
             index: request.index,
             phase: start.job.phase,
             scheduled: due,
@@ -140,26 +140,32 @@ impl<R: Requester, C: Clock> User<R, C> {
             }),
             trace: request.trace,
         };
-        let mut end = self.request(request, dispatch).await?;
-        if request.conversing.is_some() && end.is_kept {
-            end = Box::pin(self.converse(request, session, dispatch, end)).await?;
+        loop {
+            let mut end = self.request(request, dispatch).await;
+            if let Some(place) = dispatch.turn {
+                // boxed: single requests have no use for its room
+                let next = Box::pin(self.next_turn(request, dispatch, place, end));
+                match next.await {
+                    Ok(next) => {
+                        dispatch = next;
+                        continue;
+                    }
+                    Err(ended_by) => {
+                        let record = conversation_of(request, dispatch, place, due, end, ended_by);
+                        end.goes_on &= self.shared.send(record).await;
+                    }
+                }
+            }
+            return end.goes_on.then_some(SessionEnd {
+                due,
+                at: end.at,
+                succeeded: end.succeeded,
+            });
         }
-        if !end.is_kept {
-            return None;
-        }
-        Some(SessionEnd {
-            due,
-            at: end.at,
-            succeeded: end.succeeded,
-        })
     }
 
-    /// Send a request and hand its record on. `None`: the run was given up.
-    async fn request(
-        &mut self,
-        request: &mut PreparedRequest,
-        dispatch: Dispatch,
-    ) -> Option<RequestEnd> {
+    /// Send a request and hand its record on.
+    async fn request(&mut self, request: &mut PreparedRequest, dispatch: Dispatch) -> RequestEnd {
         let shared = &self.shared;
         self.current.set(Some(dispatch));
         shared
@@ -192,7 +198,7 @@ impl<R: Requester, C: Clock> User<R, C> {
                 .0
                 .zip(tokens.1)
                 .map(|(prompt, output)| prompt + output),
-            is_kept: true,
+            goes_on: true,
         };
         shared.progress.ended(record);
         if let Some(why) = shared.health.note(record) {
@@ -200,13 +206,13 @@ impl<R: Requester, C: Clock> User<R, C> {
         }
         let is_away = reached_none(record);
         if !shared.hand_on(exchange).await {
-            end.is_kept = false;
-            return Some(end);
+            end.goes_on = false;
+            return end;
         }
         if is_away {
             tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return None,
+                () = shared.stop.cancelled() => end.goes_on = false,
                 () = tokio::time::sleep(self.backoff.next()) => {}
             }
             // its place was not free meanwhile, on purpose
@@ -214,71 +220,43 @@ impl<R: Requester, C: Clock> User<R, C> {
         } else {
             self.backoff.reset();
         }
-        Some(end)
+        end
     }
 
-    /// The turns of a conversation after its first one, and its record. `None`: the run is over.
-    async fn converse(
+    /// The next turn of a conversation, once it is due; or why the conversation has ended.
+    async fn next_turn(
         &mut self,
         request: &mut PreparedRequest,
-        session: u64,
-        first: Dispatch,
-        mut end: RequestEnd,
-    ) -> Option<RequestEnd> {
-        let mut turn = 0;
-        let ended_by = loop {
-            if let After::End(why) = self.after(request, end) {
-                break why;
-            }
-            let next = request.next_turn()?;
-            let due = end.at.after(next.delay);
-            if let Some(why) = self.wait(due, first.phase).await {
-                break why;
-            }
-            turn += 1;
-            let dispatch = Dispatch {
-                index: request.index,
-                scheduled: due,
-                slot_free: due,
-                dispatched: self.clock.now(),
-                asked_tokens: None,
-                asked_output_tokens: request.asked_output_tokens,
-                turn: Some(TurnPlace {
-                    conversation: session,
-                    turn,
-                    delay: next.delay,
-                    asked_increment: next.asked_increment,
-                }),
-                ..first
-            };
-            if self.shared.connections == KeepConnection::Request {
-                self.requester.hang_up();
-            }
-            let Some(turn_end) = self.request(request, dispatch).await else {
-                break EndedBy::Failed;
-            };
-            end = turn_end;
-            if !end.is_kept {
-                break EndedBy::Cancelled;
-            }
-        };
-        let own = request.conversing.take()?;
-        let record = ConversationRecord {
-            index: session,
-            phase: first.phase,
-            session: own.session.clone(),
-            turns_planned: own.turns_planned,
-            turns_sent: turn + 1,
-            ended_by,
-            scheduled: first.scheduled,
-            ended: end.at,
-            empty_replies: own.empty_replies,
-            tools_unmatched: own.tools_unmatched,
-        };
-        let record = RunEvent::Conversation(Box::new(record));
-        end.is_kept &= self.shared.send(record).await;
-        // after the end of the run its place is of no use
-        Some(end)
+        before: Dispatch,
+        place: TurnPlace,
+        end: RequestEnd,
+    ) -> Result<Dispatch, EndedBy> {
+        if let After::End(why) = self.after(request, end) {
+            return Err(why);
+        }
+        let next = request.next_turn().ok_or(EndedBy::Completed)?;
+        let due = end.at.after(next.delay);
+        if let Some(why) = self.wait(due, before.phase).await {
+            return Err(why);
+        }
+        if self.shared.connections == KeepConnection::Request {
+            self.requester.hang_up();
+        }
+        Ok(Dispatch {
+            index: request.index,
+            scheduled: due,
+            slot_free: due,
+            dispatched: self.clock.now(),
+            asked_tokens: None,
+            asked_output_tokens: request.asked_output_tokens,
+            turn: Some(TurnPlace {
+                turn: place.turn + 1,
+                delay: next.delay,
+                asked_increment: next.asked_increment,
+                ..place
+            }),
+            ..before
+        })
     }
 
     /// What comes after a turn.
@@ -288,6 +266,9 @@ impl<R: Requester, C: Clock> User<R, C> {
         };
         if end.is_context_limit {
             return After::End(EndedBy::ContextLimit);
+        }
+        if !end.goes_on && end.succeeded {
+            return After::End(EndedBy::Cancelled);
         }
         if !end.succeeded {
             let was_stopped = self.shared.abort.is_cancelled();
@@ -337,6 +318,30 @@ impl<R: Requester, C: Clock> User<R, C> {
             }
         }
     }
+}
+
+/// The record of a conversation that has ended with a turn.
+fn conversation_of(
+    request: &mut PreparedRequest,
+    last: Dispatch,
+    place: TurnPlace,
+    due: Timestamp,
+    end: RequestEnd,
+    ended_by: EndedBy,
+) -> RunEvent {
+    let own = request.conversing.take().unwrap_or_default();
+    RunEvent::Conversation(Box::new(ConversationRecord {
+        index: place.conversation,
+        phase: last.phase,
+        session: own.session,
+        turns_planned: own.turns_planned,
+        turns_sent: place.turn + 1,
+        ended_by,
+        scheduled: due,
+        ended: end.at,
+        empty_replies: own.empty_replies,
+        tools_unmatched: own.tools_unmatched,
+    }))
 }
 
 #[cfg(test)]
