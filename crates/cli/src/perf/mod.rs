@@ -40,7 +40,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     if models::is_wanted(&args) {
         args.server.model = Some(models::only(&args, &environment)?);
     }
-    let job = resolve::resolve(&args, &environment)?;
+    let job = resolve::resolve(args, &environment)?;
     let control = RunControl::default();
     let first = format!(
         "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",

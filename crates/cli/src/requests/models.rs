@@ -50,7 +50,7 @@ pub(crate) fn only(args: &PerfArgs, environment: &Environment) -> anyhow::Result
     let mut args = args.clone();
     // other mistakes are reported first
     args.server.model = Some("unknown".to_owned());
-    let job = resolve::resolve(&args, environment)?;
+    let job = resolve::resolve(args, environment)?;
     let url = list_of(&job.url);
     let names = ask(&job, &url)?;
     match names.as_slice() {

@@ -77,7 +77,12 @@ const SIM_MODEL: &str = "sim";
     clippy::too_many_lines,
     reason = "one step after the other, and one line for each field of the job"
 )]
-pub(crate) fn resolve(args: &PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a job takes the place of the flags that it is made of"
+)]
+pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
+    let args = &args;
     let asked_headers = headers::asked(&args.server.headers, &environment.header_lines)?;
     let mut notes = idle::notes(args, &asked_headers);
     let PerfArgs {

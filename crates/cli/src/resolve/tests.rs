@@ -213,7 +213,7 @@ fn one_row_is_enough_for_an_api() {
     assert_eq!(api.to_string(), "toy");
     let mut args = flags(&["--model", "m", "--dataset", "sample"]);
     args.server.api = api;
-    let job = resolve(&args, &Environment::default()).unwrap();
+    let job = resolve(args, &Environment::default()).unwrap();
     assert_eq!(job.url.as_str(), "http://toy.example/v9/talk");
     assert!(!job.stream, "the row says that it does not stream");
 }
@@ -253,7 +253,7 @@ fn one_row_is_enough_for_a_dataset() {
     let mut args = flags(&["--model", "m", "--dataset-path", "x"]);
     args.prompts.dataset = typed;
     args.typed.push("dataset-path".to_owned());
-    let job = resolve(&args, &Environment::default()).unwrap();
+    let job = resolve(args, &Environment::default()).unwrap();
     let idle = "`--dataset-path` has no effect: this dataset does not use a file";
     assert!(job.notes.iter().any(|note| note == idle), "{:?}", job.notes);
     assert_eq!(job.prompts.set.name(), "toy");
