@@ -16,7 +16,7 @@ use crate::dataset::line_by_line::whole_list;
 use crate::dataset::lines::Lines;
 use crate::dataset::records::Records;
 use crate::dataset::{DatasetError, PromptSource};
-use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::prompt::{Item, OwnHeaders, Prompt};
 
 /// Fields of agent graphs.
 const GRAPH: [&str; 5] = [
@@ -132,6 +132,12 @@ fn of_object(
         Some(Value::Number(number)) => Some(number.to_string()),
         Some(_) => return Err("`session_id` is neither a text nor a number".to_owned()),
     };
+    if let Some(name) = &item.with.session
+        && OwnHeaders::default().push("session", name).is_err()
+    {
+        // `--session-header` sends it
+        return Err("`session_id` has control characters, which no header can carry".to_owned());
+    }
     match object.remove("tools") {
         None | Some(Value::Null) => {}
         Some(tools @ Value::Array(_)) => {

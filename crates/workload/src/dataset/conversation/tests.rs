@@ -351,6 +351,7 @@ fn lines_that_are_no_conversation_say_why() {
     insta::assert_snapshot!(error("{}"), @"FILE, line 1: no list `turns`");
     insta::assert_snapshot!(error(r#"{"turns":[]}"#), @"FILE, line 1: the conversation has no message of a user");
     insta::assert_snapshot!(error(r#"{"turns":[{"messages":[]}]}"#), @"FILE, line 1: turn 1 has no messages");
+    insta::assert_snapshot!(error(&OBJECT.replace("a1", r"a\r\nb")), @r"FILE, line 1: `session_id` has control characters, which no header can carry");
     insta::assert_snapshot!(error(&OBJECT.replace("0.8", "-1")), @"FILE, line 1: turn 2: a delay of -1 s: it must be between 0 and 86400 s");
     insta::assert_snapshot!(error(&OBJECT.replace("\"delay\"", "\"wait\"")), @"FILE, line 1: turn 2: unknown field `wait`, expected one of `messages`, `max_tokens`, `delay`, `recorded`");
     insta::assert_snapshot!(error(&OBJECT.replace(":32", ":0")), @"FILE, line 1: turn 2: `max_tokens` is 0: it must be 1 or more");
