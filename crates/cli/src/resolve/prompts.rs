@@ -275,10 +275,10 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
             format!(
                 "the dataset `{}` needs `--dataset-path`: {}",
                 row.name,
-                if matches!(row.origin, Origin::Trace(_)) {
-                    "the file of the trace"
-                } else {
-                    "a text file with one prompt per line"
+                match (row.origin, row.sessions) {
+                    (Origin::Trace(_), _) => "the file of the trace",
+                    (_, Sessions::Conversations) => "a file with one conversation per line",
+                    _ => "a text file with one prompt per line",
                 }
             ),
             "for a first try, `--dataset sample` needs no file",
