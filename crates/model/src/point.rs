@@ -3,7 +3,7 @@
 //!
 //! It must not know what is measured at a point.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub struct PointId {
     /// What people call it: its load, and what else tells it from the other points.
     #[serde(rename = "name")]
     pub label: String,
+    /// Which measurement of the same load it is, from 1; `None` if each load is measured once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<NonZeroU32>,
 }
 
 impl PointId {
@@ -41,6 +44,7 @@ impl PointId {
         let mut id = Self {
             ordinal: NonZeroUsize::new(taken.len() + 1),
             label: label.to_owned(),
+            repetition: None,
         };
         let mut repeat = 1_u64;
         while taken.contains(&id.folder()) {
@@ -48,6 +52,35 @@ impl PointId {
             id.label = format!("{label}_{repeat}");
         }
         id
+    }
+
+    /// The same load measured again: from the second time on, the label says which it is.
+    ///
+    /// ```
+    /// use evalscope_model::point::PointId;
+    /// use std::num::NonZeroU32;
+    /// let point = PointId::first("parallel_2_number_9");
+    /// assert_eq!(point.clone().repeated(NonZeroU32::MIN).label, "parallel_2_number_9");
+    /// let third = point.repeated(NonZeroU32::new(3).unwrap());
+    /// assert_eq!(third.label, "parallel_2_number_9_rep3");
+    /// assert_eq!(third.load_label(), "parallel_2_number_9");
+    /// ```
+    #[must_use]
+    pub fn repeated(mut self, repetition: NonZeroU32) -> Self {
+        if repetition > NonZeroU32::MIN {
+            self.label = format!("{}_rep{repetition}", self.label);
+        }
+        self.repetition = Some(repetition);
+        self
+    }
+
+    /// What all measurements of its load are called.
+    #[must_use]
+    pub fn load_label(&self) -> &str {
+        let suffix = self.repetition.map(|nth| format!("_rep{nth}"));
+        suffix
+            .and_then(|suffix| self.label.strip_suffix(&suffix))
+            .unwrap_or(&self.label)
     }
 
     /// The name of its folder.
@@ -75,6 +108,7 @@ impl PointId {
 /// assert!(is_run_name("parallel_8_number_100_rate_0.5_2"));
 /// assert!(is_run_name("rate_5.0_duration_30s"));
 /// assert!(is_run_name("rate_profile1_number_all"));
+/// assert!(is_run_name("parallel_8_number_100_rep3"));
 /// assert!(!is_run_name("parallel_8"));
 /// ```
 #[must_use]
@@ -88,7 +122,11 @@ pub fn is_run_name(name: &str) -> bool {
         let nth = text.strip_prefix("profile");
         number(text) || nth.is_some_and(whole)
     };
-    let parts: Vec<&str> = name.split('_').collect();
+    let load = match name.rsplit_once("_rep") {
+        Some((load, nth)) if whole(nth) => load,
+        _ => name,
+    };
+    let parts: Vec<&str> = load.split('_').collect();
     let (load, amount) = match parts.as_slice() {
         ["parallel", slots, rest @ ..] if whole(slots) => (true, rest),
         ["rate", rate, rest @ ..] if rate_of(rate) => (false, rest),
