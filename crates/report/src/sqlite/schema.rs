@@ -315,21 +315,42 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
+/// What stands in the place of a column that charts do not need, or that the file does not have.
+fn instead_for_charts(name: &str, version: i64) -> Option<&'static str> {
+    match name {
+        "answer_model"
+        | "asked_increment_tokens"
+        | "asked_prompt_tokens"
+        | "compressed"
+        | "ending"
+        | "first_byte_ns"
+        | "headers_ns"
+        | "peer"
+        | "possible_cached_tokens"
+        | "reasoning_from_total"
+        | "reasoning_tokens"
+        | "skipped_events"
+        | "trace_line"
+        | "write_done_ns" => Some("NULL"),
+        "dns_ns" | "tcp_ns" | "tls_ns" => Some("0"),
+        _ if version < 3 && SINCE_3.contains(&name) => Some("NULL"),
+        _ if version < 4 && SINCE_4.contains(&name) => Some("NULL"),
+        _ => None,
+    }
+}
+
+/// The columns of [`select_for_charts`] that are null in every row: a bit for each, by its place in the
+/// query. To ask SQLite for them costs as much as for the others.
+pub(super) fn null_for_charts(version: i64) -> u64 {
+    let is_null = |name| instead_for_charts(name, version) == Some("NULL");
+    // the row's number comes first
+    let places = record_columns().zip(1..).filter(|(name, _)| is_null(name));
+    places.fold(0, |bits, (_, place)| bits | 1 << place)
+}
+
 /// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
 pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
-    let columns = record_columns().map(|name| match name {
-        "answer_model"
-        | "peer"
-        | "skipped_events"
-        | "asked_prompt_tokens"
-        | "write_done_ns"
-        | "first_byte_ns"
-        | "headers_ns" => "NULL",
-        "dns_ns" | "tcp_ns" | "tls_ns" => "0",
-        _ if version < 3 && SINCE_3.contains(&name) => "NULL",
-        _ if version < 4 && SINCE_4.contains(&name) => "NULL",
-        _ => name,
-    });
+    let columns = record_columns().map(|name| instead_for_charts(name, version).unwrap_or(name));
     let columns: Vec<&str> = columns.collect();
     let table = table(phase, version);
     // most rows are measured: reading them as they lie is quicker than by the index
