@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -29,6 +30,20 @@ def programs(package, *names):
     if missing := [name for name in names if not shutil.which(name)]:
         raise Skipped(f"{' and '.join(missing)} of Debian's package {package} cannot be found or installed")
     return [shutil.which(name) for name in names]
+
+
+def environment(scratch, *packages):
+    """The interpreter of a virtual environment with packages from PyPI."""
+    folder = scratch / "venv"
+    quiet = {"capture_output": True, "text": True}
+    made = subprocess.run([sys.executable, "-m", "venv", folder], **quiet)
+    python = folder / "bin" / "python"
+    if made.returncode == 0:
+        made = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], **quiet)
+    if made.returncode != 0:
+        last = (made.stderr or made.stdout).strip().splitlines()[-1:]
+        raise Skipped(f"{', '.join(packages)} cannot be installed from PyPI: {''.join(last)}")
+    return python
 
 
 @contextlib.contextmanager
