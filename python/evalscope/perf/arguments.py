@@ -285,6 +285,10 @@ class Arguments:
     """Keep `progress.json` in the results folder up to date while the command runs."""
     progress: str | None = None
     """How the tool shows progress on stderr: `auto`, or `json` for one JSON object a line."""
+    metrics_listen: str | None = None
+    """Serve metrics for Prometheus at this address while the command runs: `"127.0.0.1:9464"`."""
+    metrics_linger: float | str | None = None
+    """Serve metrics for this much longer after the last run: seconds, or `"30s"`."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None

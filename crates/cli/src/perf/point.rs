@@ -26,7 +26,9 @@ use evalscope_workload::dataset::DatasetError;
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use crate::observers::{DebugLog, Display, EndedRun, Following, ProgressFile, Standing, Watching};
+use crate::observers::{
+    DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
+};
 use crate::requests::doubts;
 use crate::results::host;
 use crate::secrets;
@@ -52,6 +54,8 @@ pub(super) struct Measuring<'a> {
     pub(super) following: Option<&'a Following>,
     /// The file with the progress of the command.
     pub(super) progress_file: Option<&'a ProgressFile>,
+    /// The metrics of the command's runs.
+    pub(super) board: &'a MetricsBoard,
     /// The most connections that this process may hold open.
     pub(super) most_in_flight: MostInFlight,
 }
@@ -95,7 +99,7 @@ impl Measuring<'_> {
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let observers = self.observers(spec, clock, standing.clone());
+        let observers = self.observers(spec, clock, &standing);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -147,11 +151,13 @@ impl Measuring<'_> {
         let (state, stopped_by) = state_of(&outcome.end, is_whole);
         let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
-        job.progress_lines.ended(&EndedRun {
+        let ended = EndedRun {
             state,
-            folder: &folder.display().to_string(),
+            folder: folder.display().to_string(),
             progress: standing.progress(spec, &clock, ended),
-        });
+        };
+        job.progress_lines.ended(&ended);
+        self.board.end(ended);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Ended {
@@ -181,10 +187,13 @@ impl Measuring<'_> {
         &self,
         spec: &RunSpec,
         clock: RunClock,
-        standing: Standing,
+        standing: &Standing,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
-        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Watching(standing))];
+        let shown = (job.model.as_str(), &job.secrets[..]);
+        let tap = self.board.post(spec, clock, standing.clone(), shown);
+        let mut observers: Vec<Box<dyn Observer>> =
+            vec![Box::new(Watching(standing.clone())), Box::new(tap)];
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }

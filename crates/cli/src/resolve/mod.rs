@@ -65,7 +65,7 @@ use settings::Used;
 use trace::trace_of;
 use tracker::tracker_of;
 
-pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -214,6 +214,10 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
             ProgressForm::Auto => ProgressLines::Off,
             ProgressForm::Json => ProgressLines::On,
         },
+        metrics: output.metrics_listen.map(|address| MetricsPlace {
+            address,
+            linger: Duration::from_secs_f64(output.metrics_linger.unwrap_or(0.0)),
+        }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
         results: results_of(output, &model, environment),

@@ -32,6 +32,7 @@ mod load;
 #[cfg(unix)]
 mod local_server;
 mod main_job;
+mod metrics;
 mod open_loop;
 #[cfg(unix)]
 mod plugins;
