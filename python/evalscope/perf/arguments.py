@@ -27,6 +27,7 @@ from evalscope.perf.options import (
     header_texts,
     kind_of,
 )
+from evalscope.perf.schema import Schema
 from evalscope.perf.values import kind, listed, plain
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -347,6 +348,7 @@ class Arguments:
         for name in _SWEPT:
             value = self.__dict__[name]
             self.__dict__[name] = value if isinstance(value, list) else [value]
+        self._fold_lengths_of_turns()
         if self.headers is None:
             self.__dict__["headers"] = {}
         if self.model_id is None:
@@ -354,6 +356,18 @@ class Arguments:
             self.__dict__["model_id"] = named
         if self.apply_chat_template is None:
             self.__dict__["apply_chat_template"] = is_chat_url(str(self.url), str(self.api))
+
+    def _fold_lengths_of_turns(self) -> None:
+        """Put `multi_turn_args`, the earlier form, into `dataset_args`."""
+        lengths, own = self.multi_turn_args, self.dataset_args
+        if not isinstance(lengths, Mapping) and not isinstance(own, Mapping):
+            return
+        folded = dict(lengths) if isinstance(lengths, Mapping) else {}
+        folded.update(own if isinstance(own, Mapping) else {})
+        workers = folded.pop("num_workers", None)
+        if workers is not None and "num_workers" not in self._given:
+            self.__dict__["num_workers"] = workers
+        self.__dict__["dataset_args"] = folded or None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an option: it counts as given from now on, unless the value is `None`."""
@@ -569,6 +583,8 @@ Arguments.__signature__ = _OF_INIT.replace(  # type: ignore[attr-defined]
 KIND_OF = {field.name: kind_of(str(field.type)) for field in fields(Arguments)}
 """What the values of each option are."""
 _LISTS = {name for name, of in KIND_OF.items() if of.is_list}
+_FIELDS = ("extra_args", "dataset_args", "multi_turn_args")
+"""Options that plugins read as dicts, which may be given as JSON text."""
 _JSON = {name for name, of in KIND_OF.items() if of.as_json}
 _HEADERS = "EVALSCOPE_HEADERS"
 
@@ -581,6 +597,13 @@ def _refuse_unknown(options: Mapping[str, object]) -> None:
 
 def _own(name: str, value: Any) -> Any:
     """A value in Python's own types, and a list where the option has several."""
+    if isinstance(value, Schema):
+        return value.model_dump(exclude_unset=True)
+    if name in _FIELDS and isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise InvalidOption(f"`{name}` is no JSON: {error}") from None
     value = plain(value)
     if name in _LISTS and value is not None and not isinstance(value, (str, list, Mapping)):
         items = listed(value)
@@ -592,9 +615,6 @@ def _single(name: str, value: Any) -> Any:
     """What a plugin wants to see of a list of one: `max_tokens` goes into a body as it is."""
     if name in _LISTS - MAY_BE_EMPTY and isinstance(value, list) and len(value) == 1:
         return value[0]
-    # EvalScope's plugins add a dict to a body
-    if name in _JSON and isinstance(value, str) and value.startswith("{"):
-        return json.loads(value)
     return value
 
 
