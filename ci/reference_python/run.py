@@ -48,7 +48,11 @@ NOT_HERE = {
     "test_share_gpt_zh_multi_turn": "the same",
     "test_warmup_multi_turn_absolute": "the same",
     "test_swe_smith_multi_turn": "the same",
+    "without_target_input_len": "asks for an error of pydantic, which is not needed here; it is a `ValueError`",
+    "drop_mode": "the same",
 }
+# another tokenizer that they ask the hub for
+TOKENIZERS = ["/api/v1/models/deepseek-ai/DeepSeek-R1-0528"]
 
 
 def python(*words, ours=True, folder=None, **environment):
@@ -154,7 +158,6 @@ def check_tests(places):
     chosen = [folder / "tests" / "perf" / name for name in TESTS]
     printed = python(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in NOT_HERE),
-        "--deselect", "tests/perf/test_perf_multi_turn.py::TestPerfMultiTurn::test_share_gpt_zh_multi_turn",
         *[path.relative_to(folder) for path in chosen if path.is_file()], folder=folder,
         MODELSCOPE_ENDPOINT=places["hub"], EVALSCOPE_CACHE=str(places["folder"] / "cache"))
     return printed.strip().splitlines()[-1].strip("= ")
@@ -166,6 +169,8 @@ def main():
     checkout = os.environ.get("EVALSCOPE_CHECKOUT")
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
+        small = Hub.files["/api/v1/models/Qwen/Qwen2.5-0.5B-Instruct"]
+        Hub.files = {**Hub.files, **dict.fromkeys(TOKENIZERS, small)}
         hub = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         tokenizer = fill(folder)

@@ -126,7 +126,7 @@ def test_percentiles_by_row_and_by_column() -> None:
     assert PercentileResult.from_transposed(columns) == percentiles
     assert percentiles.to_list()[0] == {"Percentiles": "50%", "TTFT (ms)": 1.0}
     assert PercentileResult.from_transposed({}).to_columns() == {}
-    assert percentiles.to_table().splitlines()[3] == "│ TTFT (ms)   │     1 │   2.5 │"
+    assert percentiles.to_table().splitlines()[3] == "│ TTFT (ms) │     1 │   2.5 │"
 
 
 def test_conversations_and_throughput() -> None:

@@ -40,9 +40,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table: the first column to the left, all others to the right."""
     # two more than a heading has, as tabulate does it
     least = [len(heading) + 2 for heading in headers]
-    widths = [
-        max([width, *(len(row[place]) for row in rows)]) for place, width in enumerate(least)
-    ]
+    widths = [max([width, *(len(row[place]) for row in rows)]) for place, width in enumerate(least)]
 
     def line(cells: Sequence[str]) -> str:
         first = f" {cells[0]:<{widths[0]}} "
