@@ -245,6 +245,9 @@ def test_all_options_can_be_shown_and_copied() -> None:
     assert json.loads(str(arguments)) == shown
     assert arguments.model_dump()["api_key"] == "sk-1"
     assert Arguments(**arguments.model_dump(exclude_unset=True)) == arguments
+    # a search has options with defaults, which the tool refuses where nothing is searched
+    assert not [word for word in Arguments(**arguments.model_dump()).to_argv() if "sla" in word]
+    assert Arguments(metadata=[]).to_argv() == []
     other = arguments.model_copy(update={"parallel": 4})
     assert (other.number, other.parallel) == ([20], 4)
     assert arguments.to_argv() == ["--model=m", "--tokenizer-path=t", "--number=20"]

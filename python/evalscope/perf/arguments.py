@@ -503,7 +503,7 @@ class Arguments:
         `to_environment`."""
         argv: list[str] = []
         for name, value in self.given().items():
-            if name not in NOT_PASSED_ON:
+            if name not in NOT_PASSED_ON and not self._is_idle(name, value):
                 argv += flag_words(name, value, KIND_OF[name])
         if self.visualizer is None:
             if self.wandb_api_key is not None:
@@ -511,6 +511,10 @@ class Arguments:
             elif self.swanlab_api_key is not None:
                 argv.append("--visualizer=swanlab")
         return argv
+
+    def _is_idle(self, name: str, value: Any) -> bool:
+        """A default of a search where there is none, as in the dump of all options."""
+        return name.startswith("sla_") and not self.sla_auto_tune and value == _DEFAULTS[name]
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables for `evalscope perf`: what `ps` must not show, which is
