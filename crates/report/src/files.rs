@@ -5,9 +5,11 @@
 //! `performance_summary.txt`, and for each run a folder
 //! `parallel_<P>_number_<N>` with its database and the files made from it.
 
+mod whole;
+
 use std::cmp::Ordering;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use evalscope_model::point::is_run_name;
@@ -20,6 +22,9 @@ use crate::report::RunReport;
 use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
 use crate::workload::Unreported;
+
+pub(crate) use whole::write;
+pub use whole::write_with;
 
 /// A run's summary in the reference tool's form.
 pub const SUMMARY: &str = "benchmark_summary.json";
@@ -120,20 +125,6 @@ pub(crate) fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Erro
     }
 }
 
-/// Put a file in place whole: a reader sees the old one or the new one.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), FilesError> {
-    let name = path.file_name().expect("files are written by name");
-    let mut partial = std::ffi::OsString::from(".");
-    partial.push(name);
-    partial.push(".partial");
-    let partial = path.with_file_name(partial);
-    let mut file = fs::File::create(&partial).map_err(io_error(&partial, "create it"))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(io_error(&partial, "write it"))?;
-    fs::rename(&partial, path).map_err(io_error(path, "put it in place"))
-}
-
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), FilesError> {
     let text = json::text(value).map_err(|source| FilesError::Json {
         path: path.to_owned(),
@@ -232,15 +223,17 @@ fn write_page(
     }
 }
 
-/// By start, then by their order in the command, then by name.
 pub(crate) fn in_order(runs: &mut [RunReport]) {
-    let start = |run: &RunReport| run.meta.started_at.parse::<jiff::Timestamp>().ok();
-    runs.sort_by(|a, b| {
-        start(a)
-            .cmp(&start(b))
-            .then_with(|| a.meta.load.point.ordinal.cmp(&b.meta.load.point.ordinal))
-            .then_with(|| a.meta.name.cmp(&b.meta.name))
-    });
+    runs.sort_by(|a, b| by_start(&a.meta, &b.meta));
+}
+
+/// By start, then by their order in the command, then by name.
+pub(crate) fn by_start(a: &RunMeta, b: &RunMeta) -> Ordering {
+    let start = |meta: &RunMeta| meta.started_at.parse::<jiff::Timestamp>().ok();
+    start(a)
+        .cmp(&start(b))
+        .then_with(|| a.load.point.ordinal.cmp(&b.load.point.ordinal))
+        .then_with(|| a.name.cmp(&b.name))
 }
 
 /// The runs in an invocation's folder, each of which can be read. Without a folder there are none.
