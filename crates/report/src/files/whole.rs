@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use super::{FilesError, io_error};
+use super::error::{FilesError, io_error};
 
 /// Put a text in place.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), FilesError> {

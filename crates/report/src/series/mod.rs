@@ -38,7 +38,7 @@ pub use kept::{KEPT_IN_PAGE, KeptRequest, KeptRequests, LEAST_KEPT, RequestRow};
 pub use lag::{ClientHealth, LagOverTime};
 pub use lengths::{AskedOutput, OutputLengths};
 pub use missing::Missing;
-pub(crate) use named::{over_time, percentiles};
+pub use named::{percentiles_over_time, values_over_time};
 pub use page::{PageData, page_text};
 
 /// Metrics of [`RunSeries::curves`].

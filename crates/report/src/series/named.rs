@@ -8,7 +8,8 @@ use super::RunSeries;
 
 /// The series of a run, and for each bin of its axis a value. The end of a name is its unit, or says
 /// which statistic of a metric it is.
-pub(crate) fn over_time(series: &RunSeries) -> Vec<(String, Vec<Option<f64>>)> {
+#[must_use]
+pub fn values_over_time(series: &RunSeries) -> Vec<(String, Vec<Option<f64>>)> {
     let mut all = Vec::new();
     let mut put = |name: &str, values| all.push((name.to_owned(), values));
     let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
@@ -50,7 +51,8 @@ pub(crate) fn over_time(series: &RunSeries) -> Vec<(String, Vec<Option<f64>>)> {
 }
 
 /// The percentiles of metrics over time in the same form. Bins that have them in common have the same.
-pub(crate) fn percentiles(series: &RunSeries) -> Vec<(String, Vec<Option<f64>>)> {
+#[must_use]
+pub fn percentiles_over_time(series: &RunSeries) -> Vec<(String, Vec<Option<f64>>)> {
     let known = series.over_time.iter();
     let known = known.filter_map(|(metric, one)| Some((metric.key(), one.as_ref().ok()?)));
     known

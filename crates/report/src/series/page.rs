@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use evalscope_model::metrics::{Metric, Verdict};
 use serde::Serialize;
 
-use super::named::over_time;
+use super::named::values_over_time;
 use super::packed::{Number, Packed};
 use super::rows::Requests;
 use super::{Curve, GapHistogram, Heatmap, OverTime, RunSeries, WITH_CURVES};
@@ -249,7 +249,7 @@ impl<'a> RunData<'a> {
                 plateau_start_s: bounds.plateau_s.map(|(start_s, _)| Number(start_s)),
                 plateau_end_s: bounds.plateau_s.map(|(_, end_s)| Number(end_s)),
             },
-            series: over_time(series)
+            series: values_over_time(series)
                 .into_iter()
                 .filter_map(|(name, values)| Some((name, Packed::of(&values)?)))
                 .collect(),

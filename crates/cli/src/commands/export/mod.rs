@@ -2,113 +2,21 @@
 //!
 //! It must not know what a table or a form looks like: the report crate does.
 
+mod args;
 mod other_tools;
 mod place;
+mod runs;
 mod tables;
 mod texts;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
-use evalscope_report::export::{Chosen, ExportError};
+use clap::ValueEnum as _;
 
-use crate::catalog::row::nearest;
-use crate::failure::{Unfinished, hinted};
+use self::args::{Form, What};
+use crate::failure::hinted;
 
-#[derive(Args, Debug)]
-#[command(args_override_self = true)]
-pub(crate) struct ExportArgs {
-    /// Folder of a run, of a command's runs, or one that holds such folders. A run may be under way.
-    dir: PathBuf,
-
-    /// What the rows of the table are [default: requests]
-    #[arg(long, value_enum, value_name = "TABLE")]
-    what: Option<What>,
-
-    /// Format of the file [default: by the ending of `--output`, else parquet]
-    #[arg(long, value_enum)]
-    format: Option<FormatName>,
-
-    /// File to write, `-` for stdout [default: DIR/export/TABLE.FORMAT]. Of several tables and of other
-    /// tools' forms, the folder.
-    #[arg(short, long, value_name = "PATH")]
-    output: Option<PathBuf>,
-
-    /// Only this run.
-    #[arg(long, value_name = "NAME")]
-    run: Option<String>,
-
-    /// Only the requests with these indexes.
-    #[arg(long, value_name = "N", num_args = 1..)]
-    idx: Vec<u64>,
-
-    /// Only requests that ended in this way. `failed` are all others: those never sent or given up, too.
-    #[arg(long = "where", value_enum, value_name = "OUTCOME")]
-    outcome: Option<OutcomeName>,
-
-    /// With the requests of the warm-up; column `phase` tells them apart.
-    #[arg(long)]
-    warmup: bool,
-
-    /// With what was sent and received: columns `request`, `answer` and `reasoning`.
-    #[arg(long)]
-    bodies: bool,
-
-    /// CSV: begin with the mark of UTF-8 that Excel needs.
-    #[arg(long)]
-    excel: bool,
-
-    /// Write in the form of another tool instead of tables.
-    #[arg(long = "as", value_name = "TOOL", value_enum)]
-    form: Option<Form>,
-
-    /// `--as vllm`: with lists of all requests, as `vllm bench serve --save-detailed`.
-    #[arg(long)]
-    detailed: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// A row for each request.
-    Requests,
-    /// A row for each event of a stream.
-    Events,
-    /// A row for each value of the charts over time.
-    Series,
-    /// All of these, a file each.
-    All,
-    #[value(hide = true)]
-    Server,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FormatName {
-    /// Apache Parquet, for DuckDB, polars, pandas.
-    Parquet,
-    /// CSV with a header.
-    Csv,
-    /// A JSON object in each line.
-    Jsonl,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OutcomeName {
-    /// All that did not succeed.
-    Failed,
-    /// Successes.
-    Succeeded,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// Folders, databases and JSON files of EvalScope 1.14, for its dashboard and for scripts.
-    Evalscope,
-    /// The JSON files of `vllm bench serve --save-result`, one for each run.
-    Vllm,
-    #[value(hide = true)]
-    Aiperf,
-}
+pub(crate) use args::ExportArgs;
 
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     check(args)?;
@@ -174,32 +82,4 @@ fn check(args: &ExportArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The runs to be exported.
-fn chosen(args: &ExportArgs) -> anyhow::Result<Chosen> {
-    Chosen::find(&args.dir, args.run.as_deref()).map_err(|error| match &error {
-        ExportError::NoSuchRun { name, known } => {
-            let near = nearest(name, known.iter().map(String::as_str));
-            if near.is_empty() {
-                return error.into();
-            }
-            let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-            hinted(
-                format!("no run is called `{name}`{near}"),
-                format!("the runs are {}", list.join(", ")),
-            )
-        }
-        _ => error.into(),
-    })
-}
-
-/// An export that was begun and could not be completed.
-fn unfinished(source: ExportError, left: String) -> anyhow::Error {
-    Unfinished {
-        what: "the export could not be completed",
-        source: source.into(),
-        hint: left,
-    }
-    .into()
 }

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use evalscope_report::export::{Export, Format, write_vllm};
 
+use super::args::ExportArgs;
 use super::place::{Place, Wrote};
+use super::runs::{chosen, unfinished};
 use super::tables::{FOLDER, ends_as_folder};
-use super::{ExportArgs, chosen, texts, unfinished};
+use super::texts;
 use crate::console;
 use crate::failure::hinted;
 

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use evalscope_report::export::ExportError;
 use evalscope_report::files::write_with;
 
-use super::unfinished;
+use super::runs::unfinished;
 use crate::failure::hinted;
 
 /// Where an export goes.

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use evalscope_report::export::{Chosen, Outcome, Rows, Table, TableFormat, write_table};
 
+use super::args::{ExportArgs, FormatName, OutcomeName, What};
 use super::place::{Place, Wrote};
-use super::{ExportArgs, FormatName, OutcomeName, What, chosen, texts};
+use super::runs::chosen;
+use super::texts;
 use crate::console;
 use crate::failure::hinted;
 

@@ -7,9 +7,9 @@ use evalscope_model::metrics::{output_by_time, token_neighbours};
 use evalscope_model::record::{Phase, RequestRecord};
 
 use super::cell::{Cell, Column, Kind, optional, required};
-use super::{Put, Rows};
-use crate::export::ExportError;
+use super::rows::{Put, Rows};
 use crate::export::chosen::ChosenRun;
+use crate::export::runs::ExportError;
 use crate::sqlite::{Outcome, Reader};
 
 pub(super) const COLUMNS: [Column; 10] = [
@@ -48,7 +48,11 @@ fn is_wanted(record: &RequestRecord, rows: &Rows<'_>) -> bool {
     has_outcome && (rows.indexes.is_empty() || rows.indexes.contains(&record.index))
 }
 
-fn events(run: &str, record: &RequestRecord, put: &mut Put<'_>) -> Result<(), ExportError> {
+pub(super) fn events(
+    run: &str,
+    record: &RequestRecord,
+    put: &mut Put<'_>,
+) -> Result<(), ExportError> {
     let mut gaps_ns = Vec::new();
     token_neighbours(&record.events, |from, to| {
         gaps_ns.push(to.nanos_since(from))

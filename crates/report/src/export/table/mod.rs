@@ -5,22 +5,22 @@
 
 mod cell;
 mod events;
-mod parquet;
+mod parquet_file;
 mod requests;
+mod rows;
 mod series;
-mod text;
+mod text_files;
 
 use std::io::Write;
 
-use evalscope_model::record::Phase;
-
 use self::cell::{Cell, Column};
-use self::parquet::Parquet;
-use self::text::{Csv, JsonLines};
+use self::parquet_file::Parquet;
+use self::text_files::{Csv, JsonLines};
 use super::chosen::{Chosen, ChosenRun};
 use super::runs::ExportError;
-use crate::model::{RecordBodies, RunMeta, Tool};
-use crate::sqlite::{Outcome, Reader, Wanted};
+use crate::model::Tool;
+
+pub use rows::{GeneratedText, Rows, TextReader};
 
 /// What a table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,99 +68,6 @@ pub enum TableFormat {
     },
     /// A JSON object in each line.
     JsonLines,
-}
-
-/// The generated text of a response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GeneratedText {
-    /// The answer.
-    pub answer: String,
-    /// The reasoning before it.
-    pub reasoning: String,
-}
-
-/// Reads the generated text of a response of a run from its events, or from its body. `None` where it
-/// finds none.
-pub type TextReader<'a> = dyn Fn(&RunMeta, &[String]) -> Option<GeneratedText> + 'a;
-
-/// Which requests become rows, and what of them.
-#[derive(Clone, Copy, Default)]
-pub struct Rows<'a> {
-    /// Those that ended in this way.
-    pub outcome: Option<Outcome>,
-    /// Those with these indexes; all if there is none.
-    pub indexes: &'a [u64],
-    /// Those of the warm-up, too.
-    pub warmup: bool,
-    /// With their bodies, and what reads the text of a response.
-    pub bodies: Option<&'a TextReader<'a>>,
-}
-
-impl std::fmt::Debug for Rows<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows")
-            .field("outcome", &self.outcome)
-            .field("indexes", &self.indexes)
-            .field("warmup", &self.warmup)
-            .field("bodies", &self.bodies.is_some())
-            .finish()
-    }
-}
-
-impl<'a> Rows<'a> {
-    fn phases(&self) -> &'static [Phase] {
-        if self.warmup {
-            &[Phase::Warmup, Phase::Measured]
-        } else {
-            &[Phase::Measured]
-        }
-    }
-
-    fn wanted(&self) -> Wanted<'a> {
-        Wanted {
-            outcome: self.outcome,
-            indexes: self.indexes,
-            bodies: self.bodies.is_some(),
-        }
-    }
-
-    /// Check that the runs have what is wanted.
-    ///
-    /// # Errors
-    /// If no run has a request with one of the indexes, or none has bodies.
-    pub fn check(&self, chosen: &Chosen) -> Result<(), ExportError> {
-        let mut kept = chosen.runs.iter().map(|run| run.meta.record_bodies);
-        if self.bodies.is_some() && kept.all(|kept| kept == RecordBodies::None) {
-            return Err(ExportError::NoBodies);
-        }
-        let mut missing = self.indexes.to_vec();
-        for run in &chosen.runs {
-            if missing.is_empty() {
-                break;
-            }
-            let reader = Reader::open(&run.database)?;
-            let mut left = Vec::new();
-            for index in missing {
-                let mut is_there = false;
-                for phase in self.phases() {
-                    is_there |= reader.has_request(*phase, index)?;
-                }
-                left.extend((!is_there).then_some(index));
-            }
-            missing = left;
-        }
-        match missing.first() {
-            None => Ok(()),
-            Some(index) => Err(ExportError::NoSuchRequest {
-                index: *index,
-                kind: if self.warmup {
-                    "measured or warm-up"
-                } else {
-                    "measured"
-                },
-            }),
-        }
-    }
 }
 
 /// A table that is being written.
@@ -226,9 +133,6 @@ pub fn write(
     sheet.finish()
 }
 
-/// Takes the rows of a table.
-type Put<'a> = dyn FnMut(&[Cell<'_>]) -> Result<(), ExportError> + 'a;
-
 /// What a file says of itself: the version of this program, and what was asked of each run, with secrets
 /// masked.
 fn about(chosen: &Chosen) -> Vec<(&'static str, String)> {
@@ -239,3 +143,6 @@ fn about(chosen: &Chosen) -> Vec<(&'static str, String)> {
         ("evalscope.meta", runs.to_string()),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,10 @@ use rusqlite::types::ValueRef;
 use serde_json::Value;
 
 use super::cell::{Cell, Column, Kind, optional, required};
-use super::{Put, Rows, TextReader};
+use super::rows::{Put, Rows, TextReader};
 use crate::bodies;
-use crate::export::ExportError;
 use crate::export::chosen::ChosenRun;
+use crate::export::runs::ExportError;
 use crate::sqlite::{ColumnType, REQUEST_COLUMNS, Reader, StoreError, Stored};
 
 /// The run's own columns.

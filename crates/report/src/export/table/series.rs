@@ -2,11 +2,11 @@
 //!
 //! It must not know what the values are made of.
 
-use super::Put;
 use super::cell::{Cell, Column, Kind, required};
-use crate::export::ExportError;
+use super::rows::Put;
 use crate::export::chosen::ChosenRun;
-use crate::series::{MOST_BINS, RunSeries, over_time, percentiles};
+use crate::export::runs::ExportError;
+use crate::series::{MOST_BINS, RunSeries, percentiles_over_time, values_over_time};
 
 pub(super) const COLUMNS: [Column; 5] = [
     required("run", Kind::Text),
@@ -18,7 +18,9 @@ pub(super) const COLUMNS: [Column; 5] = [
 
 pub(super) fn write(run: &ChosenRun, put: &mut Put<'_>) -> Result<(), ExportError> {
     let series = RunSeries::load(&run.report()?, MOST_BINS)?;
-    let all = over_time(&series).into_iter().chain(percentiles(&series));
+    let all = values_over_time(&series)
+        .into_iter()
+        .chain(percentiles_over_time(&series));
     for (name, values) in all {
         for (bin, value) in values.into_iter().enumerate() {
             // a bin without a value has no row

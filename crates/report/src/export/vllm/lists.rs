@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::chosen::ChosenRun;
 use super::super::runs::{ExportError, unwritten};
 use super::super::table::TextReader;
-use super::Object;
+use super::object::Object;
 use crate::bodies;
 use crate::sqlite::Reader;
 

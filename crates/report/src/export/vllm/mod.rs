@@ -4,6 +4,7 @@
 //! It must not know how a figure is computed. Source of the keys: `vllm/benchmarks/serve.py` of vLLM.
 
 mod lists;
+mod object;
 
 use std::io::Write;
 
@@ -13,8 +14,9 @@ use evalscope_model::profile::Gaps;
 use evalscope_model::record::Phase;
 use serde_json::{Map, Value, json};
 
+use self::object::Object;
 use super::chosen::ChosenRun;
-use super::runs::{ExportError, local_second, unwritten};
+use super::runs::{ExportError, local_second};
 use super::table::TextReader;
 use crate::model::Tool;
 use crate::report::RunReport;
@@ -212,35 +214,5 @@ fn statistics(distribution: &Distribution) -> [(&'static str, Option<f64>); 6] {
     ]
 }
 
-/// A JSON object that is being written, a key on each line.
-struct Object<'a> {
-    out: &'a mut dyn Write,
-    has_keys: bool,
-}
-
-impl<'a> Object<'a> {
-    fn new(out: &'a mut dyn Write) -> Result<Self, ExportError> {
-        out.write_all(b"{").map_err(unwritten)?;
-        Ok(Self {
-            out,
-            has_keys: false,
-        })
-    }
-
-    fn put(&mut self, key: &str, value: &Value) -> Result<(), ExportError> {
-        self.key(key)?;
-        serde_json::to_writer(&mut *self.out, value).map_err(unwritten)
-    }
-
-    /// Begin a list, whose items follow.
-    fn key(&mut self, key: &str) -> Result<(), ExportError> {
-        let comma = if self.has_keys { "," } else { "" };
-        self.has_keys = true;
-        write!(self.out, "{comma}\n  {}: ", Value::from(key)).map_err(unwritten)
-    }
-
-    fn finish(self) -> Result<(), ExportError> {
-        self.out.write_all(b"\n}\n").map_err(unwritten)?;
-        self.out.flush().map_err(unwritten)
-    }
-}
+#[cfg(test)]
+mod tests;

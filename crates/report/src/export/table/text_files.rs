@@ -7,8 +7,7 @@ use std::io::Write;
 use csv::{Terminator, WriterBuilder};
 
 use super::cell::{Cell, Column};
-use crate::export::ExportError;
-use crate::export::runs::unwritten;
+use crate::export::runs::{ExportError, unwritten};
 
 /// The mark of UTF-8 that Excel needs.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -18,8 +18,7 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
 use super::cell::{Cell, Column, Kind};
-use crate::export::ExportError;
-use crate::export::runs::unwritten;
+use crate::export::runs::{ExportError, unwritten};
 
 /// Rows in a row group: readers skip and share work by these.
 const MOST_ROWS: usize = 1 << 20;
@@ -33,6 +32,7 @@ pub(super) struct Parquet<W: Write + Send> {
     writer: SerializedFileWriter<W>,
     columns: Vec<Buffer>,
     rows: usize,
+    most_rows: usize,
 }
 
 impl<W: Write + Send> Parquet<W> {
@@ -70,7 +70,14 @@ impl<W: Write + Send> Parquet<W> {
             writer,
             columns: columns.iter().map(Buffer::new).collect(),
             rows: 0,
+            most_rows: MOST_ROWS,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_most_rows(mut self, rows: usize) -> Self {
+        self.most_rows = rows;
+        self
     }
 
     pub(super) fn row(&mut self, cells: &[Cell<'_>]) -> std::result::Result<(), ExportError> {
@@ -81,7 +88,7 @@ impl<W: Write + Send> Parquet<W> {
         // looking at the bytes of each row would take longer than the row
         let is_full = self.rows.is_multiple_of(64)
             && self.columns.iter().map(Buffer::bytes).sum::<usize>() >= MOST_BYTES;
-        if is_full || self.rows == MOST_ROWS {
+        if is_full || self.rows == self.most_rows {
             self.write_group().map_err(unwritten)?;
         }
         Ok(())
