@@ -208,7 +208,7 @@ fn vllm_has_a_file_for_each_run() {
         );
         assert_eq!(
             file["output_throughput"],
-            own["throughput"]["output_tok_per_s"]
+            own["throughput"]["output_tokens_per_s"]
         );
         assert_eq!(file["p99_ttft_ms"], own["metrics"]["ttft_ms"]["p99"]);
         assert_eq!(file["gpu"], "none");

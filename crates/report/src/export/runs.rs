@@ -69,8 +69,8 @@ pub enum ExportError {
     },
     /// No run has a request with this index.
     #[error(
-        "no {kind} request has index {index}\nhint: column `idx` of an export without `--idx` lists those \
-         that there are"
+        "no {kind} request has index {index}\nhint: without `--idx`, column `idx` of the table has all \
+         indexes"
     )]
     NoSuchRequest {
         /// The index.
@@ -80,8 +80,8 @@ pub enum ExportError {
     },
     /// Bodies are wanted and none was recorded.
     #[error(
-        "`--bodies`: the bodies of requests and responses were not recorded\nhint: `evalscope perf \
-         --record-bodies all` records them, `failed` those of failures"
+        "`--bodies`: the bodies of requests and responses were not recorded\nhint: run `evalscope perf` \
+         with `--record-bodies all`, or `failed` for those of failures"
     )]
     NoBodies,
     /// What was made could not be written.

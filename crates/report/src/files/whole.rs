@@ -18,20 +18,20 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), FilesError> {
     })
 }
 
-/// Put in place what `fill` writes. What is there and is not a file, such as a pipe, is written
+/// Put in place what `write` writes. What is there and is not a file, such as a pipe, is written
 /// to directly.
 ///
 /// # Errors
-/// Those of `fill`, or when the file system refuses.
+/// Those of `write`, or when the file system refuses.
 pub fn write_with<T, E: From<FilesError>>(
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
 ) -> Result<T, E> {
     let is_device = fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
     if is_device {
         let file = File::options().write(true).open(path);
         let mut file = BufWriter::new(file.map_err(io_error(path, "open it"))?);
-        let filled = fill(&mut file)?;
+        let filled = write(&mut file)?;
         file.flush().map_err(io_error(path, "write it"))?;
         return Ok(filled);
     }
@@ -43,7 +43,7 @@ pub fn write_with<T, E: From<FilesError>>(
     let written = (|| {
         let file = File::create(&partial).map_err(io_error(&partial, "create it"))?;
         let mut file = BufWriter::new(file);
-        let filled = fill(&mut file)?;
+        let filled = write(&mut file)?;
         let synced = file.flush().and_then(|()| file.get_ref().sync_all());
         synced.map_err(io_error(&partial, "write it"))?;
         fs::rename(&partial, path).map_err(io_error(path, "put it in place"))?;

@@ -206,7 +206,7 @@ pub(super) fn create(wall_start_ns: u64) -> String {
     );
     for (name, phase) in [("result", Phase::Measured), ("warmup", Phase::Warmup)] {
         let select = phase_select(phase, VERSION, wall_start_ns);
-        sql.push_str(&format!("CREATE VIEW {name} AS {select};\n"));
+        sql = format!("{sql}CREATE VIEW {name} AS {select};\n");
     }
     sql.push_str(&requests::view());
     sql.push_str(conversation::CREATE);

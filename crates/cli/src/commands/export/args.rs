@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 #[command(args_override_self = true)]
 pub(crate) struct ExportArgs {
     /// Folder of a run, of a command's runs, or one that holds such folders. A run may be under way.
     pub(super) dir: PathBuf,
 
-    /// What the rows of the table are [default: requests]
+    /// Which table to write [default: requests]
     #[arg(long, value_enum, value_name = "TABLE")]
     pub(super) what: Option<What>,
 
@@ -20,40 +21,40 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum)]
     pub(super) format: Option<FormatName>,
 
-    /// File to write, `-` for stdout [default: DIR/export/TABLE.FORMAT]. Of several tables and of other
-    /// tools' forms, the folder.
+    /// File to write, or `-` for stdout [default: DIR/export/TABLE.FORMAT]. With `--what all` and with
+    /// `--as`, the folder.
     #[arg(short, long, value_name = "PATH")]
     pub(super) output: Option<PathBuf>,
 
-    /// Only this run.
+    /// Export only this run.
     #[arg(long, value_name = "NAME")]
     pub(super) run: Option<String>,
 
-    /// Only the requests with these indexes.
-    #[arg(long, value_name = "N", num_args = 1..)]
+    /// Export only the requests with these indexes.
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
     pub(super) idx: Vec<u64>,
 
-    /// Only requests that ended in this way. `failed` are all others: those never sent or given up, too.
+    /// Export only requests with this outcome. `failed` includes those that were never sent or given up.
     #[arg(long = "where", value_enum, value_name = "OUTCOME")]
     pub(super) outcome: Option<OutcomeName>,
 
-    /// With the requests of the warm-up; column `phase` tells them apart.
+    /// Also export the requests of the warm-up; column `phase` tells them apart.
     #[arg(long)]
     pub(super) warmup: bool,
 
-    /// With what was sent and received: columns `request`, `answer` and `reasoning`.
+    /// Also export what was sent and received, in columns `request`, `answer` and `reasoning`.
     #[arg(long)]
     pub(super) bodies: bool,
 
-    /// CSV: begin with the mark of UTF-8 that Excel needs.
+    /// Start CSV files with the byte order mark that Excel needs.
     #[arg(long)]
     pub(super) excel: bool,
 
-    /// Write in the form of another tool instead of tables.
+    /// Write the files of another tool instead of a table.
     #[arg(long = "as", value_name = "TOOL", value_enum)]
     pub(super) form: Option<Form>,
 
-    /// `--as vllm`: with lists of all requests, as `vllm bench serve --save-detailed`.
+    /// With `--as vllm`, add the lists of `vllm bench serve --save-detailed`.
     #[arg(long)]
     pub(super) detailed: bool,
 }
@@ -66,7 +67,7 @@ pub(super) enum What {
     Events,
     /// A row for each value of the charts over time.
     Series,
-    /// All of these, a file each.
+    /// All of these, each in its own file.
     All,
     #[value(hide = true)]
     Server,
@@ -74,19 +75,19 @@ pub(super) enum What {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatName {
-    /// Apache Parquet, for DuckDB, polars, pandas.
+    /// Apache Parquet, which keeps types.
     Parquet,
     /// CSV with a header.
     Csv,
-    /// A JSON object in each line.
+    /// A JSON object on each line.
     Jsonl,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OutcomeName {
-    /// All that did not succeed.
+    /// Requests that did not succeed.
     Failed,
-    /// Successes.
+    /// Requests that succeeded.
     Succeeded,
 }
 

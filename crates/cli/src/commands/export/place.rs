@@ -65,7 +65,7 @@ impl Place {
                 match filled {
                     Err(_) if out.is_closed => Ok(Wrote::ReaderLeft),
                     filled => filled.map(Wrote::All).map_err(|error| {
-                        unfinished(error, "what came to stdout is a part".to_owned())
+                        unfinished(error, "stdout has only a part of it".to_owned())
                     }),
                 }
             }
@@ -86,10 +86,10 @@ impl Place {
                 }
                 let filled = write_with(path, |file| fill(file));
                 filled.map(Wrote::All).map_err(|error| {
-                    let left = if path.exists() {
-                        format!("{} is as it was before", path.display())
+                    let left = if path.is_file() {
+                        format!("`{}` still holds what it held before", path.display())
                     } else {
-                        format!("there is no {}", path.display())
+                        format!("nothing is left of it at `{}`", path.display())
                     };
                     unfinished(error, left)
                 })

@@ -53,13 +53,13 @@ pub(super) fn events(
     record: &RequestRecord,
     put: &mut Put<'_>,
 ) -> Result<(), ExportError> {
-    let mut gaps_ns = Vec::new();
+    let mut neighbours = Vec::new();
     token_neighbours(&record.events, |from, to| {
-        gaps_ns.push(to.nanos_since(from))
+        neighbours.push(to.nanos_since(from));
     });
     let mut shares = Vec::new();
     output_by_time(record, |_, tokens| shares.push(tokens));
-    let (mut gaps_ns, mut shares) = (gaps_ns.into_iter(), shares.into_iter());
+    let (mut neighbours, mut shares) = (neighbours.into_iter(), shares.into_iter());
     let mut seq = -1;
     let mut seen_choices = 0u64;
     for stamp in record.events.stamps() {
@@ -67,7 +67,7 @@ pub(super) fn events(
         let choice = 1 << stamp.choice;
         // the first token of a choice follows none
         let gap_ns = if stamp.token && seen_choices & choice > 0 {
-            gaps_ns.next()
+            neighbours.next()
         } else {
             None
         };

@@ -78,7 +78,7 @@ struct Sheet<W: Write + Send> {
 
 enum Format<W: Write + Send> {
     Parquet(Box<Parquet<W>>),
-    Csv(Csv<W>),
+    Csv(Box<Csv<W>>),
     JsonLines(JsonLines<W>),
 }
 
@@ -118,7 +118,9 @@ pub fn write(
         TableFormat::Parquet => {
             Format::Parquet(Box::new(Parquet::new(out, &columns, about(chosen))?))
         }
-        TableFormat::Csv { for_excel } => Format::Csv(Csv::new(out, &columns, for_excel)?),
+        TableFormat::Csv { for_excel } => {
+            Format::Csv(Box::new(Csv::new(out, &columns, for_excel)?))
+        }
         TableFormat::JsonLines => Format::JsonLines(JsonLines::new(out, &columns)),
     };
     let mut sheet = Sheet { file, rows: 0 };

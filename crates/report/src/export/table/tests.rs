@@ -477,7 +477,7 @@ proptest! {
         let file = Parquet::new(&mut parquet, &ANY, about).unwrap().with_most_rows(most_rows);
         let files = [
             Format::Parquet(Box::new(file)),
-            Format::Csv(Csv::new(&mut csv, &ANY, false).unwrap()),
+            Format::Csv(Box::new(Csv::new(&mut csv, &ANY, false).unwrap())),
             Format::JsonLines(JsonLines::new(&mut lines, &ANY)),
         ];
         for file in files {

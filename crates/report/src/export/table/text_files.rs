@@ -83,20 +83,19 @@ impl<W: Write> JsonLines<W> {
                 self.line.push(b',');
             }
             self.line.extend_from_slice(key.as_bytes());
+            self.text.clear();
             let written = match cell {
                 Cell::Text(text) => serde_json::to_writer(&mut self.line, text),
                 Cell::Number(number) => serde_json::to_writer(&mut self.line, number),
                 Cell::Single(number) => serde_json::to_writer(&mut self.line, number),
-                _ => {
-                    self.text.clear();
+                Cell::Moment(_) => {
                     cell.push_to(&mut self.text);
-                    match cell {
-                        Cell::Moment(_) => serde_json::to_writer(&mut self.line, &self.text),
-                        _ => {
-                            self.line.extend_from_slice(self.text.as_bytes());
-                            Ok(())
-                        }
-                    }
+                    serde_json::to_writer(&mut self.line, &self.text)
+                }
+                Cell::Missing | Cell::Flag(_) | Cell::Whole(_) => {
+                    cell.push_to(&mut self.text);
+                    self.line.extend_from_slice(self.text.as_bytes());
+                    Ok(())
                 }
             };
             written.map_err(unwritten)?;
