@@ -59,12 +59,14 @@ def test_duckdb_reads_requests(folder: Path) -> None:
         {run: values[2] for run, values in wanted.items()}
     )
     kinds = dict(
-        duckdb.sql("select column_name, column_type from (describe from 'export/requests.parquet')")
-        .fetchall()
+        duckdb.sql(
+            "select column_name, column_type from (describe from 'export/requests.parquet')"
+        ).fetchall()
     )
-    assert kinds["sent_at"].startswith("TIMESTAMP") and kinds["succeeded"] == "BOOLEAN"
+    assert kinds["sent_at"].startswith("TIMESTAMP")
+    assert kinds["succeeded"] == "BOOLEAN"
     events = "select count(*), sum(tokens) from 'export/events.parquet' where token"
-    assert duckdb.sql(events).fetchone() == (40, 40.0)
+    assert duckdb.sql(events).fetchall() == [(40, 40.0)]
     meta = "select key from parquet_kv_metadata('export/series.parquet')"
     keys = {bytes(key).decode() for (key,) in duckdb.sql(meta).fetchall()}
     assert {"evalscope.version", "evalscope.meta"} <= keys
@@ -77,7 +79,8 @@ def test_polars_reads_requests(folder: Path) -> None:
     assert dict(table.rows()) == pytest.approx(wanted)
     requests = polars.read_parquet("export/requests.parquet")
     assert requests["sent_at"].dtype == polars.Datetime("ns", "UTC")
-    assert requests.height == 10 and requests["turn"].null_count() == 10
+    assert requests.height == 10
+    assert requests["turn"].null_count() == 10
     events = polars.read_parquet("export/events.parquet")
     assert events.height == requests["events"].sum()
 
