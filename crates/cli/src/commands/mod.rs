@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Selftest(selftest::SelftestArgs),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
-    /// Write finished runs in the format of another tool.
+    /// Write runs as tables (Parquet, CSV, JSON lines), or in the format of another tool.
     Export(export::ExportArgs),
     /// Run a program that is stopped when the parent process ends.
     #[command(name = "__supervise", hide = true)]

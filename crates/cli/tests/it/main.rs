@@ -22,6 +22,7 @@ mod docs;
 mod endings;
 mod exit_codes;
 mod export;
+mod export_tables;
 mod faults;
 mod first_guess;
 mod html_report;

@@ -2,6 +2,7 @@
 //!
 //! It never writes: a killed run's journal is replayed in memory by SQLite.
 
+mod requests;
 mod stored;
 
 use std::fmt::Write as _;
@@ -173,6 +174,15 @@ impl Reader {
         phase: Phase,
         sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.for_each_record(phase, sink)
+    }
+
+    /// The same for what can fail in other ways, too.
+    pub(crate) fn for_each_record<E: From<StoreError>>(
+        &self,
+        phase: Phase,
+        sink: impl FnMut(i64, RequestRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.for_each_of(phase, &schema::select(phase, self.version), 0, sink)
     }
 
@@ -189,13 +199,13 @@ impl Reader {
         self.for_each_of(phase, &select, schema::null_for_charts(self.version), sink)
     }
 
-    fn for_each_of(
+    fn for_each_of<E: From<StoreError>>(
         &self,
         phase: Phase,
         select: &str,
         null: u64,
-        mut sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        mut sink: impl FnMut(i64, RequestRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
         let doing = refused(&self.path, "read the requests");
         let mut statement = self.connection.prepare(select).map_err(&doing)?;
         let mut rows = statement.query([]).map_err(&doing)?;
