@@ -37,6 +37,8 @@ pub mod live;
 
 pub mod console;
 
+pub mod rules;
+
 pub mod json;
 
 pub mod html;

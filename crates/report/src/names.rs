@@ -4,9 +4,15 @@
 //!
 //! It must not know how a figure was computed, nor the format around a name.
 
+mod key;
+
 use evalscope_model::metrics::{Distribution, Metric};
 
 use crate::report::RunReport;
+
+pub use key::{
+    Better, FigureKey, METRICS, Rate, Stat, Unit, UnknownFigure, metric_name, percentiles,
+};
 
 /// A figure's value, before any format.
 #[derive(Clone, Copy, Debug, PartialEq)]
