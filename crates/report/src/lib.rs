@@ -47,6 +47,8 @@ pub mod files;
 
 pub mod export;
 
+pub mod compare;
+
 #[cfg(test)]
 mod samples;
 

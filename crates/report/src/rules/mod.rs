@@ -10,5 +10,6 @@ mod selector;
 
 pub use file::{Gate, RulesFileError, Severity, read_file};
 pub use grammar::{Bound, Condition, Op, Rule, RuleError};
+pub(crate) use judge::shown;
 pub use judge::{Broken, NoFigure, broken_by};
 pub use selector::{PointPlace, Selector, SelectorError};

@@ -1,0 +1,47 @@
+//! Owns the comparison of servers: reading runs, matching their loads, testing each figure, judging
+//! rules, and a file for each format.
+//!
+//! It must not know the command line, nor where formats are written to.
+
+mod run;
+mod settings;
+mod within;
+
+mod baseline;
+mod vllm;
+
+mod read;
+
+mod cell;
+mod points;
+
+mod gates;
+
+mod comparison;
+mod words;
+
+mod github;
+mod github_benchmark;
+mod json;
+mod junit;
+mod markdown;
+mod openmetrics;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use baseline::Baseline;
+pub use cell::{Cell, Limits, Method, Verdict};
+pub use comparison::{CompareError, Comparison, Ending, Options, PointResult, compare};
+pub use gates::{ConditionResult, RuleOutcome, RuleResult};
+pub use github::annotations;
+pub use github_benchmark::github_benchmark;
+pub use json::{ComparisonFile, ending};
+pub use junit::junit;
+pub use markdown::markdown;
+pub use openmetrics::openmetrics;
+pub use read::{ReadError, read_side};
+pub use run::{Measured, Run, Trials};
+pub use settings::{Difference, names as settings_that_must_be_equal};
+pub use table::{Order, table};
