@@ -9,6 +9,7 @@
 mod analysis;
 mod apis;
 mod command_line;
+mod compare;
 mod context;
 mod conversation_results;
 mod conversations;

@@ -39,6 +39,9 @@ fn of_one(comparison: &Comparison) -> String {
                 words::verdict(cell)
             );
         }
+        if let Some(runs) = words::to_decide(&point.cells) {
+            let _ = writeln!(text, "\n{runs}");
+        }
         if point.is_indicative {
             let _ = writeln!(text, "\n_{}._", words::INDICATIVE);
         }

@@ -20,6 +20,7 @@ pub fn openmetrics(comparisons: &[Comparison]) -> String {
         };
         for point in &comparison.points {
             for cell in &point.cells {
+                let unit = if cell.is_share() { "ratio" } else { cell.unit };
                 let labels = format!(
                     "figure=\"{}\",point=\"{}\"",
                     cell.figure,
@@ -28,14 +29,14 @@ pub fn openmetrics(comparisons: &[Comparison]) -> String {
                 if nth == 0 {
                     let _ = writeln!(
                         figures,
-                        "evalscope_figure{{{labels},unit=\"{}\",side=\"base\"}} {}",
-                        cell.unit, cell.base
+                        "evalscope_figure{{{labels},unit=\"{unit}\",side=\"base\"}} {}",
+                        cell.base
                     );
                 }
                 let _ = writeln!(
                     figures,
-                    "evalscope_figure{{{labels},unit=\"{}\",side=\"{side}\"}} {}",
-                    cell.unit, cell.new
+                    "evalscope_figure{{{labels},unit=\"{unit}\",side=\"{side}\"}} {}",
+                    cell.new
                 );
                 if let Some(change) = cell.change {
                     let _ = writeln!(

@@ -128,7 +128,7 @@ fn of_point(point: &PointResult, order: Order, screen: Screen) -> String {
             words::value(cell.figure, cell.new),
             words::change(cell),
             words::interval(cell),
-            words::verdict(cell),
+            words::verdict(cell).to_owned(),
         ]
     };
     let grid = Grid {
@@ -140,6 +140,9 @@ fn of_point(point: &PointResult, order: Order, screen: Screen) -> String {
     text.push_str(&grid.render(screen.width, |row, line| {
         painted(cells[row].verdict, line, screen)
     }));
+    if let Some(runs) = words::to_decide(&point.cells) {
+        text.push_str(&wrapped_to("", &runs, screen));
+    }
     if point.is_indicative {
         text.push_str(&wrapped_to("", words::INDICATIVE, screen));
     }

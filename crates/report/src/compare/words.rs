@@ -16,7 +16,7 @@ pub(super) fn summary(comparison: &Comparison) -> String {
             .iter()
             .filter(|rule| rule.outcome == outcome);
         rules
-            .map(|rule| format!("`{}` at {}", rule.rule, rule.point))
+            .map(|rule| format!("{} at {}", rule.rule, rule.point))
             .collect()
     };
     let failed = of(RuleOutcome::Failed);
@@ -138,15 +138,21 @@ pub(super) fn interval(cell: &Cell) -> String {
     )
 }
 
-/// The verdict, and how many runs would decide.
-pub(super) fn verdict(cell: &Cell) -> String {
-    match (cell.verdict, cell.runs_to_decide, cell.method) {
-        (Verdict::Unclear, _, Method::Unknown) => "unclear (no interval)".to_owned(),
-        (Verdict::Unclear, Some(runs), _) if runs <= 100 => {
-            format!("unclear ({runs} runs a side would decide)")
-        }
-        (verdict, ..) => verdict.words().to_owned(),
+/// The verdict.
+pub(super) fn verdict(cell: &Cell) -> &'static str {
+    match (cell.verdict, cell.method) {
+        (Verdict::Unclear, Method::Unknown) => "no interval",
+        (verdict, _) => verdict.words(),
     }
+}
+
+/// How many runs a side would decide what is unclear; `None` if nothing is that can be decided so.
+pub(super) fn to_decide(cells: &[Cell]) -> Option<String> {
+    let known = cells.iter().filter(|cell| cell.verdict == Verdict::Unclear);
+    let known =
+        known.filter_map(|cell| Some(format!("{} for {}", cell.runs_to_decide?, cell.figure)));
+    let known: Vec<String> = known.collect();
+    (!known.is_empty()).then(|| format!("runs a side that would decide: {}", known.join(", ")))
 }
 
 /// A rule that is broken or unclear: `ttft_p99: 188 ms → 231 ms (+23.0 %, 95 %: +11.0 … +36.0)`.
@@ -173,7 +179,9 @@ pub(super) fn conditions(rule: &RuleResult) -> String {
             more.join(", ")
         )
     };
-    let all: Vec<String> = rule.conditions.iter().map(one).collect();
+    let mut all: Vec<String> = rule.conditions.iter().map(one).collect();
+    // two bounds of one figure
+    all.dedup();
     all.join("; ")
 }
 

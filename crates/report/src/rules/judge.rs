@@ -90,15 +90,10 @@ pub fn broken_by(rule: &Rule, report: &RunReport) -> Result<Option<Broken>, NoFi
 /// A value of a figure with its unit.
 pub(crate) fn shown(figure: FigureKey, value: f64) -> String {
     match figure.unit() {
-        Unit::Share => format!("{} %", crate::console::number(rounded(value * 100.0))),
+        Unit::Share => format!("{:.2} %", value * 100.0),
         Unit::Tokens => crate::console::number(value),
         unit => format!("{} {}", crate::console::number(value), unit.name()),
     }
-}
-
-/// Without the digits that the multiplication brought.
-fn rounded(percent: f64) -> f64 {
-    (percent * 1e9).round() / 1e9
 }
 
 #[cfg(test)]
