@@ -1,11 +1,13 @@
 //! Owns what watches a run: the screen, the log of requests, the progress file and the tracker. None
 //! of them changes an event.
 
+mod abort;
 mod debug_log;
 mod display;
 mod progress_file;
 mod tracker;
 
+pub(crate) use abort::Abort;
 pub(crate) use debug_log::DebugLog;
 pub(crate) use display::{Display, Watching};
 pub(crate) use progress_file::ProgressFile;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use evalscope_core::engine::{
@@ -26,7 +27,7 @@ use evalscope_workload::dataset::DatasetError;
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use crate::observers::{DebugLog, Display, Following, ProgressFile, Watching};
+use crate::observers::{Abort, DebugLog, Display, Following, ProgressFile, Watching};
 use crate::requests::doubts;
 use crate::results::host;
 use crate::secrets;
@@ -94,7 +95,18 @@ impl Measuring<'_> {
             job.log_every,
             self.progress_file.cloned(),
         );
-        let observers = self.observers(spec, clock, watching.clone());
+        let mut observers = self.observers(spec, clock, watching.clone());
+        let objectives = &job.objectives;
+        let (abort, has_aborted) = Abort::new(
+            objectives.abort_if.clone(),
+            objectives.abort_after,
+            clock,
+            own.stop.clone(),
+            log.clone(),
+        );
+        if !objectives.abort_if.is_empty() {
+            observers.push(Box::new(abort));
+        }
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -141,7 +153,10 @@ impl Measuring<'_> {
             });
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
-        let (state, stopped_by) = state_of(&outcome.end, is_whole);
+        let (mut state, stopped_by) = state_of(&outcome.end, is_whole);
+        if state == RunState::Interrupted && has_aborted.load(Ordering::Relaxed) {
+            state = RunState::Aborted;
+        }
         let error = match (written, fault.message()) {
             (Err(error), _) => Some((
                 "the database could not be written: the run was stopped",

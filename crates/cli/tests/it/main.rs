@@ -41,6 +41,7 @@ mod preflight;
 mod proxy;
 mod random;
 mod recipes;
+mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;

@@ -7,9 +7,11 @@ mod file;
 mod grammar;
 mod judge;
 mod selector;
+mod window;
 
 pub use file::{Gate, RulesFileError, Severity, read_file};
 pub use grammar::{Bound, Condition, Op, Rule, RuleError};
 pub(crate) use judge::shown;
 pub use judge::{Broken, NoFigure, broken_by};
 pub use selector::{PointPlace, Selector, SelectorError};
+pub use window::{RecentRequests, is_of_windows};
