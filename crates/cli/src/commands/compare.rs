@@ -69,7 +69,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "ORDER", value_enum)]
     sort: Option<Sort>,
 
-    /// Write the result: table, markdown, json, junit, github, openmetrics, github-benchmark or
+    /// Write the result: table, markdown, json, html, junit, github, openmetrics, github-benchmark or
     /// github-benchmark-bigger, each with =PATH; `-` is stdout.
     #[arg(long, value_name = "FORMAT=PATH", num_args = 1.., action = ArgAction::Append)]
     out: Vec<Target>,
@@ -171,16 +171,18 @@ enum Form {
     Table,
     Markdown,
     Json,
+    Html,
     Junit,
     Github,
     OpenMetrics,
     GithubBenchmark(Better),
 }
 
-const FORMS: [(&str, Form); 8] = [
+const FORMS: [(&str, Form); 9] = [
     ("table", Form::Table),
     ("markdown", Form::Markdown),
     ("json", Form::Json),
+    ("html", Form::Html),
     ("junit", Form::Junit),
     ("github", Form::Github),
     ("openmetrics", Form::OpenMetrics),
@@ -272,22 +274,26 @@ impl CompareArgs {
                 ));
             }
         }
+        Ok(Options {
+            at: self.at.clone(),
+            figures: self.figures(),
+            limits: self.limits(),
+            allow_different: self.allow_different.clone(),
+            gates,
+        })
+    }
+
+    fn limits(&self) -> Limits {
         let all = self.noise.iter().rev().find(|noise| noise.figure.is_none());
         let of = self
             .noise
             .iter()
             .filter_map(|noise| Some((noise.figure?, noise.share)));
-        Ok(Options {
-            at: self.at.clone(),
-            figures: self.figures(),
-            limits: Limits {
-                run_scatter: self.run_scatter,
-                noise: all.map(|noise| noise.share),
-                noise_of: of.collect(),
-            },
-            allow_different: self.allow_different.clone(),
-            gates,
-        })
+        Limits {
+            run_scatter: self.run_scatter,
+            noise: all.map(|noise| noise.share),
+            noise_of: of.collect(),
+        }
     }
 
     fn figures(&self) -> Vec<FigureKey> {
@@ -359,6 +365,7 @@ impl CompareArgs {
             Form::Table => comparing::table(comparisons, self.order(), screen),
             Form::Markdown => comparing::markdown(comparisons),
             Form::Json => ComparisonFile::of(comparisons).text()?,
+            Form::Html => comparing::html(comparisons, &self.limits())?,
             Form::Junit => comparing::junit(comparisons),
             Form::Github => comparing::annotations(comparisons),
             Form::OpenMetrics => comparing::openmetrics(comparisons),

@@ -288,6 +288,7 @@ fn rules_come_from_a_file_and_results_go_into_files() {
     context.write("rules.toml", rules);
     let formats = [
         "table=a.txt",
+        "html=a.html",
         "markdown=a.md",
         "json=a.json",
         "junit=a.xml",

@@ -22,6 +22,7 @@ mod words;
 
 mod github;
 mod github_benchmark;
+mod html;
 mod json;
 mod junit;
 mod markdown;
@@ -37,6 +38,7 @@ pub use comparison::{CompareError, Comparison, Ending, Options, PointResult, com
 pub use gates::{ConditionResult, RuleOutcome, RuleResult};
 pub use github::annotations;
 pub use github_benchmark::github_benchmark;
+pub use html::html;
 pub use json::{ComparisonFile, ending};
 pub use junit::junit;
 pub use markdown::markdown;

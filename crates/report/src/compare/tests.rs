@@ -410,6 +410,9 @@ fn every_format_has_its_file() {
     let comparisons = compared();
     insta::assert_snapshot!("table", table(&comparisons, Order::Figures, screen()));
     insta::assert_snapshot!("markdown", markdown(&comparisons));
+    let page = html(&comparisons, &Limits::default()).unwrap();
+    let (_, body) = page.split_once("<body>").unwrap();
+    insta::assert_snapshot!("html", body);
     insta::assert_snapshot!("json", ComparisonFile::of(&comparisons).text().unwrap());
     insta::assert_snapshot!("junit", junit(&comparisons));
     insta::assert_snapshot!("github", annotations(&comparisons));
@@ -434,6 +437,11 @@ fn formats_say_what_is_not_comparable_and_indicative() {
     insta::assert_snapshot!(
         "not_comparable_table",
         table(&comparisons, Order::Change, screen())
+    );
+    let page = html(&comparisons, &Limits::default()).unwrap();
+    assert!(
+        page.contains("n &lt;b&gt;|") && page.contains("Only the base measured: parallel=1"),
+        "{page}"
     );
     let text = markdown(&comparisons);
     assert!(
