@@ -2,8 +2,8 @@
 //! figure that is worse where there is no rule.
 
 use super::cell::Verdict;
-use super::comparison::Comparison;
 use super::gates::RuleOutcome;
+use super::outcome::Comparison;
 use super::words;
 use crate::rules::Severity;
 

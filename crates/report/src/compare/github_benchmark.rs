@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::cell::Cell;
-use super::comparison::Comparison;
+use super::outcome::Comparison;
 use super::words;
 use crate::json;
 use crate::names::Better;

@@ -9,8 +9,8 @@ use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, context};
 use serde::Serialize;
 
 use super::cell::{Cell, Limits, Verdict};
-use super::comparison::{Comparison, Ending, PointResult};
 use super::gates::RuleOutcome;
+use super::outcome::{Comparison, Ending, PointResult};
 use super::{settings, words};
 use crate::html::{foreign_name, page_style};
 use crate::model::Tool;

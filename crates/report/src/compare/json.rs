@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::comparison::{Comparison, Ending};
+use super::outcome::{Comparison, Ending};
 use crate::json;
 use crate::model::Tool;
 

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::cell::{Cell, Verdict};
-use super::comparison::{Comparison, PointResult};
 use super::gates::{RuleOutcome, RuleResult};
+use super::outcome::{Comparison, PointResult};
 use super::words;
 
 /// The kind of a case and what is said about it; `None` if it passed.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::comparison::Comparison;
+use super::outcome::Comparison;
 use super::words;
 
 /// The text.

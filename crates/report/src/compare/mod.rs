@@ -17,8 +17,10 @@ mod points;
 
 mod gates;
 
-mod comparison;
+mod outcome;
 mod words;
+
+mod comparison;
 
 mod github;
 mod github_benchmark;
@@ -34,7 +36,7 @@ mod tests;
 
 pub use baseline::Baseline;
 pub use cell::{Cell, Limits, Method, Verdict};
-pub use comparison::{CompareError, Comparison, Ending, Options, PointResult, compare};
+pub use comparison::{CompareError, Options, compare};
 pub use gates::{ConditionResult, RuleOutcome, RuleResult};
 pub use github::annotations;
 pub use github_benchmark::github_benchmark;
@@ -43,6 +45,7 @@ pub use json::{ComparisonFile, ending};
 pub use junit::junit;
 pub use markdown::markdown;
 pub use openmetrics::openmetrics;
+pub use outcome::{Comparison, Ending, PointResult};
 pub use read::{ReadError, read_side};
 pub use run::{Measured, Run, Trials};
 pub use settings::{Difference, names as settings_that_must_be_equal};

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::cell::Verdict;
-use super::comparison::Comparison;
 use super::gates::RuleOutcome;
+use super::outcome::Comparison;
 
 /// The text; it ends with `# EOF`.
 #[must_use]

@@ -74,8 +74,12 @@ impl Point<'_> {
     pub(super) fn doubts(&self, allowed: &[String]) -> Doubts {
         let mut doubts = Doubts::default();
         for run in self.base.iter().chain(&self.new) {
-            if let Some(why) = &run.unusable {
-                doubts.reasons.push(format!("{}: {why}", run.origin));
+            let reason = run
+                .unusable
+                .as_ref()
+                .map(|why| format!("{}: {why}", run.origin));
+            if let Some(reason) = reason.filter(|reason| !doubts.reasons.contains(reason)) {
+                doubts.reasons.push(reason);
             }
         }
         let first = self.base[0];

@@ -196,11 +196,11 @@ fn of_result(run: &Value, file: &Value, origin: &str) -> Run {
     let lost = count("failed") + count("shed") + count("unfinished");
     let of = lost + count("succeeded");
     let mut figures: BTreeMap<FigureKey, Measured> = FigureKey::all()
-        .filter_map(|key| Some((key, measured(key.value_in(run)?))))
+        .filter_map(|key| Some((key, Measured::of(key.value_in(run)?))))
         .collect();
     if of > 0 {
         let errors = FigureKey::Rate(crate::names::Rate::Errors);
-        figures.insert(errors, measured(lost as f64 / of as f64));
+        figures.insert(errors, Measured::of(lost as f64 / of as f64));
     }
     let trials = |count: u64, of: u64| {
         (of > 0).then_some(Trials {
@@ -248,12 +248,5 @@ fn load_name(name: &str) -> &str {
     match name.rsplit_once("_rep") {
         Some((load, nth)) if nth.parse::<u32>().is_ok() => load,
         _ => name,
-    }
-}
-
-pub(super) fn measured(value: f64) -> Measured {
-    Measured {
-        value,
-        ln_variance: None,
     }
 }

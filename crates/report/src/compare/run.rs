@@ -47,6 +47,16 @@ pub struct Measured {
     pub ln_variance: Option<f64>,
 }
 
+impl Measured {
+    /// A value of which nothing says how much it varies.
+    pub(super) const fn of(value: f64) -> Self {
+        Self {
+            value,
+            ln_variance: None,
+        }
+    }
+}
+
 /// How many of how many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trials {

@@ -1,8 +1,8 @@
 //! Owns the comparison as tables of text.
 
 use super::cell::{Cell, Verdict};
-use super::comparison::{Comparison, PointResult};
 use super::gates::RuleOutcome;
+use super::outcome::{Comparison, PointResult};
 use super::words;
 use crate::console::{Grid, Paint, Screen, wrapped};
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::Metric;
 use serde_json::{Map, Value};
 
-use super::read::measured;
 use super::run::{Measured, Run, Trials};
 use crate::names::{FigureKey, Rate, Stat, percentiles};
 use crate::rules::PointPlace;
@@ -40,7 +39,7 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
     });
     let mut figures: BTreeMap<FigureKey, Measured> = BTreeMap::new();
     let mut put = |key: FigureKey, value: Option<f64>| {
-        figures.extend(value.map(|value| (key, measured(value))));
+        figures.extend(value.map(|value| (key, Measured::of(value))));
     };
     put(
         FigureKey::Rate(Rate::Requests),

@@ -3,8 +3,8 @@
 //! It must not know the formats that they stand in.
 
 use super::cell::{Cell, Method, Verdict};
-use super::comparison::Comparison;
 use super::gates::{RuleOutcome, RuleResult};
+use super::outcome::Comparison;
 use crate::names::FigureKey;
 use crate::rules::shown;
 

@@ -10,7 +10,6 @@ use evalscope_model::metrics::{Distribution, Metric, PERCENTILE_ROWS};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Figure, Value};
 use crate::report::RunReport;
 
 /// A figure by its short name, in the order of tables.
@@ -250,10 +249,7 @@ impl FigureKey {
             Self::Rate(Rate::InputTokens) => report.input_tokens_per_s(),
             Self::Rate(Rate::Errors) => report.lost_share(),
             Self::Rate(Rate::Goodput) => report.goodput.as_ref()?.share,
-            Self::Rate(Rate::Cached) => match Figure::CacheHits.value(report) {
-                Value::Number(percent) => Some(percent / 100.0),
-                _ => None,
-            },
+            Self::Rate(Rate::Cached) => report.cached_share(),
         }
     }
 
