@@ -39,6 +39,8 @@ pub mod exposition;
 
 pub mod console;
 
+pub mod rules;
+
 pub mod json;
 
 pub mod html;
@@ -46,6 +48,8 @@ pub mod html;
 pub mod files;
 
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

@@ -63,6 +63,8 @@ pub enum RunState {
     Interrupted,
     /// Ended early because the server was not there, or refused everything.
     GaveUp,
+    /// Ended early because a rule was broken (`--abort-if`).
+    Aborted,
 }
 
 impl RunState {
@@ -74,6 +76,7 @@ impl RunState {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::GaveUp => "gave_up",
+            Self::Aborted => "aborted",
         }
     }
 
@@ -85,6 +88,7 @@ impl RunState {
             Self::Finished,
             Self::Interrupted,
             Self::GaveUp,
+            Self::Aborted,
         ]
         .into_iter()
         .find(|state| state.as_str() == name)
@@ -256,6 +260,7 @@ mod tests {
             RunState::Finished,
             RunState::Interrupted,
             RunState::GaveUp,
+            RunState::Aborted,
         ] {
             assert_eq!(RunState::from_name(state.as_str()), Some(state));
         }

@@ -319,6 +319,16 @@ impl RunReport {
         self.totals.rate_per_s(self.totals.succeeded)
     }
 
+    /// Cached prompt tokens over the prompt tokens of the successes that reported them; `None` without any.
+    #[must_use]
+    pub fn cached_share(&self) -> Option<f64> {
+        let totals = &self.totals;
+        let cached = totals
+            .cached_tokens
+            .filter(|_| totals.cached_of_tokens > 0)?;
+        Some(cached as f64 / totals.cached_of_tokens as f64)
+    }
+
     /// Output tokens over the duration; `None` if they are unknown for all responses.
     #[must_use]
     pub fn output_tokens_per_s(&self) -> Option<f64> {

@@ -130,6 +130,12 @@ class Arguments:
     """Where ttft, ttfat and latency of `slo` begin: `schedule` or `send`."""
     min_goodput: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when fewer requests meet `slo`: 0.95, or `"95%"`."""
+    fail_if: str | Sequence[str] | None = None
+    """Fail (`EvalscopeError`, exit code 3) if this holds of a finished run: `"ttft_p99>500ms"`."""
+    abort_if: str | Sequence[str] | None = None
+    """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
+    abort_after: float | str | None = None
+    """From when on `abort_if` is looked at, after the first measured request: seconds, or `"30s"`."""
 
     # --- search for a service level ---
 

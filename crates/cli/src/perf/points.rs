@@ -10,7 +10,8 @@ use evalscope_model::experiment::{Experiment, PointResult};
 use evalscope_model::time::wall_ns;
 use evalscope_report::console as tables;
 use evalscope_report::html::Ended;
-use evalscope_report::{RunReport, files, sqlite};
+use evalscope_report::rules::{Rule, broken_by};
+use evalscope_report::{RunReport, RunState, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
 use super::command::Command;
@@ -95,7 +96,8 @@ impl Measuring<'_> {
             if broken.is_some() {
                 break;
             }
-            if control.stop.is_cancelled() {
+            let was_aborted = reports.last().is_some_and(was_aborted);
+            if was_aborted || control.stop.is_cancelled() {
                 break;
             }
         }
@@ -125,15 +127,18 @@ impl Measuring<'_> {
             };
             return Err(Unfinished { what, source, hint }.into());
         }
-        Ok(self.exit_code(&reports))
+        self.exit_code(&reports)
     }
 
-    fn exit_code(&self, reports: &[RunReport]) -> ExitCode {
+    fn exit_code(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {
         let Command {
             job, control, log, ..
         } = self.command;
         if control.stop.is_cancelled() {
-            return ExitCode::from(failure::INTERRUPTED);
+            return Ok(ExitCode::from(failure::INTERRUPTED));
+        }
+        if reports.iter().any(was_aborted) {
+            return Ok(ExitCode::from(failure::RULE_FAILED));
         }
         // a point without a success has no figures, whatever the others have
         let empty: Vec<&str> = reports
@@ -150,15 +155,42 @@ impl Measuring<'_> {
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
-            return ExitCode::from(failure::FAILED);
+            return Ok(ExitCode::from(failure::FAILED));
         }
         let too_many = above_error_rate(reports, job.max_error_rate, log);
         let too_few = below_goodput(reports, job.objectives.min_goodput, log);
-        if too_many || too_few {
-            return ExitCode::from(failure::FAILED);
-        }
-        ExitCode::SUCCESS
+        let breaks = breaks_rules(reports, &job.objectives.fail_if, log)?;
+        Ok(if too_many || too_few {
+            ExitCode::from(failure::FAILED)
+        } else if breaks {
+            ExitCode::from(failure::RULE_FAILED)
+        } else {
+            ExitCode::SUCCESS
+        })
     }
+}
+
+/// Whether `--abort-if` has stopped a run.
+fn was_aborted(report: &RunReport) -> bool {
+    report.state == RunState::Aborted
+}
+
+/// Whether a run breaks a rule of `--fail-if`.
+fn breaks_rules(reports: &[RunReport], rules: &[Rule], log: &Log) -> anyhow::Result<bool> {
+    let mut breaks = false;
+    for rule in rules {
+        for report in reports {
+            if let Some(broken) = broken_by(rule, report)? {
+                breaks = true;
+                log.warn(&format!(
+                    "{} breaks `--fail-if \"{rule}\"`: {}",
+                    report.meta.name,
+                    broken.values.join(", ")
+                ));
+            }
+        }
+    }
+    Ok(breaks)
 }
 
 /// Whether more requests failed, were shed or were left unfinished, in all runs together, than

@@ -59,7 +59,7 @@ use endpoint::{Destination, api_of, destination_of};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
-use objective::objectives_of;
+use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
 use trace::trace_of;
@@ -165,6 +165,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
     let objectives = objectives_of(objective, !generation.no_stream)?;
+    check_points(&objectives.fail_if, plan.runs())?;
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);

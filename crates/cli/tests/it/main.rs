@@ -9,6 +9,7 @@
 mod analysis;
 mod apis;
 mod command_line;
+mod compare;
 mod context;
 mod conversation_results;
 mod conversations;
@@ -43,6 +44,7 @@ mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
+mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;

@@ -20,16 +20,16 @@ use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 use crate::names;
 use crate::report::RunReport;
 
-use layout::{plain, tame, wrapped};
-use screen::Paint;
+use layout::{plain, tame};
 
 pub use advice::advice;
 pub(crate) use advice::{best, height};
 pub use conversations::conversations;
 pub use intervals::intervals;
-pub(crate) use layout::{Grid, number, optional, percent};
+pub(crate) use layout::{Grid, number, optional, percent, wrapped};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
+pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};

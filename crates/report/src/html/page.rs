@@ -279,6 +279,7 @@ fn worst_state(runs: &[RunReport]) -> RunState {
         RunState::Running,
         RunState::Interrupted,
         RunState::GaveUp,
+        RunState::Aborted,
         RunState::Finished,
     ];
     let has = |state: &RunState| runs.iter().any(|run| run.state == *state);
