@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evalscope_core::protocol::{
-    Anthropic, AnswerState, AnswerText, Api, Dashscope, Declared, Opaque, OpenAi, Responses, Zhipu,
+    AnswerState, AnswerText, Anthropic, Api, Dashscope, Declared, Opaque, OpenAi, Responses, Zhipu,
 };
 use evalscope_core::sse::Splitter;
 

@@ -125,14 +125,14 @@ mod tests {
 
     #[test]
     fn what_servers_write_is_mended() {
-        let picked = |data: &[u8]| {
-            pick_from(data, &["a"], |[a], _| {
-                a.map(|value| value.get().to_owned())
-            })
-        };
+        let picked =
+            |data: &[u8]| pick_from(data, &["a"], |[a], _| a.map(|value| value.get().to_owned()));
         assert_eq!(picked(b" {\"a\":1}").unwrap().unwrap(), "1");
         assert_eq!(picked(b"{\"b\":NaN,\"a\":1}").unwrap().unwrap(), "1");
-        assert_eq!(picked(b"{\"a\":\"\xff\"}").unwrap().unwrap(), "\"\u{fffd}\"");
+        assert_eq!(
+            picked(b"{\"a\":\"\xff\"}").unwrap().unwrap(),
+            "\"\u{fffd}\""
+        );
         assert_eq!(picked(b"[1]").unwrap_err(), "it does not start with `{`");
         assert!(picked(b"{\"a\":").is_err());
     }

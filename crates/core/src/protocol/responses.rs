@@ -388,8 +388,7 @@ impl ResponsesReader {
             },
         };
         if is_given_up(&reason) {
-            self.state
-                .fail(FailureKind::ServerError, given_up(&reason));
+            self.state.fail(FailureKind::ServerError, given_up(&reason));
         }
         self.state.finish_reason = Some(reason);
     }

@@ -51,7 +51,8 @@ fn body(rules: BodyRules, prompt: Prompt) -> String {
 fn a_body_has_no_temperature_unless_one_was_typed() {
     let text = || Prompt::Text("hi".to_owned());
     insta::assert_snapshot!(body(rules(json!({})).0, text()), @r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":64}"#);
-    let (rules, lost) = rules(json!({"temperature": 0.5, "stop": "x", "seed": 1, "n": 2, "top_k": 3}));
+    let (rules, lost) =
+        rules(json!({"temperature": 0.5, "stop": "x", "seed": 1, "n": 2, "top_k": 3}));
     assert_eq!(lost, ["seed", "n"]);
     insta::assert_snapshot!(body(rules, text()), @r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"temperature":0.5,"stop_sequences":["x"],"top_k":3,"stream":true,"max_tokens":64}"#);
 }
@@ -102,8 +103,14 @@ fn tools_have_schemas() {
     );
     for (choice, want) in [
         (json!("auto"), json!({"type": "auto"})),
-        (json!({"type": "function", "function": {"name": "f"}}), json!({"type": "tool", "name": "f"})),
-        (json!({"type": "tool", "name": "f"}), json!({"type": "tool", "name": "f"})),
+        (
+            json!({"type": "function", "function": {"name": "f"}}),
+            json!({"type": "tool", "name": "f"}),
+        ),
+        (
+            json!({"type": "tool", "name": "f"}),
+            json!({"type": "tool", "name": "f"}),
+        ),
     ] {
         let sent = Anthropic.body(object(json!({"tool_choice": choice})));
         assert_eq!(sent["tool_choice"], want);
@@ -181,7 +188,11 @@ fn whole_responses() {
     assert_eq!(state.finish_reason.as_deref(), Some("max_tokens"));
     let usage = state.usage;
     assert_eq!(
-        (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens),
+        (
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens
+        ),
         (Some(123), Some(20), Some(5))
     );
     let (token, answer, _) = whole(json!({
@@ -189,10 +200,16 @@ fn whole_responses() {
     }));
     assert!(token && answer);
     for (body, kind, message) in [
-        (json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
-            FailureKind::Status(529), "Overloaded (overloaded_error)"),
-        (json!({"choices": []}), FailureKind::Malformed,
-            "this is not a message of the Messages API: {\"choices\":[]}"),
+        (
+            json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+            FailureKind::Status(529),
+            "Overloaded (overloaded_error)",
+        ),
+        (
+            json!({"choices": []}),
+            FailureKind::Malformed,
+            "this is not a message of the Messages API: {\"choices\":[]}",
+        ),
     ] {
         assert_eq!(whole(body).2.failure.unwrap(), Failure::new(kind, message));
     }
@@ -208,7 +225,10 @@ fn errors_and_strangers() {
     let message = |name: &str, data: &str| read(name, data).1.failure.unwrap().message;
     assert_eq!(message("", r#"{"error":"gone"}"#), "gone");
     assert_eq!(message("error", "gone"), "gone");
-    assert_eq!(message("error", r#"{"type":"error","error":"gone"}"#), "gone (error)");
+    assert_eq!(
+        message("error", r#"{"type":"error","error":"gone"}"#),
+        "gone (error)"
+    );
     assert_eq!(
         message("", r#"{"object":"chat.completion.chunk","choices":[]}"#),
         "the server sent a chat completion, not a message of the Messages API"

@@ -116,7 +116,11 @@ fn whole_responses() {
     let whole = |body: Value| {
         let mut reader = ResponsesReader::default();
         let meaning = reader.whole(body.to_string().as_bytes());
-        (meaning.has_token(), meaning.has_answer(), AnswerReader::take(&mut reader))
+        (
+            meaning.has_token(),
+            meaning.has_answer(),
+            AnswerReader::take(&mut reader),
+        )
     };
     let (token, answer, state) = whole(json!({
         "id": "r", "object": "response", "status": "completed", "model": "m", "error": null,
@@ -128,19 +132,30 @@ fn whole_responses() {
     assert_eq!(state.finish_reason.as_deref(), Some("stop"));
     let usage = state.usage;
     assert_eq!(
-        (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens),
+        (
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens,
+            usage.reasoning_tokens
+        ),
         (Some(3), Some(2), Some(5), Some(4))
     );
     let (token, _, state) = whole(json!({"status": "completed", "output": [],
         "usage": {"input_tokens": 3, "output_tokens": 0}}));
     assert!(!token && state.failure.is_none() && state.usage.completion_tokens == Some(0));
     for (body, message) in [
-        (json!({"status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}),
-            "no (server_error)"),
-        (json!({"status": "failed", "output": []}),
-            "the server ended generation with finish_reason `failed`"),
-        (json!({"choices": [{"message": {"content": "hi"}}]}),
-            "this is not a response of the Responses API: {\"choices\":[{\"message\":{\"content\":\"hi\"}}]}"),
+        (
+            json!({"status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}),
+            "no (server_error)",
+        ),
+        (
+            json!({"status": "failed", "output": []}),
+            "the server ended generation with finish_reason `failed`",
+        ),
+        (
+            json!({"choices": [{"message": {"content": "hi"}}]}),
+            "this is not a response of the Responses API: {\"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
+        ),
         (json!({"error": {"message": "gone"}}), "gone"),
     ] {
         assert_eq!(whole(body).2.failure.unwrap().message, message);
@@ -158,10 +173,16 @@ fn errors_and_strangers() {
     assert_eq!(message("", r#"{"error":"gone"}"#), "gone");
     assert_eq!(message("error", "gone"), "gone");
     assert_eq!(
-        message("", r#"{"id":"x","object":"chat.completion.chunk","choices":[]}"#),
+        message(
+            "",
+            r#"{"id":"x","object":"chat.completion.chunk","choices":[]}"#
+        ),
         "the server sent a chat completion, not a response of the Responses API"
     );
-    let state = read("", r#"{"type":"response.never_heard_of.delta","delta":"a"}"#);
+    let state = read(
+        "",
+        r#"{"type":"response.never_heard_of.delta","delta":"a"}"#,
+    );
     assert_eq!((state.skipped_events, state.failure), (1, None));
 }
 
@@ -178,9 +199,8 @@ fn a_reply_has_the_text_once_and_the_ids_of_calls() {
     let call = r#"{"type":"function_call","call_id":"c1","name":"f","arguments":"{\"a\":1}"}"#;
     let done = format!(r#"{{"type":"response.output_item.done","item":{call}}}"#);
     let message = r#"{"type":"message","content":[{"type":"output_text","text":"ab"}]}"#;
-    let end = format!(
-        r#"{{"type":"response.completed","response":{{"output":[{message},{call}]}}}}"#
-    );
+    let end =
+        format!(r#"{{"type":"response.completed","response":{{"output":[{message},{call}]}}}}"#);
     let whole = format!(r#"{{"status":"completed","output":[{message},{call}]}}"#);
     let pieces = replies(&[
         r#"{"type":"response.output_text.delta","delta":"a"}"#,

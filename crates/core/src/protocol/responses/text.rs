@@ -115,11 +115,17 @@ fn event_of(answer: &Value) -> Option<Event> {
 fn read(answer: &Value, sink: &mut impl Sink) {
     match event_of(answer) {
         Some(Event::Delta(at)) => {
-            sink.say(CHANNELS[at].kind, answer["delta"].as_str().unwrap_or_default());
+            sink.say(
+                CHANNELS[at].kind,
+                answer["delta"].as_str().unwrap_or_default(),
+            );
         }
         Some(Event::Done(at)) => {
             let channel = CHANNELS[at];
-            sink.say(channel.kind, answer[channel.whole].as_str().unwrap_or_default());
+            sink.say(
+                channel.kind,
+                answer[channel.whole].as_str().unwrap_or_default(),
+            );
         }
         Some(Event::Completed | Event::Incomplete) => read_output(&answer["response"], sink),
         Some(_) => {}
