@@ -55,7 +55,7 @@ use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
-use endpoint::{Destination, api_of, destination_of};
+use endpoint::{Destination, api_of, destination_of, with_api_of_url};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
@@ -83,9 +83,10 @@ const SIM_MODEL: &str = "sim";
     reason = "a job takes the place of the flags that it is made of"
 )]
 pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
-    let args = &args;
+    let mut notes = Vec::new();
+    let args = &with_api_of_url(args, &mut notes);
     let asked_headers = headers::asked(&args.server.headers, &environment.header_lines)?;
-    let mut notes = idle::notes(args, &asked_headers);
+    notes.extend(idle::notes(args, &asked_headers));
     let PerfArgs {
         server,
         load,
@@ -111,8 +112,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         templated,
     } = destination_of(server, prompts, declaration, &mut notes)?;
     notes.extend(idle::of_url(typed, &url));
-    let signing = row.and_then(|row| row.signing);
-    let headers = headers_of(&asked_headers, key, signing, declaration, url);
+    let headers = headers_of(&asked_headers, key, row, declaration, url);
     let Headers {
         url,
         fields,
@@ -250,10 +250,14 @@ fn bodies_of(
         streams,
         seed,
     )?;
-    let bodies = BodyRules {
-        api: api_of(api, declaration, url, &rules),
-        ..rules
-    };
+    let api = api_of(api, declaration, url, &rules);
+    let (bodies, lost) = rules.with_api(api);
+    notes.extend(lost.iter().map(|field| {
+        format!(
+            "`--api {}` has no field for `{field}`: it is not sent (`--extra-args` sends it)",
+            bodies.api.name()
+        )
+    }));
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, notes)?;
     }

@@ -21,6 +21,7 @@ mod doc_links;
 mod doc_messages;
 mod docs;
 mod endings;
+mod event_apis;
 mod exit_codes;
 mod export;
 mod export_tables;
