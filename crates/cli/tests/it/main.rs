@@ -40,6 +40,7 @@ mod preflight;
 mod proxy;
 mod random;
 mod recipes;
+mod repeats;
 #[cfg(unix)]
 mod secrets;
 mod server;
