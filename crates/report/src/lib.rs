@@ -29,6 +29,8 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
 pub mod series;
 
 pub mod names;

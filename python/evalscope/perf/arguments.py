@@ -104,6 +104,8 @@ class Arguments:
     """Requests to send before the measured ones; below 1, a fraction of `number`."""
     sleep_interval: float | str | None = None
     """Pause between the runs of a sweep."""
+    repeats: int | None = None
+    """How often each run of a sweep is measured."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
     give_up_after: float | str | None = None

@@ -135,6 +135,7 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("duration", json!(args.duration)),
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
+            ("repeats", json!(args.repeats)),
             ("max_error_rate", json!(args.max_error_rate)),
             ("slo", json!(used.objectives.slo)),
             ("slo_from", json!(used.objectives.from)),

@@ -45,6 +45,7 @@ mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
+mod repeats;
 mod rules;
 #[cfg(unix)]
 mod secrets;
