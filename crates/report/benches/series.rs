@@ -171,6 +171,7 @@ fn meta() -> RunMeta {
             drain_timeout_s: None,
             seed: 1,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         },
         trace: None,
         first_arrival_ns: None,

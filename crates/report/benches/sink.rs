@@ -123,6 +123,7 @@ fn sink(bencher: Bencher<'_, '_>, record_bodies: RecordBodies) {
             drain_timeout_s: None,
             seed: 0,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         },
         trace: None,
         first_arrival_ns: None,

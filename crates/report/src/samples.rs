@@ -51,6 +51,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             drain_timeout_s: None,
             seed: 42,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         },
         trace: None,
         first_arrival_ns: None,

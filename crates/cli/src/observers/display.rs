@@ -442,6 +442,7 @@ mod tests {
             conversations: None,
             connections: evalscope_model::conversation::KeepConnection::Keep,
             recording: None,
+            shard: evalscope_model::shard::Shard::WHOLE,
         }
         .expand()
         .unwrap();

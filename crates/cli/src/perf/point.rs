@@ -109,6 +109,7 @@ impl Measuring<'_> {
             },
             clock,
             give_up_after: job.give_up_after,
+            barrier: None,
         };
         let threads = job.threads.min(in_flight);
         let transport = self.proven.transport(self.command, clock, threads.get());

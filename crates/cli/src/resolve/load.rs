@@ -8,6 +8,7 @@ use evalscope_core::transport::Timeouts;
 use evalscope_model::conversation::KeepConnection;
 use evalscope_model::plan::{OpenLoop, Sweep, Warmup, WhenFull};
 use evalscope_model::profile::Profile;
+use evalscope_model::shard::Shard;
 use evalscope_workload::trace::Trace;
 
 use super::profile_file;
@@ -68,6 +69,7 @@ pub(super) fn sweep_of(
         conversations: None,
         connections: KeepConnection::Keep,
         recording: None,
+        shard: Shard::WHOLE,
         seed,
     };
     match trace {

@@ -129,6 +129,7 @@ mod tests {
             duration_s,
             seed: 0,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         };
         assert_eq!(requests(&run(Some(100), None, Some(9.0))), Some(103.0));
         assert_eq!(requests(&run(Some(100), Some(2.0), Some(9.0))), Some(21.0));

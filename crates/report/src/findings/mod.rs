@@ -167,6 +167,7 @@ mod tests {
                 drain_timeout_s: None,
                 seed: 0,
                 dataset_offset: 0,
+                shard: evalscope_model::shard::Shard::WHOLE,
             },
             client: ClientReport::judge(None, &totals, &Distribution::default()),
             totals,
