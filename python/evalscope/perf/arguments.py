@@ -283,6 +283,8 @@ class Arguments:
     """Log every request and every event of its response."""
     enable_progress_tracker: bool | None = None
     """Keep `progress.json` in the results folder up to date while the command runs."""
+    progress: str | None = None
+    """How the tool shows progress on stderr: `auto`, or `json` for one JSON object a line."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None

@@ -46,6 +46,16 @@ pub(crate) enum Bodies {
     None,
 }
 
+/// How progress is shown on stderr.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
+pub(crate) enum ProgressForm {
+    /// For people: a bar on a terminal, else a line every ten seconds.
+    Auto,
+    /// For programs: one JSON object a line, each second; messages too are lines of JSON.
+    Json,
+}
+
 /// A language of the HTML report.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LangName {
@@ -141,6 +151,10 @@ pub(crate) struct OutputArgs {
     /// Log progress after every N requests; 0 for never.
     #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
     pub(crate) log_every_n_query: u64,
+
+    /// How progress is shown on stderr.
+    #[arg(long, value_enum, value_name = "FORM", default_value = "auto")]
+    pub(crate) progress: ProgressForm,
 
     /// Keep progress.json in the results folder up to date while the command runs.
     #[arg(long)]

@@ -19,6 +19,7 @@ use evalscope_model::experiment::Planned;
 use crate::env::Environment;
 use crate::failure;
 use crate::flags::PerfArgs;
+use crate::flags::output::ProgressForm;
 use crate::log::Log;
 use crate::observers::ProgressFile;
 use crate::plugins::PluginLog;
@@ -35,6 +36,9 @@ use prepare::Prepared;
 use prove::Proven;
 
 pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
+    if args.output.progress == ProgressForm::Json {
+        console::write_json_lines();
+    }
     let environment = Environment::read()?;
     let mut args = resolve::with_stdin(args)?;
     if models::is_wanted(&args) {

@@ -26,7 +26,7 @@ use evalscope_workload::dataset::DatasetError;
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use crate::observers::{DebugLog, Display, Following, ProgressFile, Watching};
+use crate::observers::{DebugLog, Display, EndedRun, Following, ProgressFile, Standing, Watching};
 use crate::requests::doubts;
 use crate::results::host;
 use crate::secrets;
@@ -87,14 +87,15 @@ impl Measuring<'_> {
         };
         let fault = PipelineFault::new(own.stop.clone());
         let (sink, events) = async_channel::bounded(SINK_CAPACITY);
-        let (display, watching) = Display::start(
+        let (display, standing) = Display::start(
             spec,
             clock,
             log.clone(),
             job.log_every,
             self.progress_file.cloned(),
+            job.progress_lines,
         );
-        let observers = self.observers(spec, clock, watching.clone());
+        let observers = self.observers(spec, clock, standing.clone());
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -113,8 +114,10 @@ impl Measuring<'_> {
         };
         let threads = job.threads.min(in_flight);
         let transport = self.proven.transport(self.command, clock, threads.get());
+        job.progress_lines.ready(&spec.point.label);
         let outcome = engine::run(setup, &transport, &own, &sink);
-        let ended_at = rfc3339_local(&clock, clock.now());
+        let ended = clock.now();
+        let ended_at = rfc3339_local(&clock, ended);
         drop(display);
         let died = served.and_then(|served| served.end(outcome.failed > 0));
         let died = died.map(|how| {
@@ -137,24 +140,19 @@ impl Measuring<'_> {
         let written = stored(writer);
         if let Some(file) = self.progress_file {
             file.run_ended(match spec.conversations {
-                Some(_) => watching.conversations(),
+                Some(_) => standing.conversations(),
                 None => outcome.measured,
             });
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
         let (state, stopped_by) = state_of(&outcome.end, is_whole);
-        let error = match (written, fault.message()) {
-            (Err(error), _) => Some((
-                "the database could not be written: the run was stopped",
-                error,
-            )),
-            (Ok(()), Some(message)) => Some((
-                "a part of this program failed: the run was stopped",
-                anyhow::anyhow!("{message}"),
-            )),
-            (Ok(()), None) => what_ended(outcome.end, &job.secrets),
-        };
+        let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
+        job.progress_lines.ended(&EndedRun {
+            state,
+            folder: &folder.display().to_string(),
+            progress: standing.progress(spec, &clock, ended),
+        });
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Ended {
@@ -184,10 +182,10 @@ impl Measuring<'_> {
         &self,
         spec: &RunSpec,
         clock: RunClock,
-        watching: Watching,
+        standing: Standing,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
-        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(watching)];
+        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Watching(standing))];
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }
@@ -322,6 +320,26 @@ fn state_of(end: &RunEnd, is_whole: bool) -> (RunState, Option<StoppedBy>) {
         RunEnd::Load(why) if is_whole => (RunState::Finished, Some(*why)),
         RunEnd::Load(why) => (RunState::Interrupted, Some(*why)),
         _ => (RunState::Interrupted, None),
+    }
+}
+
+/// What went wrong in this program during a run.
+fn error_of(
+    written: anyhow::Result<()>,
+    fault: &PipelineFault,
+    end: RunEnd,
+    secrets: &[String],
+) -> Option<(&'static str, anyhow::Error)> {
+    match (written, fault.message()) {
+        (Err(error), _) => Some((
+            "the database could not be written: the run was stopped",
+            error,
+        )),
+        (Ok(()), Some(message)) => Some((
+            "a part of this program failed: the run was stopped",
+            anyhow::anyhow!("{message}"),
+        )),
+        (Ok(()), None) => what_ended(end, secrets),
     }
 }
 

@@ -22,7 +22,7 @@ use url::Url;
 use super::objective::Objectives;
 use crate::catalog::apis::SigningKey;
 use crate::flags::choices::ApiChoice;
-use crate::observers::TrackerPlan;
+use crate::observers::{ProgressLines, TrackerPlan};
 use crate::secrets;
 use crate::served::ServePlan;
 use crate::sources::PromptPlan;
@@ -69,6 +69,8 @@ pub(crate) struct Job {
     pub(crate) tracker: Option<TrackerPlan>,
     /// A file is to tell how far the command is.
     pub(crate) progress_file: bool,
+    /// Events for other programs.
+    pub(crate) progress_lines: ProgressLines,
     /// Every run begins at the first prompt.
     pub(crate) repeat_prompts: bool,
     /// The interpreter of plugins in Python, where somebody has chosen one.

@@ -46,9 +46,10 @@ use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::load::LoadArgs;
-use crate::flags::output::{Bodies, OutputArgs};
+use crate::flags::output::{Bodies, OutputArgs, ProgressForm};
 use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
+use crate::observers::ProgressLines;
 use crate::served::{self, ServePlan};
 use crate::sources::PromptPlan;
 
@@ -209,6 +210,10 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
+        progress_lines: match output.progress {
+            ProgressForm::Auto => ProgressLines::Off,
+            ProgressForm::Json => ProgressLines::On,
+        },
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
         results: results_of(output, &model, environment),

@@ -329,6 +329,7 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("no_html", json!(args.no_html)),
             ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),
+            ("progress", json!(name_of(&args.progress))),
             (
                 "enable_progress_tracker",
                 json!(args.enable_progress_tracker),

@@ -37,6 +37,7 @@ mod open_loop;
 mod plugins;
 #[cfg(unix)]
 mod preflight;
+mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
