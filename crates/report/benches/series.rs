@@ -180,6 +180,10 @@ fn meta() -> RunMeta {
         host: None,
         command_line: None,
         metadata: std::collections::BTreeMap::new(),
+        run_id: None,
+        shards: Vec::new(),
+        shard_clients: Vec::new(),
+        missing_shards: Vec::new(),
         folder: None,
         started_at: String::new(),
         clock: RunClock {

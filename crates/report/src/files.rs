@@ -100,6 +100,18 @@ pub enum FilesError {
         /// Their names.
         names: String,
     },
+    /// The folder to write into holds something.
+    #[error("`{}` is not empty\nhint: give a new or an empty folder", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What is to be written into is no folder.
+    #[error("`{}` is a file\nhint: give a new or an empty folder", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no run in a folder.
     #[error(
         "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \
@@ -330,6 +342,23 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     let mut run = run.clone();
     run.database = PathBuf::from(FILE_NAME);
     write_page(folder, &[run], page, &mut Ended::default())
+}
+
+/// Check that a folder can be written into without mixing what is there with what is written.
+pub(crate) fn check_free(out: &Path) -> Result<(), FilesError> {
+    match fs::read_dir(out) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(FilesError::NotEmpty {
+                path: out.to_owned(),
+            }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(FilesError::NotAFolder {
+            path: out.to_owned(),
+        }),
+        Err(error) => Err(io_error(out, "read it")(error)),
+    }
 }
 
 /// An invocation's folder and its databases.

@@ -43,6 +43,8 @@ pub mod html;
 
 pub mod files;
 
+pub mod merge;
+
 pub mod export;
 
 #[cfg(test)]

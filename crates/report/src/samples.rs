@@ -65,6 +65,10 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         }),
         command_line: Some("evalscope perf --model m".to_owned()),
         metadata: [("gpu".to_owned(), "H100".to_owned())].into(),
+        run_id: None,
+        shards: Vec::new(),
+        shard_clients: Vec::new(),
+        missing_shards: Vec::new(),
         folder: Some("outputs/20260131_120000/m/parallel_5_number_30".to_owned()),
         started_at: "2026-01-31T12:00:00.123+08:00".to_owned(),
         clock: RunClock {

@@ -3,6 +3,7 @@
 //! It must not know what a flag means.
 
 mod export;
+mod merge;
 mod report;
 mod sim;
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     /// Write finished runs in the format of another tool.
     Export(export::ExportArgs),
+    /// Put the results of several processes that made one run together.
+    Merge(merge::MergeArgs),
     /// Run a program that is stopped when the parent process ends.
     #[command(name = "__supervise", hide = true)]
     Supervise(served::SuperviseArgs),
@@ -60,6 +63,7 @@ impl Command {
             Self::Selftest(args) => selftest::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Merge(args) => merge::run(&args),
             Self::Supervise(args) => served::supervise(args),
         }
     }

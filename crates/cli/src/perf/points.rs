@@ -19,6 +19,7 @@ use super::point::Measuring;
 use crate::console;
 use crate::failure::{self, Unfinished};
 use crate::log::Log;
+use crate::results::folder as results;
 use crate::sources::BAD_LINE;
 use crate::wait;
 
@@ -43,13 +44,23 @@ impl Measuring<'_> {
             }
             let folder = top.join(spec.point.folder());
             let ended = match self.point(&spec, &folder) {
-                Ok(ended) => ended,
+                Ok(Some(ended)) => ended,
+                Ok(None) if reports.is_empty() => {
+                    results::forget(top);
+                    log.info("stopped before any load was sent");
+                    return Ok(ExitCode::from(failure::INTERRUPTED));
+                }
+                Ok(None) => break,
                 // the results of earlier runs are kept and shown
                 Err(error) if !reports.is_empty() => {
                     broken = Some(("a run could not start", error));
                     break;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // only if it holds nothing but the log
+                    results::forget(top);
+                    return Err(error);
+                }
             };
             let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
                 Ok(report) => report,

@@ -19,14 +19,14 @@ use crate::flags::prompts::PromptArgs;
 use crate::flags::rates::Rate;
 use crate::flags::server::ServerArgs;
 
-/// The load that was asked for. `whole`: requests of a set that is meant to be
-/// sent whole. `trace`: what is replayed.
+/// The load that was asked for, of which `shard` is carried out here, with `seed`. `whole`: requests of a
+/// set that is meant to be sent whole. `trace`: what is replayed.
 pub(super) fn sweep_of(
     load: &LoadArgs,
     prompts: &PromptArgs,
     whole: Option<u64>,
     trace: Option<&Trace>,
-    seed: u64,
+    (seed, shard): (u64, Shard),
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Sweep> {
     let rate = rates_of(load)?;
@@ -69,7 +69,7 @@ pub(super) fn sweep_of(
         conversations: None,
         connections: KeepConnection::Keep,
         recording: None,
-        shard: Shard::WHOLE,
+        shard,
         seed,
     };
     match trace {

@@ -27,7 +27,9 @@ mod with_failures;
 use std::collections::BTreeMap;
 
 pub use choices::token_neighbours;
-pub use client::{CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use client::{
+    CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, ShardClient, Verdict,
+};
 pub use comparison::Comparison;
 pub use conversations::{
     ConversationAccumulator, ConversationFigures, EndedByCounts, IncrementFigures, PerConversation,

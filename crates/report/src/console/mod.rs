@@ -10,6 +10,7 @@ mod layout;
 mod load;
 mod objective;
 mod screen;
+mod shards;
 mod summary;
 mod sweep;
 mod trace;
@@ -31,6 +32,8 @@ pub(crate) use layout::{Grid, number, optional, percent};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
 pub use screen::{Confidence, Ink, Screen};
+pub(crate) use shards::shard_grid;
+pub use shards::shards;
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
@@ -286,6 +289,7 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        shards(report, screen),
         conversations(report, screen),
         trace(report, screen),
         segments(report, screen),

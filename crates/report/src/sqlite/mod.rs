@@ -10,8 +10,11 @@ mod row;
 mod schema;
 mod write;
 
+mod copy;
+
 use std::path::{Path, PathBuf};
 
+pub(crate) use copy::{Copied, Merged};
 pub use read::{Reader, Stored};
 pub use write::{Database, set_end};
 

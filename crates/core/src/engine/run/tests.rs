@@ -217,7 +217,7 @@ impl Case {
             match message {
                 RunEvent::Exchange(exchange) => seen.push(exchange.record),
                 RunEvent::Conversation(record) => conversations.push(*record),
-                RunEvent::Snapshot(_) | RunEvent::Warning(_) => {}
+                RunEvent::Snapshot(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
             }
         }
         (seen, conversations)
