@@ -99,7 +99,6 @@ impl Shard {
 
     /// Whether there is no other one.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
     pub const fn is_whole(&self) -> bool {
         self.of.get() == 1
     }

@@ -19,7 +19,9 @@ use evalscope_model::record::{
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 
-use crate::model::{FORMAT_VERSION, Host, Lang, Objective, RecordBodies, RunMeta, RunState, Tool};
+use crate::model::{
+    FORMAT_VERSION, Host, Lang, Objective, RecordBodies, RunMeta, RunState, ShardMeta, Tool,
+};
 use crate::report::RunReport;
 use crate::sqlite::{Database, FILE_NAME, set_end};
 
@@ -483,4 +485,18 @@ pub(crate) fn assert_documented(path: &str, text: &str) {
         documented == text,
         "run the tests with UPDATE_DOCS=1 to rewrite {path}"
     );
+}
+
+/// A shard nothing can be said against.
+pub(crate) fn shard(index: u32) -> ShardMeta {
+    ShardMeta {
+        index,
+        host: Some(format!("host{index}")),
+        offset_ns: 0,
+        offset_error_ns: 0,
+        started_late_ns: Some(1_000_000),
+        idle_ns: Some(0),
+        requests: 250,
+        state: RunState::Finished,
+    }
 }

@@ -285,6 +285,12 @@ class Arguments:
     """Keep `progress.json` in the results folder up to date while the command runs."""
     progress: str | None = None
     """How the tool shows progress on stderr: `auto`, or `json` for one JSON object a line."""
+    shard: str | None = None
+    """Part of a run of several processes: `I/N`, such as `0/4`, or `env`."""
+    start_at: float | str | None = None
+    """Unix time at which the load begins, in seconds; `stdin` waits for a line with it."""
+    run_id: str | None = None
+    """A name that all parts of a run share."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None

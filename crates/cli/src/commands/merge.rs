@@ -32,6 +32,10 @@ pub(crate) struct MergeArgs {
     #[arg(long)]
     allow_partial: bool,
 
+    /// Only write the database; `evalscope report` makes the files and tables of it.
+    #[arg(long, conflicts_with = "no_html")]
+    no_report: bool,
+
     /// Do not write the HTML report, `perf_report.html`.
     #[arg(long)]
     no_html: bool,
@@ -58,15 +62,8 @@ pub(crate) fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
             hint: format!("nothing of it is left in {}", args.output.display()),
         }),
     })?;
-    let page = if args.no_html {
-        Page::LeftOut
-    } else {
-        Page::Written
-    };
-    let runs = files::rebuild(&args.output, page)?;
-    let screen = console::screen(console::confidence(false));
-    for run in &runs {
-        console::out(&tables::run(run, screen));
+    if !args.no_report {
+        report(args)?;
     }
     console::err(&format!(
         "merged {} requests into {}",
@@ -78,4 +75,26 @@ pub(crate) fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(failure::FAILED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Make the files and tables of what was merged.
+fn report(args: &MergeArgs) -> anyhow::Result<()> {
+    let page = if args.no_html {
+        Page::LeftOut
+    } else {
+        Page::Written
+    };
+    let runs = files::rebuild(&args.output, page).map_err(|source| Unfinished {
+        what: "the files of the merged run could not be written",
+        source: source.into(),
+        hint: format!(
+            "the database is complete: fix the cause, then run `evalscope report {}`",
+            args.output.display()
+        ),
+    })?;
+    let screen = console::screen(console::confidence(false));
+    for run in &runs {
+        console::out(&tables::run(run, screen));
+    }
+    Ok(())
 }

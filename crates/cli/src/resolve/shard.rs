@@ -68,10 +68,10 @@ pub(super) fn seed_of(
     if let Some(seed) = args.generation.seed {
         return Ok(seed);
     }
-    if shard.is_whole() {
-        return Ok(drawn_seed(notes));
-    }
     let Some(run_id) = &args.shard.run_id else {
+        if shard.is_whole() {
+            return Ok(drawn_seed(notes));
+        }
         return Err(hinted(
             "`--shard` needs `--seed` or `--run-id`: all shards have to draw the same prompts and arrivals",
             "give the same `--run-id` to all shards, such as the number of the job",

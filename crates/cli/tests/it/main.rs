@@ -44,6 +44,8 @@ mod recipes;
 #[cfg(unix)]
 mod secrets;
 mod server;
+#[cfg(unix)]
+mod shards;
 mod simulator;
 #[cfg(unix)]
 mod supervise;

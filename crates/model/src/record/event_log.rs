@@ -300,10 +300,8 @@ mod tests {
                 log.push(EventStamp { at, token, answer, finish, coalesced, choice, continued });
             }
             prop_assert_eq!(log.len(), events);
-            prop_assert_eq!(
-                EventLog::from_bytes(&log.to_bytes(), EventLogFormat::V2).as_ref(),
-                Some(&log)
-            );
+            let read = EventLog::from_bytes(&log.to_bytes(), EventLogFormat::V2);
+            prop_assert_eq!(read, Some(log.clone()));
             // moved as bytes it is the log that is moved
             let mut moved = Vec::new();
             EventLog::rebase_bytes(&log.to_bytes(), by, &mut moved).unwrap();

@@ -176,17 +176,17 @@ mod tests {
     fn a_tail_of_a_closed_loop_is_a_finding() {
         let change = |c: &mut super::super::tests::Case| {
             c.totals.first_dispatch = Some(evalscope_model::time::Timestamp::ZERO);
-            c.totals.last_end = Some(evalscope_model::time::Timestamp::from_nanos(20_000_000_000));
+            c.totals.last_end = Some(evalscope_model::time::Timestamp::from_nanos(10_000_000_000));
             c.shards = shards(|all| all[2].idle_ns = Some(4_100_000_000));
         };
         one(
             change,
             FindingId::ShardIdle,
-            "shard 3 was idle for the last 4.1 s of 20.0 s",
+            "shard 3 was idle for the last 4.1 s of 10.0 s",
         );
         none(|c| {
             change(c);
-            c.load.duration_s = Some(20.0);
+            c.load.duration_s = Some(10.0);
         });
     }
 }

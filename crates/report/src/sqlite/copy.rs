@@ -145,7 +145,7 @@ impl Sums {
             ValueRef::Null => None,
             kind => kind.as_str().ok().and_then(FailureKind::from_name),
         };
-        if kind.is_some_and(|kind| kind.is_unsent()) {
+        if kind.is_some_and(FailureKind::is_unsent) {
             return Ok(());
         }
         self.first_sent = first(self.first_sent, dispatched);
