@@ -148,7 +148,10 @@ impl RunMetrics {
                 self.in_flight = snapshot.load.in_flight;
                 self.client = Some(snapshot.client.clone());
             }
-            RunEvent::Exchange(_) | RunEvent::Conversation(_) | RunEvent::Warning(_) => {}
+            RunEvent::Exchange(_)
+            | RunEvent::Conversation(_)
+            | RunEvent::Warning(_)
+            | RunEvent::Began(_) => {}
         }
     }
 
