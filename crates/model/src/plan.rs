@@ -4,8 +4,6 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
-mod part;
-
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -403,7 +401,7 @@ impl Sweep {
                 dataset_offset,
                 shard: self.shard,
             };
-            part::check(&run, points)?;
+            check_shard(&run, points)?;
             let label = label_of(&run, several_rates, &runs);
             run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);
@@ -446,6 +444,43 @@ impl Sweep {
             }),
         }
     }
+}
+
+/// Check that every shard of a run has something to do, and that none ends by itself what the others
+/// go on with.
+fn check_shard(run: &RunSpec, points: usize) -> Result<(), PlanError> {
+    let shards = run.shard.of().get();
+    if run.shard.is_whole() {
+        return Ok(());
+    }
+    if points > 1 {
+        return Err(PlanError::SeveralPoints { points });
+    }
+    let too_few = |flag, given| PlanError::FewerThanShards {
+        flag,
+        given,
+        shards,
+    };
+    let places = [
+        ("--parallel", run.concurrency),
+        ("--max-in-flight", run.open_loop.max_in_flight),
+    ];
+    let counts = places
+        .into_iter()
+        .map(|(flag, places)| (flag, places.map(|places| places.get() as u64)))
+        .chain([("--number", run.requests)]);
+    for (flag, given) in counts {
+        if let Some(given) = given.filter(|given| *given < u64::from(shards)) {
+            return Err(too_few(flag, given));
+        }
+    }
+    if run.open_loop.stop_when_saturated {
+        return Err(PlanError::EndsOneShard("--stop-when-saturated"));
+    }
+    if run.is_open_loop() && run.open_loop.when_full == WhenFull::Stop {
+        return Err(PlanError::EndsOneShard("--when-full stop"));
+    }
+    Ok(())
 }
 
 /// Requests of a profile are warm-up first.

@@ -35,6 +35,8 @@ pub mod names;
 
 pub mod live;
 
+pub mod exposition;
+
 pub mod console;
 
 pub mod json;

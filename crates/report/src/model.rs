@@ -233,6 +233,14 @@ impl RunMeta {
     pub fn alias(&self) -> Option<&str> {
         self.settings["alias"].as_str()
     }
+
+    /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single
+    /// moment.
+    #[must_use]
+    pub fn rate_per_s(&self) -> Option<f64> {
+        let rate_per_s = self.load.pacing.rate_per_s();
+        rate_per_s.filter(|rate| rate.is_finite())
+    }
 }
 
 /// A moment of a clock as RFC 3339 in local time with offset, to the millisecond.

@@ -280,8 +280,7 @@ impl RunReport {
     /// moment.
     #[must_use]
     pub fn rate_per_s(&self) -> Option<f64> {
-        let rate_per_s = self.meta.load.pacing.rate_per_s();
-        rate_per_s.filter(|rate| rate.is_finite())
+        self.meta.rate_per_s()
     }
 
     /// The distribution of a metric.

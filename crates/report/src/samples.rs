@@ -248,7 +248,7 @@ pub(crate) fn whole_answers(n: u64) -> Vec<Exchange> {
         .collect()
 }
 
-fn client(delay_ns: u64) -> ClientSnapshot {
+pub(crate) fn client(delay_ns: u64) -> ClientSnapshot {
     let mut handling = DenseHistogram::new(HANDLING_BITS);
     for i in 0..100 {
         handling.record(delay_ns + i * 100);

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Selftest(selftest::SelftestArgs),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
-    /// Write finished runs in the format of another tool.
+    /// Write runs as tables (Parquet, CSV, JSON lines), or in the format of another tool.
     Export(export::ExportArgs),
     /// Put the results of several processes that made one run together.
     Merge(merge::MergeArgs),

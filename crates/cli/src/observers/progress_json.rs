@@ -25,7 +25,7 @@ pub(crate) enum ProgressLines {
 /// What happens to a run.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Event<'a> {
+pub(super) enum Event<'a> {
     Ready {
         unix_s: f64,
         run: &'a str,
@@ -36,7 +36,7 @@ enum Event<'a> {
         by_s: f64,
     },
     Progress(&'a Progress),
-    Ended(&'a EndedRun<'a>),
+    Ended(&'a EndedRun),
 }
 
 /// How far a run is.
@@ -73,11 +73,11 @@ enum PhaseName {
 
 /// How a run ended, with its last figures.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct EndedRun<'a> {
+pub(crate) struct EndedRun {
     #[serde(flatten)]
     pub(crate) progress: Progress,
     pub(crate) state: RunState,
-    pub(crate) folder: &'a str,
+    pub(crate) folder: String,
 }
 
 impl ProgressLines {
@@ -102,7 +102,7 @@ impl ProgressLines {
     }
 
     /// A run is over.
-    pub(crate) fn ended(self, run: &EndedRun<'_>) {
+    pub(crate) fn ended(self, run: &EndedRun) {
         self.write(&Event::Ended(run));
     }
 
@@ -110,6 +110,13 @@ impl ProgressLines {
         if self == Self::On {
             console::json_line(event);
         }
+    }
+}
+
+impl Event<'_> {
+    /// The event as a line, without its end.
+    pub(super) fn line(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 }
 
@@ -190,7 +197,7 @@ mod tests {
         let (unix_s, run) = (progress.unix_s, "parallel_8_number_200");
         let ended = EndedRun {
             state: RunState::Finished,
-            folder: "outputs/20261126_070000/m/parallel_8_number_200",
+            folder: "outputs/20261126_070000/m/parallel_8_number_200".to_owned(),
             progress: progress.clone(),
         };
         let late = Event::Late {
@@ -205,7 +212,7 @@ mod tests {
             Event::Ended(&ended),
         ]
         .iter()
-        .map(|event| serde_json::to_string(event).unwrap())
+        .map(|event| event.line().unwrap())
         .collect()
     }
 

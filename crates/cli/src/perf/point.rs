@@ -3,15 +3,17 @@
 //!
 //! It must not know which points come before and after.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use async_channel::Sender;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_core::schedule::{Arrivals, Offsets};
-use evalscope_model::events::{Observer, Stage};
+use evalscope_model::events::{Observer, RunEvent, Stage};
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
 use evalscope_model::slo::SloFrom;
@@ -21,13 +23,15 @@ use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{
     Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
 };
-use evalscope_workload::dataset::DatasetError;
+use evalscope_workload::dataset::{DatasetError, PromptStream};
 
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use super::start::Unbegun;
-use crate::observers::{DebugLog, Display, EndedRun, Following, ProgressFile, Standing, Watching};
+use super::start::{Starting, Unbegun};
+use crate::observers::{
+    DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
+};
 use crate::requests::doubts;
 use crate::results::host;
 use crate::secrets;
@@ -53,6 +57,8 @@ pub(super) struct Measuring<'a> {
     pub(super) following: Option<&'a Following>,
     /// The file with the progress of the command.
     pub(super) progress_file: Option<&'a ProgressFile>,
+    /// The metrics of the command's runs.
+    pub(super) board: &'a MetricsBoard,
     /// The most connections that this process may hold open.
     pub(super) most_in_flight: MostInFlight,
 }
@@ -65,7 +71,6 @@ impl Measuring<'_> {
             control,
             log,
             served,
-            start,
             ..
         } = self.command;
         let prompts = self
@@ -98,31 +103,13 @@ impl Measuring<'_> {
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let observers = self.observers(spec, clock, standing.clone());
+        let observers = self.observers(spec, clock, &standing);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
             .spawn(move || database.run(pipeline))
             .context("cannot start the thread that writes the database")?;
-        let threads = job.threads.min(in_flight);
-        let transport = self.proven.transport(self.command, clock, threads.get());
-        let (outcome, starting) = std::thread::scope(|scope| {
-            let run = spec.point.label.as_str();
-            let (barrier, starting) =
-                start.begin(scope, run, (clock, own.clone()), sink.clone())?;
-            let setup = RunSetup {
-                spec: spec.clone(),
-                most_in_flight: in_flight,
-                feed: Feed {
-                    prompts: Box::new(prompts),
-                    bodies: self.proven.bodies.builder(),
-                },
-                clock,
-                give_up_after: job.give_up_after,
-                barrier,
-            };
-            anyhow::Ok((engine::run(setup, &transport, &own, &sink), starting))
-        })?;
+        let (outcome, starting) = self.load(spec, in_flight, prompts, (clock, &own), &sink)?;
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
@@ -165,16 +152,49 @@ impl Measuring<'_> {
         let (state, stopped_by) = state_of(&outcome.end, is_whole);
         let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
-        job.progress_lines.ended(&EndedRun {
+        let ended = EndedRun {
             state,
-            folder: &folder.display().to_string(),
+            folder: folder.display().to_string(),
             progress: standing.progress(spec, &clock, ended),
-        });
+        };
+        job.progress_lines.ended(&ended);
+        self.board.end(ended);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Some(Ended {
             error: error.or(stated.err().map(unstated)),
         }))
+    }
+
+    /// Send the requests of a point, once it may begin.
+    fn load(
+        &self,
+        spec: &RunSpec,
+        in_flight: NonZeroUsize,
+        prompts: PromptStream,
+        (clock, control): (RunClock, &RunControl),
+        sink: &Sender<RunEvent>,
+    ) -> anyhow::Result<(RunOutcome, Starting)> {
+        let Command { job, start, .. } = self.command;
+        let threads = job.threads.min(in_flight);
+        let transport = self.proven.transport(self.command, clock, threads.get());
+        std::thread::scope(|scope| {
+            let run = spec.point.label.as_str();
+            let (barrier, starting) =
+                start.begin(scope, run, (clock, control.clone()), sink.clone())?;
+            let setup = RunSetup {
+                spec: spec.clone(),
+                most_in_flight: in_flight,
+                feed: Feed {
+                    prompts: Box::new(prompts),
+                    bodies: self.proven.bodies.builder(),
+                },
+                clock,
+                give_up_after: job.give_up_after,
+                barrier,
+            };
+            Ok((engine::run(setup, &transport, control, sink), starting))
+        })
     }
 
     /// What changes exchanges before they are stored. Secrets are masked last, so that nothing else
@@ -199,10 +219,13 @@ impl Measuring<'_> {
         &self,
         spec: &RunSpec,
         clock: RunClock,
-        standing: Standing,
+        standing: &Standing,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
-        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Watching(standing))];
+        let shown = (job.model.as_str(), &job.secrets[..]);
+        let tap = self.board.post(spec, clock, standing.clone(), shown);
+        let mut observers: Vec<Box<dyn Observer>> =
+            vec![Box::new(Watching(standing.clone())), Box::new(tap)];
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }

@@ -23,6 +23,9 @@ use crate::results::folder as results;
 use crate::sources::BAD_LINE;
 use crate::wait;
 
+/// What went wrong in this program, and how.
+type Broken = (&'static str, anyhow::Error);
+
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
     pub(super) fn points(&self, experiment: &mut dyn Experiment) -> anyhow::Result<ExitCode> {
@@ -110,8 +113,15 @@ impl Measuring<'_> {
                 break;
             }
         }
+        self.finish(&reports, broken)
+    }
+
+    /// Say what came of all points, and what went wrong.
+    fn finish(&self, reports: &[RunReport], broken: Option<Broken>) -> anyhow::Result<ExitCode> {
+        let Command { job, top, log, .. } = self.command;
+        let screen = console::screen(job.results.confidence);
         if reports.len() > 1 {
-            console::out(&tables::sweep(&reports, screen));
+            console::out(&tables::sweep(reports, screen));
         }
         if let Some(following) = self.following {
             following.files(top);
@@ -136,7 +146,7 @@ impl Measuring<'_> {
             };
             return Err(Unfinished { what, source, hint }.into());
         }
-        Ok(self.exit_code(&reports))
+        Ok(self.exit_code(reports))
     }
 
     fn exit_code(&self, reports: &[RunReport]) -> ExitCode {

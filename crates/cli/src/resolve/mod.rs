@@ -65,11 +65,11 @@ use names::{base_name, file_name};
 use objective::objectives_of;
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
-use shard::{seed_of, shard_of};
+use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
-pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -168,6 +168,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
+    check_start(sharding, &plan)?;
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
     let objectives = objectives_of(objective, !generation.no_stream)?;
@@ -220,6 +221,10 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
             ProgressForm::Auto => ProgressLines::Off,
             ProgressForm::Json => ProgressLines::On,
         },
+        metrics: output.metrics_listen.map(|address| MetricsPlace {
+            address,
+            linger: Duration::from_secs_f64(output.metrics_linger.unwrap_or(0.0)),
+        }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
         results: results_of(output, &model, shard, environment),

@@ -332,6 +332,8 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),
             ("progress", json!(name_of(&args.progress))),
+            ("metrics_listen", json!(args.metrics_listen)),
+            ("metrics_linger", json!(args.metrics_linger)),
             (
                 "enable_progress_tracker",
                 json!(args.enable_progress_tracker),

@@ -203,7 +203,7 @@ fn a_conversation_that_would_be_too_long_ends_before() {
 #[test]
 fn the_memory_of_many_long_conversations_is_named_before_the_run() {
     let context = Context::new();
-    let long = json!([{"role": "user", "content": "word ".repeat(200_000)}]);
+    let long = json!([{"role": "user", "content": "word ".repeat(20_000)}]);
     let file = context.write("long.jsonl", &format!("{long}\n"));
     let server = simulator(SimConfig::default());
     let url = server.url();
@@ -229,7 +229,7 @@ fn the_memory_of_many_long_conversations_is_named_before_the_run() {
         ];
         context.measure(&[&args[..], &load].concat()).stderr
     };
-    let told = "conversations at once may take 9000.0 GB of this machine's";
+    let told = "conversations at once may take 900.0 GB of this machine's";
     let stderr = run("9000000");
     assert!(stderr.contains(&format!("9000000 {told}")), "{stderr}");
     let stderr = run("1");

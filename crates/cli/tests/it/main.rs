@@ -22,6 +22,7 @@ mod docs;
 mod endings;
 mod exit_codes;
 mod export;
+mod export_tables;
 mod faults;
 mod first_guess;
 mod html_report;
@@ -32,6 +33,7 @@ mod load;
 #[cfg(unix)]
 mod local_server;
 mod main_job;
+mod metrics;
 mod open_loop;
 #[cfg(unix)]
 mod plugins;
