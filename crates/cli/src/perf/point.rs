@@ -3,16 +3,18 @@
 //!
 //! It must not know which points come before and after.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
+use async_channel::Sender;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_core::schedule::{Arrivals, Offsets};
-use evalscope_model::events::{Observer, Stage};
+use evalscope_model::events::{Observer, RunEvent, Stage};
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
 use evalscope_model::slo::SloFrom;
@@ -22,12 +24,12 @@ use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
 use evalscope_report::{
     Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
 };
-use evalscope_workload::dataset::DatasetError;
+use evalscope_workload::dataset::{DatasetError, PromptStream};
 
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use super::start::Unbegun;
+use super::start::{Starting, Unbegun};
 use crate::observers::{
     Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
 };
@@ -70,7 +72,6 @@ impl Measuring<'_> {
             control,
             log,
             served,
-            start,
             ..
         } = self.command;
         let prompts = self
@@ -120,25 +121,7 @@ impl Measuring<'_> {
             .name("evalscope-store".to_owned())
             .spawn(move || database.run(pipeline))
             .context("cannot start the thread that writes the database")?;
-        let threads = job.threads.min(in_flight);
-        let transport = self.proven.transport(self.command, clock, threads.get());
-        let (outcome, starting) = std::thread::scope(|scope| {
-            let run = spec.point.label.as_str();
-            let (barrier, starting) =
-                start.begin(scope, run, (clock, own.clone()), sink.clone())?;
-            let setup = RunSetup {
-                spec: spec.clone(),
-                most_in_flight: in_flight,
-                feed: Feed {
-                    prompts: Box::new(prompts),
-                    bodies: self.proven.bodies.builder(),
-                },
-                clock,
-                give_up_after: job.give_up_after,
-                barrier,
-            };
-            anyhow::Ok((engine::run(setup, &transport, &own, &sink), starting))
-        })?;
+        let (outcome, starting) = self.load(spec, in_flight, prompts, (clock, &own), &sink)?;
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
@@ -196,6 +179,37 @@ impl Measuring<'_> {
         Ok(Some(Ended {
             error: error.or(stated.err().map(unstated)),
         }))
+    }
+
+    /// Send the requests of a point, once it may begin.
+    fn load(
+        &self,
+        spec: &RunSpec,
+        in_flight: NonZeroUsize,
+        prompts: PromptStream,
+        (clock, control): (RunClock, &RunControl),
+        sink: &Sender<RunEvent>,
+    ) -> anyhow::Result<(RunOutcome, Starting)> {
+        let Command { job, start, .. } = self.command;
+        let threads = job.threads.min(in_flight);
+        let transport = self.proven.transport(self.command, clock, threads.get());
+        std::thread::scope(|scope| {
+            let run = spec.point.label.as_str();
+            let (barrier, starting) =
+                start.begin(scope, run, (clock, control.clone()), sink.clone())?;
+            let setup = RunSetup {
+                spec: spec.clone(),
+                most_in_flight: in_flight,
+                feed: Feed {
+                    prompts: Box::new(prompts),
+                    bodies: self.proven.bodies.builder(),
+                },
+                clock,
+                give_up_after: job.give_up_after,
+                barrier,
+            };
+            Ok((engine::run(setup, &transport, control, sink), starting))
+        })
     }
 
     /// What changes exchanges before they are stored. Secrets are masked last, so that nothing else

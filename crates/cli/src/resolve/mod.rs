@@ -65,7 +65,7 @@ use names::{base_name, file_name};
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
-use shard::{seed_of, shard_of};
+use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
@@ -168,6 +168,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
+    check_start(sharding, &plan)?;
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
     let objectives = objectives_of(objective, !generation.no_stream)?;
