@@ -286,7 +286,8 @@ def test_ctrl_c_stops_all_and_the_second_gives_up() -> None:
             raise KeyboardInterrupt
 
     interrupted = event("ended", state="interrupted")
-    script = [READY, None, PROGRESS, "until stopped", interrupted, event("exit", code=130)]
+    script: Script = [READY, None, PROGRESS, "until stopped", interrupted]
+    script += [event("exit", code=130)]
     shards = [Scripted(script), Scripted(script)]
     outcome = measured(shards, listener=Heard(press))
     assert outcome.interrupted
@@ -405,7 +406,7 @@ def run(
 ) -> Any:
     line = ["--model=m", "--dataset=sample", f"--outputs-dir={tmp_path / 'out'}", *argv]
     line += ["--no-timestamp", "--name=run", "--max-tokens=2"]
-    command = Command.of(line, {}, Settings(**{"shards": 2, **settings}))
+    command = Command.of(line, {}, Settings(**{"shards": 2, "show_output": False, **settings}))
     return command.run(machines, screen)
 
 

@@ -6,8 +6,11 @@ Ray is imported when it is needed. It must not know what shards do.
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from evalscope.errors import EvalscopeError
@@ -18,6 +21,7 @@ from evalscope.perf.ray.process import ShardProcess
 _CALL_S = 30.0
 # One call streams the lines of the tool while another talks to it, and a third is spare.
 _CALLS_AT_A_TIME = 3
+_NOTE_CHARS = 200
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # equal lines of several shards are not one line
@@ -34,8 +38,6 @@ def _ray() -> Any:
         os.environ.setdefault(name, value)
     try:
         import ray
-        import ray.util.placement_group
-        import ray.util.scheduling_strategies
     except ImportError as error:
         raise NoRay(
             f"a run by several machines needs Ray, which cannot be imported here: {error}\n"
@@ -43,6 +45,22 @@ def _ray() -> Any:
             exit_code=2,
         ) from None
     return ray
+
+
+def _quieten() -> None:
+    """Let Ray's own notes be a line on stderr: of a node that dies it prints the state, to stdout.
+
+    There is no setting for it, and where Ray has no such function any more, nothing happens.
+    """
+
+    def first_line(said: Mapping[str, Any], **_: Any) -> None:
+        text = next(iter(said.get("lines") or []), "").strip().partition("\n")[0]
+        if text:
+            print(f"ray: {text[:_NOTE_CHARS]}", file=sys.stderr)
+
+    with suppress(ImportError):
+        worker: Any = importlib.import_module("ray._private.worker")
+        worker.print_to_stdstream = first_line
 
 
 class Cluster:
@@ -55,6 +73,7 @@ class Cluster:
             try:
                 # the shards' lines come through the actors
                 self._ray.init(address=address, log_to_driver=False)
+                _quieten()
             except ConnectionError as error:
                 raise EvalscopeError(
                     f"no Ray cluster at `{address}`: {error}\n"
@@ -85,11 +104,12 @@ class Cluster:
             EvalscopeError: there are not enough nodes or cores.
         """
         ray = self._ray
-        group = ray.util.placement_group.placement_group(
-            [{"CPU": cpus}] * shards, strategy=strategy
-        )
+        from ray.util.placement_group import placement_group, remove_placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = placement_group([{"CPU": cpus}] * shards, strategy=strategy)
         if not group.wait(patience_s):
-            ray.util.placement_group.remove_placement_group(group)
+            remove_placement_group(group)
             nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
             cores = ", ".join(f"{count:g}" for count in nodes)
             apart = " on a node each" if strategy == "STRICT_SPREAD" else ""
@@ -108,21 +128,20 @@ class Cluster:
                 max_task_retries=0,
                 max_concurrency=_CALLS_AT_A_TIME,
                 runtime_env=dict(runtime_env) if runtime_env else None,
-                scheduling_strategy=ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
                     group, placement_group_bundle_index=bundle
                 ),
             ).remote()
             remotes.append(RayRemote(ray, handle))
-        return Placement(ray, group, remotes)
+        return Placement(remotes, lambda: remove_placement_group(group))
 
 
 class Placement:
     """The shards' places. They are free again after the block."""
 
-    def __init__(self, ray: Any, group: Any, remotes: list[RayRemote]) -> None:
-        self._ray = ray
-        self._group = group
+    def __init__(self, remotes: list[RayRemote], give_back: Callable[[], None]) -> None:
         self.remotes = remotes
+        self._give_back = give_back
 
     def __enter__(self) -> Placement:
         """The places."""
@@ -132,7 +151,7 @@ class Placement:
         """End the actors and give the places back."""
         for remote in self.remotes:
             remote.end()
-        self._ray.util.placement_group.remove_placement_group(self._group)
+        self._give_back()
 
 
 class RayRemote:

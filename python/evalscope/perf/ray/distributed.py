@@ -215,7 +215,7 @@ class Command:
                 break
         if not self.top.exists():
             raise BenchmarkInterrupted("the benchmark was interrupted; nothing was measured", None)
-        _report(self.top, show=screen is not None)
+        _report(self.top, show=self.settings.show_output)
         results = Results.load(self.top)
         if interrupted:
             where = f"what was measured is in {self.top}"
