@@ -4,7 +4,7 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -261,6 +261,8 @@ pub struct Sweep {
     pub connections: KeepConnection,
     /// The moments of a trace, which take the place of rates.
     pub recording: Option<Recording>,
+    /// `--repeats`: how often each point is measured.
+    pub repeats: NonZeroU32,
 }
 
 /// How long requests of an open loop may go on after the last dispatch, unless somebody says so,
@@ -373,10 +375,37 @@ impl Sweep {
                 dataset_offset += requests.unwrap_or(0) + warmup_requests;
             }
         }
+        self.repeat(&mut runs);
         Ok(RunPlan {
             runs,
             sleep_interval_s: self.sleep_interval_s,
         })
+    }
+
+    /// Measure the points again, all of them in turn, so that a machine that drifts affects all alike. Each
+    /// time has arrivals and prompts of its own.
+    fn repeat(&self, runs: &mut Vec<RunSpec>) {
+        if self.repeats == NonZeroU32::MIN {
+            return;
+        }
+        let points = runs.len();
+        for run in runs.iter_mut() {
+            run.point = run.point.clone().repeated(NonZeroU32::MIN);
+        }
+        let prompts = |run: &RunSpec| run.requests.unwrap_or(0) + run.warmup_requests;
+        let again = (2..=self.repeats.get()).filter_map(NonZeroU32::new);
+        for nth in again {
+            for point in 0..points {
+                let mut run = runs[point].clone();
+                run.seed = sub_seed(self.seed, &format!("repeat {nth}"));
+                run.point.ordinal = NonZeroUsize::new(runs.len() + 1);
+                run.point = run.point.repeated(nth);
+                if let Some(last) = runs.last().filter(|_| !self.repeat_prompts) {
+                    run.dataset_offset = last.dataset_offset + prompts(last);
+                }
+                runs.push(run);
+            }
+        }
     }
 
     /// How many points the lists have: as many as the longest.

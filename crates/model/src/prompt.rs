@@ -48,6 +48,19 @@ pub struct Item {
     pub later: Vec<Turn>,
 }
 
+impl Item {
+    /// The characters of all its texts, the recorded replies included: about the bytes that the body
+    /// of the last turn has.
+    #[must_use]
+    pub fn chars(&self) -> usize {
+        let later = self.later.iter().flat_map(|turn| {
+            let messages = turn.recorded_reply.iter().chain(&turn.messages);
+            messages.map(content_chars)
+        });
+        self.prompt.chars() + later.sum::<usize>()
+    }
+}
+
 /// What one request has of its own, instead of what all requests of a run share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {

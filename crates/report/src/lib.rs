@@ -29,6 +29,8 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
 pub mod series;
 
 pub mod names;
@@ -39,6 +41,8 @@ pub mod exposition;
 
 pub mod console;
 
+pub mod rules;
+
 pub mod json;
 
 pub mod html;
@@ -46,6 +50,8 @@ pub mod html;
 pub mod files;
 
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

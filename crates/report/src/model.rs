@@ -63,6 +63,8 @@ pub enum RunState {
     Interrupted,
     /// Ended early because the server was not there, or refused everything.
     GaveUp,
+    /// Ended early because a rule was broken (`--abort-if`).
+    Aborted,
 }
 
 impl RunState {
@@ -74,6 +76,7 @@ impl RunState {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::GaveUp => "gave_up",
+            Self::Aborted => "aborted",
         }
     }
 
@@ -85,6 +88,7 @@ impl RunState {
             Self::Finished,
             Self::Interrupted,
             Self::GaveUp,
+            Self::Aborted,
         ]
         .into_iter()
         .find(|state| state.as_str() == name)
@@ -194,6 +198,14 @@ impl RunMeta {
     pub fn alias(&self) -> Option<&str> {
         self.settings["alias"].as_str()
     }
+
+    /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single
+    /// moment.
+    #[must_use]
+    pub fn rate_per_s(&self) -> Option<f64> {
+        let rate_per_s = self.load.pacing.rate_per_s();
+        rate_per_s.filter(|rate| rate.is_finite())
+    }
 }
 
 /// A moment of a clock as RFC 3339 in local time with offset, to the millisecond.
@@ -248,6 +260,7 @@ mod tests {
             RunState::Finished,
             RunState::Interrupted,
             RunState::GaveUp,
+            RunState::Aborted,
         ] {
             assert_eq!(RunState::from_name(state.as_str()), Some(state));
         }

@@ -274,8 +274,7 @@ impl RunReport {
     /// moment.
     #[must_use]
     pub fn rate_per_s(&self) -> Option<f64> {
-        let rate_per_s = self.meta.load.pacing.rate_per_s();
-        rate_per_s.filter(|rate| rate.is_finite())
+        self.meta.rate_per_s()
     }
 
     /// The distribution of a metric.
@@ -318,6 +317,16 @@ impl RunReport {
     #[must_use]
     pub fn requests_per_s(&self) -> Option<f64> {
         self.totals.rate_per_s(self.totals.succeeded)
+    }
+
+    /// Cached prompt tokens over the prompt tokens of the successes that reported them; `None` without any.
+    #[must_use]
+    pub fn cached_share(&self) -> Option<f64> {
+        let totals = &self.totals;
+        let cached = totals
+            .cached_tokens
+            .filter(|_| totals.cached_of_tokens > 0)?;
+        Some(cached as f64 / totals.cached_of_tokens as f64)
     }
 
     /// Output tokens over the duration; `None` if they are unknown for all responses.

@@ -104,6 +104,8 @@ class Arguments:
     """Requests to send before the measured ones; below 1, a fraction of `number`."""
     sleep_interval: float | str | None = None
     """Pause between the runs of a sweep."""
+    repeats: int | None = None
+    """How often each run of a sweep is measured."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
     give_up_after: float | str | None = None
@@ -130,6 +132,12 @@ class Arguments:
     """Where ttft, ttfat and latency of `slo` begin: `schedule` or `send`."""
     min_goodput: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when fewer requests meet `slo`: 0.95, or `"95%"`."""
+    fail_if: str | Sequence[str] | None = None
+    """Fail (`EvalscopeError`, exit code 3) if this holds of a finished run: `"ttft_p99>500ms"`."""
+    abort_if: str | Sequence[str] | None = None
+    """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
+    abort_after: float | str | None = None
+    """From when on `abort_if` is looked at, after the first measured request: seconds, or `"30s"`."""
 
     # --- search for a service level ---
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use evalscope_core::engine::{
@@ -27,7 +28,7 @@ use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
 use crate::observers::{
-    DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
+    Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
 };
 use crate::requests::doubts;
 use crate::results::host;
@@ -99,7 +100,18 @@ impl Measuring<'_> {
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let observers = self.observers(spec, clock, &standing);
+        let mut observers = self.observers(spec, clock, &standing);
+        let objectives = &job.objectives;
+        let (abort, has_aborted) = Abort::new(
+            objectives.abort_if.clone(),
+            objectives.abort_after,
+            clock,
+            own.stop.clone(),
+            log.clone(),
+        );
+        if !objectives.abort_if.is_empty() {
+            observers.push(Box::new(abort));
+        }
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -148,7 +160,10 @@ impl Measuring<'_> {
             });
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
-        let (state, stopped_by) = state_of(&outcome.end, is_whole);
+        let (mut state, stopped_by) = state_of(&outcome.end, is_whole);
+        if state == RunState::Interrupted && has_aborted.load(Ordering::Relaxed) {
+            state = RunState::Aborted;
+        }
         let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
         let ended = EndedRun {

@@ -68,6 +68,7 @@ pub(super) fn sweep_of(
         conversations: None,
         connections: KeepConnection::Keep,
         recording: None,
+        repeats: load.repeats,
         seed,
     };
     match trace {

@@ -55,11 +55,11 @@ use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
-use endpoint::{Destination, api_of, destination_of};
+use endpoint::{Destination, api_of, destination_of, with_api_of_url};
 use headers::{Headers, headers_of};
 use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
-use objective::objectives_of;
+use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
 use trace::trace_of;
@@ -83,9 +83,10 @@ const SIM_MODEL: &str = "sim";
     reason = "a job takes the place of the flags that it is made of"
 )]
 pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
-    let args = &args;
+    let mut notes = Vec::new();
+    let args = &with_api_of_url(args, &mut notes);
     let asked_headers = headers::asked(&args.server.headers, &environment.header_lines)?;
-    let mut notes = idle::notes(args, &asked_headers);
+    notes.extend(idle::notes(args, &asked_headers));
     let PerfArgs {
         server,
         load,
@@ -111,8 +112,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         templated,
     } = destination_of(server, prompts, declaration, &mut notes)?;
     notes.extend(idle::of_url(typed, &url));
-    let signing = row.and_then(|row| row.signing);
-    let headers = headers_of(&asked_headers, key, signing, declaration, url);
+    let headers = headers_of(&asked_headers, key, row, declaration, url);
     let Headers {
         url,
         fields,
@@ -165,6 +165,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
     let objectives = objectives_of(objective, !generation.no_stream)?;
+    check_points(&objectives.fail_if, plan.runs())?;
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);
@@ -249,10 +250,14 @@ fn bodies_of(
         streams,
         seed,
     )?;
-    let bodies = BodyRules {
-        api: api_of(api, declaration, url, &rules),
-        ..rules
-    };
+    let api = api_of(api, declaration, url, &rules);
+    let (bodies, lost) = rules.with_api(api);
+    notes.extend(lost.iter().map(|field| {
+        format!(
+            "`--api {}` has no field for `{field}`: it is not sent (`--extra-args` sends it)",
+            bodies.api.name()
+        )
+    }));
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, notes)?;
     }

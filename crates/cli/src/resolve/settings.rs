@@ -10,6 +10,7 @@ use evalscope_hub::Source;
 use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
+use evalscope_report::rules::Rule;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -134,10 +135,17 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("duration", json!(args.duration)),
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
+            ("repeats", json!(args.repeats)),
             ("max_error_rate", json!(args.max_error_rate)),
             ("slo", json!(used.objectives.slo)),
             ("slo_from", json!(used.objectives.from)),
             ("min_goodput", json!(used.objectives.min_goodput)),
+            ("fail_if", json!(texts(&used.objectives.fail_if))),
+            ("abort_if", json!(texts(&used.objectives.abort_if))),
+            (
+                "abort_after",
+                json!(used.objectives.abort_after.as_secs_f64()),
+            ),
             ("give_up_after", json!(args.give_up_after)),
             ("client_threads", json!(used.client_threads)),
             ("num_workers", json!(args.num_workers)),
@@ -149,6 +157,10 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ),
         ],
     );
+}
+
+fn texts(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(Rule::to_string).collect()
 }
 
 fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<String, Value>) {

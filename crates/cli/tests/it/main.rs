@@ -9,6 +9,7 @@
 mod analysis;
 mod apis;
 mod command_line;
+mod compare;
 mod context;
 mod conversation_results;
 mod conversations;
@@ -20,8 +21,10 @@ mod doc_links;
 mod doc_messages;
 mod docs;
 mod endings;
+mod event_apis;
 mod exit_codes;
 mod export;
+mod export_tables;
 mod faults;
 mod first_guess;
 mod html_report;
@@ -42,6 +45,8 @@ mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
+mod repeats;
+mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;

@@ -33,6 +33,10 @@ pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
             FindingId::RunGaveUp,
             format!("the run gave up before its end: {sent}"),
         ),
+        RunState::Aborted => (
+            FindingId::RunAborted,
+            format!("the run was aborted by a rule before its end: {sent}"),
+        ),
         RunState::Running => (
             FindingId::RunNotEnded,
             format!(

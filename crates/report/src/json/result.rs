@@ -14,6 +14,7 @@ use crate::console;
 use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 
 /// `result.json`: everything that a command has measured.
@@ -45,6 +46,8 @@ pub struct ResultFile<'a> {
     pub advice: Vec<String>,
     /// The runs, in the order they were started in.
     pub runs: Vec<RunResult<'a>>,
+    /// What the repeated runs of each load come to (`--repeats`); empty without repeats.
+    pub repeats: &'a [Repeats],
 }
 
 /// One run.
@@ -261,7 +264,7 @@ impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
     #[must_use]
-    pub fn new(runs: &'a [RunReport]) -> Option<Self> {
+    pub fn new(runs: &'a [RunReport], repeats: &'a [Repeats]) -> Option<Self> {
         let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -274,6 +277,7 @@ impl<'a> ResultFile<'a> {
             settings: &first.meta.settings,
             advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
+            repeats,
         })
     }
 }

@@ -6,6 +6,7 @@
 mod conversation;
 mod encode;
 mod read;
+mod requests;
 mod row;
 mod schema;
 mod write;
@@ -13,6 +14,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use read::{Reader, Stored};
+pub use requests::{ColumnType, Outcome, REQUEST_COLUMNS, RequestColumn, Wanted};
 pub use write::{Database, set_end};
 
 /// The file's name in a run's folder.

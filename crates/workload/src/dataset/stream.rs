@@ -58,6 +58,8 @@ impl LengthFilter {
 pub struct Tally {
     /// Prompts used.
     pub taken: u64,
+    /// The characters of the longest conversation; 0 where no conversations are sent.
+    pub longest_conversation_chars: usize,
     /// Empty or blank prompts, which are skipped.
     pub blank: u64,
     /// Prompts that were too short.
@@ -226,7 +228,15 @@ impl PromptStream {
             }
         }
         self.fitted += 1;
-        self.count(|tally| tally.taken += 1);
+        let chars = if self.conversations && self.rounds == 0 {
+            item.chars()
+        } else {
+            0
+        };
+        self.count(|tally| {
+            tally.taken += 1;
+            tally.longest_conversation_chars = tally.longest_conversation_chars.max(chars);
+        });
         Ok(Read::Item(Box::new(item)))
     }
 
