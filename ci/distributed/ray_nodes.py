@@ -6,6 +6,7 @@ import threading
 import time
 
 import ray
+from common import wait_for
 from part_ray import meta, rows
 from ray.cluster_utils import Cluster
 
@@ -74,6 +75,19 @@ def no_place(opened):
     say("no place for nine shards on three nodes")
 
 
+def under_way(name):
+    """The processes of a load test."""
+    found = []
+    for line in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = line.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        if f"--name={name}".encode() in words:
+            found.append(line)
+    return found
+
+
 def killed_actor(opened):
     load = ("--parallel=4", "--number=200")
     for partial in (False, True):
@@ -90,6 +104,7 @@ def killed_actor(opened):
             (only,) = results.values()
             assert rows(only.folder) == [k for k in range(200) if k % 4 != 1]
             assert meta(only.folder)["missing_shards"] == [1], meta(only.folder)
+        wait_for("the end of all processes", lambda name=name: not under_way(name))
     say("an actor is killed: nothing, or the part that there is")
 
 
