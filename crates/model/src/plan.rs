@@ -4,6 +4,8 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
+mod part;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::conversation::{Conversations, KeepConnection};
 use crate::point::PointId;
 use crate::profile::{Gaps, Profile, Schedule};
+use crate::shard::Shard;
 
 /// How requests are spaced in time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +147,9 @@ pub struct RunSpec {
     pub seed: u64,
     /// Prompts of the dataset that earlier points of the sweep have used.
     pub dataset_offset: u64,
+    /// Which part of it this process carries out; all else says what the whole run is.
+    #[serde(default, skip_serializing_if = "Shard::is_whole")]
+    pub shard: Shard,
 }
 
 impl RunSpec {
@@ -263,6 +269,8 @@ pub struct Sweep {
     pub recording: Option<Recording>,
     /// `--repeats`: how often each point is measured.
     pub repeats: NonZeroU32,
+    /// `--shard`.
+    pub shard: Shard,
 }
 
 /// How long requests of an open loop may go on after the last dispatch, unless somebody says so,
@@ -307,6 +315,34 @@ pub enum PlanError {
         /// Its mean number of arrivals.
         expected: f64,
     },
+    /// Shards carry out one run.
+    #[error(
+        "`--shard` takes one run, but this command has {points}\nhint: start the shards of each run on their own, \
+         with a `--run-id` of its own"
+    )]
+    SeveralPoints {
+        /// Runs of the command.
+        points: usize,
+    },
+    /// A shard would have nothing to do.
+    #[error(
+        "`{flag} {given}` is too few for {shards} shards: each needs at least one\nhint: give `{flag}` {shards} or \
+         more, or take fewer shards"
+    )]
+    FewerThanShards {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        given: u64,
+        /// The number of shards.
+        shards: u32,
+    },
+    /// A shard sees only its part of the load.
+    #[error(
+        "`{0}` would end one shard while the others go on: each sees only its part of the load\nhint: leave it \
+         out, or use one process"
+    )]
+    EndsOneShard(&'static str),
 }
 
 impl Sweep {
@@ -367,7 +403,9 @@ impl Sweep {
                         .then_some(OPEN_LOOP_DRAIN_S)),
                 seed: self.seed,
                 dataset_offset,
+                shard: self.shard,
             };
+            part::check(&run, points)?;
             let label = label_of(&run, several_rates, &runs);
             run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);

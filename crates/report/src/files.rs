@@ -9,8 +9,8 @@ mod error;
 mod whole;
 
 use std::cmp::Ordering;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use evalscope_model::point::is_run_name;
 
@@ -273,6 +273,23 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     let mut run = run.clone();
     run.database = PathBuf::from(FILE_NAME);
     write_page(folder, &[run], &[], page, &mut Ended::default())
+}
+
+/// Check that a folder can be written into without mixing what is there with what is written.
+pub(crate) fn check_free(out: &Path) -> Result<(), FilesError> {
+    match fs::read_dir(out) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(FilesError::NotEmpty {
+                path: out.to_owned(),
+            }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(FilesError::NotAFolder {
+            path: out.to_owned(),
+        }),
+        Err(error) => Err(io_error(out, "read it")(error)),
+    }
 }
 
 /// An invocation's folder and its databases.

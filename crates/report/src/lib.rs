@@ -49,6 +49,8 @@ pub mod html;
 
 pub mod files;
 
+pub mod merge;
+
 pub mod export;
 
 pub mod compare;

@@ -297,6 +297,12 @@ class Arguments:
     """Serve metrics for Prometheus at this address while the command runs: `"127.0.0.1:9464"`."""
     metrics_linger: float | str | None = None
     """Serve metrics for this much longer after the last run: seconds, or `"30s"`."""
+    shard: str | None = None
+    """Part of a run of several processes: `I/N`, such as `0/4`, or `env`."""
+    start_at: float | str | None = None
+    """Unix time at which the load begins, in seconds; `stdin` waits for a line with it."""
+    run_id: str | None = None
+    """A name that all parts of a run share."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None

@@ -85,7 +85,7 @@ impl Observer for Abort {
                     self.look(begun);
                 }
             }
-            RunEvent::Conversation(_) | RunEvent::Warning(_) => {}
+            RunEvent::Conversation(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
-use evalscope_core::schedule::Arrivals;
+use evalscope_core::schedule::{Arrivals, Offsets};
 use evalscope_model::events::{Observer, Stage};
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
@@ -27,6 +27,7 @@ use evalscope_workload::dataset::DatasetError;
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
+use super::start::Unbegun;
 use crate::observers::{
     Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
 };
@@ -62,13 +63,14 @@ pub(super) struct Measuring<'a> {
 }
 
 impl Measuring<'_> {
-    /// Measure a point into a folder.
-    pub(super) fn point(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Ended> {
+    /// Measure a point into a folder. `None`: the command was stopped before the load began.
+    pub(super) fn point(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Option<Ended>> {
         let Command {
             job,
             control,
             log,
             served,
+            start,
             ..
         } = self.command;
         let prompts = self
@@ -80,11 +82,12 @@ impl Measuring<'_> {
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
         let clock = RunClock::start();
-        let in_flight = in_flight_of(spec, self.most_in_flight);
+        let part = &spec.part();
+        let in_flight = in_flight_of(part, self.most_in_flight);
         let database = Database::create(&path, &self.meta(spec, clock))?
             .with_gpu_memory(served.and_then(Served::peak_gpu_mib));
-        let fewer = in_flight_note(spec, in_flight, self.most_in_flight);
-        announce_run(spec, in_flight, fewer.as_deref(), log);
+        let fewer = in_flight_note(part, in_flight, self.most_in_flight);
+        announce_run(part, in_flight, fewer.as_deref(), log);
         // the stop of this run must not be the stop of the next one
         let own = RunControl {
             stop: control.stop.child_token(),
@@ -93,14 +96,14 @@ impl Measuring<'_> {
         let fault = PipelineFault::new(own.stop.clone());
         let (sink, events) = async_channel::bounded(SINK_CAPACITY);
         let (display, standing) = Display::start(
-            spec,
+            part,
             clock,
             log.clone(),
             job.log_every,
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let mut observers = self.observers(spec, clock, &standing);
+        let mut observers = self.observers(part, clock, &standing);
         let objectives = &job.objectives;
         let (abort, has_aborted) = Abort::new(
             objectives.abort_if.clone(),
@@ -117,20 +120,36 @@ impl Measuring<'_> {
             .name("evalscope-store".to_owned())
             .spawn(move || database.run(pipeline))
             .context("cannot start the thread that writes the database")?;
-        let setup = RunSetup {
-            spec: spec.clone(),
-            most_in_flight: in_flight,
-            feed: Feed {
-                prompts: Box::new(prompts),
-                bodies: self.proven.bodies.builder(),
-            },
-            clock,
-            give_up_after: job.give_up_after,
-        };
         let threads = job.threads.min(in_flight);
         let transport = self.proven.transport(self.command, clock, threads.get());
-        job.progress_lines.ready(&spec.point.label);
-        let outcome = engine::run(setup, &transport, &own, &sink);
+        let (outcome, starting) = std::thread::scope(|scope| {
+            let run = spec.point.label.as_str();
+            let (barrier, starting) =
+                start.begin(scope, run, (clock, own.clone()), sink.clone())?;
+            let setup = RunSetup {
+                spec: spec.clone(),
+                most_in_flight: in_flight,
+                feed: Feed {
+                    prompts: Box::new(prompts),
+                    bodies: self.proven.bodies.builder(),
+                },
+                clock,
+                give_up_after: job.give_up_after,
+                barrier,
+            };
+            anyhow::Ok((engine::run(setup, &transport, &own, &sink), starting))
+        })?;
+        if let Some(unbegun) = starting.unbegun() {
+            drop((display, sink));
+            let _ = stored(writer);
+            self.board.withdraw();
+            // nothing was measured
+            let _ = std::fs::remove_dir_all(folder);
+            return match unbegun {
+                Unbegun::Late(late) => Err(late.error()),
+                Unbegun::Stopped => Ok(None),
+            };
+        }
         let ended = clock.now();
         let ended_at = rfc3339_local(&clock, ended);
         drop(display);
@@ -169,15 +188,15 @@ impl Measuring<'_> {
         let ended = EndedRun {
             state,
             folder: folder.display().to_string(),
-            progress: standing.progress(spec, &clock, ended),
+            progress: standing.progress(part, &clock, ended),
         };
         job.progress_lines.ended(&ended);
         self.board.end(ended);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
-        Ok(Ended {
+        Ok(Some(Ended {
             error: error.or(stated.err().map(unstated)),
-        })
+        }))
     }
 
     /// What changes exchanges before they are stored. Secrets are masked last, so that nothing else
@@ -317,6 +336,10 @@ impl Measuring<'_> {
             host: Some(host::this()),
             command_line: Some(job.command_line.clone()),
             metadata: job.metadata.clone(),
+            run_id: job.run_id.clone(),
+            shards: Vec::new(),
+            shard_clients: Vec::new(),
+            missing_shards: Vec::new(),
             folder: Some(
                 self.command
                     .top
@@ -331,7 +354,8 @@ impl Measuring<'_> {
 /// How long after its start a run's schedule has its first request.
 fn first_arrival_ns(spec: &RunSpec) -> Option<u64> {
     let schedule = spec.pacing.schedule()?.clone();
-    let first = Arrivals::new(schedule, spec.seed).next_offset()?;
+    let arrivals = Offsets::from(Arrivals::new(schedule, spec.seed));
+    let first = arrivals.dealt(spec.deal()).next_offset()?;
     u64::try_from(first.as_nanos()).ok()
 }
 

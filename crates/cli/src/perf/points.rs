@@ -21,6 +21,7 @@ use super::point::Measuring;
 use crate::console;
 use crate::failure::{self, Unfinished};
 use crate::log::Log;
+use crate::results::folder as results;
 use crate::sources::BAD_LINE;
 use crate::wait;
 
@@ -51,9 +52,15 @@ impl Measuring<'_> {
             if !measured.done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
-            self.measure(spec, &mut measured)?;
+            let has_begun = self.measure(spec, &mut measured)?;
+            if !has_begun && measured.reports.is_empty() {
+                results::forget(top);
+                log.info("stopped before any load was sent");
+                return Ok(ExitCode::from(failure::INTERRUPTED));
+            }
             let was_aborted = measured.reports.last().is_some_and(was_aborted);
-            if measured.broken.is_some() || was_aborted || control.stop.is_cancelled() {
+            if !has_begun || measured.broken.is_some() || was_aborted || control.stop.is_cancelled()
+            {
                 break;
             }
         }
@@ -98,26 +105,31 @@ impl Measuring<'_> {
     }
 
     /// Measure a point, show it, and write the files of the command again, so that a later mishap
-    /// loses nothing.
-    fn measure(&self, spec: RunSpec, measured: &mut Measured) -> anyhow::Result<()> {
+    /// loses nothing. Says whether it has begun.
+    fn measure(&self, spec: RunSpec, measured: &mut Measured) -> anyhow::Result<bool> {
         let Command { job, top, log, .. } = self.command;
         let screen = console::screen(job.results.confidence);
         let folder = top.join(spec.point.folder());
         let ended = match self.point(&spec, &folder) {
-            Ok(ended) => ended,
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(false),
             // the results of earlier runs are kept and shown
             Err(error) if !measured.reports.is_empty() => {
                 measured.broken = Some(("a run could not start", error));
-                return Ok(());
+                return Ok(true);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // only if it holds nothing but the log
+                results::forget(top);
+                return Err(error);
+            }
         };
         let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
             Ok(report) => report,
             Err(error) => {
                 let unread = ("the database cannot be read", error.into());
                 measured.broken = ended.error.or(Some(unread));
-                return Ok(());
+                return Ok(true);
             }
         };
         log.keep(
@@ -151,7 +163,7 @@ impl Measuring<'_> {
                 measured.broken.get_or_insert(unwritten);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn exit_code(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {

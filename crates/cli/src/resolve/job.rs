@@ -23,6 +23,7 @@ use url::Url;
 use super::objective::Objectives;
 use crate::catalog::apis::SigningKey;
 use crate::flags::choices::ApiChoice;
+use crate::flags::shard::StartAt;
 use crate::observers::{ProgressLines, TrackerPlan};
 use crate::secrets;
 use crate::served::ServePlan;
@@ -66,6 +67,10 @@ pub(crate) struct Job {
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) results: ResultsPlace,
+    /// When the load begins.
+    pub(crate) start_at: StartAt,
+    /// What the parts of a run share.
+    pub(crate) run_id: Option<String>,
     /// What follows the run elsewhere.
     pub(crate) tracker: Option<TrackerPlan>,
     /// A file is to tell how far the command is.

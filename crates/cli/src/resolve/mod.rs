@@ -24,6 +24,8 @@ mod trace;
 
 mod load;
 
+mod shard;
+
 mod prompts;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
+use evalscope_model::shard::Shard;
 
 use url::Url;
 
@@ -57,11 +60,12 @@ use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
 use endpoint::{Destination, api_of, destination_of, with_api_of_url};
 use headers::{Headers, headers_of};
-use load::{drawn_seed, limit, sweep_of, timeouts_of};
+use load::{limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
+use shard::{seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
@@ -95,6 +99,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         prompts,
         generation,
         output,
+        shard: sharding,
         typed,
         words,
     } = args;
@@ -118,7 +123,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         fields,
         mut secrets,
     } = headers;
-    let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
+    let shard = shard_of(sharding, &environment.ranks)?;
+    let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
     let bodies = bodies_of(
         args,
         declaration,
@@ -148,7 +154,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         prompts,
         prompt_plan.set.whole(),
         trace.as_deref(),
-        seed,
+        (seed, shard.unwrap_or_default()),
         &mut notes,
     )?;
     let prompt_plan = PromptPlan {
@@ -221,7 +227,9 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: results_of(output, &model, environment),
+        results: results_of(output, &model, shard, environment),
+        start_at: sharding.start_at.unwrap_or_default(),
+        run_id: sharding.run_id.clone(),
         metadata: output.metadata.iter().cloned().collect(),
         model,
         python: environment.python.clone(),
@@ -324,11 +332,23 @@ fn connection_of(
     }
 }
 
-fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> ResultsPlace {
+fn results_of(
+    output: &OutputArgs,
+    model: &str,
+    shard: Option<Shard>,
+    environment: &Environment,
+) -> ResultsPlace {
     let name = output.name.as_deref().and_then(file_name);
     let name = name.or_else(|| file_name(&base_name(model)));
     ResultsPlace {
-        outputs_dir: output.outputs_dir.clone(),
+        // shards share a folder, but not what they write
+        outputs_dir: match shard {
+            Some(shard) => {
+                let own = format!("shard-{}-of-{}", shard.index(), shard.of());
+                output.outputs_dir.join(own)
+            }
+            None => output.outputs_dir.clone(),
+        },
         name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),

@@ -23,6 +23,7 @@ use crate::flags::load::LoadArgs;
 use crate::flags::output::OutputArgs;
 use crate::flags::prompts::{DataSource, PromptArgs};
 use crate::flags::server::{Attention, ServerArgs};
+use crate::flags::shard::{ShardArgs, StartAt};
 use crate::secrets;
 
 /// What the flags have come to, where that is not what was typed.
@@ -59,6 +60,7 @@ pub(super) fn of(args: &PerfArgs, used: &Used<'_>) -> Value {
     of_prompts(&args.prompts, used, &mut all);
     of_generation(&args.generation, used.bodies, &mut all);
     of_output(&args.output, used, &mut all);
+    of_shard(&args.shard, used, &mut all);
     all.into()
 }
 
@@ -349,6 +351,24 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
                 json!(args.enable_progress_tracker),
             ),
             ("debug", json!(args.debug)),
+        ],
+    );
+}
+
+/// Settings that differ between the parts of a run are named in `evalscope_report::merge`.
+fn of_shard(args: &ShardArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let shard = used.plan.runs()[0].shard;
+    let start_at = match args.start_at {
+        None | Some(StartAt::Ready) => Value::Null,
+        Some(StartAt::Unix(unix_ns)) => json!(unix_ns as f64 / 1e9),
+        Some(StartAt::Stdin) => json!("stdin"),
+    };
+    put(
+        all,
+        [
+            ("shard", json!(args.shard.map(|_| shard.to_string()))),
+            ("start_at", start_at),
+            ("run_id", json!(args.run_id)),
         ],
     );
 }

@@ -50,6 +50,8 @@ mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;
+#[cfg(unix)]
+mod shards;
 mod simulator;
 #[cfg(unix)]
 mod supervise;

@@ -11,6 +11,7 @@ mod load;
 mod objective;
 mod repeats;
 mod screen;
+mod shards;
 mod summary;
 mod sweep;
 mod trace;
@@ -35,6 +36,8 @@ pub use repeats::repeats;
 pub(crate) use repeats::repeats_grid;
 pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
+pub(crate) use shards::shard_grid;
+pub use shards::shards;
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
@@ -290,6 +293,7 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        shards(report, screen),
         conversations(report, screen),
         trace(report, screen),
         segments(report, screen),

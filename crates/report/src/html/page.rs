@@ -92,6 +92,7 @@ struct Run {
     percentiles: Option<Table>,
     segments: Option<Table>,
     speeds: Option<Table>,
+    shards: Option<Table>,
     groups: Vec<GroupOfFigures>,
     client: Vec<String>,
     warnings: Vec<Warning>,
@@ -284,6 +285,7 @@ fn worst_state(runs: &[RunReport]) -> RunState {
         RunState::Interrupted,
         RunState::GaveUp,
         RunState::Aborted,
+        RunState::Partial,
         RunState::Finished,
     ];
     let has = |state: &RunState| runs.iter().any(|run| run.state == *state);
@@ -443,6 +445,7 @@ impl Run {
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),
+            shards: some(console::shard_grid(run), !run.meta.shards.is_empty()),
             groups,
             client: run.client.reasons.clone(),
             warnings: run

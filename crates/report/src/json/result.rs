@@ -13,7 +13,7 @@ use super::figures::{Load, Metrics, PlateauResult, Segment};
 use crate::console;
 use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
-use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
 use crate::report::RunReport;
 
@@ -118,6 +118,12 @@ pub struct RunResult<'a> {
     pub errors_not_shown: u64,
     /// The client's own figures, and the judgement on them.
     pub client: &'a ClientReport,
+    /// The processes that carried out the run together, if it was merged from their databases.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub shards: &'a [ShardMeta],
+    /// The numbers of those whose databases were missing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub missing_shards: &'a [u32],
     /// What a reader of the figures must know.
     pub warnings: &'a [Finding],
 }
@@ -380,6 +386,8 @@ impl<'a> RunResult<'a> {
                 .collect(),
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
+            shards: &meta.shards,
+            missing_shards: &meta.missing_shards,
             warnings: &report.warnings,
         }
     }

@@ -8,6 +8,7 @@ mod stored;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use evalscope_model::events::Began;
 use evalscope_model::metrics::ClientSnapshot;
 use evalscope_model::plan::StoppedBy;
 use evalscope_model::record::{ConversationRecord, EventLogFormat, Phase, RequestRecord};
@@ -69,6 +70,37 @@ impl Reader {
     #[must_use]
     pub fn meta(&self) -> &RunMeta {
         &self.meta
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether it has the form that this version writes.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.version == schema::VERSION
+    }
+
+    /// When its load began at a common start; `None` without one.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn began(&self) -> Result<Option<Began>, StoreError> {
+        let json = value(&self.connection, &self.path, "began")?;
+        json.map(|json| {
+            serde_json::from_str(&json).map_err(|e| StoreError::Damaged {
+                path: self.path.clone(),
+                what: format!("when its load began cannot be read: {e}"),
+            })
+        })
+        .transpose()
     }
 
     /// How far it came.

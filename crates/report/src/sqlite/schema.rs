@@ -201,8 +201,9 @@ pub(super) fn create(wall_start_ns: u64) -> String {
         "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n\
          CREATE TABLE client (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);\n\
          CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL, finding TEXT);\n\
-         CREATE TABLE {TABLE} ({});\nCREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n",
-        columns.join(", ")
+         CREATE TABLE {TABLE} ({});\n{}",
+        columns.join(", "),
+        create_index()
     );
     for (name, phase) in [("result", Phase::Measured), ("warmup", Phase::Warmup)] {
         let select = phase_select(phase, VERSION, wall_start_ns);
@@ -212,6 +213,18 @@ pub(super) fn create(wall_start_ns: u64) -> String {
     sql.push_str(conversation::CREATE);
     sql
 }
+
+/// The statement that makes the index of requests.
+pub(super) fn create_index() -> String {
+    format!("CREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n")
+}
+
+/// Rows are stored faster without the index, which is then made of all of them at once.
+pub(super) const DROP_INDEX: &str = "DROP INDEX record_by_idx;";
+
+/// A number that several requests of a phase have.
+pub(super) const TWICE: &str = "SELECT idx FROM record INDEXED BY record_by_idx \
+     GROUP BY phase, idx HAVING count(*) > 1 LIMIT 1";
 
 /// Stores a warning: its words, and the id of the finding.
 pub(super) const INSERT_WARNING: &str = "INSERT INTO warning (text, finding) VALUES (?, ?)";
