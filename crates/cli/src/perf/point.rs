@@ -104,7 +104,7 @@ impl Measuring<'_> {
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let mut observers = self.observers(spec, clock, &standing);
+        let mut observers = self.observers(part, clock, &standing);
         let objectives = &job.objectives;
         let (abort, has_aborted) = Abort::new(
             objectives.abort_if.clone(),
@@ -125,6 +125,7 @@ impl Measuring<'_> {
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
+            self.board.withdraw();
             // nothing was measured
             let _ = std::fs::remove_dir_all(folder);
             return match unbegun {
@@ -170,7 +171,7 @@ impl Measuring<'_> {
         let ended = EndedRun {
             state,
             folder: folder.display().to_string(),
-            progress: standing.progress(spec, &clock, ended),
+            progress: standing.progress(part, &clock, ended),
         };
         job.progress_lines.ended(&ended);
         self.board.end(ended);
