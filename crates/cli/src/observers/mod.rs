@@ -7,7 +7,7 @@ mod display;
 mod progress_file;
 mod tracker;
 
-pub(crate) use abort::Abort;
+pub(crate) use abort::{ABORT_WINDOW, Abort};
 pub(crate) use debug_log::DebugLog;
 pub(crate) use display::{Display, Watching};
 pub(crate) use progress_file::ProgressFile;
