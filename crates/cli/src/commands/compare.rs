@@ -78,7 +78,8 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "FILE")]
     save_baseline: Option<PathBuf>,
 
-    /// Settings that may differ, such as model, or workload for the lengths that were seen.
+    /// Settings that may differ, such as model; workload allows other lengths, client a client that was
+    /// limited.
     #[arg(long, value_name = "KEYS", value_delimiter = ',', action = ArgAction::Append)]
     allow_different: Vec<String>,
 

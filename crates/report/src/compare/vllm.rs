@@ -102,6 +102,7 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
         lost: lost.filter(|own| own.of > 0),
         good: None,
         unusable: None,
+        client_limited: false,
         warnings: vec![
             "measured by vLLM's own bench, which defines some figures in another way (see docs/comparing.md)".to_owned(),
         ],
