@@ -3,7 +3,7 @@
 //!
 //! It must not know where a column's value comes from.
 
-use evalscope_model::record::Phase;
+use evalscope_model::record::{ArrivalClock, Phase, TokenSource};
 
 use super::conversation;
 use super::requests::{self, Wanted};
@@ -269,17 +269,36 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
-/// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
+/// The query of what charts need of the records of a phase, in any order: what they do not need is the same
+/// for all of them. The columns of tokens hold the counts that count, whatever their source.
 pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
+    let phase_text = format!("'{}'", phase.as_str());
+    let reported = format!("'{}'", TokenSource::ServerUsage.as_str());
+    let clock = format!("'{}'", ArrivalClock::Kernel.as_str());
     let columns = record_columns().map(|name| match name {
-        "answer_model"
-        | "peer"
+        "phase" => phase_text.as_str(),
+        "token_source" | "prompt_token_source" => reported.as_str(),
+        "clock" => clock.as_str(),
+        "connection_reused" => "1",
+        "dns_ns" | "tcp_ns" | "tls_ns" => "0",
+        "asked_prompt_tokens"
+        | "counted_prompt_tokens"
+        | "counted_completion_tokens"
+        | "reasoning_tokens"
+        | "reasoning_from_total"
+        | "answer_model"
+        | "ending"
         | "skipped_events"
-        | "asked_prompt_tokens"
+        | "compressed"
+        | "peer"
         | "write_done_ns"
         | "first_byte_ns"
-        | "headers_ns" => "NULL",
-        "dns_ns" | "tcp_ns" | "tls_ns" => "0",
+        | "headers_ns"
+        | "turn_delay_ns"
+        | "asked_increment_tokens"
+        | "asked_output_tokens"
+        | "trace_line"
+        | "possible_cached_tokens" => "NULL",
         _ => in_version(name, version),
     });
     let columns: Vec<&str> = columns.collect();
