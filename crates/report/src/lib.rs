@@ -29,13 +29,19 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
 pub mod series;
 
 pub mod names;
 
 pub mod live;
 
+pub mod exposition;
+
 pub mod console;
+
+pub mod rules;
 
 pub mod json;
 
@@ -43,7 +49,11 @@ pub mod html;
 
 pub mod files;
 
+pub mod merge;
+
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use evalscope_model::time::Timestamp;
@@ -24,18 +23,6 @@ pub enum ExportError {
     /// A database could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The folder to write into holds something.
-    #[error("`{}` is not empty\nhint: give a new or an empty folder", path.display())]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// What is to be written into is no folder.
-    #[error("`{}` is a file\nhint: give a new or an empty folder", path.display())]
-    NotAFolder {
-        /// The file.
-        path: PathBuf,
-    },
     /// The folder to write into lies in the one that is read.
     #[error(
         "`{}` lies inside of `{}`, which is only read\nhint: give a folder beside it",
@@ -155,7 +142,7 @@ impl Export {
     /// When there is no run, one cannot be read, or `out` cannot be taken.
     pub fn prepare(folder: &Path, out: &Path) -> Result<Self, ExportError> {
         let found = fs::canonicalize(folder).map_err(files::io_error(folder, "find it"))?;
-        check_free(out)?;
+        files::check_free(out)?;
         if real_place(out)?.starts_with(&found) {
             return Err(ExportError::Inside {
                 path: out.to_owned(),
@@ -192,24 +179,6 @@ pub(super) fn commands(folder: &Path) -> Result<Vec<files::Invocation>, ExportEr
     let top = found.parent().filter(|_| files::is_run(&found));
     let top = top.unwrap_or(&found).to_owned();
     Ok(vec![(top, vec![found.join(FILE_NAME)])])
-}
-
-fn check_free(out: &Path) -> Result<(), ExportError> {
-    match fs::read_dir(out) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(ExportError::NotEmpty {
-                path: out.to_owned(),
-            }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            Err(ExportError::NotAFolder {
-                path: out.to_owned(),
-            })
-        }
-        Err(error) => Err(files::io_error(out, "read it")(error).into()),
-    }
 }
 
 /// Where a folder lies that need not be there yet, without links and `..`.

@@ -54,6 +54,18 @@ pub enum FilesError {
         /// Their names.
         names: String,
     },
+    /// The folder to write into holds something.
+    #[error("`{}` is not empty\nhint: give a new or an empty folder", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What is to be written into is no folder.
+    #[error("`{}` is a file\nhint: give a new or an empty folder", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no run in a folder.
     #[error(
         "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \

@@ -11,8 +11,11 @@ mod row;
 mod schema;
 mod write;
 
+mod copy;
+
 use std::path::{Path, PathBuf};
 
+pub(crate) use copy::{Copied, Merged};
 pub use read::{Reader, Stored};
 pub use requests::{ColumnType, Outcome, REQUEST_COLUMNS, RequestColumn, Wanted};
 pub use write::{Database, set_end};

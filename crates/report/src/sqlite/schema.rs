@@ -3,7 +3,7 @@
 //!
 //! It must not know where a column's value comes from.
 
-use evalscope_model::record::{ArrivalClock, Phase, TokenSource};
+use evalscope_model::record::Phase;
 
 use super::conversation;
 use super::requests::{self, Wanted};
@@ -201,8 +201,9 @@ pub(super) fn create(wall_start_ns: u64) -> String {
         "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n\
          CREATE TABLE client (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);\n\
          CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL, finding TEXT);\n\
-         CREATE TABLE {TABLE} ({});\nCREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n",
-        columns.join(", ")
+         CREATE TABLE {TABLE} ({});\n{}",
+        columns.join(", "),
+        create_index()
     );
     for (name, phase) in [("result", Phase::Measured), ("warmup", Phase::Warmup)] {
         let select = phase_select(phase, VERSION, wall_start_ns);
@@ -212,6 +213,18 @@ pub(super) fn create(wall_start_ns: u64) -> String {
     sql.push_str(conversation::CREATE);
     sql
 }
+
+/// The statement that makes the index of requests.
+pub(super) fn create_index() -> String {
+    format!("CREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n")
+}
+
+/// Rows are stored faster without the index, which is then made of all of them at once.
+pub(super) const DROP_INDEX: &str = "DROP INDEX record_by_idx;";
+
+/// A number that several requests of a phase have.
+pub(super) const TWICE: &str = "SELECT idx FROM record INDEXED BY record_by_idx \
+     GROUP BY phase, idx HAVING count(*) > 1 LIMIT 1";
 
 /// Stores a warning: its words, and the id of the finding.
 pub(super) const INSERT_WARNING: &str = "INSERT INTO warning (text, finding) VALUES (?, ?)";
@@ -269,38 +282,48 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
-/// The query of what charts need of the records of a phase, in any order: what they do not need is the same
-/// for all of them. The columns of tokens hold the counts that count, whatever their source.
-pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
-    let phase_text = format!("'{}'", phase.as_str());
-    let reported = format!("'{}'", TokenSource::ServerUsage.as_str());
-    let clock = format!("'{}'", ArrivalClock::Kernel.as_str());
-    let columns = record_columns().map(|name| match name {
-        "phase" => phase_text.as_str(),
-        "token_source" | "prompt_token_source" => reported.as_str(),
-        "clock" => clock.as_str(),
-        "connection_reused" => "1",
-        "dns_ns" | "tcp_ns" | "tls_ns" => "0",
-        "asked_prompt_tokens"
-        | "counted_prompt_tokens"
-        | "counted_completion_tokens"
-        | "reasoning_tokens"
-        | "reasoning_from_total"
-        | "answer_model"
-        | "ending"
-        | "skipped_events"
-        | "compressed"
-        | "peer"
-        | "write_done_ns"
-        | "first_byte_ns"
-        | "headers_ns"
-        | "turn_delay_ns"
+/// A column in the query of what charts need: the same in all rows where they do not need it. The columns
+/// of tokens hold the counts that count, whatever their source.
+fn for_charts(name: &'static str, version: i64) -> &'static str {
+    match name {
+        "answer_model"
         | "asked_increment_tokens"
         | "asked_output_tokens"
+        | "asked_prompt_tokens"
+        | "compressed"
+        | "counted_completion_tokens"
+        | "counted_prompt_tokens"
+        | "ending"
+        | "first_byte_ns"
+        | "headers_ns"
+        | "peer"
+        | "possible_cached_tokens"
+        | "reasoning_from_total"
+        | "reasoning_tokens"
+        | "skipped_events"
         | "trace_line"
-        | "possible_cached_tokens" => "NULL",
+        | "turn_delay_ns"
+        | "write_done_ns" => "NULL",
+        "dns_ns" | "tcp_ns" | "tls_ns" => "0",
+        "connection_reused" => "1",
+        "token_source" | "prompt_token_source" => "'server_usage'",
+        "clock" => "'kernel'",
         _ => in_version(name, version),
-    });
+    }
+}
+
+/// The columns of [`select_for_charts`] that are null in every row: a bit for each, by its place in the
+/// query. To ask SQLite for them costs as much as for the others.
+pub(super) fn null_for_charts(version: i64) -> u64 {
+    // the row's number comes first
+    let places = record_columns().zip(1..);
+    let places = places.filter(|(name, _)| for_charts(name, version) == "NULL");
+    places.fold(0, |bits, (_, place)| bits | 1 << place)
+}
+
+/// The query of what charts need of the records of a phase, in any order: what they do not need is the same in all.
+pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
+    let columns = record_columns().map(|name| for_charts(name, version));
     let columns: Vec<&str> = columns.collect();
     let table = table(phase, version);
     // most rows are measured: reading them as they lie is quicker than by the index

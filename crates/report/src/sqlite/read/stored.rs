@@ -113,7 +113,7 @@ impl Reader {
         let doing = refused(&self.path, "read the bodies of a request");
         // the row's number stands before the columns of the record
         let first = 1 + schema::record_columns().count();
-        let (_, record) = self.record_of(phase, row)?;
+        let (_, record) = self.record_of(phase, row, 0)?;
         let text = |at: usize| row.get::<_, Option<String>>(first + at).map_err(&doing);
         let place = record.turn.filter(|_| record.phase == Phase::Measured);
         let turns_before =
