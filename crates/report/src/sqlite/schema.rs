@@ -282,13 +282,17 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
-/// A column in the query of what charts need: null or 0 where they do not need it.
+/// A column in the query of what charts need: the same in all rows where they do not need it. The columns
+/// of tokens hold the counts that count, whatever their source.
 fn for_charts(name: &'static str, version: i64) -> &'static str {
     match name {
         "answer_model"
         | "asked_increment_tokens"
+        | "asked_output_tokens"
         | "asked_prompt_tokens"
         | "compressed"
+        | "counted_completion_tokens"
+        | "counted_prompt_tokens"
         | "ending"
         | "first_byte_ns"
         | "headers_ns"
@@ -298,8 +302,12 @@ fn for_charts(name: &'static str, version: i64) -> &'static str {
         | "reasoning_tokens"
         | "skipped_events"
         | "trace_line"
+        | "turn_delay_ns"
         | "write_done_ns" => "NULL",
         "dns_ns" | "tcp_ns" | "tls_ns" => "0",
+        "connection_reused" => "1",
+        "token_source" | "prompt_token_source" => "'server_usage'",
+        "clock" => "'kernel'",
         _ => in_version(name, version),
     }
 }
@@ -313,7 +321,7 @@ pub(super) fn null_for_charts(version: i64) -> u64 {
     places.fold(0, |bits, (_, place)| bits | 1 << place)
 }
 
-/// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
+/// The query of what charts need of the records of a phase, in any order: what they do not need is the same in all.
 pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
     let columns = record_columns().map(|name| for_charts(name, version));
     let columns: Vec<&str> = columns.collect();
