@@ -30,7 +30,7 @@ pub(super) enum Part {
 use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
+pub(super) const COLUMNS: [(&str, &str, Part); 56] = [
     ("idx", "INTEGER NOT NULL", Record),
     ("phase", "TEXT NOT NULL", Record),
     ("prompt_tokens", "INTEGER", Record),
@@ -76,6 +76,7 @@ pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
     ("asked_output_tokens", "INTEGER", Record),
     ("trace_line", "INTEGER", Record),
     ("possible_cached_tokens", "INTEGER", Record),
+    ("inputs", "INTEGER", Record),
     ("max_gpu_memory_cost", "REAL", Figure),
     ("first_chunk_latency", "REAL", Figure),
     ("time_per_output_token", "REAL", Figure),
@@ -99,7 +100,7 @@ pub(super) const SINCE_3: [&str; 6] = [
 ];
 
 /// Columns that came with format 4.
-pub(super) const SINCE_4: [&str; 7] = [
+pub(super) const SINCE_4: [&str; 8] = [
     "conversation",
     "turn",
     "turn_delay_ns",
@@ -107,6 +108,7 @@ pub(super) const SINCE_4: [&str; 7] = [
     "asked_output_tokens",
     "trace_line",
     "possible_cached_tokens",
+    "inputs",
 ];
 
 /// The columns that a record is read back from, in order.
@@ -238,7 +240,8 @@ CREATE VIEW requests AS SELECT
   asked_increment_tokens,
   asked_output_tokens,
   trace_line,
-  possible_cached_tokens
+  possible_cached_tokens,
+  inputs
 FROM result;
 ";
 

@@ -113,6 +113,7 @@ prop_compose! {
         (grace, compressed, from_total, skipped) in any::<(bool, bool, bool, u64)>(),
         peer in prop::option::of(any::<std::net::SocketAddrV4>()),
         (turn, trace, asked_output_tokens) in place(),
+        inputs in any::<Option<u64>>(),
     ) -> RequestRecord {
         let [finish_reason, response_id, model] = texts;
         RequestRecord {
@@ -140,6 +141,7 @@ prop_compose! {
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             asked_output_tokens,
+            inputs,
             turn,
             trace,
             counted: CountedTokens::default(),
