@@ -11,9 +11,12 @@ use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_core::schedule::Arrivals;
+use evalscope_core::search::ProbeJudge;
 use evalscope_model::events::{Observer, Stage};
+use evalscope_model::experiment::Point;
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
+use evalscope_model::search::ProbeJudgement;
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
@@ -26,7 +29,9 @@ use evalscope_workload::dataset::DatasetError;
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use crate::observers::{DebugLog, Display, Following, ProgressFile, Watching};
+use crate::observers::{
+    DebugLog, Display, Following, JudgedProbe, ProbeWatch, ProgressFile, Watching,
+};
 use crate::requests::doubts;
 use crate::results::host;
 use crate::secrets;
@@ -41,6 +46,8 @@ const SINK_CAPACITY: usize = 256;
 pub(super) struct Ended {
     /// What went wrong in this program, and how.
     pub(super) error: Option<(&'static str, anyhow::Error)>,
+    /// What it was judged to be, if it was a probe.
+    pub(super) judgement: Option<ProbeJudgement>,
 }
 
 /// Measures the points of a command.
@@ -58,7 +65,8 @@ pub(super) struct Measuring<'a> {
 
 impl Measuring<'_> {
     /// Measure a point into a folder.
-    pub(super) fn point(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Ended> {
+    pub(super) fn point(&self, point: &Point, folder: &Path) -> anyhow::Result<Ended> {
+        let spec = &point.spec;
         let Command {
             job,
             control,
@@ -84,7 +92,12 @@ impl Measuring<'_> {
         let own = RunControl {
             stop: control.stop.child_token(),
             abort: control.abort.child_token(),
+            enough: Arc::default(),
         };
+        let judged = point
+            .probe
+            .clone()
+            .map(|plan| JudgedProbe::new(ProbeJudge::new(plan, spec)));
         let fault = PipelineFault::new(own.stop.clone());
         let (sink, events) = async_channel::bounded(SINK_CAPACITY);
         let (display, watching) = Display::start(
@@ -94,7 +107,10 @@ impl Measuring<'_> {
             job.log_every,
             self.progress_file.cloned(),
         );
-        let observers = self.observers(spec, clock, watching.clone());
+        let probe = judged
+            .as_ref()
+            .map(|judged| judged.watch(clock, Arc::clone(&own.enough)));
+        let observers = self.observers(spec, clock, watching.clone(), probe);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -157,6 +173,7 @@ impl Measuring<'_> {
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Ended {
+            judgement: judged.and_then(|judged| judged.finish()),
             error: error.or(stated.err().map(unstated)),
         })
     }
@@ -184,9 +201,13 @@ impl Measuring<'_> {
         spec: &RunSpec,
         clock: RunClock,
         watching: Watching,
+        probe: Option<ProbeWatch>,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(watching)];
+        if let Some(probe) = probe {
+            observers.push(Box::new(probe));
+        }
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }

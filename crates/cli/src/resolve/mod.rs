@@ -15,6 +15,7 @@ mod headers;
 mod idle;
 mod names;
 mod profile_file;
+mod search;
 mod settings;
 mod texts;
 mod tracker;
@@ -60,11 +61,13 @@ use load::{drawn_seed, limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::objectives_of;
 use prompts::{hub_of, prompt_plan};
+use search::{Known, search_of};
 use settings::Used;
 use trace::trace_of;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use search::Search;
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -90,6 +93,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         load,
         conversations,
         objective,
+        search: searched,
         prompts,
         generation,
         output,
@@ -142,6 +146,11 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     };
     let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
     let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    // a search has a load of its own
+    let load = &LoadArgs {
+        open_loop: load.open_loop && !searched.sla_auto_tune,
+        ..load.clone()
+    };
     let sweep = sweep_of(
         load,
         prompts,
@@ -161,9 +170,20 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
+    let objectives = objectives_of(objective, !generation.no_stream, searched.sla_auto_tune)?;
+    let known = Known {
+        objectives: &objectives,
+        template: &plan.runs()[0],
+        is_trace: prompt_plan.trace.is_some(),
+    };
+    let search = search_of(args, &known, &mut notes)?;
+    let plan = match &search {
+        // further values are not known yet
+        Some(search) => plan.beginning_with(search.first()),
+        None => plan,
+    };
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
-    let objectives = objectives_of(objective, !generation.no_stream)?;
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);
@@ -204,6 +224,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         threads,
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        search,
         objectives,
         give_up_after: limit(load.give_up_after),
         // 0 is never

@@ -17,8 +17,12 @@ pub(crate) struct Objectives {
     pub(crate) min_goodput: Option<f64>,
 }
 
-/// The objective that was typed.
-pub(super) fn objectives_of(args: &ObjectiveArgs, stream: bool) -> anyhow::Result<Objectives> {
+/// The objective that was typed. `is_search`: limits of a search have a beginning, too.
+pub(super) fn objectives_of(
+    args: &ObjectiveArgs,
+    stream: bool,
+    is_search: bool,
+) -> anyhow::Result<Objectives> {
     let (flag, slo) = match (&args.slo, &args.goodput) {
         (Some(words), _) => ("--slo", Some(words.join(" ").parse())),
         (None, Some(words)) => ("--goodput", Some(Slo::from_goodput(&words.join(" ")))),
@@ -43,7 +47,7 @@ pub(super) fn objectives_of(args: &ObjectiveArgs, stream: bool) -> anyhow::Resul
     if slo.is_none() {
         let idle = [
             ("--min-goodput", args.min_goodput.is_some()),
-            ("--slo-from", args.slo_from.is_some()),
+            ("--slo-from", args.slo_from.is_some() && !is_search),
         ];
         if let Some((flag, _)) = idle.into_iter().find(|(_, typed)| *typed) {
             return Err(hinted(

@@ -11,6 +11,7 @@ mod load;
 mod objective;
 mod repeats;
 mod screen;
+mod search;
 mod summary;
 mod sweep;
 mod trace;
@@ -19,8 +20,8 @@ use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 
 use crate::names;
-use crate::repeats::Repeats;
 use crate::report::RunReport;
+use crate::together::Together;
 
 use layout::{plain, tame, wrapped};
 use screen::Paint;
@@ -35,6 +36,8 @@ pub(crate) use load::{segment_grid, sentence as load_sentence};
 pub use repeats::repeats;
 pub(crate) use repeats::repeats_grid;
 pub use screen::{Confidence, Ink, Screen};
+pub use search::search;
+pub(crate) use search::{answers, probe_grid};
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
@@ -311,7 +314,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
 
 /// The text of `performance_summary.txt`: all tables of all runs.
 #[must_use]
-pub fn performance_summary(runs: &[RunReport], repeated: &[Repeats]) -> String {
+pub fn performance_summary(runs: &[RunReport], together: &Together) -> String {
     let screen = Screen {
         width: FILE_WIDTH,
         ink: Ink::Plain,
@@ -335,13 +338,17 @@ pub fn performance_summary(runs: &[RunReport], repeated: &[Repeats]) -> String {
             text.push_str(&wrapped(&format!("{label} "), value, screen.width));
         }
     }
+    if let Some(found) = &together.search {
+        text.push('\n');
+        text.push_str(&search(found, screen));
+    }
     if runs.len() > 1 {
         text.push('\n');
         text.push_str(&sweep(runs, screen));
     }
-    if !repeated.is_empty() {
+    if !together.repeats.is_empty() {
         text.push('\n');
-        text.push_str(&repeats(repeated, screen));
+        text.push_str(&repeats(&together.repeats, screen));
     }
     for report in runs {
         let heading = format!("=== {} ({}) ===", report.meta.name, report.state.as_str());

@@ -27,12 +27,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Lang, RunState};
-use crate::repeats::{Pooled, Repeats};
+use crate::repeats::Pooled;
 use crate::report::RunReport;
 use crate::series::{
     KEPT_IN_PAGE, LEAST_KEPT, MOST_BINS, MOST_BINS_BESIDE_OTHERS, PageData, RunSeries, page_text,
 };
 use crate::sqlite::{Reader, StoreError};
+use crate::together::Together;
 
 pub use render::PageError;
 
@@ -78,7 +79,7 @@ impl Ended {
 pub fn page(
     folder: &Path,
     runs: &[RunReport],
-    repeats: &[Repeats],
+    together: &Together,
     lang: Lang,
     ended: &mut Ended,
 ) -> Result<String, PageError> {
@@ -110,7 +111,7 @@ pub fn page(
     }
     let data = page_text(&PageData::new(runs, &details));
     render::render(
-        &Page::of(runs, repeats, &details, lang, charts),
+        &Page::of(runs, together, &details, lang, charts),
         &data,
         lang,
     )

@@ -14,9 +14,9 @@ use super::strip::{self, Card};
 use super::svg;
 use crate::console::{self, Grid};
 use crate::model::{Lang, RunState};
-use crate::repeats::Repeats;
 use crate::report::RunReport;
 use crate::series::RunSeries;
+use crate::together::Together;
 
 /// Runs whose details are on a page.
 pub(super) const DETAILED_RUNS: usize = 12;
@@ -171,7 +171,7 @@ impl Page {
     /// What the runs of a command amount to. At least one.
     pub(super) fn of(
         runs: &[RunReport],
-        repeats: &[Repeats],
+        together: &Together,
         details: &[(usize, RunSeries)],
         lang: Lang,
         charts: Charts,
@@ -194,7 +194,7 @@ impl Page {
             head: head(runs),
             state: state.as_str(),
             cards: strip::cards(runs),
-            sweep: (runs.len() > 1).then(|| Sweep::of(runs, repeats, &positions, charts.sweep)),
+            sweep: (runs.len() > 1).then(|| Sweep::of(runs, together, &positions, charts.sweep)),
             in_brief: runs.len() - shown.len(),
             runs: shown,
             errors: errors
@@ -333,7 +333,7 @@ impl Table {
 }
 
 impl Sweep {
-    fn of(runs: &[RunReport], repeats: &[Repeats], details: &[usize], drawn: Vec<InBoth>) -> Self {
+    fn of(runs: &[RunReport], together: &Together, details: &[usize], drawn: Vec<InBoth>) -> Self {
         let mut table = Table::of(console::sweep_grid(runs));
         for column in 0..table.header.len() {
             let Some(better) = Better::of(&table.header[column]) else {
@@ -367,7 +367,8 @@ impl Sweep {
         Self {
             shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
-            repeats: (!repeats.is_empty()).then(|| Table::of(console::repeats_grid(repeats))),
+            repeats: (!together.repeats.is_empty())
+                .then(|| Table::of(console::repeats_grid(&together.repeats))),
             best: console::best(runs),
             advice: console::advice(runs),
             figures,
