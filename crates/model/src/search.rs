@@ -32,6 +32,15 @@ impl Variable {
         }
     }
 
+    /// What people call it.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Parallel => "concurrency",
+            Self::Rate => "rate",
+        }
+    }
+
     /// A value as it is said: `26.1/s`, `8`.
     #[must_use]
     pub fn phrase(self, value: f64) -> String {
@@ -67,6 +76,9 @@ pub struct ProbeTime {
 pub struct ProbePlan {
     /// What has to hold.
     pub limits: Vec<SlaLimit>,
+    /// What must not be broken for certain: a load passes also if there are too few requests to show that
+    /// these hold.
+    pub guards: Vec<SlaLimit>,
     /// Where the times of requests begin.
     pub from: SloFrom,
     /// What the server is asked for.

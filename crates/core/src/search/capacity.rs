@@ -63,7 +63,7 @@ impl CapacitySearch {
         const STEPS: f64 = 4.0;
         let middles = (2f64.ln() / (1.0 + self.way.precision).ln()).log2().ceil();
         let middles = middles.max(0.0);
-        let time = self.time(&self.limits(0), self.plan.start, Purpose::Search);
+        let time = self.time(&self.plan.limits(0), self.plan.start, Purpose::Search);
         let groups = self.plan.groups.len() as f64;
         let seconds = STEPS * time.least_s.midpoint(time.most_s)
             + middles * time.most_s
@@ -77,20 +77,18 @@ impl CapacitySearch {
         (probes, groups * seconds)
     }
 
-    /// The limits of a group, that on successes included.
-    fn limits(&self, group: usize) -> Vec<SlaLimit> {
-        let mut limits = self.plan.limits(group);
-        if !limits
-            .iter()
-            .any(|limit| limit.figure == SlaFigure::SuccessRate)
-        {
-            limits.push(SlaLimit {
+    /// What must not be broken for certain, beside the limits: so many requests have to succeed.
+    fn guards(limits: &[SlaLimit]) -> Vec<SlaLimit> {
+        let mut guards = Vec::new();
+        let is_limited = |limit: &SlaLimit| limit.figure == SlaFigure::SuccessRate;
+        if !limits.iter().any(is_limited) {
+            guards.push(SlaLimit {
                 figure: SlaFigure::SuccessRate,
                 comparison: Comparison::AtLeast,
                 limit: LEAST_SUCCESS,
             });
         }
-        limits
+        guards
     }
 
     /// When a probe is looked at: late enough that the requests which its limits need are due.
@@ -116,7 +114,7 @@ impl CapacitySearch {
 
     fn point(&self, group: usize, wanted: Wanted, done: &[PointResult]) -> Point {
         let Wanted { value, purpose } = wanted;
-        let limits = self.limits(group);
+        let limits = self.plan.limits(group);
         let time = self.time(&limits, value, purpose);
         let nth = self
             .asked
@@ -126,12 +124,13 @@ impl CapacitySearch {
         spec.requests = None;
         // where it has not been decided by then, the judge decides on what there is
         spec.duration_s = Some(match self.plan.variable {
-            Variable::Parallel => time.most_s * (1.0 + LONGEST_TIMES),
-            Variable::Rate => time.most_s * 2.0 + 1.0,
+            Variable::Parallel => (time.most_s * (1.0 + LONGEST_TIMES)).ceil(),
+            Variable::Rate => (time.most_s * 2.0 + 1.0).ceil(),
         });
         Point {
             spec,
             probe: Some(ProbePlan {
+                guards: Self::guards(&limits),
                 limits,
                 from: self.plan.from(),
                 delivery: self.plan.delivery,
@@ -236,7 +235,7 @@ impl CapacitySearch {
     /// The answer in sentences.
     fn sentences(&self, group: usize, answer: &Answer, own: &[&ProbeRecord]) -> Vec<String> {
         let (variable, phrase) = (self.plan.variable, self.plan.phrase(group));
-        let name = variable.name();
+        let name = variable.noun();
         let same = |probe: &&&ProbeRecord, value: f64| probe.value.total_cmp(&value).is_eq();
         let mut sentences = Vec::new();
         sentences.push(match answer.best {
@@ -364,9 +363,9 @@ fn reason(limit: &LimitJudgement) -> String {
             let what = match limit.figure {
                 SlaFigure::SuccessRate => "of requests failed".to_owned(),
                 figure => format!(
-                    "of requests broke the limit of {} {}",
+                    "of requests broke {} {}",
                     figure.label(),
-                    limit.target
+                    typeset(&limit.target)
                 ),
             };
             format!(
@@ -383,12 +382,17 @@ fn reason(limit: &LimitJudgement) -> String {
                 format!(
                     "the {label} was {}, not {}",
                     value(limit.figure, shown),
-                    limit.target
+                    typeset(&limit.target)
                 )
             }
             None => format!("there is no {label}"),
         },
     }
+}
+
+/// A limit as people read it.
+fn typeset(target: &str) -> String {
+    target.replace("<=", "≤").replace(">=", "≥")
 }
 
 /// A share as percent: one decimal, two below one.

@@ -185,7 +185,10 @@ impl EvalscopeSearch {
         let variable = self.plan.variable;
         let reason = match (best, observed_metric) {
             (Some(_), Some(observed)) => {
-                format!("Best observed {figure}: {}", value(figure, observed))
+                format!(
+                    "Best observed {figure}: {}",
+                    value(figure, rounded(observed))
+                )
             }
             (Some(_), None) => "Satisfied at the selected tested pressure".to_owned(),
             (None, _) if mode == Mode::Constraint => {
@@ -195,19 +198,22 @@ impl EvalscopeSearch {
         };
         let phrase = self.plan.phrase(group);
         let what = match mode {
-            Mode::Constraint => format!("Largest {} that met {phrase}", variable.name()),
-            _ => format!("{} with {phrase}", variable.name()),
+            Mode::Constraint => format!("Largest {} that met {phrase}", variable.noun()),
+            _ => format!("Best {} for {phrase}", variable.noun()),
         };
-        let runs = self.way.runs;
+        let runs = match self.way.runs {
+            1 => "1 run".to_owned(),
+            runs => format!("{runs} runs"),
+        };
         let sentence = match best {
             Some(best) => format!(
-                "{what} in {runs} runs of {} requests: {}.",
+                "{what} in {runs} of {} requests: {}.",
                 self.way.requests(best as f64),
                 variable.phrase(best as f64)
             ),
             None => format!(
                 "No {} was found that meets {phrase}: {}.",
-                variable.name(),
+                variable.noun(),
                 reason.to_lowercase()
             ),
         };
@@ -245,6 +251,11 @@ impl EvalscopeSearch {
             sentences: vec![sentence],
         }
     }
+}
+
+/// As the files of EvalScope have figures: with four decimals.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.4}").parse().unwrap_or(value)
 }
 
 /// What a climb takes for granted.
@@ -300,7 +311,7 @@ impl Experiment for EvalscopeSearch {
                 };
                 Some(format!(
                     "{selector} SLA Rule {rule} Check: {figure} = {} | Expect {} | {status}",
-                    value(figure, *seen),
+                    value(figure, rounded(*seen)),
                     limit.target()
                 ))
             })

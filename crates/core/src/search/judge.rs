@@ -308,8 +308,20 @@ impl ProbeJudge {
             .filter(|seen| window.from < seen.due && seen.due <= window.to)
             .collect();
         seen.sort_unstable_by_key(|seen| (seen.due, seen.ended));
-        let limits: Vec<LimitJudgement> = (0..self.plan.limits.len())
-            .map(|nth| window.limit(&self.plan.limits[nth], nth, &seen))
+        let guards = self.plan.guards.iter().map(|guard| {
+            let judged = window.limit(guard, None, &seen);
+            LimitJudgement {
+                verdict: match judged.verdict {
+                    ProbeVerdict::Undecided => ProbeVerdict::Passed,
+                    verdict => verdict,
+                },
+                ..judged
+            }
+        });
+        let limits = self.plan.limits.iter().enumerate();
+        let limits: Vec<LimitJudgement> = limits
+            .map(|(nth, limit)| window.limit(limit, Some(nth), &seen))
+            .chain(guards)
             .collect();
         let requests = seen.len() as u64;
         let load = self.load.as_mut().and_then(|load| load.verdict(window.to));
@@ -338,15 +350,15 @@ impl ProbeJudge {
 }
 
 impl Window {
-    fn limit(&self, limit: &SlaLimit, nth: usize, seen: &[&Seen]) -> LimitJudgement {
+    /// `nth`: the place of its readings.
+    fn limit(&self, limit: &SlaLimit, nth: Option<usize>, seen: &[&Seen]) -> LimitJudgement {
+        let reading = |seen: &Seen| nth.and_then(|nth| seen.readings.get(nth).copied());
+        let value = |seen: &Seen| reading(seen)?.value;
         match limit.figure {
             SlaFigure::Percentile(rank, _) => {
-                let readings = seen.iter().map(|seen| seen.readings[nth]);
-                let share = self.share(readings.map(|reading| reading.standing), rank.beyond());
-                let mut values: Vec<f64> = seen
-                    .iter()
-                    .filter_map(|seen| seen.readings[nth].value)
-                    .collect();
+                let standings = seen.iter().filter_map(|seen| Some(reading(seen)?.standing));
+                let share = self.share(standings, rank.beyond());
+                let mut values: Vec<f64> = seen.iter().filter_map(|seen| value(seen)).collect();
                 values.sort_unstable_by(f64::total_cmp);
                 let value = (!values.is_empty()).then(|| quantile(&values, 1.0 - rank.beyond()));
                 LimitJudgement {
@@ -370,10 +382,7 @@ impl Window {
                 }
             }
             SlaFigure::Mean(_) => {
-                let values: Vec<f64> = seen
-                    .iter()
-                    .filter_map(|seen| seen.readings[nth].value)
-                    .collect();
+                let values: Vec<f64> = seen.iter().filter_map(|seen| value(seen)).collect();
                 let size = values.len() / BATCHES;
                 let means: Vec<f64> = values
                     .chunks_exact(size.max(1))

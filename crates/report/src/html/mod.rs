@@ -96,7 +96,11 @@ pub fn page(
         _ => MOST_BINS_BESIDE_OTHERS,
     };
     let mut charts = Charts {
-        sweep: in_both([0, 1].map(|nth| charts::of_sweep(runs, &texts[nth]))),
+        sweep: in_both([0, 1].map(|nth| {
+            let search = together.search.iter();
+            let search = search.flat_map(|search| charts::of_search(search, &texts[nth]));
+            search.chain(charts::of_sweep(runs, &texts[nth])).collect()
+        })),
         runs: Vec::new(),
     };
     let mut details = Vec::new();

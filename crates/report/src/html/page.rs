@@ -71,6 +71,9 @@ struct Sweep {
     /// The run that the script shows first.
     shown: usize,
     table: Table,
+    /// The answers of a search for capacity, and what was measured.
+    answers: Vec<String>,
+    probes: Option<Table>,
     /// What repeated runs come to.
     repeats: Option<Table>,
     best: Vec<String>,
@@ -367,6 +370,15 @@ impl Sweep {
         Self {
             shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
+            answers: together
+                .search
+                .as_ref()
+                .map(console::answers)
+                .unwrap_or_default(),
+            probes: together
+                .search
+                .as_ref()
+                .map(|search| Table::of(console::probe_grid(search))),
             repeats: (!together.repeats.is_empty())
                 .then(|| Table::of(console::repeats_grid(&together.repeats))),
             best: console::best(runs),

@@ -4,6 +4,7 @@ use evalscope_model::metrics::{normal_quantile, wilson};
 use proptest::prelude::*;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Binomial, Distribution as _};
 
 use super::*;
 
@@ -201,7 +202,7 @@ proptest! {
 fn noisy(rng: &mut ChaCha8Rng, share: f64, allowed: f64, per_look: u64, most_looks: u64) -> Judged {
     let (mut n, mut violations) = (0u64, 0u64);
     for look in 1..=most_looks {
-        violations += (0..per_look).filter(|_| rng.random_bool(share)).count() as u64;
+        violations += Binomial::new(per_look, share).unwrap().sample(rng);
         n += per_look;
         let is_last = look == most_looks;
         let z = normal_quantile(if is_last { 0.975 } else { 0.995 });

@@ -48,6 +48,7 @@ fn judge(params: &str, spec: &RunSpec, least_s: f64, most_s: f64) -> ProbeJudge 
     });
     let plan = ProbePlan {
         limits: limits.collect(),
+        guards: Vec::new(),
         from: SloFrom::Schedule,
         delivery: Delivery::Whole,
         time: ProbeTime { least_s, most_s },
@@ -283,4 +284,24 @@ fn looks_are_those_of_the_plan() {
         [20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 270.0, 400.0]
     );
     assert_eq!(looks(30.0, 30.0), [30.0]);
+}
+
+/// A guard fails a load, and does not have to be shown to hold.
+#[test]
+fn a_guard_only_fails_a_load() {
+    let guarded = |failure: fn(u64) -> Option<FailureKind>| {
+        let mut judge = judge(P90, &spec(0, Some(10.0)), 10.0, 40.0);
+        judge.plan.guards = match groups(r#"{"success_rate": ">=99%"}"#).unwrap()[0][0] {
+            Criterion::Limit(limit) => vec![limit],
+            _ => Vec::new(),
+        };
+        play(&mut judge, |_| 0.2, failure);
+        judge.finish()
+    };
+    let judged = guarded(|_| None);
+    assert_eq!(judged.verdict, ProbeVerdict::Passed);
+    assert!(judged.limits[1].violation_share_ci.unwrap().high() > 0.01);
+    let judged = guarded(|nth| nth.is_multiple_of(12).then_some(FailureKind::Reset));
+    assert_eq!(judged.verdict, ProbeVerdict::Failed);
+    assert_eq!(judged.limits[0].verdict, ProbeVerdict::Undecided);
 }
