@@ -197,6 +197,16 @@ pub(crate) fn exits_with_parent() -> bool {
     variable("EVALSCOPE_EXIT_WITH_PARENT").as_deref() == Some("1")
 }
 
+/// `GITHUB_ACTIONS=true`: this runs in a job of GitHub.
+pub(crate) fn in_github_job() -> bool {
+    variable("GITHUB_ACTIONS").as_deref() == Some("true")
+}
+
+/// `GITHUB_STEP_SUMMARY`: a file to which a job of GitHub appends Markdown.
+pub(crate) fn github_step_summary() -> Option<PathBuf> {
+    set("GITHUB_STEP_SUMMARY").map(PathBuf::from)
+}
+
 /// `NO_COLOR` (no-color.org): nothing is coloured.
 #[expect(
     clippy::disallowed_methods,

@@ -4,11 +4,15 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
-use std::num::NonZeroUsize;
+mod error;
+
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use error::PlanError;
 
 use crate::conversation::{Conversations, KeepConnection};
 use crate::point::PointId;
@@ -265,6 +269,8 @@ pub struct Sweep {
     pub connections: KeepConnection,
     /// The moments of a trace, which take the place of rates.
     pub recording: Option<Recording>,
+    /// `--repeats`: how often each point is measured.
+    pub repeats: NonZeroU32,
     /// `--shard`.
     pub shard: Shard,
 }
@@ -275,71 +281,6 @@ pub const OPEN_LOOP_DRAIN_S: f64 = 30.0;
 
 /// Requests per run when nobody says how many, nor for how long.
 pub const DEFAULT_REQUESTS: u64 = 1000;
-
-/// Why the lists of a sweep do not make a plan.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum PlanError {
-    /// Two lists that go together have different lengths, and neither is a single value.
-    #[error("`{left_flag}` has {left_len} ({left}) but `{right_flag}` has {right_len} ({right})",
-        left_len = counted(left), right_len = right.split(' ').count())]
-    Lengths {
-        /// The first flag.
-        left_flag: &'static str,
-        /// Its values.
-        left: String,
-        /// The second flag.
-        right_flag: &'static str,
-        /// Its values.
-        right: String,
-    },
-    /// A run of no requests.
-    #[error("`--number 0` sends nothing: give at least 1")]
-    NoRequests,
-    /// A share of a number that nobody has given.
-    #[error("`--warmup-num {0}` is a share of `--number`, which is not given")]
-    ShareOfNothing(f64),
-    /// A profile is over before the warm-up is.
-    #[error(
-        "`--warmup-num {warmup_requests}` leaves nothing to measure: `--rate {profile}` sends {expected} requests on \
-         average, the warm-up included"
-    )]
-    OnlyWarmup {
-        /// Warm-up requests.
-        warmup_requests: u64,
-        /// The profile.
-        profile: String,
-        /// Its mean number of arrivals.
-        expected: f64,
-    },
-    /// Shards carry out one run.
-    #[error(
-        "`--shard` takes one run, but this command has {points}\nhint: start the shards of each run on their own, \
-         with a `--run-id` of its own"
-    )]
-    SeveralPoints {
-        /// Runs of the command.
-        points: usize,
-    },
-    /// A shard would have nothing to do.
-    #[error(
-        "`{flag} {given}` is too few for {shards} shards: each needs at least one\nhint: give `{flag}` {shards} or \
-         more, or take fewer shards"
-    )]
-    FewerThanShards {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        given: u64,
-        /// The number of shards.
-        shards: u32,
-    },
-    /// A shard sees only its part of the load.
-    #[error(
-        "`{0}` would end one shard while the others go on: each sees only its part of the load\nhint: leave it \
-         out, or use one process"
-    )]
-    EndsOneShard(&'static str),
-}
 
 impl Sweep {
     /// Expand the lists into runs.
@@ -401,7 +342,7 @@ impl Sweep {
                 dataset_offset,
                 shard: self.shard,
             };
-            check_shard(&run, points)?;
+            check_shard(&run, points * self.repeats.get() as usize)?;
             let label = label_of(&run, several_rates, &runs);
             run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);
@@ -409,10 +350,37 @@ impl Sweep {
                 dataset_offset += requests.unwrap_or(0) + warmup_requests;
             }
         }
+        self.repeat(&mut runs);
         Ok(RunPlan {
             runs,
             sleep_interval_s: self.sleep_interval_s,
         })
+    }
+
+    /// Measure the points again, all of them in turn, so that a machine that drifts affects all alike. Each
+    /// time has arrivals and prompts of its own.
+    fn repeat(&self, runs: &mut Vec<RunSpec>) {
+        if self.repeats == NonZeroU32::MIN {
+            return;
+        }
+        let points = runs.len();
+        for run in runs.iter_mut() {
+            run.point = run.point.clone().repeated(NonZeroU32::MIN);
+        }
+        let prompts = |run: &RunSpec| run.requests.unwrap_or(0) + run.warmup_requests;
+        let again = (2..=self.repeats.get()).filter_map(NonZeroU32::new);
+        for nth in again {
+            for point in 0..points {
+                let mut run = runs[point].clone();
+                run.seed = sub_seed(self.seed, &format!("repeat {nth}"));
+                run.point.ordinal = NonZeroUsize::new(runs.len() + 1);
+                run.point = run.point.repeated(nth);
+                if let Some(last) = runs.last().filter(|_| !self.repeat_prompts) {
+                    run.dataset_offset = last.dataset_offset + prompts(last);
+                }
+                runs.push(run);
+            }
+        }
     }
 
     /// How many points the lists have: as many as the longest.
@@ -553,14 +521,6 @@ pub fn sub_seed(seed: u64, purpose: &str) -> u64 {
     hash ^= hash >> 27;
     hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-/// How many values stand in a list.
-fn counted(list: &str) -> String {
-    match list.split(' ').count() {
-        1 => "1 value".to_owned(),
-        n => format!("{n} values"),
-    }
 }
 
 fn spaced<T: ToString>(values: &[T]) -> String {

@@ -9,9 +9,8 @@ mod error;
 mod whole;
 
 use std::cmp::Ordering;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use evalscope_model::point::is_run_name;
 
@@ -19,9 +18,10 @@ use crate::console;
 use crate::html::{self, Ended};
 use crate::json::{self, ResultFile};
 use crate::model::{Lang, RunMeta};
+use crate::repeats::{Repeats, repeats};
 use crate::report::RunReport;
 use crate::speeds;
-use crate::sqlite::{FILE_NAME, Reader};
+use crate::sqlite::{FILE_NAME, Reader, StoreError};
 use crate::workload::Unreported;
 
 pub use error::FilesError;
@@ -125,23 +125,36 @@ pub fn write_invocation(
         }
     }
     in_order(&mut runs);
+    let repeats = repeats_of(&runs, ended)?;
     for run in &mut runs {
         // where the folder lies must not show in its files: it may be moved
         if let Ok(inside) = run.database.strip_prefix(top) {
             run.database = inside.to_owned();
         }
     }
-    let Some(result) = ResultFile::new(&runs) else {
+    let Some(result) = ResultFile::new(&runs, &repeats) else {
         return Ok(None);
     };
     write_json(&top.join(RESULT), &result)?;
-    write(&top.join(TEXT), &console::performance_summary(&runs))?;
-    Ok(write_page(top, &runs, page, ended).err())
+    write(
+        &top.join(TEXT),
+        &console::performance_summary(&runs, &repeats),
+    )?;
+    Ok(write_page(top, &runs, &repeats, page, ended).err())
+}
+
+/// What the repeated runs among these come to.
+///
+/// # Errors
+/// When a database cannot be read.
+pub fn repeats_of(runs: &[RunReport], ended: &mut Ended) -> Result<Vec<Repeats>, StoreError> {
+    repeats(runs, &mut ended.pooled)
 }
 
 fn write_page(
     folder: &Path,
     runs: &[RunReport],
+    repeats: &[Repeats],
     page: Page,
     ended: &mut Ended,
 ) -> Result<(), FilesError> {
@@ -151,7 +164,7 @@ fn write_page(
         Page::WrittenIn(lang) => lang,
     };
     let path = folder.join(PAGE);
-    match html::page(folder, runs, lang, ended) {
+    match html::page(folder, runs, repeats, lang, ended) {
         Ok(text) => write(&path, &text),
         Err(source) => Err(FilesError::Page {
             path,
@@ -259,7 +272,7 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     let folder = run.database.parent().expect("a database lies in a folder");
     let mut run = run.clone();
     run.database = PathBuf::from(FILE_NAME);
-    write_page(folder, &[run], page, &mut Ended::default())
+    write_page(folder, &[run], &[], page, &mut Ended::default())
 }
 
 /// Check that a folder can be written into without mixing what is there with what is written.
@@ -321,7 +334,7 @@ fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
 }
 
 /// The folders in a folder, by name.
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error(folder, "read it"))? {
         let path = entry.map_err(io_error(folder, "read it"))?.path();

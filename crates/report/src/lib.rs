@@ -29,6 +29,8 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
 pub mod series;
 
 pub mod names;
@@ -39,6 +41,8 @@ pub mod exposition;
 
 pub mod console;
 
+pub mod rules;
+
 pub mod json;
 
 pub mod html;
@@ -48,6 +52,8 @@ pub mod files;
 pub mod merge;
 
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

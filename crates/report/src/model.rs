@@ -64,6 +64,8 @@ pub enum RunState {
     Interrupted,
     /// Ended early because the server was not there, or refused everything.
     GaveUp,
+    /// Ended early because a rule was broken (`--abort-if`).
+    Aborted,
     /// Merged from some of its shards, or from shards that did not all finish.
     Partial,
 }
@@ -77,6 +79,7 @@ impl RunState {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::GaveUp => "gave_up",
+            Self::Aborted => "aborted",
             Self::Partial => "partial",
         }
     }
@@ -89,6 +92,7 @@ impl RunState {
             Self::Finished,
             Self::Interrupted,
             Self::GaveUp,
+            Self::Aborted,
             Self::Partial,
         ]
         .into_iter()
@@ -295,6 +299,7 @@ mod tests {
             RunState::Finished,
             RunState::Interrupted,
             RunState::GaveUp,
+            RunState::Aborted,
             RunState::Partial,
         ] {
             assert_eq!(RunState::from_name(state.as_str()), Some(state));

@@ -264,6 +264,19 @@ impl RunReport {
         }
     }
 
+    /// The API generates tokens: others have vectors or scores.
+    #[must_use]
+    pub fn generates(&self) -> bool {
+        self.totals.without_output == 0
+    }
+
+    /// Texts or documents of successes over the duration, per second; `None` for an API that generates.
+    #[must_use]
+    pub fn inputs_per_s(&self) -> Option<f64> {
+        let rate = self.totals.rate_per_s(self.totals.inputs);
+        rate.filter(|_| !self.generates())
+    }
+
     /// Requests had a schedule.
     #[must_use]
     pub fn is_paced(&self) -> bool {
@@ -323,6 +336,16 @@ impl RunReport {
     #[must_use]
     pub fn requests_per_s(&self) -> Option<f64> {
         self.totals.rate_per_s(self.totals.succeeded)
+    }
+
+    /// Cached prompt tokens over the prompt tokens of the successes that reported them; `None` without any.
+    #[must_use]
+    pub fn cached_share(&self) -> Option<f64> {
+        let totals = &self.totals;
+        let cached = totals
+            .cached_tokens
+            .filter(|_| totals.cached_of_tokens > 0)?;
+        Some(cached as f64 / totals.cached_of_tokens as f64)
     }
 
     /// Output tokens over the duration; `None` if they are unknown for all responses.

@@ -95,6 +95,13 @@ pub(crate) fn turns(text: &str) -> Result<u32, String> {
     value.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TURNS}"))
 }
 
+/// How often something is measured: no drift of a machine is worth more.
+pub(crate) fn repeats(text: &str) -> Result<NonZeroU32, String> {
+    let value = small::<u32>(text).ok().filter(|times| *times <= 1000);
+    let value = value.and_then(NonZeroU32::new);
+    value.ok_or_else(|| "expected a whole number from 1 to 1000".to_owned())
+}
+
 /// The number of images in a prompt.
 pub(crate) fn images(text: &str) -> Result<u32, String> {
     let value = small::<u32>(text).ok().filter(|images| *images <= 1024);

@@ -1,6 +1,7 @@
 //! Owns what watches a run: the screen, JSON lines, metrics, the log of requests, the progress file and the
 //! tracker. None of them changes an event.
 
+mod abort;
 mod debug_log;
 mod display;
 mod metrics_board;
@@ -10,6 +11,7 @@ mod progress_json;
 mod standing;
 mod tracker;
 
+pub(crate) use abort::{ABORT_WINDOW, Abort};
 pub(crate) use debug_log::DebugLog;
 pub(crate) use display::Display;
 pub(crate) use metrics_board::MetricsBoard;

@@ -233,6 +233,7 @@ mod tests {
             conversations: None,
             connections: evalscope_model::conversation::KeepConnection::Keep,
             recording: None,
+            repeats: std::num::NonZeroU32::MIN,
             shard: evalscope_model::shard::Shard::WHOLE,
         }
         .expand()

@@ -6,6 +6,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use async_channel::Sender;
@@ -20,6 +21,7 @@ use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
+use evalscope_report::rules::RecentRequests;
 use evalscope_report::{
     Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
 };
@@ -30,7 +32,8 @@ use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
 use super::start::{Starting, Unbegun};
 use crate::observers::{
-    DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
+    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile,
+    Standing, Watching,
 };
 use crate::requests::doubts;
 use crate::results::host;
@@ -103,7 +106,8 @@ impl Measuring<'_> {
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let observers = self.observers(spec, clock, &standing);
+        let aborted = Arc::default();
+        let observers = self.observers(part, clock, &standing, &own, &aborted);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -113,6 +117,7 @@ impl Measuring<'_> {
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
+            self.board.withdraw();
             // nothing was measured
             let _ = std::fs::remove_dir_all(folder);
             return match unbegun {
@@ -149,13 +154,13 @@ impl Measuring<'_> {
             });
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
-        let (state, stopped_by) = state_of(&outcome.end, is_whole);
+        let (state, stopped_by) = state_of(&outcome.end, is_whole, &aborted);
         let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
         let ended = EndedRun {
             state,
             folder: folder.display().to_string(),
-            progress: standing.progress(spec, &clock, ended),
+            progress: standing.progress(part, &clock, ended),
         };
         job.progress_lines.ended(&ended);
         self.board.end(ended);
@@ -220,12 +225,25 @@ impl Measuring<'_> {
         spec: &RunSpec,
         clock: RunClock,
         standing: &Standing,
+        control: &RunControl,
+        aborted: &Arc<AtomicBool>,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
         let shown = (job.model.as_str(), &job.secrets[..]);
         let tap = self.board.post(spec, clock, standing.clone(), shown);
         let mut observers: Vec<Box<dyn Observer>> =
             vec![Box::new(Watching(standing.clone())), Box::new(tap)];
+        if !job.objectives.abort_if.is_empty() {
+            observers.push(Box::new(Abort {
+                recent: RecentRequests::new(job.objectives.abort_if.clone(), ABORT_WINDOW),
+                after: job.objectives.abort_after,
+                looked: Timestamp::ZERO,
+                clock,
+                stop: control.stop.clone(),
+                log: log.clone(),
+                has_aborted: Arc::clone(aborted),
+            }));
+        }
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }
@@ -358,8 +376,10 @@ fn first_arrival_ns(spec: &RunSpec) -> Option<u64> {
 }
 
 /// How far a run came, and what ended its load early. `is_whole`: all of its results are there.
-fn state_of(end: &RunEnd, is_whole: bool) -> (RunState, Option<StoppedBy>) {
+/// `aborted`: a rule has stopped it.
+fn state_of(end: &RunEnd, is_whole: bool, aborted: &AtomicBool) -> (RunState, Option<StoppedBy>) {
     match end {
+        RunEnd::Stopped if aborted.load(Ordering::Relaxed) => (RunState::Aborted, None),
         RunEnd::GaveUp(_) => (RunState::GaveUp, None),
         RunEnd::Complete if is_whole => (RunState::Finished, None),
         RunEnd::Load(why) if is_whole => (RunState::Finished, Some(*why)),

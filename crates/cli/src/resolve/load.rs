@@ -69,6 +69,7 @@ pub(super) fn sweep_of(
         conversations: None,
         connections: KeepConnection::Keep,
         recording: None,
+        repeats: load.repeats,
         shard,
         seed,
     };

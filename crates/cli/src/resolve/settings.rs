@@ -5,11 +5,12 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
 use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
+use evalscope_report::rules::Rule;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -136,10 +137,17 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("duration", json!(args.duration)),
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
+            ("repeats", json!(args.repeats)),
             ("max_error_rate", json!(args.max_error_rate)),
             ("slo", json!(used.objectives.slo)),
             ("slo_from", json!(used.objectives.from)),
             ("min_goodput", json!(used.objectives.min_goodput)),
+            ("fail_if", json!(texts(&used.objectives.fail_if))),
+            ("abort_if", json!(texts(&used.objectives.abort_if))),
+            (
+                "abort_after",
+                json!(used.objectives.abort_after.as_secs_f64()),
+            ),
             ("give_up_after", json!(args.give_up_after)),
             ("client_threads", json!(used.client_threads)),
             ("num_workers", json!(args.num_workers)),
@@ -151,6 +159,10 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ),
         ],
     );
+}
+
+fn texts(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(Rule::to_string).collect()
 }
 
 fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
@@ -246,6 +258,9 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
 
 /// The greatest length of a response, or the range it is drawn from, as it is sent.
 fn limits(bodies: &BodyRules) -> Vec<Value> {
+    if bodies.api.output() != Output::Generated {
+        return Vec::new();
+    }
     let limit = ["max_tokens", "max_completion_tokens"];
     let limit = limit.iter().find_map(|name| match sent(bodies, name) {
         Some(Value::Null) | None => None,

@@ -9,6 +9,7 @@
 mod analysis;
 mod apis;
 mod command_line;
+mod compare;
 mod context;
 mod conversation_results;
 mod conversations;
@@ -20,6 +21,7 @@ mod doc_links;
 mod doc_messages;
 mod docs;
 mod endings;
+mod event_apis;
 mod exit_codes;
 mod export;
 mod export_tables;
@@ -27,6 +29,7 @@ mod faults;
 mod first_guess;
 mod html_report;
 mod hub;
+mod input_apis;
 #[cfg(unix)]
 mod interrupt;
 mod load;
@@ -43,6 +46,8 @@ mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
+mod repeats;
+mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;

@@ -147,6 +147,23 @@ impl BodyRules {
             Err(error) => Err(BodyError::Template(error.to_string())),
         }
     }
+
+    /// The same rules for another API. Returns the typed fields that it does not have, which are not
+    /// sent.
+    #[must_use]
+    pub fn with_api(mut self, api: Arc<dyn Api>) -> (Self, Vec<String>) {
+        api.set_defaults(&mut self.defaults);
+        let mut lost = Vec::new();
+        self.typed.retain(|field, _| {
+            let is_known = api.takes(field);
+            if !is_known {
+                lost.push(field.clone());
+            }
+            is_known
+        });
+        self.api = api;
+        (self, lost)
+    }
 }
 
 impl BodyBuilder {
@@ -207,11 +224,12 @@ impl BodyBuilder {
             asked_output_tokens: with.max_tokens,
             ..PreparedRequest::default()
         };
-        match &self.rules.conversations {
-            Some(conversations) => {
-                self.converse(&mut request, fields, later, &with, conversations)?;
-            }
-            None => request.body = to_json(&self.rules.api.body(fields)),
+        if let Some(conversations) = &self.rules.conversations {
+            self.converse(&mut request, fields, later, &with, conversations)?;
+        } else {
+            let body = self.rules.api.body(fields);
+            request.inputs = self.rules.api.asked_inputs(&body);
+            request.body = to_json(&body);
         }
         let Overrides {
             target,
@@ -307,7 +325,7 @@ impl BodyBuilder {
             ("min_tokens", max_tokens.into()),
         ];
         for (key, value) in exactly.into_iter().filter(|_| is_exact) {
-            if !self.rules.extra.contains_key(key) {
+            if !self.rules.extra.contains_key(key) && self.rules.api.takes(key) {
                 body.insert(key.to_owned(), value);
             }
         }
@@ -329,6 +347,11 @@ impl BodyBuilder {
         let mut messages = take_messages(&mut fields);
         if let Some(salt) = &rules.salt {
             add_salt(&mut messages, &format!("[{salt}-{conversation}]"));
+        }
+        self.rules.api.lift(&mut messages, &mut fields);
+        let items = self.rules.api.items();
+        if let Some(items) = items {
+            messages = items(messages);
         }
         let around = |turn: usize, max_tokens: Option<u64>| {
             let mut fields = fields.clone();
@@ -357,6 +380,7 @@ impl BodyBuilder {
             token_header: rules.token_header.clone(),
             turns_planned: u32::try_from(later.len() + 1).unwrap_or(u32::MAX),
             is_cut,
+            items,
             opening: opening.len(),
             turn_from: opening.len(),
             ..Conversing::default()

@@ -26,6 +26,7 @@ fn sweep(parallel: &[usize], number: Option<&[u64]>) -> Sweep {
         conversations: None,
         connections: KeepConnection::Keep,
         recording: None,
+        repeats: NonZeroU32::MIN,
         shard: Shard::WHOLE,
     }
 }
@@ -264,6 +265,49 @@ fn a_profile_that_is_all_warm_up_is_refused() {
     assert!(expand("10", 5000).is_ok());
 }
 
+/// All points in turn, each time with prompts and arrivals of its own; the first time is what it would
+/// be without repeats.
+#[test]
+fn points_are_repeated_in_turn() {
+    let mut once = sweep(&[1, 2], Some(&[9]));
+    once.seed = 7;
+    once.warmup = Warmup::Count(1);
+    let mut thrice = once.clone();
+    thrice.repeats = NonZeroU32::new(3).unwrap();
+    let (once, thrice) = (once.expand().unwrap(), thrice.expand().unwrap());
+    let labels: Vec<&str> = thrice.runs().iter().map(|run| &*run.point.label).collect();
+    assert_eq!(
+        labels,
+        [
+            "parallel_1_number_9",
+            "parallel_2_number_9",
+            "parallel_1_number_9_rep2",
+            "parallel_2_number_9_rep2",
+            "parallel_1_number_9_rep3",
+            "parallel_2_number_9_rep3",
+        ]
+    );
+    assert!(labels.iter().all(|label| is_run_name(label)));
+    let loads: Vec<&str> = thrice
+        .runs()
+        .iter()
+        .map(|run| run.point.load_label())
+        .collect();
+    assert_eq!(loads[4], "parallel_1_number_9");
+    let ordinals = thrice.runs().iter().map(|run| run.point.ordinal);
+    assert!(ordinals.eq((1..=6).map(NonZeroUsize::new)));
+    let offsets: Vec<u64> = thrice.runs().iter().map(|run| run.dataset_offset).collect();
+    assert_eq!(offsets, [0, 10, 20, 30, 40, 50]);
+    let seeds: Vec<u64> = thrice.runs().iter().map(|run| run.seed).collect();
+    assert_eq!(seeds[..2], [7, 7]);
+    assert!(seeds[2] == seeds[3] && seeds[4] == seeds[5] && seeds[2] != seeds[4]);
+    for (first, only) in thrice.runs().iter().zip(once.runs()) {
+        let mut first = first.clone();
+        first.point.repetition = None;
+        assert_eq!(first, *only);
+    }
+}
+
 fn sharded(shard: &str, change: impl FnOnce(&mut Sweep)) -> Result<RunSpec, PlanError> {
     let mut sweep = sweep(&[10], Some(&[100]));
     sweep.shard = shard.parse().unwrap();
@@ -341,6 +385,9 @@ fn what_cannot_be_divided_is_refused() {
     `--shard` takes one run, but this command has 2
     hint: start the shards of each run on their own, with a `--run-id` of its own
     ");
+    let repeated = |sweep: &mut Sweep| sweep.repeats = NonZeroU32::new(3).unwrap();
+    let error = sharded("0/2", repeated).unwrap_err();
+    assert_eq!(error, PlanError::SeveralPoints { points: 3 });
     // one shard is one process
     assert!(sharded("0/1", several).is_ok() && sharded("0/1", stopping).is_ok());
 }

@@ -9,6 +9,7 @@ mod intervals;
 mod layout;
 mod load;
 mod objective;
+mod repeats;
 mod screen;
 mod shards;
 mod summary;
@@ -19,18 +20,21 @@ use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 
 use crate::names;
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 
-use layout::{plain, tame, wrapped};
-use screen::Paint;
+use layout::{plain, tame};
 
 pub use advice::advice;
 pub(crate) use advice::{best, height};
 pub use conversations::conversations;
 pub use intervals::intervals;
-pub(crate) use layout::{Grid, number, optional, percent};
+pub(crate) use layout::{Grid, number, optional, percent, wrapped};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
+pub use repeats::repeats;
+pub(crate) use repeats::repeats_grid;
+pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
 pub(crate) use shards::shard_grid;
 pub use shards::shards;
@@ -311,7 +315,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
 
 /// The text of `performance_summary.txt`: all tables of all runs.
 #[must_use]
-pub fn performance_summary(runs: &[RunReport]) -> String {
+pub fn performance_summary(runs: &[RunReport], repeated: &[Repeats]) -> String {
     let screen = Screen {
         width: FILE_WIDTH,
         ink: Ink::Plain,
@@ -338,6 +342,10 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
     if runs.len() > 1 {
         text.push('\n');
         text.push_str(&sweep(runs, screen));
+    }
+    if !repeated.is_empty() {
+        text.push('\n');
+        text.push_str(&repeats(repeated, screen));
     }
     for report in runs {
         let heading = format!("=== {} ({}) ===", report.meta.name, report.state.as_str());

@@ -68,6 +68,8 @@ finding_ids! {
     RunInterrupted, "run_interrupted", Warning;
     /// The run gave up before its end.
     RunGaveUp, "run_gave_up", Error;
+    /// See [`crate::RunState::Aborted`].
+    RunAborted, "run_aborted", Error;
     /// No end of the run is recorded: it was killed, or is still under way.
     RunNotEnded, "run_not_ended", Error;
     /// Shards of the run are missing, or did not finish.

@@ -14,6 +14,7 @@ use super::strip::{self, Card};
 use super::svg;
 use crate::console::{self, Grid};
 use crate::model::{Lang, RunState};
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 use crate::series::RunSeries;
 
@@ -70,6 +71,8 @@ struct Sweep {
     /// The run that the script shows first.
     shown: usize,
     table: Table,
+    /// What repeated runs come to.
+    repeats: Option<Table>,
     best: Vec<String>,
     advice: Vec<String>,
     figures: Vec<Figure>,
@@ -87,6 +90,8 @@ struct Run {
     summary: Table,
     plateau: Option<String>,
     percentiles: Option<Table>,
+    /// It has output, as most runs have.
+    generates: bool,
     segments: Option<Table>,
     speeds: Option<Table>,
     shards: Option<Table>,
@@ -169,6 +174,7 @@ impl Page {
     /// What the runs of a command amount to. At least one.
     pub(super) fn of(
         runs: &[RunReport],
+        repeats: &[Repeats],
         details: &[(usize, RunSeries)],
         lang: Lang,
         charts: Charts,
@@ -191,7 +197,7 @@ impl Page {
             head: head(runs),
             state: state.as_str(),
             cards: strip::cards(runs),
-            sweep: (runs.len() > 1).then(|| Sweep::of(runs, &positions, charts.sweep)),
+            sweep: (runs.len() > 1).then(|| Sweep::of(runs, repeats, &positions, charts.sweep)),
             in_brief: runs.len() - shown.len(),
             runs: shown,
             errors: errors
@@ -280,6 +286,7 @@ fn worst_state(runs: &[RunReport]) -> RunState {
         RunState::Running,
         RunState::Interrupted,
         RunState::GaveUp,
+        RunState::Aborted,
         RunState::Partial,
         RunState::Finished,
     ];
@@ -331,7 +338,7 @@ impl Table {
 }
 
 impl Sweep {
-    fn of(runs: &[RunReport], details: &[usize], drawn: Vec<InBoth>) -> Self {
+    fn of(runs: &[RunReport], repeats: &[Repeats], details: &[usize], drawn: Vec<InBoth>) -> Self {
         let mut table = Table::of(console::sweep_grid(runs));
         for column in 0..table.header.len() {
             let Some(better) = Better::of(&table.header[column]) else {
@@ -365,6 +372,7 @@ impl Sweep {
         Self {
             shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
+            repeats: (!repeats.is_empty()).then(|| Table::of(console::repeats_grid(repeats))),
             best: console::best(runs),
             advice: console::advice(runs),
             figures,
@@ -384,7 +392,9 @@ impl Better {
     fn of(header: &str) -> Option<Self> {
         let first = header.split_whitespace().next()?;
         match first {
-            "Success" | "RPS" | "Output" | "Good" | "Plateau" if !header.contains("TTFT") => {
+            "Success" | "RPS" | "Inputs" | "Output" | "Good" | "Plateau"
+                if !header.contains("TTFT") =>
+            {
                 Some(Self::Higher)
             }
             "Latency" | "TTFT" | "TPOT" | "Lat." | "Plateau" => Some(Self::Lower),
@@ -436,6 +446,7 @@ impl Run {
             kept_up: console::load_sentence(run),
             summary: Table::of(console::summary_grid(run)),
             plateau: console::plateau_sentence(run),
+            generates: run.generates(),
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),

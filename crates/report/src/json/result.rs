@@ -14,6 +14,7 @@ use crate::console;
 use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 
 /// `result.json`: everything that a command has measured.
@@ -45,6 +46,8 @@ pub struct ResultFile<'a> {
     pub advice: Vec<String>,
     /// The runs, in the order they were started in.
     pub runs: Vec<RunResult<'a>>,
+    /// What the repeated runs of each load come to (`--repeats`); empty without repeats.
+    pub repeats: &'a [Repeats],
 }
 
 /// One run.
@@ -162,6 +165,8 @@ pub struct Throughput {
     pub total_tokens_per_s: Option<f64>,
     /// Prompt tokens per second; `null` if the server reported none.
     pub input_tokens_per_s: Option<f64>,
+    /// Texts or documents per second; `null` for an API that generates tokens.
+    pub inputs_per_s: Option<f64>,
 }
 
 /// Token sums over successes; `null` if nothing is known.
@@ -269,7 +274,7 @@ impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
     #[must_use]
-    pub fn new(runs: &'a [RunReport]) -> Option<Self> {
+    pub fn new(runs: &'a [RunReport], repeats: &'a [Repeats]) -> Option<Self> {
         let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -282,6 +287,7 @@ impl<'a> ResultFile<'a> {
             settings: &first.meta.settings,
             advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
+            repeats,
         })
     }
 }
@@ -331,6 +337,7 @@ impl<'a> RunResult<'a> {
                 output_tokens_per_s: report.output_tokens_per_s(),
                 total_tokens_per_s: report.total_tokens_per_s(),
                 input_tokens_per_s: report.input_tokens_per_s(),
+                inputs_per_s: report.inputs_per_s(),
             },
             metrics: Metrics(report),
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),
