@@ -125,9 +125,11 @@ pub struct RunResult<'a> {
     pub client: &'a ClientReport,
     /// The processes that carried out the run together, if it was merged from their databases.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub shards: &'a [ShardMeta],
     /// The numbers of those whose databases were missing.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub missing_shards: &'a [u32],
     /// What a reader of the figures must know.
     pub warnings: &'a [Finding],
