@@ -17,6 +17,15 @@ pub trait Workload: Send + Debug {
     /// When it cannot be read or made; there are no more then.
     fn next_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>>;
 
+    /// The next item, which is not sent here: what is generated of it may be missing, but not its
+    /// number of turns.
+    ///
+    /// # Errors
+    /// As for [`Workload::next_item`].
+    fn pass_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>> {
+        self.next_item()
+    }
+
     /// How often the prompts have begun again from the first one.
     fn rounds(&self) -> u64;
 }

@@ -29,6 +29,12 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
+pub mod capacity;
+
+pub mod together;
+
 pub mod series;
 
 pub mod names;
@@ -39,13 +45,19 @@ pub mod exposition;
 
 pub mod console;
 
+pub mod rules;
+
 pub mod json;
 
 pub mod html;
 
 pub mod files;
 
+pub mod merge;
+
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

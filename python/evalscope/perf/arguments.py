@@ -116,6 +116,8 @@ class Arguments:
     """Requests to send before the measured ones; below 1, a fraction of `number`."""
     sleep_interval: float | str | None = 5
     """Pause between the runs of a sweep."""
+    repeats: int | None = None
+    """How often each run of a sweep is measured."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
     give_up_after: float | str | None = None
@@ -147,6 +149,12 @@ class Arguments:
     """Where ttft, ttfat and latency of `slo` begin: `schedule` or `send`."""
     min_goodput: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when fewer requests meet `slo`: 0.95, or `"95%"`."""
+    fail_if: str | Sequence[str] | None = None
+    """Fail (`EvalscopeError`, exit code 3) if this holds of a finished run: `"ttft_p99>500ms"`."""
+    abort_if: str | Sequence[str] | None = None
+    """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
+    abort_after: float | str | None = None
+    """From when on `abort_if` counts, after the first measured request: seconds, or `"30s"`."""
 
     # --- search for a service level ---
 
@@ -306,6 +314,12 @@ class Arguments:
     """Serve metrics for Prometheus at this address while the command runs: `"127.0.0.1:9464"`."""
     metrics_linger: float | str | None = None
     """Serve metrics for this much longer after the last run: seconds, or `"30s"`."""
+    shard: str | None = None
+    """Part of a run of several processes: `I/N`, such as `0/4`, or `env`."""
+    start_at: float | str | None = None
+    """Unix time at which the load begins, in seconds; `stdin` waits for a line with it."""
+    run_id: str | None = None
+    """A name that all parts of a run share."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None

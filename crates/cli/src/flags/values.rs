@@ -95,6 +95,13 @@ pub(crate) fn turns(text: &str) -> Result<u32, String> {
     value.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TURNS}"))
 }
 
+/// How often something is measured: no drift of a machine is worth more.
+pub(crate) fn repeats(text: &str) -> Result<NonZeroU32, String> {
+    let value = small::<u32>(text).ok().filter(|times| *times <= 1000);
+    let value = value.and_then(NonZeroU32::new);
+    value.ok_or_else(|| "expected a whole number from 1 to 1000".to_owned())
+}
+
 /// The number of images in a prompt.
 pub(crate) fn images(text: &str) -> Result<u32, String> {
     let value = small::<u32>(text).ok().filter(|images| *images <= 1024);
@@ -205,6 +212,38 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("expected a fraction from 0 to 1, or 0% to 100%".to_owned()),
     }
+}
+
+/// A finite number above 0.
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
+    match finite(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("expected a number greater than 0".to_owned()),
+    }
+}
+
+/// How close two loads have to be: a share that a search can reach.
+pub(crate) fn precision(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.001..=0.5).contains(value));
+    value.ok_or_else(|| "expected a share from 0.1% to 50%".to_owned())
+}
+
+/// The probability that a verdict is right.
+pub(crate) fn confidence(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.5..=0.9999).contains(value));
+    value.ok_or_else(|| "expected a share from 0.5 to 0.9999".to_owned())
+}
+
+/// Two times, the first not above the second: `20..120`, `20s..2m`.
+pub(crate) fn times(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..");
+    let ends = ends.and_then(|(from, to)| Some((seconds(from).ok()?, seconds(to).ok()?)));
+    let ends = ends.filter(|(from, to)| from <= to);
+    ends.ok_or_else(|| {
+        "expected two times, the first not above the second, such as 20..120".to_owned()
+    })
 }
 
 /// A URL given without its flag. A number or a word there is a value of some other flag.

@@ -88,7 +88,6 @@ impl ProgressLines {
     }
 
     /// A run could not begin at its common start, and sends nothing.
-    #[expect(dead_code, reason = "a shard with a common start calls it")]
     pub(crate) fn late(self, run: &str, by: Duration) {
         self.write(&Event::Late {
             unix_s: unix_s(wall_ns()),

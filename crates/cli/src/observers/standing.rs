@@ -78,7 +78,7 @@ impl Observer for Watching {
             }
             RunEvent::Conversation(record) => seen.counts(record.phase).conversations += 1,
             RunEvent::Snapshot(snapshot) => seen.load = snapshot.load,
-            RunEvent::Warning(_) => {}
+            RunEvent::Warning(_) | RunEvent::Began(_) => {}
         }
     }
 }
@@ -233,6 +233,8 @@ mod tests {
             conversations: None,
             connections: evalscope_model::conversation::KeepConnection::Keep,
             recording: None,
+            repeats: std::num::NonZeroU32::MIN,
+            shard: evalscope_model::shard::Shard::WHOLE,
         }
         .expand()
         .unwrap();

@@ -9,24 +9,27 @@ mod point;
 mod points;
 mod prepare;
 mod prove;
+mod start;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use evalscope_core::engine::RunControl;
+use evalscope_core::search::{CapacitySearch, EvalscopeSearch};
 use evalscope_model::experiment::Planned;
 
 use crate::env::Environment;
 use crate::failure;
 use crate::flags::PerfArgs;
 use crate::flags::output::ProgressForm;
+use crate::flags::shard::StartAt;
 use crate::log::Log;
 use crate::observers::{MetricsBoard, ProgressFile, serve_metrics};
 use crate::plugins::PluginLog;
 use crate::requests::models;
 use crate::requests::target::target;
-use crate::resolve::{self, MetricsPlace};
+use crate::resolve::{self, MetricsPlace, Search};
 use crate::results::folder;
 use crate::served::Served;
 use crate::{console, signals, wait};
@@ -35,6 +38,7 @@ use load::most_in_flight;
 use point::Measuring;
 use prepare::Prepared;
 use prove::Proven;
+use start::Start;
 
 pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     if args.output.progress == ProgressForm::Json {
@@ -51,7 +55,11 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
         load::longest_drain(&job).as_secs_f64()
     );
-    signals::listen(control.clone(), first)?;
+    let has_stdin = job.start_at != StartAt::Stdin;
+    signals::listen(control.clone(), first, has_stdin)?;
+    let first_run = job.plan.runs()[0].point.label.clone();
+    let start = Start::new(job.start_at, job.progress_lines, &control)?;
+    start.check(&first_run)?;
     if let Some(plan) = &job.served {
         plan.check_port()?;
     }
@@ -63,6 +71,8 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     };
+    // the test request is a load, too
+    start.check(&first_run)?;
     let job = &prepared.job;
     let target = Arc::new(target(job, &job.url)?);
     let top = &folder::make(&job.results, &job.model, job.plan.runs())?;
@@ -72,13 +82,14 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     if let Some(address) = metrics_at {
         announce_metrics(address, log);
     }
-    let start = |plan| Served::start(plan, top, &control, log);
-    let served = job.served.as_ref().map(start).transpose()?;
+    let serve = |plan| Served::start(plan, top, &control, log);
+    let served = job.served.as_ref().map(serve).transpose()?;
     let command = Command {
         job,
         prompts: &prepared.prompts,
         served: served.as_ref(),
         control: &control,
+        start: &start,
         top,
         log,
     };
@@ -166,5 +177,26 @@ fn measured(
         board,
         most_in_flight: most_in_flight(),
     };
-    measuring.points(&mut Planned::new(job.plan.runs(), job.repeat_prompts))
+    match job.search.clone() {
+        None => measuring.points(&mut Planned::new(job.plan.runs(), job.repeat_prompts)),
+        Some(Search::Evalscope(plan, way)) => {
+            measuring.points(&mut EvalscopeSearch::new(plan, way))
+        }
+        Some(Search::Measured(plan, way)) => {
+            let mut search = CapacitySearch::new(plan, way);
+            log.info(&search_plan(&search));
+            measuring.points(&mut search)
+        }
+    }
+}
+
+/// What a search is going to take.
+fn search_plan(search: &CapacitySearch) -> String {
+    let (probes, seconds) = search.estimate();
+    let time = if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
+    };
+    format!("the search takes about {probes} probes, {time} of load")
 }

@@ -21,8 +21,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::objective::Objectives;
+use super::search::Search;
 use crate::catalog::apis::SigningKey;
 use crate::flags::choices::ApiChoice;
+use crate::flags::shard::StartAt;
 use crate::observers::{ProgressLines, TrackerPlan};
 use crate::secrets;
 use crate::served::ServePlan;
@@ -61,11 +63,17 @@ pub(crate) struct Job {
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
     pub(crate) objectives: Objectives,
+    /// The search for the largest load, where one is asked for.
+    pub(crate) search: Option<Search>,
     /// How long a run goes on without a server.
     pub(crate) give_up_after: Option<Duration>,
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) results: ResultsPlace,
+    /// When the load begins.
+    pub(crate) start_at: StartAt,
+    /// What the parts of a run share.
+    pub(crate) run_id: Option<String>,
     /// What follows the run elsewhere.
     pub(crate) tracker: Option<TrackerPlan>,
     /// A file is to tell how far the command is.

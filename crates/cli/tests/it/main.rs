@@ -9,6 +9,7 @@
 mod analysis;
 mod apis;
 mod command_line;
+mod compare;
 mod context;
 mod conversation_results;
 mod conversations;
@@ -20,12 +21,15 @@ mod doc_links;
 mod doc_messages;
 mod docs;
 mod endings;
+mod event_apis;
 mod exit_codes;
 mod export;
+mod export_tables;
 mod faults;
 mod first_guess;
 mod html_report;
 mod hub;
+mod input_apis;
 #[cfg(unix)]
 mod interrupt;
 mod load;
@@ -42,9 +46,13 @@ mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
+mod repeats;
+mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;
+#[cfg(unix)]
+mod shards;
 mod simulator;
 #[cfg(unix)]
 mod supervise;
