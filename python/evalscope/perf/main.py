@@ -135,7 +135,8 @@ def _results(ended: child.Ended) -> Results | None:
     if ended.folder is None:
         return None
     try:
-        results = Results.load(ended.folder, ended.runs)
+        # a search does not know its runs beforehand
+        results = Results.load(ended.folder, ended.runs or None)
         return SLAResult.of(results) or results
     except EvalscopeError:
         if ended.exit_code == 0:
