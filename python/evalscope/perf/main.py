@@ -135,8 +135,7 @@ def _results(ended: child.Ended) -> Results | None:
     if ended.folder is None:
         return None
     try:
-        # a search does not know its runs beforehand
-        results = Results.load(ended.folder, ended.runs or None)
+        results = Results.load(ended.folder, ended.runs)
         return SLAResult.of(results) or results
     except EvalscopeError:
         if ended.exit_code == 0:
