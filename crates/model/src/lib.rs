@@ -22,6 +22,8 @@ pub mod conversation;
 
 pub mod plan;
 
+pub mod part;
+
 pub mod experiment;
 
 pub mod prompt;

@@ -334,7 +334,7 @@ fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
 }
 
 /// The folders in a folder, by name.
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error(folder, "read it"))? {
         let path = entry.map_err(io_error(folder, "read it"))?.path();

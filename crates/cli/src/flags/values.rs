@@ -7,9 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
-use evalscope_model::time::parse_unix_s;
-
-use super::shard::{ShardChoice, StartAt};
 
 /// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
@@ -83,35 +80,6 @@ pub(crate) fn places(text: &str) -> Result<NonZeroUsize, String> {
 pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
     NonZeroU32::try_from(small::<u32>(&count(text)?.to_string())?)
         .map_err(|_| "expected a whole number greater than 0".to_owned())
-}
-
-/// Which part of a run a process carries out.
-pub(crate) fn shard_choice(text: &str) -> Result<ShardChoice, String> {
-    match text {
-        "env" => Ok(ShardChoice::Environment),
-        _ => text
-            .parse()
-            .map(ShardChoice::Typed)
-            .map_err(|error: evalscope_model::shard::ShardError| error.to_string()),
-    }
-}
-
-/// When a load begins.
-pub(crate) fn start_at(text: &str) -> Result<StartAt, String> {
-    match text {
-        "stdin" => Ok(StartAt::Stdin),
-        _ => parse_unix_s(text).map(StartAt::Unix).ok_or_else(|| {
-            "expected Unix time in seconds, such as 1795623158.25, or stdin".to_owned()
-        }),
-    }
-}
-
-/// The name of a run of several processes.
-pub(crate) fn run_id(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("expected a name, such as the number of a job".to_owned()),
-        id => Ok(id.to_owned()),
-    }
 }
 
 /// A TCP port to serve on.

@@ -11,7 +11,7 @@ mod progress_json;
 mod standing;
 mod tracker;
 
-pub(crate) use abort::Abort;
+pub(crate) use abort::{ABORT_WINDOW, Abort};
 pub(crate) use debug_log::DebugLog;
 pub(crate) use display::Display;
 pub(crate) use metrics_board::MetricsBoard;

@@ -3,33 +3,37 @@
 //!
 //! It must not know which points come before and after.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use async_channel::Sender;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_core::schedule::{Arrivals, Offsets};
-use evalscope_model::events::{Observer, Stage};
+use evalscope_model::events::{Observer, RunEvent, Stage};
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
+use evalscope_report::rules::RecentRequests;
 use evalscope_report::{
     Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
 };
-use evalscope_workload::dataset::DatasetError;
+use evalscope_workload::dataset::{DatasetError, PromptStream};
 
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use super::start::Unbegun;
+use super::start::{Starting, Unbegun};
 use crate::observers::{
-    Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile, Standing, Watching,
+    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile,
+    Standing, Watching,
 };
 use crate::requests::doubts;
 use crate::results::host;
@@ -70,7 +74,6 @@ impl Measuring<'_> {
             control,
             log,
             served,
-            start,
             ..
         } = self.command;
         let prompts = self
@@ -103,45 +106,18 @@ impl Measuring<'_> {
             self.progress_file.cloned(),
             job.progress_lines,
         );
-        let mut observers = self.observers(spec, clock, &standing);
-        let objectives = &job.objectives;
-        let (abort, has_aborted) = Abort::new(
-            objectives.abort_if.clone(),
-            objectives.abort_after,
-            clock,
-            own.stop.clone(),
-            log.clone(),
-        );
-        if !objectives.abort_if.is_empty() {
-            observers.push(Box::new(abort));
-        }
+        let aborted = Arc::default();
+        let observers = self.observers(part, clock, &standing, &own, &aborted);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
             .spawn(move || database.run(pipeline))
             .context("cannot start the thread that writes the database")?;
-        let threads = job.threads.min(in_flight);
-        let transport = self.proven.transport(self.command, clock, threads.get());
-        let (outcome, starting) = std::thread::scope(|scope| {
-            let run = spec.point.label.as_str();
-            let (barrier, starting) =
-                start.begin(scope, run, (clock, own.clone()), sink.clone())?;
-            let setup = RunSetup {
-                spec: spec.clone(),
-                most_in_flight: in_flight,
-                feed: Feed {
-                    prompts: Box::new(prompts),
-                    bodies: self.proven.bodies.builder(),
-                },
-                clock,
-                give_up_after: job.give_up_after,
-                barrier,
-            };
-            anyhow::Ok((engine::run(setup, &transport, &own, &sink), starting))
-        })?;
+        let (outcome, starting) = self.load(spec, in_flight, prompts, (clock, &own), &sink)?;
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
+            self.board.withdraw();
             // nothing was measured
             let _ = std::fs::remove_dir_all(folder);
             return match unbegun {
@@ -178,16 +154,13 @@ impl Measuring<'_> {
             });
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
-        let (mut state, stopped_by) = state_of(&outcome.end, is_whole);
-        if state == RunState::Interrupted && has_aborted.load(Ordering::Relaxed) {
-            state = RunState::Aborted;
-        }
+        let (state, stopped_by) = state_of(&outcome.end, is_whole, &aborted);
         let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
         let ended = EndedRun {
             state,
             folder: folder.display().to_string(),
-            progress: standing.progress(spec, &clock, ended),
+            progress: standing.progress(part, &clock, ended),
         };
         job.progress_lines.ended(&ended);
         self.board.end(ended);
@@ -196,6 +169,37 @@ impl Measuring<'_> {
         Ok(Some(Ended {
             error: error.or(stated.err().map(unstated)),
         }))
+    }
+
+    /// Send the requests of a point, once it may begin.
+    fn load(
+        &self,
+        spec: &RunSpec,
+        in_flight: NonZeroUsize,
+        prompts: PromptStream,
+        (clock, control): (RunClock, &RunControl),
+        sink: &Sender<RunEvent>,
+    ) -> anyhow::Result<(RunOutcome, Starting)> {
+        let Command { job, start, .. } = self.command;
+        let threads = job.threads.min(in_flight);
+        let transport = self.proven.transport(self.command, clock, threads.get());
+        std::thread::scope(|scope| {
+            let run = spec.point.label.as_str();
+            let (barrier, starting) =
+                start.begin(scope, run, (clock, control.clone()), sink.clone())?;
+            let setup = RunSetup {
+                spec: spec.clone(),
+                most_in_flight: in_flight,
+                feed: Feed {
+                    prompts: Box::new(prompts),
+                    bodies: self.proven.bodies.builder(),
+                },
+                clock,
+                give_up_after: job.give_up_after,
+                barrier,
+            };
+            Ok((engine::run(setup, &transport, control, sink), starting))
+        })
     }
 
     /// What changes exchanges before they are stored. Secrets are masked last, so that nothing else
@@ -221,12 +225,25 @@ impl Measuring<'_> {
         spec: &RunSpec,
         clock: RunClock,
         standing: &Standing,
+        control: &RunControl,
+        aborted: &Arc<AtomicBool>,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
         let shown = (job.model.as_str(), &job.secrets[..]);
         let tap = self.board.post(spec, clock, standing.clone(), shown);
         let mut observers: Vec<Box<dyn Observer>> =
             vec![Box::new(Watching(standing.clone())), Box::new(tap)];
+        if !job.objectives.abort_if.is_empty() {
+            observers.push(Box::new(Abort {
+                recent: RecentRequests::new(job.objectives.abort_if.clone(), ABORT_WINDOW),
+                after: job.objectives.abort_after,
+                looked: Timestamp::ZERO,
+                clock,
+                stop: control.stop.clone(),
+                log: log.clone(),
+                has_aborted: Arc::clone(aborted),
+            }));
+        }
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));
         }
@@ -359,8 +376,10 @@ fn first_arrival_ns(spec: &RunSpec) -> Option<u64> {
 }
 
 /// How far a run came, and what ended its load early. `is_whole`: all of its results are there.
-fn state_of(end: &RunEnd, is_whole: bool) -> (RunState, Option<StoppedBy>) {
+/// `aborted`: a rule has stopped it.
+fn state_of(end: &RunEnd, is_whole: bool, aborted: &AtomicBool) -> (RunState, Option<StoppedBy>) {
     match end {
+        RunEnd::Stopped if aborted.load(Ordering::Relaxed) => (RunState::Aborted, None),
         RunEnd::GaveUp(_) => (RunState::GaveUp, None),
         RunEnd::Complete if is_whole => (RunState::Finished, None),
         RunEnd::Load(why) if is_whole => (RunState::Finished, Some(*why)),

@@ -33,8 +33,11 @@ struct Measured {
     /// What the files of the command need again after each run.
     read: Ended,
     /// What went wrong, and how.
-    broken: Option<(&'static str, anyhow::Error)>,
+    broken: Option<Broken>,
 }
+
+/// What went wrong in this program, and how.
+type Broken = (&'static str, anyhow::Error);
 
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
@@ -46,7 +49,6 @@ impl Measuring<'_> {
             log,
             ..
         } = self.command;
-        let screen = console::screen(job.results.confidence);
         let mut measured = Measured::default();
         while let Some(spec) = experiment.next(&measured.done) {
             if !measured.done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
@@ -64,6 +66,13 @@ impl Measuring<'_> {
                 break;
             }
         }
+        self.finish(measured)
+    }
+
+    /// Say what came of all points, and what went wrong.
+    fn finish(&self, measured: Measured) -> anyhow::Result<ExitCode> {
+        let Command { job, top, log, .. } = self.command;
+        let screen = console::screen(job.results.confidence);
         let Measured {
             reports,
             broken,

@@ -13,6 +13,7 @@ mod declared;
 mod endpoint;
 mod headers;
 mod idle;
+mod inputs;
 mod names;
 mod profile_file;
 mod settings;
@@ -35,7 +36,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::{BodyRules, Endpoint};
+use evalscope_core::protocol::{BodyRules, Endpoint, Output};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
@@ -65,7 +66,7 @@ use names::{base_name, file_name};
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
-use shard::{seed_of, shard_of};
+use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
@@ -81,10 +82,6 @@ const SIM_MODEL: &str = "sim";
 #[expect(
     clippy::too_many_lines,
     reason = "one step after the other, and one line for each field of the job"
-)]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a job takes the place of the flags that it is made of"
 )]
 pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
     let mut notes = Vec::new();
@@ -125,7 +122,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     } = headers;
     let shard = shard_of(sharding, &environment.ranks)?;
     let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
-    let bodies = bodies_of(
+    let mut bodies = bodies_of(
         args,
         declaration,
         &sent_model,
@@ -134,6 +131,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         seed,
         &mut notes,
     )?;
+    inputs::check(args, bodies.api.output())?;
+    let options = inputs::options_in_extra(&mut bodies, prompts.built_in(), &mut notes);
     let (talks, rules) = conversations_of(
         conversations,
         prompts,
@@ -147,7 +146,14 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         conversations: rules,
         ..bodies
     };
-    let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
+    let prompt_plan = prompt_plan(
+        prompts,
+        &bodies,
+        options,
+        templated,
+        row.is_none(),
+        &mut notes,
+    )?;
     let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
     let sweep = sweep_of(
         load,
@@ -168,9 +174,14 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
+    check_start(sharding, &plan)?;
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
-    let objectives = objectives_of(objective, !generation.no_stream)?;
+    let without_stream = match bodies.api.output() {
+        Output::Generated => generation.no_stream.then(|| "--no-stream".to_owned()),
+        Output::Vectors | Output::Scores => Some(format!("--api {}", server.api)),
+    };
+    let objectives = objectives_of(objective, without_stream.as_deref())?;
     check_points(&objectives.fail_if, plan.runs())?;
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
 use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
@@ -258,6 +258,9 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
 
 /// The greatest length of a response, or the range it is drawn from, as it is sent.
 fn limits(bodies: &BodyRules) -> Vec<Value> {
+    if bodies.api.output() != Output::Generated {
+        return Vec::new();
+    }
     let limit = ["max_tokens", "max_completion_tokens"];
     let limit = limit.iter().find_map(|name| match sent(bodies, name) {
         Some(Value::Null) | None => None,

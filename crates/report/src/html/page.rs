@@ -90,6 +90,8 @@ struct Run {
     summary: Table,
     plateau: Option<String>,
     percentiles: Option<Table>,
+    /// It has output, as most runs have.
+    generates: bool,
     segments: Option<Table>,
     speeds: Option<Table>,
     shards: Option<Table>,
@@ -390,7 +392,9 @@ impl Better {
     fn of(header: &str) -> Option<Self> {
         let first = header.split_whitespace().next()?;
         match first {
-            "Success" | "RPS" | "Output" | "Good" | "Plateau" if !header.contains("TTFT") => {
+            "Success" | "RPS" | "Inputs" | "Output" | "Good" | "Plateau"
+                if !header.contains("TTFT") =>
+            {
                 Some(Self::Higher)
             }
             "Latency" | "TTFT" | "TPOT" | "Lat." | "Plateau" => Some(Self::Lower),
@@ -442,6 +446,7 @@ impl Run {
             kept_up: console::load_sentence(run),
             summary: Table::of(console::summary_grid(run)),
             plateau: console::plateau_sentence(run),
+            generates: run.generates(),
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),

@@ -163,6 +163,8 @@ pub struct Throughput {
     pub total_tokens_per_s: Option<f64>,
     /// Prompt tokens per second; `null` if the server reported none.
     pub input_tokens_per_s: Option<f64>,
+    /// Texts or documents per second; `null` for an API that generates tokens.
+    pub inputs_per_s: Option<f64>,
 }
 
 /// Token sums over successes; `null` if nothing is known.
@@ -333,6 +335,7 @@ impl<'a> RunResult<'a> {
                 output_tokens_per_s: report.output_tokens_per_s(),
                 total_tokens_per_s: report.total_tokens_per_s(),
                 input_tokens_per_s: report.input_tokens_per_s(),
+                inputs_per_s: report.inputs_per_s(),
             },
             metrics: Metrics(report),
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),

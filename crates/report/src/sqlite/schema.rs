@@ -9,7 +9,7 @@ use super::conversation;
 use super::requests::{self, Wanted};
 
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -31,7 +31,7 @@ pub(super) enum Part {
 use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
+pub(super) const COLUMNS: [(&str, &str, Part); 56] = [
     ("idx", "INTEGER NOT NULL", Record),
     ("phase", "TEXT NOT NULL", Record),
     ("prompt_tokens", "INTEGER", Record),
@@ -77,6 +77,7 @@ pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
     ("asked_output_tokens", "INTEGER", Record),
     ("trace_line", "INTEGER", Record),
     ("possible_cached_tokens", "INTEGER", Record),
+    ("inputs", "INTEGER", Record),
     ("max_gpu_memory_cost", "REAL", Figure),
     ("first_chunk_latency", "REAL", Figure),
     ("time_per_output_token", "REAL", Figure),
@@ -109,6 +110,9 @@ pub(super) const SINCE_4: [&str; 7] = [
     "trace_line",
     "possible_cached_tokens",
 ];
+
+/// Columns that came with format 5.
+pub(super) const SINCE_5: [&str; 1] = ["inputs"];
 
 /// The columns that a record is read back from, in order.
 pub(super) fn record_columns() -> impl Iterator<Item = &'static str> {
@@ -254,6 +258,7 @@ fn in_version(name: &'static str, version: i64) -> &'static str {
     match version {
         ..3 if SINCE_3.contains(&name) => "NULL",
         ..4 if SINCE_4.contains(&name) => "NULL",
+        ..5 if SINCE_5.contains(&name) => "NULL",
         _ => name,
     }
 }
