@@ -4,6 +4,7 @@
 //! It must not know how either is stored or shown.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use evalscope_model::metrics::ShardClient;
 use evalscope_model::plan::RunSpec;
@@ -236,6 +237,15 @@ impl RunMeta {
     #[must_use]
     pub fn alias(&self) -> Option<&str> {
         self.settings["alias"].as_str()
+    }
+
+    /// The shards that measured it; `None` for a run of one process.
+    #[must_use]
+    pub fn shard_count(&self) -> Option<NonZeroU32> {
+        let own = self.load.shard;
+        let merged = self.shards.len() + self.missing_shards.len();
+        let merged = NonZeroU32::new(u32::try_from(merged).ok()?);
+        merged.or_else(|| (!own.is_whole()).then(|| own.of()))
     }
 
     /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single

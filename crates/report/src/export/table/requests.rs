@@ -109,8 +109,7 @@ impl Source<'_, '_> {
             Cell::small(places),
             Cell::number(self.run.meta.rate_per_s()),
             Cell::Text(phase.as_str()),
-            // no run is measured by several processes yet
-            Cell::Missing,
+            self.shard()?,
         ]);
         for (at, column) in REQUEST_COLUMNS.iter().enumerate() {
             cells.push(self.cell(at, column.kind)?);
@@ -120,6 +119,30 @@ impl Source<'_, '_> {
             }
         }
         Ok(cells)
+    }
+
+    /// The shard that sent it: session *k* belongs to shard *k* mod *n*.
+    fn shard(&self) -> Result<Cell<'_>, ExportError> {
+        let meta = &self.run.meta;
+        let Some(count) = meta.shard_count() else {
+            return Ok(Cell::Missing);
+        };
+        let session = if meta.load.conversations.is_some() {
+            self.whole("conversation")?
+        } else {
+            self.whole("idx")?
+        };
+        let shard = session.map(|session| session % i64::from(count.get()));
+        Ok(Cell::small(shard))
+    }
+
+    /// A whole number of the view.
+    fn whole(&self, name: &str) -> Result<Option<i64>, ExportError> {
+        let at = REQUEST_COLUMNS
+            .iter()
+            .position(|column| column.name == name);
+        let value = self.value(at.expect("the view has this column"))?;
+        Ok(value.as_i64_or_null().ok().flatten())
     }
 
     fn cell(&self, at: usize, kind: ColumnType) -> Result<Cell<'_>, ExportError> {
@@ -173,17 +196,12 @@ impl Source<'_, '_> {
             let text = self.row.get::<_, Option<String>>(first + at);
             text.map_err(|error| self.damaged(first + at, &error.to_string()))
         };
-        let whole = |name: &str| {
-            let at = REQUEST_COLUMNS
-                .iter()
-                .position(|column| column.name == name);
-            let value = self.value(at.expect("the view has this column"))?;
-            Ok::<_, ExportError>(value.as_i64_or_null().ok().flatten())
-        };
         let number = |value: Option<i64>| value.map(i64::cast_unsigned);
-        let index = number(whole("idx")?).unwrap_or_default();
-        let conversation = number(whole("conversation")?).filter(|_| phase == Phase::Measured);
-        let turn = whole("turn")?.and_then(|turn| u32::try_from(turn).ok());
+        let index = number(self.whole("idx")?).unwrap_or_default();
+        let conversation = number(self.whole("conversation")?).filter(|_| phase == Phase::Measured);
+        let turn = self
+            .whole("turn")?
+            .and_then(|turn| u32::try_from(turn).ok());
         let turn = turn.unwrap_or(0);
         let turns_before = match conversation {
             Some(conversation) => self.reader.turns_before(index, turn, conversation)?,
