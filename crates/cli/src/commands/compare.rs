@@ -41,11 +41,11 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     repeats_as_one: bool,
 
-    /// What must not hold: "ttft_p99>+5%" or "error_rate>1%" (exit code 3)
+    /// What must not hold: `ttft_p99>+5%` or `error_rate>1%` (exit code 3)
     ///
     /// Conditions with <, <=, > or >=, joined by " and ". A bound with a sign is a change against the
     /// base, in percent or in the unit of the figure, and has to be more than chance. A rule may be
-    /// about some points only: "ttft_p99@parallel=8>+5%".
+    /// about some points only: `ttft_p99@parallel=8>+5%`.
     #[arg(long, value_name = "RULE", num_args = 1.., action = ArgAction::Append)]
     fail_if: Vec<Rule>,
 
@@ -78,11 +78,12 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "FILE")]
     save_baseline: Option<PathBuf>,
 
-    /// Settings that may differ, such as model, or workload for the lengths that were seen.
+    /// Settings that may differ, such as model; workload allows other lengths, client a client that was
+    /// limited.
     #[arg(long, value_name = "KEYS", value_delimiter = ',', action = ArgAction::Append)]
     allow_different: Vec<String>,
 
-    /// Changes below this are noise: 3%, or for one figure ttft_p99=15%
+    /// Changes below this are noise: 3%, or for one figure `ttft_p99=15%`
     /// [default: 5%, 10% for p98 and above, 0.5 points for shares]
     #[arg(long, value_name = "SHARE", action = ArgAction::Append)]
     noise: Vec<Noise>,

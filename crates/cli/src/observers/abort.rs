@@ -8,50 +8,34 @@ use std::time::Duration;
 
 use evalscope_model::events::{Observer, RunEvent};
 use evalscope_model::time::{RunClock, Timestamp};
-use evalscope_report::rules::{RecentRequests, Rule};
+use evalscope_report::rules::RecentRequests;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
 
 /// So much of the run is looked at.
-const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const ABORT_WINDOW: Duration = Duration::from_secs(30);
 
 /// It is looked at no more often.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Watches a run.
 pub(crate) struct Abort {
-    recent: RecentRequests,
-    after: Duration,
-    looked: Timestamp,
-    clock: RunClock,
-    stop: CancellationToken,
-    log: Log,
-    has_aborted: Arc<AtomicBool>,
+    /// The rules, and the requests that they are about.
+    pub(crate) recent: RecentRequests,
+    /// From when on it looks, after the first measured request.
+    pub(crate) after: Duration,
+    /// When it looked last.
+    pub(crate) looked: Timestamp,
+    pub(crate) clock: RunClock,
+    /// Stops the run, and not the command.
+    pub(crate) stop: CancellationToken,
+    pub(crate) log: Log,
+    /// Whether it has stopped the run.
+    pub(crate) has_aborted: Arc<AtomicBool>,
 }
 
 impl Abort {
-    /// A watch that stops a run by `stop`, and whether it has done so.
-    pub(crate) fn new(
-        rules: Vec<Rule>,
-        after: Duration,
-        clock: RunClock,
-        stop: CancellationToken,
-        log: Log,
-    ) -> (Self, Arc<AtomicBool>) {
-        let has_aborted = Arc::new(AtomicBool::new(false));
-        let own = Self {
-            recent: RecentRequests::new(rules, WINDOW),
-            after,
-            looked: Timestamp::ZERO,
-            clock,
-            stop,
-            log,
-            has_aborted: Arc::clone(&has_aborted),
-        };
-        (own, has_aborted)
-    }
-
     fn look(&mut self, begun: Timestamp) {
         let now = self.clock.now();
         if self.stop.is_cancelled()
@@ -64,7 +48,7 @@ impl Abort {
         if let Some((rule, figures)) = self.recent.broken(now) {
             self.log.warn(&format!(
                 "stopping: {figures} over the last {} s (`--abort-if \"{rule}\"`)",
-                WINDOW.as_secs()
+                ABORT_WINDOW.as_secs()
             ));
             self.has_aborted.store(true, Ordering::Relaxed);
             self.stop.cancel();

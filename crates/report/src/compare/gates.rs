@@ -3,6 +3,7 @@
 //! It must not know where rules come from, nor what a failed one leads to.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use evalscope_model::metrics::{Interval, holm};
 use serde::Serialize;
@@ -95,7 +96,7 @@ pub(super) fn judge(
     limits: &Limits,
 ) -> Result<Vec<RuleResult>, NoFigure> {
     let mut cells: BTreeMap<(usize, FigureKey), Cell> = BTreeMap::new();
-    let mut gated: Vec<(usize, FigureKey)> = Vec::new();
+    let mut changes: Vec<(usize, FigureKey)> = Vec::new();
     for gate in gates {
         for (nth, point) in points
             .iter()
@@ -104,31 +105,26 @@ pub(super) fn judge(
         {
             for condition in gate.rule.conditions() {
                 let key = (nth, condition.figure);
-                if !cells.contains_key(&key) {
-                    let own = cell::compare(
-                        condition.figure,
-                        &point.point.base,
-                        &point.point.new,
-                        limits,
-                    );
-                    let own = own.ok_or_else(|| NoFigure {
+                if let Entry::Vacant(place) = cells.entry(key) {
+                    let (base, new) = (&point.point.base, &point.point.new);
+                    let own = cell::compare(condition.figure, base, new, limits);
+                    place.insert(own.ok_or_else(|| NoFigure {
                         rule: gate.rule.to_string(),
                         figure: condition.figure,
                         run: format!("the comparison at {}", point.label),
-                    })?;
-                    cells.insert(key, own);
+                    })?);
                 }
-                if condition.bound.is_change() && point.is_comparable && !gated.contains(&key) {
-                    gated.push(key);
+                if condition.bound.is_change() && point.is_comparable && !changes.contains(&key) {
+                    changes.push(key);
                 }
             }
         }
     }
-    let p: Vec<f64> = gated
+    let p: Vec<f64> = changes
         .iter()
         .map(|key| cells[key].p.unwrap_or(1.0))
         .collect();
-    for (key, adjusted) in gated.iter().zip(holm(&p)) {
+    for (key, adjusted) in changes.iter().zip(holm(&p)) {
         if let Some(cell) = cells.get_mut(key) {
             cell.p_adjusted = cell.p.map(|_| adjusted);
         }

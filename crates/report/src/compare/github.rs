@@ -14,9 +14,8 @@ pub fn annotations(comparisons: &[Comparison]) -> String {
     for comparison in comparisons {
         for rule in &comparison.rules {
             let kind = match (rule.outcome, rule.severity) {
-                (RuleOutcome::Passed, _) => continue,
+                (RuleOutcome::Passed | RuleOutcome::NotComparable, _) => continue,
                 (RuleOutcome::Failed, Severity::Error) => "error",
-                (RuleOutcome::NotComparable, _) => continue,
                 _ => "warning",
             };
             let figure = rule.conditions[0].figure;

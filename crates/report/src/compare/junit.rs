@@ -1,4 +1,4 @@
-//! Owns the comparison as JUnit XML: a suite for each point, a case for each rule, or for each figure
+//! Owns the comparison as `JUnit` XML: a suite for each point, a case for each rule, or for each figure
 //! where there is no rule.
 
 use std::fmt::Write as _;

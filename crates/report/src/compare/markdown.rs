@@ -10,9 +10,10 @@ use super::words;
 pub fn markdown(comparisons: &[Comparison]) -> String {
     let several = comparisons.len() > 1;
     let texts = comparisons.iter().map(|one| {
-        let heading = match several {
-            true => format!("## {}\n\n", escaped(&one.new.join(", "))),
-            false => String::new(),
+        let heading = if several {
+            format!("## {}\n\n", escaped(&one.new.join(", ")))
+        } else {
+            String::new()
         };
         heading + &of_one(one)
     });

@@ -1,4 +1,4 @@
-//! Owns the comparison as OpenMetrics text, for GitLab's metrics reports and textfile collectors.
+//! Owns the comparison as `OpenMetrics` text, for GitLab's metrics reports and textfile collectors.
 
 use std::fmt::Write as _;
 

@@ -3,9 +3,10 @@
 //! It must not know tests or rules.
 
 use evalscope_model::metrics::Metric;
+use serde_json::Value;
 
 use super::run::Run;
-use super::settings::{self, Difference, WORKLOAD};
+use super::settings::{self, CLIENT, Difference, WORKLOAD};
 use crate::names::{FigureKey, Stat};
 use crate::rules::PointPlace;
 
@@ -71,6 +72,38 @@ pub(super) struct Doubts {
 }
 
 impl Point<'_> {
+    fn look_at_clients(&self, allowed: &[String], doubts: &mut Doubts) {
+        let limited = |runs: &[&Run]| -> Vec<String> {
+            let runs = runs.iter().filter(|run| run.client_limited);
+            runs.map(|run| run.origin.clone()).collect()
+        };
+        let (base, new) = (limited(&self.base), limited(&self.new));
+        if base.is_empty() && new.is_empty() {
+            return;
+        }
+        if allowed.iter().any(|name| name == CLIENT) {
+            let says = |limited: &[String]| {
+                Value::from(if limited.is_empty() {
+                    "not limited"
+                } else {
+                    "limited"
+                })
+            };
+            doubts.allowed.push(Difference {
+                setting: CLIENT.to_owned(),
+                base: says(&base),
+                new: says(&new),
+            });
+            return;
+        }
+        let mut all = [base, new].concat();
+        all.dedup();
+        doubts.reasons.push(format!(
+            "{}: the client was limited, so its figures may show the client",
+            all.join(", ")
+        ));
+    }
+
     pub(super) fn doubts(&self, allowed: &[String]) -> Doubts {
         let mut doubts = Doubts::default();
         for run in self.base.iter().chain(&self.new) {
@@ -82,6 +115,7 @@ impl Point<'_> {
                 doubts.reasons.push(reason);
             }
         }
+        self.look_at_clients(allowed, &mut doubts);
         let first = self.base[0];
         let others = self.base[1..].iter().chain(&self.new);
         let mut differences: Vec<Difference> = Vec::new();

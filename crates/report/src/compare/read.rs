@@ -21,6 +21,9 @@ use crate::report::RunReport;
 use crate::rules::PointPlace;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
 
+/// Folders between the one that was given and those of commands: that of the date.
+const MOST_LEVELS: usize = 1;
+
 /// Why a side cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -116,14 +119,36 @@ fn read_folder(folder: &Path) -> Result<Vec<Run>, ReadError> {
     if own.is_file() {
         return Ok(vec![of_database(&own)?]);
     }
-    let databases = match files::invocations(folder) {
-        Ok(found) => found.into_iter().flat_map(|(_, databases)| databases),
+    match databases_below(folder, MOST_LEVELS) {
+        Ok(databases) => databases.iter().map(|own| of_database(own)).collect(),
         Err(FilesError::NoRuns { .. }) if folder.join(RESULT).is_file() => {
-            return read(&folder.join(RESULT));
+            read(&folder.join(RESULT))
         }
-        Err(error) => return Err(error.into()),
-    };
-    databases.map(|database| of_database(&database)).collect()
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The databases of the commands in or below a folder.
+fn databases_below(folder: &Path, levels: usize) -> Result<Vec<PathBuf>, FilesError> {
+    match files::invocations(folder) {
+        Ok(found) => Ok(found.into_iter().flat_map(|(_, own)| own).collect()),
+        Err(nothing @ FilesError::NoRuns { .. }) if levels > 0 => {
+            let mut found = Vec::new();
+            for below in files::folders(folder)? {
+                match databases_below(&below, levels - 1) {
+                    Ok(own) => found.extend(own),
+                    Err(FilesError::NoRuns { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if found.is_empty() {
+                Err(nothing)
+            } else {
+                Ok(found)
+            }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn of_database(database: &Path) -> Result<Run, ReadError> {
@@ -132,12 +157,10 @@ fn of_database(database: &Path) -> Result<Run, ReadError> {
     Ok(of_report(&report, &within, database.display().to_string()))
 }
 
-/// Why the figures of a run in this state, with this verdict on its client, cannot be compared.
-fn unusable(state: &str, client: &str) -> Option<String> {
-    if state != RunState::Finished.as_str() {
-        return Some(format!("the run is not finished (its state is `{state}`)"));
-    }
-    (client != "ok").then(|| "the client was limited: its figures may show the client".to_owned())
+/// Why the figures of a run in this state cannot be compared.
+fn unusable(state: &str) -> Option<String> {
+    (state != RunState::Finished.as_str())
+        .then(|| format!("the run is not finished (its state is `{state}`)"))
 }
 
 fn of_report(report: &RunReport, within: &Within, origin: String) -> Run {
@@ -149,10 +172,6 @@ fn of_report(report: &RunReport, within: &Within, origin: String) -> Run {
         Some((key, measured))
     });
     let meta = &report.meta;
-    let client = match report.client.verdict {
-        Verdict::Ok => "ok",
-        Verdict::ClientLimited => "client_limited",
-    };
     Run {
         place: PointPlace::of(&meta.load),
         origin,
@@ -174,7 +193,8 @@ fn of_report(report: &RunReport, within: &Within, origin: String) -> Run {
                 of: own.due,
                 inflation: within.of_good,
             }),
-        unusable: unusable(report.state.as_str(), client),
+        unusable: unusable(report.state.as_str()),
+        client_limited: report.client.verdict == Verdict::ClientLimited,
         warnings: report.warnings.iter().map(|one| one.text.clone()).collect(),
     }
 }
@@ -233,7 +253,8 @@ fn of_result(run: &Value, file: &Value, origin: &str) -> Run {
         figures,
         lost: trials(lost, of),
         good: good.and_then(|(good, due)| trials(good, due)),
-        unusable: unusable(&text(&run["state"]), &text(&run["client"]["verdict"])),
+        unusable: unusable(&text(&run["state"])),
+        client_limited: run["client"]["verdict"] == "client_limited",
         warnings: run["warnings"]
             .as_array()
             .into_iter()

@@ -32,6 +32,9 @@ pub struct Run {
     /// Why its figures cannot be compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,
+    /// Its figures may show the client that measured, and not the server.
+    #[serde(default)]
+    pub client_limited: bool,
     /// What a reader of its figures must know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

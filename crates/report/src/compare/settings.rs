@@ -108,11 +108,14 @@ pub(super) fn bare(value: &Value) -> String {
 
 /// The names that `--allow-different` takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    EQUAL.into_iter().chain([WORKLOAD])
+    EQUAL.into_iter().chain([WORKLOAD, CLIENT])
 }
 
 /// The name under which the seen workload may differ.
 pub(super) const WORKLOAD: &str = "workload";
+
+/// The name under which clients may have been limited.
+pub(super) const CLIENT: &str = "client";
 
 /// Of all settings of a command, those that must be equal.
 pub(super) fn that_matter(settings: &Value) -> Map<String, Value> {

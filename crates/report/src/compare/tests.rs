@@ -58,6 +58,7 @@ fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
         lost: None,
         good: None,
         unusable: None,
+        client_limited: false,
         warnings: Vec::new(),
     };
     set_lost(&mut run, 2);
@@ -239,10 +240,17 @@ fn what_cannot_be_compared_is_said() {
     let workload = "workload differs: 512 vs 1,024 input tokens".to_owned();
     assert_eq!(reason(&new, &["model"]), (Ending::NotComparable, workload));
     assert_eq!(reason(&new, &["model", "workload"]).0, Ending::Passed);
-    new[2].unusable = Some("the client was limited".to_owned());
+    new[2].client_limited = true;
+    let limited = "run: the client was limited, so its figures may show the client".to_owned();
+    assert_eq!(reason(&new, &["model", "workload"]).1, limited);
     assert_eq!(
-        reason(&new, &["model", "workload"]).1,
-        "run: the client was limited"
+        reason(&new, &["model", "workload", "client"]).0,
+        Ending::Passed
+    );
+    new[2].unusable = Some("it was stopped".to_owned());
+    assert_eq!(
+        reason(&new, &["model", "workload", "client"]).1,
+        "run: it was stopped"
     );
     let other = [run(3, &[])];
     let error = compare(&base, &other, &options(&[]))
@@ -327,6 +335,16 @@ fn databases_results_and_baselines_give_the_same_figures() {
     let from_database = read_side(&path(&database)).unwrap();
     let from_folder = read_side(&path(&own)).unwrap();
     assert_eq!(from_database, from_folder);
+    // of a command, and as commands leave it below a date
+    let parent = folder.path().join("outputs");
+    let deep = parent
+        .join("20260131_120000")
+        .join("m")
+        .join("parallel_5_number_30");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::copy(&database, deep.join("benchmark_data.db")).unwrap();
+    let from_parent = read_side(&path(&parent)).unwrap();
+    assert_eq!(from_parent[0].figures, from_database[0].figures);
     let within = from_database[0]
         .figures
         .values()
@@ -334,7 +352,8 @@ fn databases_results_and_baselines_give_the_same_figures() {
     assert!(within.count() > 50);
 
     let reports = [crate::RunReport::load(&database).unwrap()];
-    let result = files::ResultFile::new(&reports, &[]).unwrap();
+    let together = crate::together::Together::default();
+    let result = files::ResultFile::new(&reports, &together).unwrap();
     let file = folder.path().join("result.json");
     std::fs::write(&file, files::text(&result).unwrap()).unwrap();
     let from_result = read_side(&path(&file)).unwrap();

@@ -277,8 +277,9 @@ fn factor(own: Unit, unit: &str) -> Result<f64, String> {
             "`{unit}` is not a unit of time: expected us, ms or s"
         )),
         (Unit::Share, "%", _) => Ok(0.01),
-        (Unit::Tokens | Unit::Share | Unit::RequestsPerS | Unit::TokensPerS, "", _) => Ok(1.0),
-        (Unit::RequestsPerS, "req/s", _) | (Unit::TokensPerS, "tok/s", _) => Ok(1.0),
+        (Unit::Tokens | Unit::Share | Unit::RequestsPerS | Unit::TokensPerS, "", _)
+        | (Unit::RequestsPerS, "req/s", _)
+        | (Unit::TokensPerS, "tok/s", _) => Ok(1.0),
         _ => Err(format!(
             "`{unit}` is not the unit of this figure: expected {}",
             match own {
