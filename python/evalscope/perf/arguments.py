@@ -153,7 +153,8 @@ class Arguments:
     abort_if: str | Sequence[str] | None = None
     """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
     abort_after: float | str | None = None
-    """From when on `abort_if` is looked at, after the first measured request: seconds, or `"30s"`."""
+    """From when on `abort_if` is looked at, after the first measured request: seconds, or
+    `"30s"`."""
 
     # --- search for a service level ---
 

@@ -305,10 +305,6 @@ fn a_run_that_never_began_has_no_metrics() {
         "local_sim",
         "--dataset",
         "sample",
-        "--shard",
-        "0/2",
-        "--run-id",
-        "x",
         "--start-at",
         "stdin",
     ]);
