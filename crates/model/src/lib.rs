@@ -16,6 +16,8 @@ pub mod slo;
 
 pub mod shard;
 
+pub mod sla;
+
 pub mod point;
 
 pub mod conversation;
@@ -24,8 +26,6 @@ pub mod plan;
 
 pub mod part;
 
-pub mod experiment;
-
 pub mod prompt;
 
 pub mod trace;
@@ -33,5 +33,9 @@ pub mod trace;
 pub mod record;
 
 pub mod metrics;
+
+pub mod search;
+
+pub mod experiment;
 
 pub mod events;

@@ -82,6 +82,8 @@ pub enum StoppedBy {
     InFlightCap,
     /// The server did not keep up (`--stop-when-saturated`).
     Saturated,
+    /// What the run was to find out was known (`--sla-auto-tune`).
+    Decided,
 }
 
 impl StoppedBy {
@@ -91,13 +93,14 @@ impl StoppedBy {
         match self {
             Self::InFlightCap => "in_flight_cap",
             Self::Saturated => "saturated",
+            Self::Decided => "decided",
         }
     }
 
     /// Read a name as written by [`Self::as_str`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::InFlightCap, Self::Saturated]
+        [Self::InFlightCap, Self::Saturated, Self::Decided]
             .into_iter()
             .find(|why| why.as_str() == name)
     }
@@ -187,6 +190,15 @@ impl RunPlan {
     #[must_use]
     pub fn runs(&self) -> &[RunSpec] {
         &self.runs
+    }
+
+    /// The same command with this run only.
+    #[must_use]
+    pub fn beginning_with(self, run: RunSpec) -> Self {
+        Self {
+            runs: vec![run],
+            ..self
+        }
     }
 
     /// Pause between two runs.

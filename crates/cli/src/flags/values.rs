@@ -214,6 +214,38 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A finite number above 0.
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
+    match finite(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("expected a number greater than 0".to_owned()),
+    }
+}
+
+/// How close two loads have to be: a share that a search can reach.
+pub(crate) fn precision(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.001..=0.5).contains(value));
+    value.ok_or_else(|| "expected a share from 0.1% to 50%".to_owned())
+}
+
+/// The probability that a verdict is right.
+pub(crate) fn confidence(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.5..=0.9999).contains(value));
+    value.ok_or_else(|| "expected a share from 0.5 to 0.9999".to_owned())
+}
+
+/// Two times, the first not above the second: `20..120`, `20s..2m`.
+pub(crate) fn times(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..");
+    let ends = ends.and_then(|(from, to)| Some((seconds(from).ok()?, seconds(to).ok()?)));
+    let ends = ends.filter(|(from, to)| from <= to);
+    ends.ok_or_else(|| {
+        "expected two times, the first not above the second, such as 20..120".to_owned()
+    })
+}
+
 /// A URL given without its flag. A number or a word there is a value of some other flag.
 pub(crate) fn argument_url(text: &str) -> Result<String, String> {
     let is_host = text == "localhost" || text.contains([':', '/']);

@@ -14,9 +14,12 @@ use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_core::schedule::{Arrivals, Offsets};
+use evalscope_core::search::ProbeJudge;
 use evalscope_model::events::{Observer, RunEvent, Stage};
+use evalscope_model::experiment::Point;
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
+use evalscope_model::search::ProbeJudgement;
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
@@ -32,8 +35,8 @@ use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
 use super::start::{Starting, Unbegun};
 use crate::observers::{
-    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile,
-    Standing, Watching,
+    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, JudgedProbe, MetricsBoard,
+    ProbeWatch, ProgressFile, Standing, Watching,
 };
 use crate::requests::doubts;
 use crate::results::host;
@@ -49,6 +52,8 @@ const SINK_CAPACITY: usize = 256;
 pub(super) struct Ended {
     /// What went wrong in this program, and how.
     pub(super) error: Option<(&'static str, anyhow::Error)>,
+    /// What it was judged to be, if it was a probe.
+    pub(super) judgement: Option<ProbeJudgement>,
 }
 
 /// Measures the points of a command.
@@ -68,7 +73,8 @@ pub(super) struct Measuring<'a> {
 
 impl Measuring<'_> {
     /// Measure a point into a folder. `None`: the command was stopped before the load began.
-    pub(super) fn point(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Option<Ended>> {
+    pub(super) fn point(&self, point: &Point, folder: &Path) -> anyhow::Result<Option<Ended>> {
+        let spec = &point.spec;
         let Command {
             job,
             control,
@@ -95,7 +101,12 @@ impl Measuring<'_> {
         let own = RunControl {
             stop: control.stop.child_token(),
             abort: control.abort.child_token(),
+            enough: Arc::default(),
         };
+        let judged = point
+            .probe
+            .clone()
+            .map(|plan| JudgedProbe::new(ProbeJudge::new(plan, spec)));
         let fault = PipelineFault::new(own.stop.clone());
         let (sink, events) = async_channel::bounded(SINK_CAPACITY);
         let (display, standing) = Display::start(
@@ -107,7 +118,10 @@ impl Measuring<'_> {
             job.progress_lines,
         );
         let aborted = Arc::default();
-        let observers = self.observers(part, clock, &standing, &own, &aborted);
+        let probe = judged
+            .as_ref()
+            .map(|judged| judged.watch(clock, Arc::clone(&own.enough)));
+        let observers = self.observers(part, clock, &standing, (&own, &aborted), probe);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
@@ -167,6 +181,7 @@ impl Measuring<'_> {
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Some(Ended {
+            judgement: judged.and_then(|judged| judged.finish()),
             error: error.or(stated.err().map(unstated)),
         }))
     }
@@ -225,8 +240,8 @@ impl Measuring<'_> {
         spec: &RunSpec,
         clock: RunClock,
         standing: &Standing,
-        control: &RunControl,
-        aborted: &Arc<AtomicBool>,
+        (control, aborted): (&RunControl, &Arc<AtomicBool>),
+        probe: Option<ProbeWatch>,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
         let shown = (job.model.as_str(), &job.secrets[..]);
@@ -243,6 +258,9 @@ impl Measuring<'_> {
                 log: log.clone(),
                 has_aborted: Arc::clone(aborted),
             }));
+        }
+        if let Some(probe) = probe {
+            observers.push(Box::new(probe));
         }
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));

@@ -16,6 +16,7 @@ mod idle;
 mod inputs;
 mod names;
 mod profile_file;
+mod search;
 mod settings;
 mod texts;
 mod tracker;
@@ -65,12 +66,14 @@ use load::{limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
+use search::{Known, search_of};
 use settings::Used;
 use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
+pub(crate) use search::Search;
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -93,6 +96,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         load,
         conversations,
         objective,
+        search: searched,
         prompts,
         generation,
         output,
@@ -155,6 +159,11 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         &mut notes,
     )?;
     let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    // a search has a load of its own
+    let load = &LoadArgs {
+        open_loop: load.open_loop && !searched.sla_auto_tune,
+        ..load.clone()
+    };
     let sweep = sweep_of(
         load,
         prompts,
@@ -175,14 +184,25 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     }
     .expand()?;
     check_start(sharding, &plan)?;
-    notes.extend(idle::of_plan(typed, &plan));
-    notes.extend(rate_note(&plan));
     let without_stream = match bodies.api.output() {
         Output::Generated => generation.no_stream.then(|| "--no-stream".to_owned()),
         Output::Vectors | Output::Scores => Some(format!("--api {}", server.api)),
     };
-    let objectives = objectives_of(objective, without_stream.as_deref())?;
+    let objectives = objectives_of(objective, without_stream.as_deref(), searched.sla_auto_tune)?;
+    let known = Known {
+        objectives: &objectives,
+        template: &plan.runs()[0],
+        is_trace: prompt_plan.trace.is_some(),
+    };
+    let search = search_of(args, &known, &mut notes)?;
+    let plan = match &search {
+        // further values are not known yet
+        Some(search) => plan.beginning_with(search.first()),
+        None => plan,
+    };
     check_points(&objectives.fail_if, plan.runs())?;
+    notes.extend(idle::of_plan(typed, &plan));
+    notes.extend(rate_note(&plan));
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);
@@ -223,6 +243,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         threads,
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        search,
         objectives,
         give_up_after: limit(load.give_up_after),
         // 0 is never

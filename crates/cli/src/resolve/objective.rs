@@ -29,10 +29,11 @@ pub(crate) struct Objectives {
     pub(crate) abort_after: Duration,
 }
 
-/// The objective that was typed.
+/// The objective that was typed. `is_search`: limits of a search have a beginning, too.
 pub(super) fn objectives_of(
     args: &ObjectiveArgs,
     without_stream: Option<&str>,
+    is_search: bool,
 ) -> anyhow::Result<Objectives> {
     let (flag, slo) = match (&args.slo, &args.goodput) {
         (Some(words), _) => ("--slo", Some(words.join(" ").parse())),
@@ -58,7 +59,7 @@ pub(super) fn objectives_of(
     if slo.is_none() {
         let idle = [
             ("--min-goodput", args.min_goodput.is_some()),
-            ("--slo-from", args.slo_from.is_some()),
+            ("--slo-from", args.slo_from.is_some() && !is_search),
         ];
         if let Some((flag, _)) = idle.into_iter().find(|(_, typed)| *typed) {
             return Err(hinted(

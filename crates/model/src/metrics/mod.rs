@@ -44,6 +44,7 @@ pub use distribution::{
 };
 pub use goodput::{
     ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Outcome, Standing,
+    Yardstick,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use holm::holm;

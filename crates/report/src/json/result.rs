@@ -6,6 +6,7 @@ use evalscope_model::metrics::{
     ClientReport, Comparison, ConversationFigures, Goodput, Metric, TraceFigures, TurnRow,
 };
 use evalscope_model::record::TokenSource;
+use evalscope_model::search::SearchRecord;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
 use crate::report::RunReport;
+use crate::together::Together;
 
 /// `result.json`: everything that a command has measured.
 #[derive(Debug, Serialize)]
@@ -48,6 +50,9 @@ pub struct ResultFile<'a> {
     pub runs: Vec<RunResult<'a>>,
     /// What the repeated runs of each load come to (`--repeats`); empty without repeats.
     pub repeats: &'a [Repeats],
+    /// The search for the largest load that the runs were the probes of (`--sla-auto-tune`); `null`
+    /// without one.
+    pub search: Option<&'a SearchRecord>,
 }
 
 /// One run.
@@ -274,7 +279,7 @@ impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
     #[must_use]
-    pub fn new(runs: &'a [RunReport], repeats: &'a [Repeats]) -> Option<Self> {
+    pub fn new(runs: &'a [RunReport], together: &'a Together) -> Option<Self> {
         let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -287,7 +292,8 @@ impl<'a> ResultFile<'a> {
             settings: &first.meta.settings,
             advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
-            repeats,
+            repeats: &together.repeats,
+            search: together.search.as_ref(),
         })
     }
 }
