@@ -109,8 +109,7 @@ impl Source<'_, '_> {
             Cell::small(places),
             Cell::number(self.run.meta.rate_per_s()),
             Cell::Text(phase.as_str()),
-            // no run is measured by several processes yet
-            Cell::Missing,
+            Cell::small(self.shard()?),
         ]);
         for (at, column) in REQUEST_COLUMNS.iter().enumerate() {
             cells.push(self.cell(at, column.kind)?);
@@ -120,6 +119,21 @@ impl Source<'_, '_> {
             }
         }
         Ok(cells)
+    }
+
+    /// The process that sent the request, if several carried out the run.
+    fn shard(&self) -> Result<Option<i64>, ExportError> {
+        let whole = |name: &str| -> Result<Option<u64>, ExportError> {
+            let mut columns = REQUEST_COLUMNS.iter();
+            let at = columns.position(|column| column.name == name);
+            Ok(match self.value(at.expect("it is a column"))? {
+                ValueRef::Integer(whole) => Some(whole.cast_unsigned()),
+                _ => None,
+            })
+        };
+        let (index, conversation) = (whole("idx")?, whole("conversation")?);
+        let shard = index.and_then(|index| self.run.meta.shard_of(index, conversation));
+        Ok(shard.map(i64::from))
     }
 
     fn cell(&self, at: usize, kind: ColumnType) -> Result<Cell<'_>, ExportError> {
