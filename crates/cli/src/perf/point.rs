@@ -80,12 +80,10 @@ impl Measuring<'_> {
             control,
             log,
             served,
+            prompts: dataset,
             ..
         } = self.command;
-        let prompts = self
-            .command
-            .prompts
-            .open(spec.dataset_offset, job.threads)?;
+        let prompts = dataset.open(spec.dataset_offset, job.threads)?;
         let (passed_rounds, tally) = (prompts.rounds(), prompts.tally());
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -131,13 +129,7 @@ impl Measuring<'_> {
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
-            self.board.withdraw();
-            // nothing was measured
-            let _ = std::fs::remove_dir_all(folder);
-            return match unbegun {
-                Unbegun::Late(late) => Err(late.error()),
-                Unbegun::Stopped => Ok(None),
-            };
+            return self.never_began(unbegun, folder);
         }
         let ended = clock.now();
         let ended_at = rfc3339_local(&clock, ended);
@@ -149,7 +141,7 @@ impl Measuring<'_> {
         });
         let has_died = died.is_some();
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
-        let skipped = self.command.prompts.passed_over(&tally);
+        let skipped = dataset.passed_over(&tally);
         let doubts = self.doubts(spec, passed_rounds, &outcome);
         let findings = died
             .into_iter()
@@ -184,6 +176,16 @@ impl Measuring<'_> {
             judgement: judged.and_then(|judged| judged.finish()),
             error: error.or(stated.err().map(unstated)),
         }))
+    }
+
+    /// Leave nothing of a point whose load never began.
+    fn never_began(&self, unbegun: Unbegun, folder: &Path) -> anyhow::Result<Option<Ended>> {
+        self.board.withdraw();
+        let _ = std::fs::remove_dir_all(folder);
+        match unbegun {
+            Unbegun::Late(late) => Err(late.error()),
+            Unbegun::Stopped => Ok(None),
+        }
     }
 
     /// Send the requests of a point, once it may begin.

@@ -315,6 +315,17 @@ fn a_shard_that_cannot_be_is_refused() {
             "--when-full",
             "stop",
         ]),
+        perf(&[
+            "--shard",
+            "1/4",
+            "--parallel",
+            "4",
+            "--seed",
+            "1",
+            "--repeats",
+            "3",
+        ]),
+        perf(&["--start-at", "2000000000", "--parallel", "4", "8"]),
         perf(&["--start-at", "soon"]),
         perf(&["--start-at", "stdin", "--prompt", "@-"]),
     ];
