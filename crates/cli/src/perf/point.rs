@@ -83,12 +83,10 @@ impl Measuring<'_> {
             control,
             log,
             served,
+            prompts: dataset,
             ..
         } = self.command;
-        let prompts = self
-            .command
-            .prompts
-            .open(spec.dataset_offset, job.threads)?;
+        let prompts = dataset.open(spec.dataset_offset, job.threads)?;
         let (passed_rounds, tally) = (prompts.rounds(), prompts.tally());
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -131,13 +129,7 @@ impl Measuring<'_> {
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
-            self.board.withdraw();
-            // nothing was measured
-            let _ = std::fs::remove_dir_all(folder);
-            return match unbegun {
-                Unbegun::Late(late) => Err(late.error()),
-                Unbegun::Stopped => Ok(None),
-            };
+            return self.never_began(unbegun, folder);
         }
         let ended = clock.now();
         drop(display);
@@ -148,7 +140,7 @@ impl Measuring<'_> {
         });
         let is_served = died.is_none();
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
-        let skipped = self.command.prompts.passed_over(&tally);
+        let skipped = dataset.passed_over(&tally);
         let doubts = self.doubts(spec, passed_rounds, &outcome);
         let findings = died
             .into_iter()
@@ -192,6 +184,16 @@ impl Measuring<'_> {
     fn tell_end(&self, run: EndedRun) {
         self.command.job.progress_lines.ended(&run);
         self.board.end(run);
+    }
+
+    /// Leave nothing of a point whose load never began.
+    fn never_began(&self, unbegun: Unbegun, folder: &Path) -> anyhow::Result<Option<Ended>> {
+        self.board.withdraw();
+        let _ = std::fs::remove_dir_all(folder);
+        match unbegun {
+            Unbegun::Late(late) => Err(late.error()),
+            Unbegun::Stopped => Ok(None),
+        }
     }
 
     /// Send the requests of a point, once it may begin.
