@@ -67,7 +67,7 @@ impl std::error::Error for Unfinished {
 pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     let error = match result {
         Ok(ExitCode::SUCCESS) if console::out_failed() => {
-            console::err("error: the tables could not be written to stdout");
+            console::error("error: the tables could not be written to stdout");
             return ExitCode::from(FAILED);
         }
         Ok(code) => return code,

@@ -14,6 +14,8 @@ pub mod profile;
 
 pub mod slo;
 
+pub mod shard;
+
 pub mod point;
 
 pub mod conversation;

@@ -4,7 +4,9 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
-use std::num::NonZeroUsize;
+mod part;
+
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::conversation::{Conversations, KeepConnection};
 use crate::point::PointId;
 use crate::profile::{Gaps, Profile, Schedule};
+use crate::shard::Shard;
 
 /// How requests are spaced in time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +147,9 @@ pub struct RunSpec {
     pub seed: u64,
     /// Prompts of the dataset that earlier points of the sweep have used.
     pub dataset_offset: u64,
+    /// Which part of it this process carries out; all else says what the whole run is.
+    #[serde(default, skip_serializing_if = "Shard::is_whole")]
+    pub shard: Shard,
 }
 
 impl RunSpec {
@@ -261,6 +267,10 @@ pub struct Sweep {
     pub connections: KeepConnection,
     /// The moments of a trace, which take the place of rates.
     pub recording: Option<Recording>,
+    /// `--repeats`: how often each point is measured.
+    pub repeats: NonZeroU32,
+    /// `--shard`.
+    pub shard: Shard,
 }
 
 /// How long requests of an open loop may go on after the last dispatch, unless somebody says so,
@@ -305,6 +315,34 @@ pub enum PlanError {
         /// Its mean number of arrivals.
         expected: f64,
     },
+    /// Shards carry out one run.
+    #[error(
+        "`--shard` takes one run, but this command has {points}\nhint: start the shards of each run on their own, \
+         with a `--run-id` of its own"
+    )]
+    SeveralPoints {
+        /// Runs of the command.
+        points: usize,
+    },
+    /// A shard would have nothing to do.
+    #[error(
+        "`{flag} {given}` is too few for {shards} shards: each needs at least one\nhint: give `{flag}` {shards} or \
+         more, or take fewer shards"
+    )]
+    FewerThanShards {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        given: u64,
+        /// The number of shards.
+        shards: u32,
+    },
+    /// A shard sees only its part of the load.
+    #[error(
+        "`{0}` would end one shard while the others go on: each sees only its part of the load\nhint: leave it \
+         out, or use one process"
+    )]
+    EndsOneShard(&'static str),
 }
 
 impl Sweep {
@@ -365,7 +403,9 @@ impl Sweep {
                         .then_some(OPEN_LOOP_DRAIN_S)),
                 seed: self.seed,
                 dataset_offset,
+                shard: self.shard,
             };
+            part::check(&run, points)?;
             let label = label_of(&run, several_rates, &runs);
             run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);
@@ -373,10 +413,37 @@ impl Sweep {
                 dataset_offset += requests.unwrap_or(0) + warmup_requests;
             }
         }
+        self.repeat(&mut runs);
         Ok(RunPlan {
             runs,
             sleep_interval_s: self.sleep_interval_s,
         })
+    }
+
+    /// Measure the points again, all of them in turn, so that a machine that drifts affects all alike. Each
+    /// time has arrivals and prompts of its own.
+    fn repeat(&self, runs: &mut Vec<RunSpec>) {
+        if self.repeats == NonZeroU32::MIN {
+            return;
+        }
+        let points = runs.len();
+        for run in runs.iter_mut() {
+            run.point = run.point.clone().repeated(NonZeroU32::MIN);
+        }
+        let prompts = |run: &RunSpec| run.requests.unwrap_or(0) + run.warmup_requests;
+        let again = (2..=self.repeats.get()).filter_map(NonZeroU32::new);
+        for nth in again {
+            for point in 0..points {
+                let mut run = runs[point].clone();
+                run.seed = sub_seed(self.seed, &format!("repeat {nth}"));
+                run.point.ordinal = NonZeroUsize::new(runs.len() + 1);
+                run.point = run.point.repeated(nth);
+                if let Some(last) = runs.last().filter(|_| !self.repeat_prompts) {
+                    run.dataset_offset = last.dataset_offset + prompts(last);
+                }
+                runs.push(run);
+            }
+        }
     }
 
     /// How many points the lists have: as many as the longest.

@@ -29,11 +29,15 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
 pub mod series;
 
 pub mod names;
 
 pub mod live;
+
+pub mod exposition;
 
 pub mod console;
 
@@ -44,6 +48,8 @@ pub mod json;
 pub mod html;
 
 pub mod files;
+
+pub mod merge;
 
 pub mod export;
 

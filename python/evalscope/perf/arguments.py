@@ -104,6 +104,8 @@ class Arguments:
     """Requests to send before the measured ones; below 1, a fraction of `number`."""
     sleep_interval: float | str | None = None
     """Pause between the runs of a sweep."""
+    repeats: int | None = None
+    """How often each run of a sweep is measured."""
     max_error_rate: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when more requests fail: 0.01, or `"1%"`."""
     give_up_after: float | str | None = None
@@ -289,6 +291,18 @@ class Arguments:
     """Log every request and every event of its response."""
     enable_progress_tracker: bool | None = None
     """Keep `progress.json` in the results folder up to date while the command runs."""
+    progress: str | None = None
+    """How the tool shows progress on stderr: `auto`, or `json` for one JSON object a line."""
+    metrics_listen: str | None = None
+    """Serve metrics for Prometheus at this address while the command runs: `"127.0.0.1:9464"`."""
+    metrics_linger: float | str | None = None
+    """Serve metrics for this much longer after the last run: seconds, or `"30s"`."""
+    shard: str | None = None
+    """Part of a run of several processes: `I/N`, such as `0/4`, or `env`."""
+    start_at: float | str | None = None
+    """Unix time at which the load begins, in seconds; `stdin` waits for a line with it."""
+    run_id: str | None = None
+    """A name that all parts of a run share."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None

@@ -16,6 +16,7 @@ pub(crate) mod objective;
 pub(crate) mod output;
 pub(crate) mod prompts;
 pub(crate) mod server;
+pub(crate) mod shard;
 
 use clap::Args;
 
@@ -26,6 +27,7 @@ use self::objective::ObjectiveArgs;
 use self::output::OutputArgs;
 use self::prompts::PromptArgs;
 use self::server::ServerArgs;
+use self::shard::ShardArgs;
 
 const SHORT_EXAMPLES: &str = "\
 Examples:
@@ -78,6 +80,8 @@ pub(crate) struct PerfArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) shard: ShardArgs,
     /// The names of the flags given on the command line.
     #[arg(skip)]
     pub(crate) typed: Vec<String>,

@@ -3,9 +3,13 @@
 //! It must not know which flag a value belongs to, nor what it means there.
 
 use evalscope_model::prompt::OwnHeaders;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
+use evalscope_model::time::parse_unix_s;
+
+use super::shard::{ShardChoice, StartAt};
 
 /// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
@@ -81,6 +85,35 @@ pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
         .map_err(|_| "expected a whole number greater than 0".to_owned())
 }
 
+/// Which part of a run a process carries out.
+pub(crate) fn shard_choice(text: &str) -> Result<ShardChoice, String> {
+    match text {
+        "env" => Ok(ShardChoice::Environment),
+        _ => text
+            .parse()
+            .map(ShardChoice::Typed)
+            .map_err(|error: evalscope_model::shard::ShardError| error.to_string()),
+    }
+}
+
+/// When a load begins.
+pub(crate) fn start_at(text: &str) -> Result<StartAt, String> {
+    match text {
+        "stdin" => Ok(StartAt::Stdin),
+        _ => parse_unix_s(text).map(StartAt::Unix).ok_or_else(|| {
+            "expected Unix time in seconds, such as 1795623158.25, or stdin".to_owned()
+        }),
+    }
+}
+
+/// The name of a run of several processes.
+pub(crate) fn run_id(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a name, such as the number of a job".to_owned()),
+        id => Ok(id.to_owned()),
+    }
+}
+
 /// A TCP port to serve on.
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     let value = small::<u16>(text).ok().filter(|port| *port > 0);
@@ -92,6 +125,13 @@ pub(crate) fn turns(text: &str) -> Result<u32, String> {
     let value = small::<u32>(text).ok();
     let value = value.filter(|turns| (1..=MOST_TURNS).contains(turns));
     value.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TURNS}"))
+}
+
+/// How often something is measured: no drift of a machine is worth more.
+pub(crate) fn repeats(text: &str) -> Result<NonZeroU32, String> {
+    let value = small::<u32>(text).ok().filter(|times| *times <= 1000);
+    let value = value.and_then(NonZeroU32::new);
+    value.ok_or_else(|| "expected a whole number from 1 to 1000".to_owned())
 }
 
 /// The number of images in a prompt.
@@ -160,6 +200,32 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
+/// An address to listen at. Without a host it is that of the loopback, and `localhost` is too.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "expected the address of an interface and a port, such as 127.0.0.1:9464, [::1]:9464, or \
+                  9464 for this machine only";
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse().map_err(|_| wanted.to_owned())?;
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let host = match host {
+        "" | "localhost" => loopback,
+        host => match host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            Some(inner) => inner
+                .parse()
+                .map(IpAddr::V6)
+                .map_err(|_| wanted.to_owned())?,
+            None => host
+                .parse()
+                .map(IpAddr::V4)
+                .map_err(|_| wanted.to_owned())?,
+        },
+    };
+    Ok(SocketAddr::new(host, port))
+}
+
 /// The gaps of `--burstiness`: the shape of a gamma distribution.
 pub(crate) fn burstiness(text: &str) -> Result<Gaps, String> {
     let shape = text
@@ -194,6 +260,26 @@ pub(crate) fn argument_url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_needs_no_host() {
+        for (text, want) in [
+            ("9464", Some("127.0.0.1:9464")),
+            (":0", Some("127.0.0.1:0")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("0.0.0.0:9464", Some("0.0.0.0:9464")),
+            ("[::1]:9464", Some("[::1]:9464")),
+            ("::1:9464", None),
+            ("host:9464", None),
+            ("127.0.0.1", None),
+            ("127.0.0.1:", None),
+            ("127.0.0.1:65536", None),
+            ("", None),
+        ] {
+            let address = listen_address(text).ok().map(|address| address.to_string());
+            assert_eq!(address.as_deref(), want, "{text}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -69,7 +69,7 @@ impl Observer for Abort {
                     self.look(begun);
                 }
             }
-            RunEvent::Conversation(_) | RunEvent::Warning(_) => {}
+            RunEvent::Conversation(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evalscope_core::engine::RunControl;
 use evalscope_model::experiment::{Experiment, PointResult};
+use evalscope_model::plan::RunSpec;
 use evalscope_model::time::wall_ns;
 use evalscope_report::console as tables;
 use evalscope_report::html::Ended;
@@ -20,8 +21,20 @@ use super::point::Measuring;
 use crate::console;
 use crate::failure::{self, Unfinished};
 use crate::log::Log;
+use crate::results::folder as results;
 use crate::sources::BAD_LINE;
 use crate::wait;
+
+/// What was measured so far.
+#[derive(Default)]
+struct Measured {
+    reports: Vec<RunReport>,
+    done: Vec<PointResult>,
+    /// What the files of the command need again after each run.
+    read: Ended,
+    /// What went wrong, and how.
+    broken: Option<(&'static str, anyhow::Error)>,
+}
 
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
@@ -34,75 +47,36 @@ impl Measuring<'_> {
             ..
         } = self.command;
         let screen = console::screen(job.results.confidence);
-        let mut reports: Vec<RunReport> = Vec::new();
-        let mut charted = Ended::default();
-        let mut broken = None;
-        let mut done: Vec<PointResult> = Vec::new();
-        while let Some(spec) = experiment.next(&done) {
-            if !done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
+        let mut measured = Measured::default();
+        while let Some(spec) = experiment.next(&measured.done) {
+            if !measured.done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
-            let folder = top.join(spec.point.folder());
-            let ended = match self.point(&spec, &folder) {
-                Ok(ended) => ended,
-                // the results of earlier runs are kept and shown
-                Err(error) if !reports.is_empty() => {
-                    broken = Some(("a run could not start", error));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
-                Ok(report) => report,
-                Err(error) => {
-                    let unread = ("the database cannot be read", error.into());
-                    broken = ended.error.or(Some(unread));
-                    break;
-                }
-            };
-            log.keep(
-                "INFO",
-                wall_ns(),
-                &format!("results of {}", spec.point.label),
-            );
-            console::out(&tables::run(&report, screen));
-            let own = files::write_run(&folder, &report);
-            if let Some(following) = self.following {
-                following.summary(&report);
+            let has_begun = self.measure(spec, &mut measured)?;
+            if !has_begun && measured.reports.is_empty() {
+                results::forget(top);
+                log.info("stopped before any load was sent");
+                return Ok(ExitCode::from(failure::INTERRUPTED));
             }
-            done.push(PointResult {
-                spec,
-                // those that were never sent come last, and their prompts are as good as new
-                measured_requests: report.totals.total
-                    + report.totals.unfinished
-                    + report.totals.shed,
-            });
-            reports.push(report);
-            // after each run, so that a later mishap loses nothing
-            let written = own.and_then(|()| {
-                files::write_invocation(top, &reports, job.results.page, &mut charted)
-            });
-            broken = ended.error;
-            match written {
-                Ok(Some(error)) => log.warn(&format!(
-                    "the HTML report was not written: {:#}",
-                    anyhow::Error::new(error)
-                )),
-                Ok(None) => {}
-                Err(error) => {
-                    broken = broken.or(Some(("not all files were written", error.into())));
-                }
-            }
-            if broken.is_some() {
-                break;
-            }
-            let was_aborted = reports.last().is_some_and(was_aborted);
-            if was_aborted || control.stop.is_cancelled() {
+            let was_aborted = measured.reports.last().is_some_and(was_aborted);
+            if !has_begun || measured.broken.is_some() || was_aborted || control.stop.is_cancelled()
+            {
                 break;
             }
         }
+        let Measured {
+            reports,
+            broken,
+            mut read,
+            ..
+        } = measured;
         if reports.len() > 1 {
             console::out(&tables::sweep(&reports, screen));
+        }
+        // what could not be read is an error of the files already
+        let repeated = files::repeats_of(&reports, &mut read).unwrap_or_default();
+        if !repeated.is_empty() {
+            console::out(&tables::repeats(&repeated, screen));
         }
         if let Some(following) = self.following {
             following.files(top);
@@ -128,6 +102,68 @@ impl Measuring<'_> {
             return Err(Unfinished { what, source, hint }.into());
         }
         self.exit_code(&reports)
+    }
+
+    /// Measure a point, show it, and write the files of the command again, so that a later mishap
+    /// loses nothing. Says whether it has begun.
+    fn measure(&self, spec: RunSpec, measured: &mut Measured) -> anyhow::Result<bool> {
+        let Command { job, top, log, .. } = self.command;
+        let screen = console::screen(job.results.confidence);
+        let folder = top.join(spec.point.folder());
+        let ended = match self.point(&spec, &folder) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(false),
+            // the results of earlier runs are kept and shown
+            Err(error) if !measured.reports.is_empty() => {
+                measured.broken = Some(("a run could not start", error));
+                return Ok(true);
+            }
+            Err(error) => {
+                // only if it holds nothing but the log
+                results::forget(top);
+                return Err(error);
+            }
+        };
+        let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
+            Ok(report) => report,
+            Err(error) => {
+                let unread = ("the database cannot be read", error.into());
+                measured.broken = ended.error.or(Some(unread));
+                return Ok(true);
+            }
+        };
+        log.keep(
+            "INFO",
+            wall_ns(),
+            &format!("results of {}", spec.point.label),
+        );
+        console::out(&tables::run(&report, screen));
+        let own = files::write_run(&folder, &report);
+        if let Some(following) = self.following {
+            following.summary(&report);
+        }
+        measured.done.push(PointResult {
+            spec,
+            // those that were never sent come last, and their prompts are as good as new
+            measured_requests: report.totals.total + report.totals.unfinished + report.totals.shed,
+        });
+        measured.reports.push(report);
+        let written = own.and_then(|()| {
+            files::write_invocation(top, &measured.reports, job.results.page, &mut measured.read)
+        });
+        measured.broken = ended.error;
+        match written {
+            Ok(Some(error)) => log.warn(&format!(
+                "the HTML report was not written: {:#}",
+                anyhow::Error::new(error)
+            )),
+            Ok(None) => {}
+            Err(error) => {
+                let unwritten = ("not all files were written", error.into());
+                measured.broken.get_or_insert(unwritten);
+            }
+        }
+        Ok(true)
     }
 
     fn exit_code(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {

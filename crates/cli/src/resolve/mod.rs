@@ -24,6 +24,8 @@ mod trace;
 
 mod load;
 
+mod shard;
+
 mod prompts;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
+use evalscope_model::shard::Shard;
 
 use url::Url;
 
@@ -46,25 +49,27 @@ use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::load::LoadArgs;
-use crate::flags::output::{Bodies, OutputArgs};
+use crate::flags::output::{Bodies, OutputArgs, ProgressForm};
 use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
+use crate::observers::ProgressLines;
 use crate::served::{self, ServePlan};
 use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
-use endpoint::{Destination, api_of, destination_of};
+use endpoint::{Destination, api_of, destination_of, with_api_of_url};
 use headers::{Headers, headers_of};
-use load::{drawn_seed, limit, sweep_of, timeouts_of};
+use load::{limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use settings::Used;
+use shard::{seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
-pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -82,9 +87,10 @@ const SIM_MODEL: &str = "sim";
     reason = "a job takes the place of the flags that it is made of"
 )]
 pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
-    let args = &args;
+    let mut notes = Vec::new();
+    let args = &with_api_of_url(args, &mut notes);
     let asked_headers = headers::asked(&args.server.headers, &environment.header_lines)?;
-    let mut notes = idle::notes(args, &asked_headers);
+    notes.extend(idle::notes(args, &asked_headers));
     let PerfArgs {
         server,
         load,
@@ -93,6 +99,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         prompts,
         generation,
         output,
+        shard: sharding,
         typed,
         words,
     } = args;
@@ -110,14 +117,14 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         templated,
     } = destination_of(server, prompts, declaration, &mut notes)?;
     notes.extend(idle::of_url(typed, &url));
-    let signing = row.and_then(|row| row.signing);
-    let headers = headers_of(&asked_headers, key, signing, declaration, url);
+    let headers = headers_of(&asked_headers, key, row, declaration, url);
     let Headers {
         url,
         fields,
         mut secrets,
     } = headers;
-    let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
+    let shard = shard_of(sharding, &environment.ranks)?;
+    let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
     let bodies = bodies_of(
         args,
         declaration,
@@ -147,7 +154,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         prompts,
         prompt_plan.set.whole(),
         trace.as_deref(),
-        seed,
+        (seed, shard.unwrap_or_default()),
         &mut notes,
     )?;
     let prompt_plan = PromptPlan {
@@ -210,9 +217,19 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
+        progress_lines: match output.progress {
+            ProgressForm::Auto => ProgressLines::Off,
+            ProgressForm::Json => ProgressLines::On,
+        },
+        metrics: output.metrics_listen.map(|address| MetricsPlace {
+            address,
+            linger: Duration::from_secs_f64(output.metrics_linger.unwrap_or(0.0)),
+        }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: results_of(output, &model, environment),
+        results: results_of(output, &model, shard, environment),
+        start_at: sharding.start_at.unwrap_or_default(),
+        run_id: sharding.run_id.clone(),
         metadata: output.metadata.iter().cloned().collect(),
         model,
         python: environment.python.clone(),
@@ -241,10 +258,14 @@ fn bodies_of(
         streams,
         seed,
     )?;
-    let bodies = BodyRules {
-        api: api_of(api, declaration, url, &rules),
-        ..rules
-    };
+    let api = api_of(api, declaration, url, &rules);
+    let (bodies, lost) = rules.with_api(api);
+    notes.extend(lost.iter().map(|field| {
+        format!(
+            "`--api {}` has no field for `{field}`: it is not sent (`--extra-args` sends it)",
+            bodies.api.name()
+        )
+    }));
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, notes)?;
     }
@@ -311,11 +332,23 @@ fn connection_of(
     }
 }
 
-fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> ResultsPlace {
+fn results_of(
+    output: &OutputArgs,
+    model: &str,
+    shard: Option<Shard>,
+    environment: &Environment,
+) -> ResultsPlace {
     let name = output.name.as_deref().and_then(file_name);
     let name = name.or_else(|| file_name(&base_name(model)));
     ResultsPlace {
-        outputs_dir: output.outputs_dir.clone(),
+        // shards share a folder, but not what they write
+        outputs_dir: match shard {
+            Some(shard) => {
+                let own = format!("shard-{}-of-{}", shard.index(), shard.of());
+                output.outputs_dir.join(own)
+            }
+            None => output.outputs_dir.clone(),
+        },
         name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),

@@ -23,6 +23,7 @@ use crate::flags::load::LoadArgs;
 use crate::flags::output::OutputArgs;
 use crate::flags::prompts::{DataSource, PromptArgs};
 use crate::flags::server::{Attention, ServerArgs};
+use crate::flags::shard::{ShardArgs, StartAt};
 use crate::secrets;
 
 /// What the flags have come to, where that is not what was typed.
@@ -59,6 +60,7 @@ pub(super) fn of(args: &PerfArgs, used: &Used<'_>) -> Value {
     of_prompts(&args.prompts, used, &mut all);
     of_generation(&args.generation, used.bodies, &mut all);
     of_output(&args.output, used, &mut all);
+    of_shard(&args.shard, used, &mut all);
     all.into()
 }
 
@@ -135,6 +137,7 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("duration", json!(args.duration)),
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
+            ("repeats", json!(args.repeats)),
             ("max_error_rate", json!(args.max_error_rate)),
             ("slo", json!(used.objectives.slo)),
             ("slo_from", json!(used.objectives.from)),
@@ -340,11 +343,32 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("no_html", json!(args.no_html)),
             ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),
+            ("progress", json!(name_of(&args.progress))),
+            ("metrics_listen", json!(args.metrics_listen)),
+            ("metrics_linger", json!(args.metrics_linger)),
             (
                 "enable_progress_tracker",
                 json!(args.enable_progress_tracker),
             ),
             ("debug", json!(args.debug)),
+        ],
+    );
+}
+
+/// Settings that differ between the parts of a run are named in `evalscope_report::merge`.
+fn of_shard(args: &ShardArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let shard = used.plan.runs()[0].shard;
+    let start_at = match args.start_at {
+        None | Some(StartAt::Ready) => Value::Null,
+        Some(StartAt::Unix(unix_ns)) => json!(unix_ns as f64 / 1e9),
+        Some(StartAt::Stdin) => json!("stdin"),
+    };
+    put(
+        all,
+        [
+            ("shard", json!(args.shard.map(|_| shard.to_string()))),
+            ("start_at", start_at),
+            ("run_id", json!(args.run_id)),
         ],
     );
 }

@@ -405,10 +405,7 @@ fn later_apis_and_datasets_are_not_built_yet() {
 }
 
 /// Values of `--api` in EvalScope 1.14 that are to come.
-const LATER_APIS: [&str; 9] = [
-    "openai_responses",
-    "openai_response",
-    "responses",
+const LATER_APIS: [&str; 6] = [
     "openai_embedding",
     "embedding",
     "openai_rerank",

@@ -381,10 +381,9 @@ impl Collector {
             });
         }
         if !state.done && state.finish_reason.is_none() {
-            return Some(self.explained(Failure::new(
-                FailureKind::Truncated,
-                "the stream ended without `[DONE]` and without a finish_reason",
-            )));
+            let end = self.answer.reader.missing_end();
+            let message = format!("the stream ended without {end}");
+            return Some(self.explained(Failure::new(FailureKind::Truncated, message)));
         }
         if output || state.usage.completion_tokens.unwrap_or(0) > 0 {
             return None;

@@ -30,6 +30,24 @@ pub trait Api: fmt::Debug + Send + Sync {
         fields
     }
 
+    /// Whether requests have a field with this name of OpenAI's. One that they do not have is not sent
+    /// for a flag.
+    fn takes(&self, _field: &str) -> bool {
+        true
+    }
+
+    /// Change the fields that bodies have by default.
+    fn set_defaults(&self, _defaults: &mut Map<String, Value>) {}
+
+    /// Move what is elsewhere in a body out of its messages. Both are in OpenAI's format.
+    fn lift(&self, _messages: &mut Vec<Value>, _fields: &mut Map<String, Value>) {}
+
+    /// What makes the API's messages of some in OpenAI's format that follow each other; `None`: they are
+    /// the same.
+    fn items(&self) -> Option<Items> {
+        None
+    }
+
     /// Whether a stream must be asked for its token counts with `stream_options`.
     fn takes_stream_options(&self) -> bool {
         true
@@ -58,6 +76,9 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// response has ended, to count its tokens.
     fn read_text(&self, answer: &[u8], text: &mut AnswerText);
 }
+
+/// Makes an API's messages of OpenAI's.
+pub type Items = fn(Vec<Value>) -> Vec<Value>;
 
 /// A doubt about the responses of a user-defined API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +130,11 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// The body of a stream has ended properly: without an end marker, this is the end of the
     /// response.
     fn body_ended(&mut self) {}
+
+    /// What a stream lacks that has no end.
+    fn missing_end(&self) -> &'static str {
+        "`[DONE]` and without a finish_reason"
+    }
 
     /// Whether to keep the text of every data event, and not only of token-bearing ones.
     fn keeps_all(&self) -> bool {

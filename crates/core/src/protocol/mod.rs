@@ -3,6 +3,7 @@
 //! Pure. It must not know sockets, schedules or totals: it receives events and says what they
 //! carried; the caller knows when they arrived.
 
+pub mod anthropic;
 mod api;
 mod body;
 mod conversation;
@@ -13,16 +14,19 @@ pub(crate) mod json;
 mod meaning;
 mod opaque;
 pub mod openai;
+mod pick;
 mod places;
 mod prepared;
 mod reply;
+pub mod responses;
 mod text;
 mod turn_delay;
 mod unread;
 mod usage;
 pub mod zhipu;
 
-pub use api::{AnswerReader, Api, Doubt};
+pub use anthropic::Anthropic;
+pub use api::{AnswerReader, Api, Doubt, Items};
 pub use body::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, ConversationRules, Endpoint, MaxTokens,
     SessionHeader,
@@ -36,5 +40,6 @@ pub use opaque::{Opaque, ResponseRules};
 pub use openai::OpenAi;
 pub use prepared::PreparedRequest;
 pub use reply::{Reply, ToolCall};
+pub use responses::Responses;
 pub use text::{AnswerText, ChoiceText};
 pub use zhipu::{Zhipu, ZhipuKey};

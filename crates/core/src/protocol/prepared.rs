@@ -8,7 +8,7 @@ use evalscope_model::conversation::History;
 use evalscope_model::prompt::{OwnHeaders, OwnTarget, TraceEntry};
 
 /// A session that is ready to be sent: a request, or a conversation at one of its turns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct PreparedRequest {
     /// Position in its phase, from 0.
     pub index: u64,

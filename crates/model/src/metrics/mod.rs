@@ -32,7 +32,9 @@ use std::collections::BTreeMap;
 
 pub use bootstrap::BlockBootstrap;
 pub use choices::token_neighbours;
-pub use client::{CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use client::{
+    CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, ShardClient, Verdict,
+};
 pub use comparison::Comparison;
 pub use conversations::{
     ConversationAccumulator, ConversationFigures, EndedByCounts, IncrementFigures, PerConversation,

@@ -9,7 +9,9 @@ mod intervals;
 mod layout;
 mod load;
 mod objective;
+mod repeats;
 mod screen;
+mod shards;
 mod summary;
 mod sweep;
 mod trace;
@@ -18,6 +20,7 @@ use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 
 use crate::names;
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 
 use layout::{plain, tame};
@@ -29,8 +32,12 @@ pub use intervals::intervals;
 pub(crate) use layout::{Grid, number, optional, percent, wrapped};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
+pub use repeats::repeats;
+pub(crate) use repeats::repeats_grid;
 pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
+pub(crate) use shards::shard_grid;
+pub use shards::shards;
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
@@ -286,6 +293,7 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        shards(report, screen),
         conversations(report, screen),
         trace(report, screen),
         segments(report, screen),
@@ -307,7 +315,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
 
 /// The text of `performance_summary.txt`: all tables of all runs.
 #[must_use]
-pub fn performance_summary(runs: &[RunReport]) -> String {
+pub fn performance_summary(runs: &[RunReport], repeated: &[Repeats]) -> String {
     let screen = Screen {
         width: FILE_WIDTH,
         ink: Ink::Plain,
@@ -334,6 +342,10 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
     if runs.len() > 1 {
         text.push('\n');
         text.push_str(&sweep(runs, screen));
+    }
+    if !repeated.is_empty() {
+        text.push('\n');
+        text.push_str(&repeats(repeated, screen));
     }
     for report in runs {
         let heading = format!("=== {} ({}) ===", report.meta.name, report.state.as_str());

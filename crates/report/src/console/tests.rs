@@ -258,7 +258,7 @@ fn a_sweep() {
     let text = sweep(&runs, NARROW);
     fits(&text, 80);
     insta::assert_snapshot!(text);
-    insta::assert_snapshot!("performance_summary", performance_summary(&runs));
+    insta::assert_snapshot!("performance_summary", performance_summary(&runs, &[]));
 }
 
 #[test]

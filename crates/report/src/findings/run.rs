@@ -24,7 +24,8 @@ pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
         None => format!("{sent} requests were sent"),
     };
     let (id, text) = match e.state {
-        RunState::Finished => return None,
+        // shards are named by a finding of their own
+        RunState::Finished | RunState::Partial => return None,
         RunState::Interrupted => (
             FindingId::RunInterrupted,
             format!("the run was interrupted: {sent}"),

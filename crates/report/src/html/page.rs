@@ -14,6 +14,7 @@ use super::strip::{self, Card};
 use super::svg;
 use crate::console::{self, Grid};
 use crate::model::{Lang, RunState};
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 use crate::series::RunSeries;
 
@@ -70,6 +71,8 @@ struct Sweep {
     /// The run that the script shows first.
     shown: usize,
     table: Table,
+    /// What repeated runs come to.
+    repeats: Option<Table>,
     best: Vec<String>,
     advice: Vec<String>,
     figures: Vec<Figure>,
@@ -89,6 +92,7 @@ struct Run {
     percentiles: Option<Table>,
     segments: Option<Table>,
     speeds: Option<Table>,
+    shards: Option<Table>,
     groups: Vec<GroupOfFigures>,
     client: Vec<String>,
     warnings: Vec<Warning>,
@@ -168,6 +172,7 @@ impl Page {
     /// What the runs of a command amount to. At least one.
     pub(super) fn of(
         runs: &[RunReport],
+        repeats: &[Repeats],
         details: &[(usize, RunSeries)],
         lang: Lang,
         charts: Charts,
@@ -190,7 +195,7 @@ impl Page {
             head: head(runs),
             state: state.as_str(),
             cards: strip::cards(runs),
-            sweep: (runs.len() > 1).then(|| Sweep::of(runs, &positions, charts.sweep)),
+            sweep: (runs.len() > 1).then(|| Sweep::of(runs, repeats, &positions, charts.sweep)),
             in_brief: runs.len() - shown.len(),
             runs: shown,
             errors: errors
@@ -280,6 +285,7 @@ fn worst_state(runs: &[RunReport]) -> RunState {
         RunState::Interrupted,
         RunState::GaveUp,
         RunState::Aborted,
+        RunState::Partial,
         RunState::Finished,
     ];
     let has = |state: &RunState| runs.iter().any(|run| run.state == *state);
@@ -330,7 +336,7 @@ impl Table {
 }
 
 impl Sweep {
-    fn of(runs: &[RunReport], details: &[usize], drawn: Vec<InBoth>) -> Self {
+    fn of(runs: &[RunReport], repeats: &[Repeats], details: &[usize], drawn: Vec<InBoth>) -> Self {
         let mut table = Table::of(console::sweep_grid(runs));
         for column in 0..table.header.len() {
             let Some(better) = Better::of(&table.header[column]) else {
@@ -364,6 +370,7 @@ impl Sweep {
         Self {
             shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
+            repeats: (!repeats.is_empty()).then(|| Table::of(console::repeats_grid(repeats))),
             best: console::best(runs),
             advice: console::advice(runs),
             figures,
@@ -438,6 +445,7 @@ impl Run {
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),
+            shards: some(console::shard_grid(run), !run.meta.shards.is_empty()),
             groups,
             client: run.client.reasons.clone(),
             warnings: run

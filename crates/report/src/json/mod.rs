@@ -76,7 +76,7 @@ mod tests {
             samples::trace_report(200, std::time::Duration::ZERO),
         ] {
             let runs = [report];
-            let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();
+            let value = serde_json::to_value(ResultFile::new(&runs, &[]).unwrap()).unwrap();
             let wrong: Vec<String> = validator
                 .iter_errors(&value)
                 .map(|e| format!("{}: {e}", e.instance_path()))

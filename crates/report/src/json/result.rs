@@ -13,7 +13,8 @@ use super::figures::{Load, Metrics, PlateauResult, Segment};
 use crate::console;
 use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
-use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
+use crate::repeats::Repeats;
 use crate::report::RunReport;
 
 /// `result.json`: everything that a command has measured.
@@ -45,6 +46,8 @@ pub struct ResultFile<'a> {
     pub advice: Vec<String>,
     /// The runs, in the order they were started in.
     pub runs: Vec<RunResult<'a>>,
+    /// What the repeated runs of each load come to (`--repeats`); empty without repeats.
+    pub repeats: &'a [Repeats],
 }
 
 /// One run.
@@ -115,6 +118,12 @@ pub struct RunResult<'a> {
     pub errors_not_shown: u64,
     /// The client's own figures, and the judgement on them.
     pub client: &'a ClientReport,
+    /// The processes that carried out the run together, if it was merged from their databases.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub shards: &'a [ShardMeta],
+    /// The numbers of those whose databases were missing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub missing_shards: &'a [u32],
     /// What a reader of the figures must know.
     pub warnings: &'a [Finding],
 }
@@ -261,7 +270,7 @@ impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
     #[must_use]
-    pub fn new(runs: &'a [RunReport]) -> Option<Self> {
+    pub fn new(runs: &'a [RunReport], repeats: &'a [Repeats]) -> Option<Self> {
         let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -274,6 +283,7 @@ impl<'a> ResultFile<'a> {
             settings: &first.meta.settings,
             advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
+            repeats,
         })
     }
 }
@@ -376,6 +386,8 @@ impl<'a> RunResult<'a> {
                 .collect(),
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
+            shards: &meta.shards,
+            missing_shards: &meta.missing_shards,
             warnings: &report.warnings,
         }
     }
