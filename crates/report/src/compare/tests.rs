@@ -230,13 +230,34 @@ fn what_cannot_be_compared_is_said() {
     assert_eq!(reason(&new, &[]), (Ending::NotComparable, model));
     assert_eq!(reason(&new, &["model"]), (Ending::Passed, String::new()));
     let tokens: FigureKey = "input_tokens_mean".parse().unwrap();
-    new[1].figures.insert(
-        tokens,
-        Measured {
-            value: 1024.0,
-            ln_variance: None,
-        },
-    );
+    let mut longer = |by: f64| {
+        for run in &mut new {
+            run.figures.insert(
+                tokens,
+                Measured {
+                    value: 512.0 * by,
+                    ln_variance: None,
+                },
+            );
+        }
+        new.clone()
+    };
+    // within 2 %
+    assert_eq!(reason(&longer(1.02), &["model"]).0, Ending::Passed);
+    let mut new = longer(2.0);
+    // both sides had other prompts in their second run
+    let mut other = base.clone();
+    for nth in [1, 6] {
+        other[nth].figures.insert(
+            tokens,
+            Measured {
+                value: 1024.0,
+                ln_variance: None,
+            },
+        );
+    }
+    let both = compare(&other, &other, &options(&[])).unwrap();
+    assert_eq!(both.ending, Ending::Passed);
     let workload = "workload differs: 512 vs 1,024 input tokens".to_owned();
     assert_eq!(reason(&new, &["model"]), (Ending::NotComparable, workload));
     assert_eq!(reason(&new, &["model", "workload"]).0, Ending::Passed);
