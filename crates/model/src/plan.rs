@@ -4,13 +4,15 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
-mod part;
+mod error;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use error::PlanError;
 
 use crate::conversation::{Conversations, KeepConnection};
 use crate::point::PointId;
@@ -80,6 +82,8 @@ pub enum StoppedBy {
     InFlightCap,
     /// The server did not keep up (`--stop-when-saturated`).
     Saturated,
+    /// What the run was to find out was known (`--sla-auto-tune`).
+    Decided,
 }
 
 impl StoppedBy {
@@ -89,13 +93,14 @@ impl StoppedBy {
         match self {
             Self::InFlightCap => "in_flight_cap",
             Self::Saturated => "saturated",
+            Self::Decided => "decided",
         }
     }
 
     /// Read a name as written by [`Self::as_str`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::InFlightCap, Self::Saturated]
+        [Self::InFlightCap, Self::Saturated, Self::Decided]
             .into_iter()
             .find(|why| why.as_str() == name)
     }
@@ -185,6 +190,15 @@ impl RunPlan {
     #[must_use]
     pub fn runs(&self) -> &[RunSpec] {
         &self.runs
+    }
+
+    /// The same command with this run only.
+    #[must_use]
+    pub fn beginning_with(self, run: RunSpec) -> Self {
+        Self {
+            runs: vec![run],
+            ..self
+        }
     }
 
     /// Pause between two runs.
@@ -280,71 +294,6 @@ pub const OPEN_LOOP_DRAIN_S: f64 = 30.0;
 /// Requests per run when nobody says how many, nor for how long.
 pub const DEFAULT_REQUESTS: u64 = 1000;
 
-/// Why the lists of a sweep do not make a plan.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum PlanError {
-    /// Two lists that go together have different lengths, and neither is a single value.
-    #[error("`{left_flag}` has {left_len} ({left}) but `{right_flag}` has {right_len} ({right})",
-        left_len = counted(left), right_len = right.split(' ').count())]
-    Lengths {
-        /// The first flag.
-        left_flag: &'static str,
-        /// Its values.
-        left: String,
-        /// The second flag.
-        right_flag: &'static str,
-        /// Its values.
-        right: String,
-    },
-    /// A run of no requests.
-    #[error("`--number 0` sends nothing: give at least 1")]
-    NoRequests,
-    /// A share of a number that nobody has given.
-    #[error("`--warmup-num {0}` is a share of `--number`, which is not given")]
-    ShareOfNothing(f64),
-    /// A profile is over before the warm-up is.
-    #[error(
-        "`--warmup-num {warmup_requests}` leaves nothing to measure: `--rate {profile}` sends {expected} requests on \
-         average, the warm-up included"
-    )]
-    OnlyWarmup {
-        /// Warm-up requests.
-        warmup_requests: u64,
-        /// The profile.
-        profile: String,
-        /// Its mean number of arrivals.
-        expected: f64,
-    },
-    /// Shards carry out one run.
-    #[error(
-        "`--shard` takes one run, but this command has {points}\nhint: start the shards of each run on their own, \
-         with a `--run-id` of its own"
-    )]
-    SeveralPoints {
-        /// Runs of the command.
-        points: usize,
-    },
-    /// A shard would have nothing to do.
-    #[error(
-        "`{flag} {given}` is too few for {shards} shards: each needs at least one\nhint: give `{flag}` {shards} or \
-         more, or take fewer shards"
-    )]
-    FewerThanShards {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        given: u64,
-        /// The number of shards.
-        shards: u32,
-    },
-    /// A shard sees only its part of the load.
-    #[error(
-        "`{0}` would end one shard while the others go on: each sees only its part of the load\nhint: leave it \
-         out, or use one process"
-    )]
-    EndsOneShard(&'static str),
-}
-
 impl Sweep {
     /// Expand the lists into runs.
     ///
@@ -405,7 +354,7 @@ impl Sweep {
                 dataset_offset,
                 shard: self.shard,
             };
-            part::check(&run, points)?;
+            check_shard(&run, points * self.repeats.get() as usize)?;
             let label = label_of(&run, several_rates, &runs);
             run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);
@@ -475,6 +424,43 @@ impl Sweep {
             }),
         }
     }
+}
+
+/// Check that every shard of a run has something to do, and that none ends by itself what the others
+/// go on with.
+fn check_shard(run: &RunSpec, points: usize) -> Result<(), PlanError> {
+    let shards = run.shard.of().get();
+    if run.shard.is_whole() {
+        return Ok(());
+    }
+    if points > 1 {
+        return Err(PlanError::SeveralPoints { points });
+    }
+    let too_few = |flag, given| PlanError::FewerThanShards {
+        flag,
+        given,
+        shards,
+    };
+    let places = [
+        ("--parallel", run.concurrency),
+        ("--max-in-flight", run.open_loop.max_in_flight),
+    ];
+    let counts = places
+        .into_iter()
+        .map(|(flag, places)| (flag, places.map(|places| places.get() as u64)))
+        .chain([("--number", run.requests)]);
+    for (flag, given) in counts {
+        if let Some(given) = given.filter(|given| *given < u64::from(shards)) {
+            return Err(too_few(flag, given));
+        }
+    }
+    if run.open_loop.stop_when_saturated {
+        return Err(PlanError::EndsOneShard("--stop-when-saturated"));
+    }
+    if run.is_open_loop() && run.open_loop.when_full == WhenFull::Stop {
+        return Err(PlanError::EndsOneShard("--when-full stop"));
+    }
+    Ok(())
 }
 
 /// Requests of a profile are warm-up first.
@@ -547,14 +533,6 @@ pub fn sub_seed(seed: u64, purpose: &str) -> u64 {
     hash ^= hash >> 27;
     hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-/// How many values stand in a list.
-fn counted(list: &str) -> String {
-    match list.split(' ').count() {
-        1 => "1 value".to_owned(),
-        n => format!("{n} values"),
-    }
 }
 
 fn spaced<T: ToString>(values: &[T]) -> String {

@@ -85,6 +85,7 @@ fn record(index: u64) -> RequestRecord {
         plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         asked_output_tokens: None,
+        inputs: None,
         turn: None,
         trace: None,
         counted: CountedTokens::default(),

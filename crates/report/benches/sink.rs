@@ -76,6 +76,7 @@ fn exchange(index: u64) -> Exchange {
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
 asked_output_tokens: None,
+inputs: None,
             counted: CountedTokens::default(),
             finish_reason: Some("length".to_owned()),
             response_id: Some(format!("chatcmpl-{index:032}")),

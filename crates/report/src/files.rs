@@ -12,8 +12,10 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use evalscope_model::point::is_run_name;
+use evalscope_model::point::{PROBES, is_run_name};
+use evalscope_model::search::SearchRecord;
 
+use crate::capacity;
 use crate::console;
 use crate::html::{self, Ended};
 use crate::json::{self, ResultFile};
@@ -22,6 +24,7 @@ use crate::repeats::{Repeats, repeats};
 use crate::report::RunReport;
 use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
+use crate::together::Together;
 use crate::workload::Unreported;
 
 pub use error::FilesError;
@@ -112,6 +115,7 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
 pub fn write_invocation(
     top: &Path,
     runs: &[RunReport],
+    search: Option<&SearchRecord>,
     page: Page,
     ended: &mut Ended,
 ) -> Result<Option<FilesError>, FilesError> {
@@ -132,15 +136,29 @@ pub fn write_invocation(
             run.database = inside.to_owned();
         }
     }
-    let Some(result) = ResultFile::new(&runs, &repeats) else {
+    let search = match search {
+        Some(search) => {
+            write_json(&top.join(capacity::SELECTION), search)?;
+            Some(search.clone())
+        }
+        None => capacity::record(top),
+    };
+    if let Some(search) = &search {
+        write_json(
+            &top.join(capacity::SUMMARY),
+            &json::sla_summary(&runs, search),
+        )?;
+    }
+    let together = Together { repeats, search };
+    let Some(result) = ResultFile::new(&runs, &together) else {
         return Ok(None);
     };
     write_json(&top.join(RESULT), &result)?;
     write(
         &top.join(TEXT),
-        &console::performance_summary(&runs, &repeats),
+        &console::performance_summary(&runs, &together),
     )?;
-    Ok(write_page(top, &runs, &repeats, page, ended).err())
+    Ok(write_page(top, &runs, &together, page, ended).err())
 }
 
 /// What the repeated runs among these come to.
@@ -154,7 +172,7 @@ pub fn repeats_of(runs: &[RunReport], ended: &mut Ended) -> Result<Vec<Repeats>,
 fn write_page(
     folder: &Path,
     runs: &[RunReport],
-    repeats: &[Repeats],
+    together: &Together,
     page: Page,
     ended: &mut Ended,
 ) -> Result<(), FilesError> {
@@ -164,7 +182,7 @@ fn write_page(
         Page::WrittenIn(lang) => lang,
     };
     let path = folder.join(PAGE);
-    match html::page(folder, runs, repeats, lang, ended) {
+    match html::page(folder, runs, together, lang, ended) {
         Ok(text) => write(&path, &text),
         Err(source) => Err(FilesError::Page {
             path,
@@ -216,7 +234,7 @@ pub fn rebuild(folder: &Path, page: Page) -> Result<Vec<RunReport>, FilesError> 
             let own = run.database.parent().expect("a database lies in a folder");
             write_run(own, run)?;
         }
-        if let Some(error) = write_invocation(&top, &runs, page, &mut Ended::default())? {
+        if let Some(error) = write_invocation(&top, &runs, None, page, &mut Ended::default())? {
             return Err(error);
         }
         in_order(&mut runs);
@@ -272,7 +290,13 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     let folder = run.database.parent().expect("a database lies in a folder");
     let mut run = run.clone();
     run.database = PathBuf::from(FILE_NAME);
-    write_page(folder, &[run], &[], page, &mut Ended::default())
+    write_page(
+        folder,
+        &[run],
+        &Together::default(),
+        page,
+        &mut Ended::default(),
+    )
 }
 
 /// Check that a folder can be written into without mixing what is there with what is written.
@@ -298,6 +322,11 @@ pub(crate) type Invocation = (PathBuf, Vec<PathBuf>);
 pub(crate) fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> {
     if folder.join(FILE_NAME).is_file() {
         let top = folder.parent().filter(|_| is_run(folder));
+        // a probe of a search is a folder deeper
+        let top = match top {
+            Some(top) if top.ends_with(PROBES) => top.parent(),
+            top => top,
+        };
         return Ok(vec![match top {
             Some(top) => (top.to_owned(), databases(top)?),
             // a database on its own
@@ -325,7 +354,12 @@ pub(crate) fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> 
 
 /// The databases of the runs in an invocation's folder.
 fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
-    Ok(folders(top)?
+    let mut all = folders(top)?;
+    let probes = top.join(PROBES);
+    if probes.is_dir() {
+        all.extend(folders(&probes)?);
+    }
+    Ok(all
         .into_iter()
         .filter(|folder| is_run(folder))
         .map(|folder| folder.join(FILE_NAME))
@@ -378,7 +412,7 @@ mod tests {
         }
         runs.reverse();
         assert!(
-            write_invocation(&top, &runs, Page::Written, &mut Ended::default())
+            write_invocation(&top, &runs, None, Page::Written, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );
@@ -431,7 +465,7 @@ mod tests {
         let database = top.join("parallel_2_number_20").join(FILE_NAME);
         let run = RunReport::load(&database).unwrap();
         assert!(
-            write_invocation(&top, &[run], Page::Written, &mut Ended::default())
+            write_invocation(&top, &[run], None, Page::Written, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );
@@ -502,6 +536,7 @@ mod tests {
         let missing = write_invocation(
             &top,
             std::slice::from_ref(&run),
+            None,
             Page::Written,
             &mut Ended::default(),
         )
@@ -509,7 +544,7 @@ mod tests {
         assert!(missing.unwrap().to_string().contains(PAGE));
         assert!(top.join(RESULT).is_file());
         assert!(
-            write_invocation(&top, &[run], Page::LeftOut, &mut Ended::default())
+            write_invocation(&top, &[run], None, Page::LeftOut, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );

@@ -31,6 +31,10 @@ pub mod report;
 
 pub mod repeats;
 
+pub mod capacity;
+
+pub mod together;
+
 pub mod series;
 
 pub mod names;

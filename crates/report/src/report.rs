@@ -264,6 +264,19 @@ impl RunReport {
         }
     }
 
+    /// The API generates tokens: others have vectors or scores.
+    #[must_use]
+    pub fn generates(&self) -> bool {
+        self.totals.without_output == 0
+    }
+
+    /// Texts or documents of successes over the duration, per second; `None` for an API that generates.
+    #[must_use]
+    pub fn inputs_per_s(&self) -> Option<f64> {
+        let rate = self.totals.rate_per_s(self.totals.inputs);
+        rate.filter(|_| !self.generates())
+    }
+
     /// Requests had a schedule.
     #[must_use]
     pub fn is_paced(&self) -> bool {

@@ -160,6 +160,7 @@ pub(crate) fn success(index: u64) -> Exchange {
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
 asked_output_tokens: None,
+inputs: None,
             counted: CountedTokens::default(),
             finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
             response_id: Some(format!("chatcmpl-{index}")),

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use evalscope_core::credential::Credential;
 use evalscope_core::protocol::dashscope::{self, Dashscope};
 use evalscope_core::protocol::zhipu::{self, Zhipu, ZhipuKey};
-use evalscope_core::protocol::{Anthropic, Api, BodyRules, Endpoint, OpenAi, Responses};
+use evalscope_core::protocol::{
+    Anthropic, Api, BodyRules, Embedding, Endpoint, OpenAi, Rerank, Responses,
+};
 use serde_json::Value;
 
 use super::row::{Catalog, EVALSCOPE, Row};
@@ -204,6 +206,44 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
             ..OPENAI
         },
         ApiRow {
+            name: "embedding",
+            aliases: &["openai_embedding"],
+            help: "Embeddings: OpenAI's API, or with a URL that ends in /embed that of Text Embeddings Inference",
+            default_url: DefaultUrl {
+                chat: "http://127.0.0.1:8877/v1/embeddings",
+                plain: "http://127.0.0.1:8877/v1/embeddings",
+            },
+            endings: &[
+                ("/embeddings", Endpoint::Completions),
+                ("/embed", Endpoint::Completions),
+            ],
+            tasks: &[Endpoint::Completions],
+            streams: false,
+            lists_models: true,
+            make: |path, _| Arc::new(Embedding::of_path(path)),
+            ..OPENAI
+        },
+        ApiRow {
+            name: "rerank",
+            aliases: &["openai_rerank"],
+            help: "Reranking: the API of vLLM, Jina and Cohere, of Text Embeddings Inference (/rerank), or of \
+                   NVIDIA NIM (/v1/ranking)",
+            default_url: DefaultUrl {
+                chat: "http://127.0.0.1:8877/v1/rerank",
+                plain: "http://127.0.0.1:8877/v1/rerank",
+            },
+            endings: &[
+                ("/rerank", Endpoint::Completions),
+                ("/reranks", Endpoint::Completions),
+                ("/ranking", Endpoint::Completions),
+            ],
+            tasks: &[Endpoint::Completions],
+            streams: false,
+            lists_models: true,
+            make: |path, _| Arc::new(Rerank::of_path(path)),
+            ..OPENAI
+        },
+        ApiRow {
             name: "dashscope",
             help: "Alibaba Cloud's DashScope: its native or its OpenAI-compatible protocol, depending on the URL",
             default_url: DefaultUrl {
@@ -256,19 +296,12 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
         },
     ],
     later: &[
-        ("openai_embedding", "load tests of embeddings", EVALSCOPE),
-        ("embedding", "load tests of embeddings", EVALSCOPE),
-        ("openai_rerank", "load tests of reranking", EVALSCOPE),
-        ("rerank", "load tests of reranking", EVALSCOPE),
         ("systemone", "decision APIs", EVALSCOPE),
         ("autotrust", "decision APIs", EVALSCOPE),
     ],
     hint: "for an API of your own give a file: FILE.toml declares one, FILE.py or exec:COMMAND is a \
            plugin",
 };
-
-/// Endings of URLs that no API has.
-pub(crate) const UNBUILT_ENDINGS: [&str; 3] = ["/embeddings", "/rerank", "/reranks"];
 
 /// The API whose URLs end like this path, if that is not the default's.
 pub(crate) fn of_path(path: &str) -> Option<(&'static ApiRow, &'static str)> {

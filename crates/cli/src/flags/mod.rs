@@ -15,6 +15,7 @@ pub(crate) mod mistakes;
 pub(crate) mod objective;
 pub(crate) mod output;
 pub(crate) mod prompts;
+pub(crate) mod search;
 pub(crate) mod server;
 pub(crate) mod shard;
 
@@ -26,6 +27,7 @@ use self::load::LoadArgs;
 use self::objective::ObjectiveArgs;
 use self::output::OutputArgs;
 use self::prompts::PromptArgs;
+use self::search::SearchArgs;
 use self::server::ServerArgs;
 use self::shard::ShardArgs;
 
@@ -74,6 +76,8 @@ pub(crate) struct PerfArgs {
     pub(crate) conversations: ConversationArgs,
     #[command(flatten)]
     pub(crate) objective: ObjectiveArgs,
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
     #[command(flatten)]
     pub(crate) prompts: PromptArgs,
     #[command(flatten)]

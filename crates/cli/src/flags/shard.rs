@@ -4,8 +4,8 @@
 
 use clap::Args;
 
-use super::values::{run_id, shard_choice, start_at};
-use evalscope_model::shard::Shard;
+use evalscope_model::shard::{Shard, ShardError};
+use evalscope_model::time::parse_unix_s;
 
 /// Which part of a run this process carries out, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,4 +48,33 @@ pub(crate) struct ShardArgs {
     /// A name that all parts of a run share; others are not merged with them.
     #[arg(long, value_name = "ID", value_parser = run_id)]
     pub(crate) run_id: Option<String>,
+}
+
+/// Which part of a run a process carries out.
+fn shard_choice(text: &str) -> Result<ShardChoice, String> {
+    match text {
+        "env" => Ok(ShardChoice::Environment),
+        _ => text
+            .parse()
+            .map(ShardChoice::Typed)
+            .map_err(|error: ShardError| error.to_string()),
+    }
+}
+
+/// When a load begins.
+fn start_at(text: &str) -> Result<StartAt, String> {
+    match text {
+        "stdin" => Ok(StartAt::Stdin),
+        _ => parse_unix_s(text).map(StartAt::Unix).ok_or_else(|| {
+            "expected Unix time in seconds, such as 1795623158.25, or stdin".to_owned()
+        }),
+    }
+}
+
+/// The name of a run of several processes.
+fn run_id(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a name, such as the number of a job".to_owned()),
+        id => Ok(id.to_owned()),
+    }
 }

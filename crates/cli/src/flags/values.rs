@@ -7,9 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
-use evalscope_model::time::parse_unix_s;
-
-use super::shard::{ShardChoice, StartAt};
 
 /// The longest time that is accepted, in seconds: 31 years.
 const LONGEST_S: f64 = 1e9;
@@ -83,35 +80,6 @@ pub(crate) fn places(text: &str) -> Result<NonZeroUsize, String> {
 pub(crate) fn pixels(text: &str) -> Result<NonZeroU32, String> {
     NonZeroU32::try_from(small::<u32>(&count(text)?.to_string())?)
         .map_err(|_| "expected a whole number greater than 0".to_owned())
-}
-
-/// Which part of a run a process carries out.
-pub(crate) fn shard_choice(text: &str) -> Result<ShardChoice, String> {
-    match text {
-        "env" => Ok(ShardChoice::Environment),
-        _ => text
-            .parse()
-            .map(ShardChoice::Typed)
-            .map_err(|error: evalscope_model::shard::ShardError| error.to_string()),
-    }
-}
-
-/// When a load begins.
-pub(crate) fn start_at(text: &str) -> Result<StartAt, String> {
-    match text {
-        "stdin" => Ok(StartAt::Stdin),
-        _ => parse_unix_s(text).map(StartAt::Unix).ok_or_else(|| {
-            "expected Unix time in seconds, such as 1795623158.25, or stdin".to_owned()
-        }),
-    }
-}
-
-/// The name of a run of several processes.
-pub(crate) fn run_id(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("expected a name, such as the number of a job".to_owned()),
-        id => Ok(id.to_owned()),
-    }
 }
 
 /// A TCP port to serve on.
@@ -244,6 +212,38 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("expected a fraction from 0 to 1, or 0% to 100%".to_owned()),
     }
+}
+
+/// A finite number above 0.
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
+    match finite(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("expected a number greater than 0".to_owned()),
+    }
+}
+
+/// How close two loads have to be: a share that a search can reach.
+pub(crate) fn precision(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.001..=0.5).contains(value));
+    value.ok_or_else(|| "expected a share from 0.1% to 50%".to_owned())
+}
+
+/// The probability that a verdict is right.
+pub(crate) fn confidence(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.5..=0.9999).contains(value));
+    value.ok_or_else(|| "expected a share from 0.5 to 0.9999".to_owned())
+}
+
+/// Two times, the first not above the second: `20..120`, `20s..2m`.
+pub(crate) fn times(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..");
+    let ends = ends.and_then(|(from, to)| Some((seconds(from).ok()?, seconds(to).ok()?)));
+    let ends = ends.filter(|(from, to)| from <= to);
+    ends.ok_or_else(|| {
+        "expected two times, the first not above the second, such as 20..120".to_owned()
+    })
 }
 
 /// A URL given without its flag. A number or a word there is a value of some other flag.

@@ -51,7 +51,7 @@ impl MetricsBoard {
             labels: Labels {
                 run: spec.point.label.clone(),
                 model: masked(model, secrets),
-                shard: None,
+                shard: (!spec.shard.is_whole()).then(|| spec.shard.to_string()),
             },
             concurrency: spec.concurrency.map(|places| places.get() as u64),
             started_unix_s: unix_s(clock.unix_ns(Timestamp::ZERO)),
@@ -76,6 +76,11 @@ impl MetricsBoard {
             drop(metrics);
             posted.ended = Some(run);
         }
+    }
+
+    /// Nothing came of the run that was posted last.
+    pub(crate) fn withdraw(&self) {
+        self.posted().pop();
     }
 
     /// Whether a run has begun.

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use evalscope_core::engine::RunControl;
+use evalscope_core::search::{CapacitySearch, EvalscopeSearch};
 use evalscope_model::experiment::Planned;
 
 use crate::env::Environment;
@@ -28,7 +29,7 @@ use crate::observers::{MetricsBoard, ProgressFile, serve_metrics};
 use crate::plugins::PluginLog;
 use crate::requests::models;
 use crate::requests::target::target;
-use crate::resolve::{self, MetricsPlace};
+use crate::resolve::{self, MetricsPlace, Search};
 use crate::results::folder;
 use crate::served::Served;
 use crate::{console, signals, wait};
@@ -176,5 +177,26 @@ fn measured(
         board,
         most_in_flight: most_in_flight(),
     };
-    measuring.points(&mut Planned::new(job.plan.runs(), job.repeat_prompts))
+    match job.search.clone() {
+        None => measuring.points(&mut Planned::new(job.plan.runs(), job.repeat_prompts)),
+        Some(Search::Evalscope(plan, way)) => {
+            measuring.points(&mut EvalscopeSearch::new(plan, way))
+        }
+        Some(Search::Measured(plan, way)) => {
+            let mut search = CapacitySearch::new(plan, way);
+            log.info(&search_plan(&search));
+            measuring.points(&mut search)
+        }
+    }
+}
+
+/// What a search is going to take.
+fn search_plan(search: &CapacitySearch) -> String {
+    let (probes, seconds) = search.estimate();
+    let time = if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
+    };
+    format!("the search takes about {probes} probes, {time} of load")
 }

@@ -3,18 +3,23 @@
 //!
 //! It must not know which points come before and after.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use async_channel::Sender;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
 use evalscope_core::schedule::{Arrivals, Offsets};
-use evalscope_model::events::{Observer, Stage};
+use evalscope_core::search::ProbeJudge;
+use evalscope_model::events::{Observer, RunEvent, Stage};
+use evalscope_model::experiment::Point;
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
+use evalscope_model::search::ProbeJudgement;
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
@@ -23,15 +28,15 @@ use evalscope_report::rules::RecentRequests;
 use evalscope_report::{
     Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
 };
-use evalscope_workload::dataset::DatasetError;
+use evalscope_workload::dataset::{DatasetError, PromptStream};
 
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
-use super::start::Unbegun;
+use super::start::{Starting, Unbegun};
 use crate::observers::{
-    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, MetricsBoard, ProgressFile,
-    Standing, Watching,
+    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, JudgedProbe, MetricsBoard,
+    ProbeWatch, ProgressFile, Standing, Watching,
 };
 use crate::requests::doubts;
 use crate::results::host;
@@ -47,6 +52,8 @@ const SINK_CAPACITY: usize = 256;
 pub(super) struct Ended {
     /// What went wrong in this program, and how.
     pub(super) error: Option<(&'static str, anyhow::Error)>,
+    /// What it was judged to be, if it was a probe.
+    pub(super) judgement: Option<ProbeJudgement>,
 }
 
 /// Measures the points of a command.
@@ -66,13 +73,13 @@ pub(super) struct Measuring<'a> {
 
 impl Measuring<'_> {
     /// Measure a point into a folder. `None`: the command was stopped before the load began.
-    pub(super) fn point(&self, spec: &RunSpec, folder: &Path) -> anyhow::Result<Option<Ended>> {
+    pub(super) fn point(&self, point: &Point, folder: &Path) -> anyhow::Result<Option<Ended>> {
+        let spec = &point.spec;
         let Command {
             job,
             control,
             log,
             served,
-            start,
             ..
         } = self.command;
         let prompts = self
@@ -94,7 +101,12 @@ impl Measuring<'_> {
         let own = RunControl {
             stop: control.stop.child_token(),
             abort: control.abort.child_token(),
+            enough: Arc::default(),
         };
+        let judged = point
+            .probe
+            .clone()
+            .map(|plan| JudgedProbe::new(ProbeJudge::new(plan, spec)));
         let fault = PipelineFault::new(own.stop.clone());
         let (sink, events) = async_channel::bounded(SINK_CAPACITY);
         let (display, standing) = Display::start(
@@ -106,34 +118,20 @@ impl Measuring<'_> {
             job.progress_lines,
         );
         let aborted = Arc::default();
-        let observers = self.observers(spec, clock, &standing, &own, &aborted);
+        let probe = judged
+            .as_ref()
+            .map(|judged| judged.watch(clock, Arc::clone(&own.enough)));
+        let observers = self.observers(part, clock, &standing, (&own, &aborted), probe);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
             .spawn(move || database.run(pipeline))
             .context("cannot start the thread that writes the database")?;
-        let threads = job.threads.min(in_flight);
-        let transport = self.proven.transport(self.command, clock, threads.get());
-        let (outcome, starting) = std::thread::scope(|scope| {
-            let run = spec.point.label.as_str();
-            let (barrier, starting) =
-                start.begin(scope, run, (clock, own.clone()), sink.clone())?;
-            let setup = RunSetup {
-                spec: spec.clone(),
-                most_in_flight: in_flight,
-                feed: Feed {
-                    prompts: Box::new(prompts),
-                    bodies: self.proven.bodies.builder(),
-                },
-                clock,
-                give_up_after: job.give_up_after,
-                barrier,
-            };
-            anyhow::Ok((engine::run(setup, &transport, &own, &sink), starting))
-        })?;
+        let (outcome, starting) = self.load(spec, in_flight, prompts, (clock, &own), &sink)?;
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
             let _ = stored(writer);
+            self.board.withdraw();
             // nothing was measured
             let _ = std::fs::remove_dir_all(folder);
             return match unbegun {
@@ -176,15 +174,47 @@ impl Measuring<'_> {
         let ended = EndedRun {
             state,
             folder: folder.display().to_string(),
-            progress: standing.progress(spec, &clock, ended),
+            progress: standing.progress(part, &clock, ended),
         };
         job.progress_lines.ended(&ended);
         self.board.end(ended);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Some(Ended {
+            judgement: judged.and_then(|judged| judged.finish()),
             error: error.or(stated.err().map(unstated)),
         }))
+    }
+
+    /// Send the requests of a point, once it may begin.
+    fn load(
+        &self,
+        spec: &RunSpec,
+        in_flight: NonZeroUsize,
+        prompts: PromptStream,
+        (clock, control): (RunClock, &RunControl),
+        sink: &Sender<RunEvent>,
+    ) -> anyhow::Result<(RunOutcome, Starting)> {
+        let Command { job, start, .. } = self.command;
+        let threads = job.threads.min(in_flight);
+        let transport = self.proven.transport(self.command, clock, threads.get());
+        std::thread::scope(|scope| {
+            let run = spec.point.label.as_str();
+            let (barrier, starting) =
+                start.begin(scope, run, (clock, control.clone()), sink.clone())?;
+            let setup = RunSetup {
+                spec: spec.clone(),
+                most_in_flight: in_flight,
+                feed: Feed {
+                    prompts: Box::new(prompts),
+                    bodies: self.proven.bodies.builder(),
+                },
+                clock,
+                give_up_after: job.give_up_after,
+                barrier,
+            };
+            Ok((engine::run(setup, &transport, control, sink), starting))
+        })
     }
 
     /// What changes exchanges before they are stored. Secrets are masked last, so that nothing else
@@ -210,8 +240,8 @@ impl Measuring<'_> {
         spec: &RunSpec,
         clock: RunClock,
         standing: &Standing,
-        control: &RunControl,
-        aborted: &Arc<AtomicBool>,
+        (control, aborted): (&RunControl, &Arc<AtomicBool>),
+        probe: Option<ProbeWatch>,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
         let shown = (job.model.as_str(), &job.secrets[..]);
@@ -228,6 +258,9 @@ impl Measuring<'_> {
                 log: log.clone(),
                 has_aborted: Arc::clone(aborted),
             }));
+        }
+        if let Some(probe) = probe {
+            observers.push(Box::new(probe));
         }
         if let Some(following) = self.following {
             observers.push(Box::new(following.live(&spec.point.label, job.log_every)));

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use evalscope_core::engine::RunControl;
-use evalscope_model::experiment::{Experiment, PointResult};
-use evalscope_model::plan::RunSpec;
-use evalscope_model::time::wall_ns;
+use evalscope_model::experiment::{Experiment, Point, PointResult};
+use evalscope_model::metrics::Verdict;
+use evalscope_model::search::{ProbeJudgement, SearchEnd, SearchRecord, Selection};
+use evalscope_model::time::{RunClock, wall_ns};
 use evalscope_report::console as tables;
 use evalscope_report::html::Ended;
 use evalscope_report::rules::{Rule, broken_by};
-use evalscope_report::{RunReport, RunState, files, sqlite};
+use evalscope_report::{RunReport, RunState, capacity, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
 use super::command::Command;
@@ -33,8 +34,11 @@ struct Measured {
     /// What the files of the command need again after each run.
     read: Ended,
     /// What went wrong, and how.
-    broken: Option<(&'static str, anyhow::Error)>,
+    broken: Option<Broken>,
 }
+
+/// What went wrong in this program, and how.
+type Broken = (&'static str, anyhow::Error);
 
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
@@ -46,13 +50,12 @@ impl Measuring<'_> {
             log,
             ..
         } = self.command;
-        let screen = console::screen(job.results.confidence);
         let mut measured = Measured::default();
-        while let Some(spec) = experiment.next(&measured.done) {
+        while let Some(point) = experiment.next(&measured.done) {
             if !measured.done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
-            let has_begun = self.measure(spec, &mut measured)?;
+            let has_begun = self.measure(point, experiment, &mut measured)?;
             if !has_begun && measured.reports.is_empty() {
                 results::forget(top);
                 log.info("stopped before any load was sent");
@@ -64,13 +67,29 @@ impl Measuring<'_> {
                 break;
             }
         }
+        self.finish(measured, experiment)
+    }
+
+    /// Say what came of all points, and what went wrong.
+    fn finish(&self, measured: Measured, experiment: &dyn Experiment) -> anyhow::Result<ExitCode> {
+        let Command {
+            job,
+            control,
+            top,
+            log,
+            ..
+        } = self.command;
+        let screen = console::screen(job.results.confidence);
         let Measured {
             reports,
             broken,
             mut read,
-            ..
+            done,
         } = measured;
-        if reports.len() > 1 {
+        let search = experiment.search(&done);
+        if let Some(search) = &search {
+            console::out(&tables::search(search, screen));
+        } else if reports.len() > 1 {
             console::out(&tables::sweep(&reports, screen));
         }
         // what could not be read is an error of the files already
@@ -101,16 +120,25 @@ impl Measuring<'_> {
             };
             return Err(Unfinished { what, source, hint }.into());
         }
-        self.exit_code(&reports)
+        match search {
+            Some(search) if !control.stop.is_cancelled() => Ok(exit_code_of(&search)),
+            _ => self.exit_code(&reports),
+        }
     }
 
     /// Measure a point, show it, and write the files of the command again, so that a later mishap
     /// loses nothing. Says whether it has begun.
-    fn measure(&self, spec: RunSpec, measured: &mut Measured) -> anyhow::Result<bool> {
+    fn measure(
+        &self,
+        point: Point,
+        experiment: &dyn Experiment,
+        measured: &mut Measured,
+    ) -> anyhow::Result<bool> {
         let Command { job, top, log, .. } = self.command;
         let screen = console::screen(job.results.confidence);
-        let folder = top.join(spec.point.folder());
-        let ended = match self.point(&spec, &folder) {
+        let folder = top.join(point.spec.point.folder());
+        let clock = RunClock::start();
+        let ended = match self.point(&point, &folder) {
             Ok(Some(ended)) => ended,
             Ok(None) => return Ok(false),
             // the results of earlier runs are kept and shown
@@ -135,21 +163,34 @@ impl Measuring<'_> {
         log.keep(
             "INFO",
             wall_ns(),
-            &format!("results of {}", spec.point.label),
+            &format!("results of {}", point.spec.point.label),
         );
-        console::out(&tables::run(&report, screen));
+        // a search has too many to read
+        if job.search.is_none() {
+            console::out(&tables::run(&report, screen));
+        }
         let own = files::write_run(&folder, &report);
         if let Some(following) = self.following {
             following.summary(&report);
         }
-        measured.done.push(PointResult {
-            spec,
-            // those that were never sent come last, and their prompts are as good as new
-            measured_requests: report.totals.total + report.totals.unfinished + report.totals.shed,
-        });
+        let took_s = clock.now().as_nanos() as f64 / 1e9;
+        let judgement = ended.judgement;
+        measured
+            .done
+            .push(result_of(point, &report, judgement, took_s));
         measured.reports.push(report);
+        for remark in experiment.remarks(&measured.done) {
+            log.info(&remark);
+        }
+        let search = experiment.search(&measured.done);
         let written = own.and_then(|()| {
-            files::write_invocation(top, &measured.reports, job.results.page, &mut measured.read)
+            files::write_invocation(
+                top,
+                &measured.reports,
+                search.as_ref(),
+                job.results.page,
+                &mut measured.read,
+            )
         });
         measured.broken = ended.error;
         match written {
@@ -227,6 +268,38 @@ fn breaks_rules(reports: &[RunReport], rules: &[Rule], log: &Log) -> anyhow::Res
         }
     }
     Ok(breaks)
+}
+
+/// What a point came to.
+fn result_of(
+    point: Point,
+    report: &RunReport,
+    judgement: Option<ProbeJudgement>,
+    took_s: f64,
+) -> PointResult {
+    let totals = &report.totals;
+    PointResult {
+        spec: point.spec,
+        // those that were never sent come last, and their prompts are as good as new
+        measured_requests: totals.total + totals.unfinished + totals.shed,
+        sent: totals.total + totals.unfinished,
+        succeeded: totals.succeeded,
+        figures: capacity::figures(report),
+        judgement,
+        client_limited: report.client.verdict == Verdict::ClientLimited,
+        took_s,
+    }
+}
+
+/// Whether each search has an answer that the server has given.
+fn exit_code_of(search: &SearchRecord) -> ExitCode {
+    let has_answer =
+        |one: &Selection| one.selected_value.is_some() && one.end != SearchEnd::NoSuccess;
+    if search.selections.iter().all(has_answer) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(failure::FAILED)
+    }
 }
 
 /// Whether more requests failed, were shed or were left unfinished, in all runs together, than

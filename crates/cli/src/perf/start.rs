@@ -158,15 +158,12 @@ impl Start {
             return None;
         }
         self.lines.ready(run);
-        let unix_ns = match self.at {
-            StartAt::Unix(unix_ns) => {
-                self.say(&format!("ready: the load begins at {}", seconds(unix_ns)));
-                unix_ns
-            }
-            _ => {
-                self.say("ready: waiting for `start` on stdin");
-                self.next_told(control)?
-            }
+        let unix_ns = if let StartAt::Unix(unix_ns) = self.at {
+            self.say(&format!("ready: the load begins at {}", seconds(unix_ns)));
+            unix_ns
+        } else {
+            self.say("ready: waiting for `start` on stdin");
+            self.next_told(control)?
         };
         loop {
             if let Some(late) = late_by(unix_ns) {

@@ -227,7 +227,8 @@ fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
             .finish_reason
             .as_ref()
             .is_some_and(|reason| !reason.is_empty());
-    if !record.succeeded() || counted || record.events.tokens().next().is_some() {
+    let has_output = record.inputs.is_none();
+    if !has_output || !record.succeeded() || counted || record.events.tokens().next().is_some() {
         return None;
     }
     if record.streamed {

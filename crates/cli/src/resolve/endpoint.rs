@@ -9,7 +9,7 @@ use evalscope_core::protocol::declared::Declaration;
 use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, Opaque};
 use url::Url;
 
-use crate::catalog::apis::{self, ApiRow, DEFAULT_HOST, OPENAI, Serves, UNBUILT_ENDINGS};
+use crate::catalog::apis::{self, ApiRow, DEFAULT_HOST, OPENAI, Serves};
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::choices::ApiChoice;
@@ -120,7 +120,6 @@ pub(super) fn url_of(
 
 /// Refuse a URL that is that of another API.
 fn check_ending(path: &str, shown: &str, api: &ApiChoice, endings: &[&str]) -> anyhow::Result<()> {
-    let mut unbuilt = UNBUILT_ENDINGS.iter();
     if let Some((row, ending)) = apis::of_path(path) {
         return Err(hinted(
             format!(
@@ -131,12 +130,6 @@ fn check_ending(path: &str, shown: &str, api: &ApiChoice, endings: &[&str]) -> a
                 row.name,
                 endings.join(" or ")
             ),
-        ));
-    }
-    if let Some(ending) = unbuilt.find(|ending| path.ends_with(**ending)) {
-        return Err(hinted(
-            format!("`--url {shown}` ends in `{ending}`, which is not built yet for `--api {api}`"),
-            format!("give a URL that ends in {}", endings.join(" or ")),
         ));
     }
     Ok(())

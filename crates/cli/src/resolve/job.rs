@@ -21,6 +21,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::objective::Objectives;
+use super::search::Search;
 use crate::catalog::apis::SigningKey;
 use crate::flags::choices::ApiChoice;
 use crate::flags::shard::StartAt;
@@ -62,6 +63,8 @@ pub(crate) struct Job {
     pub(crate) record_bodies: RecordBodies,
     pub(crate) max_error_rate: Option<f64>,
     pub(crate) objectives: Objectives,
+    /// The search for the largest load, where one is asked for.
+    pub(crate) search: Option<Search>,
     /// How long a run goes on without a server.
     pub(crate) give_up_after: Option<Duration>,
     pub(crate) log_every: u64,

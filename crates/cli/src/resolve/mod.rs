@@ -13,8 +13,10 @@ mod declared;
 mod endpoint;
 mod headers;
 mod idle;
+mod inputs;
 mod names;
 mod profile_file;
+mod search;
 mod settings;
 mod texts;
 mod tracker;
@@ -35,7 +37,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::{BodyRules, Endpoint};
+use evalscope_core::protocol::{BodyRules, Endpoint, Output};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
@@ -64,12 +66,14 @@ use load::{limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
+use search::{Known, search_of};
 use settings::Used;
-use shard::{seed_of, shard_of};
+use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
 pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
+pub(crate) use search::Search;
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -82,10 +86,6 @@ const SIM_MODEL: &str = "sim";
     clippy::too_many_lines,
     reason = "one step after the other, and one line for each field of the job"
 )]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a job takes the place of the flags that it is made of"
-)]
 pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
     let mut notes = Vec::new();
     let args = &with_api_of_url(args, &mut notes);
@@ -96,6 +96,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         load,
         conversations,
         objective,
+        search: searched,
         prompts,
         generation,
         output,
@@ -125,7 +126,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     } = headers;
     let shard = shard_of(sharding, &environment.ranks)?;
     let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
-    let bodies = bodies_of(
+    let mut bodies = bodies_of(
         args,
         declaration,
         &sent_model,
@@ -134,6 +135,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         seed,
         &mut notes,
     )?;
+    inputs::check(args, bodies.api.output())?;
+    let options = inputs::options_in_extra(&mut bodies, prompts.built_in(), &mut notes);
     let (talks, rules) = conversations_of(
         conversations,
         prompts,
@@ -147,8 +150,20 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         conversations: rules,
         ..bodies
     };
-    let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
+    let prompt_plan = prompt_plan(
+        prompts,
+        &bodies,
+        options,
+        templated,
+        row.is_none(),
+        &mut notes,
+    )?;
     let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    // a search has a load of its own
+    let load = &LoadArgs {
+        open_loop: load.open_loop && !searched.sla_auto_tune,
+        ..load.clone()
+    };
     let sweep = sweep_of(
         load,
         prompts,
@@ -168,10 +183,26 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
+    check_start(sharding, &plan)?;
+    let without_stream = match bodies.api.output() {
+        Output::Generated => generation.no_stream.then(|| "--no-stream".to_owned()),
+        Output::Vectors | Output::Scores => Some(format!("--api {}", server.api)),
+    };
+    let objectives = objectives_of(objective, without_stream.as_deref(), searched.sla_auto_tune)?;
+    let known = Known {
+        objectives: &objectives,
+        template: &plan.runs()[0],
+        is_trace: prompt_plan.trace.is_some(),
+    };
+    let search = search_of(args, &known, &mut notes)?;
+    let plan = match &search {
+        // further values are not known yet
+        Some(search) => plan.beginning_with(search.first()),
+        None => plan,
+    };
+    check_points(&objectives.fail_if, plan.runs())?;
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
-    let objectives = objectives_of(objective, !generation.no_stream)?;
-    check_points(&objectives.fail_if, plan.runs())?;
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);
@@ -212,6 +243,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         threads,
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        search,
         objectives,
         give_up_after: limit(load.give_up_after),
         // 0 is never

@@ -29,8 +29,12 @@ pub(crate) struct Objectives {
     pub(crate) abort_after: Duration,
 }
 
-/// The objective that was typed.
-pub(super) fn objectives_of(args: &ObjectiveArgs, stream: bool) -> anyhow::Result<Objectives> {
+/// The objective that was typed. `is_search`: limits of a search have a beginning, too.
+pub(super) fn objectives_of(
+    args: &ObjectiveArgs,
+    without_stream: Option<&str>,
+    is_search: bool,
+) -> anyhow::Result<Objectives> {
     let (flag, slo) = match (&args.slo, &args.goodput) {
         (Some(words), _) => ("--slo", Some(words.join(" ").parse())),
         (None, Some(words)) => ("--goodput", Some(Slo::from_goodput(&words.join(" ")))),
@@ -46,16 +50,16 @@ pub(super) fn objectives_of(args: &ObjectiveArgs, stream: bool) -> anyhow::Resul
         .iter()
         .flat_map(Slo::conditions)
         .find(|c| c.figure.needs_stream());
-    if let Some(condition) = needs_stream.filter(|_| !stream) {
+    if let Some((condition, why)) = needs_stream.zip(without_stream) {
         return Err(hinted(
-            format!("`{flag} {condition}` cannot be measured with `--no-stream`"),
+            format!("`{flag} {condition}` cannot be measured with `{why}`"),
             "only the latency of whole responses is known",
         ));
     }
     if slo.is_none() {
         let idle = [
             ("--min-goodput", args.min_goodput.is_some()),
-            ("--slo-from", args.slo_from.is_some()),
+            ("--slo-from", args.slo_from.is_some() && !is_search),
         ];
         if let Some((flag, _)) = idle.into_iter().find(|(_, typed)| *typed) {
             return Err(hinted(
@@ -64,8 +68,18 @@ pub(super) fn objectives_of(args: &ObjectiveArgs, stream: bool) -> anyhow::Resul
             ));
         }
     }
-    check_rules("--fail-if", &args.fail_if, slo.is_some(), stream)?;
-    check_rules("--abort-if", &args.abort_if, slo.is_some(), stream)?;
+    check_rules(
+        "--fail-if",
+        &args.fail_if,
+        slo.is_some(),
+        without_stream.is_none(),
+    )?;
+    check_rules(
+        "--abort-if",
+        &args.abort_if,
+        slo.is_some(),
+        without_stream.is_none(),
+    )?;
     for condition in args.abort_if.iter().flat_map(Rule::conditions) {
         if !is_of_windows(condition.figure) || condition.at.is_some() {
             return Err(hinted(

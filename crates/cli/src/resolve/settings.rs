@@ -3,9 +3,9 @@
 //!
 //! It must not know who reads the record.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
-use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
 use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
@@ -22,6 +22,7 @@ use crate::flags::generation::GenerationArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::OutputArgs;
 use crate::flags::prompts::{DataSource, PromptArgs};
+use crate::flags::search::{SearchArgs, Vary};
 use crate::flags::server::{Attention, ServerArgs};
 use crate::flags::shard::{ShardArgs, StartAt};
 use crate::secrets;
@@ -56,6 +57,7 @@ pub(super) fn of(args: &PerfArgs, used: &Used<'_>) -> Value {
     let mut all = Map::new();
     of_server(&args.server, used, &mut all);
     of_load(&args.load, used, &mut all);
+    of_search(&args.search, &mut all);
     of_conversations(&args.conversations, used, &mut all);
     of_prompts(&args.prompts, used, &mut all);
     of_generation(&args.generation, used.bodies, &mut all);
@@ -165,6 +167,42 @@ fn texts(rules: &[Rule]) -> Vec<String> {
     rules.iter().map(Rule::to_string).collect()
 }
 
+fn of_search(args: &SearchArgs, all: &mut Map<String, Value>) {
+    // one that cannot be read has ended the command before
+    let params = args
+        .sla_params
+        .as_deref()
+        .map(|text| serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.into()));
+    let (least_s, most_s) = args.sla_probe_time;
+    put(
+        all,
+        [
+            ("sla_auto_tune", json!(args.sla_auto_tune)),
+            (
+                "sla_variable",
+                json!(match args.sla_variable {
+                    Vary::Parallel => "parallel",
+                    Vary::Rate => "rate",
+                }),
+            ),
+            ("sla_params", json!(params)),
+            // as EvalScope has them where they are not typed
+            (
+                "sla_num_runs",
+                json!(args.sla_num_runs.map_or(3, NonZeroU32::get)),
+            ),
+            ("sla_lower_bound", json!(args.sla_lower_bound)),
+            ("sla_upper_bound", json!(args.sla_upper_bound)),
+            ("sla_fixed_parallel", json!(args.sla_fixed_parallel)),
+            ("sla_number_multiplier", json!(args.sla_number_multiplier)),
+            ("sla_precision", json!(args.sla_precision)),
+            ("sla_confidence", json!(args.sla_confidence)),
+            ("sla_probe_time", json!(format!("{least_s}..{most_s}"))),
+            ("sla_max_time", json!(args.sla_max_time)),
+        ],
+    );
+}
+
 fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
     let first = &used.plan.runs()[0];
     let delay = args.turn_delay.map(|delay| delay.to_string());
@@ -258,6 +296,9 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
 
 /// The greatest length of a response, or the range it is drawn from, as it is sent.
 fn limits(bodies: &BodyRules) -> Vec<Value> {
+    if bodies.api.output() != Output::Generated {
+        return Vec::new();
+    }
     let limit = ["max_tokens", "max_completion_tokens"];
     let limit = limit.iter().find_map(|name| match sent(bodies, name) {
         Some(Value::Null) | None => None,

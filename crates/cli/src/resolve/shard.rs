@@ -2,7 +2,7 @@
 //!
 //! It must not know how a run is divided.
 
-use evalscope_model::plan::sub_seed;
+use evalscope_model::plan::{RunPlan, sub_seed};
 use evalscope_model::shard::Shard;
 
 use crate::env::Rank;
@@ -81,4 +81,16 @@ pub(super) fn seed_of(
     let seed = sub_seed(0, run_id) >> 32;
     notes.push(format!("seed {seed}, from `--run-id {run_id}`"));
     Ok(seed)
+}
+
+/// Check that there is one run to begin at a common start.
+pub(super) fn check_start(args: &ShardArgs, plan: &RunPlan) -> anyhow::Result<()> {
+    let runs = plan.runs().len();
+    if runs > 1 && args.start_at.is_some() {
+        return Err(hinted(
+            format!("`--start-at` is the start of one run, but this command has {runs}"),
+            "start each run on its own",
+        ));
+    }
+    Ok(())
 }

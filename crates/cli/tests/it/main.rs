@@ -29,6 +29,7 @@ mod faults;
 mod first_guess;
 mod html_report;
 mod hub;
+mod input_apis;
 #[cfg(unix)]
 mod interrupt;
 mod load;

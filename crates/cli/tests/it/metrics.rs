@@ -257,6 +257,73 @@ fn keys_are_in_no_metric() {
 }
 
 #[test]
+fn a_part_of_a_run_has_its_label() {
+    let context = Context::new();
+    let outcome = context.measure(&[
+        "--api",
+        "local_sim",
+        "--dataset",
+        "sample",
+        "--number",
+        "5",
+        "--parallel",
+        "4",
+        "--max-tokens",
+        "2",
+        "--shard",
+        "0/2",
+        "--run-id",
+        "x",
+        "--progress",
+        "json",
+    ]);
+    let ended = outcome
+        .stderr
+        .lines()
+        .find(|line| line.contains(r#""event":"ended""#));
+    let ended: serde_json::Value = serde_json::from_str(ended.unwrap()).unwrap();
+    assert_eq!(ended["total_requests"], 3, "{ended}");
+    assert_eq!(ended["done_ratio"], 1.0, "{ended}");
+    let top = context.path().join("outputs/shard-0-of-2/run");
+    let page = std::fs::read_to_string(top.join("metrics.prom")).unwrap();
+    let labels = r#"{run="parallel_4_number_5",model="sim",shard="0/2""#;
+    assert_eq!(
+        sample(&page, &format!("evalscope_concurrency{labels}")),
+        "2"
+    );
+    assert_eq!(
+        sample(&page, &format!("evalscope_requests_total{labels}")),
+        "3"
+    );
+}
+
+#[test]
+fn a_run_that_never_began_has_no_metrics() {
+    let context = Context::new();
+    let outcome = context.perf(&[
+        "--api",
+        "local_sim",
+        "--dataset",
+        "sample",
+        "--shard",
+        "0/2",
+        "--run-id",
+        "x",
+        "--start-at",
+        "stdin",
+    ]);
+    // stdin is at its end
+    assert_eq!(outcome.code, Some(130), "{outcome:#?}");
+    let files = context.files();
+    assert!(
+        files
+            .iter()
+            .all(|(name, _)| !name.ends_with("metrics.prom")),
+        "{files:?}"
+    );
+}
+
+#[test]
 fn a_linger_alone_does_nothing() {
     let context = Context::new();
     let outcome = context.measure(&[

@@ -117,7 +117,8 @@ fn three_shards_of_an_open_loop_are_one_run() {
     let server = simulator();
     let url = server.url();
     let context = Context::new();
-    let prompts: String = (0..17).map(|k| format!("prompt {k}\n")).collect();
+    let prompts: Vec<String> = (0..17).map(|k| format!("prompt {k}\n")).collect();
+    let prompts = prompts.concat();
     let prompts = context.write("prompts.txt", &prompts).display().to_string();
     let load = [
         "--dataset",

@@ -200,6 +200,7 @@ fn record() -> RequestRecord {
         plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         asked_output_tokens: None,
+        inputs: None,
         turn: None,
         trace: None,
         counted: CountedTokens::default(),

@@ -25,7 +25,7 @@ use super::lane::{UnderWay, serve};
 use super::no_response::panicked;
 use super::progress::Progress;
 use super::shared::{LaneQueue, SharedRun};
-use crate::load::model_of;
+use crate::load::{UntilEnough, model_of};
 use crate::transport::{ReadStats, TimestampBeacon, process_usage, thread_cpu_ns};
 use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
@@ -42,6 +42,8 @@ pub struct RunControl {
     pub stop: CancellationToken,
     /// Give up requests in flight too.
     pub abort: CancellationToken,
+    /// What the run was to find out is known: send nothing more, and let requests in flight end.
+    pub enough: Arc<AtomicBool>,
 }
 
 /// Everything a run needs besides its transport.
@@ -517,7 +519,8 @@ impl Prepared {
         let capacity = ahead(own, setup.most_in_flight.get()).max(64).min(most);
         let (ready, requests) = async_channel::bounded(capacity.max(1));
         let primed = CancellationToken::new();
-        let model = model_of(spec, setup.most_in_flight);
+        let load = model_of(spec, setup.most_in_flight);
+        let model = Box::new(UntilEnough::new(load, Arc::clone(&control.enough)));
         Self {
             shared: Arc::new(SharedRun {
                 stop: control.stop.clone(),

@@ -14,6 +14,7 @@ mod timetable;
 
 mod capped;
 mod closed;
+mod enough;
 mod paced;
 mod saturation;
 
@@ -21,6 +22,7 @@ use std::num::NonZeroUsize;
 
 pub use capped::{AtCap, Capped};
 pub use closed::Closed;
+pub use enough::UntilEnough;
 pub use model::{LoadModel, Next, SessionEnd};
 pub use paced::Paced;
 pub use saturation::UntilSaturated;

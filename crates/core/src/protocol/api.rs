@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::inputs::AskedInputs;
 use super::meaning::{AnswerState, EventMeaning};
 use super::reply::Reply;
 use super::text::AnswerText;
@@ -28,6 +29,26 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// The body to send, from fields with OpenAI's names.
     fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
         fields
+    }
+
+    /// What its responses have.
+    fn output(&self) -> Output {
+        Output::Generated
+    }
+
+    /// What a body gives to an API that generates nothing.
+    fn asked_inputs(&self, _body: &Map<String, Value>) -> Option<AskedInputs> {
+        None
+    }
+
+    /// The header of responses with the number of tokens that were read.
+    fn tokens_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What a tokenizer counts of a body, as fields with OpenAI's names.
+    fn countable(&self, body: Map<String, Value>) -> Map<String, Value> {
+        self.fields(body)
     }
 
     /// Whether requests have a field with this name of OpenAI's. One that they do not have is not sent
@@ -75,6 +96,17 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// Add the generated text of a stream event or of a non-streaming response. Only used after a
     /// response has ended, to count its tokens.
     fn read_text(&self, answer: &[u8], text: &mut AnswerText);
+}
+
+/// What the responses of an API have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Generated tokens.
+    Generated,
+    /// A vector for each text.
+    Vectors,
+    /// A score for each document.
+    Scores,
 }
 
 /// Makes an API's messages of OpenAI's.
@@ -144,6 +176,11 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// Something in the format of a response has arrived, even without output.
     fn answered(&self) -> bool {
         true
+    }
+
+    /// The number of results of a non-streaming response that has no generated output.
+    fn results(&self) -> Option<u64> {
+        None
     }
 
     /// What arrived besides the output, and explains the failure of a response that is empty or has

@@ -224,11 +224,12 @@ impl BodyBuilder {
             asked_output_tokens: with.max_tokens,
             ..PreparedRequest::default()
         };
-        match &self.rules.conversations {
-            Some(conversations) => {
-                self.converse(&mut request, fields, later, &with, conversations)?;
-            }
-            None => request.body = to_json(&self.rules.api.body(fields)),
+        if let Some(conversations) = &self.rules.conversations {
+            self.converse(&mut request, fields, later, &with, conversations)?;
+        } else {
+            let body = self.rules.api.body(fields);
+            request.inputs = self.rules.api.asked_inputs(&body);
+            request.body = to_json(&body);
         }
         let Overrides {
             target,

@@ -3,6 +3,7 @@
 //! It must not know how bodies are made of prompts, nor when they are sent.
 
 use super::conversation::{Conversing, PreparedTurn};
+use super::inputs::AskedInputs;
 use super::reply::Reply;
 use evalscope_model::conversation::History;
 use evalscope_model::prompt::{OwnHeaders, OwnTarget, TraceEntry};
@@ -28,6 +29,8 @@ pub struct PreparedRequest {
     pub headers: OwnHeaders,
     /// Tokens of output that the dataset asks for.
     pub asked_output_tokens: Option<u64>,
+    /// What it gives to an API that generates nothing.
+    pub inputs: Option<AskedInputs>,
     /// Where it stands in a trace.
     pub trace: Option<TraceEntry>,
     /// The rest of the conversation, if it is one.

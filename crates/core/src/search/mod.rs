@@ -5,8 +5,18 @@
 //! not know how a value is measured. Each search is written as if it could measure at once: where a
 //! value is missing it stops, and is run again from its beginning once the value is known.
 
+mod bracket;
+mod capacity;
+mod evalscope;
+mod judge;
+mod plan;
 mod reference;
 
+pub use bracket::{Answer, BracketSearch, Judged, Probed, Values, Wanted};
+pub use capacity::CapacitySearch;
+pub use evalscope::EvalscopeSearch;
+pub use judge::{LONGEST_TIMES, ProbeJudge, least_requests};
+pub use plan::{Reference, SearchPlan, Statistics};
 pub use reference::{Found, Goal, Observed, ReferenceSearch};
 
 /// What to do next.

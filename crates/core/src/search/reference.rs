@@ -363,52 +363,77 @@ mod tests {
     /// The sequences of EvalScope 1.14.1 for scripted servers: cases A to F.
     #[test]
     fn limits_are_searched_in_evalscopes_order() {
-        let a = limits(2, 1, 64, &[37]);
-        assert_eq!(a.0, [2, 4, 8, 16, 32, 64, 48, 40, 36, 38, 37]);
-        assert_eq!(a.1, [Some(37)]);
-        let b = limits(40, 1, 65536, &[5]);
-        assert_eq!((b.0, b.1), (vec![40, 20, 10, 5, 7, 6], vec![Some(5)]));
-        let c = limits(1, 1, 100, &[1000]);
-        assert_eq!(c.0, [1, 2, 4, 8, 16, 32, 64, 100]);
-        assert_eq!(c.1, [Some(100)]);
-        let d = limits(8, 2, 64, &[0]);
-        assert_eq!((d.0, d.1), (vec![8, 4, 2], vec![None]));
-        let e = limits(2, 1, 65536, &[10, 20]);
-        assert_eq!(e.0, [2, 4, 8, 16, 12, 10, 11, 32, 24, 20, 22, 21]);
-        assert_eq!(e.1, [Some(10), Some(20)]);
-        let f = limits(1, 1, 65536, &[5]);
-        assert_eq!((f.0, f.1), (vec![1, 2, 4, 8, 6, 5], vec![Some(5)]));
+        let cases = [
+            (
+                limits(2, 1, 64, &[37]),
+                vec![2, 4, 8, 16, 32, 64, 48, 40, 36, 38, 37],
+                vec![Some(37)],
+            ),
+            (
+                limits(40, 1, 65536, &[5]),
+                vec![40, 20, 10, 5, 7, 6],
+                vec![Some(5)],
+            ),
+            (
+                limits(1, 1, 100, &[1000]),
+                vec![1, 2, 4, 8, 16, 32, 64, 100],
+                vec![Some(100)],
+            ),
+            (limits(8, 2, 64, &[0]), vec![8, 4, 2], vec![None]),
+            (
+                limits(2, 1, 65536, &[10, 20]),
+                vec![2, 4, 8, 16, 12, 10, 11, 32, 24, 20, 22, 21],
+                vec![Some(10), Some(20)],
+            ),
+            (
+                limits(1, 1, 65536, &[5]),
+                vec![1, 2, 4, 8, 6, 5],
+                vec![Some(5)],
+            ),
+        ];
+        for (searched, values, found) in cases {
+            assert_eq!(searched, (values, found));
+        }
     }
 
     /// Cases G, H, I, L and N.
     #[test]
     fn a_climb_takes_evalscopes_steps() {
-        let g = climb(4, 64, Goal::Greatest, peak(20));
-        assert_eq!(g.0, [4, 3, 5, 6, 8, 12, 20, 36, 24, 25, 18, 19, 21, 22]);
-        assert_eq!(g.1, [Some(20)]);
-        let h = climb(16, 65536, Goal::Greatest, peak(3));
-        assert_eq!(h.0, [16, 15, 17, 14, 12, 8, 1, 6, 7, 3, 4, 2]);
-        assert_eq!(h.1, [Some(3)]);
-        let i = climb(4, 64, Goal::Greatest, |value| Some(value as f64));
-        assert_eq!(
-            i.0,
-            [
-                4, 3, 5, 6, 8, 12, 20, 36, 64, 42, 43, 53, 54, 59, 60, 62, 63
-            ]
-        );
-        assert_eq!(i.1, [Some(64)]);
-        let l = climb(2, 65536, Goal::Smallest, |value| {
-            Some(value.abs_diff(6) as f64)
-        });
-        assert_eq!(
-            (l.0, l.1),
-            (vec![2, 1, 3, 4, 6, 10, 7, 8, 5], vec![Some(6)])
-        );
-        let n = climb(48, 65536, Goal::Greatest, |value| {
-            (value <= 24).then_some(value as f64)
-        });
-        assert_eq!(n.0, [48, 1, 24, 36, 30, 27, 25, 12, 13, 18, 19, 21, 22, 23]);
-        assert_eq!(n.1, [Some(24)]);
+        let rising = |value| Some(value as f64);
+        let from_6 = |value: u64| Some(value.abs_diff(6) as f64);
+        let until_24 = |value: u64| (value <= 24).then_some(value as f64);
+        let cases = [
+            (
+                climb(4, 64, Goal::Greatest, peak(20)),
+                vec![4, 3, 5, 6, 8, 12, 20, 36, 24, 25, 18, 19, 21, 22],
+                20,
+            ),
+            (
+                climb(16, 65536, Goal::Greatest, peak(3)),
+                vec![16, 15, 17, 14, 12, 8, 1, 6, 7, 3, 4, 2],
+                3,
+            ),
+            (
+                climb(4, 64, Goal::Greatest, rising),
+                vec![
+                    4, 3, 5, 6, 8, 12, 20, 36, 64, 42, 43, 53, 54, 59, 60, 62, 63,
+                ],
+                64,
+            ),
+            (
+                climb(2, 65536, Goal::Smallest, from_6),
+                vec![2, 1, 3, 4, 6, 10, 7, 8, 5],
+                6,
+            ),
+            (
+                climb(48, 65536, Goal::Greatest, until_24),
+                vec![48, 1, 24, 36, 30, 27, 25, 12, 13, 18, 19, 21, 22, 23],
+                24,
+            ),
+        ];
+        for (searched, values, best) in cases {
+            assert_eq!(searched, (values, vec![Some(best)]));
+        }
     }
 
     /// Cases J and K: a plateau costs a measurement for each whole number on it.

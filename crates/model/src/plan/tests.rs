@@ -385,6 +385,9 @@ fn what_cannot_be_divided_is_refused() {
     `--shard` takes one run, but this command has 2
     hint: start the shards of each run on their own, with a `--run-id` of its own
     ");
+    let repeated = |sweep: &mut Sweep| sweep.repeats = NonZeroU32::new(3).unwrap();
+    let error = sharded("0/2", repeated).unwrap_err();
+    assert_eq!(error, PlanError::SeveralPoints { points: 3 });
     // one shard is one process
     assert!(sharded("0/1", several).is_ok() && sharded("0/1", stopping).is_ok());
 }

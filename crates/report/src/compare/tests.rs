@@ -373,7 +373,8 @@ fn databases_results_and_baselines_give_the_same_figures() {
     assert!(within.count() > 50);
 
     let reports = [crate::RunReport::load(&database).unwrap()];
-    let result = files::ResultFile::new(&reports, &[]).unwrap();
+    let together = crate::together::Together::default();
+    let result = files::ResultFile::new(&reports, &together).unwrap();
     let file = folder.path().join("result.json");
     std::fs::write(&file, files::text(&result).unwrap()).unwrap();
     let from_result = read_side(&path(&file)).unwrap();

@@ -11,6 +11,7 @@ mod load;
 mod objective;
 mod repeats;
 mod screen;
+mod search;
 mod shards;
 mod summary;
 mod sweep;
@@ -20,8 +21,8 @@ use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 
 use crate::names;
-use crate::repeats::Repeats;
 use crate::report::RunReport;
+use crate::together::Together;
 
 use layout::{plain, tame};
 
@@ -36,6 +37,8 @@ pub use repeats::repeats;
 pub(crate) use repeats::repeats_grid;
 pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
+pub use search::search;
+pub(crate) use search::{answers, probe_grid};
 pub(crate) use shards::shard_grid;
 pub use shards::shards;
 pub use summary::summary;
@@ -315,7 +318,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
 
 /// The text of `performance_summary.txt`: all tables of all runs.
 #[must_use]
-pub fn performance_summary(runs: &[RunReport], repeated: &[Repeats]) -> String {
+pub fn performance_summary(runs: &[RunReport], together: &Together) -> String {
     let screen = Screen {
         width: FILE_WIDTH,
         ink: Ink::Plain,
@@ -339,13 +342,17 @@ pub fn performance_summary(runs: &[RunReport], repeated: &[Repeats]) -> String {
             text.push_str(&wrapped(&format!("{label} "), value, screen.width));
         }
     }
+    if let Some(found) = &together.search {
+        text.push('\n');
+        text.push_str(&search(found, screen));
+    }
     if runs.len() > 1 {
         text.push('\n');
         text.push_str(&sweep(runs, screen));
     }
-    if !repeated.is_empty() {
+    if !together.repeats.is_empty() {
         text.push('\n');
-        text.push_str(&repeats(repeated, screen));
+        text.push_str(&repeats(&together.repeats, screen));
     }
     for report in runs {
         let heading = format!("=== {} ({}) ===", report.meta.name, report.state.as_str());

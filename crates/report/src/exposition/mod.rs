@@ -100,12 +100,13 @@ const TIMED: [Timed; 6] = [
     },
 ];
 
-/// States that a run can be in.
-const STATES: [RunState; 4] = [
+/// States that a run which is measured here can be in.
+const STATES: [RunState; 5] = [
     RunState::Running,
     RunState::Finished,
     RunState::Interrupted,
     RunState::GaveUp,
+    RunState::Aborted,
 ];
 
 /// The metrics of a run.

@@ -107,8 +107,13 @@ pub(super) fn few_samples(e: &Evidence<'_>) -> Option<Finding> {
     let n = e.totals.succeeded;
     (n > 0 && n < FEW_SAMPLES).then(|| {
         let text = format!(
-            "p99 of latency, TTFT and TPOT from {} is close to the maximum: send at least \
-             {FEW_SAMPLES} requests for a p99",
+            "p99 of latency{} from {} is close to the maximum: send at least {FEW_SAMPLES} requests \
+             for a p99",
+            if e.totals.without_output == 0 {
+                ", TTFT and TPOT"
+            } else {
+                ""
+            },
             counted(n, "sample")
         );
         Finding::new(FindingId::FewSamples, text)

@@ -140,8 +140,8 @@ mod tests {
         one(
             |c| {
                 c.shards = shards(|all| {
-                    (all[2].offset_ns, all[2].offset_error_ns) = (-9_000_000, 2_000_000)
-                })
+                    (all[2].offset_ns, all[2].offset_error_ns) = (-9_000_000, 2_000_000);
+                });
             },
             FindingId::ShardClocksApart,
             "clock of shard 3 may be off by 11.0 ms (limit 10 ms)",

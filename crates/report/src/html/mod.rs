@@ -27,12 +27,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Lang, RunState};
-use crate::repeats::{Pooled, Repeats};
+use crate::repeats::Pooled;
 use crate::report::RunReport;
 use crate::series::{
     KEPT_IN_PAGE, LEAST_KEPT, MOST_BINS, MOST_BINS_BESIDE_OTHERS, PageData, RunSeries, page_text,
 };
 use crate::sqlite::{Reader, StoreError};
+use crate::together::Together;
 
 pub(crate) use foreign::name as foreign_name;
 pub use render::PageError;
@@ -80,7 +81,7 @@ impl Ended {
 pub fn page(
     folder: &Path,
     runs: &[RunReport],
-    repeats: &[Repeats],
+    together: &Together,
     lang: Lang,
     ended: &mut Ended,
 ) -> Result<String, PageError> {
@@ -97,7 +98,11 @@ pub fn page(
         _ => MOST_BINS_BESIDE_OTHERS,
     };
     let mut charts = Charts {
-        sweep: in_both([0, 1].map(|nth| charts::of_sweep(runs, &texts[nth]))),
+        sweep: in_both([0, 1].map(|nth| {
+            let search = together.search.iter();
+            let search = search.flat_map(|search| charts::of_search(search, &texts[nth]));
+            search.chain(charts::of_sweep(runs, &texts[nth])).collect()
+        })),
         runs: Vec::new(),
     };
     let mut details = Vec::new();
@@ -112,7 +117,7 @@ pub fn page(
     }
     let data = page_text(&PageData::new(runs, &details));
     render::render(
-        &Page::of(runs, repeats, &details, lang, charts),
+        &Page::of(runs, together, &details, lang, charts),
         &data,
         lang,
     )

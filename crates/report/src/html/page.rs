@@ -14,9 +14,9 @@ use super::strip::{self, Card};
 use super::svg;
 use crate::console::{self, Grid};
 use crate::model::{Lang, RunState};
-use crate::repeats::Repeats;
 use crate::report::RunReport;
 use crate::series::RunSeries;
+use crate::together::Together;
 
 /// Runs whose details are on a page.
 pub(super) const DETAILED_RUNS: usize = 12;
@@ -71,6 +71,9 @@ struct Sweep {
     /// The run that the script shows first.
     shown: usize,
     table: Table,
+    /// The answers of a search for capacity, and what was measured.
+    answers: Vec<String>,
+    probes: Option<Table>,
     /// What repeated runs come to.
     repeats: Option<Table>,
     best: Vec<String>,
@@ -90,6 +93,8 @@ struct Run {
     summary: Table,
     plateau: Option<String>,
     percentiles: Option<Table>,
+    /// It has output, as most runs have.
+    generates: bool,
     segments: Option<Table>,
     speeds: Option<Table>,
     shards: Option<Table>,
@@ -172,7 +177,7 @@ impl Page {
     /// What the runs of a command amount to. At least one.
     pub(super) fn of(
         runs: &[RunReport],
-        repeats: &[Repeats],
+        together: &Together,
         details: &[(usize, RunSeries)],
         lang: Lang,
         charts: Charts,
@@ -195,7 +200,7 @@ impl Page {
             head: head(runs),
             state: state.as_str(),
             cards: strip::cards(runs),
-            sweep: (runs.len() > 1).then(|| Sweep::of(runs, repeats, &positions, charts.sweep)),
+            sweep: (runs.len() > 1).then(|| Sweep::of(runs, together, &positions, charts.sweep)),
             in_brief: runs.len() - shown.len(),
             runs: shown,
             errors: errors
@@ -336,7 +341,7 @@ impl Table {
 }
 
 impl Sweep {
-    fn of(runs: &[RunReport], repeats: &[Repeats], details: &[usize], drawn: Vec<InBoth>) -> Self {
+    fn of(runs: &[RunReport], together: &Together, details: &[usize], drawn: Vec<InBoth>) -> Self {
         let mut table = Table::of(console::sweep_grid(runs));
         for column in 0..table.header.len() {
             let Some(better) = Better::of(&table.header[column]) else {
@@ -370,7 +375,17 @@ impl Sweep {
         Self {
             shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
-            repeats: (!repeats.is_empty()).then(|| Table::of(console::repeats_grid(repeats))),
+            answers: together
+                .search
+                .as_ref()
+                .map(console::answers)
+                .unwrap_or_default(),
+            probes: together
+                .search
+                .as_ref()
+                .map(|search| Table::of(console::probe_grid(search))),
+            repeats: (!together.repeats.is_empty())
+                .then(|| Table::of(console::repeats_grid(&together.repeats))),
             best: console::best(runs),
             advice: console::advice(runs),
             figures,
@@ -390,7 +405,9 @@ impl Better {
     fn of(header: &str) -> Option<Self> {
         let first = header.split_whitespace().next()?;
         match first {
-            "Success" | "RPS" | "Output" | "Good" | "Plateau" if !header.contains("TTFT") => {
+            "Success" | "RPS" | "Inputs" | "Output" | "Good" | "Plateau"
+                if !header.contains("TTFT") =>
+            {
                 Some(Self::Higher)
             }
             "Latency" | "TTFT" | "TPOT" | "Lat." | "Plateau" => Some(Self::Lower),
@@ -442,6 +459,7 @@ impl Run {
             kept_up: console::load_sentence(run),
             summary: Table::of(console::summary_grid(run)),
             plateau: console::plateau_sentence(run),
+            generates: run.generates(),
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),

@@ -44,7 +44,7 @@ impl Command {
         page(
             self.folder.path(),
             &self.runs,
-            &[],
+            &crate::together::Together::default(),
             lang,
             &mut Ended::default(),
         )

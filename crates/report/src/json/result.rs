@@ -6,6 +6,7 @@ use evalscope_model::metrics::{
     ClientReport, Comparison, ConversationFigures, Goodput, Metric, TraceFigures, TurnRow,
 };
 use evalscope_model::record::TokenSource;
+use evalscope_model::search::SearchRecord;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
 use crate::report::RunReport;
+use crate::together::Together;
 
 /// `result.json`: everything that a command has measured.
 #[derive(Debug, Serialize)]
@@ -48,6 +50,9 @@ pub struct ResultFile<'a> {
     pub runs: Vec<RunResult<'a>>,
     /// What the repeated runs of each load come to (`--repeats`); empty without repeats.
     pub repeats: &'a [Repeats],
+    /// The search for the largest load that the runs were the probes of (`--sla-auto-tune`); `null`
+    /// without one.
+    pub search: Option<&'a SearchRecord>,
 }
 
 /// One run.
@@ -120,9 +125,11 @@ pub struct RunResult<'a> {
     pub client: &'a ClientReport,
     /// The processes that carried out the run together, if it was merged from their databases.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub shards: &'a [ShardMeta],
     /// The numbers of those whose databases were missing.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub missing_shards: &'a [u32],
     /// What a reader of the figures must know.
     pub warnings: &'a [Finding],
@@ -163,6 +170,8 @@ pub struct Throughput {
     pub total_tokens_per_s: Option<f64>,
     /// Prompt tokens per second; `null` if the server reported none.
     pub input_tokens_per_s: Option<f64>,
+    /// Texts or documents per second; `null` for an API that generates tokens.
+    pub inputs_per_s: Option<f64>,
 }
 
 /// Token sums over successes; `null` if nothing is known.
@@ -270,7 +279,7 @@ impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
     #[must_use]
-    pub fn new(runs: &'a [RunReport], repeats: &'a [Repeats]) -> Option<Self> {
+    pub fn new(runs: &'a [RunReport], together: &'a Together) -> Option<Self> {
         let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -283,7 +292,8 @@ impl<'a> ResultFile<'a> {
             settings: &first.meta.settings,
             advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
-            repeats,
+            repeats: &together.repeats,
+            search: together.search.as_ref(),
         })
     }
 }
@@ -333,6 +343,7 @@ impl<'a> RunResult<'a> {
                 output_tokens_per_s: report.output_tokens_per_s(),
                 total_tokens_per_s: report.total_tokens_per_s(),
                 input_tokens_per_s: report.input_tokens_per_s(),
+                inputs_per_s: report.inputs_per_s(),
             },
             metrics: Metrics(report),
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),

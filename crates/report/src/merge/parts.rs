@@ -15,7 +15,7 @@ use crate::sqlite::{FILE_NAME, Reader};
 const DEPTH: usize = 4;
 
 /// Settings that belong to a process and not to the run.
-pub(super) const OWN_SETTINGS: [&str; 12] = [
+pub(super) const OWN_SETTINGS: [&str; 14] = [
     "shard",
     "start_at",
     "outputs_dir",
@@ -24,6 +24,8 @@ pub(super) const OWN_SETTINGS: [&str; 12] = [
     "client_threads",
     "ca_cert",
     "progress",
+    "metrics_listen",
+    "metrics_linger",
     "enable_progress_tracker",
     "log_every_n_query",
     "lang",

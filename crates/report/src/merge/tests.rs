@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use evalscope_model::metrics::Verdict;
 use evalscope_model::record::{Exchange, Phase, RequestRecord};
 use proptest::prelude::*;
 
@@ -163,8 +164,7 @@ fn the_worst_client_is_the_verdict() {
         .iter()
         .map(|shard| shard.verdict)
         .collect();
-    use evalscope_model::metrics::Verdict::{ClientLimited, Ok};
-    assert_eq!(verdicts, [Ok, ClientLimited]);
-    assert_eq!(report.client.verdict, ClientLimited);
+    assert_eq!(verdicts, [Verdict::Ok, Verdict::ClientLimited]);
+    assert_eq!(report.client.verdict, Verdict::ClientLimited);
     assert!(report.client.reasons[0].starts_with("shard 1 on client: 1 % of the requests"));
 }

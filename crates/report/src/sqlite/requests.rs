@@ -34,7 +34,7 @@ const fn column(name: &'static str, kind: ColumnType, sql: &'static str) -> Requ
 }
 
 /// The columns of the view, in order.
-pub const REQUEST_COLUMNS: [RequestColumn; 50] = [
+pub const REQUEST_COLUMNS: [RequestColumn; 51] = [
     column("idx", Whole, "idx"),
     column("succeeded", Flag, "success = 'True'"),
     column("error_kind", Text, "error_kind"),
@@ -115,6 +115,7 @@ pub const REQUEST_COLUMNS: [RequestColumn; 50] = [
     column("asked_output_tokens", Small, "asked_output_tokens"),
     column("trace_line", Whole, "trace_line"),
     column("possible_cached_tokens", Small, "possible_cached_tokens"),
+    column("inputs", Small, "inputs"),
 ];
 
 /// How a request ended.

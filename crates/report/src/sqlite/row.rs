@@ -181,7 +181,8 @@ fn insert_place(row: &mut Binder<'_, '_>, record: &RequestRecord) -> rusqlite::R
     row.count(turn.and_then(|turn| turn.asked_increment))?;
     row.count(record.asked_output_tokens)?;
     row.count(record.trace.map(|entry| entry.line))?;
-    row.count(record.trace.and_then(|entry| entry.possible_cached_tokens))
+    row.count(record.trace.and_then(|entry| entry.possible_cached_tokens))?;
+    row.count(record.inputs)
 }
 
 /// Takes the columns of a row, one after another.
@@ -369,6 +370,7 @@ pub(super) fn read(
         tls_ns: cells.required(Cells::count)?,
     };
     let (turn, asked_output_tokens, trace) = place(&mut cells)?;
+    let inputs = cells.count()?;
     let events_at = cells.next;
     let events = row
         .get_ref(events_at)
@@ -399,6 +401,7 @@ pub(super) fn read(
         compressed,
         peer,
         asked_output_tokens,
+        inputs,
         turn,
         trace,
     })

@@ -9,7 +9,7 @@ use super::conversation;
 use super::requests::{self, Wanted};
 
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -31,7 +31,7 @@ pub(super) enum Part {
 use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
+pub(super) const COLUMNS: [(&str, &str, Part); 56] = [
     ("idx", "INTEGER NOT NULL", Record),
     ("phase", "TEXT NOT NULL", Record),
     ("prompt_tokens", "INTEGER", Record),
@@ -77,6 +77,7 @@ pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
     ("asked_output_tokens", "INTEGER", Record),
     ("trace_line", "INTEGER", Record),
     ("possible_cached_tokens", "INTEGER", Record),
+    ("inputs", "INTEGER", Record),
     ("max_gpu_memory_cost", "REAL", Figure),
     ("first_chunk_latency", "REAL", Figure),
     ("time_per_output_token", "REAL", Figure),
@@ -109,6 +110,9 @@ pub(super) const SINCE_4: [&str; 7] = [
     "trace_line",
     "possible_cached_tokens",
 ];
+
+/// Columns that came with format 5.
+pub(super) const SINCE_5: [&str; 1] = ["inputs"];
 
 /// The columns that a record is read back from, in order.
 pub(super) fn record_columns() -> impl Iterator<Item = &'static str> {
@@ -254,6 +258,7 @@ fn in_version(name: &'static str, version: i64) -> &'static str {
     match version {
         ..3 if SINCE_3.contains(&name) => "NULL",
         ..4 if SINCE_4.contains(&name) => "NULL",
+        ..5 if SINCE_5.contains(&name) => "NULL",
         _ => name,
     }
 }
@@ -282,13 +287,17 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
-/// A column in the query of what charts need: null or 0 where they do not need it.
+/// A column in the query of what charts need: the same in all rows where they do not need it. The columns
+/// of tokens hold the counts that count, whatever their source.
 fn for_charts(name: &'static str, version: i64) -> &'static str {
     match name {
         "answer_model"
         | "asked_increment_tokens"
+        | "asked_output_tokens"
         | "asked_prompt_tokens"
         | "compressed"
+        | "counted_completion_tokens"
+        | "counted_prompt_tokens"
         | "ending"
         | "first_byte_ns"
         | "headers_ns"
@@ -298,8 +307,12 @@ fn for_charts(name: &'static str, version: i64) -> &'static str {
         | "reasoning_tokens"
         | "skipped_events"
         | "trace_line"
+        | "turn_delay_ns"
         | "write_done_ns" => "NULL",
         "dns_ns" | "tcp_ns" | "tls_ns" => "0",
+        "connection_reused" => "1",
+        "token_source" | "prompt_token_source" => "'server_usage'",
+        "clock" => "'kernel'",
         _ => in_version(name, version),
     }
 }
@@ -313,7 +326,7 @@ pub(super) fn null_for_charts(version: i64) -> u64 {
     places.fold(0, |bits, (_, place)| bits | 1 << place)
 }
 
-/// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
+/// The query of what charts need of the records of a phase, in any order: what they do not need is the same in all.
 pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
     let columns = record_columns().map(|name| for_charts(name, version));
     let columns: Vec<&str> = columns.collect();

@@ -113,6 +113,7 @@ prop_compose! {
         (grace, compressed, from_total, skipped) in any::<(bool, bool, bool, u64)>(),
         peer in prop::option::of(any::<std::net::SocketAddrV4>()),
         (turn, trace, asked_output_tokens) in place(),
+        inputs in any::<Option<u64>>(),
     ) -> RequestRecord {
         let [finish_reason, response_id, model] = texts;
         RequestRecord {
@@ -140,6 +141,7 @@ prop_compose! {
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             asked_output_tokens,
+            inputs,
             turn,
             trace,
             counted: CountedTokens::default(),
@@ -526,7 +528,12 @@ fn every_column_is_documented() {
 fn request_rows(path: &Path) -> Vec<Vec<rusqlite::types::Value>> {
     let mut rows = Vec::new();
     let reader = Reader::open(path).unwrap();
-    let new = [schema::SINCE_3.as_slice(), &schema::SINCE_4].concat();
+    let new = [
+        schema::SINCE_3.as_slice(),
+        &schema::SINCE_4,
+        &schema::SINCE_5,
+    ]
+    .concat();
     let is_old = |at: &usize| {
         let name = REQUEST_COLUMNS.get(*at).map_or("", |column| column.name);
         !new.contains(&name)
@@ -623,7 +630,10 @@ fn a_database_of_the_format_before_is_read() {
              CREATE INDEX {table}_by_idx ON {table} (idx)"
         ))
         .unwrap();
-        for column in schema::SINCE_3.iter().chain(&schema::SINCE_4) {
+        for column in (schema::SINCE_3.iter())
+            .chain(&schema::SINCE_4)
+            .chain(&schema::SINCE_5)
+        {
             old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
                 .unwrap();
         }
@@ -658,7 +668,7 @@ fn a_database_of_format_3_is_read() {
          DROP TABLE conversation",
     )
     .unwrap();
-    for column in schema::SINCE_4 {
+    for column in schema::SINCE_4.iter().chain(&schema::SINCE_5) {
         old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
             .unwrap();
     }
@@ -674,6 +684,29 @@ fn a_database_of_format_3_is_read() {
         .unwrap();
     assert_eq!(conversations, 0);
     assert_eq!(reader.stored(3).unwrap().unwrap().0, wanted[3]);
+    assert_eq!(request_rows(&path), new_rows);
+    assert!(crate::RunReport::load(&path).is_ok());
+}
+
+#[test]
+fn a_database_of_format_4_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(12));
+    let (wanted, new_rows) = (read(&path, Phase::Measured), request_rows(&path));
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP VIEW conversations; DROP VIEW requests; DROP VIEW result; DROP VIEW warmup",
+    )
+    .unwrap();
+    for column in schema::SINCE_5 {
+        old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
+            .unwrap();
+    }
+    old.execute_batch("CREATE VIEW result AS SELECT * FROM record WHERE phase = 'measured'")
+        .unwrap();
+    old.pragma_update(None, "user_version", 4).unwrap();
+    drop(old);
+    assert_eq!(read(&path, Phase::Measured), wanted);
     assert_eq!(request_rows(&path), new_rows);
     assert!(crate::RunReport::load(&path).is_ok());
 }

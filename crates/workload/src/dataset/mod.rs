@@ -7,6 +7,7 @@ mod ahead;
 mod args;
 mod conversation;
 mod csv_rows;
+mod embedding;
 mod file_list;
 mod fitted;
 mod flickr8k;
@@ -25,6 +26,7 @@ mod own_field;
 mod parquet_rows;
 mod random;
 mod records;
+mod rerank;
 mod sample;
 mod share_gpt;
 mod single;
@@ -48,6 +50,7 @@ pub use conversation::{
     CustomMultiTurn, DelayUnit, Exchange, RandomTurns, Replies, ShareGptMultiTurn, SweArgs,
     SwePrebuilt, SweTrajectories, Trie, TrieWorkload, TurnNumbers, session,
 };
+pub use embedding::{Batches, EmbeddingTexts};
 pub use fitted::{Fitted, PrefixRole, Shorter, TextArgs};
 pub use flickr8k::Flickr8k;
 pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
@@ -57,6 +60,7 @@ pub use longalpaca::LongAlpaca;
 pub use openqa::OpenQa;
 pub use own_field::OwnField;
 pub use random::{Lengths, Random, RandomPrompts};
+pub use rerank::{RandomDocuments, RandomRerank, RerankFile};
 pub use sample::{SAMPLE_PROMPTS, Sample};
 pub use share_gpt::{ShareGpt, ShareGptLanguage};
 pub use single::Single;

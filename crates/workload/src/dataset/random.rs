@@ -93,6 +93,30 @@ impl RandomPrompts {
         (text, self.lengths.prefix + tokens)
     }
 
+    /// A query, and documents whose length is this multiple of the query's.
+    pub(super) fn with_documents(
+        &self,
+        index: u64,
+        count: u64,
+        length_ratio: f64,
+    ) -> (String, Vec<String>) {
+        let (mut rng, tokens) = self.draw(index);
+        let overhead = self.words.overhead();
+        let query = self
+            .words
+            .text(&mut rng, self.prefix(index), tokens - overhead);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a length in tokens is far from the limits, and not negative"
+        )]
+        let length = (tokens as f64 * length_ratio).round() as u64;
+        let length = length.saturating_sub(overhead).max(1);
+        let none = self.words.prefix(&mut rng, 0);
+        let documents = (0..count).map(|_| self.words.text(&mut rng, &none, length));
+        (query, documents.collect())
+    }
+
     /// The prompt with this index.
     #[must_use]
     pub fn item(&self, index: u64) -> Item {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::json;
 use super::super::reply::{Reply, ToolCall};
 use super::super::text::AnswerText;
-use super::{CHANNELS, Event, Kind};
+use super::event::{CHANNELS, Event, Kind};
 
 /// Where the texts of an event or a response go.
 trait Sink {

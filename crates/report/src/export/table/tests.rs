@@ -529,6 +529,7 @@ proptest! {
         prop_assert_eq!(count, stamps.len());
         prop_assert_eq!(&gaps, &wanted);
         prop_assert_eq!(&gaps, &of_metric);
+        let output = record.output_tokens().0;
         if let Some(output) = output.filter(|_| record.events.tokens().count() > 0) {
             prop_assert!((tokens - output as f64).abs() <= 1e-6 * output as f64, "{} {}", tokens, output);
         }

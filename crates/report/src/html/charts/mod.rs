@@ -12,6 +12,8 @@ mod loads;
 
 mod sweep;
 
+mod search;
+
 mod distribution;
 
 mod timeline;
@@ -27,6 +29,8 @@ mod tests;
 
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
 pub use loads::{NoKnee, knee};
+
+use evalscope_model::search::SearchRecord;
 
 use crate::report::RunReport;
 use crate::series::RunSeries;
@@ -58,6 +62,15 @@ const OF_RUN: [OfRun; 11] = [
     timeline::client,
 ];
 
+/// The charts of a run without output, in the order of the page.
+const WITHOUT_OUTPUT: [OfRun; 5] = [
+    distribution::curve,
+    timeline::throughput,
+    timeline::in_flight,
+    requests::lanes,
+    timeline::client,
+];
+
 /// The charts of conversations, in the order of the page.
 const OF_CONVERSATIONS: [OfRun; 3] = [turns::ttft, turns::cached, turns::lanes];
 
@@ -77,13 +90,25 @@ pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
     OF_SWEEP.iter().map(|draw| draw(&context, &sweep)).collect()
 }
 
+/// The chart of the search that a command's runs were the probes of.
+#[must_use]
+pub fn of_search(search: &SearchRecord, words: &dyn Words) -> Vec<Drawn> {
+    let context = Context { words, prefix: "" };
+    vec![search::probes(&context, search)]
+}
+
 /// The charts of a run. The prefix makes ids unique on a page with several runs: `run3-`.
 #[must_use]
 pub fn of_run(run: &RunReport, series: &RunSeries, words: &dyn Words, prefix: &str) -> Vec<Drawn> {
     let context = Context { words, prefix };
     let talks = OF_CONVERSATIONS.iter();
     let talks = talks.filter(|_| run.conversations.is_some());
-    OF_RUN
+    let charts: &[OfRun] = if run.generates() {
+        &OF_RUN
+    } else {
+        &WITHOUT_OUTPUT
+    };
+    charts
         .iter()
         .chain(talks)
         .map(|draw| draw(&context, run, series))

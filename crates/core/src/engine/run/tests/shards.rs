@@ -188,15 +188,15 @@ proptest! {
 }
 
 /// What a run waits for, with the moment that it is told.
-fn barrier(begin: Option<Timestamp>) -> Option<Barrier> {
+fn barrier(begin: Option<Timestamp>) -> Barrier {
     let (told, start) = async_channel::bounded(1);
     if let Some(begin) = begin {
         told.try_send(begin).unwrap();
     }
-    Some(Barrier {
+    Barrier {
         ready: CancellationToken::new(),
         start,
-    })
+    }
 }
 
 /// Moments count from the common start, not from when a process was ready or woke.
@@ -204,12 +204,12 @@ fn barrier(begin: Option<Timestamp>) -> Option<Barrier> {
 fn the_load_counts_from_the_common_start() {
     let mut case = Case::open_loop("10", |_| Duration::ZERO);
     case.spec.requests = Some(3);
-    case.barrier = barrier(Some(Timestamp::from_nanos(2_000_000_000)));
+    case.barrier = Some(barrier(Some(Timestamp::from_nanos(2_000_000_000))));
     let records = case.run();
     let due: Vec<u64> = records.iter().map(|r| millis(r.times.scheduled)).collect();
     assert_eq!(due, [2000, 2100, 2200]);
     let mut case = Case::new(2, 2, |_| Duration::ZERO);
-    case.barrier = barrier(Some(Timestamp::from_nanos(5_000_000)));
+    case.barrier = Some(barrier(Some(Timestamp::from_nanos(5_000_000))));
     let records = case.run();
     assert!(
         records
@@ -222,6 +222,6 @@ fn the_load_counts_from_the_common_start() {
 #[test]
 fn nothing_is_sent_without_a_start() {
     let mut case = Case::new(2, 9, |_| Duration::ZERO);
-    case.barrier = barrier(None);
+    case.barrier = Some(barrier(None));
     assert!(case.run().is_empty());
 }

@@ -5,8 +5,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::{OpenLoop, Pacing, PlanError, Recording, RunSpec};
-use crate::plan::WhenFull;
+use crate::plan::{OpenLoop, Pacing, Recording, RunSpec};
 use crate::profile::{Profile, Schedule, Segment};
 use crate::shard::{Deal, Shard};
 
@@ -84,41 +83,4 @@ fn dealt(recording: &Recording, deal: Deal) -> Recording {
         span_s: ends.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9),
         offsets_ns: own,
     }
-}
-
-/// Check that every shard of a run has something to do, and that none ends by itself what the others
-/// go on with.
-pub(super) fn check(run: &RunSpec, points: usize) -> Result<(), PlanError> {
-    let shards = run.shard.of().get();
-    if run.shard.is_whole() {
-        return Ok(());
-    }
-    if points > 1 {
-        return Err(PlanError::SeveralPoints { points });
-    }
-    let too_few = |flag, given| PlanError::FewerThanShards {
-        flag,
-        given,
-        shards,
-    };
-    let places = [
-        ("--parallel", run.concurrency),
-        ("--max-in-flight", run.open_loop.max_in_flight),
-    ];
-    let counts = places
-        .into_iter()
-        .map(|(flag, places)| (flag, places.map(|places| places.get() as u64)))
-        .chain([("--number", run.requests)]);
-    for (flag, given) in counts {
-        if let Some(given) = given.filter(|given| *given < u64::from(shards)) {
-            return Err(too_few(flag, given));
-        }
-    }
-    if run.open_loop.stop_when_saturated {
-        return Err(PlanError::EndsOneShard("--stop-when-saturated"));
-    }
-    if run.is_open_loop() && run.open_loop.when_full == WhenFull::Stop {
-        return Err(PlanError::EndsOneShard("--when-full stop"));
-    }
-    Ok(())
 }
