@@ -296,6 +296,20 @@ fn few_runs_are_indicative_and_rest_on_the_scatter() {
     assert_eq!(single(108.0, 0.03), Verdict::Unclear);
     assert_eq!(single(108.0, 0.001), Verdict::Worse);
     assert_eq!(single(130.0, 0.03), Verdict::Worse);
+    let to_decide = |scatter: f64| {
+        let mut options = options(&[]);
+        options.limits.run_scatter = scatter;
+        let comparison = compare(&of(100.0), &of(108.0), &options).unwrap();
+        let text = table(&[comparison], Order::Figures, screen());
+        let line = text
+            .lines()
+            .find(|line| line.contains("would decide"))
+            .unwrap();
+        line.trim_start_matches("runs a side that would decide: ")
+            .to_owned()
+    };
+    assert!(to_decide(0.03).starts_with("13 for output_tokens_per_s, 13 for ttft_p50"));
+    assert_eq!(to_decide(0.5), "more than 100");
     // nothing says how much the figures of a `result.json` vary
     let mut bare = of(130.0);
     for measured in bare[0].figures.values_mut() {
