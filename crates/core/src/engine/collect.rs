@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::dispatch::Dispatch;
+use super::framer::Framer;
 use crate::http1::Head;
 use crate::protocol::openai::error_text;
 use crate::protocol::{AnswerReader, Api, AskedInputs, Choices, Reply, error_in, json};
-use crate::sse::Splitter;
 use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
 use evalscope_model::record::{
     ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, Ending, EventLog, Exchange, Failure,
@@ -53,7 +53,7 @@ pub struct Collector {
     form: Form,
     /// Bytes of the body so far.
     body_bytes: usize,
-    splitter: Splitter,
+    splitter: Framer,
     answer: Answer,
     head: Option<Head>,
     headers_at: Option<Timestamp>,
@@ -84,7 +84,7 @@ impl Collector {
             stream_asked,
             form: Form::Whole,
             body_bytes: 0,
-            splitter: Splitter::default(),
+            splitter: Framer::new(reader.framing()),
             answer: Answer {
                 keeps_all: reader.keeps_all(),
                 reader,
@@ -463,7 +463,7 @@ impl ResponseHandler for Collector {
         self.headers_at = Some(at.at);
         self.user_clock |= at.clock == ArrivalClock::User;
         self.last_byte = Some(at.at);
-        self.form = if head.is_event_stream() {
+        self.form = if head.is_event_stream() || self.stream_asked && self.splitter.is_lines() {
             Form::Stream
         } else if self.stream_asked {
             Form::Open
