@@ -100,7 +100,7 @@ fn errors_and_cuts_in_json_lines_are_failures() {
         ),
         (
             &ollama_lines()[..3],
-            "truncated the stream ended without the end that the declaration names",
+            "truncated the stream ended without a line with a finish_reason",
         ),
     ] {
         let body = ndjson(lines);

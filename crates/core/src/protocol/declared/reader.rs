@@ -111,7 +111,10 @@ impl AnswerReader for DeclaredReader {
     }
 
     fn missing_end(&self) -> &'static str {
-        "the end that the declaration names and without a finish_reason"
+        match self.framing() {
+            Framing::Sse => "`[DONE]` and without a finish_reason",
+            Framing::Ndjson => "a line with a finish_reason",
+        }
     }
 
     fn aside(&self) -> Option<&Failure> {
