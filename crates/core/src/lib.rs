@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order: each may use those above it and none below (enforced by
 //! `ci/arrows`). The pure cores ([`sse`], [`http1`], [`protocol`], [`schedule`],
-//! [`load`]) have no clock, no I/O and no tokio.
+//! [`load`], [`search`]) have no clock, no I/O and no tokio.
 //!
 //! This crate must not know the command line, the screen, SQLite or result files: it hands out
 //! [`Exchange`](evalscope_model::record::Exchange)s and leaves the rest to its callers.
@@ -20,6 +20,8 @@ pub mod protocol;
 pub mod schedule;
 
 pub mod load;
+
+pub mod search;
 
 pub mod transport;
 

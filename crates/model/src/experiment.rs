@@ -3,15 +3,36 @@
 //!
 //! It must not know how a point is measured, nor where its results are kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 
 use crate::plan::RunSpec;
+use crate::search::{ProbeJudgement, ProbePlan, SearchRecord};
+use crate::sla::SlaFigure;
 
 /// Chooses the points of a command, one after the other.
 pub trait Experiment: Debug {
     /// The next point, given the results of all points before it; `None` when all is measured.
-    fn next(&mut self, done: &[PointResult]) -> Option<RunSpec>;
+    fn next(&mut self, done: &[PointResult]) -> Option<Point>;
+
+    /// What the last result says to somebody who follows the command, in lines.
+    fn remarks(&self, _done: &[PointResult]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What was searched for and found so far; `None` if nothing is searched for.
+    fn search(&self, _done: &[PointResult]) -> Option<SearchRecord> {
+        None
+    }
+}
+
+/// A point to measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Its load.
+    pub spec: RunSpec,
+    /// How it is watched and judged, where its load ends as soon as enough is known.
+    pub probe: Option<ProbePlan>,
 }
 
 /// What a point came to.
@@ -21,6 +42,18 @@ pub struct PointResult {
     pub spec: RunSpec,
     /// Measured requests, whatever became of them.
     pub measured_requests: u64,
+    /// Measured requests that were sent.
+    pub sent: u64,
+    /// Those of them that succeeded.
+    pub succeeded: u64,
+    /// Figures over all measured requests, in the units of `--sla-params`; those that there are.
+    pub figures: BTreeMap<SlaFigure, f64>,
+    /// What it was judged to be, if it was a probe.
+    pub judgement: Option<ProbeJudgement>,
+    /// This program was the limit.
+    pub client_limited: bool,
+    /// How long it took, seconds.
+    pub took_s: f64,
 }
 
 /// The points of a plan, in order.
@@ -44,7 +77,7 @@ impl Planned {
 }
 
 impl Experiment for Planned {
-    fn next(&mut self, done: &[PointResult]) -> Option<RunSpec> {
+    fn next(&mut self, done: &[PointResult]) -> Option<Point> {
         let mut spec = self.points.pop_front()?;
         if !self.repeat_prompts {
             // what a point without a number uses is known only now
@@ -54,7 +87,7 @@ impl Experiment for Planned {
                 .map(|point| point.measured_requests);
             spec.dataset_offset += used.sum::<u64>();
         }
-        Some(spec)
+        Some(Point { spec, probe: None })
     }
 }
 
@@ -78,6 +111,20 @@ mod tests {
             drain_timeout_s: None,
             seed: 0,
             dataset_offset,
+            shard: crate::shard::Shard::WHOLE,
+        }
+    }
+
+    fn result(spec: RunSpec, measured_requests: u64) -> PointResult {
+        PointResult {
+            spec,
+            measured_requests,
+            sent: measured_requests,
+            succeeded: measured_requests,
+            figures: BTreeMap::new(),
+            judgement: None,
+            client_limited: false,
+            took_s: 1.0,
         }
     }
 
@@ -89,11 +136,8 @@ mod tests {
         ];
         let mut experiment = Planned::new(&points, repeat_prompts);
         let mut done = Vec::new();
-        while let Some(spec) = experiment.next(&done) {
-            done.push(PointResult {
-                spec,
-                measured_requests: 7,
-            });
+        while let Some(point) = experiment.next(&done) {
+            done.push(result(point.spec, 7));
         }
         done.iter().map(|point| point.spec.dataset_offset).collect()
     }
@@ -109,7 +153,7 @@ mod tests {
     struct UntilNoMore;
 
     impl Experiment for UntilNoMore {
-        fn next(&mut self, done: &[PointResult]) -> Option<RunSpec> {
+        fn next(&mut self, done: &[PointResult]) -> Option<Point> {
             let measured: Vec<u64> = done.iter().map(|point| point.measured_requests).collect();
             if let [.., last, this] = measured[..]
                 && this <= last
@@ -119,19 +163,16 @@ mod tests {
             let before = done.iter().map(|point| &point.spec.point);
             let mut spec = spec("search", Some(1 << done.len()), 0);
             spec.point = PointId::after(before, "search");
-            Some(spec)
+            Some(Point { spec, probe: None })
         }
     }
 
     #[test]
     fn an_experiment_learns_from_what_was_measured() {
         let mut done = Vec::new();
-        while let Some(spec) = UntilNoMore.next(&done) {
+        while let Some(Point { spec, .. }) = UntilNoMore.next(&done) {
             let measured_requests = spec.requests.unwrap().min(5);
-            done.push(PointResult {
-                spec,
-                measured_requests,
-            });
+            done.push(result(spec, measured_requests));
         }
         let ids = done.iter().map(|point| &point.spec.point);
         let folders: Vec<String> = ids.map(PointId::folder).collect();

@@ -14,13 +14,17 @@ pub mod profile;
 
 pub mod slo;
 
+pub mod shard;
+
+pub mod sla;
+
 pub mod point;
 
 pub mod conversation;
 
 pub mod plan;
 
-pub mod experiment;
+pub mod part;
 
 pub mod prompt;
 
@@ -29,5 +33,9 @@ pub mod trace;
 pub mod record;
 
 pub mod metrics;
+
+pub mod search;
+
+pub mod experiment;
 
 pub mod events;

@@ -7,6 +7,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use serde::{Deserialize, Serialize};
 
+/// The folder of the probes of a search for capacity, as EvalScope names it.
+pub const PROBES: &str = "sla_tuning";
+
 /// Which point of a command a run is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointId {
@@ -19,6 +22,9 @@ pub struct PointId {
     /// Which measurement of the same load it is, from 1; `None` if each load is measured once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<NonZeroU32>,
+    /// The folder that its own lies in; `None`: that of the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
 }
 
 impl PointId {
@@ -45,6 +51,7 @@ impl PointId {
             ordinal: NonZeroUsize::new(taken.len() + 1),
             label: label.to_owned(),
             repetition: None,
+            within: None,
         };
         let mut repeat = 1_u64;
         while taken.contains(&id.folder()) {
@@ -83,7 +90,22 @@ impl PointId {
             .unwrap_or(&self.label)
     }
 
-    /// The name of its folder.
+    /// The same point in a folder with others of its kind.
+    ///
+    /// ```
+    /// use evalscope_model::point::{PROBES, PointId};
+    /// let probe = PointId::first("sla_rate_0.5_run_0").within(PROBES);
+    /// assert_eq!(probe.folder(), "sla_tuning/sla_rate_0.5_run_0");
+    /// ```
+    #[must_use]
+    pub fn within(self, folder: &str) -> Self {
+        Self {
+            within: Some(folder.to_owned()),
+            ..self
+        }
+    }
+
+    /// The name of its folder, below that of the command.
     ///
     /// ```
     /// use evalscope_model::point::PointId;
@@ -96,7 +118,11 @@ impl PointId {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => c,
             _ => '_',
         };
-        self.label.chars().map(plain).collect()
+        let own: String = self.label.chars().map(plain).collect();
+        match &self.within {
+            Some(folder) => format!("{folder}/{own}"),
+            None => own,
+        }
     }
 }
 
@@ -109,6 +135,7 @@ impl PointId {
 /// assert!(is_run_name("rate_5.0_duration_30s"));
 /// assert!(is_run_name("rate_profile1_number_all"));
 /// assert!(is_run_name("parallel_8_number_100_rep3"));
+/// assert!(is_run_name("sla_rate_26.1_run_0"));
 /// assert!(!is_run_name("parallel_8"));
 /// ```
 #[must_use]
@@ -127,6 +154,9 @@ pub fn is_run_name(name: &str) -> bool {
         _ => name,
     };
     let parts: Vec<&str> = load.split('_').collect();
+    if let ["sla", "parallel" | "rate", value, "run", nth] = parts[..] {
+        return number(value) && whole(nth);
+    }
     let (load, amount) = match parts.as_slice() {
         ["parallel", slots, rest @ ..] if whole(slots) => (true, rest),
         ["rate", rate, rest @ ..] if rate_of(rate) => (false, rest),

@@ -172,6 +172,7 @@ fn meta() -> RunMeta {
             drain_timeout_s: None,
             seed: 1,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         },
         trace: None,
         first_arrival_ns: None,
@@ -180,6 +181,10 @@ fn meta() -> RunMeta {
         host: None,
         command_line: None,
         metadata: std::collections::BTreeMap::new(),
+        run_id: None,
+        shards: Vec::new(),
+        shard_clients: Vec::new(),
+        missing_shards: Vec::new(),
         folder: None,
         started_at: String::new(),
         clock: RunClock {

@@ -5,21 +5,32 @@
 //! `performance_summary.txt`, and for each run a folder
 //! `parallel_<P>_number_<N>` with its database and the files made from it.
 
+mod error;
+mod whole;
+
 use std::cmp::Ordering;
-use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use evalscope_model::point::is_run_name;
+use evalscope_model::point::{PROBES, is_run_name};
+use evalscope_model::search::SearchRecord;
 
+use crate::capacity;
 use crate::console;
 use crate::html::{self, Ended};
 use crate::json::{self, ResultFile};
 use crate::model::{Lang, RunMeta};
+use crate::repeats::{Repeats, repeats};
 use crate::report::RunReport;
 use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
+use crate::together::Together;
 use crate::workload::Unreported;
+
+pub use error::FilesError;
+pub(crate) use error::io_error;
+pub(crate) use whole::write;
+pub use whole::write_with;
 
 /// A run's summary in the reference tool's form.
 pub const SUMMARY: &str = "benchmark_summary.json";
@@ -52,86 +63,6 @@ pub enum Page {
     Written,
     /// It is written in this language.
     WrittenIn(Lang),
-}
-
-/// Why files could not be written or found.
-#[derive(Debug, thiserror::Error)]
-pub enum FilesError {
-    /// A database could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file system refused.
-    #[error("`{}`: cannot {doing}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// The system's own words.
-        source: io::Error,
-    },
-    /// A value has no JSON form.
-    #[error("`{}`: cannot be written as JSON", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What the encoder said.
-        source: serde_json::Error,
-    },
-    /// The page could not be made.
-    #[error("`{}`: the page cannot be made", path.display())]
-    Page {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: Box<html::PageError>,
-    },
-    /// No run has this name.
-    #[error("no run is called `{name}`\nhint: the runs are {names}")]
-    NoSuchRun {
-        /// The name.
-        name: String,
-        /// Those that there are.
-        names: String,
-    },
-    /// There are several runs.
-    #[error("there are several runs\nhint: `--run` says which: {names}")]
-    SeveralRuns {
-        /// Their names.
-        names: String,
-    },
-    /// There is no run in a folder.
-    #[error(
-        "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \
-         as `parallel_<P>_number_<N>`, or one of these folders",
-        path.display()
-    )]
-    NoRuns {
-        /// The folder.
-        path: PathBuf,
-    },
-}
-
-pub(crate) fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FilesError {
-    move |source| FilesError::Io {
-        path: path.to_owned(),
-        doing,
-        source,
-    }
-}
-
-/// Put a file in place whole: a reader sees the old one or the new one.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), FilesError> {
-    let name = path.file_name().expect("files are written by name");
-    let mut partial = std::ffi::OsString::from(".");
-    partial.push(name);
-    partial.push(".partial");
-    let partial = path.with_file_name(partial);
-    let mut file = fs::File::create(&partial).map_err(io_error(&partial, "create it"))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(io_error(&partial, "write it"))?;
-    fs::rename(&partial, path).map_err(io_error(path, "put it in place"))
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), FilesError> {
@@ -184,6 +115,7 @@ pub fn write_run(folder: &Path, report: &RunReport) -> Result<(), FilesError> {
 pub fn write_invocation(
     top: &Path,
     runs: &[RunReport],
+    search: Option<&SearchRecord>,
     page: Page,
     ended: &mut Ended,
 ) -> Result<Option<FilesError>, FilesError> {
@@ -197,23 +129,50 @@ pub fn write_invocation(
         }
     }
     in_order(&mut runs);
+    let repeats = repeats_of(&runs, ended)?;
     for run in &mut runs {
         // where the folder lies must not show in its files: it may be moved
         if let Ok(inside) = run.database.strip_prefix(top) {
             run.database = inside.to_owned();
         }
     }
-    let Some(result) = ResultFile::new(&runs) else {
+    let search = match search {
+        Some(search) => {
+            write_json(&top.join(capacity::SELECTION), search)?;
+            Some(search.clone())
+        }
+        None => capacity::record(top),
+    };
+    if let Some(search) = &search {
+        write_json(
+            &top.join(capacity::SUMMARY),
+            &json::sla_summary(&runs, search),
+        )?;
+    }
+    let together = Together { repeats, search };
+    let Some(result) = ResultFile::new(&runs, &together) else {
         return Ok(None);
     };
     write_json(&top.join(RESULT), &result)?;
-    write(&top.join(TEXT), &console::performance_summary(&runs))?;
-    Ok(write_page(top, &runs, page, ended).err())
+    write(
+        &top.join(TEXT),
+        &console::performance_summary(&runs, &together),
+    )?;
+    Ok(write_page(top, &runs, &together, page, ended).err())
+}
+
+/// What the repeated runs among these come to.
+///
+/// # Errors
+/// When a database cannot be read.
+pub fn repeats_of(runs: &[RunReport], ended: &mut Ended) -> Result<Vec<Repeats>, StoreError> {
+    repeats(runs, &mut ended.pooled)
 }
 
 fn write_page(
     folder: &Path,
     runs: &[RunReport],
+    together: &Together,
     page: Page,
     ended: &mut Ended,
 ) -> Result<(), FilesError> {
@@ -223,7 +182,7 @@ fn write_page(
         Page::WrittenIn(lang) => lang,
     };
     let path = folder.join(PAGE);
-    match html::page(folder, runs, lang, ended) {
+    match html::page(folder, runs, together, lang, ended) {
         Ok(text) => write(&path, &text),
         Err(source) => Err(FilesError::Page {
             path,
@@ -232,15 +191,17 @@ fn write_page(
     }
 }
 
-/// By start, then by their order in the command, then by name.
 pub(crate) fn in_order(runs: &mut [RunReport]) {
-    let start = |run: &RunReport| run.meta.started_at.parse::<jiff::Timestamp>().ok();
-    runs.sort_by(|a, b| {
-        start(a)
-            .cmp(&start(b))
-            .then_with(|| a.meta.load.point.ordinal.cmp(&b.meta.load.point.ordinal))
-            .then_with(|| a.meta.name.cmp(&b.meta.name))
-    });
+    runs.sort_by(|a, b| by_start(&a.meta, &b.meta));
+}
+
+/// By start, then by their order in the command, then by name.
+pub(crate) fn by_start(a: &RunMeta, b: &RunMeta) -> Ordering {
+    let start = |meta: &RunMeta| meta.started_at.parse::<jiff::Timestamp>().ok();
+    start(a)
+        .cmp(&start(b))
+        .then_with(|| a.load.point.ordinal.cmp(&b.load.point.ordinal))
+        .then_with(|| a.name.cmp(&b.name))
 }
 
 /// The runs in an invocation's folder, each of which can be read. Without a folder there are none.
@@ -273,7 +234,7 @@ pub fn rebuild(folder: &Path, page: Page) -> Result<Vec<RunReport>, FilesError> 
             let own = run.database.parent().expect("a database lies in a folder");
             write_run(own, run)?;
         }
-        if let Some(error) = write_invocation(&top, &runs, page, &mut Ended::default())? {
+        if let Some(error) = write_invocation(&top, &runs, None, page, &mut Ended::default())? {
             return Err(error);
         }
         in_order(&mut runs);
@@ -329,7 +290,30 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     let folder = run.database.parent().expect("a database lies in a folder");
     let mut run = run.clone();
     run.database = PathBuf::from(FILE_NAME);
-    write_page(folder, &[run], page, &mut Ended::default())
+    write_page(
+        folder,
+        &[run],
+        &Together::default(),
+        page,
+        &mut Ended::default(),
+    )
+}
+
+/// Check that a folder can be written into without mixing what is there with what is written.
+pub(crate) fn check_free(out: &Path) -> Result<(), FilesError> {
+    match fs::read_dir(out) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(FilesError::NotEmpty {
+                path: out.to_owned(),
+            }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(FilesError::NotAFolder {
+            path: out.to_owned(),
+        }),
+        Err(error) => Err(io_error(out, "read it")(error)),
+    }
 }
 
 /// An invocation's folder and its databases.
@@ -338,6 +322,11 @@ pub(crate) type Invocation = (PathBuf, Vec<PathBuf>);
 pub(crate) fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> {
     if folder.join(FILE_NAME).is_file() {
         let top = folder.parent().filter(|_| is_run(folder));
+        // a probe of a search is a folder deeper
+        let top = match top {
+            Some(top) if top.ends_with(PROBES) => top.parent(),
+            top => top,
+        };
         return Ok(vec![match top {
             Some(top) => (top.to_owned(), databases(top)?),
             // a database on its own
@@ -365,7 +354,12 @@ pub(crate) fn invocations(folder: &Path) -> Result<Vec<Invocation>, FilesError> 
 
 /// The databases of the runs in an invocation's folder.
 fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
-    Ok(folders(top)?
+    let mut all = folders(top)?;
+    let probes = top.join(PROBES);
+    if probes.is_dir() {
+        all.extend(folders(&probes)?);
+    }
+    Ok(all
         .into_iter()
         .filter(|folder| is_run(folder))
         .map(|folder| folder.join(FILE_NAME))
@@ -374,7 +368,7 @@ fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
 }
 
 /// The folders in a folder, by name.
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error(folder, "read it"))? {
         let path = entry.map_err(io_error(folder, "read it"))?.path();
@@ -418,7 +412,7 @@ mod tests {
         }
         runs.reverse();
         assert!(
-            write_invocation(&top, &runs, Page::Written, &mut Ended::default())
+            write_invocation(&top, &runs, None, Page::Written, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );
@@ -471,7 +465,7 @@ mod tests {
         let database = top.join("parallel_2_number_20").join(FILE_NAME);
         let run = RunReport::load(&database).unwrap();
         assert!(
-            write_invocation(&top, &[run], Page::Written, &mut Ended::default())
+            write_invocation(&top, &[run], None, Page::Written, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );
@@ -542,6 +536,7 @@ mod tests {
         let missing = write_invocation(
             &top,
             std::slice::from_ref(&run),
+            None,
             Page::Written,
             &mut Ended::default(),
         )
@@ -549,7 +544,7 @@ mod tests {
         assert!(missing.unwrap().to_string().contains(PAGE));
         assert!(top.join(RESULT).is_file());
         assert!(
-            write_invocation(&top, &[run], Page::LeftOut, &mut Ended::default())
+            write_invocation(&top, &[run], None, Page::LeftOut, &mut Ended::default())
                 .unwrap()
                 .is_none()
         );

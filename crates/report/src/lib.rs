@@ -29,13 +29,23 @@ mod workload;
 
 pub mod report;
 
+pub mod repeats;
+
+pub mod capacity;
+
+pub mod together;
+
 pub mod series;
 
 pub mod names;
 
 pub mod live;
 
+pub mod exposition;
+
 pub mod console;
+
+pub mod rules;
 
 pub mod json;
 
@@ -43,7 +53,11 @@ pub mod html;
 
 pub mod files;
 
+pub mod merge;
+
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

@@ -5,12 +5,16 @@
 //! It must not know how a figure was computed, nor the format around a name.
 
 mod columns;
+mod key;
 
 use evalscope_model::metrics::{Distribution, Metric};
 
 use crate::report::RunReport;
 
 pub use columns::{PERCENTILE_COLUMNS, PERCENTILES, PercentileColumn, percentile_columns};
+pub use key::{
+    Better, FigureKey, METRICS, Rate, Stat, Unit, UnknownFigure, metric_name, percentiles,
+};
 
 /// A figure's value, before any format.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -536,11 +540,7 @@ impl Figure {
             Self::InputThroughput => report.input_tokens_per_s().into(),
             Self::TotalThroughput => report.total_tokens_per_s().into(),
             Self::InputRate => report.inputs_per_s().into(),
-            Self::CacheHits => totals
-                .cached_tokens
-                .filter(|_| totals.cached_of_tokens > 0)
-                .map(|cached| 100.0 * cached as f64 / totals.cached_of_tokens as f64)
-                .into(),
+            Self::CacheHits => report.cached_share().map(|share| 100.0 * share).into(),
             Self::Mean(metric) => report.metric(metric).into(),
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! It must not know how a load is made.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use clap::{ArgAction, Args, ValueEnum};
 use evalscope_model::profile::Gaps;
 
 use super::rates::{Rates, rates};
-use super::values::{burstiness, count, finite, places, seconds_or_zero, share, warmup};
+use super::values::{burstiness, count, finite, places, repeats, seconds_or_zero, share, warmup};
 
 /// What happens to a request that is due when as many are in flight as may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,6 +110,13 @@ pub(crate) struct LoadArgs {
     /// Pause between the runs of a sweep.
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_zero, default_value = "5")]
     pub(crate) sleep_interval: f64,
+
+    /// How often each run of a sweep is measured
+    ///
+    /// The runs are repeated in turn, all of them once and then again, with prompts and arrivals of their
+    /// own. The results then give the median, the range and, from 3 on, an interval for each load.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = repeats)]
+    pub(crate) repeats: NonZeroU32,
 
     /// Exit with 1 if more than this fraction of requests fails: 0.01 or 1%.
     ///

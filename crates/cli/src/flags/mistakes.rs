@@ -9,20 +9,12 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of EvalScope 1.14 that this program does not have yet, and what they do.
-pub(crate) const LATER_FLAGS: [(&str, &str); 14] = [
+pub(crate) const LATER_FLAGS: [(&str, &str); 6] = [
     ("scenario", "benchmark scenarios"),
     (
         "enable-pd-metrics",
         "metrics of disaggregated prefill and decode",
     ),
-    ("sla-auto-tune", "SLA auto-tuning"),
-    ("sla-variable", "SLA auto-tuning"),
-    ("sla-params", "SLA auto-tuning"),
-    ("sla-num-runs", "SLA auto-tuning"),
-    ("sla-upper-bound", "SLA auto-tuning"),
-    ("sla-lower-bound", "SLA auto-tuning"),
-    ("sla-fixed-parallel", "SLA auto-tuning"),
-    ("sla-number-multiplier", "SLA auto-tuning"),
     ("dataset-args", "dataset options"),
     ("min-turns", "multi-turn conversations"),
     ("max-turns", "multi-turn conversations"),
@@ -169,9 +161,6 @@ fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (Strin
         let hint = match later {
             "scenario" => {
                 "for `agentx` run AIPerf itself: aiperf profile --scenario inferencex-agentx-mvp"
-            }
-            _ if later.starts_with("sla-") => {
-                "a sweep measures several loads: `--parallel 1,2,4` or `--rate 5,10,20`"
             }
             _ => "the Python package EvalScope has it",
         };

@@ -15,7 +15,9 @@ pub(crate) mod mistakes;
 pub(crate) mod objective;
 pub(crate) mod output;
 pub(crate) mod prompts;
+pub(crate) mod search;
 pub(crate) mod server;
+pub(crate) mod shard;
 
 use clap::Args;
 
@@ -25,7 +27,9 @@ use self::load::LoadArgs;
 use self::objective::ObjectiveArgs;
 use self::output::OutputArgs;
 use self::prompts::PromptArgs;
+use self::search::SearchArgs;
 use self::server::ServerArgs;
+use self::shard::ShardArgs;
 
 const SHORT_EXAMPLES: &str = "\
 Examples:
@@ -73,11 +77,15 @@ pub(crate) struct PerfArgs {
     #[command(flatten)]
     pub(crate) objective: ObjectiveArgs,
     #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    #[command(flatten)]
     pub(crate) prompts: PromptArgs,
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) shard: ShardArgs,
     /// The names of the flags given on the command line.
     #[arg(skip)]
     pub(crate) typed: Vec<String>,

@@ -3,6 +3,7 @@
 //! It must not know which flag a value belongs to, nor what it means there.
 
 use evalscope_model::prompt::OwnHeaders;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
@@ -94,6 +95,13 @@ pub(crate) fn turns(text: &str) -> Result<u32, String> {
     value.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TURNS}"))
 }
 
+/// How often something is measured: no drift of a machine is worth more.
+pub(crate) fn repeats(text: &str) -> Result<NonZeroU32, String> {
+    let value = small::<u32>(text).ok().filter(|times| *times <= 1000);
+    let value = value.and_then(NonZeroU32::new);
+    value.ok_or_else(|| "expected a whole number from 1 to 1000".to_owned())
+}
+
 /// The number of images in a prompt.
 pub(crate) fn images(text: &str) -> Result<u32, String> {
     let value = small::<u32>(text).ok().filter(|images| *images <= 1024);
@@ -160,6 +168,32 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
+/// An address to listen at. Without a host it is that of the loopback, and `localhost` is too.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "expected the address of an interface and a port, such as 127.0.0.1:9464, [::1]:9464, or \
+                  9464 for this machine only";
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse().map_err(|_| wanted.to_owned())?;
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let host = match host {
+        "" | "localhost" => loopback,
+        host => match host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            Some(inner) => inner
+                .parse()
+                .map(IpAddr::V6)
+                .map_err(|_| wanted.to_owned())?,
+            None => host
+                .parse()
+                .map(IpAddr::V4)
+                .map_err(|_| wanted.to_owned())?,
+        },
+    };
+    Ok(SocketAddr::new(host, port))
+}
+
 /// The gaps of `--burstiness`: the shape of a gamma distribution.
 pub(crate) fn burstiness(text: &str) -> Result<Gaps, String> {
     let shape = text
@@ -180,6 +214,38 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A finite number above 0.
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
+    match finite(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("expected a number greater than 0".to_owned()),
+    }
+}
+
+/// How close two loads have to be: a share that a search can reach.
+pub(crate) fn precision(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.001..=0.5).contains(value));
+    value.ok_or_else(|| "expected a share from 0.1% to 50%".to_owned())
+}
+
+/// The probability that a verdict is right.
+pub(crate) fn confidence(text: &str) -> Result<f64, String> {
+    let value = share(text).ok();
+    let value = value.filter(|value| (0.5..=0.9999).contains(value));
+    value.ok_or_else(|| "expected a share from 0.5 to 0.9999".to_owned())
+}
+
+/// Two times, the first not above the second: `20..120`, `20s..2m`.
+pub(crate) fn times(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..");
+    let ends = ends.and_then(|(from, to)| Some((seconds(from).ok()?, seconds(to).ok()?)));
+    let ends = ends.filter(|(from, to)| from <= to);
+    ends.ok_or_else(|| {
+        "expected two times, the first not above the second, such as 20..120".to_owned()
+    })
+}
+
 /// A URL given without its flag. A number or a word there is a value of some other flag.
 pub(crate) fn argument_url(text: &str) -> Result<String, String> {
     let is_host = text == "localhost" || text.contains([':', '/']);
@@ -194,6 +260,26 @@ pub(crate) fn argument_url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_needs_no_host() {
+        for (text, want) in [
+            ("9464", Some("127.0.0.1:9464")),
+            (":0", Some("127.0.0.1:0")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("0.0.0.0:9464", Some("0.0.0.0:9464")),
+            ("[::1]:9464", Some("[::1]:9464")),
+            ("::1:9464", None),
+            ("host:9464", None),
+            ("127.0.0.1", None),
+            ("127.0.0.1:", None),
+            ("127.0.0.1:65536", None),
+            ("", None),
+        ] {
+            let address = listen_address(text).ok().map(|address| address.to_string());
+            assert_eq!(address.as_deref(), want, "{text}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use evalscope_core::engine::RunControl;
-use evalscope_model::experiment::{Experiment, PointResult};
-use evalscope_model::time::wall_ns;
+use evalscope_model::experiment::{Experiment, Point, PointResult};
+use evalscope_model::metrics::Verdict;
+use evalscope_model::search::{ProbeJudgement, SearchEnd, SearchRecord, Selection};
+use evalscope_model::time::{RunClock, wall_ns};
 use evalscope_report::console as tables;
 use evalscope_report::html::Ended;
-use evalscope_report::{RunReport, files, sqlite};
+use evalscope_report::rules::{Rule, broken_by};
+use evalscope_report::{RunReport, RunState, capacity, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
 use super::command::Command;
@@ -19,8 +22,23 @@ use super::point::Measuring;
 use crate::console;
 use crate::failure::{self, Unfinished};
 use crate::log::Log;
+use crate::results::folder as results;
 use crate::sources::BAD_LINE;
 use crate::wait;
+
+/// What was measured so far.
+#[derive(Default)]
+struct Measured {
+    reports: Vec<RunReport>,
+    done: Vec<PointResult>,
+    /// What the files of the command need again after each run.
+    read: Ended,
+    /// What went wrong, and how.
+    broken: Option<Broken>,
+}
+
+/// What went wrong in this program, and how.
+type Broken = (&'static str, anyhow::Error);
 
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
@@ -32,75 +50,52 @@ impl Measuring<'_> {
             log,
             ..
         } = self.command;
-        let screen = console::screen(job.results.confidence);
-        let mut reports: Vec<RunReport> = Vec::new();
-        let mut charted = Ended::default();
-        let mut broken = None;
-        let mut done: Vec<PointResult> = Vec::new();
-        while let Some(spec) = experiment.next(&done) {
-            if !done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
+        let mut measured = Measured::default();
+        while let Some(point) = experiment.next(&measured.done) {
+            if !measured.done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
-            let folder = top.join(spec.point.folder());
-            let ended = match self.point(&spec, &folder) {
-                Ok(ended) => ended,
-                // the results of earlier runs are kept and shown
-                Err(error) if !reports.is_empty() => {
-                    broken = Some(("a run could not start", error));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
-                Ok(report) => report,
-                Err(error) => {
-                    let unread = ("the database cannot be read", error.into());
-                    broken = ended.error.or(Some(unread));
-                    break;
-                }
-            };
-            log.keep(
-                "INFO",
-                wall_ns(),
-                &format!("results of {}", spec.point.label),
-            );
-            console::out(&tables::run(&report, screen));
-            let own = files::write_run(&folder, &report);
-            if let Some(following) = self.following {
-                following.summary(&report);
+            let has_begun = self.measure(point, experiment, &mut measured)?;
+            if !has_begun && measured.reports.is_empty() {
+                results::forget(top);
+                log.info("stopped before any load was sent");
+                return Ok(ExitCode::from(failure::INTERRUPTED));
             }
-            done.push(PointResult {
-                spec,
-                // those that were never sent come last, and their prompts are as good as new
-                measured_requests: report.totals.total
-                    + report.totals.unfinished
-                    + report.totals.shed,
-            });
-            reports.push(report);
-            // after each run, so that a later mishap loses nothing
-            let written = own.and_then(|()| {
-                files::write_invocation(top, &reports, job.results.page, &mut charted)
-            });
-            broken = ended.error;
-            match written {
-                Ok(Some(error)) => log.warn(&format!(
-                    "the HTML report was not written: {:#}",
-                    anyhow::Error::new(error)
-                )),
-                Ok(None) => {}
-                Err(error) => {
-                    broken = broken.or(Some(("not all files were written", error.into())));
-                }
-            }
-            if broken.is_some() {
-                break;
-            }
-            if control.stop.is_cancelled() {
+            let was_aborted = measured.reports.last().is_some_and(was_aborted);
+            if !has_begun || measured.broken.is_some() || was_aborted || control.stop.is_cancelled()
+            {
                 break;
             }
         }
-        if reports.len() > 1 {
+        self.finish(measured, experiment)
+    }
+
+    /// Say what came of all points, and what went wrong.
+    fn finish(&self, measured: Measured, experiment: &dyn Experiment) -> anyhow::Result<ExitCode> {
+        let Command {
+            job,
+            control,
+            top,
+            log,
+            ..
+        } = self.command;
+        let screen = console::screen(job.results.confidence);
+        let Measured {
+            reports,
+            broken,
+            mut read,
+            done,
+        } = measured;
+        let search = experiment.search(&done);
+        if let Some(search) = &search {
+            console::out(&tables::search(search, screen));
+        } else if reports.len() > 1 {
             console::out(&tables::sweep(&reports, screen));
+        }
+        // what could not be read is an error of the files already
+        let repeated = files::repeats_of(&reports, &mut read).unwrap_or_default();
+        if !repeated.is_empty() {
+            console::out(&tables::repeats(&repeated, screen));
         }
         if let Some(following) = self.following {
             following.files(top);
@@ -125,15 +120,102 @@ impl Measuring<'_> {
             };
             return Err(Unfinished { what, source, hint }.into());
         }
-        Ok(self.exit_code(&reports))
+        match search {
+            Some(search) if !control.stop.is_cancelled() => Ok(exit_code_of(&search)),
+            _ => self.exit_code(&reports),
+        }
     }
 
-    fn exit_code(&self, reports: &[RunReport]) -> ExitCode {
+    /// Measure a point, show it, and write the files of the command again, so that a later mishap
+    /// loses nothing. Says whether it has begun.
+    fn measure(
+        &self,
+        point: Point,
+        experiment: &dyn Experiment,
+        measured: &mut Measured,
+    ) -> anyhow::Result<bool> {
+        let Command { job, top, log, .. } = self.command;
+        let screen = console::screen(job.results.confidence);
+        let folder = top.join(point.spec.point.folder());
+        let clock = RunClock::start();
+        let ended = match self.point(&point, &folder) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(false),
+            // the results of earlier runs are kept and shown
+            Err(error) if !measured.reports.is_empty() => {
+                measured.broken = Some(("a run could not start", error));
+                return Ok(true);
+            }
+            Err(error) => {
+                // only if it holds nothing but the log
+                results::forget(top);
+                return Err(error);
+            }
+        };
+        let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
+            Ok(report) => report,
+            Err(error) => {
+                let unread = ("the database cannot be read", error.into());
+                measured.broken = ended.error.or(Some(unread));
+                return Ok(true);
+            }
+        };
+        log.keep(
+            "INFO",
+            wall_ns(),
+            &format!("results of {}", point.spec.point.label),
+        );
+        // a search has too many to read
+        if job.search.is_none() {
+            console::out(&tables::run(&report, screen));
+        }
+        let own = files::write_run(&folder, &report);
+        if let Some(following) = self.following {
+            following.summary(&report);
+        }
+        let took_s = clock.now().as_nanos() as f64 / 1e9;
+        let judgement = ended.judgement;
+        measured
+            .done
+            .push(result_of(point, &report, judgement, took_s));
+        measured.reports.push(report);
+        for remark in experiment.remarks(&measured.done) {
+            log.info(&remark);
+        }
+        let search = experiment.search(&measured.done);
+        let written = own.and_then(|()| {
+            files::write_invocation(
+                top,
+                &measured.reports,
+                search.as_ref(),
+                job.results.page,
+                &mut measured.read,
+            )
+        });
+        measured.broken = ended.error;
+        match written {
+            Ok(Some(error)) => log.warn(&format!(
+                "the HTML report was not written: {:#}",
+                anyhow::Error::new(error)
+            )),
+            Ok(None) => {}
+            Err(error) => {
+                let unwritten = ("not all files were written", error.into());
+                measured.broken.get_or_insert(unwritten);
+            }
+        }
+        Ok(true)
+    }
+
+    fn exit_code(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {
         let Command {
             job, control, log, ..
         } = self.command;
         if control.stop.is_cancelled() {
-            return ExitCode::from(failure::INTERRUPTED);
+            return Ok(ExitCode::from(failure::INTERRUPTED));
+        }
+        if reports.iter().any(was_aborted) {
+            return Ok(ExitCode::from(failure::RULE_FAILED));
         }
         // a point without a success has no figures, whatever the others have
         let empty: Vec<&str> = reports
@@ -150,14 +232,73 @@ impl Measuring<'_> {
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
-            return ExitCode::from(failure::FAILED);
+            return Ok(ExitCode::from(failure::FAILED));
         }
         let too_many = above_error_rate(reports, job.max_error_rate, log);
         let too_few = below_goodput(reports, job.objectives.min_goodput, log);
-        if too_many || too_few {
-            return ExitCode::from(failure::FAILED);
+        let breaks = breaks_rules(reports, &job.objectives.fail_if, log)?;
+        Ok(if too_many || too_few {
+            ExitCode::from(failure::FAILED)
+        } else if breaks {
+            ExitCode::from(failure::RULE_FAILED)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+/// Whether `--abort-if` has stopped a run.
+fn was_aborted(report: &RunReport) -> bool {
+    report.state == RunState::Aborted
+}
+
+/// Whether a run breaks a rule of `--fail-if`.
+fn breaks_rules(reports: &[RunReport], rules: &[Rule], log: &Log) -> anyhow::Result<bool> {
+    let mut breaks = false;
+    for rule in rules {
+        for report in reports {
+            if let Some(broken) = broken_by(rule, report)? {
+                breaks = true;
+                log.warn(&format!(
+                    "{} breaks `--fail-if \"{rule}\"`: {}",
+                    report.meta.name,
+                    broken.values.join(", ")
+                ));
+            }
         }
+    }
+    Ok(breaks)
+}
+
+/// What a point came to.
+fn result_of(
+    point: Point,
+    report: &RunReport,
+    judgement: Option<ProbeJudgement>,
+    took_s: f64,
+) -> PointResult {
+    let totals = &report.totals;
+    PointResult {
+        spec: point.spec,
+        // those that were never sent come last, and their prompts are as good as new
+        measured_requests: totals.total + totals.unfinished + totals.shed,
+        sent: totals.total + totals.unfinished,
+        succeeded: totals.succeeded,
+        figures: capacity::figures(report),
+        judgement,
+        client_limited: report.client.verdict == Verdict::ClientLimited,
+        took_s,
+    }
+}
+
+/// Whether each search has an answer that the server has given.
+fn exit_code_of(search: &SearchRecord) -> ExitCode {
+    let has_answer =
+        |one: &Selection| one.selected_value.is_some() && one.end != SearchEnd::NoSuccess;
+    if search.selections.iter().all(has_answer) {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::from(failure::FAILED)
     }
 }
 

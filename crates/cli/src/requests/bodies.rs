@@ -49,7 +49,7 @@ impl BodySource {
             Some(first) => shortened(first),
             None => greeting(source.rules.api.output()).into(),
         };
-        let mut requests = source.builder().build(0, vec![item])?;
+        let mut requests = source.builder().build(vec![(0, item)])?;
         Ok(requests.remove(0))
     }
 

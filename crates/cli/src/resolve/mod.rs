@@ -16,6 +16,7 @@ mod idle;
 mod inputs;
 mod names;
 mod profile_file;
+mod search;
 mod settings;
 mod texts;
 mod tracker;
@@ -24,6 +25,8 @@ mod bodies;
 mod trace;
 
 mod load;
+
+mod shard;
 
 mod prompts;
 
@@ -38,6 +41,7 @@ use evalscope_core::protocol::{BodyRules, Endpoint, Output};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
+use evalscope_model::shard::Shard;
 
 use url::Url;
 
@@ -47,9 +51,10 @@ use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::load::LoadArgs;
-use crate::flags::output::{Bodies, OutputArgs};
+use crate::flags::output::{Bodies, OutputArgs, ProgressForm};
 use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
+use crate::observers::ProgressLines;
 use crate::served::{self, ServePlan};
 use crate::sources::PromptPlan;
 
@@ -57,15 +62,18 @@ use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
 use endpoint::{Destination, api_of, destination_of, with_api_of_url};
 use headers::{Headers, headers_of};
-use load::{drawn_seed, limit, sweep_of, timeouts_of};
+use load::{limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
-use objective::objectives_of;
+use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
+use search::{Known, search_of};
 use settings::Used;
+use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
-pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
+pub(crate) use search::Search;
 
 pub(crate) use texts::with_stdin;
 pub(crate) use trace::has_models;
@@ -88,9 +96,11 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         load,
         conversations,
         objective,
+        search: searched,
         prompts,
         generation,
         output,
+        shard: sharding,
         typed,
         words,
     } = args;
@@ -114,7 +124,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         fields,
         mut secrets,
     } = headers;
-    let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
+    let shard = shard_of(sharding, &environment.ranks)?;
+    let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
     let mut bodies = bodies_of(
         args,
         declaration,
@@ -148,12 +159,17 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         &mut notes,
     )?;
     let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    // a search has a load of its own
+    let load = &LoadArgs {
+        open_loop: load.open_loop && !searched.sla_auto_tune,
+        ..load.clone()
+    };
     let sweep = sweep_of(
         load,
         prompts,
         prompt_plan.set.whole(),
         trace.as_deref(),
-        seed,
+        (seed, shard.unwrap_or_default()),
         &mut notes,
     )?;
     let prompt_plan = PromptPlan {
@@ -167,13 +183,26 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
-    notes.extend(idle::of_plan(typed, &plan));
-    notes.extend(rate_note(&plan));
+    check_start(sharding, &plan)?;
     let without_stream = match bodies.api.output() {
         Output::Generated => generation.no_stream.then(|| "--no-stream".to_owned()),
         Output::Vectors | Output::Scores => Some(format!("--api {}", server.api)),
     };
-    let objectives = objectives_of(objective, without_stream.as_deref())?;
+    let objectives = objectives_of(objective, without_stream.as_deref(), searched.sla_auto_tune)?;
+    let known = Known {
+        objectives: &objectives,
+        template: &plan.runs()[0],
+        is_trace: prompt_plan.trace.is_some(),
+    };
+    let search = search_of(args, &known, &mut notes)?;
+    let plan = match &search {
+        // further values are not known yet
+        Some(search) => plan.beginning_with(search.first()),
+        None => plan,
+    };
+    check_points(&objectives.fail_if, plan.runs())?;
+    notes.extend(idle::of_plan(typed, &plan));
+    notes.extend(rate_note(&plan));
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);
@@ -214,14 +243,25 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         threads,
         record_bodies: record_bodies_of(output.record_bodies),
         max_error_rate: load.max_error_rate,
+        search,
         objectives,
         give_up_after: limit(load.give_up_after),
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
+        progress_lines: match output.progress {
+            ProgressForm::Auto => ProgressLines::Off,
+            ProgressForm::Json => ProgressLines::On,
+        },
+        metrics: output.metrics_listen.map(|address| MetricsPlace {
+            address,
+            linger: Duration::from_secs_f64(output.metrics_linger.unwrap_or(0.0)),
+        }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: results_of(output, &model, environment),
+        results: results_of(output, &model, shard, environment),
+        start_at: sharding.start_at.unwrap_or_default(),
+        run_id: sharding.run_id.clone(),
         metadata: output.metadata.iter().cloned().collect(),
         model,
         python: environment.python.clone(),
@@ -324,11 +364,23 @@ fn connection_of(
     }
 }
 
-fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> ResultsPlace {
+fn results_of(
+    output: &OutputArgs,
+    model: &str,
+    shard: Option<Shard>,
+    environment: &Environment,
+) -> ResultsPlace {
     let name = output.name.as_deref().and_then(file_name);
     let name = name.or_else(|| file_name(&base_name(model)));
     ResultsPlace {
-        outputs_dir: output.outputs_dir.clone(),
+        // shards share a folder, but not what they write
+        outputs_dir: match shard {
+            Some(shard) => {
+                let own = format!("shard-{}-of-{}", shard.index(), shard.of());
+                output.outputs_dir.join(own)
+            }
+            None => output.outputs_dir.clone(),
+        },
         name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),

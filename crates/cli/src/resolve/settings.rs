@@ -3,13 +3,14 @@
 //!
 //! It must not know who reads the record.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
 use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
+use evalscope_report::rules::Rule;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -21,7 +22,9 @@ use crate::flags::generation::GenerationArgs;
 use crate::flags::load::LoadArgs;
 use crate::flags::output::OutputArgs;
 use crate::flags::prompts::{DataSource, PromptArgs};
+use crate::flags::search::{SearchArgs, Vary};
 use crate::flags::server::{Attention, ServerArgs};
+use crate::flags::shard::{ShardArgs, StartAt};
 use crate::secrets;
 
 /// What the flags have come to, where that is not what was typed.
@@ -54,10 +57,12 @@ pub(super) fn of(args: &PerfArgs, used: &Used<'_>) -> Value {
     let mut all = Map::new();
     of_server(&args.server, used, &mut all);
     of_load(&args.load, used, &mut all);
+    of_search(&args.search, &mut all);
     of_conversations(&args.conversations, used, &mut all);
     of_prompts(&args.prompts, used, &mut all);
     of_generation(&args.generation, used.bodies, &mut all);
     of_output(&args.output, used, &mut all);
+    of_shard(&args.shard, used, &mut all);
     all.into()
 }
 
@@ -134,10 +139,17 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("duration", json!(args.duration)),
             ("warmup_num", json!(args.warmup_num)),
             ("sleep_interval", json!(args.sleep_interval)),
+            ("repeats", json!(args.repeats)),
             ("max_error_rate", json!(args.max_error_rate)),
             ("slo", json!(used.objectives.slo)),
             ("slo_from", json!(used.objectives.from)),
             ("min_goodput", json!(used.objectives.min_goodput)),
+            ("fail_if", json!(texts(&used.objectives.fail_if))),
+            ("abort_if", json!(texts(&used.objectives.abort_if))),
+            (
+                "abort_after",
+                json!(used.objectives.abort_after.as_secs_f64()),
+            ),
             ("give_up_after", json!(args.give_up_after)),
             ("client_threads", json!(used.client_threads)),
             ("num_workers", json!(args.num_workers)),
@@ -147,6 +159,46 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
                 "in_flight_task_multiplier",
                 json!(args.in_flight_task_multiplier),
             ),
+        ],
+    );
+}
+
+fn texts(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(Rule::to_string).collect()
+}
+
+fn of_search(args: &SearchArgs, all: &mut Map<String, Value>) {
+    // one that cannot be read has ended the command before
+    let params = args
+        .sla_params
+        .as_deref()
+        .map(|text| serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.into()));
+    let (least_s, most_s) = args.sla_probe_time;
+    put(
+        all,
+        [
+            ("sla_auto_tune", json!(args.sla_auto_tune)),
+            (
+                "sla_variable",
+                json!(match args.sla_variable {
+                    Vary::Parallel => "parallel",
+                    Vary::Rate => "rate",
+                }),
+            ),
+            ("sla_params", json!(params)),
+            // as EvalScope has them where they are not typed
+            (
+                "sla_num_runs",
+                json!(args.sla_num_runs.map_or(3, NonZeroU32::get)),
+            ),
+            ("sla_lower_bound", json!(args.sla_lower_bound)),
+            ("sla_upper_bound", json!(args.sla_upper_bound)),
+            ("sla_fixed_parallel", json!(args.sla_fixed_parallel)),
+            ("sla_number_multiplier", json!(args.sla_number_multiplier)),
+            ("sla_precision", json!(args.sla_precision)),
+            ("sla_confidence", json!(args.sla_confidence)),
+            ("sla_probe_time", json!(format!("{least_s}..{most_s}"))),
+            ("sla_max_time", json!(args.sla_max_time)),
         ],
     );
 }
@@ -332,11 +384,32 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("no_html", json!(args.no_html)),
             ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),
+            ("progress", json!(name_of(&args.progress))),
+            ("metrics_listen", json!(args.metrics_listen)),
+            ("metrics_linger", json!(args.metrics_linger)),
             (
                 "enable_progress_tracker",
                 json!(args.enable_progress_tracker),
             ),
             ("debug", json!(args.debug)),
+        ],
+    );
+}
+
+/// Settings that differ between the parts of a run are named in `evalscope_report::merge`.
+fn of_shard(args: &ShardArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let shard = used.plan.runs()[0].shard;
+    let start_at = match args.start_at {
+        None | Some(StartAt::Ready) => Value::Null,
+        Some(StartAt::Unix(unix_ns)) => json!(unix_ns as f64 / 1e9),
+        Some(StartAt::Stdin) => json!("stdin"),
+    };
+    put(
+        all,
+        [
+            ("shard", json!(args.shard.map(|_| shard.to_string()))),
+            ("start_at", start_at),
+            ("run_id", json!(args.run_id)),
         ],
     );
 }

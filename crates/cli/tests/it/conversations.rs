@@ -241,3 +241,42 @@ fn a_conversation_that_would_be_too_long_ends_before() {
     assert_eq!((truth.requests.len(), kinds.len()), (24, 24));
     assert_eq!(kinds, expected);
 }
+
+#[test]
+fn the_memory_of_many_long_conversations_is_named_before_the_run() {
+    let context = Context::new();
+    let long = json!([{"role": "user", "content": "word ".repeat(20_000)}]);
+    let file = context.write("long.jsonl", &format!("{long}\n"));
+    let server = simulator(SimConfig::default());
+    let url = server.url();
+    let file = file.display().to_string();
+    let run = |parallel: &str| {
+        let args = [
+            "--url",
+            &url,
+            "--model",
+            "sim",
+            "--dataset",
+            "custom_multi_turn",
+            "--number",
+            "1",
+        ];
+        let load = [
+            "--dataset-path",
+            &file,
+            "--parallel",
+            parallel,
+            "--max-tokens",
+            "1",
+        ];
+        context.measure(&[&args[..], &load].concat()).stderr
+    };
+    let told = "conversations at once may take 900.0 GB of this machine's";
+    let stderr = run("9000000");
+    assert!(stderr.contains(&format!("9000000 {told}")), "{stderr}");
+    let stderr = run("1");
+    assert!(
+        !stderr.contains("conversations at once may take"),
+        "{stderr}"
+    );
+}

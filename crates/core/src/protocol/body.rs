@@ -90,6 +90,12 @@ pub struct ConversationRules {
 }
 
 impl ConversationRules {
+    /// Turns of a conversation that has so many after the first in the dataset.
+    fn turns_of(&self, later: usize) -> u64 {
+        let most = self.max_turns.map_or(u64::MAX, u64::from);
+        (later as u64 + 1).min(most.max(1))
+    }
+
     /// The limit of a turn, from 0.
     fn max_tokens_of(&self, turn: usize) -> Option<u64> {
         let limits = &self.max_turn_tokens;
@@ -335,9 +341,9 @@ impl BodyBuilder {
         rules: &ConversationRules,
     ) -> Result<(), BodyError> {
         let conversation = request.index;
-        let most = rules.max_turns.map_or(usize::MAX, |most| most as usize);
-        let is_cut = later.len() >= most;
-        later.truncate(most.saturating_sub(1));
+        let turns = rules.turns_of(later.len());
+        let is_cut = turns <= later.len() as u64;
+        later.truncate(usize::try_from(turns - 1).unwrap_or(usize::MAX));
         let mut messages = take_messages(&mut fields);
         if let Some(salt) = &rules.salt {
             add_salt(&mut messages, &format!("[{salt}-{conversation}]"));
@@ -471,12 +477,16 @@ impl BodyBuilder {
 
 /// Builds the bodies of a run, in order.
 pub trait BuildBodies: fmt::Debug + Send {
-    /// Build the requests for these items, in order; `first` is the position of the first in its
-    /// phase.
+    /// Build the requests for these items, in order, each with its position in its phase.
     ///
     /// # Errors
     /// If one of them has no valid body. Those already built are lost.
-    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError>;
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError>;
+
+    /// How many requests would be made of an item: the turns of a conversation.
+    fn requests_of(&self, _: &Item) -> u64 {
+        1
+    }
 
     /// The largest number of items worth passing at once: more than one if each call has a cost of
     /// its own.
@@ -486,11 +496,16 @@ pub trait BuildBodies: fmt::Debug + Send {
 }
 
 impl BuildBodies for BodyBuilder {
-    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
-        let requests = (first..).zip(items);
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError> {
+        let requests = items.into_iter();
         requests
             .map(|(index, item)| self.prepare(index, item))
             .collect()
+    }
+
+    fn requests_of(&self, item: &Item) -> u64 {
+        let rules = self.rules.conversations.as_ref();
+        rules.map_or(1, |rules| rules.turns_of(item.later.len()))
     }
 }
 

@@ -61,12 +61,18 @@ impl Judgement {
     }
 }
 
+/// Holds the figures of requests to conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Yardstick {
+    from: SloFrom,
+    delivery: Delivery,
+}
+
 /// Judges the requests of a run.
 #[derive(Clone, Debug)]
 pub struct Judge {
     slo: Slo,
-    from: SloFrom,
-    delivery: Delivery,
+    yardstick: Yardstick,
 }
 
 impl Judge {
@@ -75,8 +81,7 @@ impl Judge {
     pub fn new(slo: Slo, from: SloFrom, delivery: Delivery) -> Self {
         Self {
             slo,
-            from,
-            delivery,
+            yardstick: Yardstick::new(from, delivery),
         }
     }
 
@@ -86,7 +91,7 @@ impl Judge {
         let conditions = self.slo.conditions();
         let mut standings = [Standing::NotApplicable; SloFigure::ALL.len()];
         for (standing, condition) in standings.iter_mut().zip(conditions) {
-            *standing = self.standing(record, condition);
+            *standing = self.yardstick.standing(record, condition);
         }
         let has = |what: Standing| standings.contains(&what);
         let was_cut = record.failure.as_ref().map(|failure| failure.kind);
@@ -103,8 +108,18 @@ impl Judge {
             conditions: conditions.len(),
         }
     }
+}
 
-    fn standing(&self, record: &RequestRecord, condition: &Condition) -> Standing {
+impl Yardstick {
+    /// Times begin `from` there.
+    #[must_use]
+    pub const fn new(from: SloFrom, delivery: Delivery) -> Self {
+        Self { from, delivery }
+    }
+
+    /// How a measured request stands to a condition.
+    #[must_use]
+    pub fn standing(&self, record: &RequestRecord, condition: &Condition) -> Standing {
         let figure = condition.figure;
         if self.delivery == Delivery::Whole && figure.needs_stream() {
             return Standing::NotApplicable;
@@ -140,7 +155,8 @@ impl Judge {
     }
 
     /// The figure of a request, in the unit of limits.
-    fn value(&self, record: &RequestRecord, figure: SloFigure) -> Option<f64> {
+    #[must_use]
+    pub fn value(&self, record: &RequestRecord, figure: SloFigure) -> Option<f64> {
         let since_start = |at: Option<Timestamp>| Some(at?.nanos_since(self.start(record)?) as f64);
         match figure {
             SloFigure::Ttft | SloFigure::Ttfat if !record.streamed => None,
@@ -292,7 +308,7 @@ impl GoodputAccumulator {
         let tokens = self.good_output_tokens.or_else(|| (good == 0).then_some(0));
         Goodput {
             slo: self.judge.slo.to_string(),
-            from: self.judge.from,
+            from: self.judge.yardstick.from,
             due,
             good,
             left_out: self.left_out,

@@ -3,6 +3,7 @@
 //!
 //! Pure. It must not know tokio, files, or any display unit beyond the one in a metric's key.
 
+mod bootstrap;
 mod choices;
 mod client;
 mod comparison;
@@ -10,9 +11,12 @@ mod conversations;
 mod distribution;
 mod goodput;
 mod histogram;
+mod holm;
 mod intervals;
+mod newcombe;
 mod plateau;
 mod quantiles;
+mod ratio;
 mod saturation;
 mod sharing;
 mod timeline;
@@ -26,8 +30,11 @@ mod with_failures;
 
 use std::collections::BTreeMap;
 
+pub use bootstrap::BlockBootstrap;
 pub use choices::token_neighbours;
-pub use client::{CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use client::{
+    CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, ShardClient, Verdict,
+};
 pub use comparison::Comparison;
 pub use conversations::{
     ConversationAccumulator, ConversationFigures, EndedByCounts, IncrementFigures, PerConversation,
@@ -37,16 +44,20 @@ pub use distribution::{
 };
 pub use goodput::{
     ConditionCounts, Delivery, Goodput, GoodputAccumulator, Judge, Judgement, Outcome, Standing,
+    Yardstick,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
+pub use holm::holm;
 pub use intervals::{
     Interval, MeanOfBins, Ordered, Series, mean_of_bins, share_interval, variance_inflation, wilson,
 };
+pub use newcombe::{Share, newcombe, newcombe_p_value};
 pub use plateau::{
     FoundPlateau, NoPlateau, Plateau, PlateauAccumulator, PlateauSearch, PlateauTotals,
     PlateauWindow, output_by_time,
 };
-pub use quantiles::{normal_quantile, student_cdf, student_quantile};
+pub use quantiles::{normal_cdf, normal_quantile, student_cdf, student_quantile};
+pub use ratio::{Change, ENOUGH_RUNS, Grounds, RunFigure};
 pub use saturation::{Ended, LoadVerdict, LoadWindow, Saturation, Undecided};
 pub use sharing::CachedShare;
 pub use totals::{MOST_NAMES, PeerTotals, RunTotals};

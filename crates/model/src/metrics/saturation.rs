@@ -231,7 +231,8 @@ impl LoadWindow {
         self.end.is_some_and(|end| end <= at)
     }
 
-    pub(super) fn due(&mut self, at: Timestamp) {
+    /// A request is due at this moment, sent or not.
+    pub fn due(&mut self, at: Timestamp) {
         if self.is_past(at) {
             return;
         }
@@ -241,7 +242,8 @@ impl LoadWindow {
         }
     }
 
-    pub(super) fn ended(&mut self, due: Timestamp, at: Timestamp, how: Ended) {
+    /// The request that was due then has ended, at `at`.
+    pub fn ended(&mut self, due: Timestamp, at: Timestamp, how: Ended) {
         if self.is_past(due) {
             return;
         }
@@ -276,7 +278,8 @@ impl LoadWindow {
 
     /// The verdict on the time until `end`, when arrivals ended or are looked at, and where the
     /// start was over.
-    pub(super) fn verdict_at(&self, end: Timestamp) -> (Saturation, Option<Timestamp>) {
+    #[must_use]
+    pub fn verdict_at(&self, end: Timestamp) -> (Saturation, Option<Timestamp>) {
         let due = self.due.summed();
         let Some(first) = self.first_latencies(&due, end) else {
             return (nothing_known(Undecided::NoLatency), None);

@@ -26,6 +26,8 @@ fn sweep(parallel: &[usize], number: Option<&[u64]>) -> Sweep {
         conversations: None,
         connections: KeepConnection::Keep,
         recording: None,
+        repeats: NonZeroU32::MIN,
+        shard: Shard::WHOLE,
     }
 }
 
@@ -261,4 +263,131 @@ fn a_profile_that_is_all_warm_up_is_refused() {
     assert!(expand("+10", 10).is_err());
     assert!(expand("10@1", 9).is_ok());
     assert!(expand("10", 5000).is_ok());
+}
+
+/// All points in turn, each time with prompts and arrivals of its own; the first time is what it would
+/// be without repeats.
+#[test]
+fn points_are_repeated_in_turn() {
+    let mut once = sweep(&[1, 2], Some(&[9]));
+    once.seed = 7;
+    once.warmup = Warmup::Count(1);
+    let mut thrice = once.clone();
+    thrice.repeats = NonZeroU32::new(3).unwrap();
+    let (once, thrice) = (once.expand().unwrap(), thrice.expand().unwrap());
+    let labels: Vec<&str> = thrice.runs().iter().map(|run| &*run.point.label).collect();
+    assert_eq!(
+        labels,
+        [
+            "parallel_1_number_9",
+            "parallel_2_number_9",
+            "parallel_1_number_9_rep2",
+            "parallel_2_number_9_rep2",
+            "parallel_1_number_9_rep3",
+            "parallel_2_number_9_rep3",
+        ]
+    );
+    assert!(labels.iter().all(|label| is_run_name(label)));
+    let loads: Vec<&str> = thrice
+        .runs()
+        .iter()
+        .map(|run| run.point.load_label())
+        .collect();
+    assert_eq!(loads[4], "parallel_1_number_9");
+    let ordinals = thrice.runs().iter().map(|run| run.point.ordinal);
+    assert!(ordinals.eq((1..=6).map(NonZeroUsize::new)));
+    let offsets: Vec<u64> = thrice.runs().iter().map(|run| run.dataset_offset).collect();
+    assert_eq!(offsets, [0, 10, 20, 30, 40, 50]);
+    let seeds: Vec<u64> = thrice.runs().iter().map(|run| run.seed).collect();
+    assert_eq!(seeds[..2], [7, 7]);
+    assert!(seeds[2] == seeds[3] && seeds[4] == seeds[5] && seeds[2] != seeds[4]);
+    for (first, only) in thrice.runs().iter().zip(once.runs()) {
+        let mut first = first.clone();
+        first.point.repetition = None;
+        assert_eq!(first, *only);
+    }
+}
+
+fn sharded(shard: &str, change: impl FnOnce(&mut Sweep)) -> Result<RunSpec, PlanError> {
+    let mut sweep = sweep(&[10], Some(&[100]));
+    sweep.shard = shard.parse().unwrap();
+    change(&mut sweep);
+    Ok(sweep.expand()?.runs()[0].clone())
+}
+
+/// The plan is that of the whole; the parts add up to it.
+#[test]
+fn a_shard_has_its_part_of_the_run() {
+    let parts = |change: fn(&mut Sweep)| {
+        let part = |shard| sharded(shard, change).unwrap().part();
+        ["0/3", "1/3", "2/3"].map(part)
+    };
+    let closed = parts(|sweep| sweep.warmup = Warmup::Count(5));
+    let places = closed.clone().map(|part| part.concurrency.unwrap().get());
+    assert_eq!(places, [4, 3, 3]);
+    let requests = closed.clone().map(|part| part.requests.unwrap());
+    assert_eq!(requests, [34, 33, 33]);
+    assert_eq!(closed.map(|part| part.warmup_requests), [2, 2, 1]);
+    let open = parts(|sweep| {
+        sweep.parallel = None;
+        sweep.rate = vec![rate(30.0)];
+        sweep.open_loop.max_in_flight = NonZeroUsize::new(7);
+    });
+    for (part, most) in open.into_iter().zip([3, 2, 2]) {
+        assert_eq!(part.pacing.rate_per_s(), Some(10.0));
+        assert_eq!(part.open_loop.max_in_flight.unwrap().get(), most);
+        let gaps = part.pacing.schedule().unwrap().gaps;
+        assert!((gaps.squared_cv() - 1.0 / 3.0).abs() < 1e-12);
+    }
+    let traced = parts(|sweep| {
+        sweep.parallel = None;
+        sweep.warmup = Warmup::Count(2);
+        sweep.recording = Some(Recording {
+            speed: 1.0,
+            span_s: 0.0,
+            offsets_ns: (0..8).collect(),
+        });
+    });
+    let moments = traced.map(|part| match part.pacing {
+        Pacing::Recorded(recording) => recording.offsets_ns.to_vec(),
+        other => panic!("{other:?}"),
+    });
+    // two of the warm-up, then six that are counted anew
+    assert_eq!(moments, [vec![0, 2, 5], vec![1, 3, 6], vec![4, 7]]);
+}
+
+#[test]
+fn what_cannot_be_divided_is_refused() {
+    let refused = |change: fn(&mut Sweep)| sharded("0/11", change).unwrap_err().to_string();
+    insta::assert_snapshot!(refused(|_| ()), @"
+    `--parallel 10` is too few for 11 shards: each needs at least one
+    hint: give `--parallel` 11 or more, or take fewer shards
+    ");
+    let open = |sweep: &mut Sweep| {
+        sweep.parallel = None;
+        sweep.rate = vec![rate(30.0)];
+    };
+    let error = sharded("0/101", open).unwrap_err().to_string();
+    assert!(
+        error.starts_with("`--number 100` is too few for 101 shards"),
+        "{error}"
+    );
+    let stopping = |sweep: &mut Sweep| {
+        open(sweep);
+        sweep.open_loop.stop_when_saturated = true;
+    };
+    insta::assert_snapshot!(sharded("0/2", stopping).unwrap_err(), @"
+    `--stop-when-saturated` would end one shard while the others go on: each sees only its part of the load
+    hint: leave it out, or use one process
+    ");
+    let several = |sweep: &mut Sweep| sweep.number = Some(vec![100, 200]);
+    insta::assert_snapshot!(sharded("0/2", several).unwrap_err(), @"
+    `--shard` takes one run, but this command has 2
+    hint: start the shards of each run on their own, with a `--run-id` of its own
+    ");
+    let repeated = |sweep: &mut Sweep| sweep.repeats = NonZeroU32::new(3).unwrap();
+    let error = sharded("0/2", repeated).unwrap_err();
+    assert_eq!(error, PlanError::SeveralPoints { points: 3 });
+    // one shard is one process
+    assert!(sharded("0/1", several).is_ok() && sharded("0/1", stopping).is_ok());
 }

@@ -9,7 +9,10 @@ mod intervals;
 mod layout;
 mod load;
 mod objective;
+mod repeats;
 mod screen;
+mod search;
+mod shards;
 mod summary;
 mod sweep;
 mod trace;
@@ -19,18 +22,25 @@ use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
 
 use crate::names;
 use crate::report::RunReport;
+use crate::together::Together;
 
-use layout::{plain, tame, wrapped};
-use screen::Paint;
+use layout::{plain, tame};
 
 pub use advice::advice;
 pub(crate) use advice::{best, height};
 pub use conversations::conversations;
 pub use intervals::intervals;
-pub(crate) use layout::{Grid, number, optional, percent};
+pub(crate) use layout::{Grid, number, optional, percent, wrapped};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
+pub use repeats::repeats;
+pub(crate) use repeats::repeats_grid;
+pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
+pub use search::search;
+pub(crate) use search::{answers, probe_grid};
+pub(crate) use shards::shard_grid;
+pub use shards::shards;
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
@@ -286,6 +296,7 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        shards(report, screen),
         conversations(report, screen),
         trace(report, screen),
         segments(report, screen),
@@ -307,7 +318,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
 
 /// The text of `performance_summary.txt`: all tables of all runs.
 #[must_use]
-pub fn performance_summary(runs: &[RunReport]) -> String {
+pub fn performance_summary(runs: &[RunReport], together: &Together) -> String {
     let screen = Screen {
         width: FILE_WIDTH,
         ink: Ink::Plain,
@@ -331,9 +342,17 @@ pub fn performance_summary(runs: &[RunReport]) -> String {
             text.push_str(&wrapped(&format!("{label} "), value, screen.width));
         }
     }
+    if let Some(found) = &together.search {
+        text.push('\n');
+        text.push_str(&search(found, screen));
+    }
     if runs.len() > 1 {
         text.push('\n');
         text.push_str(&sweep(runs, screen));
+    }
+    if !together.repeats.is_empty() {
+        text.push('\n');
+        text.push_str(&repeats(&together.repeats, screen));
     }
     for report in runs {
         let heading = format!("=== {} ({}) ===", report.meta.name, report.state.as_str());

@@ -12,6 +12,7 @@ use super::layout::percent;
 use super::*;
 use crate::figures::WithoutPlateau;
 use crate::samples;
+use crate::together::Together;
 use evalscope_model::profile::{Gaps, Profile, Schedule};
 
 const NARROW: Screen = Screen {
@@ -258,7 +259,10 @@ fn a_sweep() {
     let text = sweep(&runs, NARROW);
     fits(&text, 80);
     insta::assert_snapshot!(text);
-    insta::assert_snapshot!("performance_summary", performance_summary(&runs));
+    insta::assert_snapshot!(
+        "performance_summary",
+        performance_summary(&runs, &Together::default())
+    );
 }
 
 #[test]

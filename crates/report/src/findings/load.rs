@@ -105,6 +105,8 @@ pub(super) fn cap_reached(e: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn stopped_by_load(e: &Evidence<'_>) -> Option<Finding> {
     let why = match e.figures?.stopped_by? {
         StoppedBy::InFlightCap => "as many requests were in flight as may be (`--when-full stop`)",
+        // a probe of a search is as long as it has to be
+        StoppedBy::Decided => return None,
         StoppedBy::Saturated => "the server did not keep up (`--stop-when-saturated`)",
     };
     let text = format!("the run ended early: {why}");

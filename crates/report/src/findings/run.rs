@@ -24,7 +24,8 @@ pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
         None => format!("{sent} requests were sent"),
     };
     let (id, text) = match e.state {
-        RunState::Finished => return None,
+        // shards are named by a finding of their own
+        RunState::Finished | RunState::Partial => return None,
         RunState::Interrupted => (
             FindingId::RunInterrupted,
             format!("the run was interrupted: {sent}"),
@@ -32,6 +33,10 @@ pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
         RunState::GaveUp => (
             FindingId::RunGaveUp,
             format!("the run gave up before its end: {sent}"),
+        ),
+        RunState::Aborted => (
+            FindingId::RunAborted,
+            format!("the run was aborted by a rule before its end: {sent}"),
         ),
         RunState::Running => (
             FindingId::RunNotEnded,

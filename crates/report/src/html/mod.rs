@@ -27,22 +27,32 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Lang, RunState};
+use crate::repeats::Pooled;
 use crate::report::RunReport;
 use crate::series::{
     KEPT_IN_PAGE, LEAST_KEPT, MOST_BINS, MOST_BINS_BESIDE_OTHERS, PageData, RunSeries, page_text,
 };
 use crate::sqlite::{Reader, StoreError};
+use crate::together::Together;
 
+pub(crate) use foreign::name as foreign_name;
 pub use render::PageError;
+pub(crate) use render::style as page_style;
 
 use charts::Drawn;
 use page::{Charts, Page};
 use text::Texts;
 
-/// The series of runs that have ended, by their databases and the bins of time that they may have: the page of a
-/// sweep is made again after each of its runs, and reads the database of the first one twice, others once.
+/// What was read of runs that have ended, so that files which are made again after each run of a command do
+/// not read all of it each time.
 #[derive(Debug, Default)]
-pub struct Ended(BTreeMap<(PathBuf, u64), RunSeries>);
+pub struct Ended {
+    /// Series by their databases and the bins of time that they may have: the page of a sweep reads the
+    /// database of the first run twice, others once.
+    series: BTreeMap<(PathBuf, u64), RunSeries>,
+    /// Of repeated runs together.
+    pub(crate) pooled: Pooled,
+}
 
 impl Ended {
     fn series(
@@ -52,13 +62,13 @@ impl Ended {
         most_bins: u64,
     ) -> Result<RunSeries, StoreError> {
         let key = (database, most_bins);
-        if let Some(series) = self.0.get(&key) {
+        if let Some(series) = self.series.get(&key) {
             return Ok(series.clone());
         }
         let reader = Reader::open(&key.0)?;
         let series = RunSeries::of(&[&reader], run, most_bins)?;
         if run.state != RunState::Running {
-            self.0.insert(key, series.clone());
+            self.series.insert(key, series.clone());
         }
         Ok(series)
     }
@@ -71,6 +81,7 @@ impl Ended {
 pub fn page(
     folder: &Path,
     runs: &[RunReport],
+    together: &Together,
     lang: Lang,
     ended: &mut Ended,
 ) -> Result<String, PageError> {
@@ -87,7 +98,11 @@ pub fn page(
         _ => MOST_BINS_BESIDE_OTHERS,
     };
     let mut charts = Charts {
-        sweep: in_both([0, 1].map(|nth| charts::of_sweep(runs, &texts[nth]))),
+        sweep: in_both([0, 1].map(|nth| {
+            let search = together.search.iter();
+            let search = search.flat_map(|search| charts::of_search(search, &texts[nth]));
+            search.chain(charts::of_sweep(runs, &texts[nth])).collect()
+        })),
         runs: Vec::new(),
     };
     let mut details = Vec::new();
@@ -101,5 +116,9 @@ pub fn page(
         details.push((nth, series));
     }
     let data = page_text(&PageData::new(runs, &details));
-    render::render(&Page::of(runs, &details, lang, charts), &data, lang)
+    render::render(
+        &Page::of(runs, together, &details, lang, charts),
+        &data,
+        lang,
+    )
 }

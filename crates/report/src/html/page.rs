@@ -16,6 +16,7 @@ use crate::console::{self, Grid};
 use crate::model::{Lang, RunState};
 use crate::report::RunReport;
 use crate::series::RunSeries;
+use crate::together::Together;
 
 /// Runs whose details are on a page.
 pub(super) const DETAILED_RUNS: usize = 12;
@@ -70,6 +71,11 @@ struct Sweep {
     /// The run that the script shows first.
     shown: usize,
     table: Table,
+    /// The answers of a search for capacity, and what was measured.
+    answers: Vec<String>,
+    probes: Option<Table>,
+    /// What repeated runs come to.
+    repeats: Option<Table>,
     best: Vec<String>,
     advice: Vec<String>,
     figures: Vec<Figure>,
@@ -91,6 +97,7 @@ struct Run {
     generates: bool,
     segments: Option<Table>,
     speeds: Option<Table>,
+    shards: Option<Table>,
     groups: Vec<GroupOfFigures>,
     client: Vec<String>,
     warnings: Vec<Warning>,
@@ -170,6 +177,7 @@ impl Page {
     /// What the runs of a command amount to. At least one.
     pub(super) fn of(
         runs: &[RunReport],
+        together: &Together,
         details: &[(usize, RunSeries)],
         lang: Lang,
         charts: Charts,
@@ -192,7 +200,7 @@ impl Page {
             head: head(runs),
             state: state.as_str(),
             cards: strip::cards(runs),
-            sweep: (runs.len() > 1).then(|| Sweep::of(runs, &positions, charts.sweep)),
+            sweep: (runs.len() > 1).then(|| Sweep::of(runs, together, &positions, charts.sweep)),
             in_brief: runs.len() - shown.len(),
             runs: shown,
             errors: errors
@@ -281,6 +289,8 @@ fn worst_state(runs: &[RunReport]) -> RunState {
         RunState::Running,
         RunState::Interrupted,
         RunState::GaveUp,
+        RunState::Aborted,
+        RunState::Partial,
         RunState::Finished,
     ];
     let has = |state: &RunState| runs.iter().any(|run| run.state == *state);
@@ -331,7 +341,7 @@ impl Table {
 }
 
 impl Sweep {
-    fn of(runs: &[RunReport], details: &[usize], drawn: Vec<InBoth>) -> Self {
+    fn of(runs: &[RunReport], together: &Together, details: &[usize], drawn: Vec<InBoth>) -> Self {
         let mut table = Table::of(console::sweep_grid(runs));
         for column in 0..table.header.len() {
             let Some(better) = Better::of(&table.header[column]) else {
@@ -365,6 +375,17 @@ impl Sweep {
         Self {
             shown: shown.or(details.last().copied()).unwrap_or(0),
             table,
+            answers: together
+                .search
+                .as_ref()
+                .map(console::answers)
+                .unwrap_or_default(),
+            probes: together
+                .search
+                .as_ref()
+                .map(|search| Table::of(console::probe_grid(search))),
+            repeats: (!together.repeats.is_empty())
+                .then(|| Table::of(console::repeats_grid(&together.repeats))),
             best: console::best(runs),
             advice: console::advice(runs),
             figures,
@@ -442,6 +463,7 @@ impl Run {
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),
+            shards: some(console::shard_grid(run), !run.meta.shards.is_empty()),
             groups,
             client: run.client.reasons.clone(),
             warnings: run

@@ -41,7 +41,14 @@ impl Command {
     }
 
     fn page(&self, lang: Lang) -> String {
-        page(self.folder.path(), &self.runs, lang, &mut Ended::default()).unwrap()
+        page(
+            self.folder.path(),
+            &self.runs,
+            &crate::together::Together::default(),
+            lang,
+            &mut Ended::default(),
+        )
+        .unwrap()
     }
 }
 

@@ -7,6 +7,7 @@ mod conversations;
 mod figures;
 mod reference;
 mod result;
+mod sla;
 
 use serde::Serialize;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use result::{
     AddressTotals, Compared, Connections, Counts, ErrorResult, ResultFile, RunResult, Sources,
     Throughput, Tokens,
 };
+pub use sla::sla_summary;
 
 /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
 #[cfg(test)]
@@ -76,7 +78,8 @@ mod tests {
             samples::trace_report(200, std::time::Duration::ZERO),
         ] {
             let runs = [report];
-            let value = serde_json::to_value(ResultFile::new(&runs).unwrap()).unwrap();
+            let together = crate::together::Together::default();
+            let value = serde_json::to_value(ResultFile::new(&runs, &together).unwrap()).unwrap();
             let wrong: Vec<String> = validator
                 .iter_errors(&value)
                 .map(|e| format!("{}: {e}", e.instance_path()))

@@ -6,6 +6,7 @@ use evalscope_model::metrics::{
     ClientReport, Comparison, ConversationFigures, Goodput, Metric, TraceFigures, TurnRow,
 };
 use evalscope_model::record::TokenSource;
+use evalscope_model::search::SearchRecord;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,8 +14,10 @@ use super::figures::{Load, Metrics, PlateauResult, Segment};
 use crate::console;
 use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
-use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
+use crate::repeats::Repeats;
 use crate::report::RunReport;
+use crate::together::Together;
 
 /// `result.json`: everything that a command has measured.
 #[derive(Debug, Serialize)]
@@ -45,6 +48,11 @@ pub struct ResultFile<'a> {
     pub advice: Vec<String>,
     /// The runs, in the order they were started in.
     pub runs: Vec<RunResult<'a>>,
+    /// What the repeated runs of each load come to (`--repeats`); empty without repeats.
+    pub repeats: &'a [Repeats],
+    /// The search for the largest load that the runs were the probes of (`--sla-auto-tune`); `null`
+    /// without one.
+    pub search: Option<&'a SearchRecord>,
 }
 
 /// One run.
@@ -115,6 +123,14 @@ pub struct RunResult<'a> {
     pub errors_not_shown: u64,
     /// The client's own figures, and the judgement on them.
     pub client: &'a ClientReport,
+    /// The processes that carried out the run together, if it was merged from their databases.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
+    pub shards: &'a [ShardMeta],
+    /// The numbers of those whose databases were missing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
+    pub missing_shards: &'a [u32],
     /// What a reader of the figures must know.
     pub warnings: &'a [Finding],
 }
@@ -263,7 +279,7 @@ impl<'a> ResultFile<'a> {
     /// What a command's runs amount to; `None` without a run. The runs are
     /// given in the order they were started in.
     #[must_use]
-    pub fn new(runs: &'a [RunReport]) -> Option<Self> {
+    pub fn new(runs: &'a [RunReport], together: &'a Together) -> Option<Self> {
         let (first, last) = (runs.first()?, runs.last()?);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -276,6 +292,8 @@ impl<'a> ResultFile<'a> {
             settings: &first.meta.settings,
             advice: console::advice(runs),
             runs: runs.iter().map(RunResult::new).collect(),
+            repeats: &together.repeats,
+            search: together.search.as_ref(),
         })
     }
 }
@@ -379,6 +397,8 @@ impl<'a> RunResult<'a> {
                 .collect(),
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
+            shards: &meta.shards,
+            missing_shards: &meta.missing_shards,
             warnings: &report.warnings,
         }
     }

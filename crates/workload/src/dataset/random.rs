@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{DatasetError, PromptSource};
+use super::{DatasetError, PromptSource, passed};
 use crate::tokens::{Frame, Prefix, TokenizerError, Words};
 use evalscope_model::plan::sub_seed;
 use evalscope_model::prompt::{Item, Overrides, Prompt};
@@ -176,6 +176,11 @@ impl PromptSource for Random {
         Ok(Some(item))
     }
 
+    fn pass(&mut self) -> Result<Option<Item>, DatasetError> {
+        self.next += 1;
+        Ok(Some(passed(0)))
+    }
+
     fn rewind(&mut self) -> Result<(), DatasetError> {
         Ok(())
     }
@@ -194,6 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dataset::check_shards;
     use crate::tokens::Tokenizer;
     use crate::tokens::tests::{CHATML, Family, trained};
 
@@ -243,6 +249,12 @@ mod tests {
             prop_assert_ne!(one.item(index), one.item(index + 1));
             let other = prompts(Frame::Plain, lengths, seed ^ 1, 0);
             prop_assert_ne!(one.item(index), other.item(index));
+        }
+
+        #[test]
+        fn prompts_do_not_depend_on_those_that_are_passed_over(seed: u64, start in 0u64..1000) {
+            let lengths = Lengths { min: 40, max: 60, prefix: 3, prefixes: 2 };
+            check_shards(|| Random::new(prompts(Frame::Plain, lengths, seed, start), start), 9);
         }
     }
 

@@ -12,6 +12,8 @@ mod loads;
 
 mod sweep;
 
+mod search;
+
 mod distribution;
 
 mod timeline;
@@ -27,6 +29,8 @@ mod tests;
 
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
 pub use loads::{NoKnee, knee};
+
+use evalscope_model::search::SearchRecord;
 
 use crate::report::RunReport;
 use crate::series::RunSeries;
@@ -84,6 +88,13 @@ pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
         return titles.map(without).into();
     }
     OF_SWEEP.iter().map(|draw| draw(&context, &sweep)).collect()
+}
+
+/// The chart of the search that a command's runs were the probes of.
+#[must_use]
+pub fn of_search(search: &SearchRecord, words: &dyn Words) -> Vec<Drawn> {
+    let context = Context { words, prefix: "" };
+    vec![search::probes(&context, search)]
 }
 
 /// The charts of a run. The prefix makes ids unique on a page with several runs: `run3-`.

@@ -1,0 +1,69 @@
+//! Owns the figures of runs that a search for capacity is about, and where its record is kept.
+//!
+//! It must not know how a search goes on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use evalscope_model::metrics::{Distribution, Metric};
+use evalscope_model::search::SearchRecord;
+use evalscope_model::sla::{Rank, SlaFigure};
+use evalscope_model::slo::SloFigure;
+
+use crate::report::RunReport;
+
+/// The record of a command's search: its probes and its answers.
+pub const SELECTION: &str = "sla_selection.json";
+/// The figures of its probes in EvalScope's form.
+pub const SUMMARY: &str = "sla_summary.json";
+
+/// The record in a command's folder; `None` if it has searched for nothing, or the file cannot be read.
+#[must_use]
+pub fn record(top: &Path) -> Option<SearchRecord> {
+    let text = std::fs::read_to_string(top.join(SELECTION)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// All figures of a run that can have limits, in the units of `--sla-params`: those that there are.
+#[must_use]
+pub fn figures(report: &RunReport) -> BTreeMap<SlaFigure, f64> {
+    SlaFigure::all()
+        .filter_map(|figure| {
+            Some((
+                figure,
+                value(report, figure).filter(|value| value.is_finite())?,
+            ))
+        })
+        .collect()
+}
+
+fn value(report: &RunReport, figure: SlaFigure) -> Option<f64> {
+    let distribution = |of: SloFigure| -> Option<&Distribution> {
+        let metric = match of {
+            SloFigure::Latency => Metric::Latency,
+            SloFigure::Ttft => Metric::Ttft,
+            SloFigure::Ttfat => Metric::Ttfat,
+            SloFigure::Tpot => Metric::Tpot,
+            SloFigure::ItlMax | SloFigure::Decode => return None,
+        };
+        Some(report.metric(metric))
+    };
+    match figure {
+        SlaFigure::Percentile(rank, of) => {
+            let distribution = distribution(of)?;
+            match rank {
+                Rank::P50 => distribution.p50,
+                Rank::P90 => distribution.p90,
+                Rank::P95 => distribution.p95,
+                Rank::P99 => distribution.p99,
+                // no table has it
+                Rank::P999 => None,
+            }
+        }
+        SlaFigure::Mean(of) => distribution(of)?.mean,
+        SlaFigure::RequestsPerS => report.requests_per_s(),
+        SlaFigure::OutputTokensPerS => report.output_tokens_per_s(),
+        SlaFigure::SuccessRate => Some(100.0 * report.success_share()?),
+        SlaFigure::Goodput => report.goodput.as_ref()?.requests_per_s,
+    }
+}
