@@ -17,6 +17,7 @@ mod conversations_data;
 mod counts;
 mod crash;
 mod datasets;
+mod declared_examples;
 mod doc_links;
 mod doc_messages;
 mod docs;
