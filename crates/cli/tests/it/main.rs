@@ -8,6 +8,7 @@
 
 mod analysis;
 mod apis;
+mod capacity;
 mod command_line;
 mod context;
 mod conversation_results;
