@@ -2,7 +2,7 @@
 
 use evalscope_model::metrics::{normal_quantile, wilson};
 use proptest::prelude::*;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution as _};
 
