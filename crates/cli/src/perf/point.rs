@@ -158,17 +158,8 @@ impl Measuring<'_> {
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
         let (state, stopped_by) = state_of(&outcome.end, is_whole);
-        let error = match (written, fault.message()) {
-            (Err(error), _) => Some((
-                "the database could not be written: the run was stopped",
-                error,
-            )),
-            (Ok(()), Some(message)) => Some((
-                "a part of this program failed: the run was stopped",
-                anyhow::anyhow!("{message}"),
-            )),
-            (Ok(()), None) => what_ended(outcome.end, &job.secrets),
-        };
+        let error =
+            what_failed(written, fault.message()).or_else(|| what_ended(outcome.end, &job.secrets));
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
@@ -352,6 +343,24 @@ fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Re
         Err(_) => Err(anyhow::anyhow!(
             "the thread that writes the database panicked; please report it"
         )),
+    }
+}
+
+/// What of this program failed while it kept what was measured.
+fn what_failed(
+    written: anyhow::Result<()>,
+    fault: Option<&str>,
+) -> Option<(&'static str, anyhow::Error)> {
+    match (written, fault) {
+        (Err(error), _) => Some((
+            "the database could not be written: the run was stopped",
+            error,
+        )),
+        (Ok(()), Some(message)) => Some((
+            "a part of this program failed: the run was stopped",
+            anyhow::anyhow!("{message}"),
+        )),
+        (Ok(()), None) => None,
     }
 }
 

@@ -454,10 +454,10 @@ impl Experiment for CapacitySearch {
         let groups = 0..self.plan.groups.len();
         let time_is_up = self.time_is_up(done);
         let selections = groups.map(|group| {
-            let probed = self.probed(group, done);
-            let answer = match self.search.next(&probed, time_is_up) {
+            let own = self.probed(group, done);
+            let answer = match self.search.next(&own, time_is_up) {
                 Action::Done(answer) => answer,
-                Action::Measure(_) => self.search.so_far(&probed),
+                Action::Measure(_) => self.search.so_far(&own),
             };
             self.selection(group, &answer, &probes)
         });

@@ -160,6 +160,7 @@ impl ProbeJudge {
             from,
             to: look.at,
             open: look.open,
+            ended: self.successes(),
             confidence: 1.0 - (1.0 - self.plan.confidence) / EARLIER_LOOKS,
             is_last: false,
         };
@@ -194,6 +195,7 @@ impl ProbeJudge {
             from,
             to,
             open: 0,
+            ended: self.successes(),
             confidence: self.plan.confidence,
             is_last: true,
         };
@@ -202,6 +204,20 @@ impl ProbeJudge {
             verdict: verdict.unwrap_or(judged.verdict),
             ..judged
         }
+    }
+
+    /// When requests succeeded, with their output tokens, where throughput has a limit.
+    fn successes(&self) -> Vec<(Timestamp, u64)> {
+        let has_limit = self.plan.limits.iter().any(|limit| {
+            matches!(
+                limit.figure,
+                SlaFigure::RequestsPerS | SlaFigure::OutputTokensPerS
+            )
+        });
+        let succeeded = self.seen.iter().filter(|seen| has_limit && seen.succeeded);
+        succeeded
+            .map(|seen| (seen.ended, seen.output_tokens))
+            .collect()
     }
 
     fn judged(&mut self, window: &Window) -> ProbeJudgement {
@@ -257,11 +273,11 @@ fn looks(least_s: f64, most_s: f64) -> Vec<f64> {
     let mut looks = Vec::new();
     let later = std::iter::successors(Some(FIRST_LOOKS[4] * LATER_BY), |by| Some(by * LATER_BY));
     for by in FIRST_LOOKS.into_iter().chain(later) {
-        let look_s = least_s * by;
-        if look_s >= most_s {
+        let at_s = least_s * by;
+        if at_s >= most_s {
             break;
         }
-        looks.push(look_s);
+        looks.push(at_s);
     }
     looks.push(most_s);
     looks

@@ -102,13 +102,12 @@ impl Start {
         let latest = after_s(began, most_s);
         let over = match self.slots {
             Some(slots) if self.ended >= slots => Some(self.last),
-            Some(_) => None,
             None if self.latencies.len() >= self.first => {
                 let mut latencies: Vec<f64> = self.latencies.iter().map(|one| one.1).collect();
                 latencies.sort_unstable_by(f64::total_cmp);
                 Some(after_s(began, 2.0 * quantile(&latencies, START_RANK)))
             }
-            None => None,
+            _ => None,
         };
         let over = over.map(|over| over.min(latest));
         self.over = over.or_else(|| (latest <= now).then_some(latest));

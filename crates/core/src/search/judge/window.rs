@@ -41,6 +41,8 @@ pub(super) struct Window {
     pub(super) to: Timestamp,
     /// Requests that are in flight.
     pub(super) open: u64,
+    /// Successes by when they ended, those that were due before the window too, with their output tokens.
+    pub(super) ended: Vec<(Timestamp, u64)>,
     pub(super) confidence: f64,
     pub(super) is_last: bool,
 }
@@ -95,40 +97,34 @@ impl Window {
                 let enough = size > 1;
                 self.mean(limit, mean, enough.then_some(&means[..]), values.len())
             }
-            SlaFigure::RequestsPerS => self.throughput(limit, seen, |_| 1.0),
-            SlaFigure::OutputTokensPerS => {
-                self.throughput(limit, seen, |seen| seen.output_tokens as f64)
-            }
+            SlaFigure::RequestsPerS => self.throughput(limit, |_| 1.0),
+            SlaFigure::OutputTokensPerS => self.throughput(limit, |tokens| tokens as f64),
             // has no limit here
             SlaFigure::Goodput => self.mean(limit, None, None, 0),
         }
     }
 
     /// What the server delivers per second, by bins of time.
-    fn throughput(
-        &self,
-        limit: &SlaLimit,
-        seen: &[&Seen],
-        worth: impl Fn(&Seen) -> f64,
-    ) -> LimitJudgement {
+    fn throughput(&self, limit: &SlaLimit, worth: impl Fn(u64) -> f64) -> LimitJudgement {
         let span_ns = self.to.nanos_since(self.from) as f64;
         let mut bins = vec![0.0; BATCHES];
-        let bin_s = span_ns / 1e9 / BATCHES as f64;
-        let mut ended = 0;
-        for seen in seen.iter().filter(|seen| seen.succeeded) {
-            let at = seen.ended.nanos_since(self.from) as f64 / span_ns;
+        let width_s = span_ns / 1e9 / BATCHES as f64;
+        let mut counted = 0;
+        let inside = self.ended.iter().filter(|(at, _)| self.from < *at);
+        for (ended, tokens) in inside {
+            let at = ended.nanos_since(self.from) as f64 / span_ns;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a share of the bins"
             )]
             if let Some(bin) = bins.get_mut((at * BATCHES as f64) as usize) {
-                *bin += worth(seen) / bin_s;
-                ended += 1;
+                *bin += worth(*tokens) / width_s;
+                counted += 1;
             }
         }
         let mean = bins.iter().sum::<f64>() / BATCHES as f64;
-        self.mean(limit, (span_ns > 0.0).then_some(mean), Some(&bins), ended)
+        self.mean(limit, (span_ns > 0.0).then_some(mean), Some(&bins), counted)
     }
 
     /// A mean and its interval from batches.
