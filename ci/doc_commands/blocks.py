@@ -20,7 +20,7 @@ import shlex
 SHELL = {"sh", "bash", "shell", "console"}
 RUN = SHELL | {"python", "sql"}
 # languages of blocks that are read and not run
-READ = {"text", "toml", "json", "rust"}
+READ = {"text", "toml", "json", "rust", "yaml"}
 
 COMMENT = re.compile(r"\s*<!-- ci: (.*?) -->\s*$")
 FENCE = re.compile(r"([\s>]*)(```+|~~~+)\s*([\w-]*)[^`]*$")

@@ -34,8 +34,19 @@ class EvalscopeError(Exception):
         self.results = results
 
 
-class UnknownOption(EvalscopeError, TypeError):
-    """An option that does not exist. A `TypeError` too, as for any unknown keyword argument."""
+class UnknownOption(EvalscopeError, TypeError, ValueError):
+    """An option that does not exist.
+
+    A `TypeError` too, as for any unknown keyword argument, and the `ValueError` of EvalScope.
+    """
+
+
+class InvalidOption(EvalscopeError, ValueError):
+    """An option that has a value it cannot have. A `ValueError` too, as EvalScope raises."""
+
+
+class Unsupported(EvalscopeError, NotImplementedError):
+    """A part of EvalScope that cannot be here, since no Python sends or receives."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

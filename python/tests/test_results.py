@@ -29,10 +29,10 @@ def test_keys_and_attributes_are_the_same(tmp_path: Path) -> None:
     results = Results.load(tmp_path)
     run = results["run_1"]
     assert run["metrics"] is run.metrics
-    assert dict(run)["trace_summary"] == {"n_traces": 2}
+    assert run["trace_summary"] == {"n_traces": 2, "rows": []}
     assert run.workload_throughput is None
     assert run.folder == deeper
-    with pytest.raises(KeyError, match="there are metrics"):
+    with pytest.raises(KeyError, match="did you mean `metrics`"):
         _ = run["metric"]
     with pytest.raises(KeyError, match="there are run_1"):
         _ = results["run_2"]

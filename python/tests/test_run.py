@@ -149,10 +149,10 @@ def test_an_unknown_name_starts_nothing(options: dict[str, Any], tmp_path: Path)
 
 def test_a_wrong_option_is_an_error_in_the_words_of_the_tool(options: dict[str, Any]) -> None:
     with pytest.raises(EvalscopeError) as raised:
-        run_perf_benchmark({**options, "parallel": [1, 2], "number": [1, 2, 3]})
+        run_perf_benchmark({**options, "lang": "xx"})
     error = raised.value
     assert error.exit_code == 2
-    assert "number" in str(error)
+    assert "--lang" in str(error)
     assert not str(error).startswith("error:")
     # the exception shows it: once is enough
     assert str(error) not in error.stderr
@@ -446,7 +446,7 @@ CLOSED = """
             yield "prompt"
     try:
         print(list(run_perf_benchmark(options)), file=said)
-        run_perf_benchmark({**options, "parallel": 0})
+        run_perf_benchmark({**options, "lang": "xx"})
     except BaseException as error:
         print(repr(error), file=said)
     """
@@ -468,7 +468,7 @@ def test_a_daemon_without_standard_streams(
     first, second = said.read_text().splitlines()
     assert first == "['parallel_2_number_6']"
     assert second.startswith("EvalscopeError(")
-    assert "--parallel" in second
+    assert "--lang" in second
 
 
 def test_standard_input_stays_the_callers(options: dict[str, Any], binary: str) -> None:

@@ -650,14 +650,15 @@ def test_ctrl_c_of_the_terminal_does_not_end_it(plugin_file: Write) -> None:
         assert plugin.ask("next", max=1)["items"] == [{"text": "0"}]
 
 
-def test_a_request_of_the_earlier_tool_is_warned_of(plugin_file: Write) -> None:
+def test_a_plugin_that_sends_by_itself_is_refused(plugin_file: Write) -> None:
     path = plugin_file(
         API + "    async def process_request(self, session, url, headers, body): ...\n"
     )
     with PluginProcess(path, "--role", "api") as plugin:
-        plugin.hello("api")
-        _, stderr = plugin.finish()
-    assert stderr.startswith("warning: `process_request` of Echo is not called")
+        plugin.send("hello", **hello("api"))
+        said = plugin.receive()["error"]["message"]
+    assert said.startswith("class Echo overrides `process_request`")
+    assert "`answers` says how to read them" in said
 
 
 @pytest.mark.parametrize(

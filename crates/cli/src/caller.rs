@@ -15,7 +15,7 @@ pub(crate) fn show_error(text: &str) {
     let text = console::shortened(text);
     let text = console::tame(&text);
     if env::error_file().is_none_or(|path| std::fs::write(path, text.as_bytes()).is_err()) {
-        console::err(&text);
+        console::error(&text);
     }
 }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use evalscope_model::time::wall_ns;
 use evalscope_report::console::{Confidence, Ink, Screen};
+use serde::Serialize;
 
 use crate::env;
 
@@ -35,9 +37,74 @@ pub(crate) fn out_failed() -> bool {
     OUT_FAILED.load(Ordering::Relaxed)
 }
 
+/// Messages on stderr are JSON lines, for `--progress json`.
+static JSON_LINES: AtomicBool = AtomicBool::new(false);
+
+/// From now on, write each message on stderr as a line of JSON.
+pub(crate) fn write_json_lines() {
+    JSON_LINES.store(true, Ordering::Relaxed);
+}
+
+/// What a message is to its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Message,
+    Warning,
+    Error,
+}
+
+/// A message as a line of JSON.
+#[derive(Debug, Serialize)]
+struct MessageLine<'a> {
+    event: Kind,
+    unix_s: f64,
+    text: &'a str,
+}
+
 /// Write a message. It may quote a server or a plugin: see [`tame`].
 pub(crate) fn err(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", tame(text));
+    say(Kind::Message, "", text);
+}
+
+/// Write a warning; see [`err`].
+pub(crate) fn warn(text: &str) {
+    say(Kind::Warning, "warning: ", text);
+}
+
+/// Write the error that ends the command, with `error: ` before it.
+pub(crate) fn error(text: &str) {
+    let bare = text.strip_prefix("error: ");
+    say(
+        Kind::Error,
+        if bare.is_some() { "error: " } else { "" },
+        bare.unwrap_or(text),
+    );
+}
+
+fn say(event: Kind, prefix: &str, text: &str) {
+    let text = &tame(text);
+    if JSON_LINES.load(Ordering::Relaxed) {
+        json_line(&MessageLine {
+            event,
+            unix_s: unix_s(wall_ns()),
+            text,
+        });
+    } else {
+        let _ = writeln!(std::io::stderr().lock(), "{prefix}{text}");
+    }
+}
+
+/// Write a line of JSON to stderr.
+pub(crate) fn json_line(event: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(event) {
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+}
+
+/// A moment in Unix time, to the millisecond.
+pub(crate) fn unix_s(unix_ns: u64) -> f64 {
+    (unix_ns / 1_000_000) as f64 / 1e3
 }
 
 /// A text without control sequences for the terminal: other control characters

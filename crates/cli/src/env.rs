@@ -49,6 +49,37 @@ pub(crate) struct Environment {
     pub(crate) visible_gpus: Option<String>,
     /// `EVALSCOPE_LANG`, else the locale: the language of the HTML report.
     pub(crate) lang: Lang,
+    /// What launchers say of the number of this process and of all, in the order they are asked in.
+    pub(crate) ranks: Vec<Rank>,
+}
+
+/// The number of a process and of all, as a launcher says them.
+#[derive(Clone, Debug)]
+pub(crate) struct Rank {
+    /// The variables: of the number, and of how many there are.
+    pub(crate) names: (&'static str, &'static str),
+    /// Their values.
+    pub(crate) values: (Option<String>, Option<String>),
+}
+
+/// Slurm; Open MPI; MPICH and its relatives; Kubernetes, whose indexed jobs do not know how many they are;
+/// torchrun.
+const RANKS: [(&str, &str); 5] = [
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("JOB_COMPLETION_INDEX", "EVALSCOPE_SHARDS"),
+    ("RANK", "WORLD_SIZE"),
+];
+
+/// What the launchers say.
+fn ranks() -> Vec<Rank> {
+    RANKS
+        .map(|names| Rank {
+            names,
+            values: (set(names.0), set(names.1)),
+        })
+        .into()
 }
 
 impl Environment {
@@ -74,6 +105,7 @@ impl Environment {
             path: variable("PATH"),
             visible_gpus: variable("CUDA_VISIBLE_DEVICES"),
             lang: lang(),
+            ranks: ranks(),
         })
     }
 
@@ -163,6 +195,16 @@ pub(crate) fn error_file() -> Option<PathBuf> {
 /// ends.
 pub(crate) fn exits_with_parent() -> bool {
     variable("EVALSCOPE_EXIT_WITH_PARENT").as_deref() == Some("1")
+}
+
+/// `GITHUB_ACTIONS=true`: this runs in a job of GitHub.
+pub(crate) fn in_github_job() -> bool {
+    variable("GITHUB_ACTIONS").as_deref() == Some("true")
+}
+
+/// `GITHUB_STEP_SUMMARY`: a file to which a job of GitHub appends Markdown.
+pub(crate) fn github_step_summary() -> Option<PathBuf> {
+    set("GITHUB_STEP_SUMMARY").map(PathBuf::from)
 }
 
 /// `NO_COLOR` (no-color.org): nothing is coloured.

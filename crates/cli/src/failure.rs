@@ -11,6 +11,10 @@ use crate::{caller, console};
 pub(crate) const FAILED: u8 = 1;
 /// A wrong command, or a server that failed the test request.
 pub(crate) const USAGE: u8 = 2;
+/// A rule failed: `--fail-if`.
+pub(crate) const RULE_FAILED: u8 = 3;
+/// It is unclear whether a rule failed, and `--strict` was given.
+pub(crate) const UNCLEAR: u8 = 4;
 /// Stopped by Ctrl-C or SIGTERM: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -63,7 +67,7 @@ impl std::error::Error for Unfinished {
 pub(crate) fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     let error = match result {
         Ok(ExitCode::SUCCESS) if console::out_failed() => {
-            console::err("error: the tables could not be written to stdout");
+            console::error("error: the tables could not be written to stdout");
             return ExitCode::from(FAILED);
         }
         Ok(code) => return code,

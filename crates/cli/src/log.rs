@@ -37,20 +37,20 @@ impl Log {
 
     /// Say something to the person, and keep it.
     pub(crate) fn info(&self, text: &str) {
-        self.screen(text);
+        self.screen(console::err, text);
         self.keep("INFO", wall_ns(), text);
     }
 
     /// Warn the person, and keep it.
     pub(crate) fn warn(&self, text: &str) {
-        self.screen(&format!("warning: {text}"));
+        self.screen(console::warn, text);
         self.keep("WARNING", wall_ns(), text);
     }
 
     /// A detail of `--debug`, with the time it happened.
     pub(crate) fn debug(&self, unix_ns: u64, text: &str) {
         let line = line("DEBUG", unix_ns, text);
-        self.screen(&line);
+        self.screen(console::err, &line);
         self.write(&line);
     }
 
@@ -65,10 +65,10 @@ impl Log {
         }
     }
 
-    fn screen(&self, text: &str) {
+    fn screen(&self, say: fn(&str), text: &str) {
         match self.bar.lock().ok().and_then(|bar| bar.clone()) {
-            Some(bar) => bar.suspend(|| console::err(text)),
-            None => console::err(text),
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
         }
     }
 

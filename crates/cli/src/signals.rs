@@ -14,8 +14,9 @@ use crate::{caller, console};
 /// The first Ctrl-C or SIGTERM stops sending and lets requests in flight end;
 /// the second gives them up. SIGHUP, which comes when the terminal is closed, is one of them.
 ///
-/// `first`: what the first one does, in words.
-pub(crate) fn listen(control: RunControl, first: String) -> anyhow::Result<()> {
+/// `first`: what the first one does, in words. `has_stdin`: nobody else reads stdin, which may tell of the
+/// end of the caller.
+pub(crate) fn listen(control: RunControl, first: String, has_stdin: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,7 +39,10 @@ pub(crate) fn listen(control: RunControl, first: String) -> anyhow::Result<()> {
         .spawn(move || runtime.block_on(listener))
         .context("cannot listen for signals")?;
     ready.recv().context("cannot listen for signals")?;
-    caller::follow(move || orphaned.stop.cancel())
+    if has_stdin {
+        caller::follow(move || orphaned.stop.cancel())?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -15,6 +15,17 @@ pub(crate) fn stopped_within(stop: &CancellationToken, time: Duration) -> bool {
     block_on(async { tokio::time::timeout(time, stop.cancelled()).await.is_ok() })
 }
 
+/// Wait for one of two things, and say whether it was the first.
+pub(crate) fn reached_before(wanted: &CancellationToken, other: &CancellationToken) -> bool {
+    block_on(async {
+        tokio::select! {
+            biased;
+            () = other.cancelled() => false,
+            () = wanted.cancelled() => true,
+        }
+    })
+}
+
 /// Do work on a thread of its own, `what` in messages. `None`: the work did not end within `grace`
 /// of a stop. Its thread is abandoned then, and ends with the process.
 pub(crate) fn apart<T: Send + 'static>(

@@ -14,6 +14,7 @@ use rand_distr::{Distribution, Exp1};
 
 use evalscope_model::plan::sub_seed;
 use evalscope_model::profile::{Gaps, Profile, Schedule, Segment};
+use evalscope_model::shard::Deal;
 
 /// Offsets of successive requests from the start of a run, never decreasing.
 ///
@@ -29,30 +30,57 @@ pub struct Arrivals {
 }
 
 /// Offsets of successive sessions from the start of a run, never decreasing: drawn from a schedule, or
-/// as a trace has recorded them.
+/// as a trace has recorded them. Those of a shard are the whole run's without those of the others.
 #[derive(Clone, Debug)]
-pub enum Offsets {
-    /// Drawn.
+pub struct Offsets {
+    source: Source,
+    deal: Deal,
+    /// How many are behind, those of all shards together.
+    behind: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
     Drawn(Arrivals),
-    /// Recorded, nanoseconds, and how many of them are behind.
-    Recorded(Arc<[u64]>, usize),
+    /// Nanoseconds.
+    Recorded(Arc<[u64]>),
 }
 
 impl Offsets {
     /// The moments of a trace.
     #[must_use]
     pub fn recorded(offsets_ns: &Arc<[u64]>) -> Self {
-        Self::Recorded(Arc::clone(offsets_ns), 0)
+        Self::of(Source::Recorded(Arc::clone(offsets_ns)))
+    }
+
+    fn of(source: Source) -> Self {
+        Self {
+            source,
+            deal: Deal::default(),
+            behind: 0,
+        }
+    }
+
+    /// Those of a shard's own sessions.
+    #[must_use]
+    pub fn dealt(self, deal: Deal) -> Self {
+        Self { deal, ..self }
     }
 
     /// The next offset; `None` when there are no more.
     pub fn next_offset(&mut self) -> Option<Duration> {
-        match self {
-            Self::Drawn(arrivals) => arrivals.next_offset(),
-            Self::Recorded(offsets_ns, behind) => {
-                let offset = offsets_ns.get(*behind)?;
-                *behind += 1;
-                Some(Duration::from_nanos(*offset))
+        loop {
+            let offset = match &mut self.source {
+                Source::Drawn(arrivals) => arrivals.next_offset()?,
+                Source::Recorded(offsets_ns) => {
+                    let place = usize::try_from(self.behind).ok()?;
+                    Duration::from_nanos(*offsets_ns.get(place)?)
+                }
+            };
+            let is_own = self.deal.owns(self.behind);
+            self.behind += 1;
+            if is_own {
+                return Some(offset);
             }
         }
     }
@@ -60,7 +88,7 @@ impl Offsets {
 
 impl From<Arrivals> for Offsets {
     fn from(arrivals: Arrivals) -> Self {
-        Self::Drawn(arrivals)
+        Self::of(Source::Drawn(arrivals))
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evalscope_core::protocol::{
-    AnswerState, AnswerText, Api, Dashscope, Declared, Opaque, OpenAi, Zhipu,
+    AnswerState, AnswerText, Anthropic, Api, Dashscope, Declared, Opaque, OpenAi, Responses, Zhipu,
 };
 use evalscope_core::sse::Splitter;
 
@@ -32,6 +32,10 @@ fn api_of(name: &str) -> Box<dyn Api> {
         })
     } else if name.starts_with("zhipu_") {
         Box::new(Zhipu)
+    } else if name.starts_with("responses_") {
+        Box::new(Responses)
+    } else if name.starts_with("anthropic_") {
+        Box::new(Anthropic)
     } else {
         Box::new(OpenAi)
     }
@@ -143,26 +147,48 @@ fn every_dialect_is_understood() {
 fn all_of_the_text_is_read() {
     let mut all = String::new();
     for (name, body) in transcripts() {
-        if !name.starts_with("dashscope_") && !name.starts_with("zhipu_") {
+        if is_in_openais_form(&name) {
             continue;
         }
         let api = api_of(&name);
+        let mut reader = api.reader();
         let mut text = AnswerText::default();
         let mut splitter = Splitter::default();
-        splitter
-            .push(&body, |event| api.read_text(event.data, &mut text))
-            .unwrap();
+        // as it is kept: only the events with a token
+        let take = |event: evalscope_core::sse::Event<'_>| {
+            let meaning = reader.event(event.name, event.data);
+            if meaning.is_some_and(|meaning| meaning.has_token()) {
+                api.read_text(event.data, &mut text);
+            }
+        };
+        splitter.push(&body, take).unwrap();
         for choice in &text.choices {
             writeln!(all, "{name}: {:?} {:?}", choice.reasoning, choice.content).unwrap();
         }
     }
     insta::assert_snapshot!(all, @r#"
+    anthropic_beta_events.txt: "" "Hello"
+    anthropic_cached.txt: "" "Red"
+    anthropic_error.txt: "" "Hello"
+    anthropic_text.txt: "" "Hello! 蓝"
+    anthropic_thinking.txt: "Let me solve this" "27 * 453 = 12,231"
+    anthropic_tools.txt: "" "Okay, let's check{\"location\": \"San Francisco\"}"
+    anthropic_vllm.txt: "" "Red, yellow"
     dashscope_cumulative.txt: "" "Red, yellow and 蓝."
     dashscope_error.txt: "" "Red"
     dashscope_incremental.txt: "" "Red, yellow and 蓝."
     dashscope_multimodal.txt: "" "A red square"
     dashscope_reasoning.txt: "The用户 asks" "Red!"
     dashscope_text.txt: "" "Red, yellow"
+    responses_gateway_done_only.txt: "" "Red, yellow"
+    responses_openai.txt: "" "Hi there! 蓝."
+    responses_openai_error.txt: "" "Red"
+    responses_openai_failed.txt: "" "Red"
+    responses_openai_incomplete.txt: "" "Red, yellow"
+    responses_openai_refusal.txt: "" "I'm sorry, no."
+    responses_openai_summary.txt: "**Thinking** about colours" "Red."
+    responses_openai_tools.txt: "" "{\"location\":\"Paris\"}"
+    responses_vllm_reasoning.txt: "The user asks" "Red!"
     zhipu_chat.txt: "" "Red, yellow and 蓝"
     "#);
 }
@@ -174,11 +200,20 @@ fn declared() -> Declared {
     Declared::new(toml::from_str(&text).unwrap())
 }
 
+/// APIs whose events have an end of their own, and which end has no other.
+const WITH_AN_END: [(&str, &str); 2] = [
+    ("responses_", "event: response."),
+    ("anthropic_", "event: message_stop"),
+];
+
+fn is_in_openais_form(name: &str) -> bool {
+    let others = ["dashscope_", "zhipu_", "responses_", "anthropic_"];
+    !others.iter().any(|other| name.starts_with(other))
+}
+
 fn in_openais_form() -> impl Iterator<Item = (String, Vec<u8>)> {
-    let others = ["dashscope_", "zhipu_"];
-    transcripts()
-        .into_iter()
-        .filter(move |(name, _)| !others.iter().any(|other| name.starts_with(other)))
+    let all = transcripts().into_iter();
+    all.filter(|(name, _)| is_in_openais_form(name))
 }
 
 /// Reasoning in a list inside `content`, duplicate texts, images, counts and errors in other
@@ -282,4 +317,33 @@ fn a_cut_gives_a_beginning() {
         }
         assert!(before + 1 >= whole.events, "{name}");
     }
+}
+
+/// Without its last event, a response of these APIs is not complete, wherever it was cut.
+#[test]
+fn a_cut_is_never_an_end() {
+    let mut cut = 0;
+    for (name, body) in transcripts() {
+        let Some((_, end)) = WITH_AN_END
+            .iter()
+            .find(|(prefix, _)| name.starts_with(prefix))
+        else {
+            continue;
+        };
+        let whole = understood(&name, &body, usize::MAX).state;
+        if whole.failure.is_some() {
+            continue;
+        }
+        assert!(whole.done, "{name}");
+        let text = String::from_utf8(body.clone()).unwrap();
+        let last = text.rfind(end).unwrap();
+        let end = last + text[last..].rfind("}\n").unwrap();
+        for at in 0..=end {
+            let state = understood(&name, &body[..at], usize::MAX).state;
+            assert!(!state.done, "{name} cut at {at}");
+            assert_eq!(state.finish_reason, None, "{name} cut at {at}");
+        }
+        cut += 1;
+    }
+    assert!(cut > 8, "only {cut} were cut");
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::metrics::ClientSnapshot;
 use crate::record::{ConversationRecord, Exchange};
 use crate::time::Timestamp;
@@ -19,6 +21,18 @@ pub enum RunEvent {
     Snapshot(Box<Snapshot>),
     /// A reader of the figures must know this.
     Warning(Warning),
+    /// The load begins at its common start, or has begun.
+    Began(Began),
+}
+
+/// The moment that the load of a process counts from, on both of its clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    /// Since the start of the run's clock, nanoseconds.
+    #[serde(rename = "at_ns")]
+    pub at: Timestamp,
+    /// In Unix time, nanoseconds.
+    pub unix_ns: u64,
 }
 
 /// How a run stands.

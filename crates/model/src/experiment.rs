@@ -111,6 +111,7 @@ mod tests {
             drain_timeout_s: None,
             seed: 0,
             dataset_offset,
+            shard: crate::shard::Shard::WHOLE,
         }
     }
 

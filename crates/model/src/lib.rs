@@ -14,6 +14,8 @@ pub mod profile;
 
 pub mod slo;
 
+pub mod shard;
+
 pub mod sla;
 
 pub mod point;
@@ -21,6 +23,8 @@ pub mod point;
 pub mod conversation;
 
 pub mod plan;
+
+pub mod part;
 
 pub mod prompt;
 

@@ -4,15 +4,20 @@
 //! It must not know the command line, sockets or files, nor how a run is
 //! carried out.
 
+mod error;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use error::PlanError;
+
 use crate::conversation::{Conversations, KeepConnection};
 use crate::point::PointId;
 use crate::profile::{Gaps, Profile, Schedule};
+use crate::shard::Shard;
 
 /// How requests are spaced in time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -147,6 +152,9 @@ pub struct RunSpec {
     pub seed: u64,
     /// Prompts of the dataset that earlier points of the sweep have used.
     pub dataset_offset: u64,
+    /// Which part of it this process carries out; all else says what the whole run is.
+    #[serde(default, skip_serializing_if = "Shard::is_whole")]
+    pub shard: Shard,
 }
 
 impl RunSpec {
@@ -275,6 +283,8 @@ pub struct Sweep {
     pub recording: Option<Recording>,
     /// `--repeats`: how often each point is measured.
     pub repeats: NonZeroU32,
+    /// `--shard`.
+    pub shard: Shard,
 }
 
 /// How long requests of an open loop may go on after the last dispatch, unless somebody says so,
@@ -283,43 +293,6 @@ pub const OPEN_LOOP_DRAIN_S: f64 = 30.0;
 
 /// Requests per run when nobody says how many, nor for how long.
 pub const DEFAULT_REQUESTS: u64 = 1000;
-
-/// Why the lists of a sweep do not make a plan.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum PlanError {
-    /// Two lists that go together have different lengths, and neither is a single value.
-    #[error("`{left_flag}` has {left_len} ({left}) but `{right_flag}` has {right_len} ({right})",
-        left_len = counted(left), right_len = right.split(' ').count())]
-    Lengths {
-        /// The first flag.
-        left_flag: &'static str,
-        /// Its values.
-        left: String,
-        /// The second flag.
-        right_flag: &'static str,
-        /// Its values.
-        right: String,
-    },
-    /// A run of no requests.
-    #[error("`--number 0` sends nothing: give at least 1")]
-    NoRequests,
-    /// A share of a number that nobody has given.
-    #[error("`--warmup-num {0}` is a share of `--number`, which is not given")]
-    ShareOfNothing(f64),
-    /// A profile is over before the warm-up is.
-    #[error(
-        "`--warmup-num {warmup_requests}` leaves nothing to measure: `--rate {profile}` sends {expected} requests on \
-         average, the warm-up included"
-    )]
-    OnlyWarmup {
-        /// Warm-up requests.
-        warmup_requests: u64,
-        /// The profile.
-        profile: String,
-        /// Its mean number of arrivals.
-        expected: f64,
-    },
-}
 
 impl Sweep {
     /// Expand the lists into runs.
@@ -379,7 +352,9 @@ impl Sweep {
                         .then_some(OPEN_LOOP_DRAIN_S)),
                 seed: self.seed,
                 dataset_offset,
+                shard: self.shard,
             };
+            check_shard(&run, points * self.repeats.get() as usize)?;
             let label = label_of(&run, several_rates, &runs);
             run.point = PointId::after(runs.iter().map(|run| &run.point), &label);
             runs.push(run);
@@ -449,6 +424,43 @@ impl Sweep {
             }),
         }
     }
+}
+
+/// Check that every shard of a run has something to do, and that none ends by itself what the others
+/// go on with.
+fn check_shard(run: &RunSpec, points: usize) -> Result<(), PlanError> {
+    let shards = run.shard.of().get();
+    if run.shard.is_whole() {
+        return Ok(());
+    }
+    if points > 1 {
+        return Err(PlanError::SeveralPoints { points });
+    }
+    let too_few = |flag, given| PlanError::FewerThanShards {
+        flag,
+        given,
+        shards,
+    };
+    let places = [
+        ("--parallel", run.concurrency),
+        ("--max-in-flight", run.open_loop.max_in_flight),
+    ];
+    let counts = places
+        .into_iter()
+        .map(|(flag, places)| (flag, places.map(|places| places.get() as u64)))
+        .chain([("--number", run.requests)]);
+    for (flag, given) in counts {
+        if let Some(given) = given.filter(|given| *given < u64::from(shards)) {
+            return Err(too_few(flag, given));
+        }
+    }
+    if run.open_loop.stop_when_saturated {
+        return Err(PlanError::EndsOneShard("--stop-when-saturated"));
+    }
+    if run.is_open_loop() && run.open_loop.when_full == WhenFull::Stop {
+        return Err(PlanError::EndsOneShard("--when-full stop"));
+    }
+    Ok(())
 }
 
 /// Requests of a profile are warm-up first.
@@ -521,14 +533,6 @@ pub fn sub_seed(seed: u64, purpose: &str) -> u64 {
     hash ^= hash >> 27;
     hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-/// How many values stand in a list.
-fn counted(list: &str) -> String {
-    match list.split(' ').count() {
-        1 => "1 value".to_owned(),
-        n => format!("{n} values"),
-    }
 }
 
 fn spaced<T: ToString>(values: &[T]) -> String {

@@ -17,6 +17,15 @@ pub trait Workload: Send + Debug {
     /// When it cannot be read or made; there are no more then.
     fn next_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>>;
 
+    /// The next item, which is not sent here: what is generated of it may be missing, but not its
+    /// number of turns.
+    ///
+    /// # Errors
+    /// As for [`Workload::next_item`].
+    fn pass_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>> {
+        self.next_item()
+    }
+
     /// How often the prompts have begun again from the first one.
     fn rounds(&self) -> u64;
 }
@@ -46,6 +55,19 @@ pub struct Item {
     pub with: Overrides,
     /// The turns after this one, where it is the first of a conversation.
     pub later: Vec<Turn>,
+}
+
+impl Item {
+    /// The characters of all its texts, the recorded replies included: about the bytes that the body
+    /// of the last turn has.
+    #[must_use]
+    pub fn chars(&self) -> usize {
+        let later = self.later.iter().flat_map(|turn| {
+            let messages = turn.recorded_reply.iter().chain(&turn.messages);
+            messages.map(content_chars)
+        });
+        self.prompt.chars() + later.sum::<usize>()
+    }
 }
 
 /// What one request has of its own, instead of what all requests of a run share.

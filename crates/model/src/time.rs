@@ -140,6 +140,35 @@ pub fn wall_ns() -> u64 {
         .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Unix time in seconds, with a fraction or without, as nanoseconds; `None` for any other text, and for a
+/// time before 1970 or after 2554.
+///
+/// ```
+/// use evalscope_model::time::parse_unix_s;
+/// assert_eq!(parse_unix_s("1795623158.25"), Some(1_795_623_158_250_000_000));
+/// assert_eq!(parse_unix_s("7"), Some(7_000_000_000));
+/// assert_eq!(parse_unix_s("7.1234567891"), Some(7_123_456_789));
+/// assert_eq!(parse_unix_s("-7"), None);
+/// assert_eq!(parse_unix_s("7."), None);
+/// ```
+#[must_use]
+pub fn parse_unix_s(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let nanos: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    let seconds: u64 = whole.parse().ok()?;
+    seconds
+        .checked_mul(1_000_000_000)?
+        .checked_add(nanos.parse().ok()?)
+}
+
 /// A `timespec` after 1970 as nanoseconds; 0 for a time before.
 #[must_use]
 pub fn timespec_ns(seconds: i64, nanos: i64) -> u64 {

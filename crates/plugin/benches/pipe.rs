@@ -47,7 +47,8 @@ fn main() {
             let mut built = 0;
             while built < ITEMS / 4 {
                 let item = Item::from(Prompt::Text("x".repeat(200)));
-                let requests = bodies.build(u64::from(built), vec![item; batch]).unwrap();
+                let items = (u64::from(built)..).zip(vec![item; batch]).collect();
+                let requests = bodies.build(items).unwrap();
                 built += u32::try_from(requests.len()).unwrap();
             }
         });

@@ -79,12 +79,13 @@ impl PluginBodies {
         wire
     }
 
-    fn built(&self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, PluginError> {
-        let asked: Vec<(Option<u64>, Overrides)> = items
+    fn built(&self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, PluginError> {
+        let asked: Vec<(u64, Option<u64>, Overrides)> = items
             .iter()
-            .map(|item| (item.asked_tokens, item.with.clone()))
+            .map(|(index, item)| (*index, item.asked_tokens, item.with.clone()))
             .collect();
-        let prompts = items.into_iter().map(|item| self.wire_item(item)).collect();
+        let prompts = items.into_iter();
+        let prompts = prompts.map(|(_, item)| self.wire_item(item)).collect();
         let pending = self.plugin.ask("build", Prompts { prompts })?;
         let Built { bodies } = self.plugin.wait(&pending)?;
         if bodies.len() != asked.len() {
@@ -92,9 +93,10 @@ impl PluginBodies {
             let text = format!("it gave {got} bodies for {want} prompts");
             return Err(self.plugin.rubbish("build", text));
         }
-        (first..)
-            .zip(bodies.iter().zip(asked))
-            .map(|(index, (body, (asked_tokens, with)))| {
+        bodies
+            .iter()
+            .zip(asked)
+            .map(|(body, (index, asked_tokens, with))| {
                 let text = body.get();
                 let look = serde_json::from_str::<Look>(text).ok();
                 let look = look.filter(|_| text.starts_with('{')).ok_or_else(|| {
@@ -118,8 +120,8 @@ impl PluginBodies {
 }
 
 impl BuildBodies for PluginBodies {
-    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
-        self.built(first, items)
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError> {
+        self.built(items)
             .map_err(|error| BodyError::Builder(Box::new(error)))
     }
 

@@ -56,6 +56,19 @@ pub(crate) fn read(column: &str) -> Option<Value> {
     Some(pickled.unwrap_or_else(|| column.into()))
 }
 
+/// The texts that a response was recorded as: its events, or its body.
+pub(crate) fn texts(column: &str) -> Vec<String> {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        value => value.to_string(),
+    };
+    match read(column) {
+        None => Vec::new(),
+        Some(Value::Array(events)) => events.into_iter().map(text).collect(),
+        Some(body) => vec![text(body)],
+    }
+}
+
 /// The list of messages of a body, wherever the API has it.
 fn messages(body: &mut Value) -> Option<&mut Vec<Value>> {
     match body {

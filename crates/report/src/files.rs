@@ -5,10 +5,12 @@
 //! `performance_summary.txt`, and for each run a folder
 //! `parallel_<P>_number_<N>` with its database and the files made from it.
 
+mod error;
+mod whole;
+
 use std::cmp::Ordering;
-use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use evalscope_model::point::{PROBES, is_run_name};
 use evalscope_model::search::SearchRecord;
@@ -24,6 +26,11 @@ use crate::speeds;
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
 use crate::together::Together;
 use crate::workload::Unreported;
+
+pub use error::FilesError;
+pub(crate) use error::io_error;
+pub(crate) use whole::write;
+pub use whole::write_with;
 
 /// A run's summary in the reference tool's form.
 pub const SUMMARY: &str = "benchmark_summary.json";
@@ -56,86 +63,6 @@ pub enum Page {
     Written,
     /// It is written in this language.
     WrittenIn(Lang),
-}
-
-/// Why files could not be written or found.
-#[derive(Debug, thiserror::Error)]
-pub enum FilesError {
-    /// A database could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The file system refused.
-    #[error("`{}`: cannot {doing}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// The system's own words.
-        source: io::Error,
-    },
-    /// A value has no JSON form.
-    #[error("`{}`: cannot be written as JSON", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What the encoder said.
-        source: serde_json::Error,
-    },
-    /// The page could not be made.
-    #[error("`{}`: the page cannot be made", path.display())]
-    Page {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: Box<html::PageError>,
-    },
-    /// No run has this name.
-    #[error("no run is called `{name}`\nhint: the runs are {names}")]
-    NoSuchRun {
-        /// The name.
-        name: String,
-        /// Those that there are.
-        names: String,
-    },
-    /// There are several runs.
-    #[error("there are several runs\nhint: `--run` says which: {names}")]
-    SeveralRuns {
-        /// Their names.
-        names: String,
-    },
-    /// There is no run in a folder.
-    #[error(
-        "`{}` holds no `{FILE_NAME}`\nhint: give the folder of a command's runs, which has folders such \
-         as `parallel_<P>_number_<N>`, or one of these folders",
-        path.display()
-    )]
-    NoRuns {
-        /// The folder.
-        path: PathBuf,
-    },
-}
-
-pub(crate) fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FilesError {
-    move |source| FilesError::Io {
-        path: path.to_owned(),
-        doing,
-        source,
-    }
-}
-
-/// Put a file in place whole: a reader sees the old one or the new one.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), FilesError> {
-    let name = path.file_name().expect("files are written by name");
-    let mut partial = std::ffi::OsString::from(".");
-    partial.push(name);
-    partial.push(".partial");
-    let partial = path.with_file_name(partial);
-    let mut file = fs::File::create(&partial).map_err(io_error(&partial, "create it"))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(io_error(&partial, "write it"))?;
-    fs::rename(&partial, path).map_err(io_error(path, "put it in place"))
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), FilesError> {
@@ -269,15 +196,17 @@ fn write_page(
     }
 }
 
-/// By start, then by their order in the command, then by name.
 pub(crate) fn in_order(runs: &mut [RunReport]) {
-    let start = |run: &RunReport| run.meta.started_at.parse::<jiff::Timestamp>().ok();
-    runs.sort_by(|a, b| {
-        start(a)
-            .cmp(&start(b))
-            .then_with(|| a.meta.load.point.ordinal.cmp(&b.meta.load.point.ordinal))
-            .then_with(|| a.meta.name.cmp(&b.meta.name))
-    });
+    runs.sort_by(|a, b| by_start(&a.meta, &b.meta));
+}
+
+/// By start, then by their order in the command, then by name.
+pub(crate) fn by_start(a: &RunMeta, b: &RunMeta) -> Ordering {
+    let start = |meta: &RunMeta| meta.started_at.parse::<jiff::Timestamp>().ok();
+    start(a)
+        .cmp(&start(b))
+        .then_with(|| a.load.point.ordinal.cmp(&b.load.point.ordinal))
+        .then_with(|| a.name.cmp(&b.name))
 }
 
 /// The runs in an invocation's folder, each of which can be read. Without a folder there are none.
@@ -375,6 +304,23 @@ pub fn write_run_page(runs: &[RunReport], name: &str, page: Page) -> Result<(), 
     )
 }
 
+/// Check that a folder can be written into without mixing what is there with what is written.
+pub(crate) fn check_free(out: &Path) -> Result<(), FilesError> {
+    match fs::read_dir(out) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(FilesError::NotEmpty {
+                path: out.to_owned(),
+            }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(FilesError::NotAFolder {
+            path: out.to_owned(),
+        }),
+        Err(error) => Err(io_error(out, "read it")(error)),
+    }
+}
+
 /// An invocation's folder and its databases.
 pub(crate) type Invocation = (PathBuf, Vec<PathBuf>);
 
@@ -427,7 +373,7 @@ fn databases(top: &Path) -> Result<Vec<PathBuf>, FilesError> {
 }
 
 /// The folders in a folder, by name.
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error(folder, "read it"))? {
         let path = entry.map_err(io_error(folder, "read it"))?.path();

@@ -41,7 +41,11 @@ pub mod names;
 
 pub mod live;
 
+pub mod exposition;
+
 pub mod console;
+
+pub mod rules;
 
 pub mod json;
 
@@ -49,7 +53,11 @@ pub mod html;
 
 pub mod files;
 
+pub mod merge;
+
 pub mod export;
+
+pub mod compare;
 
 #[cfg(test)]
 mod samples;

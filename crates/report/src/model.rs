@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use evalscope_model::metrics::ShardClient;
 use evalscope_model::plan::RunSpec;
 pub use evalscope_model::record::RecordBodies;
 use evalscope_model::slo::{Slo, SloFrom};
@@ -63,6 +64,10 @@ pub enum RunState {
     Interrupted,
     /// Ended early because the server was not there, or refused everything.
     GaveUp,
+    /// Ended early because a rule was broken (`--abort-if`).
+    Aborted,
+    /// Merged from some of its shards, or from shards that did not all finish.
+    Partial,
 }
 
 impl RunState {
@@ -74,6 +79,8 @@ impl RunState {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::GaveUp => "gave_up",
+            Self::Aborted => "aborted",
+            Self::Partial => "partial",
         }
     }
 
@@ -85,6 +92,8 @@ impl RunState {
             Self::Finished,
             Self::Interrupted,
             Self::GaveUp,
+            Self::Aborted,
+            Self::Partial,
         ]
         .into_iter()
         .find(|state| state.as_str() == name)
@@ -172,6 +181,18 @@ pub struct RunMeta {
     /// What the user wants to remember of the command (`--metadata`).
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// What the processes share that carry out the run together (`--run-id`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The processes that carried out the run together, where their databases were merged into this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardMeta>,
+    /// Their own figures as clients, judged by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shard_clients: Vec<ShardClient>,
+    /// The numbers of those whose databases were missing then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_shards: Vec<u32>,
     /// The run's folder, as seen from where the command was started; `None` in files of earlier versions.
     #[serde(default)]
     pub folder: Option<String>,
@@ -188,11 +209,41 @@ pub struct RunMeta {
     pub lang: Lang,
 }
 
+/// One of the processes that carried out a run together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct ShardMeta {
+    /// Its number, from 0.
+    pub index: u32,
+    /// The machine that it ran on; `null` where the system does not say.
+    pub host: Option<String>,
+    /// By how much the clock of its machine was ahead of the one that all moments are given in, nanoseconds.
+    pub offset_ns: i64,
+    /// How far off `offset_ns` may be.
+    pub offset_error_ns: u64,
+    /// How long after its schedule it sent its first request, nanoseconds; `null` if it sent none.
+    pub started_late_ns: Option<u64>,
+    /// How long before the end of the run its last measured request ended, nanoseconds; `null` without one.
+    pub idle_ns: Option<u64>,
+    /// Measured requests in its database.
+    pub requests: u64,
+    /// How far it came.
+    pub state: RunState,
+}
+
 impl RunMeta {
     /// The name that the user gave the run besides the model's (`--alias`).
     #[must_use]
     pub fn alias(&self) -> Option<&str> {
         self.settings["alias"].as_str()
+    }
+
+    /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single
+    /// moment.
+    #[must_use]
+    pub fn rate_per_s(&self) -> Option<f64> {
+        let rate_per_s = self.load.pacing.rate_per_s();
+        rate_per_s.filter(|rate| rate.is_finite())
     }
 }
 
@@ -248,6 +299,8 @@ mod tests {
             RunState::Finished,
             RunState::Interrupted,
             RunState::GaveUp,
+            RunState::Aborted,
+            RunState::Partial,
         ] {
             assert_eq!(RunState::from_name(state.as_str()), Some(state));
         }

@@ -4,9 +4,17 @@
 //!
 //! It must not know how a figure was computed, nor the format around a name.
 
+mod columns;
+mod key;
+
 use evalscope_model::metrics::{Distribution, Metric};
 
 use crate::report::RunReport;
+
+pub use columns::{PERCENTILE_COLUMNS, PERCENTILES, PercentileColumn, percentile_columns};
+pub use key::{
+    Better, FigureKey, METRICS, Rate, Stat, Unit, UnknownFigure, metric_name, percentiles,
+};
 
 /// A figure's value, before any format.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +90,8 @@ pub enum Figure {
     InputThroughput,
     /// Both per second.
     TotalThroughput,
+    /// Texts or documents per second.
+    InputRate,
     /// Share of prompt tokens that came from the server's cache.
     CacheHits,
     /// Share of drafted tokens that were accepted, if several tokens in an event come from
@@ -117,7 +127,7 @@ const fn names(
 }
 
 /// In the order of our summary table.
-const TABLE: [Names; 37] = [
+const TABLE: [Names; 39] = [
     names(
         Figure::Duration,
         Some("Test Duration (s)"),
@@ -216,6 +226,12 @@ const TABLE: [Names; 37] = [
         "Input token throughput (tok/s)",
     ),
     names(
+        Figure::InputRate,
+        None,
+        None,
+        "Inputs per second (texts or documents)",
+    ),
+    names(
         Figure::Mean(Metric::LatencyFromSchedule),
         Some("Avg Latency From Schedule (s)"),
         None,
@@ -232,6 +248,12 @@ const TABLE: [Names; 37] = [
         Some("Avg Latency (s)"),
         Some("Average latency"),
         "Average latency (s)",
+    ),
+    names(
+        Figure::Mean(Metric::LatencyPerInput),
+        None,
+        None,
+        "Average latency per input (ms)",
     ),
     names(
         Figure::Mean(Metric::Ttft),
@@ -376,48 +398,6 @@ pub const SUMMARY_KEYS: [Figure; 23] = [
     Figure::Acceptance,
 ];
 
-/// First column of a percentile table, in files and on screen.
-pub const PERCENTILES: &str = "Percentiles";
-
-/// A column of a percentile table: key in the reference tool's `benchmark_percentile.json`,
-/// column of our table (a line break where it may be broken), metric.
-pub type PercentileColumn = (&'static str, &'static str, Metric);
-
-/// Columns that only a run with a schedule has, before the others: where requests wait for a
-/// slot, the plain ones hide it.
-const SCHEDULE_COLUMNS: [PercentileColumn; 2] = [
-    (
-        "Latency From Schedule (s)",
-        "Latency\nfrom\nsched. (s)",
-        Metric::LatencyFromSchedule,
-    ),
-    (
-        "TTFT From Schedule (ms)",
-        "TTFT\nfrom\nsched. (ms)",
-        Metric::TtftFromSchedule,
-    ),
-];
-
-/// The columns of a report's percentile table, but the first.
-#[must_use]
-pub fn percentile_columns(report: &RunReport) -> Vec<PercentileColumn> {
-    let schedule = SCHEDULE_COLUMNS.iter().filter(|_| report.is_paced());
-    schedule.chain(&PERCENTILE_COLUMNS).copied().collect()
-}
-
-/// The columns of any run.
-pub const PERCENTILE_COLUMNS: [PercentileColumn; 9] = [
-    ("Latency (s)", "Latency\n(s)", Metric::Latency),
-    ("TTFT (ms)", "TTFT\n(ms)", Metric::Ttft),
-    ("ITL (ms)", "ITL\n(ms)", Metric::Itl),
-    ("TPOT (ms)", "TPOT\n(ms)", Metric::Tpot),
-    ("Input tokens", "Input\ntokens", Metric::InputTokens),
-    ("Output tokens", "Output\ntokens", Metric::OutputTokens),
-    ("Output (tok/s)", "Output\n(tok/s)", Metric::OutputTokPerS),
-    ("Total (tok/s)", "Total\n(tok/s)", Metric::TotalTokPerS),
-    ("Decode (tok/s)", "Decode\n(tok/s)", Metric::DecodeTokPerS),
-];
-
 impl Figure {
     /// All figures, in the order of our summary table.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -469,10 +449,28 @@ impl Figure {
         self.names().first
     }
 
+    /// Whether only a run without output has it.
+    const fn is_of_inputs(self) -> bool {
+        matches!(self, Self::InputRate | Self::Mean(Metric::LatencyPerInput))
+    }
+
+    /// Whether only a run with output has it.
+    const fn is_of_output(self) -> bool {
+        match self {
+            Self::OutputThroughput | Self::TotalThroughput => true,
+            Self::Mean(metric) => metric.is_of_output(),
+            _ => false,
+        }
+    }
+
     /// Whether a figure only says something in some runs: elsewhere it is in no table and in no
     /// file.
     #[must_use]
     pub fn is_left_out(self, report: &RunReport) -> bool {
+        let generates = report.generates();
+        if generates && self.is_of_inputs() || !generates && self.is_of_output() {
+            return true;
+        }
         match self {
             Self::Mean(Metric::LatencyFromSchedule | Metric::TtftFromSchedule) => {
                 !report.is_paced()
@@ -541,11 +539,8 @@ impl Figure {
             Self::OutputThroughput => report.output_tokens_per_s().into(),
             Self::InputThroughput => report.input_tokens_per_s().into(),
             Self::TotalThroughput => report.total_tokens_per_s().into(),
-            Self::CacheHits => totals
-                .cached_tokens
-                .filter(|_| totals.cached_of_tokens > 0)
-                .map(|cached| 100.0 * cached as f64 / totals.cached_of_tokens as f64)
-                .into(),
+            Self::InputRate => report.inputs_per_s().into(),
+            Self::CacheHits => report.cached_share().map(|share| 100.0 * share).into(),
             Self::Mean(metric) => report.metric(metric).into(),
         }
     }

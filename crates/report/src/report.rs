@@ -131,7 +131,10 @@ impl RunReport {
             .iter()
             .min_by_key(|part| part.meta().clock.wall_start_ns)
             .expect("a report is made from at least one part");
-        let meta = first.meta().clone();
+        let mut meta = first.meta().clone();
+        // one of several processes is measured by its part
+        meta.load = meta.load.part();
+        let meta = meta;
         let each =
             |phase: Phase, sink: &mut PartSink<'_>| each_of_parts(parts, &meta.clock, phase, sink);
         let mut rows = 0;
@@ -191,7 +194,8 @@ impl RunReport {
         let totals = sums.totals;
         let metrics = std::mem::take(&mut found.metrics);
         let client =
-            ClientReport::judge(own.client.as_ref(), &totals, &metrics[&Metric::ClientLag]);
+            ClientReport::judge(own.client.as_ref(), &totals, &metrics[&Metric::ClientLag])
+                .of_shards(meta.shard_clients.clone());
         let client_limited = client.verdict == Verdict::ClientLimited;
         let sessions = sums
             .sessions
@@ -228,6 +232,8 @@ impl RunReport {
             goodput: goodput.as_ref(),
             conversations,
             trace: sessions.trace.as_ref(),
+            shards: &meta.shards,
+            missing_shards: &meta.missing_shards,
             stream: meta.stream,
             unseen_tokens: sums.unseen_tokens,
         }));
@@ -258,6 +264,19 @@ impl RunReport {
         }
     }
 
+    /// The API generates tokens: others have vectors or scores.
+    #[must_use]
+    pub fn generates(&self) -> bool {
+        self.totals.without_output == 0
+    }
+
+    /// Texts or documents of successes over the duration, per second; `None` for an API that generates.
+    #[must_use]
+    pub fn inputs_per_s(&self) -> Option<f64> {
+        let rate = self.totals.rate_per_s(self.totals.inputs);
+        rate.filter(|_| !self.generates())
+    }
+
     /// Requests had a schedule.
     #[must_use]
     pub fn is_paced(&self) -> bool {
@@ -274,8 +293,7 @@ impl RunReport {
     /// moment.
     #[must_use]
     pub fn rate_per_s(&self) -> Option<f64> {
-        let rate_per_s = self.meta.load.pacing.rate_per_s();
-        rate_per_s.filter(|rate| rate.is_finite())
+        self.meta.rate_per_s()
     }
 
     /// The distribution of a metric.
@@ -318,6 +336,16 @@ impl RunReport {
     #[must_use]
     pub fn requests_per_s(&self) -> Option<f64> {
         self.totals.rate_per_s(self.totals.succeeded)
+    }
+
+    /// Cached prompt tokens over the prompt tokens of the successes that reported them; `None` without any.
+    #[must_use]
+    pub fn cached_share(&self) -> Option<f64> {
+        let totals = &self.totals;
+        let cached = totals
+            .cached_tokens
+            .filter(|_| totals.cached_of_tokens > 0)?;
+        Some(cached as f64 / totals.cached_of_tokens as f64)
     }
 
     /// Output tokens over the duration; `None` if they are unknown for all responses.

@@ -19,7 +19,9 @@ use evalscope_model::record::{
 use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 
-use crate::model::{FORMAT_VERSION, Host, Lang, Objective, RecordBodies, RunMeta, RunState, Tool};
+use crate::model::{
+    FORMAT_VERSION, Host, Lang, Objective, RecordBodies, RunMeta, RunState, ShardMeta, Tool,
+};
 use crate::report::RunReport;
 use crate::sqlite::{Database, FILE_NAME, set_end};
 
@@ -51,6 +53,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
             drain_timeout_s: None,
             seed: 42,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         },
         trace: None,
         first_arrival_ns: None,
@@ -64,6 +67,10 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         }),
         command_line: Some("evalscope perf --model m".to_owned()),
         metadata: [("gpu".to_owned(), "H100".to_owned())].into(),
+        run_id: None,
+        shards: Vec::new(),
+        shard_clients: Vec::new(),
+        missing_shards: Vec::new(),
         folder: Some("outputs/20260131_120000/m/parallel_5_number_30".to_owned()),
         started_at: "2026-01-31T12:00:00.123+08:00".to_owned(),
         clock: RunClock {
@@ -153,6 +160,7 @@ pub(crate) fn success(index: u64) -> Exchange {
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
 asked_output_tokens: None,
+inputs: None,
             counted: CountedTokens::default(),
             finish_reason: Some(if index.is_multiple_of(4) { "length" } else { "stop" }.to_owned()),
             response_id: Some(format!("chatcmpl-{index}")),
@@ -241,7 +249,7 @@ pub(crate) fn whole_answers(n: u64) -> Vec<Exchange> {
         .collect()
 }
 
-fn client(delay_ns: u64) -> ClientSnapshot {
+pub(crate) fn client(delay_ns: u64) -> ClientSnapshot {
     let mut handling = DenseHistogram::new(HANDLING_BITS);
     for i in 0..100 {
         handling.record(delay_ns + i * 100);
@@ -478,4 +486,18 @@ pub(crate) fn assert_documented(path: &str, text: &str) {
         documented == text,
         "run the tests with UPDATE_DOCS=1 to rewrite {path}"
     );
+}
+
+/// A shard nothing can be said against.
+pub(crate) fn shard(index: u32) -> ShardMeta {
+    ShardMeta {
+        index,
+        host: Some(format!("host{index}")),
+        offset_ns: 0,
+        offset_error_ns: 0,
+        started_late_ns: Some(1_000_000),
+        idle_ns: Some(0),
+        requests: 250,
+        state: RunState::Finished,
+    }
 }

@@ -55,8 +55,9 @@ pub trait RecordSource {
         Ok(())
     }
 
-    /// The same in any order, and without the connection, the server's address and what the client counted,
-    /// which charts do not need: reading is most of what they cost.
+    /// The same in any order, and without what charts do not need: the connection, the server's address,
+    /// the arrival clock, what was asked for, and the sources of token counts, of which only the one that
+    /// counts is there. Reading is a good part of what charts cost.
     ///
     /// # Errors
     /// If a record cannot be read, or `sink` fails.

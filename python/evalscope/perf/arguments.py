@@ -1,7 +1,7 @@
-"""Owns the options of `evalscope perf` as Python sees them, and how they become a command line.
+"""Owns the options of `evalscope perf` as Python sees them.
 
-It knows no defaults: an option that is not set is not passed on, and the binary decides. Only
-plugins see every value, since the binary passes its own to them (`Arguments.from_options`).
+Their defaults are those of the binary, and for people to see: only what was given is passed on,
+and the binary decides. Plugins get the values of the binary (`Arguments.from_options`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,25 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
-import reprlib
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, fields
-from enum import Enum
-from typing import Any, Union
+from typing import Any, Union, cast
 
-from evalscope.errors import EvalscopeError, UnknownOption, did_you_mean
+from evalscope.errors import EvalscopeError, InvalidOption, UnknownOption, did_you_mean
 from evalscope.perf import secrets
-from evalscope.perf.values import NotJson, json_text, kind, listed, plain
+from evalscope.perf.checks import check, is_chat_url
+from evalscope.perf.options import (
+    MAY_BE_EMPTY,
+    SECRETS,
+    flag_words,
+    header_line,
+    header_texts,
+    kind_of,
+)
+from evalscope.perf.values import kind, listed, plain
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -28,8 +36,9 @@ PathLike = Union[str, "os.PathLike[str]"]
 class Arguments:
     """The options of `evalscope perf`, all of them optional. `None` means the tool's default.
 
-    `evalscope perf --help` has the defaults. The binary rejects options of
-    EvalScope that it does not have yet.
+    Values are checked when the object is made: an unknown name (`UnknownOption`), a value of
+    another kind and options that contradict each other (`InvalidOption`) are refused there.
+    `number`, `parallel` and `rate` are lists, also of a single value.
 
     A plugin gets one of these as `param`: then it holds the options as the tool resolved them,
     with a single value in place of a list of one. Changing it changes nothing in the tool.
@@ -37,11 +46,13 @@ class Arguments:
 
     # --- server ---
 
-    url: str | None = None
+    url: str | None = "http://127.0.0.1:8877/v1/chat/completions"
     """URL of the endpoint. `http://host:8000` is completed by the tool."""
     model: str | None = None
     """Name of the model, as the server knows it. May be left out if the server lists only one."""
-    api: str | None = None
+    model_id: str | None = None
+    """Last part of the model's name; it is worked out, and not passed on."""
+    api: str | None = "openai"
     """API of the server; or the name of a class registered with `register_api`; or
     `path/to/plugin.py[:name]`."""
     api_key: str | None = None
@@ -53,21 +64,21 @@ class Arguments:
     """Fail a request when its connection takes longer: seconds, or `"30s"`; 0 for no limit."""
     read_timeout: float | str | None = None
     """Fail a request when nothing arrives for this long; 0 for no limit."""
-    total_timeout: float | str | None = None
+    total_timeout: float | str | None = 21600
     """Fail a request that takes longer than this in total; 0 for no limit."""
-    no_test_connection: bool | None = None
+    no_test_connection: bool | None = False
     """Send no test request first."""
     wait_for_server: float | str | None = None
     """Wait up to this long for a server that is still starting or loading its model."""
-    insecure: bool | None = None
+    insecure: bool | None = False
     """Do not verify the server's certificate."""
     ca_cert: PathLike | None = None
     """Also trust the certificates in this PEM file."""
-    port: int | None = None
+    port: int | None = 8877
     """Port of the local inference server, for the `local…` APIs."""
     attn_implementation: str | None = None
     """Attention implementation of the `local` API."""
-    trust_remote_code: bool | None = None
+    trust_remote_code: bool | None = False
     """Let the `local…` APIs run code shipped with the model."""
     server_start_timeout: float | str | None = None
     """Give up when the `local…` APIs have not loaded the model within this time."""
@@ -76,15 +87,15 @@ class Arguments:
 
     # --- load ---
 
-    parallel: int | Sequence[int] | None = None
+    parallel: int | Sequence[int] | None = 1
     """Requests in flight at a time. Several values make a sweep, one run each. With `rate` alone
     it is unlimited."""
-    number: int | Sequence[int] | None = None
+    number: int | Sequence[int] | None = 1000
     """Requests of each run: one value for all runs, or one for each. With `duration` alone
     it is unlimited."""
-    rate: float | str | Sequence[float] | Sequence[str] | None = None
+    rate: float | str | Sequence[float] | Sequence[str] | None = -1
     """Arrivals per second, `"90/m"`, or a profile such as `"1..20@60,20@5m"`; -1 for no pacing."""
-    open_loop: bool | None = None
+    open_loop: bool | None = False
     """Send at the moments of `rate` and never wait for responses."""
     arrivals: str | None = None
     """How arrivals are spread: `poisson`, `constant` or `gamma:SHAPE`."""
@@ -96,13 +107,13 @@ class Arguments:
     """What happens to a request that is due then: `wait`, `drop` or `stop`."""
     drain_timeout: float | str | None = None
     """How long requests may go on after the last was sent; 30 seconds in an open loop."""
-    stop_when_saturated: bool | None = None
+    stop_when_saturated: bool | None = False
     """End an open loop when the server is found not to keep up."""
     duration: float | str | None = None
     """Stop sending after this time: seconds, or `"5m"`."""
-    warmup_num: float | None = None
+    warmup_num: float | None = 0
     """Requests to send before the measured ones; below 1, a fraction of `number`."""
-    sleep_interval: float | str | None = None
+    sleep_interval: float | str | None = 5
     """Pause between the runs of a sweep."""
     repeats: int | None = None
     """How often each run of a sweep is measured."""
@@ -113,14 +124,19 @@ class Arguments:
     responses are all the same 4xx error; 0 for never."""
     client_threads: int | None = None
     """Number of receive threads."""
-    num_workers: float | None = None
+    num_workers: float | None = 0
     """Accepted for compatibility with EvalScope; has no effect."""
-    db_commit_interval: float | None = None
+    db_commit_interval: float | None = 1000
     """Accepted for compatibility with EvalScope; has no effect."""
-    queue_size_multiplier: float | None = None
+    queue_size_multiplier: float | None = 5
     """Accepted for compatibility with EvalScope; has no effect."""
-    in_flight_task_multiplier: float | None = None
+    in_flight_task_multiplier: float | None = 2
     """Accepted for compatibility with EvalScope; has no effect."""
+
+    scenario: str | Mapping[str, Any] | None = None
+    """AgentX of EvalScope, which is not here."""
+    enable_pd_metrics: bool | None = False
+    """Report the first gap of each response apart: the hand-off of disaggregated prefill."""
 
     # --- objectives ---
 
@@ -132,20 +148,26 @@ class Arguments:
     """Where ttft, ttfat and latency of `slo` begin: `schedule` or `send`."""
     min_goodput: float | str | None = None
     """Fail (`EvalscopeError`, exit code 1) when fewer requests meet `slo`: 0.95, or `"95%"`."""
+    fail_if: str | Sequence[str] | None = None
+    """Fail (`EvalscopeError`, exit code 3) if this holds of a finished run: `"ttft_p99>500ms"`."""
+    abort_if: str | Sequence[str] | None = None
+    """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
+    abort_after: float | str | None = None
+    """From when on `abort_if` is looked at, after the first measured request: seconds, or `"30s"`."""
 
     # --- search for a service level ---
 
-    sla_auto_tune: bool | None = None
+    sla_auto_tune: bool | None = False
     """Search for the highest load that keeps `sla_params`."""
-    sla_variable: str | None = None
+    sla_variable: str | None = "parallel"
     """What is varied: `parallel` or `rate`."""
     sla_params: str | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     """The levels to keep, such as `[{"p99_ttft": "<=200"}]`; JSON text or the value itself."""
-    sla_num_runs: int | None = None
+    sla_num_runs: int | None = 3
     """Runs of each load, whose figures are averaged."""
-    sla_upper_bound: int | None = None
+    sla_upper_bound: int | None = 65536
     """Highest load to try."""
-    sla_lower_bound: int | None = None
+    sla_lower_bound: int | None = 1
     """Lowest load to try."""
     sla_fixed_parallel: int | None = None
     """Requests in flight while the rate is varied."""
@@ -162,55 +184,55 @@ class Arguments:
     """Begin no measurement after this time: seconds, or `"30m"`."""
     # --- prompts ---
 
-    dataset: str | None = None
+    dataset: str | None = "openqa"
     """Where prompts come from; or the name of a class registered with `register_dataset`; or
     `path/to/plugin.py[:name]`."""
     dataset_path: PathLike | None = None
     """File or folder of the dataset."""
     prompt_field: str | None = None
     """Field that holds the prompt, in your own JSON list, JSON Lines, CSV or Parquet file."""
-    skip_bad_lines: bool | None = None
+    skip_bad_lines: bool | None = False
     """Skip lines of a file that cannot be used, instead of rejecting the file."""
     data_source: str | None = None
     """Hub that datasets are downloaded from: `modelscope`, `huggingface` or `local`."""
-    dataset_offset: int | None = None
+    dataset_offset: int | None = 0
     """Number of prompts to skip at the start of the dataset."""
     dataset_args: str | Mapping[str, Any] | None = None
     """Options of the dataset; JSON text or a dict."""
-    repeat_prompts: bool | None = None
+    repeat_prompts: bool | None = False
     """Use the same prompts in every run of a sweep: the server's prefix cache will be warm."""
     prompt: str | None = None
     """One prompt for all requests, or `@FILE`. Overrides `dataset`."""
     query_template: str | Mapping[str, Any] | None = None
     """Request body: JSON text, `@FILE` or a dict. `%m` and `%p` become the model and the prompt."""
-    min_prompt_length: int | None = None
+    min_prompt_length: int | None = 0
     """Leave out shorter prompts."""
-    max_prompt_length: int | None = None
+    max_prompt_length: int | None = 131072
     """Leave out longer prompts."""
-    prefix_length: int | None = None
+    prefix_length: int | None = 0
     """Length of a shared random prefix, in tokens."""
-    prefix_count: int | None = None
+    prefix_count: int | None = 1
     """Number of different prefixes; request i begins with prefix i modulo this number."""
     apply_chat_template: bool | None = None
     """Send chat messages rather than a plain prompt."""
-    tokenize_prompt: bool | None = None
+    tokenize_prompt: bool | None = False
     """Send token ids rather than text."""
-    image_width: int | None = None
+    image_width: int | None = 224
     """Width of random images, in pixels."""
-    image_height: int | None = None
+    image_height: int | None = 224
     """Height of random images, in pixels."""
-    image_format: str | None = None
+    image_format: str | None = "RGB"
     """Mode of random images, such as `RGB`."""
-    image_num: int | None = None
+    image_num: int | None = 1
     """Random images in each prompt."""
-    image_patch_size: int | None = None
+    image_patch_size: int | None = 28
     """Side of the square of an image that counts as one token, in pixels."""
 
     # --- conversations ---
 
-    multi_turn: bool | None = None
+    multi_turn: bool | None = False
     """Send conversations: each turn with the responses to the turns before it."""
-    min_turns: int | None = None
+    min_turns: int | None = 1
     """Minimum turns of a random conversation."""
     max_turns: int | None = None
     """Maximum turns of a conversation."""
@@ -225,9 +247,9 @@ class Arguments:
     """Maximum tokens of the response of each turn, the first one first; later ones as the last."""
     max_context: int | None = None
     """End a conversation before a turn that would have more tokens than this."""
-    salt: bool | None = None
+    salt: bool | None = False
     """Begin each conversation with a line of its own, so that no cache knows it."""
-    finish_conversations: bool | None = None
+    finish_conversations: bool | None = False
     """Let conversations end after `duration`, not only their turns."""
     session_header: str | None = None
     """Header that names the conversation in every request."""
@@ -238,11 +260,11 @@ class Arguments:
 
     # --- generation ---
 
-    max_tokens: int | Sequence[int] | None = None
+    max_tokens: int | Sequence[int] | None = 2048
     """Maximum tokens of a response; with two values each request draws one between them."""
     min_tokens: int | None = None
     """Minimum tokens of a response."""
-    temperature: float | None = None
+    temperature: float | None = 0.0
     """Sampling temperature."""
     top_p: float | None = None
     """Nucleus sampling."""
@@ -262,14 +284,14 @@ class Arguments:
     """Texts that end generation."""
     stop_token_ids: int | Sequence[int] | Sequence[str] | None = None
     """Token ids that end generation."""
-    stream: bool | None = None
+    stream: bool | None = True
     """Stream responses; TTFT, TPOT and ITL need it."""
     extra_args: str | Mapping[str, Any] | None = None
     """Additional fields of the request body: JSON text or a dict. `None` in it deletes a field."""
 
     # --- output ---
 
-    outputs_dir: PathLike | None = None
+    outputs_dir: PathLike | None = "outputs"
     """Folder for all results."""
     name: str | None = None
     """Name of the results folder, and of the run in a tracker."""
@@ -277,22 +299,34 @@ class Arguments:
     """A display name, shown next to the model in tables and files."""
     metadata: Mapping[str, Any] | Sequence[str] | None = None
     """Facts to keep with the results, in `result.json`: a dict, or a list of `KEY=VALUE`."""
-    no_timestamp: bool | None = None
+    no_timestamp: bool | None = False
     """Write to `outputs_dir`/`name`, without a timestamp folder."""
     record_bodies: str | None = None
     """Request and response bodies to keep in the database: `all`, `failed` or `none`."""
-    confidence: bool | None = None
+    confidence: bool | None = False
     """Show 95 % intervals of percentiles, throughput and good requests within each run."""
-    no_html: bool | None = None
+    no_html: bool | None = False
     """Do not write the HTML report, `perf_report.html`."""
     lang: str | None = None
     """Language of the HTML report: `en` or `zh`."""
-    log_every_n_query: int | None = None
+    log_every_n_query: int | None = 100
     """Log progress after every N requests."""
-    debug: bool | None = None
+    debug: bool | None = False
     """Log every request and every event of its response."""
-    enable_progress_tracker: bool | None = None
+    enable_progress_tracker: bool | None = False
     """Keep `progress.json` in the results folder up to date while the command runs."""
+    progress: str | None = None
+    """How the tool shows progress on stderr: `auto`, or `json` for one JSON object a line."""
+    metrics_listen: str | None = None
+    """Serve metrics for Prometheus at this address while the command runs: `"127.0.0.1:9464"`."""
+    metrics_linger: float | str | None = None
+    """Serve metrics for this much longer after the last run: seconds, or `"30s"`."""
+    shard: str | None = None
+    """Part of a run of several processes: `I/N`, such as `0/4`, or `env`."""
+    start_at: float | str | None = None
+    """Unix time at which the load begins, in seconds; `stdin` waits for a line with it."""
+    run_id: str | None = None
+    """A name that all parts of a run share."""
     visualizer: str | None = None
     """Tracker to report to: `wandb`, `swanlab` or `clearml`."""
     wandb_api_key: str | None = None
@@ -306,20 +340,50 @@ class Arguments:
     """Files that a tracker is given: `reports`, `none`, or `db`, which holds all prompts and
     responses."""
 
-    # `__new__` is there for its error message: the one of a dataclass suggests nothing.
-    def __new__(cls, *_args: object, **options: object) -> Arguments:
+    # `__new__` is there for its error message, and to see what was given: the generated `__init__`
+    # cannot tell a default from a value.
+    def __new__(cls, *args: object, **options: object) -> Arguments:
         """Refuse unknown names before the generated `__init__` does."""
         _refuse_unknown(options)
-        return super().__new__(cls)
+        self = super().__new__(cls)
+        self.__dict__["_asked"] = {*options, *_NAMES[: len(args)]}
+        return self
 
     def __post_init__(self) -> None:
-        """Turn arrays into lists: arrays have no plain comparison and no truth value."""
+        """Turn arrays into lists, which have a truth value, and check what was given."""
+        self.__dict__["_given"] = self.__dict__.pop("_asked")
         for name in _NAMES:
-            value = plain(self.__dict__[name])
-            if name in _LISTS and value is not None and not isinstance(value, (str, list, tuple)):
-                items = listed(value)
-                value = value if items is None else items
-            self.__dict__[name] = value
+            value = _own(name, self.__dict__[name])
+            self.__dict__[name] = _DEFAULTS[name] if value is None else value
+            if value is None:
+                self._given.discard(name)
+        for name in self._given - NOT_PASSED_ON:
+            flag_words(name, self.__dict__[name], KIND_OF[name])
+        if "headers" in self._given:
+            header_texts(self.headers)
+        check(self, self._given)
+        self._work_out()
+
+    def _work_out(self) -> None:
+        """Fill in what follows from other options."""
+        for name in _SWEPT:
+            value = self.__dict__[name]
+            self.__dict__[name] = value if isinstance(value, list) else [value]
+        if self.headers is None:
+            self.__dict__["headers"] = {}
+        if self.model_id is None:
+            named = str(self.model).rstrip("/").rpartition("/")[2] if self.model else self.dataset
+            self.__dict__["model_id"] = named
+        if self.apply_chat_template is None:
+            self.__dict__["apply_chat_template"] = is_chat_url(str(self.url), str(self.api))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an option: it counts as given from now on, unless the value is `None`."""
+        if name in _NAMES and "_given" in self.__dict__:
+            (self._given.discard if value is None else self._given.add)(name)
+        super().__setattr__(name, value)
+
+    # --- ways in ---
 
     @classmethod
     def of(cls, given: Arguments | Mapping[str, Any] | Namespace) -> Arguments:
@@ -327,9 +391,7 @@ class Arguments:
         if isinstance(given, Arguments):
             return given
         if isinstance(given, Namespace):
-            # `func` is what argparse's subcommands leave behind
-            options = {k: v for k, v in vars(given).items() if v is not None and k != "func"}
-            return cls.from_dict(options)
+            return cls.from_args(given)
         if isinstance(given, Mapping):
             return cls.from_dict(given)
         raise EvalscopeError(
@@ -346,29 +408,111 @@ class Arguments:
         return cls(**{str(name).replace("-", "_"): value for name, value in options.items()})
 
     @classmethod
+    def from_args(cls, args: Namespace) -> Arguments:
+        """Take options from argparse, without those that are `None`."""
+        # `func` is what argparse's subcommands leave behind
+        options = {k: v for k, v in vars(args).items() if v is not None and k != "func"}
+        return cls.from_dict(options)
+
+    @classmethod
+    def from_json(cls, json_file: PathLike) -> Arguments:
+        """Take options from a JSON file with an object in it."""
+        with open(json_file, encoding="utf-8") as file:
+            try:
+                return cls._from_file(json_file, json.load(file))
+            except ValueError as error:
+                if isinstance(error, EvalscopeError):
+                    raise
+                raise InvalidOption(f"{os.fsdecode(json_file)} is no JSON: {error}") from error
+
+    @classmethod
+    def from_yaml(cls, yaml_file: PathLike) -> Arguments:
+        """Take options from a YAML file with a mapping in it; needs PyYAML."""
+        try:
+            import yaml
+        except ImportError:
+            raise EvalscopeError(
+                "options in YAML need PyYAML: `pip install pyyaml`, or write them as JSON"
+            ) from None
+        with open(yaml_file, encoding="utf-8") as file:
+            try:
+                return cls._from_file(yaml_file, yaml.safe_load(file))
+            except yaml.YAMLError as error:
+                raise InvalidOption(f"{os.fsdecode(yaml_file)} is no YAML: {error}") from error
+
+    @classmethod
+    def _from_file(cls, path: PathLike, options: Any) -> Arguments:
+        if not isinstance(options, Mapping):
+            raise InvalidOption(
+                f"{os.fsdecode(path)} holds {kind(options)}; write a mapping of options to values"
+            )
+        return cls.from_dict(options)
+
+    @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Arguments:
         """Take the options that the tool passes to a plugin.
 
         Those that this version does not know become attributes as well: a newer tool must not
-        break a plugin.
+        break a plugin. So nothing is checked.
         """
-        known = {name: _single(name, options[name]) for name in _NAMES if name in options}
-        arguments = cls(**known)
+        arguments = cls()
         for name, value in options.items():
-            if name not in known:
-                setattr(arguments, name, value)
+            if name not in _NAMES or value is not None:
+                setattr(arguments, name, _single(name, _own(name, value)))
+        if options.get("apply_chat_template") is None:
+            arguments.__dict__["apply_chat_template"] = None
+        arguments._work_out()
+        for name in _SWEPT:
+            arguments.__dict__[name] = _single(name, arguments.__dict__[name])
         return arguments
 
+    # --- ways out ---
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, secrets included: those that are passed on."""
+        given = {
+            name: self.__dict__[name]
+            for name in _NAMES
+            if name in self._given and self.__dict__[name] is not None
+        }
+        asked, folder = self.__dict__.get("_outputs", (None, None))
+        if "outputs_dir" in given and given["outputs_dir"] == folder:
+            given["outputs_dir"] = asked
+        return given
+
+    def wrote(self, folder: PathLike) -> None:
+        """Let `outputs_dir` be the folder of a command's results, as scripts for EvalScope expect.
+
+        The next command goes beside it, and not into it.
+        """
+        self.__dict__["_outputs"] = (self.given().get("outputs_dir"), os.fspath(folder))
+        self.__dict__["outputs_dir"] = os.fspath(folder)
+
+    def model_dump(self, *, exclude_unset: bool = False) -> dict[str, Any]:
+        """All options, secrets included; with `exclude_unset`, those that were given."""
+        return self.given() if exclude_unset else {name: self.__dict__[name] for name in _NAMES}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Arguments:
+        """A copy, in which the options in `update` have other values."""
+        copied = copy(self)
+        copied.__dict__["_given"] = set(self._given)
+        for name, value in (update or {}).items():
+            _refuse_unknown({name: value})
+            setattr(copied, name, value)
+        return copied
+
     def to_dict(self) -> dict[str, Any]:
-        """The options that are set, secrets included."""
-        return {name: self.__dict__[name] for name in _NAMES if self.__dict__[name] is not None}
+        """All options in types of JSON, secrets masked."""
+        shown = {name: _shown(name, value) for name, value in self.model_dump().items()}
+        return cast("dict[str, Any]", json.loads(json.dumps(shown, default=os.fspath)))
 
     def to_argv(self) -> list[str]:
         """The flags for `evalscope perf`. Keys and headers are not among them, see
         `to_environment`."""
         argv: list[str] = []
-        for name, value in self.to_dict().items():
-            argv += _flag(name, value)
+        for name, value in self.given().items():
+            if name not in NOT_PASSED_ON:
+                argv += flag_words(name, value, KIND_OF[name])
         if self.visualizer is None:
             if self.wandb_api_key is not None:
                 argv.append("--visualizer=wandb")
@@ -379,25 +523,64 @@ class Arguments:
     def to_environment(self) -> dict[str, str]:
         """The environment variables for `evalscope perf`: what `ps` must not show, which is
         keys and, since many a key is one, headers."""
-        options = self.to_dict()
+        options = self.given()
         environment = {
-            variable: str(options[name]) for name, variable in _SECRETS.items() if name in options
+            variable: str(options[name]) for name, variable in SECRETS.items() if name in options
         }
-        if headers := _headers(options.get("headers", [])):
-            environment[_HEADERS] = "\n".join(map(_header_line, headers))
+        if headers := header_texts(options.get("headers", [])):
+            environment[_HEADERS] = "\n".join(map(header_line, headers))
         return environment
+
+    # --- what follows from them ---
+
+    @property
+    def warmup_count(self) -> int:
+        """Requests before the measured ones: `warmup_num`, or that share of `number`."""
+        share = float(self.warmup_num or 0)
+        if share <= 0:
+            return 0
+        return int(share) if share >= 1 else max(1, int(share * self._first_number()))
+
+    @property
+    def total_count(self) -> int:
+        """Requests of the first run, with those before the measured ones."""
+        return self._first_number() + self.warmup_count
+
+    def _first_number(self) -> int:
+        number: Any = self.number
+        return int(number[0] if isinstance(number, (list, tuple)) else number or 0)
+
+    @contextmanager
+    def output_context(self, path: PathLike) -> Iterator[PathLike]:
+        """Another `outputs_dir` for some lines."""
+        before, was_given = self.outputs_dir, "outputs_dir" in self._given
+        self.outputs_dir = path
+        try:
+            yield path
+        finally:
+            self.outputs_dir = before
+            if not was_given:
+                self._given.discard("outputs_dir")
 
     def __getattr__(self, name: str) -> Any:
         """Only reached by names that do not exist."""
         raise AttributeError(f"there is no option `{name}`{did_you_mean(name, _NAMES)}")
 
     def __repr__(self) -> str:
-        """The options that are set, secrets masked."""
-        shown = (f"{name}={_shown(name, value)!r}" for name, value in self.to_dict().items())
+        """The options that were given, secrets masked."""
+        shown = (f"{name}={_shown(name, value)!r}" for name, value in self.given().items())
         return f"Arguments({', '.join(shown)})"
+
+    def __str__(self) -> str:
+        """All options as JSON, secrets masked."""
+        return json.dumps(self.to_dict(), indent=4, ensure_ascii=False)
 
 
 _NAMES = tuple(field.name for field in fields(Arguments))
+_DEFAULTS = {field.name: field.default for field in fields(Arguments)}
+_SWEPT = ("number", "parallel", "rate")
+NOT_PASSED_ON = {"model_id"}
+"""Options that only Python knows."""
 
 # `__new__` hides the options from `inspect`, and so from completion in notebooks.
 _OF_INIT = inspect.signature(Arguments.__init__)
@@ -405,99 +588,10 @@ Arguments.__signature__ = _OF_INIT.replace(  # type: ignore[attr-defined]
     parameters=list(_OF_INIT.parameters.values())[1:]
 )
 
-
-def _whole_number(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value if re.fullmatch("[+-]?[0-9]+", value) else None
-    if isinstance(value, float) and value.is_integer():
-        # 100.0 out of a spreadsheet or a JSON file
-        return str(int(value))
-    return str(int(value)) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> str | None:
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return None
-        return value
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _quantity(value: Any) -> str | None:
-    # a text has a unit that the binary knows: `1%`, `5m`, `90/m`
-    if isinstance(value, str):
-        return value if re.match(r"\s*[-+.]?[0-9]|\s*[-+]?inf", value) else None
-    return _number(value)
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, (str, os.PathLike)):
-        return os.fsdecode(value)
-    # a number is a name too: `name=2024`
-    return _number(value)
-
-
-def _json(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _any_headers(value: Any) -> str | None:
-    # they have no word on the command line, see `to_environment`
-    return "" if isinstance(value, (str, Mapping)) or listed(value) is not None else None
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What the values of an option are. Which of them are in range, the binary knows."""
-
-    wanted: str
-    word: Callable[[Any], str | None]
-    """A value on the command line; `None` for one of another kind."""
-    is_list: bool = False
-    as_json: tuple[type, ...] = ()
-    """What is written as JSON."""
-
-
-_SWITCH = _Kind("True or False", lambda _: None)
-_WHOLE_NUMBERS = _Kind("a whole number or a list of them", _whole_number, is_list=True)
-_FACTS = _Kind("a dict, or a list of `KEY=VALUE`", _text, is_list=True)
-# By the annotations of options, without their `None`.
-_KINDS = {
-    "bool": _SWITCH,
-    "int": _Kind("a whole number", _whole_number),
-    "int | Sequence[int]": _WHOLE_NUMBERS,
-    "int | Sequence[int] | Sequence[str]": _WHOLE_NUMBERS,
-    "float": _Kind("a number", _number),
-    "float | str": _Kind('a number, or a text such as "1%" or "5m"', _quantity),
-    "float | str | Sequence[float] | Sequence[str]": _Kind(
-        'a number, a text such as "90/m", or a list of them', _quantity, is_list=True
-    ),
-    "str": _Kind("a text", _text),
-    "str | Sequence[str]": _Kind("a text or a list of them", _text, is_list=True),
-    "PathLike": _Kind("a path", _text),
-    "str | Mapping[str, Any]": _Kind("a dict, or JSON text", _json, as_json=(Mapping,)),
-    "str | Mapping[str, Any] | Sequence[Mapping[str, Any]]": _Kind(
-        "a dict, a list of them, or JSON text", _json, as_json=(Mapping, list, tuple)
-    ),
-    "Mapping[str, Any] | Sequence[str]": _FACTS,
-    "Mapping[str, str] | Sequence[str]": _Kind("a dict, or a list of `NAME=VALUE`", _any_headers),
-}
-_KIND_OF = {field.name: _KINDS[str(field.type)[: -len(" | None")]] for field in fields(Arguments)}
-
-# Switches with an opposite, `--no-…`.
-_PAIRS = {"apply_chat_template", "stream"}
-_LISTS = {name for name, of in _KIND_OF.items() if of.is_list}
-_MAY_BE_EMPTY = {"stop", "stop_token_ids"}
-_JSON = {name for name, of in _KIND_OF.items() if of.as_json}
-_SECRETS = {
-    "api_key": "EVALSCOPE_API_KEY",
-    "wandb_api_key": "WANDB_API_KEY",
-    "swanlab_api_key": "SWANLAB_API_KEY",
-}
+KIND_OF = {field.name: kind_of(str(field.type)) for field in fields(Arguments)}
+"""What the values of each option are."""
+_LISTS = {name for name, of in KIND_OF.items() if of.is_list}
+_JSON = {name for name, of in KIND_OF.items() if of.as_json}
 _HEADERS = "EVALSCOPE_HEADERS"
 
 
@@ -507,98 +601,32 @@ def _refuse_unknown(options: Mapping[str, object]) -> None:
             raise UnknownOption(f"there is no option `{name}`{did_you_mean(name, _NAMES)}")
 
 
-def _single(name: str, value: Any) -> Any:
-    """What a plugin wants to see of a list of one: `max_tokens` goes into a body as it is."""
-    if name in _LISTS - _MAY_BE_EMPTY and isinstance(value, list) and len(value) == 1:
-        return value[0]
+def _own(name: str, value: Any) -> Any:
+    """A value in Python's own types, and a list where the option has several."""
+    value = plain(value)
+    if name in _LISTS and value is not None and not isinstance(value, (str, list, Mapping)):
+        items = listed(value)
+        return value if items is None else items
     return value
 
 
-def _flag(name: str, value: Any) -> list[str]:
-    flag = "--" + name.replace("_", "-")
-    value, of = plain(value), _KIND_OF[name]
-    if of is _SWITCH:
-        if not isinstance(value, bool):
-            raise EvalscopeError(f"`{name}` is True or False, not {_brief(value)}")
-        if value:
-            return [flag]
-        return [f"--no-{flag[2:]}"] if name in _PAIRS else []
-    if isinstance(value, of.as_json):
-        return [f"{flag}={_as_json(name, value)}"]
-    if of is _FACTS and isinstance(value, Mapping):
-        value = [f"{key}={item}" for key, item in value.items()]
-    if of.is_list:
-        return _list_flag(name, flag, value)
-    word = of.word(value)
-    if word is None:
-        raise EvalscopeError(f"`{name}` is {of.wanted}, not {_brief(value)}")
-    # `=` and not a separate argument: a prompt may begin with a dash
-    return [] if name in _SECRETS or name == "headers" else [f"{flag}={word}"]
-
-
-def _list_flag(name: str, flag: str, value: Any) -> list[str]:
-    items, of = listed(value), _KIND_OF[name]
-    words = []
-    for place, item in enumerate([value] if items is None else items, start=1):
-        word = of.word(item)
-        if word is None:
-            which = "" if items is None else f"; element {place} of it is {_brief(item)}"
-            raise EvalscopeError(f"`{name}` is {of.wanted}{which or f', not {_brief(item)}'}")
-        words.append(word)
-    if not words and name not in _MAY_BE_EMPTY:
-        raise EvalscopeError(f"`{name}` is an empty list; leave it out to take the default")
-    if len(words) == 1:
-        return [f"{flag}={words[0]}"]
-    if name == "stop" and any(word.startswith("-") for word in words):
-        raise EvalscopeError(
-            "several texts in `stop`, one of which begins with `-`, would be read as flags; "
-            'give them as `extra_args={"stop": […]}`'
-        )
-    return [flag, *words]
-
-
-def _headers(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        return [f"{name}={_header_text(name, text)}" for name, text in value.items()]
-    items = listed(value)
-    items = [value] if items is None else items
-    return [_header_text(number, item) for number, item in enumerate(items, 1)]
-
-
-def _header_text(which: object, value: Any) -> str:
-    text = _text(value)
-    if text is None or isinstance(value, bytes):
-        # its text may be a key
-        raise EvalscopeError(f"the header {which!r} is a {type(value).__name__}, not a text")
-    return text
-
-
-def _header_line(header: str) -> str:
-    if not header.isprintable():
-        name = header.partition("=")[0]
-        raise EvalscopeError(f"the header {name!r} has a character that no header may have")
-    return header
-
-
-def _as_json(name: str, value: Any) -> str:
-    try:
-        return json_text(value, name)
-    except NotJson as error:
-        raise EvalscopeError(f"`{name}` cannot be written as JSON: {error}") from None
-
-
-def _brief(value: Any) -> str:
-    """A value in an error: itself, but of what may hold a key its kind alone."""
-    if value is None or isinstance(value, (str, int, float)):
-        return reprlib.repr(value)
-    return kind(value)
+def _single(name: str, value: Any) -> Any:
+    """What a plugin wants to see of a list of one: `max_tokens` goes into a body as it is."""
+    if name in _LISTS - MAY_BE_EMPTY and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    # EvalScope's plugins add a dict to a body
+    if name in _JSON and isinstance(value, str) and value.startswith("{"):
+        return json.loads(value)
+    return value
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name in _SECRETS:
+    if value is None:
+        return None
+    if name in SECRETS:
         return secrets.MASK
     if name == "headers":
-        return [secrets.shown_header(header) for header in _headers(value)]
+        return [secrets.shown_header(header) for header in header_texts(value)]
     if name == "url":
         return secrets.shown_url(str(value))
     if name in _JSON:
@@ -617,3 +645,8 @@ def _shown_json(value: Any) -> Any:
 
 QueryParameters = Arguments
 """The earlier tool's name of `Arguments`."""
+
+# EvalScope's place of these; they need `Arguments` themselves
+from evalscope.perf.parser import ParseKVAction, add_argument, parse_args  # noqa: E402
+
+__all__ = ["Arguments", "ParseKVAction", "QueryParameters", "add_argument", "parse_args"]

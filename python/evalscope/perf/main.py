@@ -10,23 +10,44 @@ from typing import Any
 from evalscope.binary import find_evalscope_bin
 from evalscope.errors import EvalscopeError, did_you_mean
 from evalscope.perf import child
-from evalscope.perf.arguments import Arguments
+from evalscope.perf.arguments import Arguments, PathLike, parse_args
 from evalscope.perf.plugin.registry import ApiRegistry, DatasetRegistry, PluginRegistry
-from evalscope.perf.results import Results
+from evalscope.perf.results import Results, SLAResult
 from evalscope.perf.sockets import PluginSocket
 
-__all__ = ["BenchmarkInterrupted", "run_perf_benchmark"]
+__all__ = [
+    "Arguments",
+    "BenchmarkInterrupted",
+    "PerfBenchmarkInterrupted",
+    "parse_args",
+    "run_multi_benchmark",
+    "run_one_benchmark",
+    "run_perf_benchmark",
+]
 
 
-class BenchmarkInterrupted(KeyboardInterrupt):
-    """The run was ended by Ctrl-C, or by a signal to the tool; what was measured is written."""
+class PerfBenchmarkInterrupted(KeyboardInterrupt):
+    """The run was ended by Ctrl-C, or by a signal to the tool; what was measured is written.
+
+    A `KeyboardInterrupt`, so that an `except Exception` in a loop does not go on to the next run.
+    """
 
     results: Results | None
     """What was measured before, where there is anything."""
+    signal_name: str
+    """The signal: `SIGINT`."""
+    exit_code: int
+    """What a shell reports for it: 130."""
 
     def __init__(self, message: str, results: Results | None) -> None:
         super().__init__(message)
         self.results = results
+        self.signal_name = "SIGINT"
+        self.exit_code = 130
+
+
+BenchmarkInterrupted = PerfBenchmarkInterrupted
+"""The earlier name of `PerfBenchmarkInterrupted`."""
 
 
 def run_perf_benchmark(
@@ -41,13 +62,16 @@ def run_perf_benchmark(
 
     Ctrl-C is passed on to the tool, which stops sending and gives requests in flight 30 s to end;
     a second one stops it at once. Either way all files are written, and then
-    `BenchmarkInterrupted` is raised, a `KeyboardInterrupt` that carries the results, so that an
+    `PerfBenchmarkInterrupted` is raised, a `KeyboardInterrupt` that carries the results, so that an
     interrupted script does not continue with its next step.
+
+    The results are a dict of runs by their names; of a search (`sla_auto_tune`) an `SLAResult`,
+    by loads. `outputs_dir` of an `Arguments` is the folder of the results afterwards.
 
     Raises:
         EvalscopeError: the tool exited with a code other than 0: wrong options (2), or all
             requests failed (1). The message is the tool's; it is not printed as well.
-        BenchmarkInterrupted: see above.
+        PerfBenchmarkInterrupted: see above.
     """
     arguments = Arguments.of(args)
     argv, environment = arguments.to_argv(), arguments.to_environment()
@@ -64,9 +88,11 @@ def run_perf_benchmark(
                 argv.append(f"{flag}={address}")
         ended = child.run([binary, "perf", *argv], environment, show_output=show_output)
     results = _results(ended)
+    if results is not None:
+        arguments.wrote(results.folder)
     if ended.interrupted:
         where = f"what was measured is in {results.folder}" if results else "nothing was measured"
-        raise BenchmarkInterrupted(f"the benchmark was interrupted; {where}", results)
+        raise PerfBenchmarkInterrupted(f"the benchmark was interrupted; {where}", results)
     if ended.exit_code != 0:
         raise EvalscopeError(
             _why(ended, results) + _registered_here(arguments, ended),
@@ -83,6 +109,20 @@ def run_perf_benchmark(
     return results
 
 
+def run_one_benchmark(args: Arguments, output_path: PathLike | None = None) -> Results:
+    """Run with the first of several `parallel`, `number` and `rate`, below `output_path`."""
+    swept = {name: args.given().get(name) for name in ("parallel", "number", "rate")}
+    first = {name: value[:1] for name, value in swept.items() if isinstance(value, list)}
+    return run_multi_benchmark(args.model_copy(update=first), output_path)
+
+
+def run_multi_benchmark(args: Arguments, output_path: PathLike | None = None) -> Results:
+    """Run all of a sweep, below `output_path` and not in a folder with a timestamp."""
+    if output_path is not None:
+        args = args.model_copy(update={"outputs_dir": output_path, "no_timestamp": True})
+    return run_perf_benchmark(args)
+
+
 def _served(
     sockets: ExitStack, role: str, name: str | None, registry: PluginRegistry
 ) -> str | None:
@@ -95,7 +135,8 @@ def _results(ended: child.Ended) -> Results | None:
     if ended.folder is None:
         return None
     try:
-        return Results.load(ended.folder, ended.runs)
+        results = Results.load(ended.folder, ended.runs)
+        return SLAResult.of(results) or results
     except EvalscopeError:
         if ended.exit_code == 0:
             raise
@@ -120,8 +161,10 @@ def _why(ended: child.Ended, results: Results | None) -> str:
     if ended.exit_code < 0:
         return f"evalscope perf was killed by signal {-ended.exit_code}"
     if ended.exit_code == 1 and results is not None:
-        total = sum(run.result["counts"]["total"] for run in results.values())
-        failed = sum(run.result["counts"]["failed"] for run in results.values())
+        every = results.result.get("runs", [])
+        runs = [run for run in every if ended.runs is None or run["name"] in ended.runs]
+        total = sum(run["counts"]["total"] for run in runs)
+        failed = sum(run["counts"]["failed"] for run in runs)
         return f"{failed} of {total} requests failed; results are in {results.folder}"
     said = ended.stderr.strip().splitlines()
     last = f": {said[-1]}" if said else "; what it said is on the terminal"

@@ -3,111 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-from evalscope.errors import EvalscopeError, did_you_mean
+from evalscope.errors import EvalscopeError
+from evalscope.perf.figures import (
+    BenchmarkSummary,
+    PercentileResult,
+    SLAProbe,
+    SLASelection,
+    TraceLevelSummary,
+    WorkloadThroughput,
+)
+from evalscope.perf.record import Record, field
 
-
-class Percentiles(Sequence[Mapping[str, Any]]):
-    """`benchmark_percentile.json`: a row for each percentile.
-
-    `percentiles[0]` is a row, `percentiles["TTFT (ms)"]` a column, and
-    `percentiles.value("TTFT (ms)", "99%")` one figure. Each column is sorted on its own.
-    """
-
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._rows = list(rows)
-
-    @overload
-    def __getitem__(self, key: int) -> Mapping[str, Any]: ...
-    @overload
-    def __getitem__(self, key: slice) -> list[Mapping[str, Any]]: ...
-    @overload
-    def __getitem__(self, key: str) -> list[Any]: ...
-    def __getitem__(self, key: int | slice | str) -> Any:
-        """A row by its position, or a column by its name."""
-        if not isinstance(key, str):
-            return self._rows[key]
-        columns = list(self._rows[0]) if self._rows else []
-        if key not in columns:
-            raise KeyError(f"no column `{key}`{did_you_mean(key, columns)}")
-        return [row[key] for row in self._rows]
-
-    def __len__(self) -> int:
-        """How many percentiles there are."""
-        return len(self._rows)
-
-    def value(self, column: str, percentile: str) -> Any:
-        """One figure; `percentile` is written as in the table: `min`, `50%`, `99%`, `max`."""
-        names = self["Percentiles"]
-        if percentile not in names:
-            raise KeyError(f"no percentile `{percentile}`; there are {', '.join(names)}")
-        return self[column][names.index(percentile)]
-
-    def __repr__(self) -> str:
-        """The rows."""
-        return f"Percentiles({self._rows!r})"
+Percentiles = PercentileResult
+"""The earlier name of `PercentileResult`."""
 
 
-class RunResult(Mapping[str, Any]):
-    """One run of a command: attributes, and the same as keys for code of the earlier tool."""
+class RunResult(Record):
+    """One run of a command: attributes, and the same as keys."""
+
+    metrics: BenchmarkSummary = field()
+    """`benchmark_summary.json`: means and rates."""
+    percentiles: PercentileResult = field()
+    """`benchmark_percentile.json`."""
+    trace_summary: TraceLevelSummary | None = field()
+    """`trace_summary.json` of conversations, or `None`."""
+    workload_throughput: WorkloadThroughput | None = field()
+    """`workload_throughput.json`, or `None`."""
+    result: dict[str, Any] = field({})
+    """The run's part of `result.json`: every metric with its distribution, counts, warnings."""
+    folder: Path = field()
+    """Where the run's files are; `benchmark_data.db` has every request."""
 
     name: str
     """Name of the run and of its folder, such as `parallel_8_number_200`."""
-    folder: Path
-    """Where the run's files are; `benchmark_data.db` has every request."""
-    metrics: dict[str, Any]
-    """`benchmark_summary.json`: means and rates."""
-    percentiles: Percentiles
-    """`benchmark_percentile.json`."""
-    result: dict[str, Any]
-    """The run's part of `result.json`: every metric with its distribution, counts, warnings."""
-    trace_summary: Any
-    """`trace_summary.json` of conversations, or `None`."""
-    workload_throughput: Any
-    """`workload_throughput.json`, or `None`."""
 
-    _KEYS = (
-        "metrics",
-        "percentiles",
-        "result",
-        "folder",
-        "trace_summary",
-        "workload_throughput",
-    )
-
-    def __init__(self, name: str, folder: Path, result: dict[str, Any]) -> None:
-        self.name = name
-        self.folder = folder
-        self.result = result
-        self.metrics = _optional_json(folder / "benchmark_summary.json") or {}
-        self.percentiles = Percentiles(_optional_json(folder / "benchmark_percentile.json") or [])
-        self.trace_summary = _optional_json(folder / "trace_summary.json")
-        self.workload_throughput = _optional_json(folder / "workload_throughput.json")
-
-    def __getitem__(self, key: str) -> Any:
-        """The attribute of this name."""
-        if key not in self._KEYS:
-            raise KeyError(f"no `{key}`; there are {', '.join(self._KEYS)}")
-        return getattr(self, key)
-
-    def __iter__(self) -> Iterator[str]:
-        """The keys."""
-        return iter(self._KEYS)
-
-    def __len__(self) -> int:
-        """How many keys there are."""
-        return len(self._KEYS)
+    @classmethod
+    def load(cls, name: str, folder: Path, result: dict[str, Any]) -> RunResult:
+        """Read the files of a run."""
+        traces = _optional_json(folder / "trace_summary.json")
+        throughput = _optional_json(folder / "workload_throughput.json")
+        run = cls(
+            metrics=BenchmarkSummary(_optional_json(folder / "benchmark_summary.json")),
+            percentiles=PercentileResult(
+                _optional_json(folder / "benchmark_percentile.json") or ()
+            ),
+            trace_summary=None if traces is None else TraceLevelSummary(traces),
+            workload_throughput=None if throughput is None else WorkloadThroughput(throughput),
+            result=result,
+            folder=folder,
+        )
+        run.name = name
+        return run
 
     def __repr__(self) -> str:
         """Name and metrics."""
         return f"RunResult({self.name!r}, metrics={self.metrics!r})"
 
 
-class Results(Mapping[str, RunResult]):
-    """All runs of a command by their names, in the order they were made.
+class Results(dict[str, Any]):
+    """All runs of a command by their names, in the order they were made: each a `RunResult`.
 
     A folder that was written with `no_timestamp` may hold runs of other commands: they are in
     `result` only.
@@ -121,14 +79,14 @@ class Results(Mapping[str, RunResult]):
     def __init__(
         self, folder: Path, result: dict[str, Any], runs: Collection[str] | None = None
     ) -> None:
+        super().__init__()
         self.folder = folder
         self.result = result
-        self._runs: dict[str, RunResult] = {}
         for run in result.get("runs", []):
             name = str(run["name"])
             if runs is not None and name not in runs:
                 continue
-            self._runs[name] = RunResult(name, _run_folder(folder, name), run)
+            self[name] = RunResult.load(name, _run_folder(folder, name), run)
 
     @property
     def probes(self) -> list[dict[str, Any]]:
@@ -164,24 +122,70 @@ class Results(Mapping[str, RunResult]):
             raise EvalscopeError(f"{path} is no JSON: {error}") from error
         return cls(folder, result, runs)
 
-    def __getitem__(self, name: str) -> RunResult:
-        """The run of this name."""
-        try:
-            return self._runs[name]
-        except KeyError:
-            raise KeyError(f"no run `{name}`; there are {', '.join(self._runs)}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the runs."""
-        return iter(self._runs)
-
-    def __len__(self) -> int:
-        """How many runs there are."""
-        return len(self._runs)
+    def __missing__(self, name: str) -> Any:
+        """A run that there is not."""
+        raise KeyError(f"no run `{name}`; there are {', '.join(self)}")
 
     def __repr__(self) -> str:
         """Folder and names of runs."""
-        return f"Results({str(self.folder)!r}, runs={list(self._runs)!r})"
+        return f"{type(self).__name__}({str(self.folder)!r}, runs={list(self)!r})"
+
+
+class SLAResult(Results):
+    """What a search came to: each load that was tried with its figures, the probes, the answers.
+
+    `result["parallel_8"]["metrics"]` are means over the runs of that load, and
+    `result["parallel_8"]["percentiles"]` columns.
+    """
+
+    probes: list[SLAProbe]
+    """The loads, in the order they were tried."""
+    selections: list[SLASelection]
+    """The answers, one for each group of limits."""
+    runs: Results | None
+    """The runs of all loads by their names."""
+
+    def __init__(
+        self,
+        results: Mapping[str, Any],
+        probes: Iterable[Mapping[str, Any]],
+        selections: Iterable[Mapping[str, Any]],
+        runs: Results | None = None,
+    ) -> None:
+        super().__init__(Path() if runs is None else runs.folder, {})
+        self.update(results)
+        self.result = {} if runs is None else runs.result
+        self.probes = [p if isinstance(p, SLAProbe) else SLAProbe(p) for p in probes]
+        self.selections = [
+            s if isinstance(s, SLASelection) else SLASelection(s) for s in selections
+        ]
+        self.runs = runs
+
+    @classmethod
+    def of(cls, runs: Results) -> SLAResult | None:
+        """Read what a search left in the folder of a command; `None` if there was none."""
+        summary = _optional_json(runs.folder / "sla_summary.json")
+        record = _optional_json(runs.folder / "sla_selection.json") or {}
+        if summary is None and not record:
+            return None
+        summary = summary or {}
+        probes = [
+            _probe(probe, summary.get(f"{record.get('variable', 'parallel')}_{probe.get('value')}"))
+            for probe in record.get("probes", [])
+        ]
+        return cls(summary, probes, record.get("selections", []), runs)
+
+
+def _probe(written: Mapping[str, Any], averaged: Mapping[str, Any] | None) -> SLAProbe:
+    """A probe with what the file leaves to its readers."""
+    probe = SLAProbe(written)
+    if averaged is not None and "averaged_result" not in written:
+        probe.averaged_result = dict(averaged)
+    if "success_rate" not in written and probe.total_requests > 0:
+        probe.success_rate = probe.succeeded_requests / probe.total_requests * 100
+    if "valid" not in written:
+        probe.valid = probe.request_gate_passed and not probe.reasons
+    return probe
 
 
 def _run_folder(folder: Path, name: str) -> Path:

@@ -13,6 +13,7 @@ from evalscope.perf.plugin.api.base import AnswerFailed
 from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
 from evalscope.perf.plugin.datasets.base import Turn
 from evalscope.perf.plugin.loading import made, not_async
+from evalscope.perf.utils.body_meta import BODY_META_PREFIX
 from evalscope.perf.values import NotJson, kind, plain
 from evalscope.perf.wire import Method, Raised, Refusal, Session, dumps, traceback_text
 
@@ -129,6 +130,11 @@ class ApiSession(PluginSession):
             _refuse_async("build_request", body)
             if not isinstance(body, Mapping):
                 raise Refusal(f"build_request must return a dict, not {kind(body)}")
+            _refuse_meta("build_request", body)
+            most = prompt.get("max_tokens")
+            if most is not None and hasattr(self._plugin, "set_request_max_tokens"):
+                with _plugin_code("set_request_max_tokens"):
+                    self._plugin.set_request_max_tokens(body, most)
             bodies.append(_written("build_request", "body", body))
         return f'{{"bodies":[{",".join(bodies)}]}}'
 
@@ -140,9 +146,10 @@ class ApiSession(PluginSession):
         responses = (
             [_loaded(text) for text in texts] if self._parsed else [text.encode() for text in texts]
         )
+        request = dumps(answer["request"]) if self._parsed else answer["request"]
         try:
             with _plugin_code("parse_responses"):
-                counts = self._plugin.parse_responses(responses, request=answer["request"])
+                counts = self._plugin.parse_responses(responses, request=request)
             _refuse_async("parse_responses", counts)
             prompt, completion = _counts(counts)
         except Raised as error:
@@ -196,12 +203,23 @@ def _refuse_async(method: str, returned: Any) -> None:
         raise Refusal(not_async(method))
 
 
+def _refuse_meta(method: str, body: Mapping[str, Any]) -> None:
+    """EvalScope takes these keys out of a body; here they would be sent."""
+    for key in body:
+        if isinstance(key, str) and key.startswith(BODY_META_PREFIX):
+            raise Refusal(
+                f"{method} made a body with `{key}`; headers and moments of single requests are "
+                "not a plugin's here: write them into a file for `--dataset workload_trace`"
+            )
+
+
 def _item(prompt: Any) -> str:
     prompt = plain(prompt)
     if isinstance(prompt, str):
         form = "text"
     elif isinstance(prompt, Mapping):
         form = "body"
+        _refuse_meta("build_messages", prompt)
     elif isinstance(prompt, (list, tuple)):
         if prompt and all(isinstance(turn, Turn) for turn in prompt):
             return _conversation(prompt)

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use evalscope_core::credential::Credential;
 use evalscope_core::protocol::dashscope::{self, Dashscope};
 use evalscope_core::protocol::zhipu::{self, Zhipu, ZhipuKey};
-use evalscope_core::protocol::{Api, BodyRules, Endpoint, OpenAi};
+use evalscope_core::protocol::{
+    Anthropic, Api, BodyRules, Embedding, Endpoint, OpenAi, Rerank, Responses,
+};
 use serde_json::Value;
 
 use super::row::{Catalog, EVALSCOPE, Row};
@@ -44,6 +46,8 @@ pub(crate) struct ApiRow {
     pub(crate) lists_models: bool,
     /// How a key signs, if it is not sent itself.
     pub(crate) signing: Option<Signing>,
+    /// The header that a key is sent in, if it is not `Authorization`.
+    pub(crate) key_header: Option<&'static str>,
     /// The protocol for a URL with this path.
     pub(crate) make: fn(path: &str, bodies: &BodyRules) -> Arc<dyn Api>,
 }
@@ -160,6 +164,7 @@ pub(crate) const OPENAI: ApiRow = ApiRow {
     streams: true,
     lists_models: false,
     signing: None,
+    key_header: None,
     make: |_, _| Arc::new(OpenAi),
 };
 
@@ -170,6 +175,72 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
     rows: &[
         ApiRow {
             lists_models: true,
+            ..OPENAI
+        },
+        ApiRow {
+            name: "openai_responses",
+            aliases: &["openai_response", "responses"],
+            help: "OpenAI's Responses API (also for a URL that ends in /responses)",
+            default_url: DefaultUrl {
+                chat: "http://127.0.0.1:8877/v1/responses",
+                plain: "http://127.0.0.1:8877/v1/responses",
+            },
+            endings: &[("/responses", Endpoint::Chat)],
+            tasks: &[Endpoint::Chat],
+            lists_models: true,
+            make: |_, _| Arc::new(Responses),
+            ..OPENAI
+        },
+        ApiRow {
+            name: "anthropic",
+            help: "Anthropic's Messages API (also for a URL that ends in /messages)",
+            default_url: DefaultUrl {
+                chat: "http://127.0.0.1:8877/v1/messages",
+                plain: "http://127.0.0.1:8877/v1/messages",
+            },
+            endings: &[("/messages", Endpoint::Chat)],
+            tasks: &[Endpoint::Chat],
+            lists_models: true,
+            key_header: Some("x-api-key"),
+            make: |_, _| Arc::new(Anthropic),
+            ..OPENAI
+        },
+        ApiRow {
+            name: "embedding",
+            aliases: &["openai_embedding"],
+            help: "Embeddings: OpenAI's API, or with a URL that ends in /embed that of Text Embeddings Inference",
+            default_url: DefaultUrl {
+                chat: "http://127.0.0.1:8877/v1/embeddings",
+                plain: "http://127.0.0.1:8877/v1/embeddings",
+            },
+            endings: &[
+                ("/embeddings", Endpoint::Completions),
+                ("/embed", Endpoint::Completions),
+            ],
+            tasks: &[Endpoint::Completions],
+            streams: false,
+            lists_models: true,
+            make: |path, _| Arc::new(Embedding::of_path(path)),
+            ..OPENAI
+        },
+        ApiRow {
+            name: "rerank",
+            aliases: &["openai_rerank"],
+            help: "Reranking: the API of vLLM, Jina and Cohere, of Text Embeddings Inference (/rerank), or of \
+                   NVIDIA NIM (/v1/ranking)",
+            default_url: DefaultUrl {
+                chat: "http://127.0.0.1:8877/v1/rerank",
+                plain: "http://127.0.0.1:8877/v1/rerank",
+            },
+            endings: &[
+                ("/rerank", Endpoint::Completions),
+                ("/reranks", Endpoint::Completions),
+                ("/ranking", Endpoint::Completions),
+            ],
+            tasks: &[Endpoint::Completions],
+            streams: false,
+            lists_models: true,
+            make: |path, _| Arc::new(Rerank::of_path(path)),
             ..OPENAI
         },
         ApiRow {
@@ -225,13 +296,6 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
         },
     ],
     later: &[
-        ("openai_responses", "OpenAI's Responses API", EVALSCOPE),
-        ("openai_response", "OpenAI's Responses API", EVALSCOPE),
-        ("responses", "OpenAI's Responses API", EVALSCOPE),
-        ("openai_embedding", "load tests of embeddings", EVALSCOPE),
-        ("embedding", "load tests of embeddings", EVALSCOPE),
-        ("openai_rerank", "load tests of reranking", EVALSCOPE),
-        ("rerank", "load tests of reranking", EVALSCOPE),
         ("systemone", "decision APIs", EVALSCOPE),
         ("autotrust", "decision APIs", EVALSCOPE),
     ],
@@ -239,14 +303,14 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
            plugin",
 };
 
-/// Endings of URLs that no API has, and what they are for it.
-pub(crate) const OTHER_ENDINGS: [(&str, &str); 5] = [
-    ("/responses", "not built yet for"),
-    ("/embeddings", "not built yet for"),
-    ("/rerank", "not built yet for"),
-    ("/reranks", "not built yet for"),
-    ("/messages", "not an endpoint of"),
-];
+/// The API whose URLs end like this path, if that is not the default's.
+pub(crate) fn of_path(path: &str) -> Option<(&'static ApiRow, &'static str)> {
+    let path = path.trim_end_matches('/');
+    let rows = APIS.rows.iter().filter(|row| row.endings != OPENAI.endings);
+    let mut endings =
+        rows.flat_map(|row| row.endings.iter().map(move |(ending, _)| (row, *ending)));
+    endings.find(|(_, ending)| path.ends_with(ending))
+}
 
 /// A path of DashScope's own protocol, or none at all; the others are those of
 /// its OpenAI-compatible one.

@@ -31,6 +31,10 @@ pub(crate) struct DatasetRow {
     /// Checks `--dataset-args`: takes every key that the dataset knows. The dataset takes them again
     /// when it is opened.
     pub(crate) args: fn(&mut ArgsReader) -> Result<(), ArgsError>,
+    /// What its items are for.
+    pub(crate) feeds: Feeds,
+    /// Options that EvalScope takes from `--extra-args`.
+    pub(crate) extra_keys: &'static [&'static str],
     /// Options give its prompts a length (`target_input_len`).
     pub(crate) fits: bool,
     /// `--prompt-field` reads a field of its records.
@@ -63,6 +67,17 @@ impl DatasetRow {
     pub(crate) fn needs_file(&self) -> bool {
         self.origin.has_file() && self.hub.is_none()
     }
+}
+
+/// What the items of a dataset are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feeds {
+    /// Prompts of any API that reads texts.
+    Prompts,
+    /// Texts of embeddings, one or several in a request.
+    Texts,
+    /// Queries with documents to rank.
+    Rankings,
 }
 
 /// What a dataset gives to a run.
@@ -189,6 +204,8 @@ pub(crate) const TEXTS: DatasetRow = DatasetRow {
     hub: None,
     sessions: Sessions::Requests,
     args: |_| Ok(()),
+    feeds: Feeds::Prompts,
+    extra_keys: &[],
     fits: false,
     reads_fields: false,
     whole: None,

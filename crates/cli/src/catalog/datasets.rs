@@ -15,11 +15,12 @@ use evalscope_workload::dataset::{
 use evalscope_workload::trace::TraceKind;
 
 use super::conversations as talks;
+use super::inputs;
 use super::row::{Catalog, EVALSCOPE};
 
 use super::dataset_row::TRACES;
 pub(crate) use super::dataset_row::{
-    DatasetRow, DrawnImages, Files, Opening, Origin, RemoteDataset, Sessions, TEXTS,
+    DatasetRow, DrawnImages, Feeds, Files, Opening, Origin, RemoteDataset, Sessions, TEXTS,
 };
 
 /// The dataset when none is named.
@@ -176,6 +177,12 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
             open: |_| Ok(Box::new(Sample::default())),
             ..TEXTS
         },
+        inputs::EMBEDDING,
+        inputs::EMBEDDING_BATCH,
+        inputs::RANDOM_EMBEDDING,
+        inputs::RANDOM_EMBEDDING_BATCH,
+        inputs::RERANK,
+        inputs::RANDOM_RERANK,
         talks::RANDOM_MULTI_TURN,
         talks::SHARE_GPT_ZH_MULTI_TURN,
         talks::SHARE_GPT_EN_MULTI_TURN,
@@ -228,17 +235,6 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
     ],
     later: &[
-        ("embedding", "load tests of embeddings", EVALSCOPE),
-        ("embed", "load tests of embeddings", EVALSCOPE),
-        ("embedding_batch", "load tests of embeddings", EVALSCOPE),
-        ("random_embedding", "load tests of embeddings", EVALSCOPE),
-        (
-            "random_embedding_batch",
-            "load tests of embeddings",
-            EVALSCOPE,
-        ),
-        ("rerank", "load tests of reranking", EVALSCOPE),
-        ("random_rerank", "load tests of reranking", EVALSCOPE),
         ("mmmu_multi_image", "prompts with several images", EVALSCOPE),
         ("open_decisions", "decision APIs", EVALSCOPE),
         ("weka_trace", "traces of sessions with agents", "AIPerf"),

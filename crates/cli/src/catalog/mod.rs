@@ -8,3 +8,4 @@ pub(crate) mod apis;
 mod conversations;
 mod dataset_row;
 pub(crate) mod datasets;
+mod inputs;

@@ -2,7 +2,9 @@
 //!
 //! It must not know what a flag means.
 
+mod compare;
 mod export;
+mod merge;
 mod report;
 mod sim;
 
@@ -45,8 +47,13 @@ pub(crate) enum Command {
     Selftest(selftest::SelftestArgs),
     /// Rebuild all files and tables of a run from its database.
     Report(report::ReportArgs),
-    /// Write finished runs in the format of another tool.
+    /// Write runs as tables (Parquet, CSV, JSON lines), or in the format of another tool.
     Export(export::ExportArgs),
+    /// Compare the figures of two servers, and fail if a rule is broken.
+    #[command(args_override_self = true)]
+    Compare(Box<compare::CompareArgs>),
+    /// Put the results of several processes that made one run together.
+    Merge(merge::MergeArgs),
     /// Run a program that is stopped when the parent process ends.
     #[command(name = "__supervise", hide = true)]
     Supervise(served::SuperviseArgs),
@@ -60,6 +67,8 @@ impl Command {
             Self::Selftest(args) => selftest::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Compare(args) => compare::run(&args),
+            Self::Merge(args) => merge::run(&args),
             Self::Supervise(args) => served::supervise(args),
         }
     }

@@ -17,6 +17,7 @@ pub(crate) mod output;
 pub(crate) mod prompts;
 pub(crate) mod search;
 pub(crate) mod server;
+pub(crate) mod shard;
 
 use clap::Args;
 
@@ -28,6 +29,7 @@ use self::output::OutputArgs;
 use self::prompts::PromptArgs;
 use self::search::SearchArgs;
 use self::server::ServerArgs;
+use self::shard::ShardArgs;
 
 const SHORT_EXAMPLES: &str = "\
 Examples:
@@ -82,6 +84,8 @@ pub(crate) struct PerfArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) shard: ShardArgs,
     /// The names of the flags given on the command line.
     #[arg(skip)]
     pub(crate) typed: Vec<String>,

@@ -4,7 +4,9 @@
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::values::share;
+use evalscope_report::rules::Rule;
+
+use super::values::{seconds_or_zero, share};
 
 /// Where the times of an objective begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,4 +40,22 @@ pub(crate) struct ObjectiveArgs {
     /// Exit with 1 if a smaller fraction of requests meets --slo: 0.95 or 95%.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) min_goodput: Option<f64>,
+
+    /// Exit with 3 if this holds of a finished run: `ttft_p99>500ms and error_rate>1%`
+    ///
+    /// A figure such as `ttft_p99`, `latency_mean`, `output_tokens_per_s` or `error_rate`, with <, <=, >
+    /// or >= and a bound; conditions are joined by " and ", and `ttft_p99@parallel=8>500ms` is about
+    /// some runs only. `evalscope compare --fail-if` takes changes, too.
+    #[arg(long, value_name = "RULE", num_args = 1.., action = ArgAction::Append)]
+    pub(crate) fail_if: Vec<Rule>,
+
+    /// Stop as soon as this holds of the last 30 s of a run, with exit code 3: `error_rate>20%`
+    ///
+    /// As --fail-if; looked at every 2 s. Requests in flight may end, as after Ctrl-C.
+    #[arg(long, value_name = "RULE", num_args = 1.., action = ArgAction::Append)]
+    pub(crate) abort_if: Vec<Rule>,
+
+    /// From when on --abort-if is looked at, after the first measured request.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds_or_zero)]
+    pub(crate) abort_after: f64,
 }

@@ -2,13 +2,14 @@
 //!
 //! It must not know how results look.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use evalscope_report::Lang;
 use evalscope_report::files::Page;
 
-use super::values::{fact, whole};
+use super::values::{fact, listen_address, seconds_or_zero, whole};
 
 /// An experiment tracker.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,16 @@ pub(crate) enum Bodies {
     Failed,
     /// None.
     None,
+}
+
+/// How progress is shown on stderr.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "lower")]
+pub(crate) enum ProgressForm {
+    /// For people: a bar on a terminal, else a line every ten seconds.
+    Auto,
+    /// For programs: one JSON object a line, each second; messages too are lines of JSON.
+    Json,
 }
 
 /// A language of the HTML report.
@@ -141,6 +152,21 @@ pub(crate) struct OutputArgs {
     /// Log progress after every N requests; 0 for never.
     #[arg(long, value_name = "N", default_value = "100", value_parser = whole)]
     pub(crate) log_every_n_query: u64,
+
+    /// How progress is shown on stderr.
+    #[arg(long, value_enum, value_name = "FORM", default_value = "auto")]
+    pub(crate) progress: ProgressForm,
+
+    /// Serve metrics for Prometheus at this address while the command runs: 127.0.0.1:9464
+    ///
+    /// Without a host only this machine can connect; port 0 picks a free one. The paths are
+    /// /metrics, /progress and /health.
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// Serve metrics for this much longer after the last run, for a last scrape.
+    #[arg(long, value_name = "TIME", value_parser = seconds_or_zero)]
+    pub(crate) metrics_linger: Option<f64>,
 
     /// Keep progress.json in the results folder up to date while the command runs.
     #[arg(long)]

@@ -3,6 +3,7 @@
 //! It must not know which flag a value belongs to, nor what it means there.
 
 use evalscope_model::prompt::OwnHeaders;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_model::profile::Gaps;
@@ -167,6 +168,32 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
+/// An address to listen at. Without a host it is that of the loopback, and `localhost` is too.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "expected the address of an interface and a port, such as 127.0.0.1:9464, [::1]:9464, or \
+                  9464 for this machine only";
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse().map_err(|_| wanted.to_owned())?;
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let host = match host {
+        "" | "localhost" => loopback,
+        host => match host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            Some(inner) => inner
+                .parse()
+                .map(IpAddr::V6)
+                .map_err(|_| wanted.to_owned())?,
+            None => host
+                .parse()
+                .map(IpAddr::V4)
+                .map_err(|_| wanted.to_owned())?,
+        },
+    };
+    Ok(SocketAddr::new(host, port))
+}
+
 /// The gaps of `--burstiness`: the shape of a gamma distribution.
 pub(crate) fn burstiness(text: &str) -> Result<Gaps, String> {
     let shape = text
@@ -233,6 +260,26 @@ pub(crate) fn argument_url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_needs_no_host() {
+        for (text, want) in [
+            ("9464", Some("127.0.0.1:9464")),
+            (":0", Some("127.0.0.1:0")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("0.0.0.0:9464", Some("0.0.0.0:9464")),
+            ("[::1]:9464", Some("[::1]:9464")),
+            ("::1:9464", None),
+            ("host:9464", None),
+            ("127.0.0.1", None),
+            ("127.0.0.1:", None),
+            ("127.0.0.1:65536", None),
+            ("", None),
+        ] {
+            let address = listen_address(text).ok().map(|address| address.to_string());
+            assert_eq!(address.as_deref(), want, "{text}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -59,7 +59,7 @@ impl Observer for ProbeWatch {
                     self.enough.store(true, Ordering::Relaxed);
                 }
             }
-            RunEvent::Conversation(_) | RunEvent::Warning(_) => {}
+            RunEvent::Conversation(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
         }
     }
 }

@@ -40,7 +40,7 @@ impl ProgressFile {
     pub(crate) fn start(folder: &Path, runs: &[RunSpec]) -> Self {
         let file = Self {
             path: folder.join(FILE),
-            total: runs.iter().map(|run| run.requests).sum(),
+            total: runs.iter().map(|run| run.part().requests).sum(),
             state: Arc::default(),
         };
         file.write("running", 0);

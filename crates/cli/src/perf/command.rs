@@ -9,6 +9,8 @@ use crate::resolve::Job;
 use crate::served::Served;
 use crate::sources::Prompts;
 
+use super::start::Start;
+
 /// What all parts of a command work on.
 #[derive(Clone, Copy)]
 pub(super) struct Command<'a> {
@@ -17,6 +19,8 @@ pub(super) struct Command<'a> {
     /// The server that this command started.
     pub(super) served: Option<&'a Served>,
     pub(super) control: &'a RunControl,
+    /// When the load begins.
+    pub(super) start: &'a Start,
     /// The folder of all results.
     pub(super) top: &'a Path,
     pub(super) log: &'a Log,

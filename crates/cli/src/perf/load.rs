@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use evalscope_core::engine::DRAIN_GRACE;
+use evalscope_core::protocol::{MaxTokens, Output};
 use evalscope_core::transport::{Target, local_ports, raise_open_files_limit};
 use evalscope_model::plan::{Pacing, RunSpec};
 
@@ -68,11 +69,12 @@ pub(super) fn announce(job: &Job, target: &Target, top: &Path, log: &Log) {
         log.info(&format!("trusted certificates: {roots}"));
     }
     log.info(&format!(
-        "dataset {}, max_tokens {}, {}",
+        "dataset {}, {}{}",
         job.prompts.set.name(),
-        match job.bodies.max_tokens {
-            evalscope_core::protocol::MaxTokens::Fixed(n) => n.to_string(),
-            evalscope_core::protocol::MaxTokens::Uniform(a, b) => format!("{a} to {b}"),
+        match (job.bodies.api.output(), job.bodies.max_tokens) {
+            (Output::Vectors | Output::Scores, _) => String::new(),
+            (Output::Generated, MaxTokens::Fixed(n)) => format!("max_tokens {n}, "),
+            (Output::Generated, MaxTokens::Uniform(a, b)) => format!("max_tokens {a} to {b}, "),
         },
         counted(job.threads.get() as u64, "receive thread")
     ));

@@ -9,7 +9,9 @@ mod point;
 mod points;
 mod prepare;
 mod prove;
+mod start;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,22 +22,28 @@ use evalscope_model::experiment::Planned;
 use crate::env::Environment;
 use crate::failure;
 use crate::flags::PerfArgs;
+use crate::flags::output::ProgressForm;
+use crate::flags::shard::StartAt;
 use crate::log::Log;
-use crate::observers::ProgressFile;
+use crate::observers::{MetricsBoard, ProgressFile, serve_metrics};
 use crate::plugins::PluginLog;
 use crate::requests::models;
 use crate::requests::target::target;
-use crate::resolve::{self, Search};
+use crate::resolve::{self, MetricsPlace, Search};
 use crate::results::folder;
 use crate::served::Served;
-use crate::{console, signals};
+use crate::{console, signals, wait};
 use command::Command;
 use load::most_in_flight;
 use point::Measuring;
 use prepare::Prepared;
 use prove::Proven;
+use start::Start;
 
 pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
+    if args.output.progress == ProgressForm::Json {
+        console::write_json_lines();
+    }
     let environment = Environment::read()?;
     let mut args = resolve::with_stdin(args)?;
     if models::is_wanted(&args) {
@@ -47,39 +55,85 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         "stopping: no more requests are sent; those in flight have {} s to finish (repeat to stop now)",
         load::longest_drain(&job).as_secs_f64()
     );
-    signals::listen(control.clone(), first)?;
+    let has_stdin = job.start_at != StartAt::Stdin;
+    signals::listen(control.clone(), first, has_stdin)?;
+    let first_run = job.plan.runs()[0].point.label.clone();
+    let start = Start::new(job.start_at, job.progress_lines, &control)?;
+    start.check(&first_run)?;
     if let Some(plan) = &job.served {
         plan.check_port()?;
     }
+    let board = MetricsBoard::default();
+    let serve = |place: MetricsPlace| serve_metrics(place.address, board.clone());
+    let metrics_at = job.metrics.map(serve).transpose()?;
     let plugin_log = PluginLog::default();
     let Some(prepared) = prepare::prepare(job, &control, &plugin_log)? else {
         console::err("stopped before any load was sent");
         return Ok(ExitCode::from(failure::INTERRUPTED));
     };
+    // the test request is a load, too
+    start.check(&first_run)?;
     let job = &prepared.job;
     let target = Arc::new(target(job, &job.url)?);
     let top = &folder::make(&job.results, &job.model, job.plan.runs())?;
     let log = &Log::create(top)?;
     plugin_log.set_log(log);
     load::announce(job, &target, top, log);
-    let start = |plan| Served::start(plan, top, &control, log);
-    let served = job.served.as_ref().map(start).transpose()?;
+    if let Some(address) = metrics_at {
+        announce_metrics(address, log);
+    }
+    let serve = |plan| Served::start(plan, top, &control, log);
+    let served = job.served.as_ref().map(serve).transpose()?;
     let command = Command {
         job,
         prompts: &prepared.prompts,
         served: served.as_ref(),
         control: &control,
+        start: &start,
         top,
         log,
     };
     let progress_file = job
         .progress_file
         .then(|| ProgressFile::start(top, job.plan.runs()));
-    let code = measured(command, &prepared, target, progress_file.as_ref());
+    let code = measured(command, &prepared, target, progress_file.as_ref(), &board);
     if let Some(file) = &progress_file {
         file.end(matches!(&code, Ok(code) if *code == ExitCode::SUCCESS));
     }
+    drop(served);
+    if board.has_runs() {
+        if let Err(error) = board.write(top) {
+            log.warn(&format!("metrics.prom was not written: {error}"));
+        }
+        linger(job.metrics, &control, log);
+    }
     code
+}
+
+fn announce_metrics(address: SocketAddr, log: &Log) {
+    log.info(&format!("metrics are at http://{address}/metrics"));
+    if !address.ip().is_loopback() {
+        log.warn(&format!(
+            "{address} is not a loopback address: other machines can read the metrics"
+        ));
+    }
+}
+
+/// Serve metrics for a while after the last run. One more signal ends that.
+fn linger(place: Option<MetricsPlace>, control: &RunControl, log: &Log) {
+    let Some(place) = place.filter(|place| !place.linger.is_zero()) else {
+        return;
+    };
+    log.info(&format!(
+        "metrics are served for {} s more (`--metrics-linger`); Ctrl-C ends this",
+        place.linger.as_secs_f64()
+    ));
+    let token = if control.stop.is_cancelled() {
+        &control.abort
+    } else {
+        &control.stop
+    };
+    wait::stopped_within(token, place.linger);
 }
 
 /// Prove that the server answers, then measure.
@@ -88,6 +142,7 @@ fn measured(
     prepared: &Prepared,
     target: Arc<evalscope_core::transport::Target>,
     progress_file: Option<&ProgressFile>,
+    board: &MetricsBoard,
 ) -> anyhow::Result<ExitCode> {
     let Command {
         job,
@@ -119,6 +174,7 @@ fn measured(
         proven: &proven,
         following: following.as_ref(),
         progress_file,
+        board,
         most_in_flight: most_in_flight(),
     };
     match job.search.clone() {

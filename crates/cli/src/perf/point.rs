@@ -3,16 +3,19 @@
 //!
 //! It must not know which points come before and after.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use async_channel::Sender;
 use evalscope_core::engine::{
     self, Feed, FeedError, Pipeline, PipelineFault, RunControl, RunEnd, RunOutcome, RunSetup,
 };
-use evalscope_core::schedule::Arrivals;
+use evalscope_core::schedule::{Arrivals, Offsets};
 use evalscope_core::search::ProbeJudge;
-use evalscope_model::events::{Observer, Stage};
+use evalscope_model::events::{Observer, RunEvent, Stage};
 use evalscope_model::experiment::Point;
 use evalscope_model::plan::{RunSpec, StoppedBy};
 use evalscope_model::record::masked;
@@ -21,16 +24,19 @@ use evalscope_model::slo::SloFrom;
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_plugin::PluginCounts;
 use evalscope_report::model::{FORMAT_VERSION, rfc3339_local};
+use evalscope_report::rules::RecentRequests;
 use evalscope_report::{
     Database, Finding, FindingId, Objective, RunMeta, RunState, StoreError, Tool, sqlite,
 };
-use evalscope_workload::dataset::DatasetError;
+use evalscope_workload::dataset::{DatasetError, PromptStream};
 
 use super::command::Command;
 use super::load::{MostInFlight, announce_run, in_flight_note, in_flight_of};
 use super::prove::Proven;
+use super::start::{Starting, Unbegun};
 use crate::observers::{
-    DebugLog, Display, Following, JudgedProbe, ProbeWatch, ProgressFile, Watching,
+    ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, JudgedProbe, MetricsBoard,
+    ProbeWatch, ProgressFile, Standing, Watching,
 };
 use crate::requests::doubts;
 use crate::results::host;
@@ -59,13 +65,15 @@ pub(super) struct Measuring<'a> {
     pub(super) following: Option<&'a Following>,
     /// The file with the progress of the command.
     pub(super) progress_file: Option<&'a ProgressFile>,
+    /// The metrics of the command's runs.
+    pub(super) board: &'a MetricsBoard,
     /// The most connections that this process may hold open.
     pub(super) most_in_flight: MostInFlight,
 }
 
 impl Measuring<'_> {
-    /// Measure a point into a folder.
-    pub(super) fn point(&self, point: &Point, folder: &Path) -> anyhow::Result<Ended> {
+    /// Measure a point into a folder. `None`: the command was stopped before the load began.
+    pub(super) fn point(&self, point: &Point, folder: &Path) -> anyhow::Result<Option<Ended>> {
         let spec = &point.spec;
         let Command {
             job,
@@ -83,11 +91,12 @@ impl Measuring<'_> {
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(sqlite::FILE_NAME);
         let clock = RunClock::start();
-        let in_flight = in_flight_of(spec, self.most_in_flight);
+        let part = &spec.part();
+        let in_flight = in_flight_of(part, self.most_in_flight);
         let database = Database::create(&path, &self.meta(spec, clock))?
             .with_gpu_memory(served.and_then(Served::peak_gpu_mib));
-        let fewer = in_flight_note(spec, in_flight, self.most_in_flight);
-        announce_run(spec, in_flight, fewer.as_deref(), log);
+        let fewer = in_flight_note(part, in_flight, self.most_in_flight);
+        announce_run(part, in_flight, fewer.as_deref(), log);
         // the stop of this run must not be the stop of the next one
         let own = RunControl {
             stop: control.stop.child_token(),
@@ -100,36 +109,38 @@ impl Measuring<'_> {
             .map(|plan| JudgedProbe::new(ProbeJudge::new(plan, spec)));
         let fault = PipelineFault::new(own.stop.clone());
         let (sink, events) = async_channel::bounded(SINK_CAPACITY);
-        let (display, watching) = Display::start(
-            spec,
+        let (display, standing) = Display::start(
+            part,
             clock,
             log.clone(),
             job.log_every,
             self.progress_file.cloned(),
+            job.progress_lines,
         );
+        let aborted = Arc::default();
         let probe = judged
             .as_ref()
             .map(|judged| judged.watch(clock, Arc::clone(&own.enough)));
-        let observers = self.observers(spec, clock, watching.clone(), probe);
+        let observers = self.observers(part, clock, &standing, (&own, &aborted), probe);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
         let writer = std::thread::Builder::new()
             .name("evalscope-store".to_owned())
             .spawn(move || database.run(pipeline))
             .context("cannot start the thread that writes the database")?;
-        let setup = RunSetup {
-            spec: spec.clone(),
-            most_in_flight: in_flight,
-            feed: Feed {
-                prompts: Box::new(prompts),
-                bodies: self.proven.bodies.builder(),
-            },
-            clock,
-            give_up_after: job.give_up_after,
-        };
-        let threads = job.threads.min(in_flight);
-        let transport = self.proven.transport(self.command, clock, threads.get());
-        let outcome = engine::run(setup, &transport, &own, &sink);
-        let ended_at = rfc3339_local(&clock, clock.now());
+        let (outcome, starting) = self.load(spec, in_flight, prompts, (clock, &own), &sink)?;
+        if let Some(unbegun) = starting.unbegun() {
+            drop((display, sink));
+            let _ = stored(writer);
+            self.board.withdraw();
+            // nothing was measured
+            let _ = std::fs::remove_dir_all(folder);
+            return match unbegun {
+                Unbegun::Late(late) => Err(late.error()),
+                Unbegun::Stopped => Ok(None),
+            };
+        }
+        let ended = clock.now();
+        let ended_at = rfc3339_local(&clock, ended);
         drop(display);
         let died = served.and_then(|served| served.end(outcome.failed > 0));
         let died = died.map(|how| {
@@ -152,20 +163,57 @@ impl Measuring<'_> {
         let written = stored(writer);
         if let Some(file) = self.progress_file {
             file.run_ended(match spec.conversations {
-                Some(_) => watching.conversations(),
+                Some(_) => standing.conversations(),
                 None => outcome.measured,
             });
         }
         let is_whole = !has_died && fault.message().is_none() && written.is_ok();
-        let (state, stopped_by) = state_of(&outcome.end, is_whole);
-        let error =
-            what_failed(written, fault.message()).or_else(|| what_ended(outcome.end, &job.secrets));
+        let (state, stopped_by) = state_of(&outcome.end, is_whole, &aborted);
+        let error = error_of(written, &fault, outcome.end, &job.secrets);
         let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
+        let ended = EndedRun {
+            state,
+            folder: folder.display().to_string(),
+            progress: standing.progress(part, &clock, ended),
+        };
+        job.progress_lines.ended(&ended);
+        self.board.end(ended);
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
-        Ok(Ended {
+        Ok(Some(Ended {
             judgement: judged.and_then(|judged| judged.finish()),
             error: error.or(stated.err().map(unstated)),
+        }))
+    }
+
+    /// Send the requests of a point, once it may begin.
+    fn load(
+        &self,
+        spec: &RunSpec,
+        in_flight: NonZeroUsize,
+        prompts: PromptStream,
+        (clock, control): (RunClock, &RunControl),
+        sink: &Sender<RunEvent>,
+    ) -> anyhow::Result<(RunOutcome, Starting)> {
+        let Command { job, start, .. } = self.command;
+        let threads = job.threads.min(in_flight);
+        let transport = self.proven.transport(self.command, clock, threads.get());
+        std::thread::scope(|scope| {
+            let run = spec.point.label.as_str();
+            let (barrier, starting) =
+                start.begin(scope, run, (clock, control.clone()), sink.clone())?;
+            let setup = RunSetup {
+                spec: spec.clone(),
+                most_in_flight: in_flight,
+                feed: Feed {
+                    prompts: Box::new(prompts),
+                    bodies: self.proven.bodies.builder(),
+                },
+                clock,
+                give_up_after: job.give_up_after,
+                barrier,
+            };
+            Ok((engine::run(setup, &transport, control, sink), starting))
         })
     }
 
@@ -191,11 +239,26 @@ impl Measuring<'_> {
         &self,
         spec: &RunSpec,
         clock: RunClock,
-        watching: Watching,
+        standing: &Standing,
+        (control, aborted): (&RunControl, &Arc<AtomicBool>),
         probe: Option<ProbeWatch>,
     ) -> Vec<Box<dyn Observer>> {
         let Command { job, log, .. } = self.command;
-        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(watching)];
+        let shown = (job.model.as_str(), &job.secrets[..]);
+        let tap = self.board.post(spec, clock, standing.clone(), shown);
+        let mut observers: Vec<Box<dyn Observer>> =
+            vec![Box::new(Watching(standing.clone())), Box::new(tap)];
+        if !job.objectives.abort_if.is_empty() {
+            observers.push(Box::new(Abort {
+                recent: RecentRequests::new(job.objectives.abort_if.clone(), ABORT_WINDOW),
+                after: job.objectives.abort_after,
+                looked: Timestamp::ZERO,
+                clock,
+                stop: control.stop.clone(),
+                log: log.clone(),
+                has_aborted: Arc::clone(aborted),
+            }));
+        }
         if let Some(probe) = probe {
             observers.push(Box::new(probe));
         }
@@ -307,6 +370,10 @@ impl Measuring<'_> {
             host: Some(host::this()),
             command_line: Some(job.command_line.clone()),
             metadata: job.metadata.clone(),
+            run_id: job.run_id.clone(),
+            shards: Vec::new(),
+            shard_clients: Vec::new(),
+            missing_shards: Vec::new(),
             folder: Some(
                 self.command
                     .top
@@ -321,18 +388,41 @@ impl Measuring<'_> {
 /// How long after its start a run's schedule has its first request.
 fn first_arrival_ns(spec: &RunSpec) -> Option<u64> {
     let schedule = spec.pacing.schedule()?.clone();
-    let first = Arrivals::new(schedule, spec.seed).next_offset()?;
+    let arrivals = Offsets::from(Arrivals::new(schedule, spec.seed));
+    let first = arrivals.dealt(spec.deal()).next_offset()?;
     u64::try_from(first.as_nanos()).ok()
 }
 
 /// How far a run came, and what ended its load early. `is_whole`: all of its results are there.
-fn state_of(end: &RunEnd, is_whole: bool) -> (RunState, Option<StoppedBy>) {
+/// `aborted`: a rule has stopped it.
+fn state_of(end: &RunEnd, is_whole: bool, aborted: &AtomicBool) -> (RunState, Option<StoppedBy>) {
     match end {
+        RunEnd::Stopped if aborted.load(Ordering::Relaxed) => (RunState::Aborted, None),
         RunEnd::GaveUp(_) => (RunState::GaveUp, None),
         RunEnd::Complete if is_whole => (RunState::Finished, None),
         RunEnd::Load(why) if is_whole => (RunState::Finished, Some(*why)),
         RunEnd::Load(why) => (RunState::Interrupted, Some(*why)),
         _ => (RunState::Interrupted, None),
+    }
+}
+
+/// What went wrong in this program during a run.
+fn error_of(
+    written: anyhow::Result<()>,
+    fault: &PipelineFault,
+    end: RunEnd,
+    secrets: &[String],
+) -> Option<(&'static str, anyhow::Error)> {
+    match (written, fault.message()) {
+        (Err(error), _) => Some((
+            "the database could not be written: the run was stopped",
+            error,
+        )),
+        (Ok(()), Some(message)) => Some((
+            "a part of this program failed: the run was stopped",
+            anyhow::anyhow!("{message}"),
+        )),
+        (Ok(()), None) => what_ended(end, secrets),
     }
 }
 
@@ -343,24 +433,6 @@ fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Re
         Err(_) => Err(anyhow::anyhow!(
             "the thread that writes the database panicked; please report it"
         )),
-    }
-}
-
-/// What of this program failed while it kept what was measured.
-fn what_failed(
-    written: anyhow::Result<()>,
-    fault: Option<&str>,
-) -> Option<(&'static str, anyhow::Error)> {
-    match (written, fault) {
-        (Err(error), _) => Some((
-            "the database could not be written: the run was stopped",
-            error,
-        )),
-        (Ok(()), Some(message)) => Some((
-            "a part of this program failed: the run was stopped",
-            anyhow::anyhow!("{message}"),
-        )),
-        (Ok(()), None) => None,
     }
 }
 

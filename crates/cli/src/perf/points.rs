@@ -12,7 +12,8 @@ use evalscope_model::search::{ProbeJudgement, SearchEnd, SearchRecord, Selection
 use evalscope_model::time::{RunClock, wall_ns};
 use evalscope_report::console as tables;
 use evalscope_report::html::Ended;
-use evalscope_report::{RunReport, capacity, files, sqlite};
+use evalscope_report::rules::{Rule, broken_by};
+use evalscope_report::{RunReport, RunState, capacity, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
 use super::command::Command;
@@ -21,6 +22,7 @@ use super::point::Measuring;
 use crate::console;
 use crate::failure::{self, Unfinished};
 use crate::log::Log;
+use crate::results::folder as results;
 use crate::sources::BAD_LINE;
 use crate::wait;
 
@@ -32,8 +34,11 @@ struct Measured {
     /// What the files of the command need again after each run.
     read: Ended,
     /// What went wrong, and how.
-    broken: Option<(&'static str, anyhow::Error)>,
+    broken: Option<Broken>,
 }
+
+/// What went wrong in this program, and how.
+type Broken = (&'static str, anyhow::Error);
 
 impl Measuring<'_> {
     /// Measure all points of an experiment, one after another.
@@ -45,17 +50,36 @@ impl Measuring<'_> {
             log,
             ..
         } = self.command;
-        let screen = console::screen(job.results.confidence);
         let mut measured = Measured::default();
         while let Some(point) = experiment.next(&measured.done) {
             if !measured.done.is_empty() && !pause(job.plan.sleep_interval(), control, log) {
                 break;
             }
-            self.measure(point, experiment, &mut measured)?;
-            if measured.broken.is_some() || control.stop.is_cancelled() {
+            let has_begun = self.measure(point, experiment, &mut measured)?;
+            if !has_begun && measured.reports.is_empty() {
+                results::forget(top);
+                log.info("stopped before any load was sent");
+                return Ok(ExitCode::from(failure::INTERRUPTED));
+            }
+            let was_aborted = measured.reports.last().is_some_and(was_aborted);
+            if !has_begun || measured.broken.is_some() || was_aborted || control.stop.is_cancelled()
+            {
                 break;
             }
         }
+        self.finish(measured, experiment)
+    }
+
+    /// Say what came of all points, and what went wrong.
+    fn finish(&self, measured: Measured, experiment: &dyn Experiment) -> anyhow::Result<ExitCode> {
+        let Command {
+            job,
+            control,
+            top,
+            log,
+            ..
+        } = self.command;
+        let screen = console::screen(job.results.confidence);
         let Measured {
             reports,
             broken,
@@ -96,39 +120,44 @@ impl Measuring<'_> {
             };
             return Err(Unfinished { what, source, hint }.into());
         }
-        Ok(match search {
-            Some(search) if !control.stop.is_cancelled() => exit_code_of(&search),
+        match search {
+            Some(search) if !control.stop.is_cancelled() => Ok(exit_code_of(&search)),
             _ => self.exit_code(&reports),
-        })
+        }
     }
 
     /// Measure a point, show it, and write the files of the command again, so that a later mishap
-    /// loses nothing.
+    /// loses nothing. Says whether it has begun.
     fn measure(
         &self,
         point: Point,
         experiment: &dyn Experiment,
         measured: &mut Measured,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let Command { job, top, log, .. } = self.command;
         let screen = console::screen(job.results.confidence);
         let folder = top.join(point.spec.point.folder());
         let clock = RunClock::start();
         let ended = match self.point(&point, &folder) {
-            Ok(ended) => ended,
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(false),
             // the results of earlier runs are kept and shown
             Err(error) if !measured.reports.is_empty() => {
                 measured.broken = Some(("a run could not start", error));
-                return Ok(());
+                return Ok(true);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // only if it holds nothing but the log
+                results::forget(top);
+                return Err(error);
+            }
         };
         let report = match RunReport::load(&folder.join(sqlite::FILE_NAME)) {
             Ok(report) => report,
             Err(error) => {
                 let unread = ("the database cannot be read", error.into());
                 measured.broken = ended.error.or(Some(unread));
-                return Ok(());
+                return Ok(true);
             }
         };
         log.keep(
@@ -175,15 +204,18 @@ impl Measuring<'_> {
                 measured.broken.get_or_insert(unwritten);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn exit_code(&self, reports: &[RunReport]) -> ExitCode {
+    fn exit_code(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {
         let Command {
             job, control, log, ..
         } = self.command;
         if control.stop.is_cancelled() {
-            return ExitCode::from(failure::INTERRUPTED);
+            return Ok(ExitCode::from(failure::INTERRUPTED));
+        }
+        if reports.iter().any(was_aborted) {
+            return Ok(ExitCode::from(failure::RULE_FAILED));
         }
         // a point without a success has no figures, whatever the others have
         let empty: Vec<&str> = reports
@@ -200,15 +232,42 @@ impl Measuring<'_> {
                 (_, true) => "no request succeeded".to_owned(),
                 (_, false) => format!("no request succeeded in {}", empty.join(", ")),
             });
-            return ExitCode::from(failure::FAILED);
+            return Ok(ExitCode::from(failure::FAILED));
         }
         let too_many = above_error_rate(reports, job.max_error_rate, log);
         let too_few = below_goodput(reports, job.objectives.min_goodput, log);
-        if too_many || too_few {
-            return ExitCode::from(failure::FAILED);
-        }
-        ExitCode::SUCCESS
+        let breaks = breaks_rules(reports, &job.objectives.fail_if, log)?;
+        Ok(if too_many || too_few {
+            ExitCode::from(failure::FAILED)
+        } else if breaks {
+            ExitCode::from(failure::RULE_FAILED)
+        } else {
+            ExitCode::SUCCESS
+        })
     }
+}
+
+/// Whether `--abort-if` has stopped a run.
+fn was_aborted(report: &RunReport) -> bool {
+    report.state == RunState::Aborted
+}
+
+/// Whether a run breaks a rule of `--fail-if`.
+fn breaks_rules(reports: &[RunReport], rules: &[Rule], log: &Log) -> anyhow::Result<bool> {
+    let mut breaks = false;
+    for rule in rules {
+        for report in reports {
+            if let Some(broken) = broken_by(rule, report)? {
+                breaks = true;
+                log.warn(&format!(
+                    "{} breaks `--fail-if \"{rule}\"`: {}",
+                    report.meta.name,
+                    broken.values.join(", ")
+                ));
+            }
+        }
+    }
+    Ok(breaks)
 }
 
 /// What a point came to.

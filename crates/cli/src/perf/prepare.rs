@@ -19,6 +19,7 @@ use crate::flags::choices::ApiChoice;
 use crate::plugins::{PluginLog, Starter};
 use crate::requests::bodies::BodySource;
 use crate::resolve::Job;
+use crate::results::host;
 use crate::served::simulator::Simulator;
 use crate::sources::fetch::Fetcher;
 use crate::sources::{DatasetKind, Prompts};
@@ -91,6 +92,12 @@ fn prepare_here(
     let say = &mut |note| notes.push(note);
     let mut prompts = plan.prepare(tokenizer, &fetcher, dataset, say)?;
     prompts.survey(|| !control.stop.is_cancelled(), say)?;
+    let concurrency = job.plan.runs().iter().filter_map(|run| run.concurrency);
+    if let (Some(most), Some(bytes)) = (concurrency.max(), host::memory_bytes())
+        && let Some(note) = prompts.memory_note(most.get(), bytes)
+    {
+        say(note);
+    }
     let offset = job.plan.runs()[0].dataset_offset;
     let first = prompts.open(offset, NonZeroUsize::MIN)?.next_item();
     let first = first.map_err(|error| prompts.explained(error))?;

@@ -76,6 +76,7 @@ impl Proven {
             let proxy = self.target.proxy();
             let way = Way {
                 proxy: proxy.map(|proxy| (proxy, env::proxy_variable(&self.url))),
+                api: command.job.api.to_string(),
                 known_api: command.job.api.named().is_some(),
                 wait: command.job.wait_for_server,
                 secrets: &command.job.secrets,

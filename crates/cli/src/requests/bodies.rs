@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use evalscope_core::protocol::{
-    BodyBuilder, BodyRules, BuildBodies, Endpoint, MaxTokens, PreparedRequest,
+    BodyBuilder, BodyRules, BuildBodies, Endpoint, MaxTokens, Output, PreparedRequest,
 };
 use evalscope_model::prompt::{Item, Prompt};
 use evalscope_plugin::{Plugin, PluginBodies};
@@ -47,9 +47,9 @@ impl BodySource {
         rules.extra.shift_remove("min_tokens");
         let item = match self.first.clone() {
             Some(first) => shortened(first),
-            None => Prompt::Text("hello".to_owned()).into(),
+            None => greeting(source.rules.api.output()).into(),
         };
-        let mut requests = source.builder().build(0, vec![item])?;
+        let mut requests = source.builder().build(vec![(0, item)])?;
         Ok(requests.remove(0))
     }
 
@@ -63,6 +63,20 @@ impl BodySource {
             without.rules.include_usage = false;
             without
         })
+    }
+}
+
+/// What a server is asked in the test request.
+fn greeting(output: Output) -> Prompt {
+    match output {
+        Output::Generated | Output::Vectors => Prompt::Text("hello".to_owned()),
+        Output::Scores => {
+            let ranking = [
+                ("query".to_owned(), "hello".into()),
+                ("documents".to_owned(), vec!["hello"].into()),
+            ];
+            Prompt::Body(ranking.into_iter().collect())
+        }
     }
 }
 

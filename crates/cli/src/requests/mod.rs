@@ -7,6 +7,8 @@ pub(crate) mod bodies;
 pub(crate) mod doubts;
 pub(crate) mod scheme;
 
+mod likeness;
+
 pub(crate) mod preflight;
 
 pub(crate) mod target;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::catalog::apis::APIS;
 use crate::env::{self, Environment};
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
@@ -86,9 +87,9 @@ pub(crate) fn only(args: &PerfArgs, environment: &Environment) -> anyhow::Result
 fn list_of(endpoint: &Url) -> Url {
     let mut url = endpoint.clone();
     let path = url.path().trim_end_matches('/');
-    let base = ["/chat/completions", "/completions"]
-        .iter()
-        .find_map(|end| path.strip_suffix(end))
+    let mut endings = APIS.rows.iter().flat_map(|row| row.endings);
+    let base = endings
+        .find_map(|(end, _)| path.strip_suffix(end))
         .unwrap_or(path);
     let path = format!("{base}/models");
     url.set_path(&path);
@@ -101,6 +102,7 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
         proxy: target
             .proxy()
             .map(|proxy| (proxy, env::proxy_variable(url))),
+        api: job.api.to_string(),
         known_api: true,
         wait: job.wait_for_server,
         secrets: &job.secrets,
@@ -192,6 +194,7 @@ mod tests {
         for (endpoint, list) in [
             ("http://h/v1/chat/completions", "http://h/v1/models"),
             ("http://h/v1/completions?x=1", "http://h/v1/models?x=1"),
+            ("http://h/v1/messages", "http://h/v1/models"),
             (
                 "http://h/openai/v3/chat/completions",
                 "http://h/openai/v3/models",

@@ -21,7 +21,7 @@ use crate::secrets::shown_url;
 use crate::wait;
 
 use super::bodies::BodySource;
-use super::scheme;
+use super::{likeness, scheme};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -43,6 +43,8 @@ const COUNTDOWN: Duration = Duration::from_secs(3);
 pub(crate) struct Way<'a> {
     /// The proxy in between, and the variable that names it.
     pub(crate) proxy: Option<(String, &'static str)>,
+    /// The API.
+    pub(crate) api: String,
     /// The API is a built-in one, neither declared in a file nor read by a plugin.
     pub(crate) known_api: bool,
     /// How long the server may take to start (`--wait-for-server`).
@@ -225,7 +227,8 @@ fn empty_answer(exchange: &Exchange, api: &dyn Api) -> Option<String> {
             .finish_reason
             .as_ref()
             .is_some_and(|reason| !reason.is_empty());
-    if !record.succeeded() || counted || record.events.tokens().next().is_some() {
+    let has_output = record.inputs.is_none();
+    if !has_output || !record.succeeded() || counted || record.events.tokens().next().is_some() {
         return None;
     }
     if record.streamed {
@@ -464,7 +467,8 @@ fn refusal(tested: &Tested, way: &Way<'_>, waited: Duration) -> anyhow::Error {
         message = format!("{message} (retried for {} s)", waited.as_secs());
     }
     let said = String::from_utf8_lossy(&exchange.bodies.error_excerpt);
-    let hint = hint_of(failure.kind, &said, way);
+    let other = likeness::hint(failure.kind, &said, &way.api).filter(|_| way.known_api);
+    let hint = other.unwrap_or_else(|| hint_of(failure.kind, &said, way));
     let telling = telling_excerpt(failure.kind, &said);
     if let Some(said) = telling.filter(|said| !message.contains(said)) {
         message = format!("{message}\n  the server said: {said}");

@@ -26,15 +26,14 @@ const TUNING: &str = "num_workers";
 pub(super) fn dataset_args(
     args: &PromptArgs,
     set: &DatasetKind,
+    in_extra: Map<String, Value>,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<(Map<String, Value>, Option<TextArgs>)> {
-    let mut options = match &args.multi_turn_args {
-        None => Map::new(),
-        Some(text) => {
-            notes.push(format!("`{OLD_FLAG}` is the old name of `{FLAG}`"));
-            object_of(OLD_FLAG, text)?
-        }
-    };
+    let mut options = in_extra;
+    if let Some(text) = &args.multi_turn_args {
+        notes.push(format!("`{OLD_FLAG}` is the old name of `{FLAG}`"));
+        options.extend(object_of(OLD_FLAG, text)?);
+    }
     if let Some(text) = &args.dataset_args {
         options.extend(object_of(FLAG, text)?);
     }

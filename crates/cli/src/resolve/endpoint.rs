@@ -9,8 +9,9 @@ use evalscope_core::protocol::declared::Declaration;
 use evalscope_core::protocol::{self, BodyRules, Declared, Endpoint, Opaque};
 use url::Url;
 
-use crate::catalog::apis::{ApiRow, DEFAULT_HOST, OPENAI, OTHER_ENDINGS, Serves};
+use crate::catalog::apis::{self, ApiRow, DEFAULT_HOST, OPENAI, Serves};
 use crate::failure::hinted;
+use crate::flags::PerfArgs;
 use crate::flags::choices::ApiChoice;
 use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
@@ -105,16 +106,7 @@ pub(super) fn url_of(
         return Ok((url, chat.map_or(*shape, endpoint)));
     }
     let endings: Vec<&str> = row.endings.iter().map(|(ending, _)| *ending).collect();
-    let mut others = OTHER_ENDINGS.iter();
-    if let Some((other, is)) = others.find(|(other, _)| path.ends_with(other)) {
-        return Err(hinted(
-            format!(
-                "`--url {shown}` ends in `{other}`, which is {is} `--api {}`",
-                server.api
-            ),
-            format!("give a URL that ends in {}", endings.join(" or ")),
-        ));
-    }
+    check_ending(&path, &shown, &server.api, &endings)?;
     let shape = endpoint(chat.unwrap_or(true));
     let ending = ending_of(row, shape).or(endings.first().copied());
     let base = if path.is_empty() { row.base } else { &path };
@@ -124,6 +116,41 @@ pub(super) fn url_of(
         notes,
     );
     Ok((url, shape))
+}
+
+/// Refuse a URL that is that of another API.
+fn check_ending(path: &str, shown: &str, api: &ApiChoice, endings: &[&str]) -> anyhow::Result<()> {
+    if let Some((row, ending)) = apis::of_path(path) {
+        return Err(hinted(
+            format!(
+                "`--url {shown}` ends in `{ending}`, which is not an endpoint of `--api {api}`"
+            ),
+            format!(
+                "use `--api {}`, or give a URL that ends in {}",
+                row.name,
+                endings.join(" or ")
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The API that the URL is of, where none was named.
+pub(super) fn with_api_of_url(mut args: PerfArgs, notes: &mut Vec<String>) -> PerfArgs {
+    let is_named = args.typed.iter().any(|flag| flag == "api");
+    let url = args.server.typed_url().map(str::to_owned);
+    let Some(url) = url.filter(|_| !is_named) else {
+        return args;
+    };
+    let path = url.trim().split(['?', '#']).next().unwrap_or_default();
+    if let Some((row, ending)) = apis::of_path(path) {
+        notes.push(format!(
+            "the URL ends in {ending}: `--api {}` is used",
+            row.name
+        ));
+        args.server.api = ApiChoice::Named(row);
+    }
+    args
 }
 
 /// The ending of URLs that take bodies of this shape.

@@ -5,7 +5,7 @@
 use evalscope_core::protocol::declared::Declaration;
 use url::Url;
 
-use crate::catalog::apis::Signing;
+use crate::catalog::apis::ApiRow;
 use crate::failure::hinted;
 use crate::secrets::{self, LEAST_DOUBTFUL_BYTES};
 
@@ -67,7 +67,7 @@ fn shown_start(pair: &str, number: usize) -> String {
 pub(super) fn headers_of(
     asked: &[(String, String)],
     key: Option<&str>,
-    signing: Option<Signing>,
+    api: Option<&ApiRow>,
     declaration: Option<&Declaration>,
     mut url: Url,
 ) -> Headers {
@@ -113,9 +113,12 @@ pub(super) fn headers_of(
         secrets.push(key.to_owned());
         // a key of two parts is signed with, and its second part is the secret
         secrets.extend(key.split_once('.').map(|(_, secret)| secret.to_owned()));
+        let signing = api.and_then(|api| api.signing);
         secrets.extend(signing.map(|signing| (signing.token_start)()));
-        if !declared.carry_key {
-            set("Authorization", format!("Bearer {key}"));
+        match api.and_then(|api| api.key_header) {
+            Some(name) => set(name, key.to_owned()),
+            None if declared.carry_key => {}
+            None => set("Authorization", format!("Bearer {key}")),
         }
     }
     secrets.extend(

@@ -29,7 +29,7 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
         || output.swanlab_api_key.is_some()
         || output.wandb_api_key.is_some();
     let is_typed = |flag: &str| args.typed.iter().any(|typed| typed == flag);
-    let idle: [(&[&str], bool, &str); 11] = [
+    let idle: [(&[&str], bool, &str); 12] = [
         (
             &[
                 "num-workers",
@@ -39,6 +39,11 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
             ],
             false,
             "this program does not need this tuning",
+        ),
+        (
+            &["metrics-linger"],
+            output.metrics_listen.is_some(),
+            "only `--metrics-listen` serves metrics",
         ),
         (
             &["port", "trust-remote-code", "server-start-timeout"],

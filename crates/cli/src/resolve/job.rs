@@ -3,6 +3,7 @@
 //! It must not know flags, nor how a run is carried out.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use super::objective::Objectives;
 use super::search::Search;
 use crate::catalog::apis::SigningKey;
 use crate::flags::choices::ApiChoice;
-use crate::observers::TrackerPlan;
+use crate::flags::shard::StartAt;
+use crate::observers::{ProgressLines, TrackerPlan};
 use crate::secrets;
 use crate::served::ServePlan;
 use crate::sources::PromptPlan;
@@ -68,10 +70,18 @@ pub(crate) struct Job {
     pub(crate) log_every: u64,
     pub(crate) debug: bool,
     pub(crate) results: ResultsPlace,
+    /// When the load begins.
+    pub(crate) start_at: StartAt,
+    /// What the parts of a run share.
+    pub(crate) run_id: Option<String>,
     /// What follows the run elsewhere.
     pub(crate) tracker: Option<TrackerPlan>,
     /// A file is to tell how far the command is.
     pub(crate) progress_file: bool,
+    /// Events for other programs.
+    pub(crate) progress_lines: ProgressLines,
+    /// Where metrics are served, and for how long after the last run.
+    pub(crate) metrics: Option<MetricsPlace>,
     /// Every run begins at the first prompt.
     pub(crate) repeat_prompts: bool,
     /// The interpreter of plugins in Python, where somebody has chosen one.
@@ -84,6 +94,14 @@ pub(crate) struct Job {
     pub(crate) metadata: BTreeMap<String, String>,
     /// Every setting, for the record; secrets are masked.
     pub(crate) settings: Value,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MetricsPlace {
+    pub(crate) address: SocketAddr,
+    /// How long they are served after the last run.
+    pub(crate) linger: Duration,
 }
 
 /// What every connection and request has, whatever the URL.

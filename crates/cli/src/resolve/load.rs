@@ -8,6 +8,7 @@ use evalscope_core::transport::Timeouts;
 use evalscope_model::conversation::KeepConnection;
 use evalscope_model::plan::{OpenLoop, Sweep, Warmup, WhenFull};
 use evalscope_model::profile::Profile;
+use evalscope_model::shard::Shard;
 use evalscope_workload::trace::Trace;
 
 use super::profile_file;
@@ -18,14 +19,14 @@ use crate::flags::prompts::PromptArgs;
 use crate::flags::rates::Rate;
 use crate::flags::server::ServerArgs;
 
-/// The load that was asked for. `whole`: requests of a set that is meant to be
-/// sent whole. `trace`: what is replayed.
+/// The load that was asked for, of which `shard` is carried out here, with `seed`. `whole`: requests of a
+/// set that is meant to be sent whole. `trace`: what is replayed.
 pub(super) fn sweep_of(
     load: &LoadArgs,
     prompts: &PromptArgs,
     whole: Option<u64>,
     trace: Option<&Trace>,
-    seed: u64,
+    (seed, shard): (u64, Shard),
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Sweep> {
     let rate = rates_of(load)?;
@@ -69,6 +70,7 @@ pub(super) fn sweep_of(
         connections: KeepConnection::Keep,
         recording: None,
         repeats: load.repeats,
+        shard,
         seed,
     };
     match trace {

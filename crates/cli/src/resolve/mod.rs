@@ -13,6 +13,7 @@ mod declared;
 mod endpoint;
 mod headers;
 mod idle;
+mod inputs;
 mod names;
 mod profile_file;
 mod search;
@@ -25,6 +26,8 @@ mod trace;
 
 mod load;
 
+mod shard;
+
 mod prompts;
 
 #[cfg(test)]
@@ -34,10 +37,11 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use evalscope_core::protocol::declared::Declaration;
-use evalscope_core::protocol::{BodyRules, Endpoint};
+use evalscope_core::protocol::{BodyRules, Endpoint, Output};
 use evalscope_core::transport::TlsTrust;
 use evalscope_model::plan::Sweep;
 use evalscope_model::record::RecordBodies;
+use evalscope_model::shard::Shard;
 
 use url::Url;
 
@@ -47,26 +51,28 @@ use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
 use crate::flags::load::LoadArgs;
-use crate::flags::output::{Bodies, OutputArgs};
+use crate::flags::output::{Bodies, OutputArgs, ProgressForm};
 use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
+use crate::observers::ProgressLines;
 use crate::served::{self, ServePlan};
 use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
-use endpoint::{Destination, api_of, destination_of};
+use endpoint::{Destination, api_of, destination_of, with_api_of_url};
 use headers::{Headers, headers_of};
-use load::{drawn_seed, limit, sweep_of, timeouts_of};
+use load::{limit, sweep_of, timeouts_of};
 use names::{base_name, file_name};
-use objective::objectives_of;
+use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use search::{Known, search_of};
 use settings::Used;
+use shard::{check_start, seed_of, shard_of};
 use trace::trace_of;
 use tracker::tracker_of;
 
-pub(crate) use job::{Connection, Job, ResultsPlace};
+pub(crate) use job::{Connection, Job, MetricsPlace, ResultsPlace};
 pub(crate) use search::Search;
 
 pub(crate) use texts::with_stdin;
@@ -80,14 +86,11 @@ const SIM_MODEL: &str = "sim";
     clippy::too_many_lines,
     reason = "one step after the other, and one line for each field of the job"
 )]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a job takes the place of the flags that it is made of"
-)]
 pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Result<Job> {
-    let args = &args;
+    let mut notes = Vec::new();
+    let args = &with_api_of_url(args, &mut notes);
     let asked_headers = headers::asked(&args.server.headers, &environment.header_lines)?;
-    let mut notes = idle::notes(args, &asked_headers);
+    notes.extend(idle::notes(args, &asked_headers));
     let PerfArgs {
         server,
         load,
@@ -97,6 +100,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         prompts,
         generation,
         output,
+        shard: sharding,
         typed,
         words,
     } = args;
@@ -114,15 +118,15 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         templated,
     } = destination_of(server, prompts, declaration, &mut notes)?;
     notes.extend(idle::of_url(typed, &url));
-    let signing = row.and_then(|row| row.signing);
-    let headers = headers_of(&asked_headers, key, signing, declaration, url);
+    let headers = headers_of(&asked_headers, key, row, declaration, url);
     let Headers {
         url,
         fields,
         mut secrets,
     } = headers;
-    let seed = generation.seed.unwrap_or_else(|| drawn_seed(&mut notes));
-    let bodies = bodies_of(
+    let shard = shard_of(sharding, &environment.ranks)?;
+    let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
+    let mut bodies = bodies_of(
         args,
         declaration,
         &sent_model,
@@ -131,6 +135,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         seed,
         &mut notes,
     )?;
+    inputs::check(args, bodies.api.output())?;
+    let options = inputs::options_in_extra(&mut bodies, prompts.built_in(), &mut notes);
     let (talks, rules) = conversations_of(
         conversations,
         prompts,
@@ -144,7 +150,14 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         conversations: rules,
         ..bodies
     };
-    let prompt_plan = prompt_plan(prompts, &bodies, templated, row.is_none(), &mut notes)?;
+    let prompt_plan = prompt_plan(
+        prompts,
+        &bodies,
+        options,
+        templated,
+        row.is_none(),
+        &mut notes,
+    )?;
     let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
     // a search has a load of its own
     let load = &LoadArgs {
@@ -156,7 +169,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         prompts,
         prompt_plan.set.whole(),
         trace.as_deref(),
-        seed,
+        (seed, shard.unwrap_or_default()),
         &mut notes,
     )?;
     let prompt_plan = PromptPlan {
@@ -170,7 +183,12 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
-    let objectives = objectives_of(objective, !generation.no_stream, searched.sla_auto_tune)?;
+    check_start(sharding, &plan)?;
+    let without_stream = match bodies.api.output() {
+        Output::Generated => generation.no_stream.then(|| "--no-stream".to_owned()),
+        Output::Vectors | Output::Scores => Some(format!("--api {}", server.api)),
+    };
+    let objectives = objectives_of(objective, without_stream.as_deref(), searched.sla_auto_tune)?;
     let known = Known {
         objectives: &objectives,
         template: &plan.runs()[0],
@@ -182,6 +200,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         Some(search) => plan.beginning_with(search.first()),
         None => plan,
     };
+    check_points(&objectives.fail_if, plan.runs())?;
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
     let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
@@ -230,9 +249,19 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         // 0 is never
         log_every: NonZeroU64::new(output.log_every_n_query).map_or(u64::MAX, NonZeroU64::get),
         progress_file: output.enable_progress_tracker,
+        progress_lines: match output.progress {
+            ProgressForm::Auto => ProgressLines::Off,
+            ProgressForm::Json => ProgressLines::On,
+        },
+        metrics: output.metrics_listen.map(|address| MetricsPlace {
+            address,
+            linger: Duration::from_secs_f64(output.metrics_linger.unwrap_or(0.0)),
+        }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: results_of(output, &model, environment),
+        results: results_of(output, &model, shard, environment),
+        start_at: sharding.start_at.unwrap_or_default(),
+        run_id: sharding.run_id.clone(),
         metadata: output.metadata.iter().cloned().collect(),
         model,
         python: environment.python.clone(),
@@ -261,10 +290,14 @@ fn bodies_of(
         streams,
         seed,
     )?;
-    let bodies = BodyRules {
-        api: api_of(api, declaration, url, &rules),
-        ..rules
-    };
+    let api = api_of(api, declaration, url, &rules);
+    let (bodies, lost) = rules.with_api(api);
+    notes.extend(lost.iter().map(|field| {
+        format!(
+            "`--api {}` has no field for `{field}`: it is not sent (`--extra-args` sends it)",
+            bodies.api.name()
+        )
+    }));
     if let Some(declaration) = declaration {
         look_at_places(declaration, &bodies, notes)?;
     }
@@ -331,11 +364,23 @@ fn connection_of(
     }
 }
 
-fn results_of(output: &OutputArgs, model: &str, environment: &Environment) -> ResultsPlace {
+fn results_of(
+    output: &OutputArgs,
+    model: &str,
+    shard: Option<Shard>,
+    environment: &Environment,
+) -> ResultsPlace {
     let name = output.name.as_deref().and_then(file_name);
     let name = name.or_else(|| file_name(&base_name(model)));
     ResultsPlace {
-        outputs_dir: output.outputs_dir.clone(),
+        // shards share a folder, but not what they write
+        outputs_dir: match shard {
+            Some(shard) => {
+                let own = format!("shard-{}-of-{}", shard.index(), shard.of());
+                output.outputs_dir.join(own)
+            }
+            None => output.outputs_dir.clone(),
+        },
         name: name.unwrap_or_else(|| "unknown".to_owned()),
         timestamp: !output.no_timestamp,
         path_file: environment.result_path_file.clone(),

@@ -6,8 +6,9 @@ use evalscope_core::protocol::{BodyRules, Endpoint};
 use evalscope_hub::Source;
 use evalscope_workload::dataset::{Canvas, PixelMode};
 use evalscope_workload::tokens::Asked;
+use serde_json::{Map, Value};
 
-use crate::catalog::datasets::{self, DATASETS, DatasetRow, DrawnImages, Origin, Sessions};
+use crate::catalog::datasets::{self, DATASETS, DatasetRow, DrawnImages, Feeds, Origin, Sessions};
 use crate::env::Environment;
 use crate::failure::hinted;
 use crate::flags::choices::DatasetChoice;
@@ -33,6 +34,7 @@ const RANDOM_TOKENS: usize = 1024;
 pub(super) fn prompt_plan(
     args: &PromptArgs,
     bodies: &BodyRules,
+    options: Map<String, Value>,
     templated: bool,
     own_api: bool,
     notes: &mut Vec<String>,
@@ -67,7 +69,7 @@ pub(super) fn prompt_plan(
     let asked = ["chat_template_kwargs", "tools"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), settings::sent(bodies, name)?)));
-    let (options, fit) = dataset_args(args, &set, notes)?;
+    let (options, fit) = dataset_args(args, &set, options, notes)?;
     Ok(PromptPlan {
         field: args.prompt_field.clone().filter(|_| args.prompt.is_none()),
         images,
@@ -275,13 +277,22 @@ fn set_of(args: &PromptArgs, endpoint: Endpoint) -> anyhow::Result<DatasetKind> 
             format!(
                 "the dataset `{}` needs `--dataset-path`: {}",
                 row.name,
-                match (row.origin, row.sessions) {
-                    (Origin::Trace(_), _) => "the file of the trace",
-                    (_, Sessions::Conversations) => "a file with one conversation per line",
-                    _ => "a text file with one prompt per line",
+                match (row.origin, row.sessions, row.feeds) {
+                    (Origin::Trace(_), ..) => "the file of the trace",
+                    (_, Sessions::Conversations, _) => "a file with one conversation per line",
+                    (_, _, Feeds::Texts) => "a file of texts",
+                    (_, _, Feeds::Rankings) => "a file of queries with their documents",
+                    (_, _, Feeds::Prompts) => "a text file with one prompt per line",
                 }
             ),
-            "for a first try, `--dataset sample` needs no file",
+            match row.feeds {
+                Feeds::Prompts | Feeds::Texts => {
+                    "for a first try, `--dataset sample` needs no file"
+                }
+                Feeds::Rankings => {
+                    "`--dataset random_rerank` with `--tokenizer-path` needs no file"
+                }
+            },
         ));
     }
     // what `--tokenize-prompt` has to do with it is said elsewhere

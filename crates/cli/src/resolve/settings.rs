@@ -5,11 +5,12 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens};
+use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
 use evalscope_model::conversation::History;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
+use evalscope_report::rules::Rule;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -23,6 +24,7 @@ use crate::flags::output::OutputArgs;
 use crate::flags::prompts::{DataSource, PromptArgs};
 use crate::flags::search::{SearchArgs, Vary};
 use crate::flags::server::{Attention, ServerArgs};
+use crate::flags::shard::{ShardArgs, StartAt};
 use crate::secrets;
 
 /// What the flags have come to, where that is not what was typed.
@@ -60,6 +62,7 @@ pub(super) fn of(args: &PerfArgs, used: &Used<'_>) -> Value {
     of_prompts(&args.prompts, used, &mut all);
     of_generation(&args.generation, used.bodies, &mut all);
     of_output(&args.output, used, &mut all);
+    of_shard(&args.shard, used, &mut all);
     all.into()
 }
 
@@ -141,6 +144,12 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("slo", json!(used.objectives.slo)),
             ("slo_from", json!(used.objectives.from)),
             ("min_goodput", json!(used.objectives.min_goodput)),
+            ("fail_if", json!(texts(&used.objectives.fail_if))),
+            ("abort_if", json!(texts(&used.objectives.abort_if))),
+            (
+                "abort_after",
+                json!(used.objectives.abort_after.as_secs_f64()),
+            ),
             ("give_up_after", json!(args.give_up_after)),
             ("client_threads", json!(used.client_threads)),
             ("num_workers", json!(args.num_workers)),
@@ -152,6 +161,10 @@ fn of_load(args: &LoadArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ),
         ],
     );
+}
+
+fn texts(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(Rule::to_string).collect()
 }
 
 fn of_search(args: &SearchArgs, all: &mut Map<String, Value>) {
@@ -283,6 +296,9 @@ fn of_generation(args: &GenerationArgs, bodies: &BodyRules, all: &mut Map<String
 
 /// The greatest length of a response, or the range it is drawn from, as it is sent.
 fn limits(bodies: &BodyRules) -> Vec<Value> {
+    if bodies.api.output() != Output::Generated {
+        return Vec::new();
+    }
     let limit = ["max_tokens", "max_completion_tokens"];
     let limit = limit.iter().find_map(|name| match sent(bodies, name) {
         Some(Value::Null) | None => None,
@@ -368,11 +384,32 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("no_html", json!(args.no_html)),
             ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),
+            ("progress", json!(name_of(&args.progress))),
+            ("metrics_listen", json!(args.metrics_listen)),
+            ("metrics_linger", json!(args.metrics_linger)),
             (
                 "enable_progress_tracker",
                 json!(args.enable_progress_tracker),
             ),
             ("debug", json!(args.debug)),
+        ],
+    );
+}
+
+/// Settings that differ between the parts of a run are named in `evalscope_report::merge`.
+fn of_shard(args: &ShardArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
+    let shard = used.plan.runs()[0].shard;
+    let start_at = match args.start_at {
+        None | Some(StartAt::Ready) => Value::Null,
+        Some(StartAt::Unix(unix_ns)) => json!(unix_ns as f64 / 1e9),
+        Some(StartAt::Stdin) => json!("stdin"),
+    };
+    put(
+        all,
+        [
+            ("shard", json!(args.shard.map(|_| shard.to_string()))),
+            ("start_at", start_at),
+            ("run_id", json!(args.run_id)),
         ],
     );
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::failure::hinted;
 use crate::flags::PerfArgs;
+use crate::flags::shard::StartAt;
 
 /// A text, or that of `@FILE`. `@@` begins a text that begins with `@`.
 pub(super) fn text_or_file(flag: &str, value: &str) -> anyhow::Result<String> {
@@ -34,6 +35,7 @@ pub(crate) fn with_stdin(mut args: PerfArgs) -> anyhow::Result<PerfArgs> {
         ("--multi-turn-args", &mut args.prompts.multi_turn_args),
     ];
     let mut taken = None;
+    let starts_by_stdin = args.shard.start_at == Some(StartAt::Stdin);
     for (flag, value) in places {
         let Some(value) = value.as_mut().filter(|value| *value == "@-") else {
             continue;
@@ -42,6 +44,12 @@ pub(crate) fn with_stdin(mut args: PerfArgs) -> anyhow::Result<PerfArgs> {
             return Err(hinted(
                 format!("`{other} @-` and `{flag} @-` cannot both be read from stdin"),
                 "put one of them into a file: @FILE",
+            ));
+        }
+        if starts_by_stdin {
+            return Err(hinted(
+                format!("`{flag} @-` and `--start-at stdin` cannot both read stdin"),
+                format!("put the text of `{flag}` into a file: @FILE"),
             ));
         }
         let text = std::io::read_to_string(std::io::stdin())

@@ -44,7 +44,8 @@ fn requests(run: &RunSpec) -> Option<f64> {
 /// A note on what the results in a folder will take on disk; `None` where that is little, or not
 /// known.
 pub(crate) fn note(job: &Job, folder: &Path) -> Option<String> {
-    let requests: f64 = job.plan.runs().iter().filter_map(requests).sum();
+    let runs = job.plan.runs().iter().map(RunSpec::part);
+    let requests: f64 = runs.filter_map(|run| requests(&run)).sum();
     let total = |bodies| {
         let (of_request, of_token) = bytes_each(bodies, job.stream);
         requests * (of_request + job.most_tokens * of_token)
@@ -129,6 +130,7 @@ mod tests {
             duration_s,
             seed: 0,
             dataset_offset: 0,
+            shard: evalscope_model::shard::Shard::WHOLE,
         };
         assert_eq!(requests(&run(Some(100), None, Some(9.0))), Some(103.0));
         assert_eq!(requests(&run(Some(100), Some(2.0), Some(9.0))), Some(21.0));

@@ -18,6 +18,16 @@ pub(crate) fn this() -> Host {
     }
 }
 
+/// The memory of this machine; `None` where it is not known.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// Its name in the network, and the operating system with its release.
 #[cfg(unix)]
 fn system() -> (Option<String>, String) {

@@ -114,7 +114,7 @@ pub(crate) fn run(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
         ),
     };
     let control = RunControl::default();
-    signals::listen(control.clone(), "stopping".to_owned())?;
+    signals::listen(control.clone(), "stopping".to_owned(), true)?;
     let mut tried = Vec::new();
     for levels in [streams, rates] {
         for level in levels {

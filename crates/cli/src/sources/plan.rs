@@ -12,7 +12,7 @@ use evalscope_workload::tokens::Asked;
 use evalscope_workload::trace::Trace;
 use serde_json::{Map, Value};
 
-use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Origin, RemoteDataset};
+use crate::catalog::datasets::{DATASETS, DatasetRow, DrawnImages, Feeds, Origin, RemoteDataset};
 
 /// `--min-prompt-length` and `--max-prompt-length` when they are not given.
 pub(crate) const DEFAULT_LENGTHS: (usize, usize) = (0, 131_072);
@@ -132,6 +132,12 @@ impl DatasetKind {
     /// What a person should know before it is used.
     pub(crate) fn note(&self) -> Option<&'static str> {
         self.row()?.note
+    }
+
+    /// Whether its items are more than a text: their lengths are not filtered.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.row()
+            .is_some_and(|row| row.feeds == Feeds::Rankings || !row.extra_keys.is_empty())
     }
 
     pub(crate) fn has_images(&self) -> bool {

@@ -166,7 +166,12 @@ impl PromptPlan {
         // command line is sent as it is
         let typed = matches!(self.set, DatasetKind::Single(_));
         let is_made = self.is_placed() || self.makes_texts() && (min, max) == DEFAULT_LENGTHS;
-        if typed || is_made || self.fit.is_some() || self.set.whole().is_some() {
+        if typed
+            || is_made
+            || self.set.is_grouped()
+            || self.fit.is_some()
+            || self.set.whole().is_some()
+        {
             return LengthFilter {
                 min: 0,
                 max: usize::MAX,

@@ -124,6 +124,21 @@ impl Prompts {
         )
     }
 
+    /// A warning about memory, where so many conversations at once may take more than half of the
+    /// machine's: each is kept until it has ended.
+    pub(crate) fn memory_note(&self, concurrency: usize, machine_bytes: u64) -> Option<String> {
+        let longest = self.surveyed.as_ref()?.longest_conversation_chars;
+        let bytes = concurrency as f64 * longest as f64;
+        (bytes > machine_bytes as f64 / 2.0).then(|| {
+            format!(
+                "{concurrency} conversations at once may take {:.1} GB of this machine's {:.1} GB of memory: \
+                 each is kept until it has ended, and the longest has {longest} characters",
+                bytes / 1e9,
+                machine_bytes as f64 / 1e9
+            )
+        })
+    }
+
     /// A warning about skipped lines, for a run whose prompts came to `tally`.
     pub(crate) fn passed_over(&self, tally: &Tally) -> Option<String> {
         let tally = self.surveyed.as_ref().unwrap_or(tally);

@@ -72,7 +72,7 @@ impl TokenCounter {
         let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
             return None;
         };
-        let prompt = Prompt::Body(self.api.fields(body));
+        let prompt = Prompt::Body(self.api.countable(body));
         let ids = prompt_ids(&self.tokenizer, self.frame, &prompt).ok()?;
         Some(ids.len() as u64 + image_tokens(&prompt, self.image_patch))
     }
@@ -185,6 +185,7 @@ mod tests {
             output_asked: true,
             asked_tokens: None,
             asked_output_tokens: None,
+            inputs: None,
             turn: None,
             trace: None,
         };

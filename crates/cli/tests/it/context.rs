@@ -2,9 +2,9 @@
 //! with its output as text that does not change from run to run.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -117,6 +117,13 @@ impl Context {
     /// Start any command and go on.
     pub(crate) fn begin(&self, args: &[&str]) -> Running {
         Running::new(self.command(args))
+    }
+
+    /// The same, which is told things on stdin.
+    pub(crate) fn begin_with_stdin(&self, args: &[&str]) -> Running {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped());
+        Running::new(command)
     }
 
     /// The same, started by another program that becomes it.
@@ -278,6 +285,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 /// A command that is under way. Dropping it kills it.
 pub(crate) struct Running {
     child: Child,
+    stdin: Option<ChildStdin>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<String>>,
 }
@@ -304,6 +312,7 @@ impl Running {
             }),
         ];
         Self {
+            stdin: child.stdin.take(),
             child,
             stderr,
             readers,
@@ -312,6 +321,17 @@ impl Running {
 
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
+    }
+
+    /// Write a line to its stdin.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+    }
+
+    /// Close its stdin.
+    pub(crate) fn tell_no_more(&mut self) {
+        self.stdin = None;
     }
 
     /// Wait until stderr contains a text.

@@ -45,8 +45,19 @@ fn talks(context: &Context) -> String {
 
 /// Measure 12 conversations, 3 at a time, and what the server saw of them.
 fn measured(context: &Context, config: SimConfig, file: &str, more: &[&str]) -> Truth {
+    measured_at("/v1/chat/completions", context, config, file, more)
+}
+
+/// The same with the API of a path.
+fn measured_at(
+    path: &str,
+    context: &Context,
+    config: SimConfig,
+    file: &str,
+    more: &[&str],
+) -> Truth {
     let server = simulator(config);
-    let url = server.url();
+    let url = format!("http://{}{path}", server.addr());
     let args = [
         "--url",
         &url,
@@ -124,6 +135,31 @@ fn a_place_serves_a_conversation_on_its_connection() {
     }
 }
 
+/// Each turn repeats what the server has said before, in the form of the API.
+#[test]
+fn a_history_is_written_as_the_api_has_it() {
+    for path in ["/v1/responses", "/v1/messages"] {
+        let context = Context::new();
+        let file = talks(&context);
+        let truth = measured_at(path, &context, SimConfig::default(), &file, &["--salt"]);
+        for (name, turns) in by_conversation(&truth) {
+            let messages: Vec<_> = turns.iter().map(|turn| turn.messages).collect();
+            // a system message is no message of the Messages API
+            let expected = if path == "/v1/messages" {
+                [1, 3, 5]
+            } else {
+                [2, 4, 6]
+            };
+            assert_eq!(messages, expected.map(Some), "{path} {name}");
+            assert!(
+                turns
+                    .windows(2)
+                    .all(|pair| pair[1].prompt_tokens > pair[0].prompt_tokens)
+            );
+        }
+    }
+}
+
 #[test]
 fn the_token_of_a_response_is_sent_back() {
     let context = Context::new();
@@ -145,6 +181,12 @@ fn the_token_of_a_response_is_sent_back() {
 /// give.
 #[test]
 fn results_of_tools_answer_the_calls_of_the_server() {
+    for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages"] {
+        results_of_tools_at(path);
+    }
+}
+
+fn results_of_tools_at(path: &str) {
     let context = Context::new();
     let result = |text: &str| json!({"role": "tool", "tool_call_id": "recorded", "content": text});
     let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {}}}]);
@@ -162,9 +204,9 @@ fn results_of_tools_answer_the_calls_of_the_server() {
         tool_calls: ToolCalls::Always,
         ..SimConfig::default()
     };
-    measured(&context, config, &file.display().to_string(), &[]);
+    measured_at(path, &context, config, &file.display().to_string(), &[]);
     let failures: Vec<Option<String>> = context.column("SELECT error_text FROM result");
-    assert_eq!(failures, vec![None; 36]);
+    assert_eq!(failures, vec![None; 36], "{path}");
 }
 
 #[test]
@@ -198,4 +240,43 @@ fn a_conversation_that_would_be_too_long_ends_before() {
     expected.retain(|kind| *kind == "success");
     assert_eq!((truth.requests.len(), kinds.len()), (24, 24));
     assert_eq!(kinds, expected);
+}
+
+#[test]
+fn the_memory_of_many_long_conversations_is_named_before_the_run() {
+    let context = Context::new();
+    let long = json!([{"role": "user", "content": "word ".repeat(20_000)}]);
+    let file = context.write("long.jsonl", &format!("{long}\n"));
+    let server = simulator(SimConfig::default());
+    let url = server.url();
+    let file = file.display().to_string();
+    let run = |parallel: &str| {
+        let args = [
+            "--url",
+            &url,
+            "--model",
+            "sim",
+            "--dataset",
+            "custom_multi_turn",
+            "--number",
+            "1",
+        ];
+        let load = [
+            "--dataset-path",
+            &file,
+            "--parallel",
+            parallel,
+            "--max-tokens",
+            "1",
+        ];
+        context.measure(&[&args[..], &load].concat()).stderr
+    };
+    let told = "conversations at once may take 900.0 GB of this machine's";
+    let stderr = run("9000000");
+    assert!(stderr.contains(&format!("9000000 {told}")), "{stderr}");
+    let stderr = run("1");
+    assert!(
+        !stderr.contains("conversations at once may take"),
+        "{stderr}"
+    );
 }

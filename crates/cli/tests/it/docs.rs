@@ -8,7 +8,7 @@ use crate::command_line::LATER_FLAGS;
 use crate::context::Context;
 
 /// The commands whose help the document quotes.
-const COMMANDS: [&str; 4] = ["perf", "sim", "report", "export"];
+const COMMANDS: [&str; 5] = ["perf", "sim", "report", "export", "compare"];
 
 #[test]
 #[expect(

@@ -40,7 +40,7 @@ fn no_success_is_1_and_everything_is_written() {
     assert_eq!(outcome.code, Some(1));
 
     let names: Vec<String> = context.files().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
     let run = &context.result()["runs"][0];
     assert_eq!(
         run["counts"],

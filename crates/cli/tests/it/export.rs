@@ -1,5 +1,6 @@
-//! `evalscope export`: what was measured again, as EvalScope 1.14.1 has it. The files themselves are
-//! snapshots of the report crate; `ci/reference-commands export` has the real package read them.
+//! `evalscope export --as evalscope`: what was measured again, as EvalScope 1.14.1 has it. The files
+//! themselves are snapshots of the report crate; `ci/reference-commands export` has the real package
+//! read them.
 
 use std::path::{Path, PathBuf};
 
@@ -325,8 +326,8 @@ fn what_cannot_be_exported() {
         context.run(&["export", &source, "--as", "parquet", "-o", "out"])
     );
     perf_snapshot!(
-        "export_without_a_form",
-        context.run(&["export", &source, "-o", "out"])
+        "export_without_a_folder",
+        context.run(&["export", &source, "--as", "evalscope"])
     );
     assert!(!context.path().join("out").exists());
 }

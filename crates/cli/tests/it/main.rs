@@ -10,6 +10,7 @@ mod analysis;
 mod apis;
 mod capacity;
 mod command_line;
+mod compare;
 mod context;
 mod conversation_results;
 mod conversations;
@@ -21,30 +22,38 @@ mod doc_links;
 mod doc_messages;
 mod docs;
 mod endings;
+mod event_apis;
 mod exit_codes;
 mod export;
+mod export_tables;
 mod faults;
 mod first_guess;
 mod html_report;
 mod hub;
+mod input_apis;
 #[cfg(unix)]
 mod interrupt;
 mod load;
 #[cfg(unix)]
 mod local_server;
 mod main_job;
+mod metrics;
 mod open_loop;
 #[cfg(unix)]
 mod plugins;
 #[cfg(unix)]
 mod preflight;
+mod progress_lines;
 mod proxy;
 mod random;
 mod recipes;
 mod repeats;
+mod rules;
 #[cfg(unix)]
 mod secrets;
 mod server;
+#[cfg(unix)]
+mod shards;
 mod simulator;
 #[cfg(unix)]
 mod supervise;

@@ -4,8 +4,7 @@
 use std::hint::black_box;
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
-use evalscope_core::protocol::openai::OpenAiReader;
-use evalscope_core::protocol::{AnswerReader, Api, OpenAi, Reply};
+use evalscope_core::protocol::{Anthropic, Api, OpenAi, Reply, Responses};
 use evalscope_core::sse::Splitter;
 use evalscope_model::metrics::{Accumulator, Metric};
 use evalscope_model::record::{
@@ -18,11 +17,13 @@ use evalscope_model::time::Timestamp;
 pub(crate) const EVENTS: u64 = 128;
 
 /// Names of the stages, in the order in which an event passes through them.
-pub(crate) const STAGES: [&str; 8] = [
+pub(crate) const STAGES: [&str; 10] = [
     "chunks of http",
     "framing, whole reads",
     "framing, split reads",
     "reading json",
+    "reading json of responses",
+    "reading json of messages",
     "keeping texts",
     "keeping a reply for the next turn",
     "event log to bytes and back",
@@ -50,15 +51,23 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
             let size = bytes.len() / usize::try_from(EVENTS).expect("128") - 7;
             Box::new(move || split(&bytes, size))
         }
-        "reading json" => {
-            let events = events();
-            Box::new(move || {
-                let mut reader = OpenAiReader::default();
-                for event in &events {
-                    black_box(reader.event(b"", event.as_bytes()));
-                }
-            })
-        }
+        "reading json" => reading(&OpenAi, events()),
+        "reading json of responses" => reading(
+            &Responses,
+            numbered(|i| {
+                format!(
+                    r#"{{"type":"response.output_text.delta","sequence_number":{i},"item_id":"msg_67c9fdcf37fc8190","output_index":0,"content_index":0,"delta":" token{i}","logprobs":[]}}"#
+                )
+            }),
+        ),
+        "reading json of messages" => reading(
+            &Anthropic,
+            numbered(|i| {
+                format!(
+                    r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":" token{i}"}}}}"#
+                )
+            }),
+        ),
         "keeping texts" => {
             let events = events();
             Box::new(move || {
@@ -100,6 +109,15 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
     }
 }
 
+fn reading(api: &'static dyn Api, events: Vec<String>) -> Box<dyn FnMut()> {
+    Box::new(move || {
+        let mut reader = api.reader();
+        for event in &events {
+            black_box(reader.event(b"", event.as_bytes()));
+        }
+    })
+}
+
 struct Count(usize);
 
 impl Receiver for Count {
@@ -120,6 +138,10 @@ fn split(bytes: &[u8], size: usize) {
 }
 
 fn events() -> Vec<String> {
+    numbered(event)
+}
+
+fn numbered(event: impl Fn(u64) -> String) -> Vec<String> {
     (0..EVENTS).map(event).collect()
 }
 
@@ -178,6 +200,7 @@ fn record() -> RequestRecord {
         plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         asked_output_tokens: None,
+        inputs: None,
         turn: None,
         trace: None,
         counted: CountedTokens::default(),

@@ -87,9 +87,7 @@ impl Answer {
         {
             self.last_news = Some(at);
         }
-        if let Some(kept) = &mut self.kept
-            && meaning.has_token()
-        {
+        if let Some(kept) = &mut self.kept {
             let (api, reply) = &mut **kept;
             api.read_reply(event.data, reply);
         }

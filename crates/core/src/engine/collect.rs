@@ -221,6 +221,10 @@ impl Collector {
             // there was output: that is no count
             usage.completion_tokens = None;
         }
+        if dispatch.inputs.is_some() && usage.prompt_tokens.is_none() {
+            let counted = self.head.as_mut().and_then(|head| head.kept.take());
+            usage.prompt_tokens = counted.and_then(|count| count.trim().parse().ok());
+        }
         let keep = match self.keep {
             RecordBodies::All => true,
             RecordBodies::Failed => failure.is_some(),
@@ -283,6 +287,7 @@ impl Collector {
             usage,
             asked_prompt_tokens: dispatch.asked_tokens,
             asked_output_tokens: dispatch.asked_output_tokens,
+            inputs: dispatch.inputs.map(|inputs| inputs.count.into()),
             plugin: PluginTokens::default(),
             counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
@@ -343,7 +348,12 @@ impl Collector {
             output = self.answer.reader.whole(&self.whole).has_token();
             self.whole_output = output;
             if self.answer.keeps_texts {
-                self.answer.responses.push(&self.whole);
+                let kept = match dispatch.inputs {
+                    // vectors are large and say nothing to people
+                    Some(_) => &self.whole[..self.whole.len().min(EXCERPT_BYTES)],
+                    None => &self.whole,
+                };
+                self.answer.responses.push(kept);
             }
         } else {
             // an event that lacks its blank line came with the last read
@@ -367,6 +377,9 @@ impl Collector {
         if let Some(lost) = self.lost.take() {
             return Some(lost);
         }
+        if let Some(inputs) = &dispatch.inputs {
+            return inputs.failure(self.answer.reader.results());
+        }
         // when generation has ended, how the connection does not matter
         if let Err(error) = result
             && !state.done
@@ -381,10 +394,9 @@ impl Collector {
             });
         }
         if !state.done && state.finish_reason.is_none() {
-            return Some(self.explained(Failure::new(
-                FailureKind::Truncated,
-                "the stream ended without `[DONE]` and without a finish_reason",
-            )));
+            let end = self.answer.reader.missing_end();
+            let message = format!("the stream ended without {end}");
+            return Some(self.explained(Failure::new(FailureKind::Truncated, message)));
         }
         if output || state.usage.completion_tokens.unwrap_or(0) > 0 {
             return None;

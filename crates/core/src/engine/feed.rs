@@ -15,6 +15,7 @@ use super::gate::Job;
 use crate::protocol::{BodyError, BuildBodies, PreparedRequest};
 use evalscope_model::prompt::Workload;
 use evalscope_model::record::Phase;
+use evalscope_model::shard::Deal;
 use evalscope_model::time::RunClock;
 
 /// How long a run waits at most for bodies to be ready before its first session: a dataset that
@@ -35,7 +36,7 @@ pub struct Feed {
 pub enum FeedError {
     /// The prompts ended early.
     #[error(transparent)]
-    Workload(Box<dyn std::error::Error + Send + Sync>),
+    Workload(#[from] Box<dyn std::error::Error + Send + Sync>),
     /// A body could not be made.
     #[error(transparent)]
     Bodies(#[from] BodyError),
@@ -58,25 +59,61 @@ impl Drop for Queue {
     }
 }
 
+/// What a run, or a shard of one, sends: session by session, the warm-up first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sessions {
+    /// Those of the warm-up, and which of all are the shard's own.
+    pub(super) deal: Deal,
+    /// The measured ones, of all shards together.
+    pub(super) measured: u64,
+}
+
+impl Sessions {
+    /// The phases: where each begins among all sessions, and how many of it are the shard's own.
+    fn phases(self) -> [(Phase, u64, u64); 2] {
+        let Deal { shard, warmup } = self.deal;
+        [
+            (Phase::Warmup, 0, shard.share(warmup)),
+            (Phase::Measured, warmup, shard.share(self.measured)),
+        ]
+    }
+}
+
+/// A request that was made, and what the dataset says of its place.
+#[derive(Debug)]
+struct Made {
+    request: PreparedRequest,
+    /// How often the dataset had begun again before its prompt.
+    round: u64,
+    /// Requests of other shards between the one before it and this one.
+    passed: u64,
+}
+
 /// Build bodies ahead of their use, phase after phase, until all are built, the
 /// run stops, or there are no more.
 pub(super) fn feed_jobs(
     mut feed: Feed,
     queue: &Queue,
-    phases: [(Phase, u64); 2],
+    sessions: Sessions,
     stop: &CancellationToken,
     clock: &RunClock,
 ) -> Option<FeedError> {
     let begun = clock.now();
     // the first request is wanted at once, however dear a batch is
     let mut batch = 1;
-    for (phase, requests) in phases {
-        let mut index = 0;
+    let mut place = 0;
+    for (phase, base, own) in sessions.phases() {
+        let mut nth = 0;
         let mut next_request = 0;
-        while index < requests && !stop.is_cancelled() {
-            let left = usize::try_from(requests - index).unwrap_or(usize::MAX);
-            let (made, failed) = feed.next_requests(index, batch.min(left));
-            index += made.len() as u64;
+        if let Err(error) = feed.pass_to(base, &mut place) {
+            return Some(error);
+        }
+        while nth < own && !stop.is_cancelled() {
+            let left = usize::try_from(own - nth).unwrap_or(usize::MAX);
+            let last = nth + batch.min(left) as u64;
+            let indices = (nth..last).map(|nth| sessions.deal.shard.nth(nth));
+            let (made, failed) = feed.next_requests(indices, base, &mut place);
+            nth += made.len() as u64;
             batch = feed.bodies.batch().clamp(1, 2 * batch);
             let is_taken = queue.hand_over(phase, made, &mut next_request, stop);
             if failed.is_some() || !is_taken {
@@ -92,32 +129,60 @@ pub(super) fn feed_jobs(
 }
 
 impl Feed {
-    /// The next `n` requests, each with the round of the dataset that its prompt
-    /// is of; fewer, and why, where something fails.
+    /// The requests with these positions in their phase, which begins at `base` among all sessions;
+    /// fewer, and why, where something fails.
     fn next_requests(
         &mut self,
-        first: u64,
-        n: usize,
-    ) -> (Vec<(PreparedRequest, u64)>, Option<FeedError>) {
-        let mut items = Vec::with_capacity(n);
-        let mut rounds = Vec::with_capacity(n);
+        indices: impl Iterator<Item = u64>,
+        base: u64,
+        place: &mut u64,
+    ) -> (Vec<Made>, Option<FeedError>) {
+        let mut items = Vec::new();
+        let mut places = Vec::new();
         let mut failed = None;
-        while items.len() < n && failed.is_none() {
-            match self.prompts.next_item() {
-                Ok(item) => {
-                    items.push(item);
-                    rounds.push(self.prompts.rounds());
+        for index in indices {
+            let next = self
+                .pass_to(base + index, place)
+                .and_then(|passed| Ok((passed, self.prompts.next_item()?)));
+            match next {
+                Ok((passed, item)) => {
+                    *place += 1;
+                    items.push((index, item));
+                    places.push((passed, self.prompts.rounds()));
                 }
-                Err(error) => failed = Some(FeedError::Workload(error)),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
         if items.is_empty() {
             return (Vec::new(), failed);
         }
-        match self.bodies.build(first, items) {
-            Ok(requests) => (requests.into_iter().zip(rounds).collect(), failed),
+        match self.bodies.build(items) {
+            Ok(requests) => {
+                let made = requests.into_iter().zip(places);
+                let made = made.map(|(request, (passed, round))| Made {
+                    request,
+                    round,
+                    passed,
+                });
+                (made.collect(), failed)
+            }
             Err(error) => (Vec::new(), failed.or(Some(error.into()))),
         }
+    }
+
+    /// Pass over the items of other shards before this place among all sessions. Returns how many
+    /// requests they are.
+    fn pass_to(&mut self, wanted: u64, place: &mut u64) -> Result<u64, FeedError> {
+        let mut passed = 0;
+        while *place < wanted {
+            let item = self.prompts.pass_item()?;
+            passed += self.bodies.requests_of(&item);
+            *place += 1;
+        }
+        Ok(passed)
     }
 }
 
@@ -127,13 +192,19 @@ impl Queue {
     fn hand_over(
         &self,
         phase: Phase,
-        requests: Vec<(PreparedRequest, u64)>,
+        requests: Vec<Made>,
         next_request: &mut u64,
         stop: &CancellationToken,
     ) -> bool {
-        requests.into_iter().all(|(mut request, round)| {
+        requests.into_iter().all(|made| {
+            let Made {
+                mut request,
+                round,
+                passed,
+            } = made;
             let session = request.index;
-            // a conversation takes as many numbers as it has turns
+            // a conversation takes as many numbers as it has turns, whoever sends it
+            *next_request += passed;
             request.index = *next_request;
             *next_request += request.turns();
             let held = self.budget.take(request.bytes(), || {

@@ -15,7 +15,12 @@ use crate::load::{LoadModel, Next, SessionEnd};
 use crate::protocol::PreparedRequest;
 use evalscope_model::plan::StoppedBy;
 use evalscope_model::record::Phase;
+use evalscope_model::shard::Shard;
 use evalscope_model::time::Timestamp;
+
+/// Where the numbers begin of a shard's conversations that no body was made of. The sessions of all
+/// shards are numbered through, and no run has as many requests, so each number is there once.
+const UNMADE: u64 = 1 << 40;
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
@@ -101,13 +106,17 @@ pub(super) enum UnsentWhy {
     Over,
 }
 
-/// How many sessions there are, and how long they may start.
+/// How many sessions there are, and how long they may start. Of a shard, its own ones.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// The first ones, which are not measured.
     pub(super) warmup: u64,
     /// The ones after them; [`u64::MAX`] where only the time ends the run.
     pub(super) measured: u64,
+    /// Which sessions they are.
+    pub(super) shard: Shard,
+    /// They may have several requests.
+    pub(super) converse: bool,
     /// Measured sessions start within this time.
     pub(super) duration: Option<Duration>,
 }
@@ -399,11 +408,15 @@ impl Gate {
         // it was due before its request was made
         let nth = state.taken;
         state.taken += 1;
-        let (phase, session) = match nth.checked_sub(self.limits.warmup) {
-            Some(session) => (Phase::Measured, session),
+        let (phase, nth) = match nth.checked_sub(self.limits.warmup) {
+            Some(nth) => (Phase::Measured, nth),
             None => (Phase::Warmup, nth),
         };
+        let session = self.limits.shard.nth(nth);
         let index = match state.next_request {
+            _ if !self.limits.converse => session,
+            // how many turns the sessions of others before it have is not known here
+            _ if !self.limits.shard.is_whole() => UNMADE.saturating_add(session),
             Some((of, next)) if of == phase => next,
             _ => 0,
         };
@@ -458,6 +471,8 @@ mod tests {
         let limits = Limits {
             warmup: 0,
             measured: 9,
+            shard: Shard::WHOLE,
+            converse: false,
             duration: None,
         };
         let gate = Gate::new(Box::new(OneOfThree::default()), limits, requests);

@@ -124,7 +124,7 @@ impl Requester for HttpRequester {
         let wire = WireRequest {
             body: [&request.body, &request.tail],
             stream: request.stream,
-            kept_header: request.token_header(),
+            kept_header: request.token_header().or(self.api.tokens_header()),
             target: request.target.as_ref(),
             headers: request.headers.fields(),
         };

@@ -38,7 +38,7 @@ pub use health::GaveUp;
 pub use http::{HttpRequester, HttpTransport, Requester, Transport};
 pub use pipeline::{Pipeline, PipelineFault};
 pub use probe::{Probe, probe};
-pub use run::{RunControl, RunOutcome, RunSetup, run};
+pub use run::{Barrier, RunControl, RunOutcome, RunSetup, run};
 
 /// How long requests in flight may go on after a stop.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);

@@ -47,6 +47,7 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
         output_asked: request.output_asked,
         asked_tokens: request.asked_tokens,
         asked_output_tokens: request.asked_output_tokens,
+        inputs: request.inputs,
         turn: request.conversing.as_ref().map(|_| TurnPlace {
             conversation: *session,
             turn: 0,
@@ -98,6 +99,7 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         plugin: PluginTokens::default(),
         asked_prompt_tokens: dispatch.asked_tokens,
         asked_output_tokens: dispatch.asked_output_tokens,
+        inputs: dispatch.inputs.map(|inputs| inputs.count.into()),
         counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,

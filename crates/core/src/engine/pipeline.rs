@@ -111,7 +111,10 @@ impl Pipeline {
             .iter_mut()
             .filter_map(|event| match event {
                 RunEvent::Exchange(exchange) => Some(&mut **exchange),
-                RunEvent::Conversation(_) | RunEvent::Snapshot(_) | RunEvent::Warning(_) => None,
+                RunEvent::Conversation(_)
+                | RunEvent::Snapshot(_)
+                | RunEvent::Warning(_)
+                | RunEvent::Began(_) => None,
             })
             .collect();
         if exchanges.is_empty() {
@@ -169,6 +172,7 @@ mod tests {
             output_asked: true,
             asked_tokens: None,
             asked_output_tokens: None,
+            inputs: None,
             turn: None,
             trace: None,
         };
@@ -261,7 +265,7 @@ mod tests {
             match event {
                 RunEvent::Exchange(exchange) => stored.push(exchange.record.index),
                 RunEvent::Warning(_) => warnings += 1,
-                RunEvent::Conversation(_) | RunEvent::Snapshot(_) => {}
+                RunEvent::Conversation(_) | RunEvent::Snapshot(_) | RunEvent::Began(_) => {}
             }
         }
         let seen = std::mem::take(&mut *seen.lock().unwrap());

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::{AHEAD_BYTES, Budget};
 use super::clock::{Clock, SystemClock};
 use super::end::{Fault, RunEnd};
-use super::feed::{Feed, FeedError, Queue, feed_jobs, panic_text};
+use super::feed::{Feed, FeedError, Queue, Sessions, feed_jobs, panic_text};
 use super::gate::{Gate, Limits, Turn, Wait};
 use super::health::Health;
 use super::http::Transport;
@@ -30,8 +30,7 @@ use crate::transport::{ReadStats, TimestampBeacon, process_usage, thread_cpu_ns}
 use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
 use evalscope_model::plan::RunSpec;
-use evalscope_model::record::Phase;
-use evalscope_model::time::RunClock;
+use evalscope_model::time::{RunClock, Timestamp};
 
 /// How often the client looks at itself.
 const TICK: Duration = Duration::from_millis(500);
@@ -62,6 +61,17 @@ pub struct RunSetup {
     /// After how long without a server the run gives up; `None` for never, and then it does not
     /// give up a server that refuses everything either.
     pub give_up_after: Option<Duration>,
+    /// What it waits for before its first request; `None`: only for its bodies.
+    pub barrier: Option<Barrier>,
+}
+
+/// A common start with other processes.
+#[derive(Debug)]
+pub struct Barrier {
+    /// Cancelled when everything is ready for the first request.
+    pub ready: CancellationToken,
+    /// The moment that the load counts from. A sender that is gone ends the run.
+    pub start: Receiver<Timestamp>,
 }
 
 /// How a run ended.
@@ -134,9 +144,14 @@ pub(super) fn run_on<T: Transport>(
     let clock = setup.clock;
     let threads = transport.stats().len();
     let prepared = Prepared::new(&setup, threads, control, sink);
-    let (shared, queue, phases) = (prepared.shared, prepared.queue, prepared.phases);
+    let (shared, queue, sessions) = (prepared.shared, prepared.queue, prepared.sessions);
+    let barrier = setup.barrier;
     let look = || {
-        let mut client = snapshot(transport.stats(), &clock, usage_before);
+        let mut client = snapshot(
+            transport.stats(),
+            shared.running_for(clock.now()),
+            usage_before,
+        );
         client.feed_wait_s = shared.gate.starved().as_secs_f64();
         RunEvent::Snapshot(Box::new(Snapshot {
             client,
@@ -163,7 +178,7 @@ pub(super) fn run_on<T: Transport>(
         if let Some(runtime) = runtimes.next() {
             start(
                 GATE,
-                Box::new(move || runtime.block_on(deal(&SystemClock(clock), shared))),
+                Box::new(move || runtime.block_on(deal(&SystemClock(clock), shared, barrier))),
             );
         }
         for (lane, runtime) in runtimes.enumerate() {
@@ -177,7 +192,7 @@ pub(super) fn run_on<T: Transport>(
             FEED,
             Box::new(move || {
                 let fed = catch_unwind(AssertUnwindSafe(|| {
-                    feed_jobs(source, &queue, phases, &shared.stop, &clock)
+                    feed_jobs(source, &queue, sessions, &shared.stop, &clock)
                 }));
                 // what was prepared before an error or a panic is still sent
                 match fed {
@@ -303,15 +318,14 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
 
 /// Deal out the sessions that start at a moment, or that no end has made room for: the first ones,
 /// and those whose requests were not ready.
-async fn deal(clock: &impl Clock, shared: &SharedRun) {
-    tokio::select! {
-        () = shared.primed.cancelled() => {}
-        () = shared.stop.cancelled() => {}
-    }
+async fn deal(clock: &impl Clock, shared: &SharedRun, barrier: Option<Barrier>) {
     let dealing = async {
+        shared.primed.cancelled().await;
+        let mut begin = Some(begin_of(clock, shared, barrier).await);
         // at a high rate nothing here ever waits
         while !shared.stop.is_cancelled() {
-            let now = clock.now();
+            // moments of the load count from the one of its first question
+            let now = begin.take().unwrap_or_else(|| clock.now());
             match shared.gate.deal(now) {
                 Turn::Start(start) => shared.deal(start, now).await,
                 Turn::Refused(left) => {
@@ -339,6 +353,24 @@ async fn deal(clock: &impl Clock, shared: &SharedRun) {
     }
     shared.note_starts_over(now);
     shared.close();
+}
+
+/// The moment that the load counts from, once it has come.
+async fn begin_of(clock: &impl Clock, shared: &SharedRun, barrier: Option<Barrier>) -> Timestamp {
+    let begin = match barrier {
+        None => clock.now(),
+        Some(barrier) => {
+            barrier.ready.cancel();
+            let Ok(begin) = barrier.start.recv().await else {
+                shared.stop.cancel();
+                return clock.now();
+            };
+            clock.sleep_until(begin).await;
+            begin
+        }
+    };
+    shared.note_begin(begin);
+    begin
 }
 
 /// A receiving thread, from its first request to its last. A panic outside of a
@@ -413,7 +445,7 @@ fn watch(running: &Running, shared: &SharedRun, look: &impl Fn() -> RunEvent, cl
 
 fn snapshot(
     stats: &[Arc<ReadStats>],
-    clock: &RunClock,
+    elapsed: Duration,
     before: Option<(f64, u64)>,
 ) -> ClientSnapshot {
     let sum = |counter: fn(&ReadStats) -> &AtomicU64| {
@@ -439,7 +471,7 @@ fn snapshot(
             .iter()
             .map(|s| s.cpu_ns.load(Ordering::Relaxed) as f64 / 1e9)
             .collect(),
-        elapsed_s: clock.now().as_nanos() as f64 / 1e9,
+        elapsed_s: elapsed.as_secs_f64(),
         max_rss_bytes: usage.1,
         client_threads: stats.len() as u64,
         feed_wait_s: 0.0,
@@ -450,8 +482,7 @@ fn snapshot(
 struct Prepared {
     shared: Arc<SharedRun>,
     queue: Queue,
-    /// The requests of each phase, in order.
-    phases: [(Phase, u64); 2],
+    sessions: Sessions,
 }
 
 /// Requests that are worth having ready: enough for every place to refill at once, or, where they
@@ -475,14 +506,17 @@ fn ahead(spec: &RunSpec, most: usize) -> usize {
 impl Prepared {
     fn new(setup: &RunSetup, lanes: usize, control: &RunControl, sink: &Sender<RunEvent>) -> Self {
         let spec = &setup.spec;
+        let own = &spec.part();
         let limits = Limits {
-            warmup: spec.warmup_requests,
-            measured: spec.requests.unwrap_or(u64::MAX),
+            warmup: own.warmup_requests,
+            measured: own.requests.unwrap_or(u64::MAX),
+            shard: spec.shard,
+            converse: spec.conversations.is_some(),
             duration: spec.duration(),
         };
         let all = limits.warmup.saturating_add(limits.measured);
         let most = usize::try_from(all).unwrap_or(usize::MAX);
-        let capacity = ahead(spec, setup.most_in_flight.get()).max(64).min(most);
+        let capacity = ahead(own, setup.most_in_flight.get()).max(64).min(most);
         let (ready, requests) = async_channel::bounded(capacity.max(1));
         let primed = CancellationToken::new();
         let load = model_of(spec, setup.most_in_flight);
@@ -504,6 +538,7 @@ impl Prepared {
                 drain: spec.drain_timeout(),
                 conversations: spec.conversations.unwrap_or_default(),
                 connections: spec.connections,
+                began_ns: AtomicU64::new(0),
                 starts_over_ns: AtomicU64::new(0),
             }),
             queue: Queue {
@@ -511,10 +546,10 @@ impl Prepared {
                 primed,
                 budget: Budget::new(AHEAD_BYTES),
             },
-            phases: [
-                (Phase::Warmup, limits.warmup),
-                (Phase::Measured, limits.measured),
-            ],
+            sessions: Sessions {
+                deal: spec.deal(),
+                measured: spec.requests.unwrap_or(u64::MAX),
+            },
         }
     }
 }

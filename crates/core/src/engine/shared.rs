@@ -62,6 +62,8 @@ pub(super) struct SharedRun {
     pub(super) rounds: AtomicU64,
     /// When the run was found to be stopped, nanoseconds; 0 before.
     pub(super) stopped_ns: AtomicU64,
+    /// The moment that the load counts from, nanoseconds; 0 before.
+    pub(super) began_ns: AtomicU64,
     /// When the last session had started, nanoseconds; 0 before.
     pub(super) starts_over_ns: AtomicU64,
     /// What holds for conversations, if sessions are any.
@@ -142,6 +144,16 @@ impl SharedRun {
             let left = start.job.not_sent(start.due, UnsentWhy::Over);
             self.hand_on_unsent(&left, now).await;
         }
+    }
+
+    /// The load counts from here.
+    pub(super) fn note_begin(&self, begin: Timestamp) {
+        note(&self.began_ns, begin);
+    }
+
+    /// How long the load has been under way.
+    pub(super) fn running_for(&self, now: Timestamp) -> Duration {
+        noted(&self.began_ns).map_or(Duration::ZERO, |began| now.since(began))
     }
 
     /// The run was found to be stopped.

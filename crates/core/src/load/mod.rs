@@ -32,14 +32,15 @@ pub use saturation::UntilSaturated;
 use crate::schedule::{Arrivals, Offsets};
 use evalscope_model::plan::{Pacing, RunSpec, WhenFull};
 
-/// The load model of a run, with at most so many sessions at a time.
+/// The load model of a run, or of a shard of one, with at most so many sessions at a time.
 #[must_use]
 pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
-    let arrivals = match &spec.pacing {
+    let arrivals: Offsets = match &spec.pacing {
         Pacing::Unpaced => return Box::new(Closed::new(most)),
-        Pacing::Arrivals(schedule) => Offsets::Drawn(Arrivals::new(schedule.clone(), spec.seed)),
+        Pacing::Arrivals(schedule) => Arrivals::new(schedule.clone(), spec.seed).into(),
         Pacing::Recorded(recording) => Offsets::recorded(&recording.offsets_ns),
     };
+    let arrivals = arrivals.dealt(spec.deal());
     let at_cap = match spec.open_loop.when_full {
         _ if !spec.is_open_loop() => None,
         WhenFull::Wait => None,

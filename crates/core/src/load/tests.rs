@@ -8,10 +8,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use evalscope_model::plan::OpenLoop;
-use evalscope_model::plan::StoppedBy;
+use evalscope_model::plan::{OpenLoop, Recording, StoppedBy};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::Schedule;
+use evalscope_model::shard::Shard;
 use evalscope_model::time::Timestamp;
 
 /// A session as it went.
@@ -236,21 +236,30 @@ fn places_that_are_not_used_cost_nothing() {
     assert!(sessions.iter().all(|s| s.started == Timestamp::ZERO));
 }
 
-#[test]
-fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
-    let mut spec = RunSpec {
+/// An open loop.
+fn spec(pacing: Pacing, seed: u64) -> RunSpec {
+    RunSpec {
         point: PointId::first("test"),
-        concurrency: NonZeroUsize::new(2),
+        concurrency: None,
         open_loop: OpenLoop::default(),
         requests: Some(1),
         conversations: None,
         connections: evalscope_model::conversation::KeepConnection::Keep,
-        pacing: Pacing::Unpaced,
+        pacing,
         warmup_requests: 0,
         duration_s: None,
         drain_timeout_s: None,
-        seed: 3,
+        seed,
         dataset_offset: 0,
+        shard: Shard::WHOLE,
+    }
+}
+
+#[test]
+fn the_model_of_a_plan_is_the_load_that_was_asked_for() {
+    let mut spec = RunSpec {
+        concurrency: NonZeroUsize::new(2),
+        ..spec(Pacing::Unpaced, 3)
     };
     let service = [Duration::from_secs(1); 3];
     let starts = |spec: &RunSpec| -> Vec<Timestamp> {
@@ -324,5 +333,92 @@ fn a_load_that_is_too_much_ends_early() {
                 assert!(at <= ms(46_000), "{at:?}");
             }
         }
+    }
+}
+
+/// Loads with moments of their own.
+fn schedules() -> impl Strategy<Value = Pacing> {
+    let profile = prop_oneof![
+        (1.0f64..200.0).prop_map(|rate_per_s| rate_per_s.to_string()),
+        (1u32..9, 10u32..90, 1u32..30).prop_map(|(low, high, burst)| format!(
+            "{low}@2,{low}..{high}@3,+{burst},0@1,{high}@2"
+        )),
+    ];
+    let gaps = prop_oneof![
+        Just("poisson"),
+        Just("constant"),
+        Just("gamma:0.4"),
+        Just("gamma:3")
+    ];
+    let drawn = (profile, gaps).prop_map(|(profile, gaps)| {
+        Pacing::Arrivals(Schedule {
+            profile: profile.parse().unwrap(),
+            gaps: gaps.parse().unwrap(),
+        })
+    });
+    let recorded = prop::collection::vec(0u64..1_000_000, 1..200).prop_map(|gaps| {
+        let moments = gaps.iter().scan(0, |at, gap| {
+            *at += gap;
+            Some(*at)
+        });
+        Pacing::Recorded(Recording {
+            speed: 1.0,
+            span_s: 0.0,
+            offsets_ns: moments.collect(),
+        })
+    });
+    prop_oneof![3 => drawn, 1 => recorded]
+}
+
+/// When each session of an open loop is due that a shard has, until there are no more or it has
+/// so many: position in its phase, and whether it is of the warm-up.
+fn due_of(spec: &RunSpec) -> Vec<(bool, u64, Timestamp)> {
+    let part = spec.part();
+    let all = part.warmup_requests + part.requests.unwrap();
+    let mut model = model_of(spec, NonZeroUsize::MAX);
+    let end = Timestamp::ZERO.after(Duration::from_hours(1000));
+    // the first question starts its clock
+    let mut now = Timestamp::ZERO;
+    let mut due = Vec::new();
+    while (due.len() as u64) < all {
+        match model.next(now) {
+            Next::Start { due: at, .. } => {
+                let nth = due.len() as u64;
+                let session = match nth.checked_sub(part.warmup_requests) {
+                    Some(nth) => (false, spec.shard.nth(nth), at),
+                    None => (true, spec.shard.nth(nth), at),
+                };
+                due.push(session);
+            }
+            Next::At(at) if at < end => now = at,
+            Next::At(_) | Next::Over => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    due
+}
+
+proptest! {
+    /// The arrivals of all shards are those of one run, to the nanosecond, with the warm-up and the
+    /// measurement dealt apart.
+    #[test]
+    fn the_shards_have_the_arrivals_of_one_run(
+        pacing in schedules(),
+        seed: u64,
+        of in 1u32..9,
+        warmup in 0u64..20,
+        requests in 9u64..150,
+    ) {
+        let mut spec = spec(pacing, seed);
+        spec.warmup_requests = warmup;
+        spec.requests = Some(requests);
+        let whole = due_of(&spec);
+        let mut all = Vec::new();
+        for index in 0..of {
+            spec.shard = Shard::new(index, of).unwrap();
+            all.extend(due_of(&spec));
+        }
+        all.sort_by_key(|(is_warmup, session, _)| (!is_warmup, *session));
+        prop_assert_eq!(all, whole);
     }
 }

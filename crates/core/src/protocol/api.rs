@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::inputs::AskedInputs;
 use super::meaning::{AnswerState, EventMeaning};
 use super::reply::Reply;
 use super::text::AnswerText;
@@ -28,6 +29,44 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// The body to send, from fields with OpenAI's names.
     fn body(&self, fields: Map<String, Value>) -> Map<String, Value> {
         fields
+    }
+
+    /// What its responses have.
+    fn output(&self) -> Output {
+        Output::Generated
+    }
+
+    /// What a body gives to an API that generates nothing.
+    fn asked_inputs(&self, _body: &Map<String, Value>) -> Option<AskedInputs> {
+        None
+    }
+
+    /// The header of responses with the number of tokens that were read.
+    fn tokens_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What a tokenizer counts of a body, as fields with OpenAI's names.
+    fn countable(&self, body: Map<String, Value>) -> Map<String, Value> {
+        self.fields(body)
+    }
+
+    /// Whether requests have a field with this name of OpenAI's. One that they do not have is not sent
+    /// for a flag.
+    fn takes(&self, _field: &str) -> bool {
+        true
+    }
+
+    /// Change the fields that bodies have by default.
+    fn set_defaults(&self, _defaults: &mut Map<String, Value>) {}
+
+    /// Move what is elsewhere in a body out of its messages. Both are in OpenAI's format.
+    fn lift(&self, _messages: &mut Vec<Value>, _fields: &mut Map<String, Value>) {}
+
+    /// What makes the API's messages of some in OpenAI's format that follow each other; `None`: they are
+    /// the same.
+    fn items(&self) -> Option<Items> {
+        None
     }
 
     /// Whether a stream must be asked for its token counts with `stream_options`.
@@ -58,6 +97,20 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// response has ended, to count its tokens.
     fn read_text(&self, answer: &[u8], text: &mut AnswerText);
 }
+
+/// What the responses of an API have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Generated tokens.
+    Generated,
+    /// A vector for each text.
+    Vectors,
+    /// A score for each document.
+    Scores,
+}
+
+/// Makes an API's messages of OpenAI's.
+pub type Items = fn(Vec<Value>) -> Vec<Value>;
 
 /// A doubt about the responses of a user-defined API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +163,11 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// response.
     fn body_ended(&mut self) {}
 
+    /// What a stream lacks that has no end.
+    fn missing_end(&self) -> &'static str {
+        "`[DONE]` and without a finish_reason"
+    }
+
     /// Whether to keep the text of every data event, and not only of token-bearing ones.
     fn keeps_all(&self) -> bool {
         false
@@ -118,6 +176,11 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// Something in the format of a response has arrived, even without output.
     fn answered(&self) -> bool {
         true
+    }
+
+    /// The number of results of a non-streaming response that has no generated output.
+    fn results(&self) -> Option<u64> {
+        None
     }
 
     /// What arrived besides the output, and explains the failure of a response that is empty or has

@@ -90,6 +90,12 @@ pub struct ConversationRules {
 }
 
 impl ConversationRules {
+    /// Turns of a conversation that has so many after the first in the dataset.
+    fn turns_of(&self, later: usize) -> u64 {
+        let most = self.max_turns.map_or(u64::MAX, u64::from);
+        (later as u64 + 1).min(most.max(1))
+    }
+
     /// The limit of a turn, from 0.
     fn max_tokens_of(&self, turn: usize) -> Option<u64> {
         let limits = &self.max_turn_tokens;
@@ -140,6 +146,23 @@ impl BodyRules {
             Ok(other) => Err(BodyError::Template(format!("it is {}", kind_of(&other)))),
             Err(error) => Err(BodyError::Template(error.to_string())),
         }
+    }
+
+    /// The same rules for another API. Returns the typed fields that it does not have, which are not
+    /// sent.
+    #[must_use]
+    pub fn with_api(mut self, api: Arc<dyn Api>) -> (Self, Vec<String>) {
+        api.set_defaults(&mut self.defaults);
+        let mut lost = Vec::new();
+        self.typed.retain(|field, _| {
+            let is_known = api.takes(field);
+            if !is_known {
+                lost.push(field.clone());
+            }
+            is_known
+        });
+        self.api = api;
+        (self, lost)
     }
 }
 
@@ -201,11 +224,12 @@ impl BodyBuilder {
             asked_output_tokens: with.max_tokens,
             ..PreparedRequest::default()
         };
-        match &self.rules.conversations {
-            Some(conversations) => {
-                self.converse(&mut request, fields, later, &with, conversations)?;
-            }
-            None => request.body = to_json(&self.rules.api.body(fields)),
+        if let Some(conversations) = &self.rules.conversations {
+            self.converse(&mut request, fields, later, &with, conversations)?;
+        } else {
+            let body = self.rules.api.body(fields);
+            request.inputs = self.rules.api.asked_inputs(&body);
+            request.body = to_json(&body);
         }
         let Overrides {
             target,
@@ -301,7 +325,7 @@ impl BodyBuilder {
             ("min_tokens", max_tokens.into()),
         ];
         for (key, value) in exactly.into_iter().filter(|_| is_exact) {
-            if !self.rules.extra.contains_key(key) {
+            if !self.rules.extra.contains_key(key) && self.rules.api.takes(key) {
                 body.insert(key.to_owned(), value);
             }
         }
@@ -317,12 +341,17 @@ impl BodyBuilder {
         rules: &ConversationRules,
     ) -> Result<(), BodyError> {
         let conversation = request.index;
-        let most = rules.max_turns.map_or(usize::MAX, |most| most as usize);
-        let is_cut = later.len() >= most;
-        later.truncate(most.saturating_sub(1));
+        let turns = rules.turns_of(later.len());
+        let is_cut = turns <= later.len() as u64;
+        later.truncate(usize::try_from(turns - 1).unwrap_or(usize::MAX));
         let mut messages = take_messages(&mut fields);
         if let Some(salt) = &rules.salt {
             add_salt(&mut messages, &format!("[{salt}-{conversation}]"));
+        }
+        self.rules.api.lift(&mut messages, &mut fields);
+        let items = self.rules.api.items();
+        if let Some(items) = items {
+            messages = items(messages);
         }
         let around = |turn: usize, max_tokens: Option<u64>| {
             let mut fields = fields.clone();
@@ -351,6 +380,7 @@ impl BodyBuilder {
             token_header: rules.token_header.clone(),
             turns_planned: u32::try_from(later.len() + 1).unwrap_or(u32::MAX),
             is_cut,
+            items,
             opening: opening.len(),
             turn_from: opening.len(),
             ..Conversing::default()
@@ -447,12 +477,16 @@ impl BodyBuilder {
 
 /// Builds the bodies of a run, in order.
 pub trait BuildBodies: fmt::Debug + Send {
-    /// Build the requests for these items, in order; `first` is the position of the first in its
-    /// phase.
+    /// Build the requests for these items, in order, each with its position in its phase.
     ///
     /// # Errors
     /// If one of them has no valid body. Those already built are lost.
-    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError>;
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError>;
+
+    /// How many requests would be made of an item: the turns of a conversation.
+    fn requests_of(&self, _: &Item) -> u64 {
+        1
+    }
 
     /// The largest number of items worth passing at once: more than one if each call has a cost of
     /// its own.
@@ -462,11 +496,16 @@ pub trait BuildBodies: fmt::Debug + Send {
 }
 
 impl BuildBodies for BodyBuilder {
-    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
-        let requests = (first..).zip(items);
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError> {
+        let requests = items.into_iter();
         requests
             .map(|(index, item)| self.prepare(index, item))
             .collect()
+    }
+
+    fn requests_of(&self, item: &Item) -> u64 {
+        let rules = self.rules.conversations.as_ref();
+        rules.map_or(1, |rules| rules.turns_of(item.later.len()))
     }
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::api::Items;
 use super::reply::{Reply, append_json};
 use evalscope_model::conversation::History;
 
 /// What a conversation is besides the body of its current turn.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Conversing {
     /// What stands for the responses.
     pub history: History,
@@ -32,6 +33,8 @@ pub struct Conversing {
     pub empty_replies: u32,
     /// Tool results without a call, and calls without a result.
     pub tools_unmatched: u32,
+    /// What makes the API's messages.
+    pub(super) items: Option<Items>,
     /// Bytes of the body before its first message.
     pub(super) opening: usize,
     /// Where the messages of the current turn begin in the body.
@@ -130,6 +133,19 @@ impl Conversing {
         // memory
         body.reserve(turn.bytes() + 256 + 2 * reply.bytes());
         self.turn_from = body.len();
+        match self.items {
+            None => self.append_turn(&mut turn, &reply, body),
+            Some(items) => {
+                let mut messages = Vec::new();
+                self.append_turn(&mut turn, &reply, &mut messages);
+                append_items(items, messages, body);
+            }
+        }
+        Some(turn)
+    }
+
+    /// Append the response to the turn before and the messages of this one, each behind a comma.
+    fn append_turn(&mut self, turn: &mut PreparedTurn, reply: &Reply, body: &mut Vec<u8>) {
         match self.history {
             History::None => {}
             History::Real | History::RealWithReasoning => {
@@ -144,8 +160,7 @@ impl Conversing {
                 }
             }
         }
-        self.append(&turn, &reply, body);
-        Some(turn)
+        self.append(turn, reply, body);
     }
 
     fn append(&mut self, turn: &PreparedTurn, reply: &Reply, body: &mut Vec<u8>) {
@@ -197,6 +212,20 @@ fn append_result(id: &str, content: &[u8], body: &mut Vec<u8>) {
     body.extend_from_slice(br#","content":"#);
     body.extend_from_slice(content);
     body.push(b'}');
+}
+
+/// Append messages, each behind a comma, as the API has them.
+fn append_items(items: Items, mut messages: Vec<u8>, body: &mut Vec<u8>) {
+    let Some(first) = messages.first_mut() else {
+        return;
+    };
+    *first = b'[';
+    messages.push(b']');
+    let messages: Vec<Value> = serde_json::from_slice(&messages).expect("messages are JSON");
+    for item in items(messages) {
+        body.push(b',');
+        append_json(&item, body);
+    }
 }
 
 /// Stands for the messages while a body is made.

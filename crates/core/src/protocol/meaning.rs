@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use evalscope_model::record::{Failure, MAX_CHOICE, Usage};
+use evalscope_model::record::{Failure, FailureKind, MAX_CHOICE, Usage};
 
 /// A set of choices of a response, by index; indices above [`MAX_CHOICE`] count as that one.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -144,4 +144,12 @@ pub struct AnswerState {
     pub done: bool,
     /// The first reason why the response is a failure.
     pub failure: Option<Failure>,
+}
+
+impl AnswerState {
+    /// The response is a failure; the first reason is the cause of those that follow.
+    pub(super) fn fail(&mut self, kind: FailureKind, message: String) {
+        self.failure
+            .get_or_insert_with(|| Failure::new(kind, message));
+    }
 }

@@ -3,12 +3,13 @@
 //! It must not know how bodies are made of prompts, nor when they are sent.
 
 use super::conversation::{Conversing, PreparedTurn};
+use super::inputs::AskedInputs;
 use super::reply::Reply;
 use evalscope_model::conversation::History;
 use evalscope_model::prompt::{OwnHeaders, OwnTarget, TraceEntry};
 
 /// A session that is ready to be sent: a request, or a conversation at one of its turns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct PreparedRequest {
     /// Position in its phase, from 0.
     pub index: u64,
@@ -28,6 +29,8 @@ pub struct PreparedRequest {
     pub headers: OwnHeaders,
     /// Tokens of output that the dataset asks for.
     pub asked_output_tokens: Option<u64>,
+    /// What it gives to an API that generates nothing.
+    pub inputs: Option<AskedInputs>,
     /// Where it stands in a trace.
     pub trace: Option<TraceEntry>,
     /// The rest of the conversation, if it is one.

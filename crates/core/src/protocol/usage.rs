@@ -39,6 +39,11 @@ pub(super) struct Details {
     pub(super) reasoning_tokens: Option<u64>,
 }
 
+/// The counts of a `usage`; nothing if it is not an object.
+pub(super) fn reported(raw: &RawValue) -> Reported {
+    object(raw).unwrap_or_default()
+}
+
 /// Merge the counts of a `usage`: for each field, the last reported value wins. `chosen` picks one
 /// of several names for the same count.
 pub(super) fn merge(raw: &RawValue, usage: &mut Usage, chosen: fn(&Reported) -> Usage) {

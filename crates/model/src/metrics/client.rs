@@ -109,6 +109,53 @@ pub struct ClientReport {
     pub feed_wait_s: Option<f64>,
     /// Steps of the wall clock during the run; none of them affected a latency.
     pub clock_steps: u64,
+    /// Those of each process, where several carried out the run together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardClient>,
+}
+
+/// The figures of one of the processes that carried out a run together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ShardClient {
+    /// Its number, from 0.
+    pub index: u32,
+    /// The machine that it ran on; `null` where the system does not say.
+    pub host: Option<String>,
+    /// The judgement.
+    pub verdict: Verdict,
+    /// Reasons why it is not `ok`.
+    pub reasons: Vec<String>,
+    /// CPU time, user and system, seconds.
+    pub cpu_s: Option<f64>,
+    /// Share of the time that its busiest receive thread was busy.
+    pub receive_busy_share: Option<f64>,
+    /// 99th percentile of its own lag, milliseconds.
+    pub client_lag_p99_ms: Option<f64>,
+    /// Peak resident memory, bytes.
+    pub max_rss_bytes: Option<u64>,
+}
+
+impl ShardClient {
+    /// The figures of a shard, judged on its own.
+    #[must_use]
+    pub fn of(
+        index: u32,
+        host: Option<String>,
+        own: ClientReport,
+        client_lag: &Distribution,
+    ) -> Self {
+        Self {
+            index,
+            host,
+            verdict: own.verdict,
+            reasons: own.reasons,
+            cpu_s: own.cpu_s,
+            receive_busy_share: own.receive_busy_share,
+            client_lag_p99_ms: client_lag.p99,
+            max_rss_bytes: own.max_rss_bytes,
+        }
+    }
 }
 
 /// Percentiles of the handling delay, milliseconds.
@@ -188,6 +235,33 @@ impl ClientReport {
             coalesced_share: totals.coalesced_share(),
             feed_wait_s: snapshot.map(|s| s.feed_wait_s),
             clock_steps: snapshot.map_or(0, |s| s.clock_steps),
+            shards: Vec::new(),
         }
+    }
+
+    /// The same for a run of several processes: the judgement is the worst of theirs.
+    #[must_use]
+    pub fn of_shards(mut self, shards: Vec<ShardClient>) -> Self {
+        if shards.is_empty() {
+            return self;
+        }
+        let limited = shards
+            .iter()
+            .filter(|s| s.verdict == Verdict::ClientLimited);
+        let reasons = limited.flat_map(|shard| {
+            let reasons = shard.reasons.iter();
+            reasons.map(|reason| match &shard.host {
+                Some(host) => format!("shard {} on {host}: {reason}", shard.index),
+                None => format!("shard {}: {reason}", shard.index),
+            })
+        });
+        self.reasons = reasons.collect();
+        self.verdict = if self.reasons.is_empty() {
+            Verdict::Ok
+        } else {
+            Verdict::ClientLimited
+        };
+        self.shards = shards;
+        self
     }
 }

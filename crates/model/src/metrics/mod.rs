@@ -3,6 +3,7 @@
 //!
 //! Pure. It must not know tokio, files, or any display unit beyond the one in a metric's key.
 
+mod bootstrap;
 mod choices;
 mod client;
 mod comparison;
@@ -10,9 +11,12 @@ mod conversations;
 mod distribution;
 mod goodput;
 mod histogram;
+mod holm;
 mod intervals;
+mod newcombe;
 mod plateau;
 mod quantiles;
+mod ratio;
 mod saturation;
 mod sharing;
 mod timeline;
@@ -26,8 +30,11 @@ mod with_failures;
 
 use std::collections::BTreeMap;
 
+pub use bootstrap::BlockBootstrap;
 pub use choices::token_neighbours;
-pub use client::{CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, Verdict};
+pub use client::{
+    CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, ShardClient, Verdict,
+};
 pub use comparison::Comparison;
 pub use conversations::{
     ConversationAccumulator, ConversationFigures, EndedByCounts, IncrementFigures, PerConversation,
@@ -40,14 +47,17 @@ pub use goodput::{
     Yardstick,
 };
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
+pub use holm::holm;
 pub use intervals::{
     Interval, MeanOfBins, Ordered, Series, mean_of_bins, share_interval, variance_inflation, wilson,
 };
+pub use newcombe::{Share, newcombe, newcombe_p_value};
 pub use plateau::{
     FoundPlateau, NoPlateau, Plateau, PlateauAccumulator, PlateauSearch, PlateauTotals,
     PlateauWindow, output_by_time,
 };
-pub use quantiles::{normal_quantile, student_cdf, student_quantile};
+pub use quantiles::{normal_cdf, normal_quantile, student_cdf, student_quantile};
+pub use ratio::{Change, ENOUGH_RUNS, Grounds, RunFigure};
 pub use saturation::{Ended, LoadVerdict, LoadWindow, Saturation, Undecided};
 pub use sharing::CachedShare;
 pub use totals::{MOST_NAMES, PeerTotals, RunTotals};
@@ -100,6 +110,10 @@ pub enum Metric {
     TotalTokPerS,
     /// Output tokens after the first over the time since the first.
     DecodeTokPerS,
+    /// Latency over the texts or documents of a request that generates nothing.
+    LatencyPerInput,
+    /// Prompt tokens over latency, of a request that generates nothing.
+    InputTokPerS,
     /// How late a request was dispatched, for any reason.
     DispatchLag,
     /// How late it was dispatched although a slot was free: the client's own part.
@@ -127,7 +141,7 @@ enum Population {
 
 impl Metric {
     /// All metrics, in file order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Ttft,
         Self::Ttfat,
         Self::Tpot,
@@ -144,6 +158,8 @@ impl Metric {
         Self::OutputTokPerS,
         Self::TotalTokPerS,
         Self::DecodeTokPerS,
+        Self::LatencyPerInput,
+        Self::InputTokPerS,
         Self::DispatchLag,
         Self::ClientLag,
         Self::Connect,
@@ -172,6 +188,8 @@ impl Metric {
             Self::OutputTokPerS => "output_tok_per_s",
             Self::TotalTokPerS => "total_tok_per_s",
             Self::DecodeTokPerS => "decode_tok_per_s",
+            Self::LatencyPerInput => "latency_per_input_ms",
+            Self::InputTokPerS => "input_tok_per_s",
             Self::DispatchLag => "dispatch_lag_ms",
             Self::ClientLag => "client_lag_ms",
             Self::Connect => "connect_ms",
@@ -193,9 +211,28 @@ impl Metric {
             | Self::DecodedTokensPerEvent
             | Self::OutputTokPerS
             | Self::TotalTokPerS
-            | Self::DecodeTokPerS => 1.0,
+            | Self::DecodeTokPerS
+            | Self::InputTokPerS => 1.0,
             _ => 1e-6,
         }
+    }
+
+    /// Only requests that generate tokens have it.
+    #[must_use]
+    pub const fn is_of_output(self) -> bool {
+        matches!(
+            self,
+            Self::Ttft
+                | Self::TtftFromSchedule
+                | Self::Ttfat
+                | Self::Tpot
+                | Self::Itl
+                | Self::EventsPerRequest
+                | Self::EventGap
+                | Self::OutputTokens
+                | Self::TokensPerEvent
+                | Self::DecodedTokensPerEvent
+        )
     }
 
     const fn population(self) -> Population {
@@ -279,6 +316,14 @@ impl Metric {
             Self::OutputTokPerS => per_second(output()?, latency()?),
             Self::TotalTokPerS => {
                 per_second(output()? + record.prompt_tokens().0? as f64, latency()?)
+            }
+            Self::LatencyPerInput => {
+                let inputs = record.inputs.filter(|inputs| *inputs > 0)?;
+                Some(latency()? / inputs as f64)
+            }
+            Self::InputTokPerS => {
+                record.inputs?;
+                per_second(record.prompt_tokens().0? as f64, latency()?)
             }
             Self::DispatchLag => Some(times.dispatched.nanos_since(times.scheduled) as f64),
             Self::ClientLag => {

@@ -24,6 +24,26 @@ pub fn normal_quantile(p: f64) -> f64 {
     distance.copysign(q)
 }
 
+/// The probability that a standard normal variable is below `x`. By bisection of
+/// [`normal_quantile`].
+#[must_use]
+pub fn normal_cdf(x: f64) -> f64 {
+    // in the lower half, where small probabilities keep their digits
+    let (mut low, mut high) = (f64::MIN_POSITIVE, 0.5);
+    let below = -x.abs();
+    loop {
+        let middle = f64::midpoint(low, high);
+        if middle <= low || middle >= high {
+            return if x > 0.0 { 1.0 - middle } else { middle };
+        }
+        if normal_quantile(middle) < below {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+}
+
 fn polynomial(coefficients: &[f64], x: f64) -> f64 {
     coefficients.iter().rev().fold(0.0, |sum, c| sum * x + c)
 }
@@ -162,6 +182,27 @@ mod tests {
         ];
         for (p, want) in table {
             assert!((normal_quantile(p) - want).abs() < 1e-9, "{p}");
+        }
+    }
+
+    /// `scipy.stats.norm.cdf(x)`
+    #[test]
+    fn normal_probabilities_agree_with_scipy() {
+        let table = [
+            (-30.0, 4.906_713_927_147_908e-198),
+            (-8.5, 9.479_534_822_203_25e-18),
+            (-3.0, 0.001_349_898_031_630_093_3),
+            (-1.96, 0.024_997_895_148_220_435),
+            (-0.4, 0.344_578_258_389_675_8),
+            (0.0, 0.5),
+            (0.4, 0.655_421_741_610_324_2),
+            (1.96, 0.975_002_104_851_779_5),
+            (3.0, 0.998_650_101_968_369_9),
+            (8.0, 0.999_999_999_999_999_3),
+        ];
+        for (x, want) in table {
+            let got = normal_cdf(x);
+            assert!((got - want).abs() < 1e-9 * want, "{x} {got} {want}");
         }
     }
 

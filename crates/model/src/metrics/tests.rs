@@ -56,6 +56,7 @@ pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
         plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         asked_output_tokens: None,
+        inputs: None,
         turn: None,
         trace: None,
         counted: CountedTokens::default(),

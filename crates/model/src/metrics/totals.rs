@@ -43,6 +43,10 @@ pub struct RunTotals {
     pub output_tokens: u64,
     /// Successes whose prompt tokens are known.
     pub input_known: u64,
+    /// Requests to an API that generates nothing, however they ended.
+    pub without_output: u64,
+    /// Texts or documents of those that succeeded.
+    pub inputs: u64,
     /// Successes by source of their output tokens.
     pub token_sources: BTreeMap<&'static str, u64>,
     /// Prompt lengths: requested, compared with what the server saw.
@@ -141,6 +145,7 @@ impl RunTotals {
             }
             _ => self.total += 1,
         }
+        self.without_output += u64::from(record.inputs.is_some());
         self.first_dispatch = Some(
             self.first_dispatch
                 .map_or(times.dispatched, |t| t.min(times.dispatched)),
@@ -177,11 +182,14 @@ impl RunTotals {
         self.most_choices = self.most_choices.max(choices::count(&record.events));
         let (output, source) = record.output_tokens();
         self.output_tokens = self.output_tokens.saturating_add(output.unwrap_or(0));
-        *self.token_sources.entry(source.as_str()).or_insert(0) += 1;
+        if record.inputs.is_none() {
+            *self.token_sources.entry(source.as_str()).or_insert(0) += 1;
+        }
         if let Some(prompt) = record.prompt_tokens().0 {
             self.input_tokens = self.input_tokens.saturating_add(prompt);
             self.input_known += 1;
         }
+        self.inputs = self.inputs.saturating_add(record.inputs.unwrap_or(0));
         self.prompt_lengths
             .push(record.asked_prompt_tokens, record.reported_prompt_tokens());
         self.counted_output.push(
@@ -198,8 +206,10 @@ impl RunTotals {
             let sum = self.reasoning_tokens.get_or_insert(0);
             *sum = sum.saturating_add(reasoning);
         }
-        let reason = record.finish_reason.as_deref().unwrap_or("none");
-        count_name(&mut self.finish_reasons, reason);
+        if record.inputs.is_none() {
+            let reason = record.finish_reason.as_deref().unwrap_or("none");
+            count_name(&mut self.finish_reasons, reason);
+        }
         if let Some(model) = &record.model {
             count_name(&mut self.models, model);
         }

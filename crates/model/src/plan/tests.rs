@@ -27,6 +27,7 @@ fn sweep(parallel: &[usize], number: Option<&[u64]>) -> Sweep {
         connections: KeepConnection::Keep,
         recording: None,
         repeats: NonZeroU32::MIN,
+        shard: Shard::WHOLE,
     }
 }
 
@@ -305,4 +306,88 @@ fn points_are_repeated_in_turn() {
         first.point.repetition = None;
         assert_eq!(first, *only);
     }
+}
+
+fn sharded(shard: &str, change: impl FnOnce(&mut Sweep)) -> Result<RunSpec, PlanError> {
+    let mut sweep = sweep(&[10], Some(&[100]));
+    sweep.shard = shard.parse().unwrap();
+    change(&mut sweep);
+    Ok(sweep.expand()?.runs()[0].clone())
+}
+
+/// The plan is that of the whole; the parts add up to it.
+#[test]
+fn a_shard_has_its_part_of_the_run() {
+    let parts = |change: fn(&mut Sweep)| {
+        let part = |shard| sharded(shard, change).unwrap().part();
+        ["0/3", "1/3", "2/3"].map(part)
+    };
+    let closed = parts(|sweep| sweep.warmup = Warmup::Count(5));
+    let places = closed.clone().map(|part| part.concurrency.unwrap().get());
+    assert_eq!(places, [4, 3, 3]);
+    let requests = closed.clone().map(|part| part.requests.unwrap());
+    assert_eq!(requests, [34, 33, 33]);
+    assert_eq!(closed.map(|part| part.warmup_requests), [2, 2, 1]);
+    let open = parts(|sweep| {
+        sweep.parallel = None;
+        sweep.rate = vec![rate(30.0)];
+        sweep.open_loop.max_in_flight = NonZeroUsize::new(7);
+    });
+    for (part, most) in open.into_iter().zip([3, 2, 2]) {
+        assert_eq!(part.pacing.rate_per_s(), Some(10.0));
+        assert_eq!(part.open_loop.max_in_flight.unwrap().get(), most);
+        let gaps = part.pacing.schedule().unwrap().gaps;
+        assert!((gaps.squared_cv() - 1.0 / 3.0).abs() < 1e-12);
+    }
+    let traced = parts(|sweep| {
+        sweep.parallel = None;
+        sweep.warmup = Warmup::Count(2);
+        sweep.recording = Some(Recording {
+            speed: 1.0,
+            span_s: 0.0,
+            offsets_ns: (0..8).collect(),
+        });
+    });
+    let moments = traced.map(|part| match part.pacing {
+        Pacing::Recorded(recording) => recording.offsets_ns.to_vec(),
+        other => panic!("{other:?}"),
+    });
+    // two of the warm-up, then six that are counted anew
+    assert_eq!(moments, [vec![0, 2, 5], vec![1, 3, 6], vec![4, 7]]);
+}
+
+#[test]
+fn what_cannot_be_divided_is_refused() {
+    let refused = |change: fn(&mut Sweep)| sharded("0/11", change).unwrap_err().to_string();
+    insta::assert_snapshot!(refused(|_| ()), @"
+    `--parallel 10` is too few for 11 shards: each needs at least one
+    hint: give `--parallel` 11 or more, or take fewer shards
+    ");
+    let open = |sweep: &mut Sweep| {
+        sweep.parallel = None;
+        sweep.rate = vec![rate(30.0)];
+    };
+    let error = sharded("0/101", open).unwrap_err().to_string();
+    assert!(
+        error.starts_with("`--number 100` is too few for 101 shards"),
+        "{error}"
+    );
+    let stopping = |sweep: &mut Sweep| {
+        open(sweep);
+        sweep.open_loop.stop_when_saturated = true;
+    };
+    insta::assert_snapshot!(sharded("0/2", stopping).unwrap_err(), @"
+    `--stop-when-saturated` would end one shard while the others go on: each sees only its part of the load
+    hint: leave it out, or use one process
+    ");
+    let several = |sweep: &mut Sweep| sweep.number = Some(vec![100, 200]);
+    insta::assert_snapshot!(sharded("0/2", several).unwrap_err(), @"
+    `--shard` takes one run, but this command has 2
+    hint: start the shards of each run on their own, with a `--run-id` of its own
+    ");
+    let repeated = |sweep: &mut Sweep| sweep.repeats = NonZeroU32::new(3).unwrap();
+    let error = sharded("0/2", repeated).unwrap_err();
+    assert_eq!(error, PlanError::SeveralPoints { points: 3 });
+    // one shard is one process
+    assert!(sharded("0/1", several).is_ok() && sharded("0/1", stopping).is_ok());
 }

@@ -32,6 +32,22 @@ impl Gaps {
     }
 }
 
+impl Gaps {
+    /// The gaps between every `nth` arrival: sums of `nth` gaps.
+    #[must_use]
+    pub fn of_every(self, nth: u32) -> Self {
+        let shape = match self {
+            Self::Constant => return self,
+            Self::Poisson if nth == 1 => return self,
+            Self::Poisson => 1.0,
+            Self::Gamma { shape } => shape,
+        };
+        Self::Gamma {
+            shape: shape * f64::from(nth),
+        }
+    }
+}
+
 impl fmt::Display for Gaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -44,6 +44,27 @@ impl Segment {
         }
     }
 
+    /// The same with a share of its arrivals; a burst has at least one.
+    #[must_use]
+    pub fn divided(self, by: u32) -> Self {
+        match self {
+            Self::Rate {
+                from_per_s,
+                to_per_s,
+                span_s,
+                curve,
+            } => Self::Rate {
+                from_per_s: from_per_s / f64::from(by),
+                to_per_s: to_per_s / f64::from(by),
+                span_s,
+                curve,
+            },
+            Self::Burst { requests } => Self::Burst {
+                requests: (requests / u64::from(by)).max(1),
+            },
+        }
+    }
+
     /// The rate, where it does not change; `None` also for a pause.
     #[must_use]
     pub fn constant_per_s(&self) -> Option<f64> {

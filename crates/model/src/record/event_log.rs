@@ -119,6 +119,19 @@ impl EventLog {
         }
     }
 
+    /// Do the same with an encoded log: only its first stamp is a distance to the start of the run. What it
+    /// becomes replaces `into`; `None` if the bytes are no log.
+    pub fn rebase_bytes(bytes: &[u8], by_ns: u64, into: &mut Vec<u8>) -> Option<()> {
+        into.clear();
+        let mut rest = bytes;
+        if !bytes.is_empty() {
+            let first = take_varint(&mut rest)?;
+            push_varint(into, first.checked_add(by_ns.checked_mul(1 << KIND_BITS)?)?);
+        }
+        into.extend_from_slice(rest);
+        Some(())
+    }
+
     /// Number of data events.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -274,7 +287,8 @@ mod tests {
             gaps in prop::collection::vec(
                 (0u64..1 << 40, any::<[bool; 5]>(), prop_oneof![9 => Just(0u8), 1 => 0u8..=MAX_CHOICE]),
                 0..200,
-            )
+            ),
+            by in 0u64..1 << 48,
         ) {
             let mut log = EventLog::default();
             let mut at = 0;
@@ -286,7 +300,13 @@ mod tests {
                 log.push(EventStamp { at, token, answer, finish, coalesced, choice, continued });
             }
             prop_assert_eq!(log.len(), events);
-            prop_assert_eq!(EventLog::from_bytes(&log.to_bytes(), EventLogFormat::V2), Some(log));
+            let read = EventLog::from_bytes(&log.to_bytes(), EventLogFormat::V2);
+            prop_assert_eq!(read, Some(log.clone()));
+            // moved as bytes it is the log that is moved
+            let mut moved = Vec::new();
+            EventLog::rebase_bytes(&log.to_bytes(), by, &mut moved).unwrap();
+            log.rebase(Duration::from_nanos(by));
+            prop_assert_eq!(moved, log.to_bytes());
         }
 
         #[test]

@@ -226,6 +226,8 @@ pub struct RequestRecord {
     pub asked_prompt_tokens: Option<u64>,
     /// Most output tokens that were asked for, if the dataset asked for a number of its own.
     pub asked_output_tokens: Option<u64>,
+    /// Texts or documents that it gives to an API that generates nothing; `None` for others.
+    pub inputs: Option<u64>,
     /// Local token counts.
     pub counted: CountedTokens,
     /// Why generation ended, in the server's words.

@@ -12,10 +12,10 @@ use evalscope_plugin::{PluginBodies, PluginCounts};
 
 use crate::scene::{patience, plugin, started, told};
 
-fn items(n: usize) -> Vec<Item> {
-    (0..n)
-        .map(|i| Prompt::Text(format!("p{i}")).into())
-        .collect()
+/// So many items, with the first of them at this position.
+fn items(first: u64, n: usize) -> Vec<(u64, Item)> {
+    let texts = (0..n).map(|i| Prompt::Text(format!("p{i}")).into());
+    (first..).zip(texts).collect()
 }
 
 fn success() -> RequestRecord {
@@ -33,6 +33,7 @@ fn success() -> RequestRecord {
         plugin: PluginTokens::default(),
         asked_prompt_tokens: None,
         asked_output_tokens: None,
+        inputs: None,
         turn: None,
         trace: None,
         counted: CountedTokens::default(),
@@ -66,13 +67,13 @@ pub(crate) fn exchange(request: &str, responses: &[&str]) -> Exchange {
 #[test]
 fn bodies_are_sent_as_they_are_returned() {
     let mut bodies = PluginBodies::new(plugin("fine"), true);
-    let built = bodies.build(7, items(2)).unwrap();
+    let built = bodies.build(items(7, 2)).unwrap();
     assert_eq!((built[0].index, built[1].index), (7, 8));
     let text = String::from_utf8(built[1].body.clone()).unwrap();
     insta::assert_snapshot!(text, @r#"{"prompt": {"messages": [{"role": "user", "content": "p1"}]}, "stream": true, "max_tokens": 5}"#);
     assert!(built[0].stream && built[0].output_asked);
     let mut plain = PluginBodies::new(plugin("fine"), false);
-    let text = String::from_utf8(plain.build(0, items(1)).unwrap().remove(0).body).unwrap();
+    let text = String::from_utf8(plain.build(items(0, 1)).unwrap().remove(0).body).unwrap();
     insta::assert_snapshot!(text, @r#"{"prompt": {"text": "p0"}, "stream": true, "max_tokens": 5}"#);
 }
 
@@ -80,7 +81,7 @@ fn bodies_are_sent_as_they_are_returned() {
 fn bodies_that_are_none_end_the_run() {
     let error = |how| {
         let mut bodies = PluginBodies::new(plugin(how), true);
-        let errors = (0..9).find_map(|n| bodies.build(n, items(1)).err());
+        let errors = (0..9).find_map(|n| bodies.build(items(n, 1)).err());
         told(&errors.unwrap())
     };
     insta::assert_snapshot!(error("wrong_length"), @"the plugin `exec:python3 -u standin.py wrong_length` failed in `build`: it gave 0 bodies for 1 prompts");
@@ -202,7 +203,7 @@ fn bodies_and_counts_are_asked_for_side_by_side() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for n in 0..200 {
-                assert_eq!(bodies.build(n, items(32)).unwrap().len(), 32);
+                assert_eq!(bodies.build(items(n, 32)).unwrap().len(), 32);
             }
         });
         for _ in 0..200 {

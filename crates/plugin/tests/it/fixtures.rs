@@ -141,14 +141,11 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
         later: Vec::new(),
     };
     let built = bodies
-        .build(
-            0,
-            vec![
-                Prompt::Messages(messages).into(),
-                Prompt::Text("你好".to_owned()).into(),
-                ids,
-            ],
-        )
+        .build(vec![
+            (0, Prompt::Messages(messages).into()),
+            (1, Prompt::Text("你好".to_owned()).into()),
+            (2, ids),
+        ])
         .unwrap();
     let sent: Vec<Value> = built
         .iter()
@@ -156,10 +153,10 @@ fn the_recorded_questions_are_asked_and_their_answers_understood() {
         .collect();
     assert_eq!(Value::from(sent), pairs[1].1["result"]["bodies"]);
     assert_eq!(built[2].asked_tokens, Some(2));
-    let texts = ["fine", "raise"].map(|text| Prompt::Text(text.to_owned()).into());
-    let error = told(&bodies.build(3, texts.into()).unwrap_err());
+    let texts = ["fine", "raise"].map(|text| (3, Prompt::Text(text.to_owned()).into()));
+    let error = told(&bodies.build(texts.into()).unwrap_err());
     assert!(error.contains("ValueError: a prompt that this plugin does not like\n  | Traceback"));
-    assert!(bodies.build(3, Vec::new()).unwrap().is_empty());
+    assert!(bodies.build(Vec::new()).unwrap().is_empty());
 
     let mut exchanges: Vec<Exchange> = pairs[4].0["params"]["answers"]
         .as_array()

@@ -91,7 +91,7 @@ pub(crate) struct Grid {
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
     /// Columns that begin every part.
-    pub(super) keys: usize,
+    pub(crate) keys: usize,
     /// Columns that hold words, at the left.
     pub(crate) words: usize,
 }
@@ -138,7 +138,7 @@ impl Grid {
         }
     }
 
-    pub(super) fn render(&self, width: u16, paint: impl Fn(usize, &str) -> String) -> String {
+    pub(crate) fn render(&self, width: u16, paint: impl Fn(usize, &str) -> String) -> String {
         let mut text = String::new();
         for part in self.parts(width) {
             let cells = |row: &[String]| -> Vec<Cell> {
@@ -189,7 +189,7 @@ pub(super) fn plain(_row: usize, line: &str) -> String {
 
 /// Words in lines of `width`, each but the first after as many blanks as the
 /// first line's mark is wide.
-pub(super) fn wrapped(mark: &str, text: &str, width: u16) -> String {
+pub(crate) fn wrapped(mark: &str, text: &str, width: u16) -> String {
     let room = usize::from(width).saturating_sub(mark.width()).max(20);
     let mut out = String::from(mark);
     let mut used = 0;

@@ -12,6 +12,7 @@ mod objective;
 mod repeats;
 mod screen;
 mod search;
+mod shards;
 mod summary;
 mod sweep;
 mod trace;
@@ -23,21 +24,23 @@ use crate::names;
 use crate::report::RunReport;
 use crate::together::Together;
 
-use layout::{plain, tame, wrapped};
-use screen::Paint;
+use layout::{plain, tame};
 
 pub use advice::advice;
 pub(crate) use advice::{best, height};
 pub use conversations::conversations;
 pub use intervals::intervals;
-pub(crate) use layout::{Grid, number, optional, percent};
+pub(crate) use layout::{Grid, number, optional, percent, wrapped};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
 pub use repeats::repeats;
 pub(crate) use repeats::repeats_grid;
+pub(crate) use screen::Paint;
 pub use screen::{Confidence, Ink, Screen};
 pub use search::search;
 pub(crate) use search::{answers, probe_grid};
+pub(crate) use shards::shard_grid;
+pub use shards::shards;
 pub use summary::summary;
 pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
@@ -293,6 +296,7 @@ pub fn token_checks(report: &RunReport, screen: Screen) -> String {
 pub fn run(report: &RunReport, screen: Screen) -> String {
     [
         format!("{}{}", summary(report, screen), verdict(report, screen)),
+        shards(report, screen),
         conversations(report, screen),
         trace(report, screen),
         segments(report, screen),

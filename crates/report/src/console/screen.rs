@@ -30,7 +30,7 @@ pub struct Screen {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     Bold,
     Red,
     Yellow,
@@ -38,7 +38,7 @@ pub(super) enum Paint {
 }
 
 impl Screen {
-    pub(super) fn paint(self, paint: Paint, text: &str) -> String {
+    pub(crate) fn paint(self, paint: Paint, text: &str) -> String {
         let code = match paint {
             Paint::Bold => 1,
             Paint::Red => 31,

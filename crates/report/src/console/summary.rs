@@ -93,8 +93,10 @@ pub(crate) fn plateau_sentence(report: &RunReport) -> Option<String> {
         number(totals.requests as f64),
         if beside(report).is_some() {
             ""
-        } else {
+        } else if report.generates() {
             "; its throughput and its p99 of TTFT are about those of the whole run"
+        } else {
+            "; its throughput is about that of the whole run"
         }
     ))
 }
@@ -176,7 +178,7 @@ fn shown(figure: Figure, report: &RunReport) -> bool {
         Figure::Streamed | Figure::Whole => {
             (1..report.totals.succeeded).contains(&report.totals.streamed)
         }
-        Figure::InputThroughput => false,
+        Figure::InputThroughput => !report.generates(),
         // of conversations, which a table of their own speaks of
         Figure::Expected | Figure::InFlight | Figure::MostInFlight
             if report.conversations.is_some() =>

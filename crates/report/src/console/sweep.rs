@@ -13,7 +13,7 @@ use crate::report::RunReport;
 type Column = (&'static str, fn(&RunReport) -> String);
 
 /// What was asked for, and what came of it.
-const LOAD: [Column; 6] = [
+const LOAD: [Column; 5] = [
     ("Conc.", |run| match run.meta.load.concurrency {
         Some(slots) => slots.to_string(),
         None => MISSING.to_owned(),
@@ -24,7 +24,17 @@ const LOAD: [Column; 6] = [
     ("Reqs", |run| number(run.totals.total as f64)),
     ("Success", |run| share(run.success_share())),
     ("RPS\n(req/s)", |run| optional(run.requests_per_s())),
-    ("Output\n(tok/s)", |run| optional(run.output_tokens_per_s())),
+];
+
+const OUTPUT: [Column; 1] = [("Output\n(tok/s)", |run| optional(run.output_tokens_per_s()))];
+
+/// Of runs without output.
+const INPUTS: [Column; 3] = [
+    ("Inputs\n(1/s)", |run| optional(run.inputs_per_s())),
+    ("Input\n(tok/s)", |run| optional(run.input_tokens_per_s())),
+    ("Input\ntokens\navg", |run| {
+        optional(run.metric(Metric::InputTokens).mean)
+    }),
 ];
 
 const OPEN_LOOP: [Column; 1] = [("Kept\nup", |run| {
@@ -47,13 +57,16 @@ const OBJECTIVE: [Column; 1] = [("Good", |run| {
     share(run.goodput.as_ref().and_then(|goodput| goodput.share))
 })];
 
-const FROM_SCHEDULE: [Column; 4] = [
+const FROM_SCHEDULE: [Column; 2] = [
     ("Lat. from\nsched.\navg (s)", |run| {
         optional(run.metric(Metric::LatencyFromSchedule).mean)
     }),
     ("Lat. from\nsched.\np99 (s)", |run| {
         optional(run.metric(Metric::LatencyFromSchedule).p99)
     }),
+];
+
+const TTFT_FROM_SCHEDULE: [Column; 2] = [
     ("TTFT from\nsched.\navg (ms)", |run| {
         optional(run.metric(Metric::TtftFromSchedule).mean)
     }),
@@ -62,13 +75,16 @@ const FROM_SCHEDULE: [Column; 4] = [
     }),
 ];
 
-const TIMES: [Column; 5] = [
+const TIMES: [Column; 2] = [
     ("Latency\navg\n(s)", |run| {
         optional(run.metric(Metric::Latency).mean)
     }),
     ("Latency\np99\n(s)", |run| {
         optional(run.metric(Metric::Latency).p99)
     }),
+];
+
+const TOKEN_TIMES: [Column; 3] = [
     ("TTFT\navg\n(ms)", |run| {
         optional(run.metric(Metric::Ttft).mean)
     }),
@@ -80,11 +96,12 @@ const TIMES: [Column; 5] = [
     }),
 ];
 
-const PLATEAU: [Column; 3] = [
-    ("Plateau\nRPS\n(req/s)", |run| {
-        let plateau = run.plateau.as_ref().ok();
-        optional(plateau.map(|plateau| plateau.totals.requests_per_s))
-    }),
+const PLATEAU: [Column; 1] = [("Plateau\nRPS\n(req/s)", |run| {
+    let plateau = run.plateau.as_ref().ok();
+    optional(plateau.map(|plateau| plateau.totals.requests_per_s))
+})];
+
+const PLATEAU_OUTPUT: [Column; 2] = [
     ("Plateau\noutput\n(tok/s)", |run| {
         let plateau = run.plateau.as_ref().ok();
         optional(plateau.and_then(|plateau| plateau.totals.output_tokens_per_s))
@@ -101,17 +118,25 @@ fn share(share: Option<f64>) -> String {
 
 /// The columns that say something in any of the runs.
 fn columns(runs: &[RunReport]) -> Vec<Column> {
-    let groups: [(&[Column], bool); 7] = [
+    let generate = runs.iter().any(RunReport::generates);
+    let is_paced = runs.iter().any(RunReport::is_paced);
+    let has_plateau = runs.iter().any(|run| run.plateau.is_ok());
+    let groups: [(&[Column], bool); 12] = [
         (&LOAD, true),
+        (&OUTPUT, generate),
+        (&INPUTS, !generate),
         (&OPEN_LOOP, runs.iter().any(RunReport::is_open_loop)),
         (
             &CONVERSATIONS,
             runs.iter().any(|run| run.conversations.is_some()),
         ),
         (&OBJECTIVE, runs.iter().any(|run| run.goodput.is_some())),
-        (&FROM_SCHEDULE, runs.iter().any(RunReport::is_paced)),
+        (&FROM_SCHEDULE, is_paced),
+        (&TTFT_FROM_SCHEDULE, is_paced && generate),
         (&TIMES, true),
-        (&PLATEAU, runs.iter().any(|run| run.plateau.is_ok())),
+        (&TOKEN_TIMES, generate),
+        (&PLATEAU, has_plateau),
+        (&PLATEAU_OUTPUT, has_plateau && generate),
     ];
     let shown = groups.iter().filter(|(_, says_something)| *says_something);
     shown.flat_map(|(columns, _)| *columns).copied().collect()

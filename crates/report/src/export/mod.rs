@@ -1,15 +1,22 @@
-//! Owns writing finished runs again in the form of another tool: which runs, and into which
-//! folder. Each form has a module of its own; what a form has no place for is said in notes.
+//! Owns writing runs again for other programs: as tables for analysis, and in the form of another
+//! tool. Each form has a module of its own; what a form has no place for is said in notes.
 //!
 //! It must not know what any form looks like, nor the command line. Nothing is written where the
 //! runs lie.
 
+mod chosen;
 mod evalscope;
 mod runs;
+mod table;
+mod vllm;
 
 use std::fs;
 
+pub use crate::sqlite::Outcome;
+pub use chosen::{Chosen, ChosenRun};
 pub use runs::{Export, ExportError, Exported};
+pub use table::{GeneratedText, Rows, Table, TableFormat, TextReader, write as write_table};
+pub use vllm::write as write_vllm;
 
 /// The forms that runs can be exported in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
+use evalscope_model::time::Timestamp;
+
 use crate::files::{self, FilesError};
+use crate::model::rfc3339_local;
 use crate::report::RunReport;
 use crate::sqlite::{FILE_NAME, StoreError};
 
@@ -21,18 +23,6 @@ pub enum ExportError {
     /// A database could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The folder to write into holds something.
-    #[error("`{}` is not empty\nhint: give a new or an empty folder", path.display())]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// What is to be written into is no folder.
-    #[error("`{}` is a file\nhint: give a new or an empty folder", path.display())]
-    NotAFolder {
-        /// The file.
-        path: PathBuf,
-    },
     /// The folder to write into lies in the one that is read.
     #[error(
         "`{}` lies inside of `{}`, which is only read\nhint: give a folder beside it",
@@ -45,6 +35,76 @@ pub enum ExportError {
         /// The folder that is read.
         source_folder: PathBuf,
     },
+    /// No run has this name.
+    #[error("no run is called `{name}`\nhint: the runs are {}", listed(known))]
+    NoSuchRun {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// Runs of several commands have this name.
+    #[error(
+        "several runs are called `{name}`\nhint: `--run` takes one of {}",
+        listed(found)
+    )]
+    SeveralRuns {
+        /// The name.
+        name: String,
+        /// How each can be named.
+        found: Vec<String>,
+    },
+    /// No run has a request with this index.
+    #[error(
+        "no {kind} request has index {index}\nhint: without `--idx`, column `idx` of the table has all \
+         indexes"
+    )]
+    NoSuchRequest {
+        /// The index.
+        index: u64,
+        /// Of which phase it was to be.
+        kind: &'static str,
+    },
+    /// Bodies are wanted and none was recorded.
+    #[error(
+        "`--bodies`: the bodies of requests and responses were not recorded\nhint: run `evalscope perf` \
+         with `--record-bodies all`, or `failed` for those of failures"
+    )]
+    NoBodies,
+    /// What was made could not be written.
+    #[error("cannot write the export")]
+    Write {
+        /// The system's own words, or those of the library that encodes the file.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The local second in which a run was started, date and time with this between them.
+pub(super) fn local_second(run: &RunReport, between: char) -> String {
+    let digits = |text: &str| -> String {
+        let date_and_time = text.chars().take("2026-01-31T12:00:00".len());
+        date_and_time.filter(char::is_ascii_digit).collect()
+    };
+    let mut text = digits(&run.meta.started_at);
+    if text.len() != 14 {
+        text = digits(&rfc3339_local(&run.meta.clock, Timestamp::ZERO));
+    }
+    text.insert(8.min(text.len()), between);
+    text
+}
+
+fn listed(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// The error of a library that writes files.
+pub(super) fn unwritten(
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> ExportError {
+    ExportError::Write {
+        source: source.into(),
+    }
 }
 
 /// The runs of one command.
@@ -82,21 +142,14 @@ impl Export {
     /// When there is no run, one cannot be read, or `out` cannot be taken.
     pub fn prepare(folder: &Path, out: &Path) -> Result<Self, ExportError> {
         let found = fs::canonicalize(folder).map_err(files::io_error(folder, "find it"))?;
-        check_free(out)?;
+        files::check_free(out)?;
         if real_place(out)?.starts_with(&found) {
             return Err(ExportError::Inside {
                 path: out.to_owned(),
                 source_folder: folder.to_owned(),
             });
         }
-        let databases = if found.join(FILE_NAME).is_file() {
-            // of a run's folder only this run, not its whole command
-            let top = found.parent().filter(|_| files::is_run(&found));
-            let top = top.unwrap_or(&found).to_owned();
-            vec![(top, vec![found.join(FILE_NAME)])]
-        } else {
-            files::invocations(&found)?
-        };
+        let databases = commands(&found)?;
         let mut invocations = Vec::with_capacity(databases.len());
         for (top, databases) in databases {
             let mut runs = Vec::with_capacity(databases.len());
@@ -116,22 +169,16 @@ impl Export {
     }
 }
 
-fn check_free(out: &Path) -> Result<(), ExportError> {
-    match fs::read_dir(out) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(ExportError::NotEmpty {
-                path: out.to_owned(),
-            }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            Err(ExportError::NotAFolder {
-                path: out.to_owned(),
-            })
-        }
-        Err(error) => Err(files::io_error(out, "read it")(error).into()),
+/// The folders of commands in a folder and their databases; of a run's folder only this run, not its
+/// whole command.
+pub(super) fn commands(folder: &Path) -> Result<Vec<files::Invocation>, ExportError> {
+    let found = fs::canonicalize(folder).map_err(files::io_error(folder, "find it"))?;
+    if !found.join(FILE_NAME).is_file() {
+        return Ok(files::invocations(&found)?);
     }
+    let top = found.parent().filter(|_| files::is_run(&found));
+    let top = top.unwrap_or(&found).to_owned();
+    Ok(vec![(top, vec![found.join(FILE_NAME)])])
 }
 
 /// Where a folder lies that need not be there yet, without links and `..`.

@@ -298,9 +298,15 @@ fn what_is_read_stays_as_it_is_and_what_is_there_is_not_touched() {
     let full = folder.path().join("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("mine"), "").unwrap();
-    assert!(matches!(prepare(&full), ExportError::NotEmpty { .. }));
+    assert!(matches!(
+        prepare(&full),
+        ExportError::Files(FilesError::NotEmpty { .. })
+    ));
     let file = full.join("mine");
-    assert!(matches!(prepare(&file), ExportError::NotAFolder { .. }));
+    assert!(matches!(
+        prepare(&file),
+        ExportError::Files(FilesError::NotAFolder { .. })
+    ));
     let error = Export::prepare(&full, &folder.path().join("out")).unwrap_err();
     assert!(matches!(
         error,

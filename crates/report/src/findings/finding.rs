@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::id::{FindingId, Severity};
 use super::spacing::Spacing;
 use crate::figures::{LoadFigures, PlateauFigures, WithoutPlateau};
-use crate::model::RunState;
+use crate::model::{RunState, ShardMeta};
 
 /// Something a reader of the figures must know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,6 +112,10 @@ pub struct Evidence<'a> {
     pub conversations: Option<&'a ConversationFigures>,
     /// How true the replay was to its trace; `None` without one.
     pub trace: Option<&'a TraceFigures>,
+    /// The processes that carried out the run together; empty for one.
+    pub shards: &'a [ShardMeta],
+    /// The numbers of those that are missing.
+    pub missing_shards: &'a [u32],
     /// Event streams were asked for.
     pub stream: bool,
     /// Successful streams that reported output tokens although no event bore one.

@@ -68,8 +68,12 @@ finding_ids! {
     RunInterrupted, "run_interrupted", Warning;
     /// The run gave up before its end.
     RunGaveUp, "run_gave_up", Error;
+    /// See [`crate::RunState::Aborted`].
+    RunAborted, "run_aborted", Error;
     /// No end of the run is recorded: it was killed, or is still under way.
     RunNotEnded, "run_not_ended", Error;
+    /// Shards of the run are missing, or did not finish.
+    ShardsMissing, "shards_missing", Error;
     /// Why the run gave up.
     GiveUpReason, "give_up_reason", Error;
     /// The server that was started for the run ended during it.
@@ -176,6 +180,12 @@ finding_ids! {
     UserClock, "user_clock", Note;
     /// The wall clock was stepped.
     ClockSteps, "clock_steps", Note;
+    /// The clocks of the machines of a run are apart.
+    ShardClocksApart, "shard_clocks_apart", Warning;
+    /// A shard began later than its schedule.
+    ShardStartedLate, "shard_started_late", Warning;
+    /// A shard of a closed loop had no more requests while others had.
+    ShardIdle, "shard_idle", Note;
     /// Bodies of a request could not be stored.
     BodiesNotStored, "bodies_not_stored", Warning;
     /// Written by another version of this program, which gave it no id or one that is unknown here.

@@ -11,6 +11,7 @@ mod id;
 mod load;
 mod plateau;
 mod run;
+mod shards;
 mod spacing;
 mod stream;
 mod tokens;
@@ -26,6 +27,7 @@ pub(crate) use trace::not_that_of_the_trace;
 pub fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
     [
         run::unfinished,
+        shards::incomplete,
         run::failures,
         run::failed_warmup,
         run::few_warmup_requests,
@@ -67,6 +69,9 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
         client::new_connections,
         client::user_clock,
         client::clock_steps,
+        shards::clocks,
+        shards::started_late,
+        shards::idle,
     ]
     .into_iter()
     .filter_map(|finding| finding(evidence))
@@ -87,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::figures::{LoadFigures, PlateauFigures, WithoutPlateau};
-    use crate::model::RunState;
+    use crate::model::{RunState, ShardMeta};
 
     pub(super) struct Case {
         pub(super) state: RunState,
@@ -102,6 +107,8 @@ mod tests {
         pub(super) goodput: Option<Goodput>,
         pub(super) conversations: Option<ConversationFigures>,
         pub(super) trace: Option<TraceFigures>,
+        pub(super) shards: Vec<ShardMeta>,
+        pub(super) missing_shards: Vec<u32>,
         pub(super) stream: bool,
         pub(super) unseen_tokens: u64,
     }
@@ -167,6 +174,7 @@ mod tests {
                 drain_timeout_s: None,
                 seed: 0,
                 dataset_offset: 0,
+                shard: evalscope_model::shard::Shard::WHOLE,
             },
             client: ClientReport::judge(None, &totals, &Distribution::default()),
             totals,
@@ -183,6 +191,8 @@ mod tests {
             goodput: None,
             conversations: None,
             trace: None,
+            shards: Vec::new(),
+            missing_shards: Vec::new(),
             stream: true,
             unseen_tokens: 0,
         }
@@ -204,6 +214,8 @@ mod tests {
             goodput: case.goodput.as_ref(),
             conversations: case.conversations.as_ref(),
             trace: case.trace.as_ref(),
+            shards: &case.shards,
+            missing_shards: &case.missing_shards,
             stream: case.stream,
             unseen_tokens: case.unseen_tokens,
         })

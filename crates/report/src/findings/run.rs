@@ -24,7 +24,8 @@ pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
         None => format!("{sent} requests were sent"),
     };
     let (id, text) = match e.state {
-        RunState::Finished => return None,
+        // shards are named by a finding of their own
+        RunState::Finished | RunState::Partial => return None,
         RunState::Interrupted => (
             FindingId::RunInterrupted,
             format!("the run was interrupted: {sent}"),
@@ -32,6 +33,10 @@ pub(super) fn unfinished(e: &Evidence<'_>) -> Option<Finding> {
         RunState::GaveUp => (
             FindingId::RunGaveUp,
             format!("the run gave up before its end: {sent}"),
+        ),
+        RunState::Aborted => (
+            FindingId::RunAborted,
+            format!("the run was aborted by a rule before its end: {sent}"),
         ),
         RunState::Running => (
             FindingId::RunNotEnded,
@@ -102,8 +107,13 @@ pub(super) fn few_samples(e: &Evidence<'_>) -> Option<Finding> {
     let n = e.totals.succeeded;
     (n > 0 && n < FEW_SAMPLES).then(|| {
         let text = format!(
-            "p99 of latency, TTFT and TPOT from {} is close to the maximum: send at least \
-             {FEW_SAMPLES} requests for a p99",
+            "p99 of latency{} from {} is close to the maximum: send at least {FEW_SAMPLES} requests \
+             for a p99",
+            if e.totals.without_output == 0 {
+                ", TTFT and TPOT"
+            } else {
+                ""
+            },
             counted(n, "sample")
         );
         Finding::new(FindingId::FewSamples, text)

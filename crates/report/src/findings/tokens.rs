@@ -53,8 +53,18 @@ pub(super) fn unknown_of_prompts(e: &Evidence<'_>) -> Option<Finding> {
     let unknown = e.totals.succeeded.saturating_sub(e.totals.input_known);
     let share = share(unknown, e.totals.succeeded).filter(|share| *share > 0.0)?;
     let text = format!(
-        "prompt tokens are unknown for {} of the responses: input and total throughput leave them out",
-        percent(share)
+        "prompt tokens are unknown for {} of the responses: input{} throughput leave{} them out",
+        percent(share),
+        if e.totals.without_output == 0 {
+            " and total"
+        } else {
+            ""
+        },
+        if e.totals.without_output == 0 {
+            ""
+        } else {
+            "s"
+        },
     );
     Some(Finding::new(FindingId::PromptTokensUnknown, text))
 }

@@ -33,7 +33,7 @@ pub(super) fn shown(text: &str, chars: usize) -> String {
 }
 
 /// A name in one line.
-pub(super) fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     shown(text, NAME_CHARS).replace(['\n', '\t'], " ")
 }
 

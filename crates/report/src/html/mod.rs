@@ -35,7 +35,9 @@ use crate::series::{
 use crate::sqlite::{Reader, StoreError};
 use crate::together::Together;
 
+pub(crate) use foreign::name as foreign_name;
 pub use render::PageError;
+pub(crate) use render::style as page_style;
 
 use charts::Drawn;
 use page::{Charts, Page};

@@ -93,8 +93,11 @@ struct Run {
     summary: Table,
     plateau: Option<String>,
     percentiles: Option<Table>,
+    /// It has output, as most runs have.
+    generates: bool,
     segments: Option<Table>,
     speeds: Option<Table>,
+    shards: Option<Table>,
     groups: Vec<GroupOfFigures>,
     client: Vec<String>,
     warnings: Vec<Warning>,
@@ -286,6 +289,8 @@ fn worst_state(runs: &[RunReport]) -> RunState {
         RunState::Running,
         RunState::Interrupted,
         RunState::GaveUp,
+        RunState::Aborted,
+        RunState::Partial,
         RunState::Finished,
     ];
     let has = |state: &RunState| runs.iter().any(|run| run.state == *state);
@@ -400,7 +405,9 @@ impl Better {
     fn of(header: &str) -> Option<Self> {
         let first = header.split_whitespace().next()?;
         match first {
-            "Success" | "RPS" | "Output" | "Good" | "Plateau" if !header.contains("TTFT") => {
+            "Success" | "RPS" | "Inputs" | "Output" | "Good" | "Plateau"
+                if !header.contains("TTFT") =>
+            {
                 Some(Self::Higher)
             }
             "Latency" | "TTFT" | "TPOT" | "Lat." | "Plateau" => Some(Self::Lower),
@@ -452,9 +459,11 @@ impl Run {
             kept_up: console::load_sentence(run),
             summary: Table::of(console::summary_grid(run)),
             plateau: console::plateau_sentence(run),
+            generates: run.generates(),
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),
+            shards: some(console::shard_grid(run), !run.meta.shards.is_empty()),
             groups,
             client: run.client.reasons.clone(),
             warnings: run

@@ -107,7 +107,7 @@ pub(super) fn render(page: &Page, data: &str, lang: Lang) -> Result<String, Page
 }
 
 /// The style sheets without the spaces that only their readers here need; none stands inside a text.
-fn style() -> String {
+pub(crate) fn style() -> String {
     let mut style = [STYLE, svg::STYLE].map(without_margin).join("\n");
     for (spaced, close) in [
         (": ", ":"),

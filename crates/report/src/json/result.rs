@@ -14,7 +14,7 @@ use super::figures::{Load, Metrics, PlateauResult, Segment};
 use crate::console;
 use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
-use crate::model::{FORMAT_VERSION, Host, RunState, Tool};
+use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
 use crate::report::RunReport;
 use crate::together::Together;
@@ -123,6 +123,14 @@ pub struct RunResult<'a> {
     pub errors_not_shown: u64,
     /// The client's own figures, and the judgement on them.
     pub client: &'a ClientReport,
+    /// The processes that carried out the run together, if it was merged from their databases.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
+    pub shards: &'a [ShardMeta],
+    /// The numbers of those whose databases were missing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schemars(default))]
+    pub missing_shards: &'a [u32],
     /// What a reader of the figures must know.
     pub warnings: &'a [Finding],
 }
@@ -162,6 +170,8 @@ pub struct Throughput {
     pub total_tokens_per_s: Option<f64>,
     /// Prompt tokens per second; `null` if the server reported none.
     pub input_tokens_per_s: Option<f64>,
+    /// Texts or documents per second; `null` for an API that generates tokens.
+    pub inputs_per_s: Option<f64>,
 }
 
 /// Token sums over successes; `null` if nothing is known.
@@ -333,6 +343,7 @@ impl<'a> RunResult<'a> {
                 output_tokens_per_s: report.output_tokens_per_s(),
                 total_tokens_per_s: report.total_tokens_per_s(),
                 input_tokens_per_s: report.input_tokens_per_s(),
+                inputs_per_s: report.inputs_per_s(),
             },
             metrics: Metrics(report),
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),
@@ -386,6 +397,8 @@ impl<'a> RunResult<'a> {
                 .collect(),
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
+            shards: &meta.shards,
+            missing_shards: &meta.missing_shards,
             warnings: &report.warnings,
         }
     }

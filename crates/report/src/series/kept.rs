@@ -126,12 +126,13 @@ impl RequestRow {
         !self.failure.is_some_and(FailureKind::is_unsent)
     }
 
-    fn of(record: &RequestRecord, clock: &Clock) -> Self {
-        let times = &record.times;
+    /// Takes what it keeps: copies would be a good part of the time.
+    fn of(record: RequestRecord, clock: &Clock) -> Self {
+        let times = record.times;
         let moment = |at| clock.nanos(at).div_euclid(1000);
         let micros = |metric: Metric| {
             let mut nanos = None;
-            metric.samples(record, |value| nanos = Some(value));
+            metric.samples(&record, |value| nanos = Some(value));
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -140,11 +141,14 @@ impl RequestRow {
             nanos.map(|nanos| (nanos / 1e3).round() as u64)
         };
         let tokens = || record.events.tokens();
-        let cut = |text: &String, most: usize| {
+        let cut = |mut text: String, most: usize| {
             // most are short, which is seen at once
             let is_long = text.len() > most;
             let end = is_long.then(|| text.char_indices().nth(most)).flatten();
-            end.map_or_else(|| text.clone(), |(end, _)| text[..end].to_owned())
+            if let Some((end, _)) = end {
+                text = text[..end].to_owned();
+            }
+            text
         };
         Self {
             index: record.index,
@@ -166,14 +170,10 @@ impl RequestRow {
             failure: record.failure.as_ref().map(|failure| failure.kind),
             message: record
                 .failure
-                .as_ref()
-                .map(|failure| cut(&failure.message, MOST_MESSAGE)),
+                .map(|failure| cut(failure.message, MOST_MESSAGE)),
             http_status: record.http_status,
-            finish_reason: record
-                .finish_reason
-                .as_ref()
-                .map(|text| cut(text, MOST_REASON)),
-            response_id: record.response_id.as_ref().map(|text| cut(text, MOST_ID)),
+            finish_reason: record.finish_reason.map(|text| cut(text, MOST_REASON)),
+            response_id: record.response_id.map(|text| cut(text, MOST_ID)),
             turn: record.turn.map(|place| (place.conversation, place.turn)),
         }
     }
@@ -256,10 +256,12 @@ impl Best {
                 .is_some_and(|worst| (rank, !index) > worst.order())
     }
 
+    /// Add one that it takes.
     fn push(&mut self, candidate: Candidate) {
-        self.heap.push(candidate);
-        if self.heap.len() > self.most {
-            self.heap.pop();
+        if self.heap.len() < self.most {
+            self.heap.push(candidate);
+        } else if let Some(mut worst) = self.heap.peek_mut() {
+            *worst = candidate;
         }
     }
 
@@ -300,7 +302,7 @@ impl Keeper {
     }
 
     /// Add a request of any phase.
-    pub(super) fn push(&mut self, record: &RequestRecord) {
+    pub(super) fn push(&mut self, record: RequestRecord) {
         let dispatched = record.times.dispatched.as_nanos();
         let index = record.index;
         if record.phase == Phase::Warmup {
@@ -316,7 +318,7 @@ impl Keeper {
         self.total += 1;
         let sample = |metric: Metric| {
             let mut nanos = None;
-            metric.samples(record, |value| nanos = Some(value));
+            metric.samples(&record, |value| nanos = Some(value));
             // positive numbers are in the order of their bits
             nanos.map(f64::to_bits)
         };
@@ -335,12 +337,13 @@ impl Keeper {
         let takes = |by: usize| ranks[by].is_some_and(|rank| self.best[by].takes(rank, index));
         // almost each request is the last one when it comes: its gaps are not worth their time
         let with_gaps = WITH_GAPS_BY.into_iter().any(takes);
-        let mut made = None;
+        let (mut record, mut made) = (Some(record), None);
         let mut candidate = |rank| Candidate {
             rank,
             index,
             row: Rc::clone(made.get_or_insert_with(|| {
-                let gaps = with_gaps.then(|| encoded_gaps(record)).flatten();
+                let record = record.take().expect("it is made once");
+                let gaps = with_gaps.then(|| encoded_gaps(&record)).flatten();
                 Rc::new((RequestRow::of(record, &self.clock), gaps))
             })),
         };

@@ -56,20 +56,19 @@ impl LengthSums {
         } else {
             length
         };
-        let reason = record.finish_reason.as_ref();
-        let full = self.by_reason.len() >= MOST_NAMES;
+        let reason = &record.finish_reason;
+        // almost each one is known: no copy of it is made
+        if let Some(lengths) = self.by_reason.get_mut(reason) {
+            *lengths.entry(length).or_default() += 1;
+            return;
+        }
+        let is_full = self.by_reason.len() >= MOST_NAMES;
         let reason = match reason {
-            Some(reason) if full && !self.by_reason.contains_key(&Some(reason.clone())) => {
-                Some("other".to_owned())
-            }
-            reason => reason.cloned(),
+            Some(_) if is_full => Some("other".to_owned()),
+            reason => reason.clone(),
         };
-        *self
-            .by_reason
-            .entry(reason)
-            .or_default()
-            .entry(length)
-            .or_default() += 1;
+        let lengths = self.by_reason.entry(reason).or_default();
+        *lengths.entry(length).or_default() += 1;
     }
 
     /// `settings` are those of the run.

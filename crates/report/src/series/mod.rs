@@ -16,6 +16,7 @@ mod kept;
 mod lag;
 mod lengths;
 mod missing;
+mod named;
 mod packed;
 mod page;
 mod rows;
@@ -37,6 +38,7 @@ pub use kept::{KEPT_IN_PAGE, KeptRequest, KeptRequests, LEAST_KEPT, RequestRow};
 pub use lag::{ClientHealth, LagOverTime};
 pub use lengths::{AskedOutput, OutputLengths};
 pub use missing::Missing;
+pub use named::{percentiles_over_time, values_over_time};
 pub use page::{PageData, page_text};
 
 /// Metrics of [`RunSeries::curves`].

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use evalscope_model::metrics::{Metric, Verdict};
 use serde::Serialize;
 
+use super::named::values_over_time;
 use super::packed::{Number, Packed};
 use super::rows::Requests;
 use super::{Curve, GapHistogram, Heatmap, OverTime, RunSeries, WITH_CURVES};
@@ -248,7 +249,10 @@ impl<'a> RunData<'a> {
                 plateau_start_s: bounds.plateau_s.map(|(start_s, _)| Number(start_s)),
                 plateau_end_s: bounds.plateau_s.map(|(_, end_s)| Number(end_s)),
             },
-            series: named(series),
+            series: values_over_time(series)
+                .into_iter()
+                .filter_map(|(name, values)| Some((name, Packed::of(&values)?)))
+                .collect(),
             percentiles: (series.over_time.iter())
                 .filter_map(|(metric, one)| {
                     let one = PercentileData::of(one.as_ref().ok()?, axis.warmup_bins)?;
@@ -341,50 +345,6 @@ impl GapData {
             counts: gaps.bins.iter().map(|bin| bin.count).collect(),
         }
     }
-}
-
-/// All series over time, by name.
-fn named(series: &RunSeries) -> BTreeMap<String, Packed> {
-    let mut all = BTreeMap::new();
-    let mut put = |name: &str, values: Vec<Option<f64>>| {
-        all.extend(Packed::of(&values).map(|packed| (name.to_owned(), packed)));
-    };
-    let known = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
-    if let Ok(flow) = &series.flow {
-        let sums = [
-            ("output_tok_per_s", flow.output_tokens.as_ref()),
-            ("input_tok_per_s", flow.input_tokens.as_ref()),
-            ("succeeded_per_s", Some(&flow.succeeded)),
-            ("failed_per_s", Some(&flow.failed)),
-            ("lost_events_per_s", Some(&flow.lost_token_events)),
-        ];
-        for (name, sums) in sums {
-            if let Some(sums) = sums.filter(|sums| sums.iter().any(|sum| *sum > 0.0)) {
-                put(name, known(&series.axis.rates_per_s(sums)));
-            }
-        }
-    }
-    if let Ok(in_flight) = &series.in_flight {
-        let max: Vec<f64> = in_flight.max.iter().map(|max| *max as f64).collect();
-        put("in_flight_mean", known(&in_flight.mean));
-        put("in_flight_max", known(&max));
-        if let Some(due) = &in_flight.due_per_s {
-            put("due_per_s", known(due));
-        }
-    }
-    if let Ok(client) = &series.client {
-        let lags = [
-            (Metric::ClientLag, Some(&client.client_lag)),
-            (Metric::DispatchLag, client.dispatch_lag.as_ref()),
-        ];
-        for (metric, lag) in lags {
-            if let Some(lag) = lag {
-                put(&format!("{}_p99", metric.key()), lag.p99_ms.clone());
-                put(&format!("{}_max", metric.key()), lag.max_ms.clone());
-            }
-        }
-    }
-    all
 }
 
 #[cfg(test)]

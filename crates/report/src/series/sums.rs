@@ -116,7 +116,7 @@ fn each_for_charts(
     parts: &[&dyn RecordSource],
     first: &RunClock,
     phase: Phase,
-    sink: &mut dyn FnMut(&RequestRecord),
+    sink: &mut dyn FnMut(RequestRecord),
 ) -> Result<(), StoreError> {
     parts.iter().try_for_each(|part| {
         let later_ns = part.meta().clock.wall_start_ns - first.wall_start_ns;
@@ -124,7 +124,7 @@ fn each_for_charts(
             if later_ns > 0 {
                 record.rebase(Duration::from_nanos(later_ns));
             }
-            sink(&record);
+            sink(record);
             Ok(())
         })
     })
@@ -192,8 +192,12 @@ impl SeriesBuilder {
         })
     }
 
-    fn push(&mut self, record: &RequestRecord) {
+    fn push(&mut self, record: RequestRecord) {
+        self.sum_up(&record);
         self.keeper.push(record);
+    }
+
+    fn sum_up(&mut self, record: &RequestRecord) {
         let times = &record.times;
         if record.dispatched() {
             let (start, end) = (

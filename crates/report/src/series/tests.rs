@@ -1,11 +1,15 @@
-use evalscope_model::metrics::Metric;
+use evalscope_model::metrics::{ClientSnapshot, Metric};
+use evalscope_model::plan::StoppedBy;
 use evalscope_model::record::{Exchange, FailureKind, Phase};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::RunMeta;
+use crate::findings::Finding;
+use crate::model::{RunMeta, RunState};
 use crate::report::RunReport;
 use crate::samples;
+use crate::source::{RecordSink, RecordSource};
+use crate::sqlite::{Reader, StoreError};
 
 fn series(meta: &RunMeta, exchanges: Vec<Exchange>, most_kept: usize) -> (RunReport, RunSeries) {
     let folder = tempfile::tempdir().unwrap();
@@ -29,6 +33,51 @@ fn sum(values: &[f64]) -> f64 {
 
 fn is_close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * b.abs().max(1.0)
+}
+
+/// A database whose whole records are read for charts.
+struct Whole(Reader);
+
+impl RecordSource for Whole {
+    fn meta(&self) -> &RunMeta {
+        self.0.meta()
+    }
+
+    fn state(&self) -> RunState {
+        self.0.state()
+    }
+
+    fn ended_at(&self) -> Option<&str> {
+        self.0.ended_at()
+    }
+
+    fn stopped_by(&self) -> Option<StoppedBy> {
+        self.0.stopped_by()
+    }
+
+    fn count(&self, phase: Phase) -> Result<u64, StoreError> {
+        self.0.count(phase)
+    }
+
+    fn for_each(&self, phase: Phase, sink: &mut RecordSink<'_>) -> Result<(), StoreError> {
+        self.0.for_each(phase, sink)
+    }
+
+    fn error_excerpt(&self, number: i64) -> Result<Option<String>, StoreError> {
+        self.0.error_excerpt(number)
+    }
+
+    fn client(&self) -> Result<Option<ClientSnapshot>, StoreError> {
+        self.0.client()
+    }
+
+    fn warnings(&self) -> Result<Vec<Finding>, StoreError> {
+        self.0.warnings()
+    }
+
+    fn gpu_memory_gb(&self) -> Result<Option<f64>, StoreError> {
+        self.0.gpu_memory_gb()
+    }
 }
 
 /// A run of any kinds of responses, with a warm-up that may be empty.
@@ -136,6 +185,27 @@ proptest! {
         prop_assert_eq!(once.kept, again.kept);
         prop_assert_eq!(once.over_time, again.over_time);
         prop_assert_eq!(once.in_flight, again.in_flight);
+    }
+
+    #[test]
+    fn charts_need_no_more_than_is_read_for_them(
+        mut exchanges in exchanges(),
+        counts in prop::collection::vec(prop::array::uniform3(prop::option::of(0u64..50)), 64),
+    ) {
+        for (exchange, [server, plugin, counted]) in exchanges.iter_mut().zip(counts) {
+            let record = &mut exchange.record;
+            record.usage.completion_tokens = server;
+            record.plugin.completion_tokens = plugin;
+            // only successes are counted
+            record.counted.completion_tokens = counted.filter(|_| record.succeeded());
+            record.plugin.prompt_tokens = counted;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = samples::finished(folder.path(), &samples::meta("m"), exchanges);
+        let report = RunReport::load(&path).unwrap();
+        let whole = Whole(Reader::open(&path).unwrap());
+        let whole = RunSeries::of(&[&whole], &report, MOST_BINS).unwrap();
+        prop_assert_eq!(RunSeries::load(&report, MOST_BINS).unwrap(), whole);
     }
 
     #[test]

@@ -51,6 +51,23 @@ WHERE c.phase = 'measured';
 /// Stores a conversation.
 pub(super) const INSERT: &str = "INSERT INTO conversation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
+/// The columns, in order.
+pub(super) const COLUMNS: [&str; 10] = [
+    "idx",
+    "phase",
+    "session_id",
+    "turns_planned",
+    "turns_sent",
+    "ended_by",
+    "scheduled_ns",
+    "ended_ns",
+    "empty_replies",
+    "tools_unmatched",
+];
+
+/// All of them, in the order of the columns.
+pub(super) const SELECT_ALL: &str = "SELECT * FROM conversation";
+
 /// The conversations of a phase, in dataset order.
 pub(super) const SELECT: &str = "SELECT idx, phase, session_id, turns_planned, turns_sent, ended_by, \
      scheduled_ns, ended_ns, empty_replies, tools_unmatched \

@@ -6,13 +6,18 @@
 mod conversation;
 mod encode;
 mod read;
+mod requests;
 mod row;
 mod schema;
 mod write;
 
+mod copy;
+
 use std::path::{Path, PathBuf};
 
+pub(crate) use copy::{Copied, Merged};
 pub use read::{Reader, Stored};
+pub use requests::{ColumnType, Outcome, REQUEST_COLUMNS, RequestColumn, Wanted};
 pub use write::{Database, set_end};
 
 /// The file's name in a run's folder.

@@ -2,11 +2,13 @@
 //!
 //! It never writes: a killed run's journal is replayed in memory by SQLite.
 
+mod requests;
 mod stored;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use evalscope_model::events::Began;
 use evalscope_model::metrics::ClientSnapshot;
 use evalscope_model::plan::StoppedBy;
 use evalscope_model::record::{ConversationRecord, EventLogFormat, Phase, RequestRecord};
@@ -68,6 +70,37 @@ impl Reader {
     #[must_use]
     pub fn meta(&self) -> &RunMeta {
         &self.meta
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether it has the form that this version writes.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.version == schema::VERSION
+    }
+
+    /// When its load began at a common start; `None` without one.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn began(&self) -> Result<Option<Began>, StoreError> {
+        let json = value(&self.connection, &self.path, "began")?;
+        json.map(|json| {
+            serde_json::from_str(&json).map_err(|e| StoreError::Damaged {
+                path: self.path.clone(),
+                what: format!("when its load began cannot be read: {e}"),
+            })
+        })
+        .transpose()
     }
 
     /// How far it came.
@@ -173,7 +206,16 @@ impl Reader {
         phase: Phase,
         sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.for_each_of(phase, &schema::select(phase, self.version), sink)
+        self.for_each_record(phase, sink)
+    }
+
+    /// The same for what can fail in other ways, too.
+    pub(crate) fn for_each_record<E: From<StoreError>>(
+        &self,
+        phase: Phase,
+        sink: impl FnMut(i64, RequestRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_of(phase, &schema::select(phase, self.version), 0, sink)
     }
 
     /// The same in any order and without what charts do not need.
@@ -186,20 +228,21 @@ impl Reader {
         sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let select = schema::select_for_charts(phase, self.version);
-        self.for_each_of(phase, &select, sink)
+        self.for_each_of(phase, &select, schema::null_for_charts(self.version), sink)
     }
 
-    fn for_each_of(
+    fn for_each_of<E: From<StoreError>>(
         &self,
         phase: Phase,
         select: &str,
-        mut sink: impl FnMut(i64, RequestRecord) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        null: u64,
+        mut sink: impl FnMut(i64, RequestRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
         let doing = refused(&self.path, "read the requests");
         let mut statement = self.connection.prepare(select).map_err(&doing)?;
         let mut rows = statement.query([]).map_err(&doing)?;
         while let Some(row) = rows.next().map_err(&doing)? {
-            let (rowid, record) = self.record_of(phase, row)?;
+            let (rowid, record) = self.record_of(phase, row, null)?;
             sink(rowid, record)?;
         }
         Ok(())
@@ -210,6 +253,7 @@ impl Reader {
         &self,
         phase: Phase,
         row: &rusqlite::Row<'_>,
+        null: u64,
     ) -> Result<(i64, RequestRecord), StoreError> {
         let rowid = row
             .get(0)
@@ -219,7 +263,7 @@ impl Reader {
         } else {
             EventLogFormat::V2
         };
-        let record = row::read(row, format).map_err(|(column, why)| StoreError::Damaged {
+        let record = row::read(row, format, null).map_err(|(column, why)| StoreError::Damaged {
             path: self.path.clone(),
             what: format!(
                 "row {rowid} of `{}`, column `{}`: {why}",

@@ -181,29 +181,44 @@ fn insert_place(row: &mut Binder<'_, '_>, record: &RequestRecord) -> rusqlite::R
     row.count(turn.and_then(|turn| turn.asked_increment))?;
     row.count(record.asked_output_tokens)?;
     row.count(record.trace.map(|entry| entry.line))?;
-    row.count(record.trace.and_then(|entry| entry.possible_cached_tokens))
+    row.count(record.trace.and_then(|entry| entry.possible_cached_tokens))?;
+    row.count(record.inputs)
 }
 
 /// Takes the columns of a row, one after another.
 struct Cells<'a, 'stmt> {
     row: &'a Row<'stmt>,
     next: usize,
+    /// Columns that are known to be null, a bit for each.
+    null: u64,
 }
 
 /// A value that cannot be: the column's number in the query, and why.
 pub(super) type BadCell = (usize, String);
 
 impl Cells<'_, '_> {
-    fn take<T: rusqlite::types::FromSql>(&mut self) -> Result<T, BadCell> {
+    /// The place of the next cell; whether the cell is known to be null.
+    #[inline]
+    fn step(&mut self) -> (usize, bool) {
         let at = self.next;
         self.next += 1;
+        (at, self.null >> at & 1 == 1)
+    }
+
+    fn take<T: rusqlite::types::FromSql>(&mut self) -> Result<T, BadCell> {
+        let (at, is_null) = self.step();
+        if is_null {
+            return T::column_result(ValueRef::Null).map_err(|error| (at, error.to_string()));
+        }
         self.row.get(at).map_err(|error| (at, error.to_string()))
     }
 
     /// Half of the cells are counts or moments: as directly as it goes.
     fn count(&mut self) -> Result<Option<u64>, BadCell> {
-        let at = self.next;
-        self.next += 1;
+        let (at, is_null) = self.step();
+        if is_null {
+            return Ok(None);
+        }
         match self.row.get_ref(at) {
             Ok(ValueRef::Null) => Ok(None),
             Ok(ValueRef::Integer(count)) => Ok(Some(count.cast_unsigned())),
@@ -226,8 +241,7 @@ impl Cells<'_, '_> {
 
     /// A text that stands for something.
     fn named<T>(&mut self, read: impl FnOnce(&str) -> Option<T>) -> Result<T, BadCell> {
-        let at = self.next;
-        self.next += 1;
+        let (at, _) = self.step();
         let cell = self.row.get_ref(at).map_err(|e| (at, e.to_string()))?;
         let name = cell.as_str().map_err(|e| (at, e.to_string()))?;
         read(name).ok_or_else(|| (at, format!("`{name}` is unknown")))
@@ -292,10 +306,15 @@ fn counts(cells: &mut Cells<'_, '_>) -> Result<Counts, BadCell> {
     Ok((usage, plugin, asked_prompt_tokens, counted))
 }
 
-/// Read a record from a row of `schema::select`.
-pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecord, BadCell> {
+/// Read a record from a row of `schema::select`. `null`: columns that are known to be null, a bit for
+/// each by its place in the query.
+pub(super) fn read(
+    row: &Row<'_>,
+    format: EventLogFormat,
+    null: u64,
+) -> Result<RequestRecord, BadCell> {
     // the row's number comes first
-    let mut cells = Cells { row, next: 1 };
+    let mut cells = Cells { row, next: 1, null };
     let index = cells.required(Cells::count)?;
     let phase = cells.named(|name| {
         [Phase::Warmup, Phase::Measured]
@@ -351,6 +370,7 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
         tls_ns: cells.required(Cells::count)?,
     };
     let (turn, asked_output_tokens, trace) = place(&mut cells)?;
+    let inputs = cells.count()?;
     let events_at = cells.next;
     let events = row
         .get_ref(events_at)
@@ -381,6 +401,7 @@ pub(super) fn read(row: &Row<'_>, format: EventLogFormat) -> Result<RequestRecor
         compressed,
         peer,
         asked_output_tokens,
+        inputs,
         turn,
         trace,
     })

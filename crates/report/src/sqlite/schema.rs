@@ -6,9 +6,10 @@
 use evalscope_model::record::Phase;
 
 use super::conversation;
+use super::requests::{self, Wanted};
 
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -30,7 +31,7 @@ pub(super) enum Part {
 use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
+pub(super) const COLUMNS: [(&str, &str, Part); 56] = [
     ("idx", "INTEGER NOT NULL", Record),
     ("phase", "TEXT NOT NULL", Record),
     ("prompt_tokens", "INTEGER", Record),
@@ -76,6 +77,7 @@ pub(super) const COLUMNS: [(&str, &str, Part); 55] = [
     ("asked_output_tokens", "INTEGER", Record),
     ("trace_line", "INTEGER", Record),
     ("possible_cached_tokens", "INTEGER", Record),
+    ("inputs", "INTEGER", Record),
     ("max_gpu_memory_cost", "REAL", Figure),
     ("first_chunk_latency", "REAL", Figure),
     ("time_per_output_token", "REAL", Figure),
@@ -108,6 +110,9 @@ pub(super) const SINCE_4: [&str; 7] = [
     "trace_line",
     "possible_cached_tokens",
 ];
+
+/// Columns that came with format 5.
+pub(super) const SINCE_5: [&str; 1] = ["inputs"];
 
 /// The columns that a record is read back from, in order.
 pub(super) fn record_columns() -> impl Iterator<Item = &'static str> {
@@ -150,18 +155,22 @@ fn stamps() -> String {
     )
 }
 
-/// A view of the requests of a phase under the names of the reference tool, with what follows
-/// from other columns. `wall_start_ns` is Unix time at the start of the run's clock.
-fn phase_view(name: &str, phase: Phase, wall_start_ns: u64) -> String {
+/// The query of the requests of a phase under the names of the reference tool, with what follows
+/// from other columns, in a file of some version. `wall_start_ns` is Unix time at the start of the
+/// run's clock.
+fn phase_select(phase: Phase, version: i64, wall_start_ns: u64) -> String {
     let wall = wall_start_ns.cast_signed();
     let stamps = stamps();
-    let plain: Vec<&str> = COLUMNS
+    let plain: Vec<String> = COLUMNS
         .iter()
-        .map(|(name, ..)| *name)
-        .filter(|name| !["idx", "phase"].contains(name))
+        .filter(|(name, ..)| !["idx", "phase"].contains(name))
+        .map(|(name, ..)| match in_version(name, version) {
+            "NULL" => format!("NULL AS {name}"),
+            name => name.to_owned(),
+        })
         .collect();
     format!(
-        "CREATE VIEW {name} AS SELECT
+        "SELECT
   idx,
   phase,
   CASE WHEN error_kind IS NULL THEN 'True' ELSE 'False' END AS success,
@@ -178,69 +187,12 @@ fn phase_view(name: &str, phase: Phase, wall_start_ns: u64) -> String {
       FROM stamp WHERE token)
     WHERE gap IS NOT NULL ORDER BY pos)) AS inter_token_latencies,
   {}
-FROM {TABLE} WHERE phase = '{}';\n",
+FROM {} WHERE phase = '{}'",
         plain.join(",\n  "),
+        table(phase, version),
         phase.as_str()
     )
 }
-
-/// The requests with plain names, each with its unit.
-const VIEW: &str = "
-CREATE VIEW requests AS SELECT
-  idx,
-  success = 'True' AS succeeded,
-  error_kind,
-  error_text,
-  http_status,
-  is_stream AS streamed,
-  finish_reason,
-  prompt_tokens AS input_tokens,
-  completion_tokens AS output_tokens,
-  token_source AS output_tokens_source,
-  prompt_token_source AS input_tokens_source,
-  asked_prompt_tokens AS asked_input_tokens,
-  counted_prompt_tokens AS counted_input_tokens,
-  counted_completion_tokens AS counted_output_tokens,
-  cached_tokens,
-  reasoning_tokens,
-  n_chunks AS events,
-  first_chunk_latency * 1e3 AS ttft_ms,
-  latency * 1e3 AS latency_ms,
-  time_per_output_token * 1e3 AS tpot_ms,
-  chunk_time * 1e3 AS event_gap_mean_ms,
-  CASE WHEN latency > 0 THEN completion_tokens / latency END AS output_tok_per_s,
-  CASE WHEN error_kind IS NULL THEN (last_data_ns - scheduled_ns) / 1e6
-       WHEN error_kind IN ('not_sent', 'shed', 'unfinished') THEN (ended_ns - scheduled_ns) / 1e6
-  END AS latency_from_schedule_ms,
-  (dispatched_ns - scheduled_ns) / 1e6 AS dispatch_lag_ms,
-  (dispatched_ns - max(scheduled_ns, slot_free_ns)) / 1e6 AS client_lag_ms,
-  slot_free_ns > scheduled_ns AS waited_for_slot,
-  connection_reused,
-  CASE WHEN NOT connection_reused THEN (connected_ns - dispatched_ns) / 1e6 END AS connect_ms,
-  dns_ns / 1e6 AS dns_ms,
-  tcp_ns / 1e6 AS tcp_ms,
-  tls_ns / 1e6 AS tls_ms,
-  (write_done_ns - write_begun_ns) / 1e6 AS send_ms,
-  (first_byte_ns - write_begun_ns) / 1e6 AS first_byte_ms,
-  (headers_ns - write_begun_ns) / 1e6 AS headers_ms,
-  start_time AS sent_at_unix_s,
-  completed_time AS completed_at_unix_s,
-  clock AS arrival_clock,
-  request_id AS response_id,
-  answer_model,
-  ending,
-  skipped_events,
-  compressed,
-  peer,
-  conversation,
-  turn,
-  CASE WHEN turn > 0 THEN turn_delay_ns / 1e9 END AS think_s,
-  asked_increment_tokens,
-  asked_output_tokens,
-  trace_line,
-  possible_cached_tokens
-FROM result;
-";
 
 /// The statements that make an empty database of a run whose clock began at this Unix time.
 pub(super) fn create(wall_start_ns: u64) -> String {
@@ -253,16 +205,30 @@ pub(super) fn create(wall_start_ns: u64) -> String {
         "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n\
          CREATE TABLE client (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);\n\
          CREATE TABLE warning (id INTEGER PRIMARY KEY, text TEXT NOT NULL, finding TEXT);\n\
-         CREATE TABLE {TABLE} ({});\nCREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n",
-        columns.join(", ")
+         CREATE TABLE {TABLE} ({});\n{}",
+        columns.join(", "),
+        create_index()
     );
     for (name, phase) in [("result", Phase::Measured), ("warmup", Phase::Warmup)] {
-        sql.push_str(&phase_view(name, phase, wall_start_ns));
+        let select = phase_select(phase, VERSION, wall_start_ns);
+        sql = format!("{sql}CREATE VIEW {name} AS {select};\n");
     }
-    sql.push_str(VIEW);
+    sql.push_str(&requests::view());
     sql.push_str(conversation::CREATE);
     sql
 }
+
+/// The statement that makes the index of requests.
+pub(super) fn create_index() -> String {
+    format!("CREATE INDEX {TABLE}_by_idx ON {TABLE} (phase, idx);\n")
+}
+
+/// Rows are stored faster without the index, which is then made of all of them at once.
+pub(super) const DROP_INDEX: &str = "DROP INDEX record_by_idx;";
+
+/// A number that several requests of a phase have.
+pub(super) const TWICE: &str = "SELECT idx FROM record INDEXED BY record_by_idx \
+     GROUP BY phase, idx HAVING count(*) > 1 LIMIT 1";
 
 /// Stores a warning: its words, and the id of the finding.
 pub(super) const INSERT_WARNING: &str = "INSERT INTO warning (text, finding) VALUES (?, ?)";
@@ -287,15 +253,21 @@ pub(super) fn table(phase: Phase, version: i64) -> &'static str {
     }
 }
 
+/// A column in a query of a file of some version: null where the file has none of this name.
+fn in_version(name: &'static str, version: i64) -> &'static str {
+    match version {
+        ..3 if SINCE_3.contains(&name) => "NULL",
+        ..4 if SINCE_4.contains(&name) => "NULL",
+        ..5 if SINCE_5.contains(&name) => "NULL",
+        _ => name,
+    }
+}
+
 /// The columns of a record in a file of some version, after the row's number. What the file has no
 /// column for is null.
 fn record_of(version: i64) -> String {
     let names: Vec<&str> = record_columns()
-        .map(|name| match version {
-            ..3 if SINCE_3.contains(&name) => "NULL",
-            ..4 if SINCE_4.contains(&name) => "NULL",
-            _ => name,
-        })
+        .map(|name| in_version(name, version))
         .collect();
     format!("rowid, {}", names.join(", "))
 }
@@ -315,21 +287,48 @@ pub(super) fn select(phase: Phase, version: i64) -> String {
 pub(super) const TURNS: &str = "SELECT request FROM record WHERE phase = 'measured' \
      AND idx BETWEEN ?1 AND ?2 AND conversation = ?3 ORDER BY turn, rowid";
 
-/// The query of what charts need of the records of a phase, in any order: what they do not need is null or 0.
-pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
-    let columns = record_columns().map(|name| match name {
+/// A column in the query of what charts need: the same in all rows where they do not need it. The columns
+/// of tokens hold the counts that count, whatever their source.
+fn for_charts(name: &'static str, version: i64) -> &'static str {
+    match name {
         "answer_model"
-        | "peer"
-        | "skipped_events"
+        | "asked_increment_tokens"
+        | "asked_output_tokens"
         | "asked_prompt_tokens"
-        | "write_done_ns"
+        | "compressed"
+        | "counted_completion_tokens"
+        | "counted_prompt_tokens"
+        | "ending"
         | "first_byte_ns"
-        | "headers_ns" => "NULL",
+        | "headers_ns"
+        | "peer"
+        | "possible_cached_tokens"
+        | "reasoning_from_total"
+        | "reasoning_tokens"
+        | "skipped_events"
+        | "trace_line"
+        | "turn_delay_ns"
+        | "write_done_ns" => "NULL",
         "dns_ns" | "tcp_ns" | "tls_ns" => "0",
-        _ if version < 3 && SINCE_3.contains(&name) => "NULL",
-        _ if version < 4 && SINCE_4.contains(&name) => "NULL",
-        _ => name,
-    });
+        "connection_reused" => "1",
+        "token_source" | "prompt_token_source" => "'server_usage'",
+        "clock" => "'kernel'",
+        _ => in_version(name, version),
+    }
+}
+
+/// The columns of [`select_for_charts`] that are null in every row: a bit for each, by its place in the
+/// query. To ask SQLite for them costs as much as for the others.
+pub(super) fn null_for_charts(version: i64) -> u64 {
+    // the row's number comes first
+    let places = record_columns().zip(1..);
+    let places = places.filter(|(name, _)| for_charts(name, version) == "NULL");
+    places.fold(0, |bits, (_, place)| bits | 1 << place)
+}
+
+/// The query of what charts need of the records of a phase, in any order: what they do not need is the same in all.
+pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
+    let columns = record_columns().map(|name| for_charts(name, version));
     let columns: Vec<&str> = columns.collect();
     let table = table(phase, version);
     // most rows are measured: reading them as they lie is quicker than by the index
@@ -340,6 +339,39 @@ pub(super) fn select_for_charts(phase: Phase, version: i64) -> String {
     format!(
         "SELECT rowid, {} FROM {table} {by} WHERE phase = '{}'",
         columns.join(", "),
+        phase.as_str()
+    )
+}
+
+/// The query of the columns of the view `requests` for a phase in a file of some version, by index; then
+/// the start and the end of each request, nanoseconds of the run's clock, and the stored bodies if
+/// they are wanted.
+pub(super) fn select_requests(
+    phase: Phase,
+    version: i64,
+    wall_start_ns: u64,
+    wanted: &Wanted<'_>,
+) -> String {
+    let bodies = if wanted.bodies {
+        ", request, response_messages"
+    } else {
+        ""
+    };
+    format!(
+        "SELECT {}, coalesce(write_begun_ns, dispatched_ns), \
+         CASE WHEN error_kind IS NULL THEN coalesce(last_data_ns, ended_ns) ELSE ended_ns END{bodies} \
+         FROM ({}) WHERE {} ORDER BY idx",
+        requests::columns(),
+        phase_select(phase, version, wall_start_ns),
+        wanted.condition()
+    )
+}
+
+/// Whether a phase has a request with an index, in a file of some version.
+pub(super) fn has_request(phase: Phase, version: i64) -> String {
+    format!(
+        "SELECT EXISTS (SELECT 1 FROM {} WHERE phase = '{}' AND idx = ?)",
+        table(phase, version),
         phase.as_str()
     )
 }

@@ -113,6 +113,7 @@ prop_compose! {
         (grace, compressed, from_total, skipped) in any::<(bool, bool, bool, u64)>(),
         peer in prop::option::of(any::<std::net::SocketAddrV4>()),
         (turn, trace, asked_output_tokens) in place(),
+        inputs in any::<Option<u64>>(),
     ) -> RequestRecord {
         let [finish_reason, response_id, model] = texts;
         RequestRecord {
@@ -140,6 +141,7 @@ prop_compose! {
             plugin: PluginTokens::default(),
             asked_prompt_tokens: None,
             asked_output_tokens,
+            inputs,
             turn,
             trace,
             counted: CountedTokens::default(),
@@ -522,6 +524,74 @@ fn every_column_is_documented() {
     }
 }
 
+/// The rows of the view `requests` as the program reads them, without what came with format 3.
+fn request_rows(path: &Path) -> Vec<Vec<rusqlite::types::Value>> {
+    let mut rows = Vec::new();
+    let reader = Reader::open(path).unwrap();
+    let new = [
+        schema::SINCE_3.as_slice(),
+        &schema::SINCE_4,
+        &schema::SINCE_5,
+    ]
+    .concat();
+    let is_old = |at: &usize| {
+        let name = REQUEST_COLUMNS.get(*at).map_or("", |column| column.name);
+        !new.contains(&name)
+    };
+    reader
+        .for_each_request(Phase::Measured, &Wanted::default(), |row| {
+            let columns = (0..REQUEST_COLUMNS.len() + 2).filter(is_old);
+            rows.push(columns.map(|at| row.get(at).unwrap()).collect());
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    rows
+}
+
+#[test]
+fn the_view_of_requests_is_what_the_program_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(20));
+    let reader = Reader::open(&path).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    let mut statement = connection
+        .prepare("SELECT * FROM requests ORDER BY idx")
+        .unwrap();
+    let names = REQUEST_COLUMNS.map(|column| column.name);
+    assert!(statement.column_names().eq(names));
+    let cells = |row: &rusqlite::Row<'_>| -> Vec<rusqlite::types::Value> {
+        (0..names.len()).map(|at| row.get(at).unwrap()).collect()
+    };
+    let rows = statement.query_map([], |row| Ok(cells(row))).unwrap();
+    let wanted: Vec<_> = rows.map(Result::unwrap).collect();
+    let mut found = Vec::new();
+    reader
+        .for_each_request(Phase::Measured, &Wanted::default(), |row| {
+            found.push(cells(row));
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    assert_eq!(found.len(), 20);
+    assert_eq!(found, wanted);
+}
+
+/// Nothing is sorted or put aside, which would take memory, and the lists of moments are not made.
+#[test]
+fn requests_are_read_as_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(3));
+    let connection = Connection::open(&path).unwrap();
+    for phase in [Phase::Measured, Phase::Warmup] {
+        let select = schema::select_requests(phase, schema::VERSION, 7, &Wanted::default());
+        let mut plan = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {select}"))
+            .unwrap();
+        let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        assert_eq!(steps, ["SEARCH record USING INDEX record_by_idx (phase=?)"]);
+    }
+}
+
 /// The events of a log as format 2 had them: times 8, three flags.
 fn events_of_format_2(log: &EventLog) -> Vec<u8> {
     let (mut bytes, mut last) = (Vec::new(), 0);
@@ -547,6 +617,7 @@ fn a_database_of_the_format_before_is_read() {
     write(&path, &samples::meta("m"), &exchanges);
     let charts = || RunSeries::load(&crate::RunReport::load(&path).unwrap(), MOST_BINS).unwrap();
     let new = charts();
+    let new_rows = request_rows(&path);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
         "DROP VIEW requests; DROP VIEW result; DROP VIEW warmup; DROP VIEW conversations;
@@ -559,7 +630,10 @@ fn a_database_of_the_format_before_is_read() {
              CREATE INDEX {table}_by_idx ON {table} (idx)"
         ))
         .unwrap();
-        for column in schema::SINCE_3.iter().chain(&schema::SINCE_4) {
+        for column in (schema::SINCE_3.iter())
+            .chain(&schema::SINCE_4)
+            .chain(&schema::SINCE_5)
+        {
             old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
                 .unwrap();
         }
@@ -579,6 +653,7 @@ fn a_database_of_the_format_before_is_read() {
     wanted.sort_by_key(|record| record.index);
     assert_eq!(read(&path, Phase::Measured), wanted);
     assert!(charts() == new, "the charts are others");
+    assert_eq!(request_rows(&path), new_rows);
 }
 
 #[test]
@@ -586,13 +661,14 @@ fn a_database_of_format_3_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(12));
     let wanted = read(&path, Phase::Measured);
+    let new_rows = request_rows(&path);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
         "DROP VIEW conversations; DROP VIEW requests; DROP VIEW result; DROP VIEW warmup;
          DROP TABLE conversation",
     )
     .unwrap();
-    for column in schema::SINCE_4 {
+    for column in schema::SINCE_4.iter().chain(&schema::SINCE_5) {
         old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
             .unwrap();
     }
@@ -608,6 +684,30 @@ fn a_database_of_format_3_is_read() {
         .unwrap();
     assert_eq!(conversations, 0);
     assert_eq!(reader.stored(3).unwrap().unwrap().0, wanted[3]);
+    assert_eq!(request_rows(&path), new_rows);
+    assert!(crate::RunReport::load(&path).is_ok());
+}
+
+#[test]
+fn a_database_of_format_4_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(12));
+    let (wanted, new_rows) = (read(&path, Phase::Measured), request_rows(&path));
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP VIEW conversations; DROP VIEW requests; DROP VIEW result; DROP VIEW warmup",
+    )
+    .unwrap();
+    for column in schema::SINCE_5 {
+        old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
+            .unwrap();
+    }
+    old.execute_batch("CREATE VIEW result AS SELECT * FROM record WHERE phase = 'measured'")
+        .unwrap();
+    old.pragma_update(None, "user_version", 4).unwrap();
+    drop(old);
+    assert_eq!(read(&path, Phase::Measured), wanted);
+    assert_eq!(request_rows(&path), new_rows);
     assert!(crate::RunReport::load(&path).is_ok());
 }
 

@@ -146,6 +146,11 @@ impl Database {
         self
     }
 
+    /// The connection, for what writes in another way.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -210,6 +215,17 @@ impl Database {
                     client
                         .execute([json])
                         .map_err(refused(&self.path, "store the client's figures"))?;
+                    transaction.commit()?;
+                }
+                RunEvent::Began(began) => {
+                    let json = serde_json::to_string(&began).map_err(|e| StoreError::Encode {
+                        path: self.path.clone(),
+                        what: "when the load began",
+                        why: e.to_string(),
+                    })?;
+                    connection
+                        .execute("INSERT OR REPLACE INTO run VALUES ('began', ?)", [json])
+                        .map_err(refused(&self.path, "store when the load began"))?;
                     transaction.commit()?;
                 }
                 RunEvent::Warning(Warning { id, text }) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::{DatasetError, PromptSource};
+use super::{DatasetError, PromptSource, passed};
 use evalscope_model::prompt::Item;
 
 /// Number of items each thread generates before it waits: enough to bridge a burst of starts, and
@@ -36,8 +36,13 @@ pub struct Ahead {
     threads: usize,
     /// The index of the next item.
     next: u64,
+    /// The index of the last item that was taken.
+    taken: Option<u64>,
+    /// The distance between items that are taken: items between them are expected to be passed over
+    /// from now on, too.
+    step: u64,
     /// One per thread, once the first item was requested. The thread at position `k` generates item
-    /// `first + k` and every `threads`th item after it.
+    /// `first + k * step` and every `threads`th item after it.
     makers: Vec<Maker>,
     first: u64,
 }
@@ -67,6 +72,8 @@ impl Ahead {
             start,
             threads,
             next: start,
+            taken: None,
+            step: 1,
             makers: Vec::new(),
             first: start,
         }
@@ -88,8 +95,10 @@ impl Ahead {
     fn maker(&self, place: usize) -> std::io::Result<Maker> {
         let (send, items) = sync_channel(ITEMS_AHEAD);
         let generator = Arc::clone(&self.generator);
-        let step = self.threads as u64;
-        let mut index = self.first.wrapping_add(place as u64);
+        let step = self.step.wrapping_mul(self.threads as u64);
+        let mut index = self
+            .first
+            .wrapping_add(self.step.wrapping_mul(place as u64));
         let thread = Builder::new()
             .name(format!("ahead-{place}"))
             .spawn(move || {
@@ -120,8 +129,9 @@ impl Ahead {
         if self.makers.is_empty() {
             return self.generator.item(self.next);
         }
-        let offset = self.next.wrapping_sub(self.first) % self.makers.len() as u64;
-        let place = usize::try_from(offset).expect("smaller than the number of threads");
+        let nth = self.next.wrapping_sub(self.first) / self.step;
+        let place = usize::try_from(nth % self.makers.len() as u64)
+            .expect("smaller than the number of threads");
         let maker = &mut self.makers[place];
         let items = maker.items.as_ref().expect("only taken by `stop`");
         if let Ok(item) = items.recv() {
@@ -137,22 +147,37 @@ impl Ahead {
 
 impl PromptSource for Ahead {
     fn next(&mut self) -> Result<Option<Item>, DatasetError> {
+        let step = self
+            .taken
+            .map_or(1, |taken| self.next.wrapping_sub(taken).max(1));
+        if step != self.step {
+            self.stop();
+            self.step = step;
+        }
         if self.makers.is_empty() && self.threads > 0 {
             self.begin();
         }
         let item = self.made();
+        self.taken = Some(self.next);
         self.next = self.next.wrapping_add(1);
         Ok(Some(item))
+    }
+
+    fn pass(&mut self) -> Result<Option<Item>, DatasetError> {
+        self.next = self.next.wrapping_add(1);
+        Ok(Some(passed(0)))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {
         self.stop();
         self.next = self.start;
+        self.taken = None;
         Ok(())
     }
 
     fn jump(&mut self, n: u64) -> bool {
         self.stop();
+        self.taken = None;
         self.next = self.next.wrapping_add(n);
         true
     }
@@ -194,6 +219,7 @@ mod tests {
             jump in 0_u64..50,
             taken in 0_u64..60,
             later_jump in 0_u64..5,
+            of in 1_u64..5,
         ) {
             let generator = Arc::new(|index: u64| {
                 // let threads get out of step
@@ -210,6 +236,13 @@ mod tests {
             prop_assert_eq!(take(&mut source, taken), serial(at, taken));
             source.rewind().unwrap();
             prop_assert_eq!(take(&mut source, 3), serial(start, 3));
+            // one of several, as a shard takes them
+            for nth in 1..9 {
+                for _ in 1..of {
+                    source.pass().unwrap();
+                }
+                prop_assert_eq!(take(&mut source, 1), serial(start + 2 + nth * of, 1));
+            }
             drop(source);
             // no thread is left: each held a reference to the generator
             prop_assert_eq!(Arc::strong_count(&generator), 1);

@@ -7,6 +7,7 @@ mod ahead;
 mod args;
 mod conversation;
 mod csv_rows;
+mod embedding;
 mod file_list;
 mod fitted;
 mod flickr8k;
@@ -25,6 +26,7 @@ mod own_field;
 mod parquet_rows;
 mod random;
 mod records;
+mod rerank;
 mod sample;
 mod share_gpt;
 mod single;
@@ -37,7 +39,8 @@ mod token_length;
 use std::fmt;
 use std::path::PathBuf;
 
-use evalscope_model::prompt::Item;
+use evalscope_model::conversation::Turn;
+use evalscope_model::prompt::{Item, Prompt};
 
 use crate::tokens::TokenizerError;
 
@@ -47,6 +50,7 @@ pub use conversation::{
     CustomMultiTurn, DelayUnit, Exchange, RandomTurns, Replies, ShareGptMultiTurn, SweArgs,
     SwePrebuilt, SweTrajectories, Trie, TrieWorkload, TurnNumbers, session,
 };
+pub use embedding::{Batches, EmbeddingTexts};
 pub use fitted::{Fitted, PrefixRole, Shorter, TextArgs};
 pub use flickr8k::Flickr8k;
 pub use image_parts::{content_parts, data_url, image_mime, image_tokens, user_message};
@@ -56,6 +60,7 @@ pub use longalpaca::LongAlpaca;
 pub use openqa::OpenQa;
 pub use own_field::OwnField;
 pub use random::{Lengths, Random, RandomPrompts};
+pub use rerank::{RandomDocuments, RandomRerank, RerankFile};
 pub use sample::{SAMPLE_PROMPTS, Sample};
 pub use share_gpt::{ShareGpt, ShareGptLanguage};
 pub use single::Single;
@@ -84,9 +89,49 @@ pub trait PromptSource: fmt::Debug + Send {
         false
     }
 
+    /// The next item, which is not used: what is generated of it may be missing, but not its turns.
+    ///
+    /// # Errors
+    /// As for [`PromptSource::next`].
+    fn pass(&mut self) -> Result<Option<Item>, DatasetError> {
+        self.next()
+    }
+
     /// Skip `n` items if the source can do so without generating them; returns whether it did.
     fn jump(&mut self, _n: u64) -> bool {
         false
+    }
+}
+
+/// What stands for a generated item that is passed over, with this number of turns after the first.
+pub(crate) fn passed(later: usize) -> Item {
+    let mut item = Item::from(Prompt::Text("passed over".to_owned()));
+    item.later = vec![Turn::default(); later];
+    item
+}
+
+/// Check that one of several processes that passes over the items of the others has the same items as
+/// one process, and knows how many turns each of the others has.
+#[cfg(test)]
+pub(crate) fn check_shards<S: PromptSource>(open: impl Fn() -> S, items: usize) {
+    let mut whole = open();
+    let whole: Vec<Item> = (0..items).map(|_| whole.next().unwrap().unwrap()).collect();
+    for of in 1..5 {
+        for own in 0..of {
+            let mut source = open();
+            for (k, want) in whole.iter().enumerate() {
+                if k % of == own {
+                    assert_eq!(
+                        source.next().unwrap().as_ref(),
+                        Some(want),
+                        "{k} of {own}/{of}"
+                    );
+                } else {
+                    let passed = source.pass().unwrap().unwrap();
+                    assert_eq!(passed.later.len(), want.later.len(), "{k} of {own}/{of}");
+                }
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{DatasetError, PromptSource};
+use super::{DatasetError, PromptSource, passed};
 use crate::tokens::{Frame, Prefix, TokenizerError, Words};
 use evalscope_model::plan::sub_seed;
 use evalscope_model::prompt::{Item, Overrides, Prompt};
@@ -93,6 +93,30 @@ impl RandomPrompts {
         (text, self.lengths.prefix + tokens)
     }
 
+    /// A query, and documents whose length is this multiple of the query's.
+    pub(super) fn with_documents(
+        &self,
+        index: u64,
+        count: u64,
+        length_ratio: f64,
+    ) -> (String, Vec<String>) {
+        let (mut rng, tokens) = self.draw(index);
+        let overhead = self.words.overhead();
+        let query = self
+            .words
+            .text(&mut rng, self.prefix(index), tokens - overhead);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a length in tokens is far from the limits, and not negative"
+        )]
+        let length = (tokens as f64 * length_ratio).round() as u64;
+        let length = length.saturating_sub(overhead).max(1);
+        let none = self.words.prefix(&mut rng, 0);
+        let documents = (0..count).map(|_| self.words.text(&mut rng, &none, length));
+        (query, documents.collect())
+    }
+
     /// The prompt with this index.
     #[must_use]
     pub fn item(&self, index: u64) -> Item {
@@ -152,6 +176,11 @@ impl PromptSource for Random {
         Ok(Some(item))
     }
 
+    fn pass(&mut self) -> Result<Option<Item>, DatasetError> {
+        self.next += 1;
+        Ok(Some(passed(0)))
+    }
+
     fn rewind(&mut self) -> Result<(), DatasetError> {
         Ok(())
     }
@@ -170,6 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dataset::check_shards;
     use crate::tokens::Tokenizer;
     use crate::tokens::tests::{CHATML, Family, trained};
 
@@ -219,6 +249,12 @@ mod tests {
             prop_assert_ne!(one.item(index), one.item(index + 1));
             let other = prompts(Frame::Plain, lengths, seed ^ 1, 0);
             prop_assert_ne!(one.item(index), other.item(index));
+        }
+
+        #[test]
+        fn prompts_do_not_depend_on_those_that_are_passed_over(seed: u64, start in 0u64..1000) {
+            let lengths = Lengths { min: 40, max: 60, prefix: 3, prefixes: 2 };
+            check_shards(|| Random::new(prompts(Frame::Plain, lengths, seed, start), start), 9);
         }
     }
 

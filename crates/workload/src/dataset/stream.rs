@@ -58,6 +58,8 @@ impl LengthFilter {
 pub struct Tally {
     /// Prompts used.
     pub taken: u64,
+    /// The characters of the longest conversation; 0 where no conversations are sent.
+    pub longest_conversation_chars: usize,
     /// Empty or blank prompts, which are skipped.
     pub blank: u64,
     /// Prompts that were too short.
@@ -90,6 +92,10 @@ pub struct PromptStream {
 impl Workload for PromptStream {
     fn next_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>> {
         Ok(PromptStream::next_item(self)?)
+    }
+
+    fn pass_item(&mut self) -> Result<Item, Box<dyn Error + Send + Sync>> {
+        Ok(self.item(Use::PassedOver)?)
     }
 
     fn rounds(&self) -> u64 {
@@ -143,7 +149,7 @@ impl PromptStream {
         let mut bad: Vec<DatasetError> = Vec::new();
         let mut more = 0_u64;
         loop {
-            match self.read() {
+            match self.read(Use::Sent) {
                 Err(error @ DatasetError::Item { .. }) if bad.len() < BAD_SHOWN => bad.push(error),
                 Err(DatasetError::Item { .. }) => more += 1,
                 // the items before it matter first
@@ -177,8 +183,12 @@ impl PromptStream {
     /// # Errors
     /// If an item cannot be read, or a whole round has no suitable prompt.
     pub fn next_item(&mut self) -> Result<Item, DatasetError> {
+        self.item(Use::Sent)
+    }
+
+    fn item(&mut self, used: Use) -> Result<Item, DatasetError> {
         loop {
-            match self.read()? {
+            match self.read(used)? {
                 Read::Item(item) => return Ok(*item),
                 Read::LeftOut => {}
                 Read::End if self.fitted == 0 => return Err(self.nothing()),
@@ -192,8 +202,13 @@ impl PromptStream {
     }
 
     /// Read one item of the dataset.
-    fn read(&mut self) -> Result<Read, DatasetError> {
-        let item = match self.source.next() {
+    fn read(&mut self, used: Use) -> Result<Read, DatasetError> {
+        let next = match used {
+            // what is not made cannot be measured
+            Use::PassedOver if self.filter.is_open() => self.source.pass(),
+            Use::PassedOver | Use::Sent => self.source.next(),
+        };
+        let item = match next {
             Ok(Some(item)) => item,
             Ok(None) => return Ok(Read::End),
             Err(error @ DatasetError::Item { .. }) if self.skip_bad => {
@@ -226,7 +241,15 @@ impl PromptStream {
             }
         }
         self.fitted += 1;
-        self.count(|tally| tally.taken += 1);
+        let chars = if self.conversations && self.rounds == 0 {
+            item.chars()
+        } else {
+            0
+        };
+        self.count(|tally| {
+            tally.taken += 1;
+            tally.longest_conversation_chars = tally.longest_conversation_chars.max(chars);
+        });
         Ok(Read::Item(Box::new(item)))
     }
 
@@ -285,6 +308,14 @@ impl PromptStream {
         }
         DatasetError::Empty { name }
     }
+}
+
+/// What becomes of an item.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Sent,
+    /// Another process sends it.
+    PassedOver,
 }
 
 /// The result of reading one item.
@@ -468,5 +499,37 @@ mod tests {
         let filter = chars(0, 2);
         let source = Box::new(LineByLine::open(file.path(), false).unwrap());
         assert_eq!(texts(source, filter, 2).0, ["你好", "你好"]);
+    }
+
+    /// One of several processes reads on where the others take their prompts: what it takes is what
+    /// one process would, round by round.
+    #[test]
+    fn what_is_passed_over_counts_like_what_is_taken() {
+        let file = file(
+            "{\"question\":\"a\"}\n{\"question\":\" \"}\n{\"question\":\"b\"}\n{\"q\n{\"question\":\"ccc\"}\n",
+        );
+        for filter in [all(), chars(0, 2)] {
+            let open = || {
+                let source = Box::new(OpenQa::open(file.path()).unwrap());
+                PromptStream::new("t".into(), source, filter.clone()).skipping_bad(true)
+            };
+            let mut whole = open();
+            let whole: Vec<_> = (0..20)
+                .map(|_| (whole.next_item().unwrap(), whole.rounds()))
+                .collect();
+            for of in 1..5 {
+                for own in 0..of {
+                    let mut stream = open();
+                    for (k, want) in whole.iter().enumerate() {
+                        if k % of == own {
+                            let item = stream.next_item().unwrap();
+                            assert_eq!((item, stream.rounds()), *want);
+                        } else {
+                            stream.pass_item().unwrap();
+                        }
+                    }
+                }
+            }
+        }
     }
 }

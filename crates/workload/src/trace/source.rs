@@ -17,7 +17,7 @@ use super::recorded::{is_constrained, own_headers, rewrite_model};
 use super::replay::{Trace, opened};
 use super::row::{Content, Depth, Row, Session};
 use super::select::{Fate, Place, Selection, Window};
-use crate::dataset::{DatasetError, PromptSource};
+use crate::dataset::{DatasetError, PromptSource, passed};
 
 /// What prompts are made with.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +114,7 @@ impl TraceSource {
     }
 
     /// The request that the row says.
-    fn item(&mut self, line: u64) -> Item {
+    fn item(&mut self, line: u64, is_sent: bool) -> Item {
         let trace = &self.trace;
         let settings = &trace.settings;
         let row = &mut self.row;
@@ -138,6 +138,10 @@ impl TraceSource {
                 let possible = block_tokens.map(|size| self.seen.meet(&row.ids, size, input));
                 if let Some(entry) = &mut with.trace {
                     entry.possible_cached_tokens = possible;
+                }
+                if !is_sent {
+                    // what later prompts share with it is noted
+                    return passed(0);
                 }
                 let blocks = self.prompts.blocks.as_ref();
                 let blocks = blocks.expect("a trace that needs words is opened with them");
@@ -173,7 +177,13 @@ impl PromptSource for TraceSource {
     fn next(&mut self) -> Result<Option<Item>, DatasetError> {
         let line = self.read();
         let line = line.map_err(|error| DatasetError::Source(Box::new(error)))?;
-        Ok(line.map(|line| self.item(line)))
+        Ok(line.map(|line| self.item(line, true)))
+    }
+
+    fn pass(&mut self) -> Result<Option<Item>, DatasetError> {
+        let line = self.read();
+        let line = line.map_err(|error| DatasetError::Source(Box::new(error)))?;
+        Ok(line.map(|line| self.item(line, false)))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {

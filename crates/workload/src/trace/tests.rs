@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use super::replay::spread;
 use super::*;
-use crate::dataset::{ArgsReader, PromptSource};
+use crate::dataset::{ArgsReader, PromptSource, check_shards};
 use crate::tokens::tests::{CHATML, Family, trained};
 use crate::tokens::{Frame, Tokenizer, Words};
 use evalscope_model::prompt::{Item, Prompt};
@@ -64,8 +64,12 @@ fn items(trace: Trace) -> Vec<Item> {
         blocks: Some(blocks(Frame::Plain, 1)),
         typed_headers: vec!["X-Typed".to_owned()],
     };
-    let mut source = TraceSource::open(Arc::new(trace), prompts).unwrap();
-    std::iter::from_fn(|| source.next().unwrap()).collect()
+    let trace = Arc::new(trace);
+    let open = || TraceSource::open(Arc::clone(&trace), prompts.clone()).unwrap();
+    let mut source = open();
+    let items: Vec<Item> = std::iter::from_fn(|| source.next().unwrap()).collect();
+    check_shards(open, items.len());
+    items
 }
 
 fn offsets_s(trace: &Trace) -> Vec<f64> {

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalscope.errors import did_you_mean
 from evalscope.perf.arguments import Arguments
+from evalscope.perf.plugin.api.base import NO_PROCESS_REQUEST, ApiPluginBase
 from evalscope.perf.plugin.registry import PluginRegistry
 from evalscope.perf.wire import Raised, Refusal
 
@@ -53,12 +54,10 @@ def made(cls: type, options: Arguments, needed: tuple[str, ...]) -> Any:
             raise Refusal(f"class {cls.__name__} has no method `{method}`")
         if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
             raise Refusal(not_async(method))
-    if hasattr(cls, "process_request"):
-        print(
-            f"warning: `process_request` of {cls.__name__} is not called: "
-            "the tool sends and receives itself",
-            file=sys.stderr,
-        )
+    if getattr(cls, "process_request", ApiPluginBase.process_request) is not (
+        ApiPluginBase.process_request
+    ):
+        raise Refusal(f"class {cls.__name__} overrides `process_request`. {NO_PROCESS_REQUEST}")
     try:
         return cls(*_arguments_of(cls, options))
     except (Exception, SystemExit) as error:

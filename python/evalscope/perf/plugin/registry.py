@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar, cast
 
 from evalscope.errors import EvalscopeError, did_you_mean
 
@@ -14,10 +15,11 @@ T = TypeVar("T", bound=type)
 class PluginRegistry:
     """Classes by name. A name that is registered again names the newer class, as a REPL wants."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, built_in: Mapping[str, str] | None = None) -> None:
         self.role = role
         """`api` or `dataset`."""
         self._classes: dict[str, type] = {}
+        self._built_in = built_in or {}
 
     def register(self, name: str, cls: T) -> T:
         """Let `name` stand for `cls`."""
@@ -33,8 +35,11 @@ class PluginRegistry:
         return cls
 
     def get_class(self, name: str) -> type:
-        """The class of this name."""
+        """The class of this name, also EvalScope's for a name that the tool serves by itself."""
         try:
+            if name not in self._classes and name in self._built_in:
+                module, _, of = self._built_in[name].partition(":")
+                return cast(type, getattr(importlib.import_module(module), of))
             return self._classes[name]
         except KeyError:
             known = did_you_mean(name, self._classes) or _listed(self._classes)
@@ -59,9 +64,36 @@ class PluginRegistry:
         return self.get_class(name)
 
 
-ApiRegistry = PluginRegistry("api")
+_APIS = "evalscope.perf.plugin.api."
+_DATASETS = "evalscope.perf.plugin.datasets."
+
+ApiRegistry = PluginRegistry(
+    "api",
+    {
+        **dict.fromkeys(("openai", "local", "local_vllm"), f"{_APIS}openai_api:OpenaiPlugin"),
+        **dict.fromkeys(
+            ("openai_responses", "openai_response", "responses"),
+            f"{_APIS}openai_responses_api:OpenAIResponsesPlugin",
+        ),
+        **dict.fromkeys(
+            ("openai_embedding", "embedding"), f"{_APIS}openai_embedding_api:OpenaiEmbeddingPlugin"
+        ),
+        **dict.fromkeys(
+            ("openai_rerank", "rerank"), f"{_APIS}openai_rerank_api:OpenaiRerankPlugin"
+        ),
+        "dashscope": f"{_APIS}dashscope_api:DashScopeApiPlugin",
+        "custom": f"{_APIS}custom_api:CustomPlugin",
+    },
+)
 """Classes that build bodies and read responses."""
-DatasetRegistry = PluginRegistry("dataset")
+DatasetRegistry = PluginRegistry(
+    "dataset",
+    {
+        "openqa": f"{_DATASETS}openqa:OpenqaDatasetPlugin",
+        "random": f"{_DATASETS}random_dataset:RandomDatasetPlugin",
+        "custom": f"{_DATASETS}custom:CustomDatasetPlugin",
+    },
+)
 """Classes that make prompts."""
 
 

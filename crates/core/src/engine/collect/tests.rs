@@ -39,6 +39,7 @@ impl Received {
                 output_asked: true,
                 asked_tokens: None,
                 asked_output_tokens: None,
+                inputs: None,
                 turn: None,
                 trace: None,
             },

@@ -1,6 +1,7 @@
 //! The run loop under a paused clock, with a transport that only waits.
 
 mod open_loops;
+mod shards;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::future::Future;
@@ -24,8 +25,9 @@ use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Schedule};
 use evalscope_model::prompt::{Item, Prompt, Workload};
 use evalscope_model::record::{
-    Bodies, ConversationRecord, Exchange, Failure, FailureKind, RequestRecord,
+    Bodies, ConversationRecord, Exchange, Failure, FailureKind, Phase, RequestRecord,
 };
+use evalscope_model::shard::Deal;
 use evalscope_model::time::Timestamp;
 
 mod conversations;
@@ -103,6 +105,7 @@ struct Case {
     abort_after: Option<Duration>,
     fails_at: Option<u64>,
     feed: Feed,
+    barrier: Option<Barrier>,
 }
 
 impl Case {
@@ -136,6 +139,7 @@ impl Case {
                 drain_timeout_s: None,
                 seed: 7,
                 dataset_offset: 0,
+                shard: evalscope_model::shard::Shard::WHOLE,
             },
             service: Arc::new(service),
             panics_at: None,
@@ -143,6 +147,7 @@ impl Case {
             abort_after: None,
             fails_at: None,
             feed: feed(),
+            barrier: None,
         }
     }
 
@@ -163,7 +168,7 @@ impl Case {
         feed_jobs(
             setup.feed,
             &prepared.queue,
-            prepared.phases,
+            prepared.sessions,
             &control.stop,
             &setup.clock,
         );
@@ -198,7 +203,7 @@ impl Case {
             let local = LocalSet::new();
             let lane = local.run_until(lane);
             tokio::select! {
-                _ = async { tokio::join!(lane, deal(&clock, &shared)) } => {}
+                _ = async { tokio::join!(lane, deal(&clock, &shared, self.barrier)) } => {}
                 () = ending => {}
             }
         });
@@ -212,7 +217,7 @@ impl Case {
             match message {
                 RunEvent::Exchange(exchange) => seen.push(exchange.record),
                 RunEvent::Conversation(record) => conversations.push(*record),
-                RunEvent::Snapshot(_) | RunEvent::Warning(_) => {}
+                RunEvent::Snapshot(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
             }
         }
         (seen, conversations)
@@ -229,12 +234,13 @@ fn paused() -> tokio::runtime::Runtime {
 
 fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
     RunSetup {
-        most_in_flight: (spec.concurrency.or(spec.open_loop.max_in_flight))
+        most_in_flight: (spec.part().concurrency.or(spec.open_loop.max_in_flight))
             .unwrap_or(NonZeroUsize::MAX),
         spec,
         feed,
         clock: RunClock::start(),
         give_up_after: None,
+        barrier: None,
     }
 }
 
@@ -539,7 +545,7 @@ fn a_sink_that_is_gone_ends_the_run() {
     feed_jobs(
         setup.feed,
         &prepared.queue,
-        prepared.phases,
+        prepared.sessions,
         &control.stop,
         &setup.clock,
     );
@@ -557,7 +563,7 @@ fn a_sink_that_is_gone_ends_the_run() {
         let shared = &prepared.shared;
         let lane = serve(0, &transport, &(), &clock, shared, &under_way);
         let local = LocalSet::new();
-        tokio::join!(local.run_until(lane), deal(&clock, shared));
+        tokio::join!(local.run_until(lane), deal(&clock, shared, None));
     });
     assert!(control.stop.is_cancelled());
 }
@@ -756,7 +762,8 @@ fn a_receiving_thread_that_panics_ends_the_run() {
 struct Panics(u64);
 
 impl BuildBodies for Panics {
-    fn build(&mut self, first: u64, _: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError> {
+        let first = items[0].0;
         assert!(first < self.0, "the test's builder panics");
         Ok(vec![PreparedRequest {
             index: first,
@@ -798,7 +805,8 @@ struct Batches {
 }
 
 impl BuildBodies for Batches {
-    fn build(&mut self, first: u64, items: Vec<Item>) -> Result<Vec<PreparedRequest>, BodyError> {
+    fn build(&mut self, items: Vec<(u64, Item)>) -> Result<Vec<PreparedRequest>, BodyError> {
+        let first = items[0].0;
         self.sizes.send(items.len()).unwrap();
         if first >= self.fails_at {
             return Err(BodyError::Builder("no more".into()));
@@ -834,9 +842,15 @@ fn batches_grow_and_a_failure_keeps_what_was_built() {
             primed: CancellationToken::new(),
             budget: Budget::new(AHEAD_BYTES),
         };
-        let phases = [(Phase::Warmup, 5), (Phase::Measured, 20)];
+        let sessions = Sessions {
+            deal: Deal {
+                warmup: 5,
+                ..Deal::default()
+            },
+            measured: 20,
+        };
         let stop = CancellationToken::new();
-        let error = feed_jobs(feed, &queue, phases, &stop, &RunClock::start());
+        let error = feed_jobs(feed, &queue, sessions, &stop, &RunClock::start());
         let mut made = [0; 2];
         while let Ok(job) = requests.try_recv() {
             made[usize::from(job.phase == Phase::Measured)] += 1;

@@ -36,6 +36,7 @@ fn plan(variable: Variable, start: f64, upper: f64, params: &str) -> SearchPlan 
             drain_timeout_s: None,
             seed: 7,
             dataset_offset: 100,
+            shard: evalscope_model::shard::Shard::WHOLE,
         },
         repeat_prompts: false,
     }

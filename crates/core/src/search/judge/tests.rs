@@ -38,6 +38,7 @@ fn spec(concurrency: usize, rate_per_s: Option<f64>) -> RunSpec {
         drain_timeout_s: None,
         seed: 1,
         dataset_offset: 0,
+        shard: evalscope_model::shard::Shard::WHOLE,
     }
 }
 
@@ -99,6 +100,7 @@ fn record(index: u64, due_s: f64, latency_s: f64, failure: Option<FailureKind>) 
         ending: Ending::Marked,
         skipped_events: 0,
         compressed: false,
+        inputs: None,
         peer: None,
         turn: None,
         trace: None,

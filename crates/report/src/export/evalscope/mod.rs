@@ -27,18 +27,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use evalscope_model::time::Timestamp;
-
 use self::database::Missing;
 use self::load::{number, rate};
 use self::python::Value;
-use super::runs::{Export, ExportError, Exported, Invocation};
+use super::runs::{Export, ExportError, Exported, Invocation, local_second};
 use crate::files::{
     ARGS, CONVERSATIONS, PERCENTILES, SPEEDS, SUMMARY, THROUGHPUT, TIMELINE, io_error,
     write as write_file,
 };
 use crate::json;
-use crate::model::{RunState, rfc3339_local};
+use crate::model::RunState;
 use crate::report::RunReport;
 use crate::sqlite::FILE_NAME;
 use crate::workload::Unreported;
@@ -47,7 +45,7 @@ use crate::workload::Unreported;
 pub(super) fn write(export: &Export, made: &mut Vec<PathBuf>) -> Result<Exported, ExportError> {
     let mut exported = Exported::default();
     for invocation in &export.invocations {
-        let time = export.out.join(second(&invocation.runs[0]));
+        let time = export.out.join(local_second(&invocation.runs[0], '_'));
         let mut tops: Vec<(PathBuf, BTreeSet<String>)> = Vec::new();
         for run in &invocation.runs {
             let name = run_name(run);
@@ -116,20 +114,6 @@ fn new_folder(
         }
     }
     unreachable!("there are fewer folders than numbers")
-}
-
-/// The local second in which a run was started, as EvalScope names folders.
-fn second(run: &RunReport) -> String {
-    let digits = |text: &str| -> String {
-        let date_and_time = text.chars().take("2026-01-31T12:00:00".len());
-        date_and_time.filter(char::is_ascii_digit).collect()
-    };
-    let mut text = digits(&run.meta.started_at);
-    if text.len() != 14 {
-        text = digits(&rfc3339_local(&run.meta.clock, Timestamp::ZERO));
-    }
-    text.insert(8.min(text.len()), '_');
-    text
 }
 
 /// A run's name in EvalScope: by its number of requests, the one that was sent where none was

@@ -62,6 +62,15 @@ const OF_RUN: [OfRun; 11] = [
     timeline::client,
 ];
 
+/// The charts of a run without output, in the order of the page.
+const WITHOUT_OUTPUT: [OfRun; 5] = [
+    distribution::curve,
+    timeline::throughput,
+    timeline::in_flight,
+    requests::lanes,
+    timeline::client,
+];
+
 /// The charts of conversations, in the order of the page.
 const OF_CONVERSATIONS: [OfRun; 3] = [turns::ttft, turns::cached, turns::lanes];
 
@@ -94,7 +103,12 @@ pub fn of_run(run: &RunReport, series: &RunSeries, words: &dyn Words, prefix: &s
     let context = Context { words, prefix };
     let talks = OF_CONVERSATIONS.iter();
     let talks = talks.filter(|_| run.conversations.is_some());
-    OF_RUN
+    let charts: &[OfRun] = if run.generates() {
+        &OF_RUN
+    } else {
+        &WITHOUT_OUTPUT
+    };
+    charts
         .iter()
         .chain(talks)
         .map(|draw| draw(&context, run, series))

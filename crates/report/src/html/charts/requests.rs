@@ -27,7 +27,7 @@ pub(super) fn s_of(us: i64) -> f64 {
 }
 
 /// R7: a lane for each request in flight, a bar for each request.
-pub(super) fn lanes(context: &Context<'_>, _: &RunReport, series: &RunSeries) -> Drawn {
+pub(super) fn lanes(context: &Context<'_>, run: &RunReport, series: &RunSeries) -> Drawn {
     let (id, group) = ("r7", Group::Requests);
     let title = context.text("r7.title");
     let time = Time::of(series);
@@ -72,7 +72,7 @@ pub(super) fn lanes(context: &Context<'_>, _: &RunReport, series: &RunSeries) ->
             ),
             marks,
         }],
-        table: lane_table(context, &shown),
+        table: lane_table(context, &shown, run.generates()),
     }))
 }
 
@@ -194,8 +194,9 @@ fn varints(bytes: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
-fn lane_table(context: &Context<'_>, shown: &[(&KeptRequest, usize)]) -> Table {
-    let header = vec![
+/// Without output there are no columns about it.
+fn lane_table(context: &Context<'_>, shown: &[(&KeptRequest, usize)], generates: bool) -> Table {
+    let mut header = vec![
         context.text("axis.lane"),
         context.text("r7.index"),
         context.text("r7.dispatched"),
@@ -207,7 +208,7 @@ fn lane_table(context: &Context<'_>, shown: &[(&KeptRequest, usize)]) -> Table {
     let rows = shown.iter().take(MOST_ROWS).map(|(one, lane)| {
         let row = &one.row;
         let index = number(row.index as f64);
-        vec![
+        let mut cells = vec![
             number(*lane as f64),
             if row.warmup {
                 format!("{} {index}", context.text("part.warmup"))
@@ -222,12 +223,23 @@ fn lane_table(context: &Context<'_>, shown: &[(&KeptRequest, usize)]) -> Table {
                 Some(kind) => kind.to_string(),
                 None => context.text("r7.succeeded"),
             },
-        ]
+        ];
+        if !generates {
+            without_output(&mut cells);
+        }
+        cells
     });
-    Table {
-        header,
-        rows: rows.collect(),
+    let rows = rows.collect();
+    if !generates {
+        without_output(&mut header);
     }
+    Table { header, rows }
+}
+
+/// Leave out the cells of TTFT and of output tokens.
+fn without_output(row: &mut Vec<String>) {
+    row.remove(5);
+    row.remove(3);
 }
 
 /// R8: where TTFT stands against the length of the prompt.

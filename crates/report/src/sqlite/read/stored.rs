@@ -52,20 +52,24 @@ impl Reader {
         Ok(())
     }
 
-    /// The stored bodies of the turns before a measured request, in order: as many as it has, or fewer
-    /// if one is not there.
-    fn turns_before(&self, record: &RequestRecord) -> Result<Vec<String>, StoreError> {
-        let turn = record.turn.filter(|turn| turn.turn > 0);
-        let Some(place) = turn.filter(|_| record.phase == Phase::Measured) else {
+    /// The stored bodies of the turns before a turn of a conversation, in order: as many as it has, or
+    /// fewer if one is not there.
+    pub(crate) fn turns_before(
+        &self,
+        index: u64,
+        turn: u32,
+        conversation: u64,
+    ) -> Result<Vec<String>, StoreError> {
+        if turn == 0 {
             return Ok(Vec::new());
-        };
+        }
         // the turns of a conversation have consecutive numbers
-        let first = record.index.saturating_sub(place.turn.into());
+        let first = index.saturating_sub(turn.into());
         let doing = refused(&self.path, "read the turns of a conversation");
         let mut statement = self.connection.prepare(schema::TURNS).map_err(&doing)?;
         let rows = statement
             .query_map(
-                [first, record.index.saturating_sub(1), place.conversation].map(u64::cast_signed),
+                [first, index.saturating_sub(1), conversation].map(u64::cast_signed),
                 |row| Ok(row.get::<_, Option<String>>(0)?.unwrap_or_default()),
             )
             .map_err(&doing)?;
@@ -109,12 +113,15 @@ impl Reader {
         let doing = refused(&self.path, "read the bodies of a request");
         // the row's number stands before the columns of the record
         let first = 1 + schema::record_columns().count();
-        let (_, record) = self.record_of(phase, row)?;
+        let (_, record) = self.record_of(phase, row, 0)?;
         let text = |at: usize| row.get::<_, Option<String>>(first + at).map_err(&doing);
+        let place = record.turn.filter(|_| record.phase == Phase::Measured);
+        let turns_before =
+            place.map(|place| self.turns_before(record.index, place.turn, place.conversation));
         let stored = Stored {
             gpu_memory_gb: row.get(first).map_err(&doing)?,
             request: text(1)?.unwrap_or_default(),
-            turns_before: self.turns_before(&record)?,
+            turns_before: turns_before.transpose()?.unwrap_or_default(),
             response_messages: text(2)?.unwrap_or_default(),
             final_event: text(3)?,
         };

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::exchange::{Exchange, Replies, message, session};
-use crate::dataset::{DatasetError, PromptSource, RandomPrompts};
+use crate::dataset::{DatasetError, PromptSource, RandomPrompts, passed};
 use crate::tokens::{Prefix, TokenizerError, TurnFrame};
 use evalscope_model::plan::sub_seed;
 use evalscope_model::prompt::Item;
@@ -75,9 +75,7 @@ impl RandomTurns {
     /// The conversation with this index.
     #[must_use]
     pub fn item(&self, index: u64) -> Item {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(index);
-        let turns = rng.random_range(self.turns.min..=self.turns.max);
+        let (mut rng, turns) = self.draw(index);
         let (text, tokens) = self.first.text(index);
         let mut exchanges = Vec::with_capacity(turns as usize);
         exchanges.push(self.exchange(&text, tokens, &mut rng));
@@ -97,6 +95,14 @@ impl RandomTurns {
             exchanges.push(self.exchange(&text, prefix_tokens + tokens, &mut rng));
         }
         session(exchanges, self.replies).expect("every turn has a response if one is needed")
+    }
+
+    /// The random generator of one conversation, and its number of turns.
+    fn draw(&self, index: u64) -> (ChaCha8Rng, u32) {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(index);
+        let turns = rng.random_range(self.turns.min..=self.turns.max);
+        (rng, turns)
     }
 
     fn exchange(&self, text: &str, tokens: u64, rng: &mut ChaCha8Rng) -> Exchange {
@@ -119,6 +125,12 @@ impl PromptSource for RandomTurns {
         let item = self.item(self.next);
         self.next += 1;
         Ok(Some(item))
+    }
+
+    fn pass(&mut self) -> Result<Option<Item>, DatasetError> {
+        let (_, turns) = self.draw(self.next);
+        self.next += 1;
+        Ok(Some(passed(turns.saturating_sub(1) as usize)))
     }
 
     fn rewind(&mut self) -> Result<(), DatasetError> {

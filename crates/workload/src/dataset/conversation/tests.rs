@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::dataset::{Chars, LengthFilter, PromptSource, PromptStream, ShareGptLanguage, Tally};
-use crate::dataset::{DatasetError, Lengths, RandomPrompts};
+use crate::dataset::{DatasetError, Lengths, RandomPrompts, check_shards};
 use crate::tokens::tests::{CHATML, Family, trained};
 use crate::tokens::{Frame, Tokenizer, Words};
 use evalscope_model::prompt::{Item, Prompt};
@@ -233,6 +233,7 @@ proptest! {
         let lengths = Lengths { min: least, max: least + more, prefix, prefixes: 1 };
         let numbers = TurnNumbers { prefix_every_turn: every, ..turns(1, most) };
         let source = random(lengths, numbers, Replies::Needed, seed);
+        check_shards(|| random(lengths, numbers, Replies::Needed, seed), 7);
         let item = source.item(index);
         prop_assert!(item.later.len() < most as usize);
         check_increments(&item);

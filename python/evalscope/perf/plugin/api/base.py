@@ -6,7 +6,34 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from evalscope.errors import Unsupported
+from evalscope.perf.plugin.tokenizing import tokenizer_at
+from evalscope.perf.utils.body_meta import (
+    BODY_META_HEADERS,
+    BODY_META_PREFIX,
+    BODY_META_REQUEST_ID,
+)
+
 Answers = Mapping[str, Mapping[str, Any]]
+
+NO_PROCESS_REQUEST = (
+    "`process_request` cannot be called: the tool itself sends and receives, and no Python runs "
+    "there; where responses are not OpenAI's, the class attribute `answers` says how to read them "
+    "(docs/custom-api.md)"
+)
+# headers that belong to a connection, and not to a request that is sent again
+_OF_CONNECTIONS = {
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 class AnswerFailed(Exception):
@@ -20,8 +47,8 @@ class AnswerFailed(Exception):
 class ApiPluginBase:
     """Builds request bodies and counts the tokens of responses.
 
-    The tool does everything between: it sends, receives and takes times. `process_request` of
-    the earlier tool is not called.
+    The tool does everything between: it sends, receives and takes times. A class that overrides
+    `process_request` of EvalScope is refused.
     """
 
     answers: ClassVar[Answers | None] = None
@@ -32,6 +59,9 @@ class ApiPluginBase:
 
         answers = {"stream": {"text": "/delta/text", "error": "/error"}, "whole": {"text": "/text"}}
     """
+
+    tokenizer = tokenizer_at("model_path")
+    """The tokenizer at `tokenizer_path`, loaded when it is first used; `None` without a path."""
 
     def __init__(self, param: Any = None, model_path: Any = None) -> None:
         """`param` has the options; in the oldest form it is the tokenizer's path alone."""
@@ -53,6 +83,46 @@ class ApiPluginBase:
             The body, a dict.
         """
         raise NotImplementedError
+
+    def set_request_max_tokens(self, request: dict[str, Any], max_tokens: int) -> None:
+        """Write the most tokens of a response into a body, where this API has its field.
+
+        It is called for prompts that say it themselves, such as turns of conversations.
+        """
+        request["max_tokens"] = max_tokens
+
+    @staticmethod
+    def extract_body_meta(
+        body: dict[str, Any], headers: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], str | None]:
+        """Take EvalScope's own keys out of a body: headers and an id for this request.
+
+        Returns:
+            All headers, where those given win, and the id.
+        """
+        own = body.pop(BODY_META_HEADERS, None) or {}
+        request_id = body.pop(BODY_META_REQUEST_ID, None)
+        for key in [key for key in body if key.startswith(BODY_META_PREFIX)]:
+            del body[key]
+        kept = {name: value for name, value in own.items() if name.lower() not in _OF_CONNECTIONS}
+        return {**kept, **headers}, request_id
+
+    @staticmethod
+    def replace_values(input_json: Any, model: str, prompt: str) -> None:
+        """Put a model and a prompt in place of `%m` and `%p`, at any depth of lists and dicts."""
+        if isinstance(input_json, (dict, list)):
+            keyed = input_json.items() if isinstance(input_json, dict) else enumerate(input_json)
+            for key, value in list(keyed):
+                if isinstance(value, str):
+                    input_json[key] = value.replace("%m", model).replace("%p", prompt)
+                else:
+                    ApiPluginBase.replace_values(value, model, prompt)
+
+    async def process_request(
+        self, client_session: Any, url: str, headers: Mapping[str, Any], body: dict[str, Any]
+    ) -> Any:
+        """Send a request, which is the tool's part."""
+        raise Unsupported(NO_PROCESS_REQUEST)
 
     @abstractmethod
     def parse_responses(self, responses: list[Any], request: Any = None, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Owns the base class of plugins that make prompts."""
+"""Owns the base class of plugins that make prompts, and classes of EvalScope's for subclasses."""
 
 from evalscope.perf.plugin.datasets.base import (
     Conversation,
@@ -7,5 +7,19 @@ from evalscope.perf.plugin.datasets.base import (
     Messages,
     Turn,
 )
+from evalscope.perf.plugin.datasets.custom import CustomDatasetPlugin
+from evalscope.perf.plugin.datasets.dataset_args import BaseDatasetArgs
+from evalscope.perf.plugin.datasets.openqa import OpenqaDatasetPlugin
+from evalscope.perf.plugin.datasets.random_dataset import RandomDatasetPlugin
 
-__all__ = ["Conversation", "DatasetPluginBase", "Message", "Messages", "Turn"]
+__all__ = [
+    "BaseDatasetArgs",
+    "Conversation",
+    "CustomDatasetPlugin",
+    "DatasetPluginBase",
+    "Message",
+    "Messages",
+    "OpenqaDatasetPlugin",
+    "RandomDatasetPlugin",
+    "Turn",
+]

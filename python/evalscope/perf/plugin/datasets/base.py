@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
+
+from evalscope.perf.plugin.datasets import hubs
+from evalscope.perf.plugin.datasets.dataset_args import TextLengthArgs
+from evalscope.perf.plugin.tokenizing import (
+    NoTokenizerLibrary,
+    fit_prefix_to_budget,
+    fit_text_to_token_len,
+    tokenize_chat_messages,
+    tokenizer_at,
+)
 
 Message = dict[str, Any]
 """A message in OpenAI's format."""
@@ -44,10 +55,19 @@ class DatasetPluginBase:
     query_parameters: Any
     """The options, an `Arguments`."""
     args_schema: Callable[..., Any] | None = None
-    """What makes `dataset_args` of the keys in `--dataset-args`, such as a dataclass; `None`: they
-    are a dict."""
+    """What makes `dataset_args` of the keys in `--dataset-args`, such as a `BaseDatasetArgs` or a
+    dataclass; `None`: they are a dict."""
     dataset_args: Any
     """The options of the dataset."""
+    tokenizer = tokenizer_at("query_parameters.tokenizer_path")
+    """The tokenizer at `tokenizer_path`, loaded when it is first used; `None` without a path."""
+
+    provides_arrival_schedule: ClassVar[bool] = False
+    """EvalScope's mark of prompts with moments of their own; `workload_trace` has them here."""
+    requires_model: ClassVar[bool] = True
+    """EvalScope's mark of bodies with a model of their own; it has no effect."""
+    dataset_source: ClassVar[Any] = None
+    """What `load_hub_dataset` and `download_hub_file` load, unless they are given a name."""
 
     def __init__(self, query_parameters: Any) -> None:
         """`query_parameters` has the options."""
@@ -57,6 +77,7 @@ class DatasetPluginBase:
             given = json.loads(given)
         schema = type(self).args_schema
         self.dataset_args = given if schema is None else schema(**given)
+        self._prefix_tokens: list[int] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         """All prompts."""
@@ -72,6 +93,8 @@ class DatasetPluginBase:
         """
         raise NotImplementedError
 
+    # --- files ---
+
     def dataset_line_by_line(self, dataset: Any) -> Iterator[str]:
         """The lines of a file, with their ends."""
         with _opened(dataset) as file:
@@ -81,6 +104,43 @@ class DatasetPluginBase:
         """The items of a file that is one JSON list."""
         with _opened(dataset) as file:
             yield from json.load(file)
+
+    def load_hub_dataset(
+        self, dataset_id: str | None = None, split: str = "train", subset: str = "default"
+    ) -> Any:
+        """A dataset of a hub, or the one in the folder `dataset_path`; needs `datasets`."""
+        path = self._existing_path()
+        if path is not None:
+            return hubs.load(path, split, subset, "local")
+        source = self.query_parameters.data_source
+        return hubs.load(self._dataset_id(dataset_id), split, subset, source)
+
+    def download_hub_file(self, dataset_id: str | None = None, file_name: str | None = None) -> str:
+        """The path of a file: `dataset_path`, or a file in that folder, or one of a hub."""
+        if not file_name:
+            raise ValueError("`file_name` is missing: say which file of the dataset to read")
+        path = self._existing_path()
+        if path is None:
+            source = self.query_parameters.data_source
+            return hubs.download(self._dataset_id(dataset_id), file_name, source)
+        inside = os.path.join(path, file_name)
+        if os.path.isdir(path) and not os.path.isfile(inside):
+            raise FileNotFoundError(f"there is no `{file_name}` in the `dataset_path` {path}")
+        return inside if os.path.isdir(path) else path
+
+    def _existing_path(self) -> str | None:
+        path = self.query_parameters.dataset_path
+        if path and not os.path.exists(path):
+            raise FileNotFoundError(f"there is no {path}, which `dataset_path` names")
+        return os.fspath(path) if path else None
+
+    def _dataset_id(self, given: str | None) -> str:
+        own = getattr(self.dataset_source, "dataset_id", self.dataset_source)
+        if not (given or own):
+            raise ValueError("say which dataset: give its name on the hub, or set `dataset_source`")
+        return str(given or own)
+
+    # --- prompts ---
 
     def create_message(
         self, text: str, image_urls: list[str] | str | None = None, role: str = "user"
@@ -96,12 +156,99 @@ class DatasetPluginBase:
     def check_prompt_length(self, prompt: str) -> tuple[bool, int]:
         """Whether a prompt is within `min_prompt_length` and `max_prompt_length`, and its length.
 
-        In characters; the tool looks again, in tokens where it has a tokenizer.
+        In tokens where `tokenizer_path` is given, with the chat template where messages are sent;
+        else in characters. Without a library for tokenizers in Python, every prompt will do: the
+        tool looks again.
         """
+        try:
+            tokenizer = self.tokenizer
+        except NoTokenizerLibrary:
+            return True, len(prompt)
+        if tokenizer is None:
+            length = len(prompt)
+        elif self.query_parameters.apply_chat_template:
+            length = len(tokenize_chat_messages(tokenizer, [self.create_message(prompt)]))
+        else:
+            length = len(tokenizer.encode(prompt))
         shortest = self.query_parameters.min_prompt_length or 0
         longest = self.query_parameters.max_prompt_length
-        length = len(prompt)
         return shortest <= length and (longest is None or length <= longest), length
+
+    def prepare_prompt(self, prompt: str) -> str | None:
+        """A prompt of the length that the options ask for; `None` for one to leave out.
+
+        With `target_input_len` of `TextLengthArgs` it is cut, else only looked at.
+        """
+        target = self._target()
+        if target is None:
+            return prompt if self.check_prompt_length(prompt)[0] else None
+        mode = self.dataset_args.input_len_mode
+        return fit_text_to_token_len(prompt, target, mode, self._needed_tokenizer())
+
+    def prepare_messages(self, prompt: str) -> str | Messages | None:
+        """What to yield for a text: messages or a plain prompt, filled up with `prefix_file`.
+
+        `None` for one to leave out.
+        """
+        prepared = self.prepare_prompt(prompt)
+        if prepared is None:
+            return None
+        if self.query_parameters.apply_chat_template:
+            return self.apply_prefix_to_messages([self.create_message(prepared)])
+        return (
+            self._prefix(self.content_token_len(prepared)) + prepared if self._fills() else prepared
+        )
+
+    def prepare_conversation(self, messages: Messages) -> Messages | None:
+        """A whole conversation filled up with `prefix_file`; `None` for one that is too long."""
+        target = self._target()
+        if target is not None and self.measure_messages_len(messages) > target:
+            return None
+        return self.apply_prefix_to_messages(messages)
+
+    def apply_prefix_to_messages(self, messages: Messages) -> Messages:
+        """Messages with the beginning of `prefix_file` in front, up to `target_input_len`."""
+        prefix = self._prefix(self.measure_messages_len(messages)) if self._fills() else ""
+        if not prefix:
+            return messages
+        if self.dataset_args.prefix_role == "system" and self.query_parameters.apply_chat_template:
+            return [self.create_message(prefix, role="system"), *messages]
+        first = {**messages[0], "content": prefix + messages[0]["content"]}
+        return [first, *messages[1:]]
+
+    def content_token_len(self, content: str) -> int:
+        """Tokens of a text, without a template."""
+        return len(self._needed_tokenizer().encode(content, add_special_tokens=False))
+
+    def measure_messages_len(self, messages: Messages) -> int:
+        """Tokens of the texts of messages, without a template."""
+        return sum(self.content_token_len(message["content"]) for message in messages)
+
+    def _target(self) -> int | None:
+        args = self.dataset_args
+        return args.target_input_len if isinstance(args, TextLengthArgs) else None
+
+    def _fills(self) -> bool:
+        return self._target() is not None and self.dataset_args.prefix_file is not None
+
+    def _prefix(self, taken: int) -> str:
+        tokenizer = self._needed_tokenizer()
+        if self._prefix_tokens is None:
+            with _opened(self.dataset_args.prefix_file) as file:
+                tokens = tokenizer.encode(file.read(), add_special_tokens=False)
+            if not tokens:
+                raise ValueError(f"`prefix_file` {self.dataset_args.prefix_file} is empty")
+            self._prefix_tokens = list(tokens)
+        return fit_prefix_to_budget(self._prefix_tokens, (self._target() or 0) - taken, tokenizer)
+
+    def _needed_tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise ValueError("`target_input_len` requires a tokenizer: give `tokenizer_path`")
+        return self.tokenizer
+
+    def supports_parallel_message_generation(self, total_count: int | None = None) -> bool:
+        """EvalScope's question whether several processes may make prompts; none do here."""
+        return False
 
 
 def _opened(dataset: Any) -> TextIO:

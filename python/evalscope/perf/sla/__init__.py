@@ -1,0 +1,1 @@
+"""Owns nothing: EvalScope's place of the search for a service level."""

@@ -1,0 +1,1 @@
+"""Owns nothing: EvalScope's places of results and of what plugins import."""
