@@ -8,6 +8,7 @@
 
 mod analysis;
 mod apis;
+mod capacity;
 mod command_line;
 mod compare;
 mod context;
