@@ -6,9 +6,12 @@ import argparse
 import ast
 import copy
 import inspect
+import json
 import pickle
 import re
+import sys
 import textwrap
+import types
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -20,7 +23,8 @@ from foreign import Array, Floating, Indexed, Items, Scalar
 import evalscope
 from evalscope import EvalscopeError
 from evalscope.errors import InvalidOption, UnknownOption
-from evalscope.perf.arguments import Arguments, QueryParameters
+from evalscope.perf.arguments import Arguments, QueryParameters, add_argument
+from evalscope.perf.multi_turn_args import MultiTurnArgs
 
 
 def test_metadata_is_a_flag_for_each_fact() -> None:
@@ -145,6 +149,187 @@ def test_the_signature_names_the_options() -> None:
     parameters = inspect.signature(Arguments).parameters
     assert list(parameters)[:2] == ["url", "model"]
     assert parameters["parallel"].default == 1
+
+
+def test_options_have_the_defaults_of_the_tool(help_text: str) -> None:
+    flag = ""
+    told: dict[str, str] = {}
+    for line in help_text.splitlines():
+        if found := re.match(r"\s+(?:-\w, )?--([a-z-]+)", line):
+            flag = found[1].replace("-", "_")
+        if found := re.search(r"\[default: ([^\];]+?)[;\]]", line):
+            told.setdefault(flag, found[1])
+    ours = {field.name: field.default for field in fields(Arguments)}
+    same = {name for name, value in told.items() if str(ours[name]) == value}
+    assert len(same) > 20
+    # 0 and 0.0; what the help says in words is not known here
+    differ = {name for name in told.keys() - same if ours.get(name) not in (None, 0.0)}
+    assert not differ, f"--help says: { {name: told[name] for name in differ} }"
+
+
+def test_a_default_is_seen_and_not_passed_on() -> None:
+    arguments = Arguments(model="org/m", parallel=8)
+    assert (arguments.number, arguments.parallel, arguments.rate) == ([1000], [8], [-1])
+    assert (arguments.max_tokens, arguments.stream, arguments.headers) == (2048, True, {})
+    assert arguments.model_id == "m"
+    assert arguments.to_argv() == ["--model=org/m", "--parallel=8"]
+    # one that is given is passed on, though it is the default
+    assert Arguments(parallel=1, number=None).to_argv() == ["--parallel=1"]
+    arguments.max_tokens = 2048
+    arguments.model = None
+    assert arguments.to_argv() == ["--parallel=8", "--max-tokens=2048"]
+
+
+def test_options_that_contradict_each_other_are_refused_early() -> None:
+    for options, said in (
+        ({"parallel": [1, 2], "number": [1, 2, 3]}, "`parallel` has 2 values and `number` has 3"),
+        ({"parallel": 0}, "`parallel` is 0; it is 1 or more"),
+        ({"max_tokens": [5, 2]}, "the least comes first"),
+        ({"max_tokens": [1, 2, 3]}, "a least and a most"),
+        ({"max_tokens": [-1, 2]}, "below 0"),
+        ({"prefix_count": 0}, "1 or more"),
+        ({"prefix_count": 2}, 'needs `dataset="random"`; it is "openqa"'),
+        ({"prefix_count": 2, "dataset": "random"}, "`prefix_length` above 0"),
+        ({"prefix_count": 2, "prompt": "hi"}, "has no effect on `prompt`"),
+        ({"sla_auto_tune": True}, "needs limits"),
+        ({"sla_auto_tune": True, "sla_variable": "load"}, "not 'load'"),
+        ({"sla_auto_tune": True, "sla_params": [{}], "sla_lower_bound": 99999}, "above `sla_upper"),
+        ({"sla_auto_tune": True, "sla_params": [{}], "sla_num_runs": 0}, "it is above 0"),
+        ({"num_workers": -1}, "0 or more"),
+        ({"scenario": "agentx"}, "AgentX, which is EvalScope's"),
+        ({"extra_args": "{"}, "`extra_args` is no JSON"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)) as raised:
+            Arguments.from_dict(options)
+        assert isinstance(raised.value, InvalidOption)
+    # one of many, or an open loop
+    assert Arguments(parallel=[1, 2], number=5).number == [5]
+    assert Arguments(parallel=-1, open_loop=True, rate=[5]).to_argv()
+
+
+def test_options_come_out_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "options.json"
+    path.write_text('{"model": "m", "parallel": [1, 2], "max-tokens": 5}')
+    assert Arguments.from_json(path).to_argv() == [
+        "--model=m",
+        "--parallel",
+        "1",
+        "2",
+        "--max-tokens=5",
+    ]
+    path.write_text('{"modl": "m"}')
+    with pytest.raises(UnknownOption, match="did you mean `model`"):
+        Arguments.from_json(path)
+    for text, said in (("{", "options.json is no JSON"), ("[]", "options.json holds a list")):
+        path.write_text(text)
+        with pytest.raises(InvalidOption, match=said):
+            Arguments.from_json(path)
+
+
+def test_options_in_yaml_need_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(EvalscopeError, match="need PyYAML: `pip install pyyaml`"):
+        Arguments.from_yaml(tmp_path / "options.yaml")
+    stand_in = types.ModuleType("yaml")
+    stand_in.safe_load = lambda file: json.load(file)  # type: ignore[attr-defined]
+    stand_in.YAMLError = ArithmeticError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yaml", stand_in)
+    (tmp_path / "options.yaml").write_text('{"model": "m"}')
+    assert Arguments.from_yaml(tmp_path / "options.yaml").model == "m"
+
+
+def test_all_options_can_be_shown_and_copied() -> None:
+    arguments = Arguments(model="m", api_key="sk-1", tokenizer_path=Path("t"), number=20)
+    shown = arguments.to_dict()
+    assert (shown["api_key"], shown["tokenizer_path"], shown["parallel"]) == ("***", "t", [1])
+    assert json.loads(str(arguments)) == shown
+    assert arguments.model_dump()["api_key"] == "sk-1"
+    assert Arguments(**arguments.model_dump(exclude_unset=True)) == arguments
+    # a search has options with defaults, which the tool refuses where nothing is searched
+    assert not [word for word in Arguments(**arguments.model_dump()).to_argv() if "sla" in word]
+    assert Arguments(metadata=[]).to_argv() == []
+    other = arguments.model_copy(update={"parallel": 4})
+    assert (other.number, other.parallel) == ([20], 4)
+    assert arguments.to_argv() == ["--model=m", "--tokenizer-path=t", "--number=20"]
+    assert "--parallel=4" in other.to_argv()
+    with pytest.raises(UnknownOption, match="did you mean `parallel`"):
+        arguments.model_copy(update={"paralel": 4})
+
+
+def test_counts_with_requests_before_the_measured_ones() -> None:
+    for warmup, count in ((0, 0), (3, 3), (0.1, 2), (0.001, 1), (-1, 0)):
+        arguments = Arguments(number=[20, 40], warmup_num=warmup)
+        assert (arguments.warmup_count, arguments.total_count) == (count, 20 + count)
+
+
+def test_outputs_go_elsewhere_for_some_lines() -> None:
+    arguments = Arguments()
+    with arguments.output_context("there"):
+        assert arguments.to_argv() == ["--outputs-dir=there"]
+    assert (arguments.outputs_dir, arguments.to_argv()) == ("outputs", [])
+
+
+def test_results_are_in_outputs_dir_and_the_next_ones_beside_them() -> None:
+    for arguments, argv in ((Arguments(), []), (Arguments(outputs_dir="o"), ["--outputs-dir=o"])):
+        for folder in ("o/1/m", "o/2/m"):
+            arguments.wrote(Path(folder))
+            assert arguments.outputs_dir == folder
+            assert arguments.to_argv() == argv
+        arguments.outputs_dir = "elsewhere"
+        assert arguments.to_argv() == ["--outputs-dir=elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("options", "chat"),
+    [
+        ({}, True),
+        ({"url": "http://h:1"}, True),
+        ({"url": "http://h:1/v1/chat/completions/"}, True),
+        ({"url": "http://h:1/v1/completions"}, False),
+        ({"url": "http://h:1/v1", "api": "embedding"}, False),
+        ({"apply_chat_template": False}, False),
+    ],
+)
+def test_prompts_are_messages_where_the_url_says_so(options: dict[str, Any], chat: bool) -> None:
+    arguments = Arguments(**options)
+    assert arguments.apply_chat_template is chat
+    assert ("--no-apply-chat-template" in arguments.to_argv()) == ("apply_chat_template" in options)
+
+
+def test_lengths_of_turns_are_options_of_the_dataset() -> None:
+    lengths = MultiTurnArgs(first_turn_length=[10, 20], num_workers=2)
+    arguments = Arguments(multi_turn_args=lengths, dataset_args='{"chars_per_token": 2}')  # type: ignore[arg-type]
+    assert arguments.dataset_args == {"first_turn_length": [10, 20], "chars_per_token": 2}
+    assert arguments.num_workers == 2
+    assert (
+        '--multi-turn-args={"first_turn_length": [10, 20], "num_workers": 2}' in arguments.to_argv()
+    )
+    with pytest.raises(InvalidOption, match="a least and a most"):
+        MultiTurnArgs(first_turn_length=[20, 10])
+    assert 10 <= lengths.sample_params()["first_turn_length"] <= 20
+
+
+def test_a_script_has_all_options_on_its_command_line() -> None:
+    parser = argparse.ArgumentParser()
+    add_argument(parser)
+    words = (
+        "-n 5 10 --model m --headers A=b=c --no-stream --stop --duration 5m --rate 2 --top-p 0.5"
+    )
+    namespace = parser.parse_args([*words.split(), "--extra-args", '{"a": 1}'])
+    assert (namespace.number, namespace.top_p, namespace.parallel) == ([5, 10], 0.5, None)
+    assert Arguments.from_args(namespace).given() == {
+        "model": "m",
+        "headers": {"A": "b=c"},
+        "number": [5, 10],
+        "rate": [2.0],
+        "duration": "5m",
+        "top_p": 0.5,
+        "stop": [],
+        "stream": False,
+        "extra_args": {"a": 1},
+    }
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--headers", "A"])
 
 
 def test_the_package_has_a_version() -> None:

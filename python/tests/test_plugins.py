@@ -205,6 +205,8 @@ def test_a_name_registered_again_names_the_newer_class() -> None:
 CONVERSATIONS = """
     @register_dataset("talks")
     class Talks(DatasetPluginBase):
+        args_schema = dict
+
         def build_messages(self):
             yield [
                 Turn(messages=[self.create_message("Fix it")], max_tokens=64, rid="r7"),

@@ -27,6 +27,7 @@ from evalscope.perf.options import (
     header_texts,
     kind_of,
 )
+from evalscope.perf.schema import Schema
 from evalscope.perf.values import kind, listed, plain
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -153,8 +154,7 @@ class Arguments:
     abort_if: str | Sequence[str] | None = None
     """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
     abort_after: float | str | None = None
-    """From when on `abort_if` is looked at, after the first measured request: seconds, or
-    `"30s"`."""
+    """From when on `abort_if` counts, after the first measured request: seconds, or `"30s"`."""
 
     # --- search for a service level ---
 
@@ -370,6 +370,7 @@ class Arguments:
         for name in _SWEPT:
             value = self.__dict__[name]
             self.__dict__[name] = value if isinstance(value, list) else [value]
+        self._fold_lengths_of_turns()
         if self.headers is None:
             self.__dict__["headers"] = {}
         if self.model_id is None:
@@ -377,6 +378,18 @@ class Arguments:
             self.__dict__["model_id"] = named
         if self.apply_chat_template is None:
             self.__dict__["apply_chat_template"] = is_chat_url(str(self.url), str(self.api))
+
+    def _fold_lengths_of_turns(self) -> None:
+        """Put `multi_turn_args`, the earlier form, into `dataset_args`."""
+        lengths, own = self.multi_turn_args, self.dataset_args
+        if not isinstance(lengths, Mapping) and not isinstance(own, Mapping):
+            return
+        folded = dict(lengths) if isinstance(lengths, Mapping) else {}
+        folded.update(own if isinstance(own, Mapping) else {})
+        workers = folded.pop("num_workers", None)
+        if workers is not None and "num_workers" not in self._given:
+            self.__dict__["num_workers"] = workers
+        self.__dict__["dataset_args"] = folded or None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an option: it counts as given from now on, unless the value is `None`."""
@@ -512,7 +525,7 @@ class Arguments:
         `to_environment`."""
         argv: list[str] = []
         for name, value in self.given().items():
-            if name not in NOT_PASSED_ON:
+            if name not in NOT_PASSED_ON and not self._is_idle(name, value):
                 argv += flag_words(name, value, KIND_OF[name])
         if self.visualizer is None:
             if self.wandb_api_key is not None:
@@ -520,6 +533,10 @@ class Arguments:
             elif self.swanlab_api_key is not None:
                 argv.append("--visualizer=swanlab")
         return argv
+
+    def _is_idle(self, name: str, value: Any) -> bool:
+        """A default of a search where there is none, as in the dump of all options."""
+        return name.startswith("sla_") and not self.sla_auto_tune and value == _DEFAULTS[name]
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables for `evalscope perf`: what `ps` must not show, which is
@@ -592,6 +609,8 @@ Arguments.__signature__ = _OF_INIT.replace(  # type: ignore[attr-defined]
 KIND_OF = {field.name: kind_of(str(field.type)) for field in fields(Arguments)}
 """What the values of each option are."""
 _LISTS = {name for name, of in KIND_OF.items() if of.is_list}
+_FIELDS = ("extra_args", "dataset_args", "multi_turn_args")
+"""Options that plugins read as dicts, which may be given as JSON text."""
 _JSON = {name for name, of in KIND_OF.items() if of.as_json}
 _HEADERS = "EVALSCOPE_HEADERS"
 
@@ -604,6 +623,13 @@ def _refuse_unknown(options: Mapping[str, object]) -> None:
 
 def _own(name: str, value: Any) -> Any:
     """A value in Python's own types, and a list where the option has several."""
+    if isinstance(value, Schema):
+        return value.model_dump(exclude_unset=True)
+    if name in _FIELDS and isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise InvalidOption(f"`{name}` is no JSON: {error}") from None
     value = plain(value)
     if name in _LISTS and value is not None and not isinstance(value, (str, list, Mapping)):
         items = listed(value)
@@ -615,9 +641,6 @@ def _single(name: str, value: Any) -> Any:
     """What a plugin wants to see of a list of one: `max_tokens` goes into a body as it is."""
     if name in _LISTS - MAY_BE_EMPTY and isinstance(value, list) and len(value) == 1:
         return value[0]
-    # EvalScope's plugins add a dict to a body
-    if name in _JSON and isinstance(value, str) and value.startswith("{"):
-        return json.loads(value)
     return value
 
 

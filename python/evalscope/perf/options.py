@@ -173,6 +173,8 @@ def _list_words(name: str, flag: str, value: Any, of: Kind) -> list[str]:
             which = "" if items is None else f"; element {place} of it is {_brief(item)}"
             raise InvalidOption(f"`{name}` is {of.wanted}{which or f', not {_brief(item)}'}")
         words.append(word)
+    if not words and of.is_facts:
+        return []
     if not words and name not in MAY_BE_EMPTY:
         raise InvalidOption(f"`{name}` is an empty list; leave it out to take the default")
     if len(words) == 1:

@@ -75,6 +75,10 @@ class Results(dict[str, Any]):
     """The command's folder."""
     result: dict[str, Any]
     """The contents of `result.json`."""
+    probes: list[SLAProbe]
+    """The loads that a search (`sla_auto_tune`) tried, in order; none without one."""
+    selections: list[SLASelection]
+    """The answers of a search, one for each group of limits; none without one."""
 
     def __init__(
         self, folder: Path, result: dict[str, Any], runs: Collection[str] | None = None
@@ -87,6 +91,24 @@ class Results(dict[str, Any]):
             if runs is not None and name not in runs:
                 continue
             self[name] = RunResult.load(name, _run_folder(folder, name), run)
+        self._read_search()
+
+    def _read_search(self) -> None:
+        """Read what a search left in the folder: its record is in `result.json` as well."""
+        beside = _optional_json(self.folder / "sla_selection.json")
+        search = beside or self.result.get("search") or {}
+        variable = search.get("variable", "parallel")
+        summary = self.sla_summary
+        self.probes = [
+            _probe(probe, summary.get(f"{variable}_{probe.get('value')}"))
+            for probe in search.get("probes", [])
+        ]
+        self.selections = [SLASelection(selection) for selection in search.get("selections", [])]
+
+    @property
+    def sla_summary(self) -> dict[str, Any]:
+        """`sla_summary.json`: figures of each load of a search; empty without one."""
+        return _optional_json(self.folder / "sla_summary.json") or {}
 
     @property
     def probes(self) -> list[dict[str, Any]]:
@@ -132,16 +154,12 @@ class Results(dict[str, Any]):
 
 
 class SLAResult(Results):
-    """What a search came to: each load that was tried with its figures, the probes, the answers.
+    """What a search came to: each load that was tried with its figures, `probes`, `selections`.
 
     `result["parallel_8"]["metrics"]` are means over the runs of that load, and
     `result["parallel_8"]["percentiles"]` columns.
     """
 
-    probes: list[SLAProbe]
-    """The loads, in the order they were tried."""
-    selections: list[SLASelection]
-    """The answers, one for each group of limits."""
     runs: Results | None
     """The runs of all loads by their names."""
 
@@ -152,28 +170,22 @@ class SLAResult(Results):
         selections: Iterable[Mapping[str, Any]],
         runs: Results | None = None,
     ) -> None:
-        super().__init__(Path() if runs is None else runs.folder, {})
-        self.update(results)
-        self.result = {} if runs is None else runs.result
+        dict.__init__(self, results)
         self.probes = [p if isinstance(p, SLAProbe) else SLAProbe(p) for p in probes]
         self.selections = [
             s if isinstance(s, SLASelection) else SLASelection(s) for s in selections
         ]
         self.runs = runs
+        self.folder = Path() if runs is None else runs.folder
+        self.result = {} if runs is None else runs.result
 
     @classmethod
     def of(cls, runs: Results) -> SLAResult | None:
-        """Read what a search left in the folder of a command; `None` if there was none."""
-        summary = _optional_json(runs.folder / "sla_summary.json")
-        record = _optional_json(runs.folder / "sla_selection.json") or {}
-        if summary is None and not record:
+        """The results of a command as those of a search; `None` if it has not searched."""
+        summary = runs.sla_summary
+        if not (summary or runs.probes or runs.selections):
             return None
-        summary = summary or {}
-        probes = [
-            _probe(probe, summary.get(f"{record.get('variable', 'parallel')}_{probe.get('value')}"))
-            for probe in record.get("probes", [])
-        ]
-        return cls(summary, probes, record.get("selections", []), runs)
+        return cls(summary, runs.probes, runs.selections, runs)
 
 
 def _probe(written: Mapping[str, Any], averaged: Mapping[str, Any] | None) -> SLAProbe:

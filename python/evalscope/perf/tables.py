@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 # more or fewer decimals than the unit says
@@ -13,7 +14,11 @@ _DECIMALS = {
     "Avg Output Tokens": 1,
     "Avg Turns/Request": 1,
     "Avg Decoded Tok/Iter": 2,
-    "Decode TPS": 2,
+    "Decode TPS": 4,
+    "First-Turn TTFT (s)": 4,
+    "TTFAT (s)": 4,
+    "Cache Hit Rate (%)": 4,
+    "Eligible Cache Hit Rate (%)": 4,
 }
 # of a name's end
 _DECIMALS_OF_UNIT = (("/s)", 2), ("(ms)", 2), ("(s)", 3), ("(%)", 1))
@@ -22,7 +27,7 @@ _DECIMALS_OF_UNIT = (("/s)", 2), ("(ms)", 2), ("(s)", 3), ("(%)", 1))
 def cell(value: Any, name: str) -> str:
     """A figure as a table shows it; `name` is its key, which ends in its unit."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "-"
+        return "—"
     if not isinstance(value, (int, float)):
         return str(value)
     if name == "Spec. Accept Rate":
@@ -33,7 +38,9 @@ def cell(value: Any, name: str) -> str:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table: the first column to the left, all others to the right."""
-    widths = [max(len(row[place]) for row in (headers, *rows)) for place in range(len(headers))]
+    # two more than a heading has, as tabulate does it
+    least = [len(heading) + 2 for heading in headers]
+    widths = [max([width, *(len(row[place]) for row in rows)]) for place, width in enumerate(least)]
 
     def line(cells: Sequence[str]) -> str:
         first = f" {cells[0]:<{widths[0]}} "
@@ -50,7 +57,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _number(value: float, decimals: int) -> str:
-    text = f"{value:.{decimals}f}"
+    # as people round: 0.0065 is 0.007, though its nearest binary number lies below
+    exact = Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    text = f"{exact:f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

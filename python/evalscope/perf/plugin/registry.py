@@ -92,6 +92,9 @@ DatasetRegistry = PluginRegistry(
         "openqa": f"{_DATASETS}openqa:OpenqaDatasetPlugin",
         "random": f"{_DATASETS}random_dataset:RandomDatasetPlugin",
         "custom": f"{_DATASETS}custom:CustomDatasetPlugin",
+        "line_by_line": f"{_DATASETS}line_by_line:LineByLineDatasetPlugin",
+        "share_gpt_zh": f"{_DATASETS}share_gpt:ShareGPTZhDatasetPlugin",
+        "share_gpt_en": f"{_DATASETS}share_gpt:ShareGPTEnDatasetPlugin",
     },
 )
 """Classes that make prompts."""

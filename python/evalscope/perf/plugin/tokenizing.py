@@ -37,26 +37,6 @@ def load_tokenizer(tokenizer_path: Any) -> Any:
     )
 
 
-class tokenizer_at:
-    """An attribute that is loaded when it is first read, from the path in another attribute."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path.split(".")
-
-    def __get__(self, plugin: Any, _owner: type) -> Any:
-        if plugin is None:
-            return self
-        if "_tokenizer" not in plugin.__dict__:
-            path: Any = plugin
-            for name in self._path:
-                path = getattr(path, name, None)
-            plugin.__dict__["_tokenizer"] = None if path is None else load_tokenizer(path)
-        return plugin.__dict__["_tokenizer"]
-
-    def __set__(self, plugin: Any, tokenizer: Any) -> None:
-        plugin.__dict__["_tokenizer"] = tokenizer
-
-
 def tokenize_chat_messages(
     tokenizer: Any, messages: Sequence[Any], add_generation_prompt: bool = True
 ) -> list[int]:
@@ -74,9 +54,10 @@ def tokenize_chat_messages(
     except Exception as error:
         name = getattr(tokenizer, "name_or_path", None) or type(tokenizer).__name__
         raise ValueError(
-            f"Failed to apply the chat template of tokenizer `{name}`: {error}. Take a tokenizer "
-            "that has a chat template, or send plain prompts with `apply_chat_template=False`, or "
-            "leave `tokenizer_path` out where the server reports usage"
+            f"Failed to apply the chat template of tokenizer `{name}`: {error}\n"
+            "drop `--tokenizer-path` where the server reports usage, or use a tokenizer that has a "
+            "chat template and shares the vocabulary of the model, or send plain prompts with "
+            "`--no-apply-chat-template`"
         ) from error
     # transformers 4.46 and newer return a dict
     tokens = getattr(made, "input_ids", made)
@@ -96,6 +77,13 @@ def fit_text_to_token_len(
     if mode == "drop":
         return None
     raise ValueError(f"`input_len_mode` is `cap` or `drop`, not {mode!r}")
+
+
+def truncate_text_to_token_len(
+    text: str, target_len: int, tokenizer: Any, add_special_tokens: bool = False
+) -> str:
+    """A text cut to so many tokens; a shorter one as it is."""
+    return fit_text_to_token_len(text, target_len, "cap", tokenizer, add_special_tokens) or ""
 
 
 def fit_prefix_to_budget(prefix_ids: Sequence[int], budget: int, tokenizer: Any) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalscope.errors import Unsupported
+from evalscope.perf.names import Metrics
+
+__all__ = ["BenchmarkData", "Metrics", "is_stream_body"]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from evalscope.errors import Unsupported
-from evalscope.perf.plugin.tokenizing import tokenizer_at
+from evalscope.perf.plugin.tokenizing import load_tokenizer
 from evalscope.perf.utils.body_meta import (
     BODY_META_HEADERS,
     BODY_META_PREFIX,
@@ -60,15 +60,23 @@ class ApiPluginBase:
         answers = {"stream": {"text": "/delta/text", "error": "/error"}, "whole": {"text": "/text"}}
     """
 
-    tokenizer = tokenizer_at("model_path")
-    """The tokenizer at `tokenizer_path`, loaded when it is first used; `None` without a path."""
-
     def __init__(self, param: Any = None, model_path: Any = None) -> None:
         """`param` has the options; in the oldest form it is the tokenizer's path alone."""
         self.param = param
         if model_path is None:
             model_path = getattr(param, "tokenizer_path", param)
         self.model_path = model_path
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer at `tokenizer_path`, loaded when first used; `None` without a path."""
+        if "_tokenizer" not in self.__dict__:
+            self._tokenizer = None if self.model_path is None else load_tokenizer(self.model_path)
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
 
     @abstractmethod
     def build_request(self, messages: Any, param: Any) -> Any:

@@ -9,17 +9,25 @@ from evalscope.perf.plugin.datasets.base import (
 )
 from evalscope.perf.plugin.datasets.custom import CustomDatasetPlugin
 from evalscope.perf.plugin.datasets.dataset_args import BaseDatasetArgs
+from evalscope.perf.plugin.datasets.line_by_line import LineByLineDatasetPlugin
 from evalscope.perf.plugin.datasets.openqa import OpenqaDatasetPlugin
 from evalscope.perf.plugin.datasets.random_dataset import RandomDatasetPlugin
+from evalscope.perf.plugin.datasets.share_gpt import (
+    ShareGPTEnDatasetPlugin,
+    ShareGPTZhDatasetPlugin,
+)
 
 __all__ = [
     "BaseDatasetArgs",
     "Conversation",
     "CustomDatasetPlugin",
     "DatasetPluginBase",
+    "LineByLineDatasetPlugin",
     "Message",
     "Messages",
     "OpenqaDatasetPlugin",
     "RandomDatasetPlugin",
+    "ShareGPTEnDatasetPlugin",
+    "ShareGPTZhDatasetPlugin",
     "Turn",
 ]

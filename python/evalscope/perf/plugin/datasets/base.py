@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
 
+from evalscope.errors import Unsupported
 from evalscope.perf.plugin.datasets import hubs
-from evalscope.perf.plugin.datasets.dataset_args import TextLengthArgs
+from evalscope.perf.plugin.datasets.dataset_args import (
+    BaseDatasetArgs,
+    MultiTurnArgs,
+    TextLengthArgs,
+)
 from evalscope.perf.plugin.tokenizing import (
     NoTokenizerLibrary,
     fit_prefix_to_budget,
     fit_text_to_token_len,
+    load_tokenizer,
     tokenize_chat_messages,
-    tokenizer_at,
 )
 
 Message = dict[str, Any]
@@ -54,13 +59,11 @@ class DatasetPluginBase:
 
     query_parameters: Any
     """The options, an `Arguments`."""
-    args_schema: Callable[..., Any] | None = None
-    """What makes `dataset_args` of the keys in `--dataset-args`, such as a `BaseDatasetArgs` or a
-    dataclass; `None`: they are a dict."""
+    args_schema: Callable[..., Any] = BaseDatasetArgs
+    """What makes `dataset_args` of the keys in `--dataset-args`: a subclass of `BaseDatasetArgs`,
+    a dataclass, or `dict` for any keys. Without one of your own, there are none."""
     dataset_args: Any
     """The options of the dataset."""
-    tokenizer = tokenizer_at("query_parameters.tokenizer_path")
-    """The tokenizer at `tokenizer_path`, loaded when it is first used; `None` without a path."""
 
     provides_arrival_schedule: ClassVar[bool] = False
     """EvalScope's mark of prompts with moments of their own; `workload_trace` has them here."""
@@ -75,9 +78,24 @@ class DatasetPluginBase:
         given = getattr(query_parameters, "dataset_args", None) or {}
         if isinstance(given, str):
             given = json.loads(given)
-        schema = type(self).args_schema
-        self.dataset_args = given if schema is None else schema(**given)
+        self.dataset_args = type(self).args_schema(**given)
         self._prefix_tokens: list[int] | None = None
+        if self._target() is not None and not query_parameters.tokenizer_path:
+            raise ValueError("`target_input_len` requires a tokenizer: give `tokenizer_path`")
+        if self._fills():
+            self._prefix_tokens = self._read_prefix()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer at `tokenizer_path`, loaded when first used; `None` without a path."""
+        if "_tokenizer" not in self.__dict__:
+            path = self.query_parameters.tokenizer_path
+            self._tokenizer = None if path is None else load_tokenizer(path)
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
 
     def __iter__(self) -> Iterator[Any]:
         """All prompts."""
@@ -183,7 +201,7 @@ class DatasetPluginBase:
         if target is None:
             return prompt if self.check_prompt_length(prompt)[0] else None
         mode = self.dataset_args.input_len_mode
-        return fit_text_to_token_len(prompt, target, mode, self._needed_tokenizer())
+        return fit_text_to_token_len(prompt, target, mode, self.tokenizer)
 
     def prepare_messages(self, prompt: str) -> str | Messages | None:
         """What to yield for a text: messages or a plain prompt, filled up with `prefix_file`.
@@ -218,7 +236,7 @@ class DatasetPluginBase:
 
     def content_token_len(self, content: str) -> int:
         """Tokens of a text, without a template."""
-        return len(self._needed_tokenizer().encode(content, add_special_tokens=False))
+        return len(self.tokenizer.encode(content, add_special_tokens=False))
 
     def measure_messages_len(self, messages: Messages) -> int:
         """Tokens of the texts of messages, without a template."""
@@ -232,23 +250,28 @@ class DatasetPluginBase:
         return self._target() is not None and self.dataset_args.prefix_file is not None
 
     def _prefix(self, taken: int) -> str:
-        tokenizer = self._needed_tokenizer()
-        if self._prefix_tokens is None:
-            with _opened(self.dataset_args.prefix_file) as file:
-                tokens = tokenizer.encode(file.read(), add_special_tokens=False)
-            if not tokens:
-                raise ValueError(f"`prefix_file` {self.dataset_args.prefix_file} is empty")
-            self._prefix_tokens = list(tokens)
-        return fit_prefix_to_budget(self._prefix_tokens, (self._target() or 0) - taken, tokenizer)
+        budget = (self._target() or 0) - taken
+        return fit_prefix_to_budget(self._prefix_tokens or [], budget, self.tokenizer)
 
-    def _needed_tokenizer(self) -> Any:
-        if self.tokenizer is None:
-            raise ValueError("`target_input_len` requires a tokenizer: give `tokenizer_path`")
-        return self.tokenizer
+    def _read_prefix(self) -> list[int]:
+        with _opened(self.dataset_args.prefix_file) as file:
+            tokens = self.tokenizer.encode(file.read(), add_special_tokens=False)
+        if not tokens:
+            raise ValueError(f"`prefix_file` {self.dataset_args.prefix_file} is empty")
+        return list(tokens)
 
     def supports_parallel_message_generation(self, total_count: int | None = None) -> bool:
         """EvalScope's question whether several processes may make prompts; none do here."""
         return False
+
+    def build_messages_parallel(self, total_count: int, workers: int) -> list[Any]:
+        """EvalScope's way to make prompts in several processes, which is never taken here."""
+        raise Unsupported("prompts are made by one process, ahead of time: use `build_messages`")
+
+    def get_sampled_multi_turn_params(self) -> dict[str, Any]:
+        """Lengths of turns, drawn anew where they are ranges; none without `MultiTurnArgs`."""
+        args = self.dataset_args
+        return args.sample_params() if isinstance(args, MultiTurnArgs) else {}
 
 
 def _opened(dataset: Any) -> TextIO:

@@ -14,6 +14,6 @@ class CustomDatasetPlugin(DatasetPluginBase):
     def build_messages(self) -> Iterator[Any]:
         """A prompt of each line that has the right length."""
         for line in self.dataset_line_by_line(self.query_parameters.dataset_path):
-            prepared = self.prepare_messages(line.strip())
-            if prepared:
+            prepared = self.prepare_messages(line.strip()) if line.strip() else None
+            if prepared is not None:
                 yield prepared

@@ -29,10 +29,13 @@ class TextLengthArgs(Schema):
         if self.target_input_len is not None and self.target_input_len <= 0:
             raise InvalidOption(f"`target_input_len` is {self.target_input_len}; it is above 0")
         if self.prefix_file is not None and self.target_input_len is None:
-            raise InvalidOption("`prefix_file` needs `target_input_len`, the length to fill up to")
+            raise InvalidOption(
+                "`prefix_file` requires `target_input_len`, the length to fill up to"
+            )
         if self.prefix_file is not None and self.input_len_mode == "drop":
             raise InvalidOption(
-                '`input_len_mode="drop"` leaves nothing for `prefix_file` to fill; use "cap"'
+                '`prefix_file` is incompatible with `input_len_mode="drop"`, which leaves '
+                'nothing to fill up; use "cap"'
             )
 
 
@@ -44,4 +47,10 @@ class MultiTurnDatasetArgs(MultiTurnArgs):
     """Options of datasets whose prompts are conversations."""
 
 
-__all__ = ["BaseDatasetArgs", "MultiTurnDatasetArgs", "TextDatasetArgs", "TextLengthArgs"]
+__all__ = [
+    "BaseDatasetArgs",
+    "MultiTurnArgs",
+    "MultiTurnDatasetArgs",
+    "TextDatasetArgs",
+    "TextLengthArgs",
+]

@@ -5,6 +5,7 @@ from evalscope.perf.plugin.tokenizing import (
     fit_text_to_token_len,
     load_tokenizer,
     tokenize_chat_messages,
+    truncate_text_to_token_len,
 )
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "fit_text_to_token_len",
     "load_tokenizer",
     "tokenize_chat_messages",
+    "truncate_text_to_token_len",
 ]

@@ -1,0 +1,191 @@
+"""Owns the acceptance of the Python package against the real EvalScope 1.14.1: its names, objects of both
+packages made from the same folders, the scripts of its documents, and its own tests.
+
+Run by ci/reference-python with an interpreter that has the real package.
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ci" / "reference_commands"))
+
+from run import Hub, Simulator, binary, fill  # noqa: E402
+
+GOLDEN = ROOT / "python" / "tests" / "golden" / "evalscope-1.14.1.json"
+HERE = pathlib.Path(__file__).parent
+# EvalScope's tests that speak of what is here; the others are of its own insides: its event loops, its
+# writers, its dashboard
+TESTS = [
+    "test_line_by_line_body.py",
+    "test_openai_api_parse_responses.py",
+    "test_dataset_args.py",
+    "test_target_input_len.py",
+    "test_chat_template_error.py",
+    "test_prefix_injection.py",
+    "test_perf_basic.py",
+    "test_perf_multi_turn.py",
+]
+# Of these, tests that need what cannot be here, or what cannot be had without a network.
+NOT_HERE = {
+    "test_text_datasets_use_text_schema": "asks for the classes of all datasets; some have none here",
+    "test_multi_turn_datasets_use_multi_turn_schema": "the same",
+    "test_folds_into_dataset_args": "asks for the class of swe_smith, which has none here",
+    "test_dataset_args_wins_on_conflict": "the same",
+    "test_local_openqa": "starts a model with transformers",
+    "test_local_speed_benchmark": "the same",
+    "test_random_vl": "a tokenizer and a model of the hub",
+    "test_kontext_bench_vl": "a dataset of the hub",
+    "test_share_gpt_zh": "the same",
+    "test_share_gpt_zh_multi_turn": "the same",
+    "test_warmup_multi_turn_absolute": "the same",
+    "test_swe_smith_multi_turn": "the same",
+    "without_target_input_len": "asks for an error of pydantic, which is not needed here; it is a `ValueError`",
+    "drop_mode": "the same",
+}
+# another tokenizer that they ask the hub for
+TOKENIZERS = ["/api/v1/models/deepseek-ai/DeepSeek-R1-0528"]
+
+
+def python(*words, ours=True, folder=None, **environment):
+    """Run the interpreter with our package, or with the real one; gives what it printed."""
+    env = {**os.environ, **environment}
+    env.pop("PYTHONPATH", None)
+    if ours:
+        env["PYTHONPATH"] = str(ROOT / "python")
+    done = subprocess.run([sys.executable, *map(str, words)], cwd=folder, env=env, text=True, capture_output=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{words}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+    return done.stdout
+
+
+def check_names(_places):
+    printed = python(HERE / "names.py", ours=False)
+    if "--write" in sys.argv:
+        GOLDEN.write_text(printed)
+    assert json.loads(printed) == json.loads(GOLDEN.read_text()), "golden file is out of date: --write"
+    return f"{sum(len(of) for of in json.loads(printed)['fields'].values())} attributes, keys and defaults"
+
+
+RUNS = """
+import json, sys
+from evalscope.perf.main import run_perf_benchmark
+print(run_perf_benchmark(json.loads(sys.argv[1]), show_output=False).folder)
+"""
+
+
+def check_objects(places):
+    """Both packages read the same folders: streamed, whole, with failures, conversations, an open loop."""
+    common = {"url": places["url"] + "/v1/chat/completions", "model": "m", "parallel": 2, "number": 8, "max_tokens": 8,
+              "dataset": "sample", "sleep_interval": 0}
+    talks = {"dataset": "random_multi_turn", "tokenizer_path": str(places["tokenizer"]), "multi_turn": True,
+             "min_turns": 2, "max_turns": 3, "min_prompt_length": 4, "max_prompt_length": 9}
+    kinds = {"streamed": {"parallel": [1, 3], "number": [4, 6]}, "whole": {"stream": False}, "talks": talks,
+             "open": {"open_loop": True, "parallel": None, "rate": 40}}
+    folders = []
+    for kind, options in kinds.items():
+        options = {**common, **options, "outputs_dir": str(places["folder"] / "objects"), "name": kind}
+        folders.append(python("-c", RUNS, json.dumps(options)).strip())
+    walked = [json.loads(python(HERE / "walk.py", *folders, ours=ours)) for ours in (True, False)]
+    assert len(walked[0]) == 5
+    for folder, of in walked[0].items():
+        for part, seen in of.items():
+            assert seen == walked[1][folder][part], difference(folder, part, seen, walked[1][folder][part])
+    return f"{len(walked[0])} runs, the same attributes, dicts and tables"
+
+
+def difference(folder, part, ours, theirs):
+    lines = zip(json.dumps(ours, indent=1).splitlines(), json.dumps(theirs, indent=1).splitlines())
+    return f"{folder} {part}: " + "; ".join(f"here {a}, EvalScope {b}" for a, b in lines if a != b)
+
+
+def check_documents(places):
+    """The scripts of the page on custom requests and datasets, changed only where they name a host, a file
+    and a key."""
+    checkout = places["checkout"]
+    if checkout is None:
+        return None
+    page = (checkout / "docs/en/user_guides/stress_test/custom.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    plugin, script, dataset = (next(b for b in blocks if mark in b) for mark in (
+        "@register_api('custom')", "env = dotenv_values", "@register_dataset('custom')"))
+    prompts = places["folder"] / "prompts.txt"
+    prompts.write_text("one prompt\nanother prompt\n")
+    url = places["url"] + "/v1/chat/completions"
+    api = plugin + script.replace("https://your-endpoint", url)
+    data = dataset.replace("https://your-api-endpoint", url).replace("path/to/your/dataset.txt", str(prompts))
+    for name, text, count in (("api", api, 1), ("dataset", data, 1000)):
+        folder = places["folder"] / f"document-{name}"
+        folder.mkdir()
+        (folder / "script.py").write_text(text)
+        python("script.py", folder=folder, MODELSCOPE_ENDPOINT=places["hub"],
+               EVALSCOPE_CACHE=str(places["folder"] / "cache"))
+        (result,) = folder.glob("outputs/*/*/result.json")
+        counts = json.loads(result.read_text())["runs"][0]["counts"]
+        assert (counts["succeeded"], counts["failed"]) == (count, 0), counts
+    return "the API and the dataset of its page on plugins"
+
+
+CONFTEST = """
+import tests.perf.perf_test_base as base
+
+# the only thing that is changed: a key is there, and DashScope is a simulated server
+base.DASHSCOPE_API_KEY = "sk-simulated"
+for name in ("DASHSCOPE_CHAT_URL", "LOCAL_CHAT_URL"):
+    setattr(base, name, {url!r} + "/v1/chat/completions")
+for name in ("DASHSCOPE_COMPLETIONS_URL", "LOCAL_COMPLETIONS_URL"):
+    setattr(base, name, {url!r} + "/v1/completions")
+"""
+
+
+def check_tests(places):
+    """EvalScope's own tests, as they are."""
+    checkout = places["checkout"]
+    if checkout is None:
+        return None
+    folder = places["folder"] / "tests-of-evalscope"
+    shutil.copytree(checkout / "tests" / "perf", folder / "tests" / "perf")
+    (folder / "tests" / "__init__.py").touch()
+    (folder / "conftest.py").write_text(CONFTEST.format(url=places["url"]))
+    chosen = [folder / "tests" / "perf" / name for name in TESTS]
+    printed = python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in NOT_HERE),
+        *[path.relative_to(folder) for path in chosen if path.is_file()], folder=folder,
+        MODELSCOPE_ENDPOINT=places["hub"], EVALSCOPE_CACHE=str(places["folder"] / "cache"))
+    return printed.strip().splitlines()[-1].strip("= ")
+
+
+def main():
+    os.environ["EVALSCOPE_BIN"] = binary()
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    checkout = os.environ.get("EVALSCOPE_CHECKOUT")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        small = Hub.files["/api/v1/models/Qwen/Qwen2.5-0.5B-Instruct"]
+        Hub.files = {**Hub.files, **dict.fromkeys(TOKENIZERS, small)}
+        hub = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        tokenizer = fill(folder)
+        server = Simulator(os.environ["EVALSCOPE_BIN"], "--tokenizer-path", str(tokenizer))
+        places = {"url": server.url.rstrip("/"), "hub": f"http://127.0.0.1:{hub.server_port}", "folder": folder,
+                  "tokenizer": tokenizer, "checkout": pathlib.Path(checkout).resolve() if checkout else None}
+        try:
+            for name, check in (("names", check_names), ("objects", check_objects), ("documents", check_documents),
+                                ("tests", check_tests)):
+                found = check(places)
+                print(f"{name}: {found or 'left out; EVALSCOPE_CHECKOUT names no checkout'}", flush=True)
+        finally:
+            server.stop()
+            hub.shutdown()
+
+
+if __name__ == "__main__":
+    main()
