@@ -17,6 +17,10 @@ pub struct Shard {
     of: NonZeroU32,
 }
 
+/// Where the numbers begin of a shard's conversations that no body was made of. The sessions of all
+/// shards are numbered through, and no run has as many requests, so each number is there once.
+pub const UNMADE: u64 = 1 << 40;
+
 /// Its form in files.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Parts {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::ShardClient;
 use evalscope_model::plan::RunSpec;
 pub use evalscope_model::record::RecordBodies;
+use evalscope_model::shard::UNMADE;
 use evalscope_model::slo::{Slo, SloFrom};
 use evalscope_model::time::{RunClock, Timestamp};
 use evalscope_model::trace::TraceReport;
@@ -232,6 +233,21 @@ pub struct ShardMeta {
 }
 
 impl RunMeta {
+    /// The process that a request belongs to, by its number and that of its conversation; `None` if one
+    /// process carried out the run.
+    #[must_use]
+    pub fn shard_of(&self, index: u64, conversation: Option<u64>) -> Option<u32> {
+        if !self.load.shard.is_whole() {
+            return Some(self.load.shard.index());
+        }
+        if self.shards.is_empty() {
+            return None;
+        }
+        let of = (self.shards.len() + self.missing_shards.len()) as u64;
+        let session = conversation.unwrap_or_else(|| index.checked_sub(UNMADE).unwrap_or(index));
+        u32::try_from(session % of).ok()
+    }
+
     /// The name that the user gave the run besides the model's (`--alias`).
     #[must_use]
     pub fn alias(&self) -> Option<&str> {

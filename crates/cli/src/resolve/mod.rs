@@ -183,7 +183,7 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         ..sweep
     }
     .expand()?;
-    check_start(sharding, &plan)?;
+    check_start(args, &plan)?;
     let without_stream = match bodies.api.output() {
         Output::Generated => generation.no_stream.then(|| "--no-stream".to_owned()),
         Output::Vectors | Output::Scores => Some(format!("--api {}", server.api)),

@@ -83,13 +83,32 @@ pub(super) fn seed_of(
     Ok(seed)
 }
 
-/// Check that there is one run to begin at a common start.
-pub(super) fn check_start(args: &ShardArgs, plan: &RunPlan) -> anyhow::Result<()> {
+/// Check that there is one run, which a part of it can be or which can begin at a common start, and that no
+/// shard ends alone.
+pub(super) fn check_start(args: &PerfArgs, plan: &RunPlan) -> anyhow::Result<()> {
+    let is_part = !plan.runs()[0].shard.is_whole();
+    let flag = match (is_part, args.shard.start_at) {
+        (true, _) => "--shard",
+        (false, Some(_)) => "--start-at",
+        (false, None) => return Ok(()),
+    };
     let runs = plan.runs().len();
-    if runs > 1 && args.start_at.is_some() {
+    if runs > 1 {
         return Err(hinted(
-            format!("`--start-at` is the start of one run, but this command has {runs}"),
+            format!("`{flag}` takes one run, but this command has {runs}"),
             "start each run on its own",
+        ));
+    }
+    if args.search.sla_auto_tune {
+        return Err(hinted(
+            format!("`{flag}` takes one run, but `--sla-auto-tune` makes several"),
+            "leave one of them out",
+        ));
+    }
+    if is_part && !args.objective.abort_if.is_empty() {
+        return Err(hinted(
+            "`--abort-if` would end one shard while the others go on: each sees only its part of the load",
+            "leave it out, or use one process",
         ));
     }
     Ok(())

@@ -305,6 +305,8 @@ fn a_run_that_never_began_has_no_metrics() {
         "local_sim",
         "--dataset",
         "sample",
+        "--parallel",
+        "2",
         "--shard",
         "0/2",
         "--run-id",

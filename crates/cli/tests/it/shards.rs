@@ -189,6 +189,17 @@ fn three_shards_of_an_open_loop_are_one_run() {
     assert_eq!(before, after);
     let exported = context.run(&["export", "--as", "evalscope", "-o", "exported", "merged"]);
     assert_eq!(exported.code, Some(0), "{exported:#?}");
+    let exported = context.run(&["export", "-o", "requests.csv", "merged"]);
+    assert_eq!(exported.code, Some(0), "{exported:#?}");
+    let table = std::fs::read_to_string(context.path().join("requests.csv")).unwrap();
+    let mut lines = table.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').take(6).collect();
+    assert_eq!(header[4..], ["shard", "idx"]);
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').take(6).collect();
+        let [shard, idx] = [cells[4], cells[5]].map(|cell| cell.parse::<u64>().unwrap());
+        assert_eq!(shard, idx % 3, "{line}");
+    }
 }
 
 #[test]
@@ -304,6 +315,17 @@ fn a_shard_that_cannot_be_is_refused() {
             "--when-full",
             "stop",
         ]),
+        perf(&[
+            "--shard",
+            "1/4",
+            "--parallel",
+            "4",
+            "--seed",
+            "1",
+            "--repeats",
+            "3",
+        ]),
+        perf(&["--start-at", "2000000000", "--parallel", "4", "8"]),
         perf(&["--start-at", "soon"]),
         perf(&["--start-at", "stdin", "--prompt", "@-"]),
     ];

@@ -15,12 +15,8 @@ use crate::load::{LoadModel, Next, SessionEnd};
 use crate::protocol::PreparedRequest;
 use evalscope_model::plan::StoppedBy;
 use evalscope_model::record::Phase;
-use evalscope_model::shard::Shard;
+use evalscope_model::shard::{Shard, UNMADE};
 use evalscope_model::time::Timestamp;
-
-/// Where the numbers begin of a shard's conversations that no body was made of. The sessions of all
-/// shards are numbered through, and no run has as many requests, so each number is there once.
-const UNMADE: u64 = 1 << 40;
 
 /// A request that is ready to be sent.
 #[derive(Debug)]

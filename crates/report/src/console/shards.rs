@@ -73,3 +73,39 @@ pub fn shards(report: &RunReport, screen: Screen) -> String {
     text.push_str(&shard_grid(report).render(screen.width, plain));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use evalscope_model::metrics::ShardClient;
+
+    use super::*;
+    use crate::console::{Confidence, Ink};
+    use crate::samples;
+
+    const WIDE: Screen = Screen {
+        width: 200,
+        ink: Ink::Plain,
+        confidence: Confidence::Hidden,
+    };
+
+    #[test]
+    fn each_shard_has_a_row_and_so_has_one_that_is_missing() {
+        let mut report = samples::report(&samples::meta("m"), samples::successes(20));
+        assert_eq!(shards(&report, WIDE), "");
+        report.meta.shards = vec![samples::shard(0), samples::shard(2)];
+        report.meta.shards[1].offset_ns = -1_250_000;
+        report.meta.shards[1].idle_ns = Some(4_100_000_000);
+        report.meta.missing_shards = vec![1];
+        report.client.shards = vec![ShardClient {
+            index: 0,
+            host: Some("host0".to_owned()),
+            verdict: Verdict::ClientLimited,
+            reasons: vec!["a receive thread was busy".to_owned()],
+            cpu_s: Some(12.5),
+            receive_busy_share: Some(0.95),
+            client_lag_p99_ms: Some(3.25),
+            max_rss_bytes: Some(40_000_000),
+        }];
+        insta::assert_snapshot!(shards(&report, WIDE));
+    }
+}

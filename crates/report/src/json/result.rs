@@ -302,13 +302,8 @@ impl<'a> RunResult<'a> {
     fn new(report: &'a RunReport) -> Self {
         let meta = &report.meta;
         let totals = &report.totals;
-        let source = |source: TokenSource| {
-            totals
-                .token_sources
-                .get(source.as_str())
-                .copied()
-                .unwrap_or(0)
-        };
+        let sources = &totals.token_sources;
+        let source = |source: TokenSource| sources.get(source.as_str()).copied().unwrap_or(0);
         Self {
             name: &meta.name,
             state: report.state,
