@@ -50,6 +50,8 @@ NOT_HERE = {
     "test_share_gpt_zh_multi_turn": "the same",
     "test_warmup_multi_turn_absolute": "the same",
     "test_swe_smith_multi_turn": "the same",
+    "from_dataset": "files of a dataset that no checkout has",
+    "test_rerank_random": "sends 2000 requests, which take the simulated reranker ten minutes",
     "without_target_input_len": "asks for an error of pydantic, which is not needed here; it is a `ValueError`",
     "drop_mode": "the same",
 }
