@@ -212,6 +212,18 @@ pub struct Compared {
     pub max_difference_tokens: u64,
 }
 
+impl Throughput {
+    fn of(report: &RunReport) -> Self {
+        Self {
+            requests_per_s: report.requests_per_s(),
+            output_tokens_per_s: report.output_tokens_per_s(),
+            total_tokens_per_s: report.total_tokens_per_s(),
+            input_tokens_per_s: report.input_tokens_per_s(),
+            inputs_per_s: report.inputs_per_s(),
+        }
+    }
+}
+
 impl Compared {
     fn of(comparison: &Comparison) -> Option<Self> {
         let (ours_mean_tokens, server_mean_tokens) = comparison.means()?;
@@ -333,13 +345,7 @@ impl<'a> RunResult<'a> {
                     .collect(),
             },
             duration_s: (totals.total > 0).then(|| totals.duration_s()),
-            throughput: Throughput {
-                requests_per_s: report.requests_per_s(),
-                output_tokens_per_s: report.output_tokens_per_s(),
-                total_tokens_per_s: report.total_tokens_per_s(),
-                input_tokens_per_s: report.input_tokens_per_s(),
-                inputs_per_s: report.inputs_per_s(),
-            },
+            throughput: Throughput::of(report),
             metrics: Metrics(report),
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),
             no_plateau: report.plateau.as_ref().err().copied(),
