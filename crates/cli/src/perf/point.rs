@@ -48,6 +48,8 @@ use crate::stages::{Mask, PluginCounting, TokenCounter, TokenCounting};
 /// which shows as dispatch lag, instead of filling the memory.
 const SINK_CAPACITY: usize = 256;
 
+const UNSTATED: &str = "the end of the run could not be recorded";
+
 /// How a run ended, beside its records.
 pub(super) struct Ended {
     /// What went wrong in this program, and how.
@@ -170,11 +172,10 @@ impl Measuring<'_> {
         };
         job.progress_lines.ended(&ended);
         self.board.end(ended);
-        let unstated =
-            |error: StoreError| ("the end of the run could not be recorded", error.into());
+        let stated = stated.map_err(|error| (UNSTATED, error.into()));
         Ok(Some(Ended {
             judgement: judged.and_then(|judged| judged.finish()),
-            error: error.or(stated.err().map(unstated)),
+            error: error.or(stated.err()),
         }))
     }
 
