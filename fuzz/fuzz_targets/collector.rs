@@ -100,12 +100,12 @@ fn collected(api: u8, known: u8, bytes: &[u8], lengths: [usize; 2]) -> Exchange 
         output_asked: known & 2 == 0,
         asked_tokens: None,
         asked_output_tokens: None,
-        inputs: None,
         turn: None,
         trace: None,
     };
     collector.finish(
         dispatch,
+        None,
         &SendTimes::default(),
         result,
         || b"{}".to_vec(),

@@ -39,6 +39,18 @@ def test_keys_and_attributes_are_the_same(tmp_path: Path) -> None:
     assert "run_1" in repr(results)
 
 
+def test_a_search_has_probes_and_selections(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"runs": []}')
+    without = Results.load(tmp_path)
+    assert (without.probes, without.selections, without.sla_summary) == ([], [], {})
+    search = {"probes": [{"value": 4}], "selections": [{"selected_value": 4}]}
+    (tmp_path / "result.json").write_text(json.dumps({"runs": [], "search": search}))
+    (tmp_path / "sla_summary.json").write_text('{"parallel_4": {"metrics": {}}}')
+    found = Results.load(tmp_path)
+    assert found.probes[0]["value"] == found.selections[0]["selected_value"] == 4
+    assert list(found.sla_summary) == ["parallel_4"]
+
+
 def test_percentiles_are_rows_and_columns() -> None:
     rows = [{"Percentiles": "50%", "TTFT (ms)": 1.0}, {"Percentiles": "99%", "TTFT (ms)": 2.0}]
     percentiles = Percentiles(rows)

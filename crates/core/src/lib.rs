@@ -11,6 +11,8 @@ pub mod credential;
 
 pub mod sse;
 
+pub mod ndjson;
+
 pub mod http1;
 
 pub mod protocol;

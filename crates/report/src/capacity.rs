@@ -9,6 +9,7 @@ use evalscope_model::metrics::{Distribution, Metric};
 use evalscope_model::search::SearchRecord;
 use evalscope_model::sla::{Rank, SlaFigure};
 use evalscope_model::slo::SloFigure;
+use serde_json::{Number, Value};
 
 use crate::report::RunReport;
 
@@ -22,6 +23,32 @@ pub const SUMMARY: &str = "sla_summary.json";
 pub fn record(top: &Path) -> Option<SearchRecord> {
     let text = std::fs::read_to_string(top.join(SELECTION)).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// The record with numbers of nine significant digits: as many survive being written and read, so files
+/// that are made again are the same files.
+///
+/// # Errors
+/// When it has no JSON form.
+pub fn settled(record: &SearchRecord) -> serde_json::Result<SearchRecord> {
+    let mut value = serde_json::to_value(record)?;
+    round(&mut value);
+    serde_json::from_value(value)
+}
+
+fn round(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let rounded = number.as_f64().map(|one| format!("{one:.8e}"));
+            let rounded = rounded.and_then(|text| text.parse().ok());
+            if let Some(rounded) = rounded.and_then(Number::from_f64) {
+                *number = rounded;
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(round),
+        Value::Object(all) => all.values_mut().for_each(round),
+        _ => {}
+    }
 }
 
 /// All figures of a run that can have limits, in the units of `--sla-params`: those that there are.

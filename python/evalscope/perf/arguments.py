@@ -153,7 +153,8 @@ class Arguments:
     abort_if: str | Sequence[str] | None = None
     """Stop (exit code 3) as soon as this holds of the last 30 s of a run: `"error_rate>20%"`."""
     abort_after: float | str | None = None
-    """From when on `abort_if` is looked at, after the first measured request: seconds, or `"30s"`."""
+    """From when on `abort_if` is looked at, after the first measured request: seconds, or
+    `"30s"`."""
 
     # --- search for a service level ---
 
@@ -174,6 +175,14 @@ class Arguments:
     sla_number_multiplier: float | None = None
     """Requests of a run, in multiples of the load tried."""
 
+    sla_precision: float | str | None = None
+    """How far apart a load that meets the limits and one that does not may be: 0.05, or `"5%"`."""
+    sla_confidence: float | str | None = None
+    """How sure a verdict on a load has to be."""
+    sla_probe_time: str | None = None
+    """How long a load is measured: `"20..120"`, the first and the last look in seconds."""
+    sla_max_time: float | str | None = None
+    """Begin no measurement after this time: seconds, or `"30m"`."""
     # --- prompts ---
 
     dataset: str | None = "openqa"

@@ -245,7 +245,9 @@ def _results_said(text: str | None) -> tuple[str | None, tuple[str, ...] | None]
     if text is None:
         return None, None
     said = json.loads(text)
-    return said["folder"], tuple(said["runs"])
+    runs = said["runs"]
+    # a search does not know at its beginning which runs it will have
+    return said["folder"], None if runs is None else tuple(runs)
 
 
 def _folder_said(stderr: str) -> str | None:

@@ -25,6 +25,9 @@ use crate::{console, env};
 const FILE_WIDTH: u16 = 120;
 
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "evalscope compare [OPTIONS] <BASE> <NEW>...\n       evalscope compare [OPTIONS] --baseline <FILE> <NEW>..."
+)]
 pub(crate) struct CompareArgs {
     /// The base, then the runs that are compared with it.
     ///

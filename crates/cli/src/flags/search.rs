@@ -18,6 +18,7 @@ pub(crate) enum Vary {
 }
 
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "each has the name of its flag")]
 #[command(next_help_heading = "Search for capacity")]
 pub(crate) struct SearchArgs {
     /// Search for the largest load that meets --sla-params
@@ -34,11 +35,11 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "VARIABLE", value_enum, default_value = "parallel")]
     pub(crate) sla_variable: Vary,
 
-    /// The limits, in JSON: {"p99_ttft": "<=500ms"}
+    /// The limits, in JSON: `{"p99_ttft": "<=500ms"}`
     ///
     /// Figures are p50, p90, p95, p99 and p99.9 of latency, ttft, ttfat and tpot (`p99_ttft`), their means
     /// (`avg_ttft`), rps, tps and `success_rate` (">=99%" by default). Limits of one object hold together;
-    /// each object of a list is a search of its own. {"tps": "max"} finds the best figure.
+    /// each object of a list is a search of its own. `{"tps": "max"}` finds the best figure.
     #[arg(long, value_name = "JSON")]
     pub(crate) sla_params: Option<String>,
 

@@ -48,7 +48,8 @@ use crate::stages::{Mask, PluginCounting, TokenCounter, TokenCounting};
 /// which shows as dispatch lag, instead of filling the memory.
 const SINK_CAPACITY: usize = 256;
 
-const UNSTATED: &str = "the end of the run could not be recorded";
+/// The thread that writes the database.
+type Writer = std::thread::JoinHandle<Result<(), StoreError>>;
 
 /// How a run ended, beside its records.
 pub(super) struct Ended {
@@ -123,10 +124,7 @@ impl Measuring<'_> {
             .map(|judged| judged.watch(clock, Arc::clone(&own.enough)));
         let observers = self.observers(part, clock, &standing, (&own, &aborted), probe);
         let pipeline = Pipeline::new(events, self.stages(), observers, fault.clone());
-        let writer = std::thread::Builder::new()
-            .name("evalscope-store".to_owned())
-            .spawn(move || database.run(pipeline))
-            .context("cannot start the thread that writes the database")?;
+        let writer = write(database, pipeline)?;
         let (outcome, starting) = self.load(spec, in_flight, prompts, (clock, &own), &sink)?;
         if let Some(unbegun) = starting.unbegun() {
             drop((display, sink));
@@ -134,14 +132,13 @@ impl Measuring<'_> {
             return self.never_began(unbegun, folder);
         }
         let ended = clock.now();
-        let ended_at = rfc3339_local(&clock, ended);
         drop(display);
         let died = served.and_then(|served| served.end(outcome.failed > 0));
         let died = died.map(|how| {
             let text = format!("the server ended during the run: {how}");
             Finding::new(FindingId::ServerEnded, text)
         });
-        let has_died = died.is_some();
+        let is_served = died.is_none();
         let tally = tally.lock().map(|tally| tally.clone()).unwrap_or_default();
         let skipped = dataset.passed_over(&tally);
         let doubts = self.doubts(spec, passed_rounds, &outcome);
@@ -155,28 +152,38 @@ impl Measuring<'_> {
         }
         drop(sink);
         let written = stored(writer);
-        if let Some(file) = self.progress_file {
-            file.run_ended(match spec.conversations {
-                Some(_) => standing.conversations(),
-                None => outcome.measured,
-            });
-        }
-        let is_whole = !has_died && fault.message().is_none() && written.is_ok();
+        self.note_progress(match spec.conversations {
+            Some(_) => standing.conversations(),
+            None => outcome.measured,
+        });
+        let is_whole = is_served && fault.message().is_none() && written.is_ok();
         let (state, stopped_by) = state_of(&outcome.end, is_whole, &aborted);
         let error = error_of(written, &fault, outcome.end, &job.secrets);
-        let stated = sqlite::set_end(&path, state, &ended_at, stopped_by);
-        let ended = EndedRun {
+        let stated = sqlite::set_end(&path, state, &rfc3339_local(&clock, ended), stopped_by);
+        self.tell_end(EndedRun {
             state,
             folder: folder.display().to_string(),
             progress: standing.progress(part, &clock, ended),
-        };
-        job.progress_lines.ended(&ended);
-        self.board.end(ended);
-        let stated = stated.map_err(|error| (UNSTATED, error.into()));
+        });
+        let unstated =
+            |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Some(Ended {
             judgement: judged.and_then(|judged| judged.finish()),
-            error: error.or(stated.err()),
+            error: error.or(stated.err().map(unstated)),
         }))
+    }
+
+    /// Note in the progress file that a run has ended, with so many requests or conversations.
+    fn note_progress(&self, ended: u64) {
+        if let Some(file) = self.progress_file {
+            file.run_ended(ended);
+        }
+    }
+
+    /// Tell other programs that a run is over.
+    fn tell_end(&self, run: EndedRun) {
+        self.command.job.progress_lines.ended(&run);
+        self.board.end(run);
     }
 
     /// Leave nothing of a point whose load never began.
@@ -429,8 +436,16 @@ fn error_of(
     }
 }
 
+/// Write what comes out of a pipeline, on a thread of its own.
+fn write(database: Database, events: Pipeline) -> anyhow::Result<Writer> {
+    std::thread::Builder::new()
+        .name("evalscope-store".to_owned())
+        .spawn(move || database.run(events))
+        .context("cannot start the thread that writes the database")
+}
+
 /// Wait until everything is in the database.
-fn stored(writer: std::thread::JoinHandle<Result<(), StoreError>>) -> anyhow::Result<()> {
+fn stored(writer: Writer) -> anyhow::Result<()> {
     match writer.join() {
         Ok(written) => written.map_err(anyhow::Error::new),
         Err(_) => Err(anyhow::anyhow!(

@@ -458,8 +458,8 @@ fn refusal(tested: &Tested, way: &Way<'_>, waited: Duration) -> anyhow::Error {
     {
         return hinted(
             format!("the test request failed: {JSON_LINES}\n  its first line: {first}"),
-            "use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama, or \
-             `--no-stream`",
+            "use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama; or declare \
+             the API in a file with framing = \"ndjson\" (docs/examples/ollama.toml); or use `--no-stream`",
         );
     }
     let mut message = format!("the test request failed: {}", failure.message);

@@ -27,7 +27,11 @@ pub(crate) fn make(place: &ResultsPlace, model: &str, runs: &[RunSpec]) -> anyho
     } else {
         let top = place.outputs_dir.join(&place.name);
         for spec in runs {
-            let path = top.join(spec.point.folder()).join(sqlite::FILE_NAME);
+            // a search cannot go on with the probes of another one
+            let path = match &spec.point.within {
+                Some(probes) => top.join(probes),
+                None => top.join(spec.point.folder()).join(sqlite::FILE_NAME),
+            };
             if path.exists() {
                 return Err(hinted(
                     format!("{} already holds a run", path.display()),
@@ -68,7 +72,12 @@ pub(crate) fn make(place: &ResultsPlace, model: &str, runs: &[RunSpec]) -> anyho
     };
     if let Some(file) = &place.path_file {
         let path = std::path::absolute(&top).unwrap_or_else(|_| top.clone());
-        let names: Vec<_> = runs.iter().map(|run| run.point.folder()).collect();
+        // which probes a search has is not known yet
+        let is_known = runs.iter().all(|run| run.point.within.is_none());
+        let names = is_known.then(|| {
+            let names = runs.iter().map(|run| run.point.folder());
+            names.collect::<Vec<_>>()
+        });
         let written = json!({"folder": path.display().to_string(), "runs": names});
         std::fs::write(file, written.to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;

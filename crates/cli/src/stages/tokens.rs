@@ -185,14 +185,19 @@ mod tests {
             output_asked: true,
             asked_tokens: None,
             asked_output_tokens: None,
-            inputs: None,
             turn: None,
             trace: None,
         };
         let collector = Collector::new(OpenAi.reader(), RecordBodies::All, true);
         let sent = SendTimes::default();
-        let mut exchange =
-            collector.finish(dispatch, &sent, Ok(()), || BODY.to_vec(), Timestamp::ZERO);
+        let mut exchange = collector.finish(
+            dispatch,
+            None,
+            &sent,
+            Ok(()),
+            || BODY.to_vec(),
+            Timestamp::ZERO,
+        );
         exchange.record.failure = None;
         let mut log = EventLog::default();
         for (at, event) in (0..).zip(events) {

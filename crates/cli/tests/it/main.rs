@@ -8,6 +8,7 @@
 
 mod analysis;
 mod apis;
+mod capacity;
 mod command_line;
 mod compare;
 mod context;
@@ -17,6 +18,7 @@ mod conversations_data;
 mod counts;
 mod crash;
 mod datasets;
+mod declared_examples;
 mod doc_links;
 mod doc_messages;
 mod docs;

@@ -457,11 +457,11 @@ fn a_stream_of_json_lines_is_told_from_a_broken_answer() {
     insta::assert_snapshot!(told, @r#"
     error: the test request failed: the response is a stream of JSON lines (NDJSON), not of server-sent events (text/event-stream)
       its first line: {"message":{"content":"a"},"done":false}
-      hint: use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama, or `--no-stream`
+      hint: use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama; or declare the API in a file with framing = "ndjson" (docs/examples/ollama.toml); or use `--no-stream`
 
     error: the test request failed: the response is a stream of JSON lines (NDJSON), not of server-sent events (text/event-stream)
       its first line: {"message":{"content":"a"},"done":false}
-      hint: use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama, or `--no-stream`
+      hint: use an endpoint that sends server-sent events, such as /v1/chat/completions of Ollama; or declare the API in a file with framing = "ndjson" (docs/examples/ollama.toml); or use `--no-stream`
     "#);
 }
 

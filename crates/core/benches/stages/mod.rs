@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
-use evalscope_core::protocol::{Anthropic, Api, OpenAi, Reply, Responses};
+use evalscope_core::protocol::{Anthropic, Api, Embedding, OpenAi, Reply, Responses};
 use evalscope_core::sse::Splitter;
 use evalscope_model::metrics::{Accumulator, Metric};
 use evalscope_model::record::{
@@ -17,13 +17,14 @@ use evalscope_model::time::Timestamp;
 pub(crate) const EVENTS: u64 = 128;
 
 /// Names of the stages, in the order in which an event passes through them.
-pub(crate) const STAGES: [&str; 10] = [
+pub(crate) const STAGES: [&str; 11] = [
     "chunks of http",
     "framing, whole reads",
     "framing, split reads",
     "reading json",
     "reading json of responses",
     "reading json of messages",
+    "counting vectors of 4096 numbers",
     "keeping texts",
     "keeping a reply for the next turn",
     "event log to bytes and back",
@@ -68,6 +69,21 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
                 )
             }),
         ),
+        // a response for each event: 30 µs each are allowed
+        "counting vectors of 4096 numbers" => {
+            let numbers: Vec<String> = (0..4096).map(|n| format!("-0.0{n:07}")).collect();
+            let body = format!(
+                r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[{}]}}],"model":"m","usage":{{"prompt_tokens":8,"total_tokens":8}}}}"#,
+                numbers.join(",")
+            );
+            Box::new(move || {
+                let mut reader = Embedding::default().reader();
+                for _ in 0..EVENTS {
+                    black_box(reader.whole(body.as_bytes()));
+                    black_box(reader.take());
+                }
+            })
+        }
         "keeping texts" => {
             let events = events();
             Box::new(move || {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::dispatch::Dispatch;
+use super::framer::Framer;
 use crate::http1::Head;
 use crate::protocol::openai::error_text;
-use crate::protocol::{AnswerReader, Api, Choices, Reply, error_in, json};
-use crate::sse::Splitter;
+use crate::protocol::{AnswerReader, Api, AskedInputs, Choices, Reply, error_in, json};
 use crate::transport::{Arrival, ResponseHandler, SendTimes, TransportError};
 use evalscope_model::record::{
     ArrivalClock, Bodies, CountedTokens, EXCERPT_BYTES, Ending, EventLog, Exchange, Failure,
@@ -53,7 +53,7 @@ pub struct Collector {
     form: Form,
     /// Bytes of the body so far.
     body_bytes: usize,
-    splitter: Splitter,
+    splitter: Framer,
     answer: Answer,
     head: Option<Head>,
     headers_at: Option<Timestamp>,
@@ -84,7 +84,7 @@ impl Collector {
             stream_asked,
             form: Form::Whole,
             body_bytes: 0,
-            splitter: Splitter::default(),
+            splitter: Framer::new(reader.framing()),
             answer: Answer {
                 keeps_all: reader.keeps_all(),
                 reader,
@@ -199,6 +199,7 @@ impl Collector {
     pub fn finish(
         mut self,
         dispatch: Dispatch,
+        inputs: Option<AskedInputs>,
         sent: &SendTimes,
         result: Result<(), TransportError>,
         body: impl FnOnce() -> Vec<u8>,
@@ -209,7 +210,7 @@ impl Collector {
             None => dispatch.stream,
         };
         let silent = self.ends_silently(&result, now);
-        let failure = self.judge(&dispatch, result, silent);
+        let failure = self.judge(&dispatch, inputs, result, silent);
         let state = self.answer.reader.take();
         let ending = if failure.is_none() && silent && !state.done {
             Ending::Grace
@@ -221,7 +222,7 @@ impl Collector {
             // there was output: that is no count
             usage.completion_tokens = None;
         }
-        if dispatch.inputs.is_some() && usage.prompt_tokens.is_none() {
+        if inputs.is_some() && usage.prompt_tokens.is_none() {
             let counted = self.head.as_mut().and_then(|head| head.kept.take());
             usage.prompt_tokens = counted.and_then(|count| count.trim().parse().ok());
         }
@@ -287,7 +288,7 @@ impl Collector {
             usage,
             asked_prompt_tokens: dispatch.asked_tokens,
             asked_output_tokens: dispatch.asked_output_tokens,
-            inputs: dispatch.inputs.map(|inputs| inputs.count.into()),
+            inputs: inputs.map(|inputs| inputs.count.into()),
             plugin: PluginTokens::default(),
             counted: CountedTokens::default(),
             finish_reason: state.finish_reason,
@@ -310,6 +311,7 @@ impl Collector {
     fn judge(
         &mut self,
         dispatch: &Dispatch,
+        inputs: Option<AskedInputs>,
         result: Result<(), TransportError>,
         silent: bool,
     ) -> Option<Failure> {
@@ -348,7 +350,7 @@ impl Collector {
             output = self.answer.reader.whole(&self.whole).has_token();
             self.whole_output = output;
             if self.answer.keeps_texts {
-                let kept = match dispatch.inputs {
+                let kept = match inputs {
                     // vectors are large and say nothing to people
                     Some(_) => &self.whole[..self.whole.len().min(EXCERPT_BYTES)],
                     None => &self.whole,
@@ -377,7 +379,7 @@ impl Collector {
         if let Some(lost) = self.lost.take() {
             return Some(lost);
         }
-        if let Some(inputs) = &dispatch.inputs {
+        if let Some(inputs) = inputs {
             return inputs.failure(self.answer.reader.results());
         }
         // when generation has ended, how the connection does not matter
@@ -461,7 +463,7 @@ impl ResponseHandler for Collector {
         self.headers_at = Some(at.at);
         self.user_clock |= at.clock == ArrivalClock::User;
         self.last_byte = Some(at.at);
-        self.form = if head.is_event_stream() {
+        self.form = if head.is_event_stream() || self.stream_asked && self.splitter.is_lines() {
             Form::Stream
         } else if self.stream_asked {
             Form::Open

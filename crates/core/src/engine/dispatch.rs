@@ -1,6 +1,5 @@
 //! Owns what is known of a request when it is dispatched.
 
-use crate::protocol::AskedInputs;
 use evalscope_model::conversation::TurnPlace;
 use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::Phase;
@@ -27,8 +26,6 @@ pub struct Dispatch {
     pub asked_tokens: Option<u64>,
     /// Tokens of output that the dataset asks for.
     pub asked_output_tokens: Option<u64>,
-    /// What it gives to an API that generates nothing.
-    pub inputs: Option<AskedInputs>,
     /// Which turn of which conversation it is.
     pub turn: Option<TurnPlace>,
     /// Where it stands in a trace.

@@ -140,7 +140,9 @@ impl Requester for HttpRequester {
         if request.conversing.is_some() {
             request.note_reply(collector.take_reply(), collector.take_kept_header());
         }
-        collector.finish(dispatch, &sent, result, || request.take_recorded(), now)
+        let inputs = request.inputs;
+        let body = || request.take_recorded();
+        collector.finish(dispatch, inputs, &sent, result, body, now)
     }
 
     fn hang_up(&mut self) {

@@ -15,6 +15,7 @@ mod collect;
 mod dispatch;
 mod end;
 mod feed;
+mod framer;
 mod gate;
 mod health;
 mod http;

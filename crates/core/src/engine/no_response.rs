@@ -47,7 +47,6 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
         output_asked: request.output_asked,
         asked_tokens: request.asked_tokens,
         asked_output_tokens: request.asked_output_tokens,
-        inputs: request.inputs,
         turn: request.conversing.as_ref().map(|_| TurnPlace {
             conversation: *session,
             turn: 0,
@@ -57,6 +56,7 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
         trace: request.trace,
     };
     let mut record = without_answer(dispatch, dispatch.dispatched);
+    record.inputs = request.inputs.map(|inputs| inputs.count.into());
     record.failure = Some(match why {
         UnsentWhy::NoRoom => Failure::new(
             FailureKind::NotSent,
@@ -99,7 +99,7 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         plugin: PluginTokens::default(),
         asked_prompt_tokens: dispatch.asked_tokens,
         asked_output_tokens: dispatch.asked_output_tokens,
-        inputs: dispatch.inputs.map(|inputs| inputs.count.into()),
+        inputs: None,
         counted: CountedTokens::default(),
         finish_reason: None,
         response_id: None,

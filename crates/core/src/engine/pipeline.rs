@@ -172,7 +172,6 @@ mod tests {
             output_asked: true,
             asked_tokens: None,
             asked_output_tokens: None,
-            inputs: None,
             turn: None,
             trace: None,
         };

@@ -50,7 +50,6 @@ pub fn probe(
         output_asked: false,
         asked_tokens: request.asked_tokens,
         asked_output_tokens: None,
-        inputs: request.inputs,
         turn: None,
         trace: None,
     };

@@ -25,7 +25,7 @@ use super::lane::{UnderWay, serve};
 use super::no_response::panicked;
 use super::progress::Progress;
 use super::shared::{LaneQueue, SharedRun};
-use crate::load::{UntilEnough, model_of};
+use crate::load::{model_of, until_enough};
 use crate::transport::{ReadStats, TimestampBeacon, process_usage, thread_cpu_ns};
 use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
@@ -520,7 +520,7 @@ impl Prepared {
         let (ready, requests) = async_channel::bounded(capacity.max(1));
         let primed = CancellationToken::new();
         let load = model_of(spec, setup.most_in_flight);
-        let model = Box::new(UntilEnough::new(load, Arc::clone(&control.enough)));
+        let model = until_enough(load, &control.enough);
         Self {
             shared: Arc::new(SharedRun {
                 stop: control.stop.clone(),

@@ -132,7 +132,6 @@ impl<R: Requester, C: Clock> User<R, C> {
             output_asked: request.output_asked,
             asked_tokens: request.asked_tokens,
             asked_output_tokens: request.asked_output_tokens,
-            inputs: request.inputs,
             turn: request.conversing.as_ref().map(|_| TurnPlace {
                 conversation: session,
                 turn: 0,

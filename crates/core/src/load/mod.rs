@@ -19,6 +19,8 @@ mod paced;
 mod saturation;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use capped::{AtCap, Capped};
 pub use closed::Closed;
@@ -55,6 +57,12 @@ pub fn model_of(spec: &RunSpec, most: NonZeroUsize) -> Box<dyn LoadModel> {
         }
         _ => load,
     }
+}
+
+/// A load that ends when enough is known of it.
+#[must_use]
+pub fn until_enough(load: Box<dyn LoadModel>, enough: &Arc<AtomicBool>) -> Box<dyn LoadModel> {
+    Box::new(UntilEnough::new(load, Arc::clone(enough)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::inputs::AskedInputs;
@@ -109,6 +110,17 @@ pub enum Output {
     Scores,
 }
 
+/// How the events of a stream are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Server-sent events.
+    #[default]
+    Sse,
+    /// JSON lines.
+    Ndjson,
+}
+
 /// Makes an API's messages of OpenAI's.
 pub type Items = fn(Vec<Value>) -> Vec<Value>;
 
@@ -162,6 +174,11 @@ pub trait AnswerReader: fmt::Debug + Send {
     /// The body of a stream has ended properly: without an end marker, this is the end of the
     /// response.
     fn body_ended(&mut self) {}
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// What a stream lacks that has no end.
     fn missing_end(&self) -> &'static str {

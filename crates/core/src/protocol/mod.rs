@@ -31,7 +31,7 @@ mod usage;
 pub mod zhipu;
 
 pub use anthropic::Anthropic;
-pub use api::{AnswerReader, Api, Doubt, Items, Output};
+pub use api::{AnswerReader, Api, Doubt, Framing, Items, Output};
 pub use body::{
     BodyBuilder, BodyError, BodyRules, BuildBodies, ConversationRules, Endpoint, MaxTokens,
     SessionHeader,

@@ -5,7 +5,7 @@
 
 use evalscope_model::search::{Purpose, SearchEnd};
 
-use super::Action;
+use super::action::Action;
 
 /// A confirmation that fails lowers the answer by this much.
 const LOWER_BY: f64 = 0.95;

@@ -13,8 +13,8 @@ use evalscope_model::search::{
 use evalscope_model::sla::{SlaFigure, SlaLimit, value};
 use evalscope_model::slo::Comparison;
 
-use super::Action;
-use super::bracket::{Answer, BracketSearch, Judged, Probed, Values, Wanted};
+use super::action::Action;
+use super::bracket::{Answer, BracketSearch, Judged, LEANS, Probed, Values, Wanted};
 use super::judge::{LONGEST_TIMES, least_requests};
 use super::plan::{SearchPlan, Statistics};
 
@@ -168,7 +168,7 @@ impl CapacitySearch {
                 Judged::Failed | Judged::ClientLimited => false,
                 Judged::Undecided { used } => match wanted.purpose {
                     Purpose::Confirmation => used <= 1.0,
-                    _ => used <= super::bracket::LEANS,
+                    _ => used <= LEANS,
                 },
             };
             let reasons = judgement.as_ref().map(reasons).unwrap_or_default();
@@ -319,7 +319,8 @@ fn judged(result: &PointResult) -> Judged {
     };
     match judgement.verdict {
         ProbeVerdict::Passed => Judged::Passed,
-        _ if result.client_limited => Judged::ClientLimited,
+        // without a success there is nothing that this program could have slowed down
+        _ if result.client_limited && result.succeeded > 0 => Judged::ClientLimited,
         ProbeVerdict::Failed => Judged::Failed,
         ProbeVerdict::Undecided => Judged::Undecided {
             used: judgement.used(),
@@ -453,10 +454,10 @@ impl Experiment for CapacitySearch {
         let groups = 0..self.plan.groups.len();
         let time_is_up = self.time_is_up(done);
         let selections = groups.map(|group| {
-            let probed = self.probed(group, done);
-            let answer = match self.search.next(&probed, time_is_up) {
+            let own = self.probed(group, done);
+            let answer = match self.search.next(&own, time_is_up) {
                 Action::Done(answer) => answer,
-                Action::Measure(_) => self.search.so_far(&probed),
+                Action::Measure(_) => self.search.so_far(&own),
             };
             self.selection(group, &answer, &probes)
         });

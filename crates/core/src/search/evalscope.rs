@@ -11,9 +11,9 @@ use evalscope_model::search::{
 };
 use evalscope_model::sla::{Criterion, SlaFigure, value};
 
+use super::action::Action;
 use super::plan::{Reference, SearchPlan};
-use super::reference::{Goal, Observed, ReferenceSearch};
-use super::{Action, reference::Found};
+use super::reference::{Found, Goal, Observed, ReferenceSearch};
 
 /// See the module.
 #[derive(Debug)]

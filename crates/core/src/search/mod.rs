@@ -5,6 +5,7 @@
 //! not know how a value is measured. Each search is written as if it could measure at once: where a
 //! value is missing it stops, and is run again from its beginning once the value is known.
 
+mod action;
 mod bracket;
 mod capacity;
 mod evalscope;
@@ -12,28 +13,10 @@ mod judge;
 mod plan;
 mod reference;
 
+pub use action::Action;
 pub use bracket::{Answer, BracketSearch, Judged, Probed, Values, Wanted};
 pub use capacity::CapacitySearch;
 pub use evalscope::EvalscopeSearch;
 pub use judge::{LONGEST_TIMES, ProbeJudge, least_requests};
 pub use plan::{Reference, SearchPlan, Statistics};
 pub use reference::{Found, Goal, Observed, ReferenceSearch};
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action<Wanted, Answer> {
-    /// Measure this.
-    Measure(Wanted),
-    /// All is known.
-    Done(Answer),
-}
-
-impl<Wanted, Answer> From<Result<Answer, Wanted>> for Action<Wanted, Answer> {
-    /// A search that was run again: it came to its end, or stopped at what has to be measured first.
-    fn from(run: Result<Answer, Wanted>) -> Self {
-        match run {
-            Ok(answer) => Self::Done(answer),
-            Err(wanted) => Self::Measure(wanted),
-        }
-    }
-}

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Action;
+use super::action::Action;
 
 /// What one value came to.
 #[derive(Clone, Debug, PartialEq)]

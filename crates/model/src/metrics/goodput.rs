@@ -62,7 +62,7 @@ impl Judgement {
 }
 
 /// Holds the figures of requests to conditions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Yardstick {
     from: SloFrom,
     delivery: Delivery,

@@ -120,8 +120,7 @@ impl Point<'_> {
         let others = self.base[1..].iter().chain(&self.new);
         let mut differences: Vec<Difference> = Vec::new();
         for run in others {
-            let own = settings::differences(&first.settings, &run.settings).into_iter();
-            for difference in own.chain(workload(first, run)) {
+            for difference in settings::differences(&first.settings, &run.settings) {
                 if !differences
                     .iter()
                     .any(|one| one.setting == difference.setting)
@@ -130,6 +129,7 @@ impl Point<'_> {
                 }
             }
         }
+        differences.extend(workload(&self.base, &self.new));
         for difference in differences {
             if allowed.contains(&difference.setting) {
                 doubts.allowed.push(difference);
@@ -147,8 +147,13 @@ impl Point<'_> {
     }
 }
 
-/// The lengths that were seen, where they differ.
-fn workload(base: &Run, new: &Run) -> Option<Difference> {
+/// The lengths that were seen, where they differ. Repeats may have had other prompts than the first run,
+/// so the sides are compared, and not runs.
+fn workload(base: &[&Run], new: &[&Run]) -> Option<Difference> {
+    let of_side = |runs: &[&Run], figure: FigureKey| -> Option<f64> {
+        let known: Option<Vec<f64>> = runs.iter().map(|run| run.value(figure)).collect();
+        Some(known?.iter().sum::<f64>() / runs.len() as f64)
+    };
     [
         (Metric::InputTokens, "input tokens"),
         (Metric::OutputTokens, "output tokens"),
@@ -156,7 +161,7 @@ fn workload(base: &Run, new: &Run) -> Option<Difference> {
     .into_iter()
     .find_map(|(metric, name)| {
         let mean = FigureKey::Metric(metric, Stat::Mean);
-        let (a, b) = (base.value(mean)?, new.value(mean)?);
+        let (a, b) = (of_side(base, mean)?, of_side(new, mean)?);
         if (b - a).abs() <= SAME_WORKLOAD * a.abs() {
             return None;
         }

@@ -230,13 +230,34 @@ fn what_cannot_be_compared_is_said() {
     assert_eq!(reason(&new, &[]), (Ending::NotComparable, model));
     assert_eq!(reason(&new, &["model"]), (Ending::Passed, String::new()));
     let tokens: FigureKey = "input_tokens_mean".parse().unwrap();
-    new[1].figures.insert(
-        tokens,
-        Measured {
-            value: 1024.0,
-            ln_variance: None,
-        },
-    );
+    let mut longer = |by: f64| {
+        for run in &mut new {
+            run.figures.insert(
+                tokens,
+                Measured {
+                    value: 512.0 * by,
+                    ln_variance: None,
+                },
+            );
+        }
+        new.clone()
+    };
+    // by less than 2 %
+    assert_eq!(reason(&longer(1.019), &["model"]).0, Ending::Passed);
+    let mut new = longer(2.0);
+    // both sides had other prompts in their second run
+    let mut other = base.clone();
+    for nth in [1, 6] {
+        other[nth].figures.insert(
+            tokens,
+            Measured {
+                value: 1024.0,
+                ln_variance: None,
+            },
+        );
+    }
+    let both = compare(&other, &other, &options(&[])).unwrap();
+    assert_eq!(both.ending, Ending::Passed);
     let workload = "workload differs: 512 vs 1,024 input tokens".to_owned();
     assert_eq!(reason(&new, &["model"]), (Ending::NotComparable, workload));
     assert_eq!(reason(&new, &["model", "workload"]).0, Ending::Passed);
@@ -275,6 +296,20 @@ fn few_runs_are_indicative_and_rest_on_the_scatter() {
     assert_eq!(single(108.0, 0.03), Verdict::Unclear);
     assert_eq!(single(108.0, 0.001), Verdict::Worse);
     assert_eq!(single(130.0, 0.03), Verdict::Worse);
+    let to_decide = |scatter: f64| {
+        let mut options = options(&[]);
+        options.limits.run_scatter = scatter;
+        let comparison = compare(&of(100.0), &of(108.0), &options).unwrap();
+        let text = table(&[comparison], Order::Figures, screen());
+        let line = text
+            .lines()
+            .find(|line| line.contains("would decide"))
+            .unwrap();
+        line.trim_start_matches("runs a side that would decide: ")
+            .to_owned()
+    };
+    assert!(to_decide(0.03).starts_with("13 for output_tokens_per_s, 13 for ttft_p50"));
+    assert_eq!(to_decide(0.5), "more than 100");
     // nothing says how much the figures of a `result.json` vary
     let mut bare = of(130.0);
     for measured in bare[0].figures.values_mut() {

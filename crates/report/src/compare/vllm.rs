@@ -82,6 +82,14 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
         }
         of(Stat::Percentile(50), "median");
     }
+    // an export of a run of ours in vLLM's form keeps our definitions
+    let is_ours = result.get("evalscope").is_some();
+    let (tool, warning) = if is_ours {
+        ("evalscope", None)
+    } else {
+        let differs = "measured by vLLM's own bench, which defines some figures in another way (see docs/comparing.md)";
+        ("vllm bench serve", Some(differs.to_owned()))
+    };
     let mut settings = Map::new();
     if let Some(model) = result["model_id"].as_str() {
         settings.insert("model".to_owned(), model.into());
@@ -96,16 +104,14 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
             duration_s: None,
         },
         origin,
-        tool: "vllm bench serve".to_owned(),
+        tool: tool.to_owned(),
         settings,
         figures,
         lost: lost.filter(|own| own.of > 0),
         good: None,
         unusable: None,
         client_limited: false,
-        warnings: vec![
-            "measured by vLLM's own bench, which defines some figures in another way (see docs/comparing.md)".to_owned(),
-        ],
+        warnings: warning.into_iter().collect(),
     }
 }
 
@@ -137,5 +143,18 @@ mod tests {
             assert!((got - want).abs() < 1e-12, "{name}: {got}");
         }
         assert_eq!(run.value("tpot_p50".parse().unwrap()), None);
+        assert_eq!(
+            (run.tool.as_str(), run.warnings.len()),
+            ("vllm bench serve", 1)
+        );
+    }
+
+    #[test]
+    fn an_export_of_our_own_keeps_its_definitions() {
+        let result = serde_json::json!({
+            "request_throughput": 9.8, "mean_ttft_ms": 30.0, "evalscope": {"run": "parallel_1_number_4"},
+        });
+        let run = run(&result, "run.json".to_owned());
+        assert_eq!((run.tool.as_str(), run.warnings.len()), ("evalscope", 0));
     }
 }

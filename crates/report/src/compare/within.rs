@@ -15,10 +15,10 @@ use crate::source::RecordSource;
 use crate::sqlite::StoreError;
 
 /// Requests whose times are drawn again; of a longer run, every second, third, and so on.
-const MOST_REQUESTS: u64 = 100_000;
+const MOST_REQUESTS: u64 = 50_000;
 
 /// Gaps between tokens of one request that are drawn again, spread over it.
-const MOST_GAPS: usize = 8;
+const MOST_GAPS: usize = 4;
 
 /// How sure the figures of a run are.
 #[derive(Debug, Default)]

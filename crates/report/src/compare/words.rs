@@ -148,11 +148,22 @@ pub(super) fn verdict(cell: &Cell) -> &'static str {
 
 /// How many runs a side would decide what is unclear; `None` if nothing is that can be decided so.
 pub(super) fn to_decide(cells: &[Cell]) -> Option<String> {
-    let known = cells.iter().filter(|cell| cell.verdict == Verdict::Unclear);
-    let known =
-        known.filter_map(|cell| Some(format!("{} for {}", cell.runs_to_decide?, cell.figure)));
-    let known: Vec<String> = known.collect();
-    (!known.is_empty()).then(|| format!("runs a side that would decide: {}", known.join(", ")))
+    /// More than anybody makes.
+    const MOST: u64 = 100;
+    let unclear = cells.iter().filter(|cell| cell.verdict == Verdict::Unclear);
+    let known: Vec<(u64, FigureKey)> = unclear
+        .filter_map(|cell| Some((cell.runs_to_decide?, cell.figure)))
+        .collect();
+    let few = known.iter().filter(|(runs, _)| *runs <= MOST);
+    let mut words: Vec<String> = few
+        .map(|(runs, figure)| format!("{runs} for {figure}"))
+        .collect();
+    match (known.len() - words.len(), words.is_empty()) {
+        (0, _) => {}
+        (_, true) => words.push(format!("more than {MOST}")),
+        (_, false) => words.push(format!("more than {MOST} for the others")),
+    }
+    (!words.is_empty()).then(|| format!("runs a side that would decide: {}", words.join(", ")))
 }
 
 /// A rule that is broken or unclear: `ttft_p99: 188 ms → 231 ms (+23.0 %, 95 %: +11.0 … +36.0)`.

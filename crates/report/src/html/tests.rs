@@ -2,6 +2,7 @@ use super::*;
 use crate::RunState;
 use crate::model::RunMeta;
 use crate::samples;
+use crate::together::Together;
 use evalscope_model::record::{Exchange, FailureKind};
 
 /// Runs whose databases are there as long as the folder is.
@@ -44,7 +45,7 @@ impl Command {
         page(
             self.folder.path(),
             &self.runs,
-            &crate::together::Together::default(),
+            &Together::default(),
             lang,
             &mut Ended::default(),
         )

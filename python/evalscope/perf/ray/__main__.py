@@ -6,6 +6,7 @@ It must not know what a distributed run is.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -82,4 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # what a scheduler sends: stop, and keep what was measured
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -343,21 +343,22 @@ class Point:
                     "merge",
                     f"--output={out}",
                     f"--offsets={offsets}",
-                    "--no-html",
+                    "--no-report",
                     *(["--allow-partial"] if partial else []),
                     *map(str, folders),
                 ],
                 capture_output=True,
                 text=True,
             )
-            if done.returncode != 0 and not (partial and (out / "result.json").exists()):
+            runs = [path.parent for path in out.rglob("benchmark_data.db")]
+            # a part is merged with exit code 1
+            if done.returncode != 0 and not (partial and runs):
                 said = done.stderr.strip().removeprefix("error: ")
                 raise EvalscopeError(
                     f"the shards could not be merged: {said}\n  hint: they are in {self._folder}",
                     exit_code=1,
                     stderr=done.stderr,
                 )
-        runs = [path.parent for path in out.rglob("benchmark_data.db")]
         assert len(runs) == 1, runs
         self._command.top.mkdir(parents=True, exist_ok=True)
         target = self._command.top / runs[0].name

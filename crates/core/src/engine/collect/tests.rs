@@ -39,7 +39,6 @@ impl Received {
                 output_asked: true,
                 asked_tokens: None,
                 asked_output_tokens: None,
-                inputs: None,
                 turn: None,
                 trace: None,
             },
@@ -71,8 +70,14 @@ impl Received {
 
     fn end(self, result: Result<(), TransportError>) -> Exchange {
         let now = self.now;
-        self.collector
-            .finish(self.dispatch, &SendTimes::default(), result, Vec::new, now)
+        self.collector.finish(
+            self.dispatch,
+            None,
+            &SendTimes::default(),
+            result,
+            Vec::new,
+            now,
+        )
     }
 
     fn whole(self) -> Exchange {

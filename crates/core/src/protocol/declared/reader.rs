@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::super::api::AnswerReader;
+use super::super::api::{AnswerReader, Framing};
 use super::super::errors::{clip, clipped, error_text, given_up};
 use super::super::json::{self, is_done};
 use super::super::meaning::{AnswerState, Choices, EventMeaning};
@@ -104,6 +104,17 @@ impl AnswerReader for DeclaredReader {
 
     fn body_ended(&mut self) {
         self.state.done |= self.shapes.stream.ends_with_body;
+    }
+
+    fn framing(&self) -> Framing {
+        self.shapes.stream.framing
+    }
+
+    fn missing_end(&self) -> &'static str {
+        match self.framing() {
+            Framing::Sse => "`[DONE]` and without a finish_reason",
+            Framing::Ndjson => "a line with a finish_reason",
+        }
     }
 
     fn aside(&self) -> Option<&Failure> {

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 
-use super::super::api::Doubt;
+use super::super::api::{Doubt, Framing};
 use super::pointer::Pointers;
 
 /// How to read a stream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "StreamKeys")]
 pub struct StreamShape {
+    /// How its events are told apart.
+    pub framing: Framing,
     /// Prefix of the data of the event that ends the stream.
     pub end: Option<String>,
     /// Name of an event that ends the stream.
@@ -28,6 +30,7 @@ pub struct StreamShape {
 impl Default for StreamShape {
     fn default() -> Self {
         Self {
+            framing: Framing::default(),
             end: None,
             end_event: None,
             ends_with_body: false,
@@ -88,6 +91,8 @@ pub struct AnswerShape {
 #[serde(deny_unknown_fields)]
 struct StreamKeys {
     #[serde(default)]
+    framing: Framing,
+    #[serde(default)]
     end: Option<String>,
     #[serde(default)]
     end_event: Option<String>,
@@ -126,6 +131,7 @@ fn error_event() -> String {
 impl From<StreamKeys> for StreamShape {
     fn from(keys: StreamKeys) -> Self {
         Self {
+            framing: keys.framing,
             end: keys.end.filter(|end| !end.is_empty()),
             end_event: keys.end_event,
             ends_with_body: keys.ends_with_body,

@@ -15,6 +15,7 @@ use evalscope_model::search::ProbeTime;
 use evalscope_model::sla::{Criterion, groups};
 use evalscope_model::slo::SloFrom;
 
+use super::start::after_s;
 use super::*;
 
 fn spec(concurrency: usize, rate_per_s: Option<f64>) -> RunSpec {

@@ -123,17 +123,19 @@ impl Source<'_, '_> {
 
     /// The process that sent the request, if several carried out the run.
     fn shard(&self) -> Result<Option<i64>, ExportError> {
-        let whole = |name: &str| -> Result<Option<u64>, ExportError> {
-            let mut columns = REQUEST_COLUMNS.iter();
-            let at = columns.position(|column| column.name == name);
-            Ok(match self.value(at.expect("it is a column"))? {
-                ValueRef::Integer(whole) => Some(whole.cast_unsigned()),
-                _ => None,
-            })
-        };
-        let (index, conversation) = (whole("idx")?, whole("conversation")?);
+        let (index, conversation) = (self.whole("idx")?, self.whole("conversation")?);
         let shard = index.and_then(|index| self.run.meta.shard_of(index, conversation));
         Ok(shard.map(i64::from))
+    }
+
+    /// A whole number of the view.
+    fn whole(&self, name: &str) -> Result<Option<u64>, ExportError> {
+        let mut columns = REQUEST_COLUMNS.iter();
+        let at = columns.position(|column| column.name == name);
+        Ok(match self.value(at.expect("the view has this column"))? {
+            ValueRef::Integer(whole) => Some(whole.cast_unsigned()),
+            _ => None,
+        })
     }
 
     fn cell(&self, at: usize, kind: ColumnType) -> Result<Cell<'_>, ExportError> {
@@ -187,17 +189,12 @@ impl Source<'_, '_> {
             let text = self.row.get::<_, Option<String>>(first + at);
             text.map_err(|error| self.damaged(first + at, &error.to_string()))
         };
-        let whole = |name: &str| {
-            let at = REQUEST_COLUMNS
-                .iter()
-                .position(|column| column.name == name);
-            let value = self.value(at.expect("the view has this column"))?;
-            Ok::<_, ExportError>(value.as_i64_or_null().ok().flatten())
-        };
-        let number = |value: Option<i64>| value.map(i64::cast_unsigned);
-        let index = number(whole("idx")?).unwrap_or_default();
-        let conversation = number(whole("conversation")?).filter(|_| phase == Phase::Measured);
-        let turn = whole("turn")?.and_then(|turn| u32::try_from(turn).ok());
+        let index = self.whole("idx")?.unwrap_or_default();
+        let conversation = self.whole("conversation")?;
+        let conversation = conversation.filter(|_| phase == Phase::Measured);
+        let turn = self
+            .whole("turn")?
+            .and_then(|turn| u32::try_from(turn).ok());
         let turn = turn.unwrap_or(0);
         let turns_before = match conversation {
             Some(conversation) => self.reader.turns_before(index, turn, conversation)?,

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use evalscope_model::conversation::TurnPlace;
+use evalscope_model::conversation::{Conversations, TurnPlace};
 use evalscope_model::metrics::{Metric, token_neighbours};
 use evalscope_model::record::{EventLog, EventStamp, Exchange, FailureKind, Phase, RequestRecord};
+use evalscope_model::shard::Shard;
 use evalscope_model::time::Timestamp;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -174,6 +175,37 @@ fn only_what_is_wanted() {
         error,
         ExportError::NoSuchRequest { index: 17, .. }
     ));
+}
+
+#[test]
+fn requests_know_their_shard() {
+    let shards = |meta: &RunMeta| {
+        let folder = tempfile::tempdir().unwrap();
+        samples::finished(folder.path(), meta, samples::successes(5));
+        let chosen = Chosen::find(folder.path(), None).unwrap();
+        let lines = text(
+            Table::Requests,
+            TableFormat::JsonLines,
+            &chosen,
+            &Rows::default(),
+        );
+        let lines = lines
+            .lines()
+            .map(|line| -> Value { serde_json::from_str(line).unwrap() });
+        let shards: Vec<Option<i64>> = lines.map(|row| row["shard"].as_i64()).collect();
+        shards
+    };
+    let mut meta = samples::meta("m");
+    assert_eq!(shards(&meta), [None; 5]);
+    meta.shards = vec![samples::shard(0), samples::shard(2)];
+    meta.missing_shards = vec![1];
+    assert_eq!(shards(&meta), [0, 1, 2, 0, 1].map(Some));
+    // in a run of conversations, these are dealt
+    meta.load.conversations = Some(Conversations::default());
+    assert_eq!(shards(&meta), [None; 5]);
+    let mut part = samples::meta("m");
+    part.load.shard = Shard::new(1, 2).unwrap();
+    assert_eq!(shards(&part), [0, 1, 0, 1, 0].map(Some));
 }
 
 #[test]

@@ -84,8 +84,8 @@ fn limits(selection: &Selection) -> Vec<SlaLimit> {
 /// The value of a figure at a probe: over the judged requests, or over all.
 fn value(probe: &ProbeRecord, limit: &SlaLimit) -> Option<f64> {
     let judged = probe.judgement.iter().flat_map(|one| &one.limits);
-    let judged = judged.filter(|one| one.figure == limit.figure);
-    let judged = judged.filter_map(|one| one.value).next();
+    let mut judged = judged.filter(|one| one.figure == limit.figure);
+    let judged = judged.find_map(|one| one.value);
     judged.or_else(|| probe.metric_values.get(&limit.figure.name()).copied())
 }
 
