@@ -23,7 +23,8 @@ from run import Hub, Simulator, binary, fill  # noqa: E402
 GOLDEN = ROOT / "python" / "tests" / "golden" / "evalscope-1.14.1.json"
 HERE = pathlib.Path(__file__).parent
 # EvalScope's tests that speak of what is here; the others are of its own insides: its event loops, its
-# writers, its dashboard
+# writers, its dashboard. That of a search doubles the load up to 65536 requests in flight: python/tests has a
+# smaller one
 TESTS = [
     "test_line_by_line_body.py",
     "test_openai_api_parse_responses.py",
@@ -33,6 +34,7 @@ TESTS = [
     "test_prefix_injection.py",
     "test_perf_basic.py",
     "test_perf_multi_turn.py",
+    "test_perf_embedding_rerank.py",
 ]
 # Of these, tests that need what cannot be here, or what cannot be had without a network.
 NOT_HERE = {
@@ -51,8 +53,8 @@ NOT_HERE = {
     "without_target_input_len": "asks for an error of pydantic, which is not needed here; it is a `ValueError`",
     "drop_mode": "the same",
 }
-# another tokenizer that they ask the hub for
-TOKENIZERS = ["/api/v1/models/deepseek-ai/DeepSeek-R1-0528"]
+# other tokenizers that they ask the hub for
+TOKENIZERS = ["/api/v1/models/deepseek-ai/DeepSeek-R1-0528", "/api/v1/models/Qwen/Qwen3-Embedding-0.6B"]
 
 
 def python(*words, ours=True, folder=None, **environment):
@@ -143,6 +145,8 @@ for name in ("DASHSCOPE_CHAT_URL", "LOCAL_CHAT_URL"):
     setattr(base, name, {url!r} + "/v1/chat/completions")
 for name in ("DASHSCOPE_COMPLETIONS_URL", "LOCAL_COMPLETIONS_URL"):
     setattr(base, name, {url!r} + "/v1/completions")
+base.DASHSCOPE_EMBEDDINGS_URL = {url!r} + "/v1/embeddings"
+base.DASHSCOPE_RERANKS_URL = {url!r} + "/v1/rerank"
 """
 
 
@@ -178,8 +182,11 @@ def main():
         places = {"url": server.url.rstrip("/"), "hub": f"http://127.0.0.1:{hub.server_port}", "folder": folder,
                   "tokenizer": tokenizer, "checkout": pathlib.Path(checkout).resolve() if checkout else None}
         try:
+            asked = {word for word in sys.argv[1:] if not word.startswith("-")}
             for name, check in (("names", check_names), ("objects", check_objects), ("documents", check_documents),
                                 ("tests", check_tests)):
+                if asked and name not in asked:
+                    continue
                 found = check(places)
                 print(f"{name}: {found or 'left out; EVALSCOPE_CHECKOUT names no checkout'}", flush=True)
         finally:

@@ -40,7 +40,7 @@ from evalscope.perf.plugin import (
     register_api,
     register_dataset,
 )
-from evalscope.perf.results import Results
+from evalscope.perf.results import Results, SLAResult
 from peer import PACKAGE
 
 DOCUMENTED = Path(__file__).parent / "documented"
@@ -124,6 +124,25 @@ def test_arguments_with_a_sweep(options: dict[str, Any]) -> None:
 def test_a_namespace(options: dict[str, Any]) -> None:
     namespace = argparse.Namespace(**options, rate=None, func=print)
     assert len(run_perf_benchmark(namespace)) == 1
+
+
+def test_a_search(options: dict[str, Any]) -> None:
+    search = {
+        "sla_auto_tune": True,
+        "sla_params": [{"p99_latency": "<=60s"}],
+        "sla_num_runs": 1,
+        "sla_upper_bound": 4,
+        "sleep_interval": 0,
+    }
+    found = run_perf_benchmark({**options, **search, "number": None})
+    assert isinstance(found, SLAResult)
+    assert list(found) == ["parallel_2", "parallel_4"]
+    assert [(probe.value, probe.valid) for probe in found.probes] == [(2, True), (4, True)]
+    assert found.probes[0].averaged_result == found["parallel_2"]
+    (selection,) = found.selections
+    assert (selection.selected_value, selection.status) == (4, "best_observed")
+    assert found.runs is not None
+    assert {run.metrics.total_requests for run in found.runs.values()} == {4, 8}
 
 
 def test_the_documented_script(

@@ -110,21 +110,6 @@ class Results(dict[str, Any]):
         """`sla_summary.json`: figures of each load of a search; empty without one."""
         return _optional_json(self.folder / "sla_summary.json") or {}
 
-    @property
-    def probes(self) -> list[dict[str, Any]]:
-        """What a search for capacity (`sla_auto_tune`) measured, in order; empty without one."""
-        return list((self.result.get("search") or {}).get("probes", []))
-
-    @property
-    def selections(self) -> list[dict[str, Any]]:
-        """The answers of a search, one for each group of `sla_params`; empty without one."""
-        return list((self.result.get("search") or {}).get("selections", []))
-
-    @property
-    def sla_summary(self) -> dict[str, Any]:
-        """`sla_summary.json`: figures of each load, in the form of the earlier tool's result."""
-        return _optional_json(self.folder / "sla_summary.json") or {}
-
     @classmethod
     def load(cls, folder: Path | str, runs: Collection[str] | None = None) -> Results:
         """Read the folder of a command; with `runs`, only the runs with these names.
