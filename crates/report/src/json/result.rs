@@ -16,7 +16,7 @@ use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
-use crate::report::RunReport;
+use crate::report::{ErrorGroup, RunReport};
 use crate::together::Together;
 
 /// `result.json`: everything that a command has measured.
@@ -386,21 +386,23 @@ impl<'a> RunResult<'a> {
                     })
                     .collect(),
             },
-            errors: report
-                .errors
-                .iter()
-                .map(|group| ErrorResult {
-                    kind: group.kind.to_string(),
-                    message: &group.message,
-                    count: group.count,
-                    example: group.example.as_deref(),
-                })
-                .collect(),
+            errors: report.errors.iter().map(ErrorResult::of).collect(),
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
             shards: &meta.shards,
             missing_shards: &meta.missing_shards,
             warnings: &report.warnings,
+        }
+    }
+}
+
+impl<'a> ErrorResult<'a> {
+    fn of(group: &'a ErrorGroup) -> Self {
+        Self {
+            kind: group.kind.to_string(),
+            message: &group.message,
+            count: group.count,
+            example: group.example.as_deref(),
         }
     }
 }
