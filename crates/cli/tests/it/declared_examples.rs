@@ -46,7 +46,8 @@ fn ollama_lines() -> Vec<Value> {
 }
 
 fn ndjson(lines: &[Value]) -> Vec<u8> {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.concat();
     reply("200 OK", "application/x-ndjson", &text)
 }
 
@@ -127,11 +128,8 @@ fn tgi(with_error: bool) -> Vec<u8> {
         last = json!({"error": "Request failed during generation", "error_type": "generation"});
     }
     let events = [token(1, "a", false), token(2, " b", false), last];
-    let text: String = events
-        .iter()
-        .map(|event| format!("data:{event}\n\n"))
-        .collect();
-    reply("200 OK", "text/event-stream", &text)
+    let events = events.map(|event| format!("data:{event}\n\n"));
+    reply("200 OK", "text/event-stream", &events.concat())
 }
 
 #[test]

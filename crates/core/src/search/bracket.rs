@@ -277,10 +277,12 @@ impl Replay<'_> {
         if self.without_success >= DEAD {
             return Err(Stop::End(SearchEnd::NoSuccess));
         }
-        if probed.judged == Judged::ClientLimited {
-            return Err(Stop::End(SearchEnd::ClientLimited));
+        match probed.judged {
+            // a value that is too much in any case: smaller ones are the question
+            Judged::ClientLimited if self.passed.is_empty() => Ok(Judged::Failed),
+            Judged::ClientLimited => Err(Stop::End(SearchEnd::ClientLimited)),
+            judged => Ok(judged),
         }
-        Ok(probed.judged)
     }
 
     /// Whether a value passes; one that does not tell is measured again, for longer.

@@ -16,7 +16,7 @@ use crate::figures::WithoutPlateau;
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
-use crate::report::RunReport;
+use crate::report::{ErrorGroup, RunReport};
 use crate::together::Together;
 
 /// `result.json`: everything that a command has measured.
@@ -212,6 +212,18 @@ pub struct Compared {
     pub max_difference_tokens: u64,
 }
 
+impl Throughput {
+    fn of(report: &RunReport) -> Self {
+        Self {
+            requests_per_s: report.requests_per_s(),
+            output_tokens_per_s: report.output_tokens_per_s(),
+            total_tokens_per_s: report.total_tokens_per_s(),
+            input_tokens_per_s: report.input_tokens_per_s(),
+            inputs_per_s: report.inputs_per_s(),
+        }
+    }
+}
+
 impl Compared {
     fn of(comparison: &Comparison) -> Option<Self> {
         let (ours_mean_tokens, server_mean_tokens) = comparison.means()?;
@@ -333,13 +345,7 @@ impl<'a> RunResult<'a> {
                     .collect(),
             },
             duration_s: (totals.total > 0).then(|| totals.duration_s()),
-            throughput: Throughput {
-                requests_per_s: report.requests_per_s(),
-                output_tokens_per_s: report.output_tokens_per_s(),
-                total_tokens_per_s: report.total_tokens_per_s(),
-                input_tokens_per_s: report.input_tokens_per_s(),
-                inputs_per_s: report.inputs_per_s(),
-            },
+            throughput: Throughput::of(report),
             metrics: Metrics(report),
             plateau: report.plateau.as_ref().ok().map(PlateauResult::of),
             no_plateau: report.plateau.as_ref().err().copied(),
@@ -380,21 +386,23 @@ impl<'a> RunResult<'a> {
                     })
                     .collect(),
             },
-            errors: report
-                .errors
-                .iter()
-                .map(|group| ErrorResult {
-                    kind: group.kind.to_string(),
-                    message: &group.message,
-                    count: group.count,
-                    example: group.example.as_deref(),
-                })
-                .collect(),
+            errors: report.errors.iter().map(ErrorResult::of).collect(),
             errors_not_shown: report.errors_not_shown,
             client: &report.client,
             shards: &meta.shards,
             missing_shards: &meta.missing_shards,
             warnings: &report.warnings,
+        }
+    }
+}
+
+impl<'a> ErrorResult<'a> {
+    fn of(group: &'a ErrorGroup) -> Self {
+        Self {
+            kind: group.kind.to_string(),
+            message: &group.message,
+            count: group.count,
+            example: group.example.as_deref(),
         }
     }
 }

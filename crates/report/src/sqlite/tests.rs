@@ -441,7 +441,7 @@ fn other_files_are_told_from_ours() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 4,
+                known: 5,
                 ..
             }
         ),
