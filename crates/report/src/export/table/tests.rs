@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use evalscope_model::conversation::{Conversations, TurnPlace};
+use evalscope_model::conversation::TurnPlace;
 use evalscope_model::metrics::{Metric, token_neighbours};
 use evalscope_model::record::{EventLog, EventStamp, Exchange, FailureKind, Phase, RequestRecord};
 use evalscope_model::shard::Shard;
@@ -200,12 +200,9 @@ fn requests_know_their_shard() {
     meta.shards = vec![samples::shard(0), samples::shard(2)];
     meta.missing_shards = vec![1];
     assert_eq!(shards(&meta), [0, 1, 2, 0, 1].map(Some));
-    // in a run of conversations, these are dealt
-    meta.load.conversations = Some(Conversations::default());
-    assert_eq!(shards(&meta), [None; 5]);
     let mut part = samples::meta("m");
     part.load.shard = Shard::new(1, 2).unwrap();
-    assert_eq!(shards(&part), [0, 1, 0, 1, 0].map(Some));
+    assert_eq!(shards(&part), [Some(1); 5]);
 }
 
 #[test]
