@@ -52,7 +52,7 @@ pub(super) struct Start {
     pub(super) due: Timestamp,
     /// When it was due and the load had room for it.
     pub(super) possible: Timestamp,
-    /// When it is too late to send it.
+    /// When it is too late to send it; `None` if it was due in time.
     pub(super) until: Option<Timestamp>,
 }
 
@@ -123,6 +123,11 @@ struct Wanted {
     due: Timestamp,
     /// `None`: it is refused.
     could_start: Option<Timestamp>,
+}
+
+/// The last moment within the time: what is due when it is up is not due within it.
+fn last_before(deadline: Timestamp) -> Timestamp {
+    Timestamp::from_nanos(deadline.as_nanos().saturating_sub(1))
 }
 
 /// See the module.
@@ -227,7 +232,12 @@ impl Gate {
         if state.dealer_waits == Some(Wait::ForRequest) {
             return Turn::Wait(Wait::ForRequest);
         }
-        let turn = self.next(state, now);
+        let is_late = self.deadline(state).is_some_and(|deadline| now >= deadline);
+        let turn = if is_late {
+            Self::over(state)
+        } else {
+            self.next(state, now)
+        };
         let is_news = match turn {
             Turn::Wait(wait) => state.dealer_waits != Some(wait),
             Turn::Over => true,
@@ -245,9 +255,26 @@ impl Gate {
         }
         let deadline = self.deadline(state);
         let all = self.limits.warmup.saturating_add(self.limits.measured);
-        if state.over || state.taken >= all || deadline.is_some_and(|deadline| now >= deadline) {
+        let late = deadline.filter(|deadline| now >= *deadline);
+        if state.over || state.taken >= all {
             return Self::over(state);
         }
+        let turn = match late {
+            None => self.start(state, now, deadline),
+            // what was due in time starts, however late the dealing thread wakes
+            Some(deadline) if state.model.has_schedule() => {
+                self.start(state, last_before(deadline).min(now), Some(deadline))
+            }
+            Some(_) => return Self::over(state),
+        };
+        match (late, turn) {
+            (Some(_), Turn::Wait(_)) => Self::over(state),
+            (_, turn) => turn,
+        }
+    }
+
+    /// Start what the model wants to start at a moment.
+    fn start(&self, state: &mut State, now: Timestamp, deadline: Option<Timestamp>) -> Turn {
         let wanted = match state.waiting.take() {
             Some(wanted) => wanted,
             None => match Self::asked(state, now) {
@@ -302,7 +329,7 @@ impl Gate {
             job,
             due: wanted.due,
             possible: could_start,
-            until: self.deadline(state),
+            until: self.deadline(state).filter(|_| !state.model.has_schedule()),
         }))
     }
 
@@ -366,10 +393,8 @@ impl Gate {
     /// The last moment at which a session could have started: `now`, or when the time was up.
     pub(super) fn end_of_starts(&self, now: Timestamp) -> Timestamp {
         let state = self.lock();
-        // what is due when the time is up is not due within it
-        self.deadline(&state).map_or(now, |deadline| {
-            Timestamp::from_nanos(deadline.as_nanos().saturating_sub(1)).min(now)
-        })
+        self.deadline(&state)
+            .map_or(now, |deadline| last_before(deadline).min(now))
     }
 
     /// Whether sessions are due at moments of their own.
@@ -459,6 +484,77 @@ mod tests {
         }
     }
 
+    /// Wants a session every 100 ms.
+    #[derive(Debug, Default)]
+    struct Even(u64);
+
+    impl LoadModel for Even {
+        fn next(&mut self, now: Timestamp) -> Next {
+            let due = Timestamp::from_nanos(self.0 * 100_000_000);
+            if due > now {
+                return Next::At(due);
+            }
+            self.0 += 1;
+            Next::Start {
+                due,
+                could_start: due,
+            }
+        }
+
+        fn ended(&mut self, _: SessionEnd) {}
+
+        fn unsent(&mut self, _: Timestamp) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    fn job(index: u64) -> Job {
+        Job {
+            request: PreparedRequest {
+                index,
+                ..PreparedRequest::default()
+            },
+            session: index,
+            phase: Phase::Measured,
+            round: 0,
+            held: Held::default(),
+        }
+    }
+
+    /// What was due within the time starts even if the thread wakes after it; nothing that is due later
+    /// does.
+    #[test]
+    fn the_end_of_the_time_takes_nothing_that_was_due() {
+        let (ready, requests) = async_channel::bounded(20);
+        for index in 0..20 {
+            ready.try_send(job(index)).unwrap();
+        }
+        let limits = Limits {
+            warmup: 0,
+            measured: 20,
+            shard: Shard::WHOLE,
+            converse: false,
+            duration: Some(Duration::from_secs(1)),
+        };
+        let gate = Gate::new(Box::new(Even::default()), limits, requests);
+        let mut dues = Vec::new();
+        for now_ms in [0, 750, 1250] {
+            let now = Timestamp::from_nanos(now_ms * 1_000_000);
+            loop {
+                match gate.deal(now) {
+                    Turn::Start(start) => {
+                        assert!(start.until.is_none());
+                        dues.push(start.due.as_nanos() / 1_000_000);
+                    }
+                    Turn::Wait(Wait::Until(_)) if now_ms < 1000 => break,
+                    Turn::Over if now_ms > 1000 => break,
+                    other => panic!("{other:?} at {now_ms} ms"),
+                }
+            }
+        }
+        assert_eq!(dues, (0..10).map(|k| k * 100).collect::<Vec<u64>>());
+    }
+
     /// A session that is refused takes its request along, so that the next one gets its own; while
     /// none is ready nothing is decided twice.
     #[test]
@@ -482,17 +578,7 @@ mod tests {
         };
         assert!(matches!(gate.ended(end, now), Turn::Wait(Wait::ForRequest)));
         for index in 0..3 {
-            let request = PreparedRequest {
-                index,
-                ..PreparedRequest::default()
-            };
-            let job = Job {
-                request,
-                session: index,
-                phase: Phase::Measured,
-                round: 0,
-                held: Held::default(),
-            };
+            let job = job(index);
             ready.try_send(job).unwrap();
         }
         let turns = [gate.deal(now), gate.deal(now), gate.deal(now)];
