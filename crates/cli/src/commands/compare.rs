@@ -52,7 +52,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "RULE", num_args = 1.., action = ArgAction::Append)]
     fail_if: Vec<Rule>,
 
-    /// A TOML file with rules: [[rule]] with `fail_if`, at, severity and why.
+    /// A TOML file with rules: tables `rule` with `fail_if`, `at`, `severity` and `why`.
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 
