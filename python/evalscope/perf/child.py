@@ -95,7 +95,7 @@ def run(
             stderr_pump = _Pump(process.stderr, streams[1])
             while True:
                 try:
-                    exit_code = process.wait()
+                    exit_code = _wait(process)
                     break
                 except KeyboardInterrupt:
                     interrupted = True
@@ -115,6 +115,17 @@ def run(
             error=_bare(error_report.read()) or _error_said(said),
             stderr=said,
         )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of the tool.
+
+    A library may have had SIGINT restart system calls (polars does, after a query). In a wait
+    without a limit Ctrl-C would never be seen then.
+    """
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=1)
 
 
 def open_missing_streams() -> None:
