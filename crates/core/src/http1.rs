@@ -271,8 +271,7 @@ impl ResponseReader {
             excerpt: excerpt(text),
         })?;
         self.head = PartialHead::default();
-        // 1xx heads precede the final one; 101 would switch protocols
-        if (100..200).contains(&head.status) && head.status != 101 {
+        if is_interim(head.status) {
             self.interim_heads += 1;
             if self.interim_heads > MAX_INTERIM_HEADS {
                 return Err(HttpError::TooManyInterim);
@@ -316,6 +315,11 @@ fn with_parsed<T>(
     }
 }
 
+/// A head that precedes the final one. 101 would switch protocols.
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
+}
+
 fn interpret(
     response: &httparse::Response<'_, '_>,
     wanted: Option<&str>,
@@ -326,6 +330,10 @@ fn interpret(
         keep_alive: response.version == Some(1),
         ..Head::default()
     };
+    if is_interim(status) {
+        // it has no body, whatever its headers say (RFC 9110, section 15.2)
+        return Ok((head, State::Head));
+    }
     let mut framing = Framing::default();
     let mut codings = Vec::new();
     for header in response.headers.iter() {

@@ -222,6 +222,22 @@ fn heads_are_limited_in_every_way() {
 }
 
 #[test]
+fn an_interim_response_has_no_body_whatever_its_headers_say() {
+    for header in [
+        "content-length: soon",
+        "content-length: 5",
+        "transfer-encoding: gzip",
+    ] {
+        let text = format!(
+            "HTTP/1.1 103 Early Hints\r\n{header}\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+        );
+        let (seen, _, progress) = read([text.as_bytes()]).expect(header);
+        assert_eq!(progress, Progress::Complete, "{header}");
+        assert_eq!(seen.body, b"ok", "{header}");
+    }
+}
+
+#[test]
 fn a_port_that_speaks_tls_is_recognized() {
     let alert = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
     assert_eq!(read([alert.as_slice()]), Err(HttpError::SpeaksTls));
