@@ -174,6 +174,8 @@ fn all_of_the_text_is_read() {
     anthropic_thinking.txt: "Let me solve this" "27 * 453 = 12,231"
     anthropic_tools.txt: "" "Okay, let's check{\"location\": \"San Francisco\"}"
     anthropic_vllm.txt: "" "Red, yellow"
+    anthropic_vllm_length.txt: "" " rugo duli supa nura nura bape bara bili"
+    anthropic_vllm_stop.txt: "" " lopu tibo"
     dashscope_cumulative.txt: "" "Red, yellow and 蓝."
     dashscope_error.txt: "" "Red"
     dashscope_incremental.txt: "" "Red, yellow and 蓝."
@@ -188,7 +190,9 @@ fn all_of_the_text_is_read() {
     responses_openai_refusal.txt: "" "I'm sorry, no."
     responses_openai_summary.txt: "**Thinking** about colours" "Red."
     responses_openai_tools.txt: "" "{\"location\":\"Paris\"}"
+    responses_vllm_length.txt: "" " rugo duli supa nura nura bape bara bili"
     responses_vllm_reasoning.txt: "The user asks" "Red!"
+    responses_vllm_stop.txt: "" " debu tezo sele lofa tufa pube rofa paro bipe bura bitu zasa nezu gafa zozi"
     zhipu_chat.txt: "" "Red, yellow and 蓝"
     "#);
 }
