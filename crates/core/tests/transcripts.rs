@@ -323,7 +323,7 @@ fn a_cut_gives_a_beginning() {
     }
 }
 
-/// Without its last event, a response of these APIs is not complete, wherever it was cut.
+/// Without its last event, a response of these APIs is not complete, wherever it is cut.
 #[test]
 fn a_cut_is_never_an_end() {
     let mut cut = 0;
@@ -342,7 +342,8 @@ fn a_cut_is_never_an_end() {
         let text = String::from_utf8(body.clone()).unwrap();
         let last = text.rfind(end).unwrap();
         let end = last + text[last..].rfind("}\n").unwrap();
-        for at in 0..=end {
+        // all of the last event, and of those before it enough to meet every kind of place
+        for at in (0..=end).filter(|at| *at >= last || at % 13 == 0) {
             let state = understood(&name, &body[..at], usize::MAX).state;
             assert!(!state.done, "{name} cut at {at}");
             assert_eq!(state.finish_reason, None, "{name} cut at {at}");
