@@ -208,7 +208,8 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
         ApiRow {
             name: "embedding",
             aliases: &["openai_embedding"],
-            help: "Embeddings: OpenAI's API, or with a URL that ends in /embed that of Text Embeddings Inference",
+            help: "Embeddings: OpenAI's API, also at vLLM's /pooling, or with a URL that ends in /embed that of Text \
+                   Embeddings Inference",
             default_url: DefaultUrl {
                 chat: "http://127.0.0.1:8877/v1/embeddings",
                 plain: "http://127.0.0.1:8877/v1/embeddings",
@@ -216,6 +217,7 @@ pub(crate) static APIS: Catalog<ApiRow> = Catalog {
             endings: &[
                 ("/embeddings", Endpoint::Completions),
                 ("/embed", Endpoint::Completions),
+                ("/pooling", Endpoint::Completions),
             ],
             tasks: &[Endpoint::Completions],
             streams: false,

@@ -84,10 +84,13 @@ impl Look {
         let lag = self.lag.map_or(String::new(), |lag| {
             format!(", lag {:.1} ms", lag.as_secs_f64() * 1e3)
         });
+        let work = match self.inputs {
+            0 => format!("{:.0} tok/s", self.output_tokens as f64 / seconds),
+            inputs => format!("{:.1} inputs/s", inputs as f64 / seconds),
+        };
         format!(
-            "{:.1} req/s, {:.0} tok/s, {} in flight{lag}, {} failed",
+            "{:.1} req/s, {work}, {} in flight{lag}, {} failed",
             self.requests as f64 / seconds,
-            self.output_tokens as f64 / seconds,
             self.in_flight,
             self.failed
         )
@@ -231,6 +234,7 @@ mod tests {
             failed: 0,
             in_flight: 3,
             lag: None,
+            inputs: 0,
             input_tokens: 5 * ended,
             output_tokens: 10 * ended,
             elapsed: Duration::from_secs_f64(elapsed_s),
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_is_named() {
+    fn a_line_says_what_is_counted() {
         let warmup = Look {
             measuring: false,
             ..look(152, 200, 76.0, None)
@@ -276,6 +280,12 @@ mod tests {
         };
         insta::assert_snapshot!(paced.line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, lag 0.1 ms, 0 failed");
         insta::assert_snapshot!(look(152, 200, 76.0, None).line(), @"152/200 requests: 2.0 req/s, 20 tok/s, 3 in flight, 0 failed");
+        let embeddings = Look {
+            inputs: 608,
+            output_tokens: 0,
+            ..look(152, 200, 76.0, None)
+        };
+        insta::assert_snapshot!(embeddings.line(), @"152/200 requests: 2.0 req/s, 8.0 inputs/s, 3 in flight, 0 failed");
         let conversations = Look {
             unit: Unit::Conversations,
             requests: 608,

@@ -33,6 +33,7 @@ struct Counts {
     requests: u64,
     conversations: u64,
     failed: u64,
+    inputs: u64,
     input_tokens: u64,
     output_tokens: u64,
 }
@@ -70,6 +71,7 @@ impl Observer for Watching {
                 counts.requests += 1;
                 match &record.failure {
                     None => {
+                        counts.inputs += record.inputs.unwrap_or(0);
                         counts.input_tokens += record.prompt_tokens().0.unwrap_or(0);
                         counts.output_tokens += record.output_tokens().0.unwrap_or(0);
                     }
@@ -116,6 +118,8 @@ pub(super) struct Look {
     pub(super) in_flight: u64,
     /// How late requests were sent lately, at most; `None` where nothing is due at a moment.
     pub(super) lag: Option<Duration>,
+    /// Texts or documents of requests that generate nothing.
+    pub(super) inputs: u64,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
     /// Since the first of them was dispatched.
@@ -149,6 +153,7 @@ impl Look {
             failed: counts.failed,
             in_flight: seen.load.in_flight,
             lag: spec.pacing.schedule().map(|_| seen.load.lag),
+            inputs: counts.inputs,
             input_tokens: counts.input_tokens,
             output_tokens: counts.output_tokens,
             elapsed: begun.map_or(Duration::ZERO, |begun| now.since(begun)),

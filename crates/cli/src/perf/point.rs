@@ -38,7 +38,7 @@ use crate::observers::{
     ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, JudgedProbe, MetricsBoard,
     ProbeWatch, ProgressFile, Standing, Watching,
 };
-use crate::requests::doubts;
+use crate::requests::{doubts, vectors};
 use crate::results::host;
 use crate::secrets;
 use crate::served::Served;
@@ -326,8 +326,14 @@ impl Measuring<'_> {
             );
             findings.push(Finding::new(FindingId::PromptsRepeated, text));
         }
-        let doubt = self.proven.bodies.rules.api.doubt();
+        let rules = &self.proven.bodies.rules;
+        let doubt = rules.api.doubt();
         findings.extend(doubt.as_ref().map(doubts::finding));
+        let is_set = |field: &str| {
+            let template = rules.template.as_ref();
+            rules.extra.contains_key(field) || template.is_some_and(|body| body.contains_key(field))
+        };
+        findings.extend(vectors::advice(&*rules.api, is_set, outcome.received_per_s));
         for finding in &findings {
             self.command.log.warn(&finding.text);
         }

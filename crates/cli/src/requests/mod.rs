@@ -6,6 +6,7 @@
 pub(crate) mod bodies;
 pub(crate) mod doubts;
 pub(crate) mod scheme;
+pub(crate) mod vectors;
 
 mod likeness;
 

@@ -135,10 +135,14 @@ impl PromptPlan {
         }
         let (min, max) = self.lengths;
         let around = words.overhead();
+        let source = match frame {
+            Frame::Chat => "from the chat template",
+            Frame::Plain | Frame::Ids => "special tokens",
+        };
         say(format!(
             "random prompts: {min} to {max} tokens{}{}, drawn from {} distinct tokens",
             if around > 0 {
-                format!(", {around} of them from the chat template")
+                format!(", {around} of them {source}")
             } else {
                 String::new()
             },

@@ -134,14 +134,13 @@ fn the_server_counts_what_was_asked_for() {
             "{}",
             outcome.stdout
         );
-        let said = format!(
-            "random prompts: {min} to {max} tokens, {} of them from the chat template",
-            if path == CHAT {
-                tokenizer::chat_ids("a").len() - 1
-            } else {
-                1
-            }
-        );
+        let around = if path == CHAT {
+            let of_template = tokenizer::chat_ids("a").len() - 1;
+            format!("{of_template} of them from the chat template")
+        } else {
+            "1 of them special tokens".to_owned()
+        };
+        let said = format!("random prompts: {min} to {max} tokens, {around}");
         assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
     }
 }

@@ -4,7 +4,8 @@
 use std::hint::black_box;
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
-use evalscope_core::protocol::{Anthropic, Api, Embedding, OpenAi, Reply, Responses};
+use evalscope_core::ndjson::LineSplitter;
+use evalscope_core::protocol::{Anthropic, Api, Declared, Embedding, OpenAi, Reply, Responses};
 use evalscope_core::sse::Splitter;
 use evalscope_model::metrics::{Accumulator, Metric};
 use evalscope_model::record::{
@@ -17,13 +18,15 @@ use evalscope_model::time::Timestamp;
 pub(crate) const EVENTS: u64 = 128;
 
 /// Names of the stages, in the order in which an event passes through them.
-pub(crate) const STAGES: [&str; 11] = [
+pub(crate) const STAGES: [&str; 13] = [
     "chunks of http",
     "framing, whole reads",
     "framing, split reads",
     "reading json",
     "reading json of responses",
     "reading json of messages",
+    "framing json lines",
+    "reading json of lines",
     "counting vectors of 4096 numbers",
     "keeping texts",
     "keeping a reply for the next turn",
@@ -52,9 +55,9 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
             let size = bytes.len() / usize::try_from(EVENTS).expect("128") - 7;
             Box::new(move || split(&bytes, size))
         }
-        "reading json" => reading(&OpenAi, events()),
+        "reading json" => reading(OpenAi, events()),
         "reading json of responses" => reading(
-            &Responses,
+            Responses,
             numbered(|i| {
                 format!(
                     r#"{{"type":"response.output_text.delta","sequence_number":{i},"item_id":"msg_67c9fdcf37fc8190","output_index":0,"content_index":0,"delta":" token{i}","logprobs":[]}}"#
@@ -62,20 +65,27 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
             }),
         ),
         "reading json of messages" => reading(
-            &Anthropic,
+            Anthropic,
             numbered(|i| {
                 format!(
                     r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":" token{i}"}}}}"#
                 )
             }),
         ),
+        "framing json lines" => {
+            let lines = lines().into_iter().map(|line| line + "\n");
+            let bytes = lines.collect::<String>().into_bytes();
+            Box::new(move || split_lines(&bytes))
+        }
+        // by an API that a file declares
+        "reading json of lines" => {
+            let file = include_str!("../../../../docs/examples/ollama.toml");
+            let declaration = toml::from_str(file).expect("an example");
+            reading(Declared::new(declaration), lines())
+        }
         // a response for each event: 30 µs each are allowed
         "counting vectors of 4096 numbers" => {
-            let numbers: Vec<String> = (0..4096).map(|n| format!("-0.0{n:07}")).collect();
-            let body = format!(
-                r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[{}]}}],"model":"m","usage":{{"prompt_tokens":8,"total_tokens":8}}}}"#,
-                numbers.join(",")
-            );
+            let body = vector();
             Box::new(move || {
                 let mut reader = Embedding::default().reader();
                 for _ in 0..EVENTS {
@@ -125,7 +135,7 @@ pub(crate) fn stage(name: &str) -> Box<dyn FnMut()> {
     }
 }
 
-fn reading(api: &'static dyn Api, events: Vec<String>) -> Box<dyn FnMut()> {
+fn reading(api: impl Api + 'static, events: Vec<String>) -> Box<dyn FnMut()> {
     Box::new(move || {
         let mut reader = api.reader();
         for event in &events {
@@ -153,6 +163,23 @@ fn split(bytes: &[u8], size: usize) {
     black_box(n);
 }
 
+fn split_lines(bytes: &[u8]) {
+    let mut n = 0;
+    let mut splitter = LineSplitter::default();
+    let pushed = splitter.push(bytes, |event| n += event.data.len());
+    pushed.expect("small events");
+    black_box(n);
+}
+
+/// A response with a vector.
+fn vector() -> String {
+    let numbers: Vec<String> = (0..4096).map(|n| format!("-0.0{n:07}")).collect();
+    format!(
+        r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[{}]}}],"model":"m","usage":{{"prompt_tokens":8,"total_tokens":8}}}}"#,
+        numbers.join(",")
+    )
+}
+
 fn events() -> Vec<String> {
     numbered(event)
 }
@@ -165,6 +192,15 @@ fn event(i: u64) -> String {
     format!(
         r#"{{"id":"chatcmpl-5f1c","object":"chat.completion.chunk","created":1795310344,"model":"qwen2.5","choices":[{{"index":0,"delta":{{"content":" token{i}"}},"logprobs":null,"finish_reason":null}}]}}"#
     )
+}
+
+/// Ollama's.
+fn lines() -> Vec<String> {
+    numbered(|i| {
+        format!(
+            r#"{{"model":"qwen3:0.6b","created_at":"2026-11-26T10:00:00.000000Z","message":{{"role":"assistant","content":" token{i}"}},"done":false}}"#
+        )
+    })
 }
 
 fn stream() -> Vec<u8> {

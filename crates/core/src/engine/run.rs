@@ -85,6 +85,8 @@ pub struct RunOutcome {
     pub measured: u64,
     /// Requests that were sent and failed, in the warm-up too.
     pub failed: u64,
+    /// Bytes that arrived, per second of the run.
+    pub received_per_s: f64,
 }
 
 /// Names of the threads, and what they are to a person.
@@ -208,6 +210,7 @@ pub(super) fn run_on<T: Transport>(
         );
         watch(running, shared, &look, &clock);
     });
+    let took = shared.running_for(clock.now());
 
     for exchange in shared.left_over(clock.now()) {
         if sink
@@ -237,6 +240,7 @@ pub(super) fn run_on<T: Transport>(
         rounds: shared.rounds.load(Ordering::Relaxed),
         measured: shared.progress.measured(),
         failed: shared.progress.failed(),
+        received_per_s: received_per_s(transport.stats(), took),
     }
 }
 
@@ -441,6 +445,17 @@ fn watch(running: &Running, shared: &SharedRun, look: &impl Fn() -> RunEvent, cl
             break;
         }
     }
+}
+
+/// Bytes that have arrived, per second; 0 for a run that never began.
+fn received_per_s(stats: &[Arc<ReadStats>], took: Duration) -> f64 {
+    let arrived = stats
+        .iter()
+        .map(|stats| stats.bytes.load(Ordering::Relaxed));
+    if took.is_zero() {
+        return 0.0;
+    }
+    arrived.sum::<u64>() as f64 / took.as_secs_f64()
 }
 
 fn snapshot(

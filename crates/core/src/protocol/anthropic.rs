@@ -10,15 +10,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::api::{AnswerReader, Api, Items};
-use super::errors::{clip, error_text, name_in, says_nothing_raw};
-use super::json::{is_done, unmarked};
-use super::meaning::{AnswerState, Choices, EventMeaning};
-use super::pick::{Picked, has_text, pick, pick_from, word};
+use super::errors::name_in;
+use super::meaning::{Choices, EventMeaning};
+use super::pick::{Picked, has_text, pick, word};
 use super::reply::Reply;
 use super::text::AnswerText;
-use super::unread::Unread;
+use super::typed::{Heard, Typed, TypedReader, error_of};
 use super::usage::{later, reported};
-use evalscope_model::record::{Failure, FailureKind};
+use evalscope_model::record::FailureKind;
 
 /// The status of an overloaded server of Anthropic's.
 const OVERLOADED: u16 = 529;
@@ -95,101 +94,38 @@ const MESSAGE: [&str; 7] = [
     "content",
 ];
 
-/// Reads one response.
+/// What is kept of one response.
 #[derive(Debug, Default)]
-pub struct AnthropicReader {
-    state: AnswerState,
+struct Reading {
     /// Tokens of the prompt that the cache neither had nor took.
     input_tokens: Option<u64>,
     /// Tokens of the prompt that the cache took.
     created_tokens: Option<u64>,
     /// Why generation ended, while the end of the message has not come.
     stop_reason: Option<String>,
-    /// Something in the format of the API has arrived.
-    answered: bool,
-    unread: Unread,
 }
 
-impl AnswerReader for AnthropicReader {
-    fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        // the end has come already, so that of other APIs says nothing
-        if self.state.done || is_done(data) {
-            return None;
-        }
-        match pick_from(data, &FIELDS, |fields, text| self.read(fields, text)) {
-            Ok(meaning) => meaning,
-            Err(_) if name == b"error" => {
-                self.state.fail(FailureKind::ServerError, error_text(data));
-                Some(EventMeaning::default())
-            }
-            Err(error) => {
-                self.unread.event(&mut self.state, name, data, &error);
-                None
-            }
-        }
-    }
+type AnthropicReader = TypedReader<Reading, 6, 7>;
 
-    fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        let body = unmarked(body);
-        let read = pick_from(body, &MESSAGE, |message, text| {
-            let [kind, .., stop_reason, error, content] = message;
-            self.answered = content.is_some();
-            if kind.is_some_and(|kind| kind.get() == "\"error\"")
-                || error.is_some_and(|error| !says_nothing_raw(error.get()))
-            {
-                self.fail(error, text);
-            } else if !self.answered {
-                let said = clip(body);
-                let message = format!("this is not a message of the Messages API: {said}");
-                self.state.fail(FailureKind::Malformed, message);
-            }
-            self.note(message);
-            if let [.., Some(usage), _, _, _] = message {
-                self.note_output(usage);
-            }
-            self.state.finish_reason = stop_reason.and_then(name_in);
-            let (reasoning, content) = text::content_in(text);
-            EventMeaning::single(reasoning || content, content)
-        });
-        self.state.done = true;
-        read.unwrap_or_else(|error| {
-            let message = format!("the response is not a JSON object: {error}: {}", clip(body));
-            self.state.fail(FailureKind::Malformed, message);
-            EventMeaning::default()
-        })
-    }
+impl Typed<6, 7> for Reading {
+    const EVENT: [&'static str; 6] = FIELDS;
+    const WHOLE: [&'static str; 7] = MESSAGE;
+    const RESPONSE: &'static str = "a message of the Messages API";
+    const END: &'static str = "`message_stop`";
 
-    fn missing_end(&self) -> &'static str {
-        "`message_stop`"
-    }
-
-    fn answered(&self) -> bool {
-        self.answered
-    }
-
-    fn aside(&self) -> Option<&Failure> {
-        self.unread.aside()
-    }
-
-    fn state(&self) -> &AnswerState {
-        &self.state
-    }
-
-    fn take(&mut self) -> AnswerState {
-        std::mem::take(self).state
-    }
-}
-
-impl AnthropicReader {
-    /// Read an event; `None`: it is not one of the API, or a heartbeat.
-    fn read(&mut self, fields: Picked<'_, 6>, raw: &str) -> Option<EventMeaning> {
+    fn read_event(
+        &mut self,
+        heard: &mut Heard,
+        fields: Picked<'_, 6>,
+        raw: &str,
+    ) -> Option<EventMeaning> {
         let [kind, delta, message, usage, error, choices] = fields;
         let inside = || pick(delta?.get(), &DELTA).ok();
         match word(kind) {
             Some("content_block_delta") => {
                 let [text, thinking, json, _] = inside().unwrap_or_default();
                 let is_answer = has_text(text) || has_text(json);
-                self.answered = true;
+                heard.answered = true;
                 return Some(EventMeaning::single(
                     is_answer || has_text(thinking),
                     is_answer,
@@ -199,73 +135,67 @@ impl AnthropicReader {
             Some("ping") => return None,
             Some("message_start") => {
                 let message = message.and_then(|message| pick(message.get(), &MESSAGE).ok());
-                self.note(message.unwrap_or_default());
+                self.note(heard, message.unwrap_or_default());
             }
             Some("message_delta") => {
                 let [.., stop_reason] = inside().unwrap_or_default();
                 self.stop_reason = stop_reason.and_then(name_in).or(self.stop_reason.take());
                 if let Some(usage) = usage {
-                    self.note_input(usage);
-                    self.note_output(usage);
+                    self.note_input(heard, usage);
+                    note_output(heard, usage);
                 }
             }
             Some("message_stop") => {
-                self.state.done = true;
-                self.state.finish_reason = self.stop_reason.take();
+                heard.state.done = true;
+                heard.state.finish_reason = self.stop_reason.take();
                 return Some(EventMeaning {
                     finished: Choices::FIRST,
                     ..EventMeaning::default()
                 });
             }
-            kind => return self.read_stranger(kind, error, choices, raw),
+            kind => {
+                if kind == Some("error") || error_of(error).is_some() {
+                    fail(heard, error, raw);
+                    return Some(EventMeaning::default());
+                }
+                heard.skip(choices, Self::RESPONSE);
+                return None;
+            }
         }
-        self.answered = true;
+        heard.answered = true;
         Some(EventMeaning::default())
     }
 
-    /// An error, or an event that is not one of the API.
-    fn read_stranger(
-        &mut self,
-        kind: Option<&str>,
-        error: Option<&RawValue>,
-        choices: Option<&RawValue>,
-        raw: &str,
-    ) -> Option<EventMeaning> {
-        let is_error = error.is_some_and(|error| !says_nothing_raw(error.get()));
-        if kind == Some("error") || is_error {
-            self.fail(error, raw);
-            return Some(EventMeaning::default());
+    fn read_whole(&mut self, heard: &mut Heard, message: Picked<'_, 7>, raw: &str) -> EventMeaning {
+        let [kind, _, _, usage, stop_reason, error, content] = message;
+        heard.answered = content.is_some();
+        if word(kind) == Some("error") || error_of(error).is_some() {
+            fail(heard, error, raw);
         }
-        if choices.is_some() {
-            let message = "the server sent a chat completion, not a message of the Messages API";
-            self.state.fail(FailureKind::Malformed, message.to_owned());
-        }
-        self.state.skipped_events += 1;
-        None
-    }
-
-    fn fail(&mut self, error: Option<&RawValue>, raw: &str) {
-        let kind = error.and_then(|error| pick(error.get(), &["type"]).ok());
-        let kind = match kind.and_then(|[kind]| word(kind)) {
-            Some("overloaded_error") => FailureKind::Status(OVERLOADED),
-            _ => FailureKind::ServerError,
-        };
-        self.state.fail(kind, error_text(raw.as_bytes()));
-    }
-
-    /// Note what a message says about itself.
-    fn note(&mut self, [_, id, model, usage, ..]: Picked<'_, 7>) {
-        self.state.response_id = id.and_then(name_in);
-        self.state.model = model.and_then(name_in);
+        self.note(heard, message);
         if let Some(usage) = usage {
-            self.note_input(usage);
+            note_output(heard, usage);
+        }
+        heard.state.finish_reason = stop_reason.and_then(name_in);
+        let (reasoning, content) = text::content_in(raw);
+        EventMeaning::single(reasoning || content, content)
+    }
+}
+
+impl Reading {
+    /// Note what a message says about itself.
+    fn note(&mut self, heard: &mut Heard, [_, id, model, usage, ..]: Picked<'_, 7>) {
+        heard.state.response_id = id.and_then(name_in);
+        heard.state.model = model.and_then(name_in);
+        if let Some(usage) = usage {
+            self.note_input(heard, usage);
         }
     }
 
     /// Note the tokens of the prompt: those of the cache are counted apart from the others.
-    fn note_input(&mut self, usage: &RawValue) {
+    fn note_input(&mut self, heard: &mut Heard, usage: &RawValue) {
         let counts = reported(usage);
-        let of_state = &mut self.state.usage;
+        let of_state = &mut heard.state.usage;
         self.input_tokens = later(counts.input_tokens, self.input_tokens);
         self.created_tokens = later(counts.cache_creation, self.created_tokens);
         of_state.cached_tokens = later(counts.cache_read, of_state.cached_tokens);
@@ -275,14 +205,23 @@ impl AnthropicReader {
             cache.fold(input, u64::saturating_add)
         });
     }
+}
 
-    /// Note the tokens of the output: the last count includes those before. That of the first event is
-    /// of the first token only.
-    fn note_output(&mut self, usage: &RawValue) {
-        let of_state = &mut self.state.usage;
-        let counts = reported(usage);
-        of_state.completion_tokens = later(counts.output_tokens, of_state.completion_tokens);
-    }
+/// Note the tokens of the output: the last count includes those before. That of the first event is of the
+/// first token only.
+fn note_output(heard: &mut Heard, usage: &RawValue) {
+    let of_state = &mut heard.state.usage;
+    let counts = reported(usage);
+    of_state.completion_tokens = later(counts.output_tokens, of_state.completion_tokens);
+}
+
+fn fail(heard: &mut Heard, error: Option<&RawValue>, raw: &str) {
+    let kind = error.and_then(|error| pick(error.get(), &["type"]).ok());
+    let kind = match kind.and_then(|[kind]| word(kind)) {
+        Some("overloaded_error") => FailureKind::Status(OVERLOADED),
+        _ => FailureKind::ServerError,
+    };
+    heard.refuse(kind, raw);
 }
 
 #[cfg(test)]

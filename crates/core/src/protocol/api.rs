@@ -47,6 +47,11 @@ pub trait Api: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The field of a body, and its value, with which responses are shorter.
+    fn short_form(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// What a tokenizer counts of a body, as fields with OpenAI's names.
     fn countable(&self, body: Map<String, Value>) -> Map<String, Value> {
         self.fields(body)

@@ -108,6 +108,10 @@ impl Api for Embedding {
         (self.form == Form::Tei).then_some("x-compute-tokens")
     }
 
+    fn short_form(&self) -> Option<(&'static str, &'static str)> {
+        (self.form == Form::OpenAi).then_some(("encoding_format", "base64"))
+    }
+
     fn takes_stream_options(&self) -> bool {
         false
     }

@@ -26,6 +26,7 @@ mod results;
 mod scan;
 mod text;
 mod turn_delay;
+mod typed;
 mod unread;
 mod usage;
 pub mod zhipu;

@@ -11,15 +11,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::api::{AnswerReader, Api, Items};
-use super::errors::{clip, error_text, given_up, is_given_up, name_in, says_nothing_raw};
-use super::json::{is_done, unmarked};
-use super::meaning::{AnswerState, Choices, EventMeaning};
-use super::pick::{Picked, has_text, pick, pick_from, word};
+use super::errors::{given_up, is_given_up, name_in};
+use super::meaning::{Choices, EventMeaning};
+use super::pick::{Picked, has_text, pick, word};
 use super::reply::Reply;
 use super::text::AnswerText;
-use super::unread::Unread;
+use super::typed::{Heard, Typed, TypedReader, error_of};
 use super::usage::{Reported, merge};
-use evalscope_model::record::{Failure, FailureKind, Usage};
+use evalscope_model::record::{FailureKind, Usage};
 use event::{CHANNELS, Channel, Event, Kind};
 
 /// The Responses API.
@@ -99,93 +98,35 @@ const RESPONSE: [&str; 7] = [
 
 type Inside<'a> = Picked<'a, 7>;
 
-/// Reads one response.
+/// What is kept of one response.
 #[derive(Debug, Default)]
-pub struct ResponsesReader {
-    state: AnswerState,
+struct Reading {
     /// The items of each channel of which a piece has come.
     begun: [Choices; CHANNELS.len()],
     /// There was output.
     has_output: bool,
-    /// Something in the format of the API has arrived.
-    answered: bool,
-    unread: Unread,
 }
 
-impl AnswerReader for ResponsesReader {
-    fn event(&mut self, name: &[u8], data: &[u8]) -> Option<EventMeaning> {
-        // the end has come already, so that of other APIs says nothing
-        if self.state.done || is_done(data) {
-            return None;
-        }
-        let read = pick_from(data, &FIELDS, |fields, text| self.read(&fields, text));
-        match read {
-            Ok(meaning) => meaning,
-            Err(_) if name == b"error" => {
-                self.state.fail(FailureKind::ServerError, error_text(data));
-                Some(EventMeaning::default())
-            }
-            Err(error) => {
-                self.unread.event(&mut self.state, name, data, &error);
-                None
-            }
-        }
-    }
+type ResponsesReader = TypedReader<Reading, 11, 7>;
 
-    fn whole(&mut self, body: &[u8]) -> EventMeaning {
-        let body = unmarked(body);
-        let read = pick_from(body, &RESPONSE, |inside, text| {
-            self.note(inside);
-            let [.., output] = inside;
-            self.answered = output.is_some();
-            if self.answered {
-                self.note_reason(inside);
-            } else if self.state.failure.is_none() {
-                let said = clip(body);
-                let message = format!("this is not a response of the Responses API: {said}");
-                self.state.fail(FailureKind::Malformed, message);
-            }
-            let (reasoning, content) = text::output_in(text);
-            EventMeaning::single(reasoning || content, content)
-        });
-        self.state.done = true;
-        read.unwrap_or_else(|error| {
-            let message = format!("the response is not a JSON object: {error}: {}", clip(body));
-            self.state.fail(FailureKind::Malformed, message);
-            EventMeaning::default()
-        })
-    }
+impl Typed<11, 7> for Reading {
+    const EVENT: [&'static str; 11] = FIELDS;
+    const WHOLE: [&'static str; 7] = RESPONSE;
+    const RESPONSE: &'static str = "a response of the Responses API";
+    const END: &'static str = "`response.completed`";
 
-    fn missing_end(&self) -> &'static str {
-        "`response.completed`"
-    }
-
-    fn answered(&self) -> bool {
-        self.answered
-    }
-
-    fn aside(&self) -> Option<&Failure> {
-        self.unread.aside()
-    }
-
-    fn state(&self) -> &AnswerState {
-        &self.state
-    }
-
-    fn take(&mut self) -> AnswerState {
-        std::mem::take(self).state
-    }
-}
-
-impl ResponsesReader {
-    /// Read an event; `None`: it is not one of the API.
-    fn read(&mut self, fields: &Picked<'_, 11>, raw: &str) -> Option<EventMeaning> {
-        let [kind, delta, item, response, choices, error, ..] = *fields;
+    fn read_event(
+        &mut self,
+        heard: &mut Heard,
+        fields: Picked<'_, 11>,
+        raw: &str,
+    ) -> Option<EventMeaning> {
+        let [kind, delta, item, response, choices, error, ..] = fields;
         let Some(kind) = word(kind) else {
-            return self.read_stranger(choices, error, raw);
+            return read_stranger(heard, choices, error, raw);
         };
         let event = Event::of(kind);
-        self.answered |= event != Event::Unknown;
+        heard.answered |= event != Event::Unknown;
         let item = || {
             let index = item.and_then(|item| item.get().parse().ok());
             Choices::one(index.unwrap_or(0))
@@ -210,29 +151,46 @@ impl ResponsesReader {
                 return Some(self.said(channel, is_token));
             }
             Event::Unknown => {
-                self.state.skipped_events += 1;
+                heard.skip(None, Self::RESPONSE);
                 return None;
             }
             Event::News | Event::Completed | Event::Incomplete | Event::Failed => {}
         }
         let inside = response.and_then(|response| pick(response.get(), &RESPONSE).ok());
         let inside = inside.unwrap_or_default();
-        self.note(inside);
+        note(heard, inside);
         match event {
-            Event::Completed | Event::Incomplete => Some(self.close(inside, response)),
+            Event::Completed | Event::Incomplete => Some(self.close(heard, inside, response)),
             Event::Failed => {
-                let text = error_text(raw.as_bytes());
-                self.state.fail(FailureKind::ServerError, text);
+                heard.refuse(FailureKind::ServerError, raw);
                 Some(EventMeaning::default())
             }
             _ => Some(EventMeaning::default()),
         }
     }
 
+    fn read_whole(&mut self, heard: &mut Heard, inside: Inside<'_>, raw: &str) -> EventMeaning {
+        note(heard, inside);
+        let [.., output] = inside;
+        heard.answered = output.is_some();
+        if heard.answered {
+            note_reason(heard, inside);
+        }
+        let (reasoning, content) = text::output_in(raw);
+        EventMeaning::single(reasoning || content, content)
+    }
+}
+
+impl Reading {
     /// The response has ended. What it repeats counts if nothing of it has come before.
-    fn close(&mut self, inside: Inside<'_>, response: Option<&RawValue>) -> EventMeaning {
-        self.state.done = true;
-        self.note_reason(inside);
+    fn close(
+        &mut self,
+        heard: &mut Heard,
+        inside: Inside<'_>,
+        response: Option<&RawValue>,
+    ) -> EventMeaning {
+        heard.state.done = true;
+        note_reason(heard, inside);
         let mut meaning = EventMeaning::default();
         if let Some(response) = response.filter(|_| !self.has_output) {
             let (reasoning, content) = text::output_in(response.get());
@@ -246,61 +204,57 @@ impl ResponsesReader {
         self.has_output |= is_token;
         EventMeaning::single(is_token, is_token && channel.kind != Kind::Reasoning)
     }
+}
 
-    /// An event without a type: an error of a gateway, or of another API.
-    fn read_stranger(
-        &mut self,
-        choices: Option<&RawValue>,
-        error: Option<&RawValue>,
-        raw: &str,
-    ) -> Option<EventMeaning> {
-        if error.is_some_and(|error| !says_nothing_raw(error.get())) {
-            let text = error_text(raw.as_bytes());
-            self.state.fail(FailureKind::ServerError, text);
-            return Some(EventMeaning::default());
-        }
-        if choices.is_some() {
-            let message = "the server sent a chat completion, not a response of the Responses API";
-            self.state.fail(FailureKind::Malformed, message.to_owned());
-        }
-        self.state.skipped_events += 1;
-        None
+/// Read an event without a type: an error of a gateway, or something of another API.
+fn read_stranger(
+    heard: &mut Heard,
+    choices: Option<&RawValue>,
+    error: Option<&RawValue>,
+    raw: &str,
+) -> Option<EventMeaning> {
+    if error_of(error).is_some() {
+        heard.refuse(FailureKind::ServerError, raw);
+        return Some(EventMeaning::default());
     }
+    heard.skip(choices, Reading::RESPONSE);
+    None
+}
 
-    /// Note what a response says about itself.
-    fn note(&mut self, [id, model, usage, error, ..]: Inside<'_>) {
-        if self.state.response_id.is_none() {
-            self.state.response_id = id.and_then(name_in);
-        }
-        if self.state.model.is_none() {
-            self.state.model = model.and_then(name_in);
-        }
-        if let Some(usage) = usage {
-            merge(usage, &mut self.state.usage, usage_of);
-        }
-        if let Some(error) = error.filter(|error| !says_nothing_raw(error.get())) {
-            let text = error_text(error.get().as_bytes());
-            self.state.fail(FailureKind::ServerError, text);
-        }
+/// Note what a response says about itself.
+fn note(heard: &mut Heard, [id, model, usage, error, ..]: Inside<'_>) {
+    let state = &mut heard.state;
+    if state.response_id.is_none() {
+        state.response_id = id.and_then(name_in);
     }
+    if state.model.is_none() {
+        state.model = model.and_then(name_in);
+    }
+    if let Some(usage) = usage {
+        merge(usage, &mut state.usage, usage_of);
+    }
+    if let Some(error) = error_of(error) {
+        heard.refuse(FailureKind::ServerError, error.get());
+    }
+}
 
-    /// Note why generation has ended.
-    fn note_reason(&mut self, [.., details, status, _]: Inside<'_>) {
-        let details = details.and_then(|details| pick(details.get(), &["reason"]).ok());
-        let reason = match details.and_then(|[reason]| reason).and_then(name_in) {
-            // as all other APIs call it
-            Some(reason) if reason == "max_output_tokens" => "length".to_owned(),
-            Some(reason) => reason,
-            None => match status.and_then(name_in) {
-                Some(status) if status != "completed" => status,
-                _ => "stop".to_owned(),
-            },
-        };
-        if is_given_up(&reason) {
-            self.state.fail(FailureKind::ServerError, given_up(&reason));
-        }
-        self.state.finish_reason = Some(reason);
+/// Note why generation has ended.
+fn note_reason(heard: &mut Heard, [.., details, status, _]: Inside<'_>) {
+    let details = details.and_then(|details| pick(details.get(), &["reason"]).ok());
+    let reason = match details.and_then(|[reason]| reason).and_then(name_in) {
+        // as all other APIs call it
+        Some(reason) if reason == "max_output_tokens" => "length".to_owned(),
+        Some(reason) => reason,
+        None => match status.and_then(name_in) {
+            Some(status) if status != "completed" => status,
+            _ => "stop".to_owned(),
+        },
+    };
+    if is_given_up(&reason) {
+        let message = given_up(&reason);
+        heard.state.fail(FailureKind::ServerError, message);
     }
+    heard.state.finish_reason = Some(reason);
 }
 
 /// The Responses API's names for token counts.

@@ -31,7 +31,6 @@ impl ResultsReader {
     }
 
     fn read(&mut self, body: &[u8]) -> Option<()> {
-        evalscope_model::steps::add(body.len());
         let fields = match Document::of(body)? {
             Document::List(list) => {
                 self.results = Some(elements(list)?);

@@ -4,6 +4,7 @@
 //! It must not know what the parts mean. A list of numbers is skipped as fast as memory is read, so a
 //! vector of thousands costs microseconds; numbers and escapes are not checked.
 
+use evalscope_model::steps;
 use memchr::{memchr, memchr2, memchr3};
 
 /// The top level of a document.
@@ -23,6 +24,7 @@ impl<'a> Document<'a> {
     /// Look at the first character of a document.
     pub(super) fn of(text: &'a [u8]) -> Option<Self> {
         let text = text.trim_ascii();
+        steps::add(1);
         match text.first()? {
             b'{' => Some(Self::Object(Fields(text))),
             b'[' => Some(Self::List(text)),
@@ -100,7 +102,9 @@ fn end_of_value(text: &[u8], at: usize) -> Option<usize> {
         b',' | b':' | b']' | b'}' => None,
         _ => {
             let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace();
-            text[at..].iter().position(ends).map(|length| at + length)
+            let length = text[at..].iter().position(ends)?;
+            steps::add(length);
+            Some(at + length)
         }
     }
 }
@@ -113,6 +117,7 @@ fn end_of_text(text: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
         let found = at + memchr2(b'"', b'\\', text.get(at..)?)?;
+        steps::add(found - at + 1);
         if text[found] == b'"' {
             return Some(found + 1);
         }
@@ -124,16 +129,15 @@ fn end_of_text(text: &[u8], at: usize) -> Option<usize> {
 fn end_of_nested(text: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
+        steps::add(1);
         match text.get(at)? {
             b'"' => {
                 at = end_of_text(text, at)?;
                 continue;
             }
             b'[' if starts_number(text, at + 1) => {
-                // a list of numbers has no string, so that its end is the next bracket
-                let length = memchr(b']', &text[at..])?;
-                if memchr3(b'"', b'{', b'[', &text[at + 1..at + length]).is_none() {
-                    at += length + 1;
+                if let Some(end) = end_of_numbers(text, at) {
+                    at = end;
                     if depth == 0 {
                         return Some(at);
                     }
@@ -152,6 +156,16 @@ fn end_of_nested(text: &[u8], mut at: usize) -> Option<usize> {
         }
         at += 1;
     }
+}
+
+/// The place behind the list of numbers that begins at `at`; `None` if it has anything else. No byte is looked
+/// at again for the list that begins next, so nested lists cost what they are long.
+fn end_of_numbers(text: &[u8], at: usize) -> Option<usize> {
+    let inside = &text[at + 1..];
+    let length = memchr3(b']', b'[', b'"', inside)?;
+    steps::add(2 * length);
+    let is_end = inside[length] == b']' && memchr(b'{', &inside[..length]).is_none();
+    is_end.then_some(at + length + 2)
 }
 
 fn starts_number(text: &[u8], at: usize) -> bool {

@@ -74,6 +74,8 @@ pub struct ReadStats {
     pub user_reads: AtomicU64,
     /// Steps of the wall clock.
     pub clock_steps: AtomicU64,
+    /// Bytes that arrived, before decryption.
+    pub bytes: AtomicU64,
     /// CPU time of the thread, nanoseconds.
     pub cpu_ns: AtomicU64,
 }
@@ -85,6 +87,7 @@ impl Default for ReadStats {
             kernel_reads: AtomicU64::new(0),
             user_reads: AtomicU64::new(0),
             clock_steps: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
         }
     }
@@ -158,16 +161,23 @@ impl ReadContext {
         &self.clock
     }
 
-    fn stamp(&self, offset: &mut OffsetTracker, kernel_wall_ns: Option<u64>) -> Arrival {
+    /// Stamp a read of so many bytes.
+    fn stamp(
+        &self,
+        offset: &mut OffsetTracker,
+        kernel_wall_ns: Option<u64>,
+        bytes: usize,
+    ) -> Arrival {
         let arrival = offset.stamp(&self.clock, kernel_wall_ns);
         // only this thread writes: a load and a store are enough
-        let add = |counter: &AtomicU64| {
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let add = |counter: &AtomicU64, more: u64| {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         };
         match arrival.clock {
-            ArrivalClock::Kernel => add(&self.stats.kernel_reads),
-            ArrivalClock::User => add(&self.stats.user_reads),
+            ArrivalClock::Kernel => add(&self.stats.kernel_reads, 1),
+            ArrivalClock::User => add(&self.stats.user_reads, 1),
         }
+        add(&self.stats.bytes, bytes as u64);
         if let Some(handling) = arrival.handling_ns {
             self.stats.handling.record(handling);
         }
@@ -322,7 +332,7 @@ mod linux {
                 match (received, tried) {
                     (Some((0, _)), _) => return Ok(None),
                     (Some((n, kernel_wall_ns)), _) => {
-                        let arrival = context.stamp(&mut scratch.offset, kernel_wall_ns);
+                        let arrival = context.stamp(&mut scratch.offset, kernel_wall_ns, n);
                         return Ok(Some(sink(&scratch.bytes[..n], arrival)));
                     }
                     (None, Err(error)) if is_would_block(&error) => {}
@@ -475,7 +485,7 @@ mod portable {
                 match self.stream.try_read(&mut scratch.bytes) {
                     Ok(0) => return Ok(None),
                     Ok(n) => {
-                        let arrival = context.stamp(&mut scratch.offset, None);
+                        let arrival = context.stamp(&mut scratch.offset, None, n);
                         return Ok(Some(sink(&scratch.bytes[..n], arrival)));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

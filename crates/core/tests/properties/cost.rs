@@ -3,6 +3,7 @@
 
 use evalscope_core::http1::{Head, Receiver, ResponseReader};
 use evalscope_core::protocol::openai::error_text;
+use evalscope_core::protocol::{Api, Embedding};
 use evalscope_core::sse::Splitter;
 use evalscope_model::record::masked;
 use evalscope_model::steps::counted;
@@ -114,8 +115,47 @@ fn deep_error() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
+fn read_vectors(body: &[u8]) {
+    let _ = Embedding::default().reader().whole(body);
+}
+
+/// Vectors, complete or not, in lists inside of lists.
+fn deep_vectors() -> impl Strategy<Value = Vec<u8>> {
+    let piece = select(vec![
+        "[1,", "[ -1", "{", "{\"a\":", "\"", "\\", "]", "}", ",", "0.1,", " ", "[",
+    ]);
+    (
+        select(vec!["{\"data\":[", "[", "{\"error\":"]),
+        prop::collection::vec((piece, 1usize..400), 1..8),
+    )
+        .prop_map(|(begin, pieces)| {
+            let pieces = pieces.iter().map(|(piece, n)| piece.repeat(*n));
+            (begin.to_owned() + &pieces.collect::<String>()).into_bytes()
+        })
+}
+
+/// A response with a vector of so many numbers.
+fn vector(numbers: usize) -> String {
+    let numbers: Vec<String> = (0..numbers).map(|n| format!("-0.0{n:07}")).collect();
+    format!(
+        r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[{}]}}],"model":"m","usage":{{"prompt_tokens":8,"total_tokens":8}}}}"#,
+        numbers.join(",")
+    )
+}
+
+#[test]
+fn the_numbers_of_a_vector_are_passed_over_four_times() {
+    let body = vector(4096);
+    hold("vectors", body.len(), 4, || read_vectors(body.as_bytes())).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn vectors_cost_their_bytes_however_deep_they_are(body in deep_vectors()) {
+        hold("vectors", body.len(), 16, || read_vectors(&body))?;
+    }
 
     #[test]
     fn a_head_costs_its_bytes_in_reads_of_any_size(

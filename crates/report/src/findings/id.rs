@@ -174,6 +174,8 @@ finding_ids! {
     TextNotFound, "text_not_found", Warning;
     /// The plugin did not count the tokens of every response.
     PluginCountsMissing, "plugin_counts_missing", Warning;
+    /// Many embeddings arrived as decimal numbers.
+    VectorsAsDecimals, "vectors_as_decimals", Note;
     /// Requests opened more connections than they needed to.
     NewConnections, "new_connections", Warning;
     /// Arrivals were stamped in user space.

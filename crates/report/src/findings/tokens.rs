@@ -74,10 +74,14 @@ pub(super) fn prompt_lengths(e: &Evidence<'_>) -> Option<Finding> {
     let missed = lengths.equal_share().map(|share| 1.0 - share);
     let missed = missed.filter(|share| *share > MISSED_LENGTHS)?;
     let (asked, seen) = lengths.means()?;
+    let question = if e.totals.without_output == 0 {
+        "is `--tokenizer-path` the server's tokenizer, with its chat template?"
+    } else {
+        "is `--tokenizer-path` the server's tokenizer, and does the server count its special tokens?"
+    };
     let text = format!(
         "{} of the prompts do not have the length that was asked for: {asked:.1} tokens asked for and \
-         {seen:.1} counted by the server on average, at most {} apart; is `--tokenizer-path` the \
-         server's tokenizer, with its chat template?",
+         {seen:.1} counted by the server on average, at most {} apart; {question}",
         percent(missed),
         lengths.max_difference
     );

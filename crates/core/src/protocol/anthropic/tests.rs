@@ -9,6 +9,7 @@ use super::super::{BodyBuilder, BodyRules, ConversationRules, Endpoint, MaxToken
 use super::*;
 use evalscope_model::conversation::Turn;
 use evalscope_model::prompt::{Item, Prompt};
+use evalscope_model::record::Failure;
 
 fn object(value: Value) -> Map<String, Value> {
     let Value::Object(map) = value else {
