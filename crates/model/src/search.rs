@@ -124,6 +124,10 @@ pub struct LimitJudgement {
     pub violation_share: Option<f64>,
     /// Interval of that share, for as few independent requests as there seem to be.
     pub violation_share_ci: Option<Interval>,
+    /// As few independent requests as those that the limit applies to seem to be: a queue makes neighbours
+    /// alike; `null` for means and throughput.
+    #[serde(default)]
+    pub independent_requests: Option<f64>,
     /// The share that may lie beyond the limit; `null` for means and throughput.
     pub allowed_share: Option<f64>,
     /// Requests that cannot have the figure, such as the time per token of a single token.
@@ -160,6 +164,19 @@ impl ProbeJudgement {
         let used = self.limits.iter().filter_map(|limit| limit.used);
         used.fold(0.0, f64::max)
     }
+
+    /// As many independent requests as it seems to rest on: those of the limit that is used most.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        let used = |limit: &&LimitJudgement| limit.used.unwrap_or(0.0);
+        let most = self
+            .limits
+            .iter()
+            .max_by(|a, b| used(a).total_cmp(&used(b)));
+        most.map_or(0.0, |limit| {
+            limit.independent_requests.unwrap_or(limit.requests as f64)
+        })
+    }
 }
 
 /// What a value was measured for.
@@ -169,7 +186,8 @@ impl ProbeJudgement {
 pub enum Purpose {
     /// To find the next value.
     Search,
-    /// Because the first measurement did not tell: for twice as long.
+    /// Because what was measured before did not tell, or a lower value failed than one that passed: for
+    /// twice as long.
     Again,
     /// To confirm the answer.
     Confirmation,
@@ -221,6 +239,8 @@ pub enum SearchEnd {
     Found,
     /// Every value up to the upper bound will do.
     AtBound,
+    /// Values that had passed failed when they were measured again.
+    NotConfirmed,
     /// No value will do, down to the lower bound.
     NoneMeets,
     /// Three probes in a row had no success.
@@ -271,7 +291,8 @@ pub struct Selection {
     pub fails_at: Option<f64>,
     /// The answer was measured again, with other prompts and arrivals.
     pub confirmed: bool,
-    /// The same value passed and failed: the server does not behave the same twice.
+    /// Lower values failed where higher ones had passed, more than once: the server does not behave the same
+    /// twice.
     pub unstable: bool,
     /// How the search ended.
     pub end: SearchEnd,

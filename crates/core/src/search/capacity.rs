@@ -14,7 +14,7 @@ use evalscope_model::sla::{SlaFigure, SlaLimit, value};
 use evalscope_model::slo::Comparison;
 
 use super::action::Action;
-use super::bracket::{Answer, BracketSearch, Judged, LEANS, Probed, Values, Wanted};
+use super::bracket::{Answer, BracketSearch, Judged, Probed, Values, Wanted, leans};
 use super::judge::{LONGEST_TIMES, least_requests};
 use super::plan::{SearchPlan, Statistics};
 
@@ -147,6 +147,11 @@ impl CapacitySearch {
             .map(|((_, wanted), result)| Probed {
                 wanted: *wanted,
                 judged: judged(result),
+                used: result.judgement.as_ref().map_or(0.0, ProbeJudgement::used),
+                weight: result
+                    .judgement
+                    .as_ref()
+                    .map_or(0.0, ProbeJudgement::weight),
                 succeeded: result.succeeded > 0,
             })
             .collect()
@@ -166,10 +171,10 @@ impl CapacitySearch {
             let passes = match judged(result) {
                 Judged::Passed => true,
                 Judged::Failed | Judged::ClientLimited => false,
-                Judged::Undecided { used } => match wanted.purpose {
-                    Purpose::Confirmation => used <= 1.0,
-                    _ => used <= LEANS,
-                },
+                Judged::Undecided => {
+                    let used = judgement.as_ref().map_or(0.0, ProbeJudgement::used);
+                    used <= leans(wanted.purpose)
+                }
             };
             let reasons = judgement.as_ref().map(reasons).unwrap_or_default();
             let figures = self.plan.groups[*group].iter().filter_map(|criterion| {
@@ -286,7 +291,8 @@ impl CapacitySearch {
         }
         if answer.unstable {
             sentences.push(
-                "The same load passed and failed: the server does not behave the same twice."
+                "Lower loads failed where higher ones had passed, more than once: the server does not behave \
+                 the same twice."
                     .to_owned(),
             );
         }
@@ -297,7 +303,10 @@ impl CapacitySearch {
 /// How a search without an answer ended, or with one that is not the whole truth.
 fn ended(end: SearchEnd, lower: f64) -> String {
     match end {
-        SearchEnd::Found => "no value was confirmed".to_owned(),
+        SearchEnd::Found => "a value was confirmed".to_owned(),
+        SearchEnd::NotConfirmed => {
+            "loads that had passed failed when they were measured again".to_owned()
+        }
         SearchEnd::AtBound => {
             "no value up to the upper bound failed (`--sla-upper-bound`)".to_owned()
         }
@@ -322,9 +331,7 @@ fn judged(result: &PointResult) -> Judged {
         // without a success there is nothing that this program could have slowed down
         _ if result.client_limited && result.succeeded > 0 => Judged::ClientLimited,
         ProbeVerdict::Failed => Judged::Failed,
-        ProbeVerdict::Undecided => Judged::Undecided {
-            used: judgement.used(),
-        },
+        ProbeVerdict::Undecided => Judged::Undecided,
     }
 }
 

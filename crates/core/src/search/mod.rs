@@ -9,6 +9,7 @@ mod action;
 mod bracket;
 mod capacity;
 mod evalscope;
+mod isotonic;
 mod judge;
 mod plan;
 mod reference;

@@ -170,6 +170,7 @@ impl Window {
             violations: 0,
             violation_share: None,
             violation_share_ci: None,
+            independent_requests: None,
             allowed_share: None,
             not_applicable: 0,
             used,
@@ -221,6 +222,7 @@ impl Window {
             )]
             violations: violations as u64,
             interval: Interval::new(low, high),
+            independent: n / inflation,
             allowed,
             not_applicable,
             verdict,
@@ -233,6 +235,7 @@ struct Share {
     requests: u64,
     violations: u64,
     interval: Interval,
+    independent: f64,
     allowed: f64,
     not_applicable: u64,
     verdict: ProbeVerdict,
@@ -260,6 +263,7 @@ impl Share {
             violations: self.violations,
             violation_share: self.seen(),
             violation_share_ci: (self.requests > 0).then_some(self.interval),
+            independent_requests: (self.requests > 0).then_some(self.independent),
             allowed_share: Some(self.allowed),
             not_applicable: self.not_applicable,
             // nothing is allowed where every request has to succeed
