@@ -48,12 +48,23 @@ pub struct PointResult {
     pub succeeded: u64,
     /// Figures over all measured requests, in the units of `--sla-params`; those that there are.
     pub figures: BTreeMap<SlaFigure, f64>,
-    /// What it was judged to be, if it was a probe.
-    pub judgement: Option<ProbeJudgement>,
+    /// The share of prompt tokens that the server had in its prefix cache, if it says so.
+    pub cached_share: Option<f64>,
+    /// What it was judged to be, if it was a probe: on the limits of its search, then on those of each other
+    /// search.
+    pub judgements: Vec<ProbeJudgement>,
     /// This program was the limit.
     pub client_limited: bool,
     /// How long it took, seconds.
     pub took_s: f64,
+}
+
+impl PointResult {
+    /// What it was judged to be on the limits of its own search.
+    #[must_use]
+    pub fn judgement(&self) -> Option<&ProbeJudgement> {
+        self.judgements.first()
+    }
 }
 
 /// The points of a plan, in order.
@@ -122,7 +133,8 @@ mod tests {
             sent: measured_requests,
             succeeded: measured_requests,
             figures: BTreeMap::new(),
-            judgement: None,
+            cached_share: None,
+            judgements: Vec::new(),
             client_limited: false,
             took_s: 1.0,
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::metrics::{Delivery, Interval, Saturation};
 use crate::sla::{SlaFigure, SlaLimit};
-use crate::slo::SloFrom;
+use crate::slo::{Slo, SloFrom};
 
 /// What a search varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,10 @@ pub struct ProbePlan {
     /// What must not be broken for certain: a load passes also if there are too few requests to show that
     /// these hold.
     pub guards: Vec<SlaLimit>,
+    /// The limits of other searches: the load is judged on them too, on what there is when it ends.
+    pub others: Vec<OtherLimits>,
+    /// The figure whose greatest value is searched for, where that is the question.
+    pub greatest: Option<Greatest>,
     /// Where the times of requests begin.
     pub from: SloFrom,
     /// What the server is asked for.
@@ -87,6 +91,26 @@ pub struct ProbePlan {
     pub time: ProbeTime,
     /// The confidence of the last look; earlier ones are surer.
     pub confidence: f64,
+}
+
+/// The limits of another search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherLimits {
+    /// As in [`ProbePlan`].
+    pub limits: Vec<SlaLimit>,
+    /// As in [`ProbePlan`].
+    pub guards: Vec<SlaLimit>,
+}
+
+/// A figure whose greatest value is searched for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Greatest {
+    /// Throughput, output, or goodput.
+    pub figure: SlaFigure,
+    /// What makes a request good.
+    pub slo: Option<Slo>,
+    /// A load is measured until the interval of its figure is this narrow to either side, a share.
+    pub precision: f64,
 }
 
 /// What a probe was found to be.
@@ -207,6 +231,9 @@ pub struct ProbeRecord {
     pub group: Option<u32>,
     /// What it was measured for.
     pub purpose: Purpose,
+    /// Its runs were measured for another search, whose probe has them too.
+    #[serde(default)]
+    pub reused: bool,
     /// Requests that were sent.
     pub total_requests: u64,
     /// Requests that succeeded.
@@ -224,6 +251,13 @@ pub struct ProbeRecord {
     pub group_passes: BTreeMap<String, bool>,
     /// Its pass or fail rests on where the figures lie, not on what their intervals prove.
     pub weak: bool,
+    /// The share of prompt tokens that the server had in its prefix cache; `null` if it does not say.
+    #[serde(default)]
+    pub cached_share: Option<f64>,
+    /// In a search for the greatest figure: another value had as much output and was as fast, and better in one
+    /// of them; `null` elsewhere.
+    #[serde(default)]
+    pub dominated: Option<bool>,
     /// What the client was found to be: its figures may be those of this program.
     pub client_limited: bool,
     /// The judgement; `null` in EvalScope's way.
@@ -280,6 +314,9 @@ pub struct Selection {
     pub selected_value: Option<f64>,
     /// The figure there, for `max` and `min`.
     pub observed_metric: Option<f64>,
+    /// 95 % interval of that figure; `null` in EvalScope's way, and for limits.
+    #[serde(default)]
+    pub observed_metric_ci: Option<Interval>,
     /// `best_observed` or `none`, as EvalScope has it.
     pub status: String,
     /// In words.

@@ -6,6 +6,7 @@
 use evalscope_model::search::{Purpose, SearchEnd};
 
 use super::action::Action;
+use super::values::Values;
 use ledger::{Entry, Ledger};
 
 mod ledger;
@@ -28,7 +29,7 @@ pub(super) const fn leans(purpose: Purpose) -> f64 {
 }
 
 /// After so many probes in a row without a success the server is not there.
-const DEAD: usize = 3;
+pub(super) const DEAD: usize = 3;
 
 /// What has to be measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,15 +66,6 @@ pub struct Probed {
     pub weight: f64,
     /// A request succeeded.
     pub succeeded: bool,
-}
-
-/// Which values there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Values {
-    /// Whole numbers.
-    Whole,
-    /// All.
-    Real,
 }
 
 /// What a search came to.
@@ -233,52 +225,23 @@ impl BracketSearch {
     }
 
     fn half(&self, value: f64) -> f64 {
-        let half = match self.values {
-            Values::Whole => (value / 2.0).floor(),
-            Values::Real => value / 2.0,
-        };
-        half.max(self.lower)
+        self.values.half(value).max(self.lower)
     }
 
     fn lowered(&self, value: f64) -> f64 {
-        let lowered = match self.values {
-            Values::Whole => (value * LOWER_BY).floor().min(value - 1.0),
-            Values::Real => rounded(value * LOWER_BY, self.digits()),
-        };
+        let lowered = self.values.share(value, LOWER_BY, self.precision);
         lowered.max(self.lower)
     }
 
     /// The geometric middle; `None` where the two are as close as they have to be.
     fn middle(&self, low: f64, high: Option<f64>) -> Option<f64> {
         let high = high?;
-        let are_neighbours = self.values == Values::Whole && high - low <= 1.0;
-        if are_neighbours || high / low <= 1.0 + self.precision {
+        if high / low <= 1.0 + self.precision {
             return None;
         }
         let middle = (low * high).sqrt();
-        let middle = match self.values {
-            Values::Whole => middle.round().clamp(low + 1.0, high - 1.0),
-            Values::Real => rounded(middle, self.digits()),
-        };
-        (low < middle && middle < high).then_some(middle)
+        self.values.between((low, high), middle, self.precision)
     }
-
-    /// Significant digits that lose nothing of the precision.
-    fn digits(&self) -> u32 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "limited to 3..=9"
-        )]
-        let digits = (1.5 - self.precision.log10()).ceil().clamp(3.0, 9.0) as u32;
-        digits
-    }
-}
-
-/// A positive number with so many significant digits, so that it can be said.
-fn rounded(value: f64, digits: u32) -> f64 {
-    let precision = usize::try_from(digits).unwrap_or(1).max(1) - 1;
-    format!("{value:.precision$e}").parse().unwrap_or(value)
 }
 
 impl Replay<'_> {
