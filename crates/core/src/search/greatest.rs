@@ -201,7 +201,13 @@ impl GreatestSearch {
                     "not confirmed"
                 }
             ),
-            _ => format!("No {} has a {label} above 0.", variable.noun()),
+            _ if peak.end == SearchEnd::NoneMeets => {
+                format!("No {} has a {label} above 0.", variable.noun())
+            }
+            _ => format!(
+                "No {} with the greatest {label} was found.",
+                variable.noun()
+            ),
         }];
         if !matches!(peak.end, SearchEnd::Found | SearchEnd::NoneMeets) {
             sentences.push(format!("{}.", capital(&ended(peak.end, self.plan.lower))));

@@ -133,7 +133,12 @@ impl PeakSearch {
             replay.measured(value, Purpose::Search)?;
         }
         let Some(best) = replay.best() else {
-            return Ok(SearchEnd::NoneMeets);
+            let is_limited = replay.known.iter().any(|one| one.client_limited);
+            return Ok(if is_limited {
+                SearchEnd::ClientLimited
+            } else {
+                SearchEnd::NoneMeets
+            });
         };
         let value = best.wanted.value;
         let again = replay.measured(value, Purpose::Confirmation)?;
@@ -194,7 +199,7 @@ impl PeakSearch {
         let values = || replay.known.iter().map(|one| one.wanted.value);
         let below = values().rfind(|value| *value < best);
         let above = values().find(|value| *value > best);
-        let mut gaps: Vec<(f64, f64)> = [below, above]
+        let mut gaps: Vec<(f64, f64)> = [above, below]
             .into_iter()
             .flatten()
             .map(|end| ((end / best).ln().abs(), end))

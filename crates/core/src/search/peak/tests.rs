@@ -142,6 +142,11 @@ fn what_this_program_limits_is_no_answer() {
     };
     assert!(8.0 < wanted.value && wanted.value < 16.0);
     assert_eq!(real(4.0).so_far(&limited).best, Some(8.0));
+    let all = observed(&[2.0, 4.0, 1.0], |one| one.client_limited = true);
+    let Action::Done(peak) = real(2.0).next(&all, false) else {
+        panic!("it goes on");
+    };
+    assert_eq!((peak.best, peak.end), (None, SearchEnd::ClientLimited));
 }
 
 /// A figure that is lower the second time is not confirmed.
