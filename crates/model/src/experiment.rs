@@ -46,6 +46,8 @@ pub struct PointResult {
     pub sent: u64,
     /// Those of them that succeeded.
     pub succeeded: u64,
+    /// How many failed, by kind.
+    pub failures: BTreeMap<String, u64>,
     /// Figures over all measured requests, in the units of `--sla-params`; those that there are.
     pub figures: BTreeMap<SlaFigure, f64>,
     /// The share of prompt tokens that the server had in its prefix cache, if it says so.
@@ -132,6 +134,7 @@ mod tests {
             measured_requests,
             sent: measured_requests,
             succeeded: measured_requests,
+            failures: BTreeMap::new(),
             figures: BTreeMap::new(),
             cached_share: None,
             judgements: Vec::new(),

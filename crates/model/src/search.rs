@@ -238,6 +238,9 @@ pub struct ProbeRecord {
     pub total_requests: u64,
     /// Requests that succeeded.
     pub succeeded_requests: u64,
+    /// How many requests failed, by kind.
+    #[serde(default)]
+    pub failures: BTreeMap<String, u64>,
     /// How long its runs took, seconds.
     pub took_s: f64,
     /// Every request succeeded: EvalScope's condition for a valid probe.

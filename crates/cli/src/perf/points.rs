@@ -307,6 +307,7 @@ fn result_of(
         measured_requests: totals.total + totals.unfinished + totals.shed,
         sent: totals.total + totals.unfinished,
         succeeded: totals.succeeded,
+        failures: capacity::failures(report),
         figures: capacity::figures(report),
         cached_share: report.cached_share(),
         judgements,

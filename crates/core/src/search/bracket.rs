@@ -110,6 +110,7 @@ type Bracket = (f64, Option<f64>);
 struct Replay<'a> {
     left: std::slice::Iter<'a, Probed>,
     time_is_up: bool,
+    last: Option<Judged>,
     without_success: usize,
     ledger: Ledger,
     confirmed: Option<f64>,
@@ -138,6 +139,7 @@ impl BracketSearch {
         let mut replay = Replay {
             left: probed.iter(),
             time_is_up,
+            last: None,
             without_success: 0,
             ledger: Ledger::default(),
             confirmed: None,
@@ -165,7 +167,10 @@ impl BracketSearch {
 
     fn run(&self, replay: &mut Replay<'_>) -> Result<SearchEnd, Stop> {
         let Some(bracket) = self.climb(replay)? else {
-            return Ok(SearchEnd::NoneMeets);
+            return Ok(match replay.last {
+                Some(Judged::ClientLimited) => SearchEnd::ClientLimited,
+                _ => SearchEnd::NoneMeets,
+            });
         };
         let mut best = self.narrow(replay, bracket)?;
         for _ in 0..=LOWERED {
@@ -256,6 +261,7 @@ impl Replay<'_> {
             });
         };
         debug_assert_eq!(probed.wanted, wanted, "a search asks the same again");
+        self.last = Some(probed.judged);
         self.without_success = if probed.succeeded {
             0
         } else {
@@ -269,10 +275,6 @@ impl Replay<'_> {
                 Err(Stop::End(SearchEnd::ClientLimited))
             }
             // a value that is too much in any case: smaller ones are the question
-            Judged::ClientLimited => Ok(Probed {
-                judged: Judged::Failed,
-                ..*probed
-            }),
             _ => Ok(*probed),
         }
     }
@@ -315,11 +317,12 @@ impl Replay<'_> {
 
     /// Note a measurement. Says whether it passes, or leans to.
     fn note(&mut self, probed: &Probed) -> bool {
-        let weak = probed.judged == Judged::Undecided;
-        let passes = if weak {
-            probed.used <= leans(probed.wanted.purpose)
-        } else {
-            probed.judged == Judged::Passed
+        let (passes, weak) = match probed.judged {
+            Judged::Passed => (true, false),
+            Judged::Failed => (false, false),
+            Judged::Undecided => (probed.used <= leans(probed.wanted.purpose), true),
+            // that says nothing about the server
+            Judged::ClientLimited => (false, true),
         };
         self.ledger.note(Entry {
             value: probed.wanted.value,

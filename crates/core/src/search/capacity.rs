@@ -215,9 +215,10 @@ impl CapacitySearch {
                 reused: step.is_reused,
                 total_requests: result.sent,
                 succeeded_requests: result.succeeded,
+                failures: result.failures.clone(),
                 took_s: result.took_s,
                 request_gate_passed: result.sent > 0 && result.succeeded == result.sent,
-                reasons: step.judgement.map(reasons).unwrap_or_default(),
+                reasons: step.reasons(),
                 metric_values: figures.collect(),
                 group_passes: BTreeMap::from([(number.to_string(), passes)]),
                 weak: step.is_undecided(),
@@ -339,6 +340,13 @@ impl Step<'_> {
     fn is_undecided(&self) -> bool {
         let verdict = self.judgement.map(|judgement| judgement.verdict);
         verdict == Some(ProbeVerdict::Undecided)
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let judgement = self.judgement;
+        judgement.map_or_else(Vec::new, |judgement| {
+            reasons(judgement, &self.result.failures)
+        })
     }
 
     fn used(&self) -> f64 {

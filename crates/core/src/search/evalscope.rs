@@ -126,6 +126,13 @@ impl EvalscopeSearch {
             purpose: Purpose::Search,
             total_requests: runs.iter().map(|run| run.sent).sum(),
             succeeded_requests: runs.iter().map(|run| run.succeeded).sum(),
+            failures: runs.iter().flat_map(|run| &run.failures).fold(
+                BTreeMap::new(),
+                |mut all, (kind, count)| {
+                    *all.entry(kind.clone()).or_default() += count;
+                    all
+                },
+            ),
             took_s: runs.iter().map(|run| run.took_s).sum(),
             request_gate_passed,
             group_passes: group_passes.collect(),

@@ -147,6 +147,7 @@ impl GreatestSearch {
                 reused: false,
                 total_requests: result.sent,
                 succeeded_requests: result.succeeded,
+                failures: result.failures.clone(),
                 took_s: result.took_s,
                 request_gate_passed: result.sent > 0 && result.succeeded == result.sent,
                 reasons: Vec::new(),

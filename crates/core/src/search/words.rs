@@ -2,6 +2,8 @@
 //!
 //! It must not know how a search goes on.
 
+use std::collections::BTreeMap;
+
 use evalscope_model::search::{LimitJudgement, ProbeJudgement, ProbeVerdict, SearchEnd};
 use evalscope_model::sla::{SlaFigure, value};
 
@@ -20,7 +22,7 @@ pub(super) fn ended(end: SearchEnd, lower: f64) -> String {
         }
         SearchEnd::NoSuccess => "no request of three probes in a row succeeded".to_owned(),
         SearchEnd::ClientLimited => {
-            "this program, not the server, is the limit at higher values".to_owned()
+            "this program, not the server, is the limit".to_owned()
         }
         SearchEnd::OutOfTime => "the time was over (`--sla-max-time`)".to_owned(),
         SearchEnd::Interrupted => "the search was stopped".to_owned(),
@@ -28,7 +30,7 @@ pub(super) fn ended(end: SearchEnd, lower: f64) -> String {
 }
 
 /// What breaks limits, the worst first, to continue "at 27.4/s".
-pub(super) fn reasons(judgement: &ProbeJudgement) -> Vec<String> {
+pub(super) fn reasons(judgement: &ProbeJudgement, failures: &BTreeMap<String, u64>) -> Vec<String> {
     let mut broken: Vec<&LimitJudgement> = judgement
         .limits
         .iter()
@@ -36,7 +38,10 @@ pub(super) fn reasons(judgement: &ProbeJudgement) -> Vec<String> {
         .collect();
     let used = |limit: &LimitJudgement| limit.used.unwrap_or(f64::INFINITY);
     broken.sort_by(|a, b| used(b).total_cmp(&used(a)));
-    let mut reasons: Vec<String> = broken.into_iter().map(reason).collect();
+    let mut reasons: Vec<String> = broken
+        .into_iter()
+        .map(|limit| reason(limit, failures))
+        .collect();
     let failed = judgement.verdict == ProbeVerdict::Failed;
     let is_broken = |limit: &LimitJudgement| limit.verdict == ProbeVerdict::Failed;
     if failed && !judgement.limits.iter().any(is_broken) {
@@ -52,7 +57,7 @@ pub(super) fn reasons(judgement: &ProbeJudgement) -> Vec<String> {
     reasons
 }
 
-fn reason(limit: &LimitJudgement) -> String {
+fn reason(limit: &LimitJudgement, failures: &BTreeMap<String, u64>) -> String {
     let label = limit.figure.label();
     match (
         limit.violation_share,
@@ -61,7 +66,7 @@ fn reason(limit: &LimitJudgement) -> String {
     ) {
         (Some(share), Some(ci), Some(allowed)) => {
             let what = match limit.figure {
-                SlaFigure::SuccessRate => "of requests failed".to_owned(),
+                SlaFigure::SuccessRate => format!("of requests failed{}", kinds(failures)),
                 figure => format!(
                     "of requests broke {} {}",
                     figure.label(),
@@ -86,6 +91,19 @@ fn reason(limit: &LimitJudgement) -> String {
             }
             None => format!("there is no {label}"),
         },
+    }
+}
+
+/// The most frequent kinds of failures: ` (connect, reset)`.
+fn kinds(failures: &BTreeMap<String, u64>) -> String {
+    const MOST: usize = 3;
+    let mut kinds: Vec<(&String, &u64)> = failures.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let kinds: Vec<&str> = kinds.iter().take(MOST).map(|one| one.0.as_str()).collect();
+    if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", kinds.join(", "))
     }
 }
 

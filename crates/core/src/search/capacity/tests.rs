@@ -101,6 +101,7 @@ fn run(
             measured_requests: 1000,
             sent: 1000,
             succeeded: 1000,
+            failures: BTreeMap::new(),
             figures: BTreeMap::new(),
             cached_share: None,
             client_limited: false,

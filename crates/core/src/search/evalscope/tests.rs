@@ -50,6 +50,7 @@ fn result(spec: RunSpec, succeeded: u64, figures: &[(SlaFigure, f64)]) -> PointR
         measured_requests: sent,
         sent,
         succeeded: succeeded.min(sent),
+        failures: BTreeMap::new(),
         figures: figures.iter().copied().collect(),
         cached_share: None,
         judgements: Vec::new(),
