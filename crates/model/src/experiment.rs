@@ -46,14 +46,27 @@ pub struct PointResult {
     pub sent: u64,
     /// Those of them that succeeded.
     pub succeeded: u64,
+    /// How many failed, by kind.
+    pub failures: BTreeMap<String, u64>,
     /// Figures over all measured requests, in the units of `--sla-params`; those that there are.
     pub figures: BTreeMap<SlaFigure, f64>,
-    /// What it was judged to be, if it was a probe.
-    pub judgement: Option<ProbeJudgement>,
+    /// The share of prompt tokens that the server had in its prefix cache, if it says so.
+    pub cached_share: Option<f64>,
+    /// What it was judged to be, if it was a probe: on the limits of its search, then on those of each other
+    /// search.
+    pub judgements: Vec<ProbeJudgement>,
     /// This program was the limit.
     pub client_limited: bool,
     /// How long it took, seconds.
     pub took_s: f64,
+}
+
+impl PointResult {
+    /// What it was judged to be on the limits of its own search.
+    #[must_use]
+    pub fn judgement(&self) -> Option<&ProbeJudgement> {
+        self.judgements.first()
+    }
 }
 
 /// The points of a plan, in order.
@@ -121,8 +134,10 @@ mod tests {
             measured_requests,
             sent: measured_requests,
             succeeded: measured_requests,
+            failures: BTreeMap::new(),
             figures: BTreeMap::new(),
-            judgement: None,
+            cached_share: None,
+            judgements: Vec::new(),
             client_limited: false,
             took_s: 1.0,
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::metrics::{Delivery, Interval, Saturation};
 use crate::sla::{SlaFigure, SlaLimit};
-use crate::slo::SloFrom;
+use crate::slo::{Slo, SloFrom};
 
 /// What a search varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,10 @@ pub struct ProbePlan {
     /// What must not be broken for certain: a load passes also if there are too few requests to show that
     /// these hold.
     pub guards: Vec<SlaLimit>,
+    /// The limits of other searches: the load is judged on them too, on what there is when it ends.
+    pub others: Vec<OtherLimits>,
+    /// The figure whose greatest value is searched for, where that is the question.
+    pub greatest: Option<Greatest>,
     /// Where the times of requests begin.
     pub from: SloFrom,
     /// What the server is asked for.
@@ -87,6 +91,26 @@ pub struct ProbePlan {
     pub time: ProbeTime,
     /// The confidence of the last look; earlier ones are surer.
     pub confidence: f64,
+}
+
+/// The limits of another search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherLimits {
+    /// As in [`ProbePlan`].
+    pub limits: Vec<SlaLimit>,
+    /// As in [`ProbePlan`].
+    pub guards: Vec<SlaLimit>,
+}
+
+/// A figure whose greatest value is searched for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Greatest {
+    /// Throughput, output, or goodput.
+    pub figure: SlaFigure,
+    /// What makes a request good.
+    pub slo: Option<Slo>,
+    /// A load is measured until the interval of its figure is this narrow to either side, a share.
+    pub precision: f64,
 }
 
 /// What a probe was found to be.
@@ -124,6 +148,10 @@ pub struct LimitJudgement {
     pub violation_share: Option<f64>,
     /// Interval of that share, for as few independent requests as there seem to be.
     pub violation_share_ci: Option<Interval>,
+    /// As few independent requests as those that the limit applies to seem to be: a queue makes neighbours
+    /// alike; `null` for means and throughput.
+    #[serde(default)]
+    pub independent_requests: Option<f64>,
     /// The share that may lie beyond the limit; `null` for means and throughput.
     pub allowed_share: Option<f64>,
     /// Requests that cannot have the figure, such as the time per token of a single token.
@@ -160,6 +188,19 @@ impl ProbeJudgement {
         let used = self.limits.iter().filter_map(|limit| limit.used);
         used.fold(0.0, f64::max)
     }
+
+    /// As many independent requests as it seems to rest on: those of the limit that is used most.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        let used = |limit: &&LimitJudgement| limit.used.unwrap_or(0.0);
+        let most = self
+            .limits
+            .iter()
+            .max_by(|a, b| used(a).total_cmp(&used(b)));
+        most.map_or(0.0, |limit| {
+            limit.independent_requests.unwrap_or(limit.requests as f64)
+        })
+    }
 }
 
 /// What a value was measured for.
@@ -169,7 +210,8 @@ impl ProbeJudgement {
 pub enum Purpose {
     /// To find the next value.
     Search,
-    /// Because the first measurement did not tell: for twice as long.
+    /// Because what was measured before did not tell, or a lower value failed than one that passed: for
+    /// twice as long.
     Again,
     /// To confirm the answer.
     Confirmation,
@@ -189,10 +231,16 @@ pub struct ProbeRecord {
     pub group: Option<u32>,
     /// What it was measured for.
     pub purpose: Purpose,
+    /// Its runs were measured for another search, whose probe has them too.
+    #[serde(default)]
+    pub reused: bool,
     /// Requests that were sent.
     pub total_requests: u64,
     /// Requests that succeeded.
     pub succeeded_requests: u64,
+    /// How many requests failed, by kind.
+    #[serde(default)]
+    pub failures: BTreeMap<String, u64>,
     /// How long its runs took, seconds.
     pub took_s: f64,
     /// Every request succeeded: EvalScope's condition for a valid probe.
@@ -206,6 +254,13 @@ pub struct ProbeRecord {
     pub group_passes: BTreeMap<String, bool>,
     /// Its pass or fail rests on where the figures lie, not on what their intervals prove.
     pub weak: bool,
+    /// The share of prompt tokens that the server had in its prefix cache; `null` if it does not say.
+    #[serde(default)]
+    pub cached_share: Option<f64>,
+    /// In a search for the greatest figure: another value had as much output and was as fast, and better in one
+    /// of them; `null` elsewhere.
+    #[serde(default)]
+    pub dominated: Option<bool>,
     /// What the client was found to be: its figures may be those of this program.
     pub client_limited: bool,
     /// The judgement; `null` in EvalScope's way.
@@ -221,6 +276,8 @@ pub enum SearchEnd {
     Found,
     /// Every value up to the upper bound will do.
     AtBound,
+    /// Values that had passed failed when they were measured again.
+    NotConfirmed,
     /// No value will do, down to the lower bound.
     NoneMeets,
     /// Three probes in a row had no success.
@@ -260,6 +317,9 @@ pub struct Selection {
     pub selected_value: Option<f64>,
     /// The figure there, for `max` and `min`.
     pub observed_metric: Option<f64>,
+    /// 95 % interval of that figure; `null` in EvalScope's way, and for limits.
+    #[serde(default)]
+    pub observed_metric_ci: Option<Interval>,
     /// `best_observed` or `none`, as EvalScope has it.
     pub status: String,
     /// In words.
@@ -271,7 +331,8 @@ pub struct Selection {
     pub fails_at: Option<f64>,
     /// The answer was measured again, with other prompts and arrivals.
     pub confirmed: bool,
-    /// The same value passed and failed: the server does not behave the same twice.
+    /// Lower values failed where higher ones had passed, more than once: the server does not behave the same
+    /// twice.
     pub unstable: bool,
     /// How the search ended.
     pub end: SearchEnd,

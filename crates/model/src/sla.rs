@@ -94,6 +94,15 @@ impl SlaFigure {
         ])
     }
 
+    /// Whether it is what a server delivers per second.
+    #[must_use]
+    pub const fn is_throughput(self) -> bool {
+        matches!(
+            self,
+            Self::RequestsPerS | Self::OutputTokensPerS | Self::Goodput
+        )
+    }
+
     /// Its name in `--sla-params`.
     #[must_use]
     pub fn name(self) -> String {

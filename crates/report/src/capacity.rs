@@ -64,6 +64,16 @@ pub fn figures(report: &RunReport) -> BTreeMap<SlaFigure, f64> {
         .collect()
 }
 
+/// How many requests of a run failed, by kind.
+#[must_use]
+pub fn failures(report: &RunReport) -> BTreeMap<String, u64> {
+    let mut failures = BTreeMap::new();
+    for group in &report.errors {
+        *failures.entry(group.kind.to_string()).or_default() += group.count;
+    }
+    failures
+}
+
 fn value(report: &RunReport, figure: SlaFigure) -> Option<f64> {
     let distribution = |of: SloFigure| -> Option<&Distribution> {
         let metric = match of {

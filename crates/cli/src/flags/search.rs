@@ -39,7 +39,8 @@ pub(crate) struct SearchArgs {
     ///
     /// Figures are p50, p90, p95, p99 and p99.9 of latency, ttft, ttfat and tpot (`p99_ttft`), their means
     /// (`avg_ttft`), rps, tps and `success_rate` (">=99%" by default). Limits of one object hold together;
-    /// each object of a list is a search of its own. `{"tps": "max"}` finds the best figure.
+    /// each object of a list is a search of its own. `{"goodput": "max"}`, with --slo, and tps and rps find the
+    /// load with the greatest figure.
     #[arg(long, value_name = "JSON")]
     pub(crate) sla_params: Option<String>,
 

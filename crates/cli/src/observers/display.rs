@@ -11,7 +11,7 @@ use evalscope_model::time::RunClock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::standing::{Look, Standing, Unit};
-use super::{ProgressFile, ProgressLines};
+use super::{ProgressFile, ProgressLines, SearchProgress};
 use crate::log::Log;
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -37,9 +37,10 @@ impl Display {
         log_every: u64,
         file: Option<ProgressFile>,
         lines: ProgressLines,
+        search: Option<SearchProgress>,
     ) -> (Self, Standing) {
         let done = Arc::new(AtomicBool::new(false));
-        let standing = Standing::default();
+        let standing = Standing::new(search);
         let (end, seen, spec) = (Arc::clone(&done), standing.clone(), spec.clone());
         let thread = std::thread::Builder::new()
             .name("evalscope-progress".to_owned())
@@ -196,7 +197,7 @@ impl Shown<'_> {
                 bar.set_message(look.beside());
             }
             if let Some(file) = file.filter(|_| look.measuring) {
-                file.run_goes_on(look.ended, clock, now);
+                file.run_goes_on(&look, clock, now);
             }
             if look.ended >= next_log {
                 next_log = (look.ended / log_every + 1).saturating_mul(log_every);
@@ -239,6 +240,7 @@ mod tests {
             output_tokens: 10 * ended,
             elapsed: Duration::from_secs_f64(elapsed_s),
             limit: limit_s.map(Duration::from_secs_f64),
+            of_search: None,
         }
     }
 

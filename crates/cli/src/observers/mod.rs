@@ -9,6 +9,7 @@ mod metrics_endpoint;
 mod probe;
 mod progress_file;
 mod progress_json;
+mod search_progress;
 mod standing;
 mod tracker;
 
@@ -20,5 +21,6 @@ pub(crate) use metrics_endpoint::serve as serve_metrics;
 pub(crate) use probe::{JudgedProbe, ProbeWatch};
 pub(crate) use progress_file::ProgressFile;
 pub(crate) use progress_json::{EndedRun, ProgressLines};
+pub(crate) use search_progress::SearchProgress;
 pub(crate) use standing::{Standing, Watching};
 pub(crate) use tracker::{Following, TrackerPlan};

@@ -37,10 +37,10 @@ impl JudgedProbe {
         }
     }
 
-    /// The judgement, after the run.
-    pub(crate) fn finish(&self) -> Option<ProbeJudgement> {
+    /// The judgements, after the run.
+    pub(crate) fn finish(&self) -> Vec<ProbeJudgement> {
         let mut judge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        judge.take().map(ProbeJudge::finish)
+        judge.take().map(ProbeJudge::finish).unwrap_or_default()
     }
 }
 

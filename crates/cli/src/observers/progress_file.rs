@@ -12,6 +12,9 @@ use evalscope_model::plan::RunSpec;
 use evalscope_model::time::{RunClock, Timestamp};
 use serde_json::json;
 
+use super::search_progress::SearchProgress;
+use super::standing::Look;
+
 /// The name of the file.
 const FILE: &str = "progress.json";
 
@@ -24,6 +27,8 @@ pub(crate) struct ProgressFile {
     path: PathBuf,
     /// Measured requests of all runs; `None`: unknown.
     total: Option<u64>,
+    /// The search that the runs are probes of.
+    search: Option<SearchProgress>,
     state: Arc<State>,
 }
 
@@ -36,26 +41,28 @@ struct State {
 }
 
 impl ProgressFile {
-    /// Begin the file of a command.
-    pub(crate) fn start(folder: &Path, runs: &[RunSpec]) -> Self {
+    /// Begin the file of a command. How many requests a search takes is unknown.
+    pub(crate) fn start(folder: &Path, runs: &[RunSpec], search: Option<SearchProgress>) -> Self {
+        let total = runs.iter().map(|run| run.part().requests).sum();
         let file = Self {
             path: folder.join(FILE),
-            total: runs.iter().map(|run| run.part().requests).sum(),
+            total: if search.is_some() { None } else { total },
+            search,
             state: Arc::default(),
         };
-        file.write("running", 0);
+        file.write("running", 0, 0.0);
         file
     }
 
-    /// So many requests of the present run have ended.
-    pub(crate) fn run_goes_on(&self, ended: u64, clock: &RunClock, now: Timestamp) {
+    /// How the present run stands.
+    pub(super) fn run_goes_on(&self, look: &Look, clock: &RunClock, now: Timestamp) {
         let last = Timestamp::from_nanos(self.state.written_ns.load(Ordering::Relaxed));
         if clock.now().since(last) >= INTERVAL {
             self.state
                 .written_ns
                 .store(now.as_nanos(), Ordering::Relaxed);
             let before = self.state.before.load(Ordering::Relaxed);
-            self.write("running", before + ended);
+            self.write("running", before + look.ended, look.done());
         }
     }
 
@@ -64,22 +71,24 @@ impl ProgressFile {
         let before = self.state.before.fetch_add(ended, Ordering::Relaxed);
         // the next one has a clock of its own
         self.state.written_ns.store(0, Ordering::Relaxed);
-        self.write("running", before + ended);
+        self.write("running", before + ended, 0.0);
     }
 
     /// The command is over.
     pub(crate) fn end(&self, well: bool) {
         let status = if well { "completed" } else { "error" };
-        self.write(status, self.state.before.load(Ordering::Relaxed));
+        self.write(status, self.state.before.load(Ordering::Relaxed), 0.0);
     }
 
-    fn write(&self, status: &str, processed: u64) {
-        let share = |total: u64| 100.0 * processed as f64 / total.max(1) as f64;
-        let percent = match (self.total, status) {
-            (Some(total), _) => Some((share(total) * 10.0).round() / 10.0),
-            (None, "completed") => Some(100.0),
-            (None, _) => None,
+    /// `of_run`: how much of the present run is done.
+    fn write(&self, status: &str, processed: u64, of_run: f64) {
+        let share = match (&self.search, self.total) {
+            (_, None) if status == "completed" => Some(1.0),
+            (Some(search), _) => Some(search.done(of_run)),
+            (None, Some(total)) => Some(processed as f64 / total.max(1) as f64),
+            (None, None) => None,
         };
+        let percent = share.map(|share| (share.min(1.0) * 1000.0).round() / 10.0);
         let content = json!({
             "status": status,
             "pipeline": "perf",

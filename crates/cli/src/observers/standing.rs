@@ -11,9 +11,15 @@ use evalscope_model::plan::RunSpec;
 use evalscope_model::record::Phase;
 use evalscope_model::time::Timestamp;
 
+use super::search_progress::SearchProgress;
+
 /// What has been seen of a run so far. Each reader copies what it needs, so none of them can hold it back.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing(Arc<Mutex<Seen>>);
+pub(crate) struct Standing {
+    run: Arc<Mutex<Seen>>,
+    /// The search that the run is a probe of.
+    search: Option<SearchProgress>,
+}
 
 /// Sums up the events of a run.
 #[derive(Debug)]
@@ -39,6 +45,14 @@ struct Counts {
 }
 
 impl Standing {
+    /// Nothing has been seen of a run, which may be a probe of a search.
+    pub(super) fn new(search: Option<SearchProgress>) -> Self {
+        Self {
+            search,
+            ..Self::default()
+        }
+    }
+
     /// Measured conversations that have ended.
     pub(crate) fn conversations(&self) -> u64 {
         self.seen().measured.conversations
@@ -46,11 +60,14 @@ impl Standing {
 
     /// How the run stands at a moment.
     pub(super) fn look(&self, spec: &RunSpec, now: Timestamp) -> Look {
-        Look::at(&self.seen(), spec, now)
+        let mut look = Look::at(&self.seen(), spec, now);
+        let done = look.done();
+        look.of_search = self.search.as_ref().map(|search| search.done(done));
+        look
     }
 
     fn seen(&self) -> Seen {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,7 +77,7 @@ impl Observer for Watching {
     }
 
     fn on(&mut self, event: &RunEvent) {
-        let mut seen = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.run.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             RunEvent::Exchange(exchange) => {
                 let record = &exchange.record;
@@ -126,6 +143,8 @@ pub(super) struct Look {
     pub(super) elapsed: Duration,
     /// When nothing more is sent.
     pub(super) limit: Option<Duration>,
+    /// How much of the search is done, 0 to 1; `None`: the run is not a probe.
+    pub(super) of_search: Option<f64>,
 }
 
 impl Look {
@@ -158,6 +177,7 @@ impl Look {
             output_tokens: counts.output_tokens,
             elapsed: begun.map_or(Duration::ZERO, |begun| now.since(begun)),
             limit: limit(spec).filter(|_| measuring),
+            of_search: None,
         }
     }
 

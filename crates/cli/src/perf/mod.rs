@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use evalscope_core::engine::RunControl;
-use evalscope_core::search::{CapacitySearch, EvalscopeSearch};
+use evalscope_core::search::{CapacitySearch, EvalscopeSearch, GreatestSearch};
 use evalscope_model::experiment::Planned;
 
 use crate::env::Environment;
@@ -25,7 +25,7 @@ use crate::flags::PerfArgs;
 use crate::flags::output::ProgressForm;
 use crate::flags::shard::StartAt;
 use crate::log::Log;
-use crate::observers::{MetricsBoard, ProgressFile, serve_metrics};
+use crate::observers::{MetricsBoard, ProgressFile, SearchProgress, serve_metrics};
 use crate::plugins::PluginLog;
 use crate::requests::models;
 use crate::requests::target::target;
@@ -93,10 +93,13 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         top,
         log,
     };
+    let searching = job.search.as_ref();
+    let searching = searching.map(|search| SearchProgress::new(search.estimate()));
     let progress_file = job
         .progress_file
-        .then(|| ProgressFile::start(top, job.plan.runs()));
-    let code = measured(command, &prepared, target, progress_file.as_ref(), &board);
+        .then(|| ProgressFile::start(top, job.plan.runs(), searching.clone()));
+    let progress = (progress_file.as_ref(), searching);
+    let code = measured(command, &prepared, target, progress, &board);
     if let Some(file) = &progress_file {
         file.end(matches!(&code, Ok(code) if *code == ExitCode::SUCCESS));
     }
@@ -141,7 +144,7 @@ fn measured(
     command: Command<'_>,
     prepared: &Prepared,
     target: Arc<evalscope_core::transport::Target>,
-    progress_file: Option<&ProgressFile>,
+    (progress_file, searching): (Option<&ProgressFile>, Option<SearchProgress>),
     board: &MetricsBoard,
 ) -> anyhow::Result<ExitCode> {
     let Command {
@@ -174,6 +177,7 @@ fn measured(
         proven: &proven,
         following: following.as_ref(),
         progress_file,
+        searching: searching.as_ref(),
         board,
         most_in_flight: most_in_flight(),
     };
@@ -184,15 +188,19 @@ fn measured(
         }
         Some(Search::Measured(plan, way)) => {
             let mut search = CapacitySearch::new(plan, way);
-            log.info(&search_plan(&search));
+            log.info(&search_plan(search.estimate()));
+            measuring.points(&mut search)
+        }
+        Some(Search::Greatest(plan, way, figure)) => {
+            let mut search = GreatestSearch::new(plan, way, figure);
+            log.info(&search_plan(search.estimate()));
             measuring.points(&mut search)
         }
     }
 }
 
 /// What a search is going to take.
-fn search_plan(search: &CapacitySearch) -> String {
-    let (probes, seconds) = search.estimate();
+fn search_plan((probes, seconds): (u32, f64)) -> String {
     let time = if seconds < 120.0 {
         format!("{seconds:.0} s")
     } else {

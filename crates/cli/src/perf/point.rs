@@ -36,7 +36,7 @@ use super::prove::Proven;
 use super::start::{Starting, Unbegun};
 use crate::observers::{
     ABORT_WINDOW, Abort, DebugLog, Display, EndedRun, Following, JudgedProbe, MetricsBoard,
-    ProbeWatch, ProgressFile, Standing, Watching,
+    ProbeWatch, ProgressFile, SearchProgress, Standing, Watching,
 };
 use crate::requests::{doubts, vectors};
 use crate::results::host;
@@ -56,7 +56,7 @@ pub(super) struct Ended {
     /// What went wrong in this program, and how.
     pub(super) error: Option<(&'static str, anyhow::Error)>,
     /// What it was judged to be, if it was a probe.
-    pub(super) judgement: Option<ProbeJudgement>,
+    pub(super) judgements: Vec<ProbeJudgement>,
 }
 
 /// Measures the points of a command.
@@ -68,6 +68,8 @@ pub(super) struct Measuring<'a> {
     pub(super) following: Option<&'a Following>,
     /// The file with the progress of the command.
     pub(super) progress_file: Option<&'a ProgressFile>,
+    /// How far the search is that the points are probes of.
+    pub(super) searching: Option<&'a SearchProgress>,
     /// The metrics of the command's runs.
     pub(super) board: &'a MetricsBoard,
     /// The most connections that this process may hold open.
@@ -117,6 +119,7 @@ impl Measuring<'_> {
             job.log_every,
             self.progress_file.cloned(),
             job.progress_lines,
+            self.searching.cloned(),
         );
         let aborted = Arc::default();
         let probe = judged
@@ -168,13 +171,16 @@ impl Measuring<'_> {
         let unstated =
             |error: StoreError| ("the end of the run could not be recorded", error.into());
         Ok(Some(Ended {
-            judgement: judged.and_then(|judged| judged.finish()),
+            judgements: judged.map(|judged| judged.finish()).unwrap_or_default(),
             error: error.or(stated.err().map(unstated)),
         }))
     }
 
     /// Note in the progress file that a run has ended, with so many requests or conversations.
     fn note_progress(&self, ended: u64) {
+        if let Some(searching) = self.searching {
+            searching.run_ended();
+        }
         if let Some(file) = self.progress_file {
             file.run_ended(ended);
         }

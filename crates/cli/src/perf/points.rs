@@ -121,7 +121,7 @@ impl Measuring<'_> {
             return Err(Unfinished { what, source, hint }.into());
         }
         match search {
-            Some(search) if !control.stop.is_cancelled() => Ok(exit_code_of(&search)),
+            Some(search) if !control.stop.is_cancelled() => self.exit_code_of(&search, &reports),
             _ => self.exit_code(&reports),
         }
     }
@@ -174,10 +174,10 @@ impl Measuring<'_> {
             following.summary(&report);
         }
         let took_s = clock.now().as_nanos() as f64 / 1e9;
-        let judgement = ended.judgement;
+        let judgements = ended.judgements;
         measured
             .done
-            .push(result_of(point, &report, judgement, took_s));
+            .push(result_of(point, &report, judgements, took_s));
         measured.reports.push(report);
         for remark in experiment.remarks(&measured.done) {
             log.info(&remark);
@@ -208,9 +208,7 @@ impl Measuring<'_> {
     }
 
     fn exit_code(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {
-        let Command {
-            job, control, log, ..
-        } = self.command;
+        let Command { control, log, .. } = self.command;
         if control.stop.is_cancelled() {
             return Ok(ExitCode::from(failure::INTERRUPTED));
         }
@@ -234,6 +232,31 @@ impl Measuring<'_> {
             });
             return Ok(ExitCode::from(failure::FAILED));
         }
+        self.held(reports)
+    }
+
+    /// Whether a search has answers, and what was asked of runs holds for those that gave them.
+    fn exit_code_of(
+        &self,
+        search: &SearchRecord,
+        reports: &[RunReport],
+    ) -> anyhow::Result<ExitCode> {
+        if reports.iter().any(was_aborted) {
+            return Ok(ExitCode::from(failure::RULE_FAILED));
+        }
+        if !has_answers(search) {
+            return Ok(ExitCode::from(failure::FAILED));
+        }
+        let names = answering_runs(search);
+        let answers = reports
+            .iter()
+            .filter(|report| names.contains(&report.meta.name));
+        self.held(&answers.cloned().collect::<Vec<_>>())
+    }
+
+    /// Whether runs keep to `--max-error-rate`, `--min-goodput` and `--fail-if`.
+    fn held(&self, reports: &[RunReport]) -> anyhow::Result<ExitCode> {
+        let Command { job, log, .. } = self.command;
         let too_many = above_error_rate(reports, job.max_error_rate, log);
         let too_few = below_goodput(reports, job.objectives.min_goodput, log);
         let breaks = breaks_rules(reports, &job.objectives.fail_if, log)?;
@@ -274,7 +297,7 @@ fn breaks_rules(reports: &[RunReport], rules: &[Rule], log: &Log) -> anyhow::Res
 fn result_of(
     point: Point,
     report: &RunReport,
-    judgement: Option<ProbeJudgement>,
+    judgements: Vec<ProbeJudgement>,
     took_s: f64,
 ) -> PointResult {
     let totals = &report.totals;
@@ -284,22 +307,32 @@ fn result_of(
         measured_requests: totals.total + totals.unfinished + totals.shed,
         sent: totals.total + totals.unfinished,
         succeeded: totals.succeeded,
+        failures: capacity::failures(report),
         figures: capacity::figures(report),
-        judgement,
+        cached_share: report.cached_share(),
+        judgements,
         client_limited: report.client.verdict == Verdict::ClientLimited,
         took_s,
     }
 }
 
 /// Whether each search has an answer that the server has given.
-fn exit_code_of(search: &SearchRecord) -> ExitCode {
+fn has_answers(search: &SearchRecord) -> bool {
     let has_answer =
         |one: &Selection| one.selected_value.is_some() && one.end != SearchEnd::NoSuccess;
-    if search.selections.iter().all(has_answer) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(failure::FAILED)
-    }
+    search.selections.iter().all(has_answer)
+}
+
+/// The runs that the answers rest on: of each value that was selected, what was measured last.
+fn answering_runs(search: &SearchRecord) -> Vec<String> {
+    let selections = (1..).zip(&search.selections);
+    let probes = selections.filter_map(|(group, selection)| {
+        let selected = selection.selected_value?;
+        search.probes.iter().rfind(|probe| {
+            probe.group.is_none_or(|own| own == group) && probe.value.total_cmp(&selected).is_eq()
+        })
+    });
+    probes.flat_map(|probe| probe.runs.clone()).collect()
 }
 
 /// Whether more requests failed, were shed or were left unfinished, in all runs together, than

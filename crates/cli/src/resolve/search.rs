@@ -4,12 +4,14 @@
 
 use std::num::NonZeroU32;
 
-use evalscope_core::search::{Reference, SearchPlan, Statistics};
+use evalscope_core::search::{
+    CapacitySearch, EvalscopeSearch, GreatestSearch, Reference, SearchPlan, Statistics,
+};
 use evalscope_model::metrics::Delivery;
 use evalscope_model::plan::RunSpec;
 use evalscope_model::profile::Profile;
 use evalscope_model::search::{ProbeTime, Variable};
-use evalscope_model::sla::{Criterion, SlaError, SlaFigure, groups};
+use evalscope_model::sla::{Criterion, Rank, SlaError, SlaFigure, groups};
 use evalscope_model::slo::Comparison;
 
 use super::objective::Objectives;
@@ -25,6 +27,8 @@ use crate::flags::search::{SearchArgs, Vary};
 pub(crate) enum Search {
     /// Each probe runs until its requests tell.
     Measured(SearchPlan, Statistics),
+    /// The load with the greatest figure.
+    Greatest(SearchPlan, Statistics, SlaFigure),
     /// As EvalScope does it.
     Evalscope(SearchPlan, Reference),
 }
@@ -66,16 +70,20 @@ pub(super) fn search_of(
         Vary::Rate => Variable::Rate,
     };
     let groups = groups_of(search, known.objectives, !args.generation.no_stream)?;
-    let has_extreme = groups
-        .iter()
-        .flatten()
-        .any(|criterion| !matches!(criterion, Criterion::Limit(_)));
-    let is_reference =
-        search.sla_num_runs.is_some() || search.sla_number_multiplier.is_some() || has_extreme;
-    if has_extreme && search.sla_num_runs.is_none() && search.sla_number_multiplier.is_none() {
+    let is_reference_typed =
+        search.sla_num_runs.is_some() || search.sla_number_multiplier.is_some();
+    let greatest = match groups[0][0] {
+        Criterion::Greatest(figure) if !is_reference_typed && figure.is_throughput() => {
+            Some(figure)
+        }
+        _ => None,
+    };
+    let has_extreme = !matches!(groups[0][0], Criterion::Limit(_));
+    let is_reference = is_reference_typed || has_extreme && greatest.is_none();
+    if is_reference && !is_reference_typed {
         notes.push(
-            "`max` and `min` are searched for in EvalScope's way: 3 runs of 2 requests per unit of load \
-             (`--sla-num-runs`, `--sla-number-multiplier`)"
+            "`min`, and `max` of times, are searched for in EvalScope's way: 3 runs of 2 requests per unit of \
+             load (`--sla-num-runs`, `--sla-number-multiplier`)"
                 .to_owned(),
         );
     }
@@ -125,6 +133,7 @@ pub(super) fn search_of(
         fixed_parallel: fixed_parallel.filter(|_| variable == Variable::Rate),
         gaps: args.load.burstiness.unwrap_or(args.load.arrivals),
         from: known.objectives.from,
+        slo: known.objectives.slo.clone(),
         delivery: if args.generation.no_stream {
             Delivery::Whole
         } else {
@@ -133,21 +142,22 @@ pub(super) fn search_of(
         template: known.template.clone(),
         repeat_prompts: args.prompts.repeat_prompts,
     };
-    let (least_s, most_s) = search.sla_probe_time;
-    Ok(Some(if is_reference {
+    if is_reference {
         let runs = search.sla_num_runs.map_or(REFERENCE_RUNS, NonZeroU32::get);
         let multiplier = search.sla_number_multiplier.unwrap_or(REFERENCE_MULTIPLIER);
-        Search::Evalscope(plan, Reference { runs, multiplier })
-    } else {
-        Search::Measured(
-            plan,
-            Statistics {
-                precision: search.sla_precision,
-                confidence: search.sla_confidence,
-                time: ProbeTime { least_s, most_s },
-                most_s: search.sla_max_time,
-            },
-        )
+        let way = Reference { runs, multiplier };
+        return Ok(Some(Search::Evalscope(plan, way)));
+    }
+    let (least_s, most_s) = search.sla_probe_time;
+    let way = Statistics {
+        precision: search.sla_precision,
+        confidence: search.sla_confidence,
+        time: ProbeTime { least_s, most_s },
+        most_s: search.sla_max_time,
+    };
+    Ok(Some(match greatest {
+        Some(figure) => Search::Greatest(plan, way, figure),
+        None => Search::Measured(plan, way),
     }))
 }
 
@@ -212,7 +222,16 @@ fn groups_of(
                 "only the latency of whole responses is known",
             ));
         }
+        let is_reference = search.sla_num_runs.is_some() || search.sla_number_multiplier.is_some();
         match (figure, criterion) {
+            (SlaFigure::Percentile(Rank::P999, _), criterion)
+                if is_reference || !matches!(criterion, Criterion::Limit(_)) =>
+            {
+                return Err(hinted(
+                    format!("`--sla-params`: EvalScope's way of searching has no `{figure}`"),
+                    "leave `--sla-num-runs` and `--sla-number-multiplier` out, or use p99",
+                ));
+            }
             (SlaFigure::Goodput, Criterion::Limit(_)) => {
                 return Err(hinted(
                     "`--sla-params`: `goodput` has no limit, only `max`",
@@ -244,8 +263,7 @@ fn groups_of(
             }
             (SlaFigure::Percentile(..) | SlaFigure::Mean(_), Criterion::Limit(limit))
                 if matches!(limit.comparison, Comparison::AtLeast | Comparison::Above)
-                    && search.sla_num_runs.is_none()
-                    && search.sla_number_multiplier.is_none() =>
+                    && !is_reference =>
             {
                 return Err(hinted(
                     format!(
@@ -329,12 +347,23 @@ fn start_of(load: &LoadArgs, variable: Variable) -> anyhow::Result<Option<f64>> 
 impl Search {
     /// The first run.
     pub(crate) fn first(&self) -> RunSpec {
-        use evalscope_core::search::{CapacitySearch, EvalscopeSearch};
         use evalscope_model::experiment::Experiment as _;
         let first = match self.clone() {
             Self::Measured(plan, way) => CapacitySearch::new(plan, way).next(&[]),
+            Self::Greatest(plan, way, figure) => GreatestSearch::new(plan, way, figure).next(&[]),
             Self::Evalscope(plan, way) => EvalscopeSearch::new(plan, way).next(&[]),
         };
         first.expect("a search begins with a measurement").spec
+    }
+
+    /// About how many runs it takes.
+    pub(crate) fn estimate(&self) -> u32 {
+        match self.clone() {
+            Self::Measured(plan, way) => CapacitySearch::new(plan, way).estimate().0,
+            Self::Greatest(plan, way, figure) => {
+                GreatestSearch::new(plan, way, figure).estimate().0
+            }
+            Self::Evalscope(plan, way) => EvalscopeSearch::new(plan, way).estimate(),
+        }
     }
 }

@@ -318,6 +318,10 @@ fn what_cannot_be_searched_for_is_refused() {
             "`goodput` needs `--slo`",
         ),
         (
+            &[r#"--sla-params={"p99.9_ttft": "<=1s"}"#, "--sla-num-runs=1"],
+            "EvalScope's way of searching has no `p99.9_ttft`",
+        ),
+        (
             &[r#"--sla-params={"success_rate": "<=99%"}"#],
             "says nothing",
         ),
@@ -330,4 +334,152 @@ fn what_cannot_be_searched_for_is_refused() {
             outcome.stderr
         );
     }
+}
+
+/// With four slots of 50 ms, 4 to 9 requests in flight have the greatest goodput within 120 ms: below, slots
+/// are idle; above, requests wait too long.
+#[test]
+fn the_load_with_the_greatest_goodput_is_found() {
+    let server = four_slots();
+    let context = Context::new();
+    let flags = [
+        "--parallel=2",
+        "--sla-upper-bound=64",
+        "--slo=latency<=120ms",
+        r#"--sla-params={"goodput": "max"}"#,
+        "--sla-probe-time=1..2",
+        "--sla-precision=30%",
+    ];
+    let outcome = search(&context, &server.url(), &flags);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let text = outcome.stdout.replace('\n', " ");
+    assert!(text.starts_with("Greatest goodput: "), "{text}");
+    assert!(text.contains(" req/s [") && text.contains("] at a concurrency of "));
+    let search = context.result()["search"].clone();
+    let found = &search["selections"][0];
+    assert!((3.0..=9.0).contains(&number(&found["selected_value"])));
+    assert!((50.0..=85.0).contains(&number(&found["observed_metric"])));
+    assert_eq!(
+        (&found["mode"], &found["criteria"]["goodput"]),
+        (&"max".into(), &"max".into())
+    );
+    let probes = search["probes"].as_array().unwrap();
+    let values: Vec<f64> = probes.iter().map(|one| number(&one["value"])).collect();
+    // goodput is gone at 16 and 32, and nothing above is tried
+    assert_eq!(values[..5], [2.0, 4.0, 8.0, 16.0, 32.0]);
+    assert!(
+        probes[4]["judgement"]["limits"][0]["value"] == 0.0,
+        "{}",
+        probes[4]
+    );
+    assert_eq!(probes[4]["dominated"], true);
+    assert!(outcome.stdout.contains("dominated") && outcome.stdout.contains("confirmed"));
+    let page = std::fs::read_to_string(context.top().join("perf_report.html")).unwrap();
+    assert!(page.contains("sweep-q1"));
+}
+
+/// What one search has measured is judged for the next one, too.
+#[test]
+fn searches_share_their_probes() {
+    let server = four_slots();
+    let context = Context::new();
+    let flags = [
+        "--parallel=2",
+        "--sla-upper-bound=8",
+        r#"--sla-params=[{"p50_latency": "<=20s"}, {"p50_latency": "<=30s"}]"#,
+        "--sla-probe-time=0.5..1",
+    ];
+    let outcome = search(&context, &server.url(), &flags);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let result = context.result();
+    let search = &result["search"];
+    for selection in search["selections"].as_array().unwrap() {
+        assert_eq!(selection["selected_value"], 8);
+        assert_eq!(selection["confirmed"], true);
+    }
+    let probes = search["probes"].as_array().unwrap();
+    let own = |group: u64| probes.iter().filter(move |one| one["group"] == group);
+    let reused: Vec<bool> = own(2).map(|one| one["reused"].as_bool().unwrap()).collect();
+    assert_eq!(reused, [true, true, true, false]);
+    assert!(own(1).all(|one| one["reused"] == false));
+    // two confirmations, and three values once
+    assert_eq!(result["runs"].as_array().unwrap().len(), 5);
+    assert!(outcome.stdout.contains("reused"), "{}", outcome.stdout);
+}
+
+/// What is asked of runs is asked of the one that gave the answer, not of loads that were too much.
+#[test]
+fn limits_of_runs_hold_for_the_answer() {
+    let server = four_slots();
+    for (limit, code, said) in [
+        (
+            &["--min-goodput=50%", "--slo=latency<=1ms"][..],
+            1,
+            "is below `--min-goodput` 50.00 %",
+        ),
+        (&["--fail-if=latency_p50>1ms"], 3, "breaks `--fail-if"),
+        (&["--max-error-rate=1%"], 0, "results are in "),
+    ] {
+        let context = Context::new();
+        let flags = [
+            "--parallel=1",
+            "--sla-upper-bound=2",
+            r#"--sla-params={"p50_latency": "<=30s"}"#,
+            "--sla-probe-time=0.5..1",
+        ];
+        let outcome = search(&context, &server.url(), &[&flags, limit].concat());
+        assert_eq!(outcome.code, Some(code), "{limit:?} {outcome:#?}");
+        assert_eq!(
+            outcome.stderr.matches(said).count(),
+            1,
+            "{}",
+            outcome.stderr
+        );
+        assert!(
+            code == 0 || outcome.stderr.contains("sla_parallel_2_run_1"),
+            "{}",
+            outcome.stderr
+        );
+    }
+}
+
+/// Progress is that of the whole search, of which the number of probes is an estimate.
+#[test]
+fn progress_is_that_of_the_whole_search() {
+    let server = four_slots();
+    let context = Context::new();
+    let flags = [
+        "--parallel=2",
+        "--sla-upper-bound=8",
+        r#"--sla-params={"p50_latency": "<=30s"}"#,
+        "--sla-probe-time=0.5..1",
+        "--enable-progress-tracker",
+        "--progress=json",
+    ];
+    let outcome = search(&context, &server.url(), &flags);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let events = outcome.stderr.lines().filter(|line| line.starts_with('{'));
+    let events: Vec<Value> = events
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ended = events.iter().filter(|event| event["event"] == "ended");
+    let ratios: Vec<f64> = ended
+        .map(|event| number(&event["search_done_ratio"]))
+        .collect();
+    assert_eq!(ratios.len(), 4, "{ratios:?}");
+    assert!(
+        ratios.is_sorted() && ratios[0] > 0.0 && ratios[3] < 1.0,
+        "{ratios:?}"
+    );
+    let file = json(&context.top().join("progress.json"));
+    assert_eq!(file["status"], "completed");
+    assert!(file["total_count"].is_null());
+    assert_eq!(file["percent"], 100.0);
+    let runs = context.result()["runs"].clone();
+    let requests = runs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| number(&run["requests"]["total"]));
+    assert!(number(&file["processed_count"]) >= requests.sum::<f64>());
 }

@@ -6,6 +6,10 @@
 use evalscope_model::search::{Purpose, SearchEnd};
 
 use super::action::Action;
+use super::values::Values;
+use ledger::{Entry, Ledger};
+
+mod ledger;
 
 /// A confirmation that fails lowers the answer by this much.
 const LOWER_BY: f64 = 0.95;
@@ -14,10 +18,18 @@ const LOWER_BY: f64 = 0.95;
 const LOWERED: usize = 5;
 
 /// A value that does not tell the second time passes if it uses at most this much of its limits.
-pub(super) const LEANS: f64 = 0.8;
+const LEANS: f64 = 0.8;
+
+/// How much of its limits a value that does not tell may use, and still passes.
+pub(super) const fn leans(purpose: Purpose) -> f64 {
+    match purpose {
+        Purpose::Confirmation => 1.0,
+        Purpose::Search | Purpose::Again => LEANS,
+    }
+}
 
 /// After so many probes in a row without a success the server is not there.
-const DEAD: usize = 3;
+pub(super) const DEAD: usize = 3;
 
 /// What has to be measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,17 +41,14 @@ pub struct Wanted {
 }
 
 /// What a measurement says.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// The limits hold.
     Passed,
     /// They do not.
     Failed,
-    /// The requests do not tell; so much of what the limits allow was used.
-    Undecided {
-        /// 1 is at the limit.
-        used: f64,
-    },
+    /// The requests do not tell.
+    Undecided,
     /// They did not hold, but this program was the limit.
     ClientLimited,
 }
@@ -51,17 +60,12 @@ pub struct Probed {
     pub wanted: Wanted,
     /// What it says.
     pub judged: Judged,
+    /// How much of what the limits allow was used; 1 is at the limit.
+    pub used: f64,
+    /// As many independent requests.
+    pub weight: f64,
     /// A request succeeded.
     pub succeeded: bool,
-}
-
-/// Which values there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Values {
-    /// Whole numbers.
-    Whole,
-    /// All.
-    Real,
 }
 
 /// What a search came to.
@@ -75,7 +79,7 @@ pub struct Answer {
     pub weak: bool,
     /// The lowest value that failed for certain.
     pub fails_at: Option<f64>,
-    /// A value that had passed failed more than once when it was measured again.
+    /// Lower values failed while higher ones passed, and did so again.
     pub unstable: bool,
     /// How it ended.
     pub end: SearchEnd,
@@ -99,16 +103,20 @@ enum Stop {
     End(SearchEnd),
 }
 
+/// The values between which the answer lies: the highest that passes, the lowest that fails.
+type Bracket = (f64, Option<f64>);
+
 /// The measurements, in the order in which they are asked for again.
 struct Replay<'a> {
     left: std::slice::Iter<'a, Probed>,
     time_is_up: bool,
+    last: Option<Judged>,
     without_success: usize,
-    passed: Vec<(f64, bool)>,
-    failed: Vec<f64>,
-    lowest_sure: Option<f64>,
+    ledger: Ledger,
     confirmed: Option<f64>,
-    not_confirmed: usize,
+    /// Values out of order were measured again.
+    has_settled: bool,
+    unstable: bool,
 }
 
 impl BracketSearch {
@@ -131,12 +139,12 @@ impl BracketSearch {
         let mut replay = Replay {
             left: probed.iter(),
             time_is_up,
+            last: None,
             without_success: 0,
-            passed: Vec::new(),
-            failed: Vec::new(),
-            lowest_sure: None,
+            ledger: Ledger::default(),
             confirmed: None,
-            not_confirmed: 0,
+            has_settled: false,
+            unstable: false,
         };
         match self.run(&mut replay) {
             Err(Stop::Wanted(wanted)) => Action::Measure(wanted),
@@ -158,40 +166,13 @@ impl BracketSearch {
     }
 
     fn run(&self, replay: &mut Replay<'_>) -> Result<SearchEnd, Stop> {
-        let (mut passes, mut fails) = (None, None);
-        let mut at = self.start;
-        if replay.passes(at)? {
-            passes = Some(at);
-            while at < self.upper {
-                at = (2.0 * at).min(self.upper);
-                if !replay.passes(at)? {
-                    fails = Some(at);
-                    break;
-                }
-                passes = Some(at);
-            }
-        } else {
-            fails = Some(at);
-            while passes.is_none() {
-                if at <= self.lower {
-                    return Ok(SearchEnd::NoneMeets);
-                }
-                at = self.half(at);
-                if replay.passes(at)? {
-                    passes = Some(at);
-                } else {
-                    fails = Some(at);
-                }
-            }
-        }
-        while let Some(middle) = self.middle(passes, fails) {
-            if replay.passes(middle)? {
-                passes = Some(middle);
-            } else {
-                fails = Some(middle);
-            }
-        }
-        let mut best = passes.unwrap_or(self.lower);
+        let Some(bracket) = self.climb(replay)? else {
+            return Ok(match replay.last {
+                Some(Judged::ClientLimited) => SearchEnd::ClientLimited,
+                _ => SearchEnd::NoneMeets,
+            });
+        };
+        let mut best = self.narrow(replay, bracket)?;
         for _ in 0..=LOWERED {
             if replay.confirms(best)? {
                 return Ok(if best >= self.upper {
@@ -203,63 +184,74 @@ impl BracketSearch {
             if best <= self.lower {
                 return Ok(SearchEnd::NoneMeets);
             }
-            best = self.lowered(best);
+            best = match replay.settle()? {
+                Some(bracket) => self.narrow(replay, bracket)?,
+                None => self.lowered(best),
+            };
         }
-        Ok(SearchEnd::Found)
+        replay.unstable = true;
+        Ok(SearchEnd::NotConfirmed)
+    }
+
+    /// Double while values pass, halve while they fail. `None`: not even the lower bound passes.
+    fn climb(&self, replay: &mut Replay<'_>) -> Result<Option<Bracket>, Stop> {
+        let mut at = self.start;
+        if replay.passes(at, Purpose::Search)? {
+            while at < self.upper {
+                let above = (2.0 * at).min(self.upper);
+                if !replay.passes(above, Purpose::Search)? {
+                    return Ok(Some((at, Some(above))));
+                }
+                at = above;
+            }
+            return Ok(Some((at, None)));
+        }
+        while at > self.lower {
+            let below = self.half(at);
+            if replay.passes(below, Purpose::Search)? {
+                return Ok(Some((below, Some(at))));
+            }
+            at = below;
+        }
+        Ok(None)
+    }
+
+    /// Halve a bracket until it is as narrow as it has to be. Returns its lower end.
+    fn narrow(&self, replay: &mut Replay<'_>, bracket: Bracket) -> Result<f64, Stop> {
+        let (mut low, mut high) = bracket;
+        while let Some(middle) = self.middle(low, high) {
+            if replay.passes(middle, Purpose::Search)? {
+                low = middle;
+            } else {
+                high = Some(middle);
+            }
+        }
+        Ok(low)
     }
 
     fn half(&self, value: f64) -> f64 {
-        let half = match self.values {
-            Values::Whole => (value / 2.0).floor(),
-            Values::Real => value / 2.0,
-        };
-        half.max(self.lower)
+        self.values.half(value).max(self.lower)
     }
 
     fn lowered(&self, value: f64) -> f64 {
-        let lowered = match self.values {
-            Values::Whole => (value * LOWER_BY).floor().min(value - 1.0),
-            Values::Real => rounded(value * LOWER_BY, self.digits()),
-        };
+        let lowered = self.values.share(value, LOWER_BY, self.precision);
         lowered.max(self.lower)
     }
 
     /// The geometric middle; `None` where the two are as close as they have to be.
-    fn middle(&self, passes: Option<f64>, fails: Option<f64>) -> Option<f64> {
-        let (low, high) = (passes?, fails?);
-        let are_neighbours = self.values == Values::Whole && high - low <= 1.0;
-        if are_neighbours || high / low <= 1.0 + self.precision {
+    fn middle(&self, low: f64, high: Option<f64>) -> Option<f64> {
+        let high = high?;
+        if high / low <= 1.0 + self.precision {
             return None;
         }
         let middle = (low * high).sqrt();
-        let middle = match self.values {
-            Values::Whole => middle.round().clamp(low + 1.0, high - 1.0),
-            Values::Real => rounded(middle, self.digits()),
-        };
-        (low < middle && middle < high).then_some(middle)
+        self.values.between((low, high), middle, self.precision)
     }
-
-    /// Significant digits that lose nothing of the precision.
-    fn digits(&self) -> u32 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "limited to 3..=9"
-        )]
-        let digits = (1.5 - self.precision.log10()).ceil().clamp(3.0, 9.0) as u32;
-        digits
-    }
-}
-
-/// A positive number with so many significant digits, so that it can be said.
-fn rounded(value: f64, digits: u32) -> f64 {
-    let precision = usize::try_from(digits).unwrap_or(1).max(1) - 1;
-    format!("{value:.precision$e}").parse().unwrap_or(value)
 }
 
 impl Replay<'_> {
     /// A measurement, if it is there.
-    fn measured(&mut self, value: f64, purpose: Purpose) -> Result<Judged, Stop> {
+    fn measured(&mut self, value: f64, purpose: Purpose) -> Result<Probed, Stop> {
         let wanted = Wanted { value, purpose };
         let Some(probed) = self.left.next() else {
             return Err(if self.time_is_up {
@@ -269,6 +261,7 @@ impl Replay<'_> {
             });
         };
         debug_assert_eq!(probed.wanted, wanted, "a search asks the same again");
+        self.last = Some(probed.judged);
         self.without_success = if probed.succeeded {
             0
         } else {
@@ -278,68 +271,79 @@ impl Replay<'_> {
             return Err(Stop::End(SearchEnd::NoSuccess));
         }
         match probed.judged {
+            Judged::ClientLimited if self.ledger.has_passed() => {
+                Err(Stop::End(SearchEnd::ClientLimited))
+            }
             // a value that is too much in any case: smaller ones are the question
-            Judged::ClientLimited if self.passed.is_empty() => Ok(Judged::Failed),
-            Judged::ClientLimited => Err(Stop::End(SearchEnd::ClientLimited)),
-            judged => Ok(judged),
+            _ => Ok(*probed),
         }
     }
 
     /// Whether a value passes; one that does not tell is measured again, for longer.
-    fn passes(&mut self, value: f64) -> Result<bool, Stop> {
-        let mut judged = self.measured(value, Purpose::Search)?;
-        if matches!(judged, Judged::Undecided { .. }) {
-            judged = self.measured(value, Purpose::Again)?;
+    fn passes(&mut self, value: f64, purpose: Purpose) -> Result<bool, Stop> {
+        let mut probed = self.measured(value, purpose)?;
+        if probed.judged == Judged::Undecided && purpose == Purpose::Search {
+            probed = self.measured(value, Purpose::Again)?;
         }
-        let (passes, weak) = match judged {
-            Judged::Undecided { used } => (used <= LEANS, true),
-            judged => (judged == Judged::Passed, false),
-        };
-        self.note(value, passes, weak);
-        Ok(passes)
+        Ok(self.note(&probed))
     }
 
     fn confirms(&mut self, value: f64) -> Result<bool, Stop> {
-        let judged = self.measured(value, Purpose::Confirmation)?;
-        let (passes, weak) = match judged {
-            Judged::Undecided { used } => (used <= 1.0, true),
-            judged => (judged == Judged::Passed, false),
-        };
+        let probed = self.measured(value, Purpose::Confirmation)?;
+        let passes = self.note(&probed);
         if passes {
             self.confirmed = Some(value);
-        } else if self.passed.iter().any(|(passed, _)| *passed >= value) {
-            self.not_confirmed += 1;
         }
-        self.note(value, passes, weak);
         Ok(passes)
     }
 
-    fn note(&mut self, value: f64, passes: bool, weak: bool) {
-        if passes {
-            self.passed.push((value, weak));
-        } else {
-            self.failed.push(value);
-            if !weak {
-                self.lowest_sure = Some(self.lowest_sure.map_or(value, |low| low.min(value)));
-            }
+    /// Where a value failed below one that passed, measure both again, once. Returns where the fit of all
+    /// measurements crosses the limit.
+    fn settle(&mut self) -> Result<Option<Bracket>, Stop> {
+        let Some((fails, passes)) = self.ledger.out_of_order() else {
+            return Ok(None);
+        };
+        if self.has_settled {
+            self.unstable = true;
+            return Ok(None);
         }
+        self.has_settled = true;
+        self.passes(fails, Purpose::Again)?;
+        self.passes(passes, Purpose::Again)?;
+        self.unstable = self.ledger.out_of_order().is_some();
+        let (low, high) = self.ledger.bracket();
+        Ok(low.map(|low| (low, high)))
+    }
+
+    /// Note a measurement. Says whether it passes, or leans to.
+    fn note(&mut self, probed: &Probed) -> bool {
+        let (passes, weak) = match probed.judged {
+            Judged::Passed => (true, false),
+            Judged::Failed => (false, false),
+            Judged::Undecided => (probed.used <= leans(probed.wanted.purpose), true),
+            // that says nothing about the server
+            Judged::ClientLimited => (false, true),
+        };
+        self.ledger.note(Entry {
+            value: probed.wanted.value,
+            passes,
+            weak,
+            used: probed.used,
+            weight: probed.weight,
+        });
+        passes
     }
 
     fn answer(&self, end: SearchEnd) -> Answer {
-        let lowest_fail = self.failed.iter().copied().reduce(f64::min);
-        let below = |value: f64| lowest_fail.is_none_or(|fail| value < fail);
-        let passed = self.passed.iter().filter(|(value, _)| below(*value));
-        let best = passed.max_by(|a, b| a.0.total_cmp(&b.0));
+        let best = self.ledger.best();
+        let value = self.confirmed.or(best.map(|best| best.value));
         Answer {
-            best: best.map(|(value, _)| *value),
-            confirmed: self.confirmed.is_some() && self.confirmed == best.map(|(value, _)| *value),
-            weak: best.is_some_and(|(_, weak)| *weak),
-            fails_at: self.lowest_sure,
-            unstable: self.not_confirmed > 1,
-            end: match end {
-                SearchEnd::Found if best.is_none() => SearchEnd::NoneMeets,
-                end => end,
-            },
+            best: value,
+            confirmed: self.confirmed.is_some(),
+            weak: best.is_some_and(|best| Some(best.value) == value && best.weak),
+            fails_at: self.ledger.fails_above(value),
+            unstable: self.unstable,
+            end,
         }
     }
 }

@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 
 use evalscope_model::experiment::{Experiment, Point, PointResult};
 use evalscope_model::search::{
-    LimitJudgement, Mode, ProbeJudgement, ProbePlan, ProbeRecord, ProbeTime, ProbeVerdict, Purpose,
+    Mode, OtherLimits, ProbeJudgement, ProbePlan, ProbeRecord, ProbeTime, ProbeVerdict, Purpose,
     SearchEnd, SearchRecord, Selection, Variable, Way,
 };
-use evalscope_model::sla::{SlaFigure, SlaLimit, value};
+use evalscope_model::sla::{SlaFigure, SlaLimit};
 use evalscope_model::slo::Comparison;
 
 use super::action::Action;
-use super::bracket::{Answer, BracketSearch, Judged, LEANS, Probed, Values, Wanted};
-use super::judge::{LONGEST_TIMES, least_requests};
+use super::bracket::{Answer, BracketSearch, Judged, Probed, Wanted, leans};
+use super::judge::least_requests;
 use super::plan::{SearchPlan, Statistics};
+use super::words::{capital, ended, reasons};
 
 /// Unless `success_rate` has a limit, so many requests have to succeed, percent.
 const LEAST_SUCCESS: f64 = 99.0;
@@ -28,6 +29,16 @@ const CONFIRMATION: (f64, f64) = (1.5, 2.0);
 
 /// More than the requests that have to come on average, in their standard deviations.
 const SURE: f64 = 3.0;
+
+/// A probe as one search sees it.
+#[derive(Clone, Copy, Debug)]
+struct Step<'a> {
+    wanted: Wanted,
+    result: &'a PointResult,
+    judgement: Option<&'a ProbeJudgement>,
+    /// It was measured for another search.
+    is_reused: bool,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -43,13 +54,9 @@ impl CapacitySearch {
     /// A search for what the plan asks. Its groups have limits only.
     #[must_use]
     pub fn new(plan: SearchPlan, way: Statistics) -> Self {
-        let values = match plan.variable {
-            Variable::Parallel => Values::Whole,
-            Variable::Rate => Values::Real,
-        };
         let bounds = (plan.lower, plan.upper);
         Self {
-            search: BracketSearch::new(plan.start, bounds, values, way.precision),
+            search: BracketSearch::new(plan.start, bounds, plan.values(), way.precision),
             plan,
             way,
             asked: Vec::new(),
@@ -116,40 +123,69 @@ impl CapacitySearch {
         let Wanted { value, purpose } = wanted;
         let limits = self.plan.limits(group);
         let time = self.time(&limits, value, purpose);
-        let nth = self
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.value.total_cmp(&value).is_eq());
-        let mut spec = self.plan.spec(value, nth.count(), done);
-        spec.requests = None;
-        // where it has not been decided by then, the judge decides on what there is
-        spec.duration_s = Some(match self.plan.variable {
-            Variable::Parallel => (time.most_s * (1.0 + LONGEST_TIMES)).ceil(),
-            Variable::Rate => (time.most_s * 2.0 + 1.0).ceil(),
-        });
-        Point {
-            spec,
-            probe: Some(ProbePlan {
+        let asked = self.asked.iter();
+        let nth = asked.filter(|(_, asked)| asked.value.total_cmp(&value).is_eq());
+        let nth = nth.count();
+        // searches that are over have no more questions
+        let others = (group + 1..self.plan.groups.len()).map(|other| {
+            let limits = self.plan.limits(other);
+            OtherLimits {
                 guards: Self::guards(&limits),
                 limits,
-                from: self.plan.from(),
-                delivery: self.plan.delivery,
-                time,
-                confidence: self.way.confidence,
-            }),
-        }
+            }
+        });
+        let probe = ProbePlan {
+            guards: Self::guards(&limits),
+            limits,
+            others: others.collect(),
+            greatest: None,
+            from: self.plan.from(),
+            delivery: self.plan.delivery,
+            time,
+            confidence: self.way.confidence,
+        };
+        self.plan.probe(value, nth, done, probe)
     }
 
-    /// The measurements of a group, in order.
-    fn probed(&self, group: usize, done: &[PointResult]) -> Vec<Probed> {
-        let all = self.asked.iter().zip(done);
-        all.filter(|((of, _), _)| *of == group)
-            .map(|((_, wanted), result)| Probed {
-                wanted: *wanted,
-                judged: judged(result),
-                succeeded: result.succeeded > 0,
-            })
-            .collect()
+    /// The probes of a group, in order, and what it wants next; `None`: it is over. Where an earlier search
+    /// has measured a value, and that tells for this one too, it is not measured again.
+    fn steps<'a>(&self, group: usize, done: &'a [PointResult]) -> (Vec<Step<'a>>, Option<Wanted>) {
+        let asked = || self.asked.iter().zip(done);
+        let mut own = asked().filter(|((of, _), _)| *of == group);
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        loop {
+            let probed: Vec<Probed> = steps.iter().map(Step::probed).collect();
+            let Action::Measure(wanted) = self.search.next(&probed, false) else {
+                return (steps, None);
+            };
+            let of_others = asked().filter(|((of, asked), _)| {
+                *of < group && asked.value.total_cmp(&wanted.value).is_eq()
+            });
+            let tells = of_others.filter_map(|((of, _), result)| {
+                let judgement = result.judgements.get(group - of)?;
+                Some(Step {
+                    wanted,
+                    result,
+                    judgement: Some(judgement),
+                    is_reused: true,
+                })
+            });
+            let mut tells = tells
+                .filter(|step| matches!(step.judged(), Judged::Passed | Judged::Failed))
+                .filter(|_| wanted.purpose == Purpose::Search);
+            let step = tells.next().or_else(|| {
+                own.next().map(|(_, result)| Step {
+                    wanted,
+                    result,
+                    judgement: result.judgement(),
+                    is_reused: false,
+                })
+            });
+            match step {
+                Some(step) => steps.push(step),
+                None => return (steps, Some(wanted)),
+            }
+        }
     }
 
     fn time_is_up(&self, done: &[PointResult]) -> bool {
@@ -157,53 +193,47 @@ impl CapacitySearch {
         self.way.most_s.is_some_and(|most_s| took_s >= most_s)
     }
 
-    fn probes(&self, done: &[PointResult]) -> Vec<ProbeRecord> {
-        let all = self.asked.iter().zip(done);
-        all.map(|((group, wanted), result)| {
-            let judgement = result.judgement.clone();
-            let undecided =
-                |judgement: &ProbeJudgement| judgement.verdict == ProbeVerdict::Undecided;
-            let passes = match judged(result) {
-                Judged::Passed => true,
-                Judged::Failed | Judged::ClientLimited => false,
-                Judged::Undecided { used } => match wanted.purpose {
-                    Purpose::Confirmation => used <= 1.0,
-                    _ => used <= LEANS,
-                },
-            };
-            let reasons = judgement.as_ref().map(reasons).unwrap_or_default();
-            let figures = self.plan.groups[*group].iter().filter_map(|criterion| {
+    fn probes(&self, group: usize, steps: &[Step<'_>]) -> Vec<ProbeRecord> {
+        let number = group + 1;
+        let records = steps.iter().map(|step| {
+            let Step { wanted, result, .. } = *step;
+            let judged = step.judged();
+            let figures = self.plan.groups[group].iter().filter_map(|criterion| {
                 let figure = criterion.figure();
                 Some((figure.name(), *result.figures.get(&figure)?))
             });
+            let passes = match judged {
+                Judged::Passed => true,
+                Judged::Failed | Judged::ClientLimited => false,
+                Judged::Undecided => step.used() <= leans(wanted.purpose),
+            };
             ProbeRecord {
                 value: wanted.value,
                 runs: vec![result.spec.point.label.clone()],
-                group: u32::try_from(group + 1).ok(),
+                group: u32::try_from(number).ok(),
                 purpose: wanted.purpose,
+                reused: step.is_reused,
                 total_requests: result.sent,
                 succeeded_requests: result.succeeded,
+                failures: result.failures.clone(),
                 took_s: result.took_s,
                 request_gate_passed: result.sent > 0 && result.succeeded == result.sent,
-                reasons,
+                reasons: step.reasons(),
                 metric_values: figures.collect(),
-                group_passes: BTreeMap::from([((group + 1).to_string(), passes)]),
-                weak: judgement.as_ref().is_some_and(undecided),
+                group_passes: BTreeMap::from([(number.to_string(), passes)]),
+                weak: step.is_undecided(),
+                cached_share: result.cached_share,
+                dominated: None,
                 client_limited: result.client_limited,
-                judgement,
+                judgement: step.judgement.cloned(),
             }
-        })
-        .collect()
+        });
+        records.collect()
     }
 
-    fn selection(&self, group: usize, answer: &Answer, probes: &[ProbeRecord]) -> Selection {
+    fn selection(&self, group: usize, answer: &Answer, own: &[ProbeRecord]) -> Selection {
         let criteria = self.plan.groups[group].iter();
-        let number = u32::try_from(group + 1).ok();
-        let own: Vec<&ProbeRecord> = probes
-            .iter()
-            .filter(|probe| probe.group == number)
-            .collect();
-        let sentences = self.sentences(group, answer, &own);
+        let sentences = self.sentences(group, answer, own);
         Selection {
             criteria: criteria
                 .map(|criterion| (criterion.figure().name(), criterion.target()))
@@ -211,6 +241,7 @@ impl CapacitySearch {
             mode: Mode::Constraint,
             selected_value: answer.best,
             observed_metric: None,
+            observed_metric_ci: None,
             status: match answer.best {
                 Some(_) => "best_observed",
                 None => "none",
@@ -233,10 +264,10 @@ impl CapacitySearch {
     }
 
     /// The answer in sentences.
-    fn sentences(&self, group: usize, answer: &Answer, own: &[&ProbeRecord]) -> Vec<String> {
+    fn sentences(&self, group: usize, answer: &Answer, own: &[ProbeRecord]) -> Vec<String> {
         let (variable, phrase) = (self.plan.variable, self.plan.phrase(group));
         let name = variable.noun();
-        let same = |probe: &&&ProbeRecord, value: f64| probe.value.total_cmp(&value).is_eq();
+        let same = |probe: &&ProbeRecord, value: f64| probe.value.total_cmp(&value).is_eq();
         let mut sentences = Vec::new();
         sentences.push(match answer.best {
             Some(best) => {
@@ -260,10 +291,7 @@ impl CapacitySearch {
         });
         if answer.best.is_some() && !matches!(answer.end, SearchEnd::Found) {
             let why = ended(answer.end, self.plan.lower);
-            let mut sentence = why[..1].to_uppercase();
-            sentence.push_str(&why[1..]);
-            sentence.push('.');
-            sentences.push(sentence);
+            sentences.push(format!("{}.", capital(&why)));
         }
         let fails_at = answer.fails_at.or_else(|| {
             let values = own
@@ -286,7 +314,8 @@ impl CapacitySearch {
         }
         if answer.unstable {
             sentences.push(
-                "The same load passed and failed: the server does not behave the same twice."
+                "Lower loads failed where higher ones had passed, more than once: the server does not behave \
+                 the same twice."
                     .to_owned(),
             );
         }
@@ -294,136 +323,65 @@ impl CapacitySearch {
     }
 }
 
-/// How a search without an answer ended, or with one that is not the whole truth.
-fn ended(end: SearchEnd, lower: f64) -> String {
-    match end {
-        SearchEnd::Found => "no value was confirmed".to_owned(),
-        SearchEnd::AtBound => {
-            "no value up to the upper bound failed (`--sla-upper-bound`)".to_owned()
+impl Step<'_> {
+    fn judged(&self) -> Judged {
+        let Some(judgement) = self.judgement else {
+            return Judged::Failed;
+        };
+        match judgement.verdict {
+            ProbeVerdict::Passed => Judged::Passed,
+            // without a success there is nothing that this program could have slowed down
+            _ if self.result.client_limited && self.result.succeeded > 0 => Judged::ClientLimited,
+            ProbeVerdict::Failed => Judged::Failed,
+            ProbeVerdict::Undecided => Judged::Undecided,
         }
-        SearchEnd::NoneMeets => {
-            format!("not even the lower bound, {lower}, does (`--sla-lower-bound`)")
+    }
+
+    fn is_undecided(&self) -> bool {
+        let verdict = self.judgement.map(|judgement| judgement.verdict);
+        verdict == Some(ProbeVerdict::Undecided)
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let judgement = self.judgement;
+        judgement.map_or_else(Vec::new, |judgement| {
+            reasons(judgement, &self.result.failures)
+        })
+    }
+
+    fn used(&self) -> f64 {
+        self.judgement.map_or(0.0, ProbeJudgement::used)
+    }
+
+    fn probed(&self) -> Probed {
+        Probed {
+            wanted: self.wanted,
+            judged: self.judged(),
+            used: self.used(),
+            weight: self.judgement.map_or(0.0, ProbeJudgement::weight),
+            succeeded: self.result.succeeded > 0,
         }
-        SearchEnd::NoSuccess => "no request of three probes in a row succeeded".to_owned(),
-        SearchEnd::ClientLimited => {
-            "this program, not the server, is the limit at higher values".to_owned()
-        }
-        SearchEnd::OutOfTime => "the time was over (`--sla-max-time`)".to_owned(),
-        SearchEnd::Interrupted => "the search was stopped".to_owned(),
-    }
-}
-
-fn judged(result: &PointResult) -> Judged {
-    let Some(judgement) = &result.judgement else {
-        return Judged::Failed;
-    };
-    match judgement.verdict {
-        ProbeVerdict::Passed => Judged::Passed,
-        // without a success there is nothing that this program could have slowed down
-        _ if result.client_limited && result.succeeded > 0 => Judged::ClientLimited,
-        ProbeVerdict::Failed => Judged::Failed,
-        ProbeVerdict::Undecided => Judged::Undecided {
-            used: judgement.used(),
-        },
-    }
-}
-
-/// What breaks limits, the worst first, to continue "at 27.4/s".
-fn reasons(judgement: &ProbeJudgement) -> Vec<String> {
-    let mut broken: Vec<&LimitJudgement> = judgement
-        .limits
-        .iter()
-        .filter(|limit| limit.verdict != ProbeVerdict::Passed)
-        .collect();
-    let used = |limit: &LimitJudgement| limit.used.unwrap_or(f64::INFINITY);
-    broken.sort_by(|a, b| used(b).total_cmp(&used(a)));
-    let mut reasons: Vec<String> = broken.into_iter().map(reason).collect();
-    let failed = judgement.verdict == ProbeVerdict::Failed;
-    let is_broken = |limit: &LimitJudgement| limit.verdict == ProbeVerdict::Failed;
-    if failed && !judgement.limits.iter().any(is_broken) {
-        let excess = judgement.load.and_then(|load| load.excess);
-        reasons.insert(
-            0,
-            format!(
-                "the server did not keep up: it served {} % less than came",
-                percent(excess.unwrap_or(0.0))
-            ),
-        );
-    }
-    reasons
-}
-
-fn reason(limit: &LimitJudgement) -> String {
-    let label = limit.figure.label();
-    match (
-        limit.violation_share,
-        limit.violation_share_ci,
-        limit.allowed_share,
-    ) {
-        (Some(share), Some(ci), Some(allowed)) => {
-            let what = match limit.figure {
-                SlaFigure::SuccessRate => "of requests failed".to_owned(),
-                figure => format!(
-                    "of requests broke {} {}",
-                    figure.label(),
-                    typeset(&limit.target)
-                ),
-            };
-            format!(
-                "{} % {what} [{}, {}]; {} % may",
-                percent(share),
-                percent(ci.low()),
-                percent(ci.high()),
-                percent(allowed)
-            )
-        }
-        _ => match limit.value {
-            Some(seen) => {
-                let shown: f64 = format!("{seen:.4e}").parse().unwrap_or(seen);
-                format!(
-                    "the {label} was {}, not {}",
-                    value(limit.figure, shown),
-                    typeset(&limit.target)
-                )
-            }
-            None => format!("there is no {label}"),
-        },
-    }
-}
-
-/// A limit as people read it.
-fn typeset(target: &str) -> String {
-    target.replace("<=", "≤").replace(">=", "≥")
-}
-
-/// A share as percent: one decimal, two below one.
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent >= 1.0 || percent <= 0.0 {
-        let text = format!("{percent:.1}");
-        text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-    } else {
-        format!("{percent:.2}")
     }
 }
 
 impl Experiment for CapacitySearch {
     fn next(&mut self, done: &[PointResult]) -> Option<Point> {
-        let time_is_up = self.time_is_up(done);
-        for group in 0..self.plan.groups.len() {
-            if let Action::Measure(wanted) = self.search.next(&self.probed(group, done), time_is_up)
-            {
-                let point = self.point(group, wanted, done);
-                self.asked.push((group, wanted));
-                return Some(point);
-            }
+        if self.time_is_up(done) {
+            return None;
         }
-        None
+        let wants = |group| Some((group, self.steps(group, done).1?));
+        let (group, wanted) = (0..self.plan.groups.len()).find_map(wants)?;
+        let point = self.point(group, wanted, done);
+        self.asked.push((group, wanted));
+        Some(point)
     }
 
     fn remarks(&self, done: &[PointResult]) -> Vec<String> {
-        let probes = self.probes(done);
-        let Some(probe) = probes.last() else {
+        let Some((group, _)) = done.len().checked_sub(1).map(|last| self.asked[last]) else {
+            return Vec::new();
+        };
+        let probes = self.probes(group, &self.steps(group, done).0);
+        let Some(probe) = probes.iter().rfind(|probe| !probe.reused) else {
             return Vec::new();
         };
         let passes = probe.group_passes.values().all(|passes| *passes);
@@ -450,24 +408,29 @@ impl Experiment for CapacitySearch {
     }
 
     fn search(&self, done: &[PointResult]) -> Option<SearchRecord> {
-        let probes = self.probes(done);
-        let groups = 0..self.plan.groups.len();
         let time_is_up = self.time_is_up(done);
-        let selections = groups.map(|group| {
-            let own = self.probed(group, done);
-            let answer = match self.search.next(&own, time_is_up) {
+        let (mut selections, mut probes) = (Vec::new(), Vec::new());
+        for group in 0..self.plan.groups.len() {
+            let (steps, _) = self.steps(group, done);
+            let probed: Vec<Probed> = steps.iter().map(Step::probed).collect();
+            let answer = match self.search.next(&probed, time_is_up) {
                 Action::Done(answer) => answer,
-                Action::Measure(_) => self.search.so_far(&own),
+                Action::Measure(_) => self.search.so_far(&probed),
             };
-            self.selection(group, &answer, &probes)
-        });
+            let own = self.probes(group, &steps);
+            selections.push(self.selection(group, &answer, &own));
+            probes.extend(own);
+        }
         Some(SearchRecord {
             variable: self.plan.variable,
             way: Way::Measured,
             lower_bound: self.plan.lower,
             upper_bound: self.plan.upper,
-            selections: selections.collect(),
+            selections,
             probes,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,13 @@ impl EvalscopeSearch {
         }
     }
 
+    /// About how many runs a search takes: of some doublings, and of the values between two of them.
+    #[must_use]
+    pub fn estimate(&self) -> u32 {
+        const VALUES: u32 = 10;
+        self.way.runs.saturating_mul(VALUES)
+    }
+
     fn runs(&self) -> usize {
         usize::try_from(self.way.runs).unwrap_or(usize::MAX)
     }
@@ -119,6 +126,13 @@ impl EvalscopeSearch {
             purpose: Purpose::Search,
             total_requests: runs.iter().map(|run| run.sent).sum(),
             succeeded_requests: runs.iter().map(|run| run.succeeded).sum(),
+            failures: runs.iter().flat_map(|run| &run.failures).fold(
+                BTreeMap::new(),
+                |mut all, (kind, count)| {
+                    *all.entry(kind.clone()).or_default() += count;
+                    all
+                },
+            ),
             took_s: runs.iter().map(|run| run.took_s).sum(),
             request_gate_passed,
             group_passes: group_passes.collect(),
@@ -126,6 +140,9 @@ impl EvalscopeSearch {
             metric_values,
             weak: false,
             client_limited: runs.iter().any(|run| run.client_limited),
+            reused: false,
+            cached_share: None,
+            dominated: None,
             judgement: None,
         }
     }
@@ -227,6 +244,7 @@ impl EvalscopeSearch {
             mode,
             selected_value: best.map(|best| best as f64),
             observed_metric,
+            observed_metric_ci: None,
             status: if best.is_some() {
                 "best_observed"
             } else {

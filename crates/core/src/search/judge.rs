@@ -8,16 +8,18 @@
 mod start;
 mod window;
 
-use evalscope_model::metrics::{LoadVerdict, Standing, Yardstick, normal_quantile};
+use evalscope_model::metrics::{Judge, LoadVerdict, Outcome, Standing, Yardstick, normal_quantile};
 use evalscope_model::plan::RunSpec;
 use evalscope_model::record::{FailureKind, Phase, RequestRecord};
-use evalscope_model::search::{LimitJudgement, ProbeJudgement, ProbePlan, ProbeVerdict};
+use evalscope_model::search::{
+    LimitJudgement, OtherLimits, ProbeJudgement, ProbePlan, ProbeVerdict,
+};
 use evalscope_model::sla::{SlaFigure, SlaLimit};
 use evalscope_model::slo::Condition;
 use evalscope_model::time::Timestamp;
 
 use start::{Load, Start};
-use window::{Reading, Seen, Window};
+use window::{Done, Reading, Seen, Window};
 
 /// Looks, as multiples of the first: 20, 40, 60, 90, 120 s and so on.
 const FIRST_LOOKS: [f64; 5] = [1.0, 2.0, 3.0, 4.5, 6.0];
@@ -39,7 +41,10 @@ pub const LONGEST_TIMES: f64 = 10.0;
 pub struct ProbeJudge {
     plan: ProbePlan,
     yardstick: Yardstick,
-    conditions: Vec<Option<Condition>>,
+    /// Those of its own search first, then those of the others.
+    conditions: Vec<Vec<Option<Condition>>>,
+    /// Says which requests are good, where goodput is asked for.
+    good: Option<Judge>,
     looks_s: Vec<f64>,
     /// The fewest requests that can pass at the last look.
     least_requests: u64,
@@ -65,7 +70,13 @@ impl ProbeJudge {
         let most_s = plan.time.most_s;
         let yardstick = Yardstick::new(plan.from, plan.delivery);
         Self {
-            conditions: plan.limits.iter().map(SlaLimit::condition).collect(),
+            conditions: std::iter::once(&plan.limits)
+                .chain(plan.others.iter().map(|others| &others.limits))
+                .map(|limits| limits.iter().map(SlaLimit::condition).collect())
+                .collect(),
+            good: plan.greatest.as_ref().and_then(|greatest| {
+                Some(Judge::new(greatest.slo.clone()?, plan.from, plan.delivery))
+            }),
             looks_s: looks(plan.time.least_s, most_s),
             least_requests: least_requests(&plan.limits, plan.confidence),
             yardstick,
@@ -100,8 +111,9 @@ impl ProbeJudge {
         {
             look.open = look.open.saturating_sub(1);
         }
-        let readings = self.conditions.iter().zip(&self.plan.limits);
-        let readings = readings.map(|(condition, limit)| match condition {
+        let sets = self.conditions.iter().enumerate();
+        let limits = sets.flat_map(|(set, conditions)| conditions.iter().zip(self.limits(set).0));
+        let readings = limits.map(|(condition, limit)| match condition {
             None => Reading {
                 standing: Standing::NotApplicable,
                 value: None,
@@ -116,10 +128,13 @@ impl ProbeJudge {
                 }
             }
         });
+        let good = self.good.as_ref();
+        let is_good = good.is_some_and(|judge| judge.judge(record).outcome == Outcome::Good);
         self.seen.push(Seen {
             due,
             ended: record.times.ended,
             succeeded: record.succeeded(),
+            is_good,
             output_tokens: record.output_tokens().0.unwrap_or(0),
             readings: readings.collect(),
         });
@@ -161,10 +176,10 @@ impl ProbeJudge {
             to: look.at,
             open: look.open,
             ended: self.successes(),
-            confidence: 1.0 - (1.0 - self.plan.confidence) / EARLIER_LOOKS,
+            confidence: self.earlier_confidence(),
             is_last: false,
         };
-        let verdict = self.judged(&window).verdict;
+        let verdict = self.judged(&window, 0).verdict;
         if verdict != ProbeVerdict::Undecided {
             self.decided = Some((verdict, look.at));
             return true;
@@ -180,9 +195,19 @@ impl ProbeJudge {
         false
     }
 
-    /// The judgement, once all requests have ended.
+    /// The limits of its own search, or of another, with their guards.
+    fn limits(&self, set: usize) -> (&[SlaLimit], &[SlaLimit]) {
+        let other = set.checked_sub(1).map(|nth| &self.plan.others[nth]);
+        match other {
+            None => (&self.plan.limits, &self.plan.guards),
+            Some(OtherLimits { limits, guards }) => (limits, guards),
+        }
+    }
+
+    /// The judgements, once all requests have ended: on the limits of its own search, then on those of each
+    /// other. Where its own ended the load early, the others are judged as at a look before the last.
     #[must_use]
-    pub fn finish(mut self) -> ProbeJudgement {
+    pub fn finish(mut self) -> Vec<ProbeJudgement> {
         let last_due = self.seen.iter().map(|seen| seen.due).max();
         let last = last_due.unwrap_or(Timestamp::ZERO);
         let from = self.start.over(last, self.plan.time.most_s);
@@ -191,7 +216,7 @@ impl ProbeJudge {
             Some((verdict, to)) => (Some(verdict), to),
             None => (None, last),
         };
-        let window = Window {
+        let own = Window {
             from,
             to,
             open: 0,
@@ -199,35 +224,55 @@ impl ProbeJudge {
             confidence: self.plan.confidence,
             is_last: true,
         };
-        let judged = self.judged(&window);
-        ProbeJudgement {
-            verdict: verdict.unwrap_or(judged.verdict),
-            ..judged
-        }
+        let mut judged = vec![self.judged(&own, 0)];
+        judged[0].verdict = verdict.unwrap_or(judged[0].verdict);
+        let others = match verdict {
+            None => own,
+            Some(_) => Window {
+                confidence: self.earlier_confidence(),
+                is_last: false,
+                ..own
+            },
+        };
+        judged.extend((1..self.conditions.len()).map(|set| self.judged(&others, set)));
+        judged
     }
 
-    /// When requests succeeded, with their output tokens, where throughput has a limit.
-    fn successes(&self) -> Vec<(Timestamp, u64)> {
-        let has_limit = self.plan.limits.iter().any(|limit| {
+    /// The confidence of a look before the last.
+    fn earlier_confidence(&self) -> f64 {
+        1.0 - (1.0 - self.plan.confidence) / EARLIER_LOOKS
+    }
+
+    /// When requests succeeded, where throughput matters.
+    fn successes(&self) -> Vec<Done> {
+        let limits = (0..self.conditions.len()).flat_map(|set| self.limits(set).0);
+        let is_throughput = |limit: &SlaLimit| {
             matches!(
                 limit.figure,
                 SlaFigure::RequestsPerS | SlaFigure::OutputTokensPerS
             )
-        });
-        let succeeded = self.seen.iter().filter(|seen| has_limit && seen.succeeded);
+        };
+        let matters = self.plan.greatest.is_some() || { limits }.any(is_throughput);
+        let succeeded = self.seen.iter().filter(|seen| matters && seen.succeeded);
         succeeded
-            .map(|seen| (seen.ended, seen.output_tokens))
+            .map(|seen| Done {
+                at: seen.ended,
+                output_tokens: seen.output_tokens,
+                is_good: seen.is_good,
+            })
             .collect()
     }
 
-    fn judged(&mut self, window: &Window) -> ProbeJudgement {
+    /// The judgement on the limits of one search.
+    fn judged(&mut self, window: &Window, set: usize) -> ProbeJudgement {
         let mut seen: Vec<&Seen> = self
             .seen
             .iter()
             .filter(|seen| window.from < seen.due && seen.due <= window.to)
             .collect();
         seen.sort_unstable_by_key(|seen| (seen.due, seen.ended));
-        let guards = self.plan.guards.iter().map(|guard| {
+        let (limits, guards) = self.limits(set);
+        let guards = guards.iter().map(|guard| {
             let judged = window.limit(guard, None, &seen);
             LimitJudgement {
                 verdict: match judged.verdict {
@@ -237,9 +282,12 @@ impl ProbeJudge {
                 ..judged
             }
         });
-        let limits = self.plan.limits.iter().enumerate();
-        let limits: Vec<LimitJudgement> = limits
-            .map(|(nth, limit)| window.limit(limit, Some(nth), &seen))
+        let before: usize = self.conditions[..set].iter().map(Vec::len).sum();
+        let limits = (before..).zip(limits);
+        let greatest = self.plan.greatest.iter().filter(|_| set == 0);
+        let limits: Vec<LimitJudgement> = greatest
+            .map(|greatest| window.greatest(greatest))
+            .chain(limits.map(|(nth, limit)| window.limit(limit, Some(nth), &seen)))
             .chain(guards)
             .collect();
         let requests = seen.len() as u64;
@@ -249,7 +297,10 @@ impl ProbeJudge {
         let is_certain = judged_s >= SATURATED_FROM_S
             || load.is_some_and(|load| load.excess >= Some(CERTAIN_EXCESS));
         let any = |verdict| limits.iter().any(|limit| limit.verdict == verdict);
-        let verdict = if is_saturated && is_certain || any(ProbeVerdict::Failed) {
+        let verdict = if self.plan.greatest.is_some() {
+            // what it does beyond its capacity is a part of the question
+            limits[0].verdict
+        } else if is_saturated && is_certain || any(ProbeVerdict::Failed) {
             ProbeVerdict::Failed
         } else if is_saturated || any(ProbeVerdict::Undecided) {
             ProbeVerdict::Undecided

@@ -5,14 +5,17 @@
 
 use std::num::NonZeroUsize;
 
-use evalscope_model::experiment::PointResult;
+use evalscope_model::experiment::{Point, PointResult};
 use evalscope_model::metrics::Delivery;
 use evalscope_model::plan::{OPEN_LOOP_DRAIN_S, Pacing, RunSpec, sub_seed};
 use evalscope_model::point::{PROBES, PointId};
 use evalscope_model::profile::{Gaps, Profile, Schedule};
-use evalscope_model::search::{ProbeTime, Variable};
+use evalscope_model::search::{ProbePlan, ProbeTime, Variable};
 use evalscope_model::sla::{Criterion, Group, SlaLimit};
-use evalscope_model::slo::SloFrom;
+use evalscope_model::slo::{Slo, SloFrom};
+
+use super::judge::LONGEST_TIMES;
+use super::values::Values;
 
 /// What a search is asked.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct SearchPlan {
     pub gaps: Gaps,
     /// Where the times of requests begin; `None`: where that is usual for the load.
     pub from: Option<SloFrom>,
+    /// What makes a request good, if it was said.
+    pub slo: Option<Slo>,
     /// What the server is asked for.
     pub delivery: Delivery,
     /// What all probes have in common.
@@ -140,6 +145,37 @@ impl SearchPlan {
                 template.dataset_offset + used.sum::<u64>()
             },
             ..template.clone()
+        }
+    }
+
+    /// A probe, the `nth` run of its value from 0: its load goes on until its judge has decided.
+    #[must_use]
+    pub(super) fn probe(
+        &self,
+        value: f64,
+        nth: usize,
+        done: &[PointResult],
+        probe: ProbePlan,
+    ) -> Point {
+        let most_s = probe.time.most_s;
+        let mut spec = self.spec(value, nth, done);
+        spec.requests = None;
+        // where it has not been decided by then, the judge decides on what there is
+        spec.duration_s = Some(match self.variable {
+            Variable::Parallel => (most_s * (1.0 + LONGEST_TIMES)).ceil(),
+            Variable::Rate => (most_s * 2.0 + 1.0).ceil(),
+        });
+        Point {
+            spec,
+            probe: Some(probe),
+        }
+    }
+
+    /// Which values can be measured.
+    pub(super) const fn values(&self) -> Values {
+        match self.variable {
+            Variable::Parallel => Values::Whole,
+            Variable::Rate => Values::Real,
         }
     }
 

@@ -4,8 +4,9 @@
 //! It must not know how a search goes on.
 
 use evalscope_model::search::{
-    LimitJudgement, ProbeRecord, ProbeVerdict, Purpose, SearchRecord, Way,
+    LimitJudgement, Mode, ProbeRecord, ProbeVerdict, Purpose, SearchRecord, Way,
 };
+use evalscope_model::sla::SlaFigure;
 
 use super::layout::{Grid, MISSING, number, percent, plain, wrapped};
 use super::load::verdict_word;
@@ -43,6 +44,11 @@ fn measured(search: &SearchRecord) -> Grid {
         }
     }
     header.extend(limits.iter().cloned());
+    let views = views(search);
+    header.extend(views.iter().map(|(label, _)| label.clone()));
+    // a cache that fills up makes later probes faster
+    let has_cache = search.probes.iter().any(|one| one.cached_share > Some(0.0));
+    header.extend(has_cache.then(|| "Cached\nprompt".to_owned()));
     header.extend(["Kept\nup".to_owned(), "Result".to_owned()]);
     let rows = search.probes.iter().map(|probe| {
         let judgement = probe.judgement.as_ref();
@@ -56,9 +62,15 @@ fn measured(search: &SearchRecord) -> Grid {
             let limit = own.find(|limit| limit_name(limit) == *name);
             limit.map_or(MISSING.to_owned(), limit_cell)
         }));
+        row.extend(views.iter().map(|(_, name)| {
+            let value = probe.metric_values.get(name).copied();
+            value.map_or(MISSING.to_owned(), number)
+        }));
+        let cached = probe.cached_share.map_or(MISSING.to_owned(), percent);
+        row.extend(has_cache.then_some(cached));
         let load = judgement.and_then(|judgement| judgement.load);
         row.push(verdict_word(load.map(|load| load.verdict)).to_owned());
-        row.push(result_cell(probe));
+        row.push(result_cell(search, probe));
         row
     });
     Grid {
@@ -67,6 +79,24 @@ fn measured(search: &SearchRecord) -> Grid {
         keys: 1,
         words: 0,
     }
+}
+
+/// What a load costs, in a search for the greatest figure: labels and names of the figures beside it.
+fn views(search: &SearchRecord) -> Vec<(String, String)> {
+    let Some(selection) = search.selections.iter().find(|one| one.mode == Mode::Max) else {
+        return Vec::new();
+    };
+    let named = |name: &String| {
+        search
+            .probes
+            .iter()
+            .any(|one| one.metric_values.contains_key(name))
+    };
+    let figures = SlaFigure::all().map(|figure| (figure, figure.name()));
+    figures
+        .filter(|(_, name)| !selection.criteria.contains_key(name) && named(name))
+        .map(|(figure, name)| (format!("{}\n({})", figure.label(), figure.unit()), name))
+        .collect()
 }
 
 fn limit_name(limit: &LimitJudgement) -> String {
@@ -88,10 +118,27 @@ fn limit_cell(limit: &LimitJudgement) -> String {
     }
 }
 
-fn result_cell(probe: &ProbeRecord) -> String {
+fn result_cell(search: &SearchRecord, probe: &ProbeRecord) -> String {
+    if let Some(dominated) = probe.dominated {
+        let selected = search
+            .selections
+            .iter()
+            .filter_map(|one| one.selected_value);
+        let is_best = selected
+            .into_iter()
+            .any(|best| best.total_cmp(&probe.value).is_eq());
+        return match (is_best, probe.purpose, dominated) {
+            (true, Purpose::Confirmation, _) => "best\nconfirmed",
+            (true, _, _) => "best",
+            (false, _, true) => "dominated",
+            (false, _, false) => MISSING,
+        }
+        .to_owned();
+    }
     let passes = probe.group_passes.values().all(|passes| *passes);
     let result = if passes { "passed" } else { "failed" };
     let how = match (probe.weak, probe.purpose) {
+        _ if probe.reused => "\nreused",
         (true, _) => "\nweak",
         (false, Purpose::Confirmation) if passes => "\nconfirmed",
         _ => "",

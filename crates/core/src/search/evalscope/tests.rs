@@ -22,6 +22,7 @@ fn plan(variable: Variable, start: f64, upper: f64, params: &str) -> SearchPlan 
         fixed_parallel: NonZeroUsize::new(8),
         gaps: Gaps::Poisson,
         from: None,
+        slo: None,
         delivery: Delivery::Stream,
         template: RunSpec {
             point: PointId::first("template"),
@@ -49,8 +50,10 @@ fn result(spec: RunSpec, succeeded: u64, figures: &[(SlaFigure, f64)]) -> PointR
         measured_requests: sent,
         sent,
         succeeded: succeeded.min(sent),
+        failures: BTreeMap::new(),
         figures: figures.iter().copied().collect(),
-        judgement: None,
+        cached_share: None,
+        judgements: Vec::new(),
         client_limited: false,
         took_s: 1.0,
     }

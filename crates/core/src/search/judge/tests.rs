@@ -11,7 +11,7 @@ use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, Failure, PluginTokens,
     RequestTimes, Usage,
 };
-use evalscope_model::search::ProbeTime;
+use evalscope_model::search::{Greatest, ProbeTime};
 use evalscope_model::sla::{Criterion, groups};
 use evalscope_model::slo::SloFrom;
 
@@ -51,6 +51,8 @@ fn judge(params: &str, spec: &RunSpec, least_s: f64, most_s: f64) -> ProbeJudge 
     let plan = ProbePlan {
         limits: limits.collect(),
         guards: Vec::new(),
+        others: Vec::new(),
+        greatest: None,
         from: SloFrom::Schedule,
         delivery: Delivery::Whole,
         time: ProbeTime { least_s, most_s },
@@ -146,7 +148,7 @@ fn a_load_far_within_its_limit_passes_at_the_first_look() {
     let mut judge = judge(P90, &spec(0, Some(10.0)), 10.0, 40.0);
     let took = play(&mut judge, |_| 0.2, |_| None);
     assert!((10.0..12.0).contains(&took), "{took}");
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Passed);
     let limit = &judged.limits[0];
     assert_eq!((limit.violations, limit.not_applicable), (0, 0));
@@ -162,7 +164,7 @@ fn a_load_beyond_its_limit_fails_at_the_first_look() {
     let slow = |nth: u64| if nth.is_multiple_of(2) { 2.0 } else { 0.2 };
     let took = play(&mut judge, slow, |_| None);
     assert!(took < 16.0, "{took}");
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Failed);
     let limit = &judged.limits[0];
     assert!((limit.used.unwrap() - 5.0).abs() < 0.3, "{limit:?}");
@@ -176,7 +178,7 @@ fn at_the_limit_requests_do_not_tell() {
     let slow = |nth: u64| if nth.is_multiple_of(10) { 2.0 } else { 0.2 };
     let took = play(&mut judge, slow, |_| None);
     assert!((40.0..43.0).contains(&took), "{took}");
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Undecided);
     assert!((judged.used() - 1.0).abs() < 0.05);
 }
@@ -187,7 +189,7 @@ fn failures_break_every_limit_on_requests() {
     let mut judge = judge(params, &spec(0, Some(10.0)), 10.0, 40.0);
     let fails = |nth: u64| nth.is_multiple_of(3).then_some(FailureKind::Status(500));
     play(&mut judge, |_| 0.2, fails);
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Failed);
     assert!(
         judged
@@ -211,7 +213,7 @@ fn requests_in_flight_decide_nothing_by_themselves() {
     // 40 are in flight all the time, and end long before their limit
     let took = play(&mut judge, |_| 4.0, |_| None);
     assert!(took > 20.0, "{took}");
-    assert_eq!(judge.finish().verdict, ProbeVerdict::Passed);
+    assert_eq!(judge.finish()[0].verdict, ProbeVerdict::Passed);
 }
 
 /// The backlog grows all the time, though no request has broken its limit yet.
@@ -226,7 +228,7 @@ fn a_server_that_does_not_keep_up_fails() {
     // it serves half of what comes
     let took = play(&mut judge, |nth| 0.1 + nth as f64 / 10.0, |_| None);
     assert!(took < 60.0, "{took}");
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Failed);
     assert_eq!(judged.load.unwrap().verdict, LoadVerdict::Saturated);
 }
@@ -243,7 +245,7 @@ fn a_closed_loop_is_judged_from_when_every_slot_has_ended_a_request() {
         judge.ended(&record(nth, 5.0 + nth as f64 / 20.0, 0.2, None));
     }
     assert!(judge.look(at(11.5), 0));
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Passed);
     assert_eq!(judged.requests, 116);
     assert!((judged.begins_after_s - 5.0).abs() < 1e-6);
@@ -255,7 +257,7 @@ fn means_and_throughput_have_intervals_from_batches() {
     let params = r#"{"avg_latency": "<=0.5s", "rps": ">=8"}"#;
     let mut judge = judge(params, &spec(0, Some(10.0)), 10.0, 40.0);
     play(&mut judge, |nth| 0.3 + (nth % 7) as f64 / 100.0, |_| None);
-    let judged = judge.finish();
+    let judged = judge.finish().remove(0);
     assert_eq!(judged.verdict, ProbeVerdict::Passed, "{judged:#?}");
     let mean = &judged.limits[0];
     assert!(mean.value_ci.unwrap().high() < 0.4 && mean.violation_share.is_none());
@@ -299,7 +301,7 @@ fn a_guard_only_fails_a_load() {
             _ => Vec::new(),
         };
         play(&mut judge, |_| 0.2, failure);
-        judge.finish()
+        judge.finish().remove(0)
     };
     let judged = guarded(|_| None);
     assert_eq!(judged.verdict, ProbeVerdict::Passed);
@@ -307,4 +309,59 @@ fn a_guard_only_fails_a_load() {
     let judged = guarded(|nth| nth.is_multiple_of(12).then_some(FailureKind::Reset));
     assert_eq!(judged.verdict, ProbeVerdict::Failed);
     assert_eq!(judged.limits[0].verdict, ProbeVerdict::Undecided);
+}
+
+/// A load that fails the limits of its search at the first look is known to meet those of another that it is
+/// far within, and does not tell of one that is close.
+#[test]
+fn the_limits_of_other_searches_are_judged_too() {
+    let spec = spec(0, Some(10.0));
+    let mut judge = judge(P90, &spec, 10.0, 40.0);
+    let limits = |params: &str| OtherLimits {
+        limits: match groups(params).unwrap()[0][0] {
+            Criterion::Limit(limit) => vec![limit],
+            _ => Vec::new(),
+        },
+        guards: Vec::new(),
+    };
+    judge.plan.others = vec![
+        limits(r#"{"p50_latency": "<=5s"}"#),
+        limits(r#"{"p50_latency": "<=1s"}"#),
+        limits(r#"{"rps": ">=5"}"#),
+    ];
+    let mut judge = ProbeJudge::new(judge.plan, &spec);
+    let slow = |nth: u64| if nth.is_multiple_of(2) { 2.0 } else { 0.2 };
+    play(&mut judge, slow, |_| None);
+    let judged = judge.finish();
+    let verdicts: Vec<ProbeVerdict> = judged.iter().map(|one| one.verdict).collect();
+    use ProbeVerdict::{Failed, Passed, Undecided};
+    assert_eq!(verdicts, [Failed, Passed, Undecided, Passed]);
+    assert_eq!(judged[1].limits[0].violations, 0);
+    assert!((judged[2].limits[0].used.unwrap() - 1.0).abs() < 0.1);
+}
+
+/// Two of three requests are in time. The start is twice the latency of those that are not.
+#[test]
+fn goodput_is_measured_until_its_interval_is_narrow() {
+    let spec = spec(0, Some(10.0));
+    let mut plan = judge(P90, &spec, 10.0, 40.0).plan;
+    plan.limits.clear();
+    let goodput = |precision| Greatest {
+        figure: SlaFigure::Goodput,
+        slo: Some("latency<=1s".parse().unwrap()),
+        precision,
+    };
+    let slow = |nth: u64| if nth.is_multiple_of(3) { 2.0 } else { 0.2 };
+    for (precision, least_s, most_s) in [(0.3, 14.0, 17.0), (0.001, 44.0, 47.0)] {
+        plan.greatest = Some(goodput(precision));
+        let mut judge = ProbeJudge::new(plan.clone(), &spec);
+        let took = play(&mut judge, slow, |_| None);
+        assert!((least_s..most_s).contains(&took), "{took}");
+        let judged = judge.finish().remove(0);
+        let figure = &judged.limits[0];
+        let value = figure.value.unwrap();
+        assert!((value - 10.0 * 2.0 / 3.0).abs() < 0.3, "{value}");
+        let interval = figure.value_ci.unwrap();
+        assert!(interval.low() < value && value < interval.high());
+    }
 }

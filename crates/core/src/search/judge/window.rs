@@ -5,7 +5,7 @@
 use evalscope_model::metrics::{
     Interval, Standing, normal_quantile, quantile, student_quantile, variance_inflation, wilson,
 };
-use evalscope_model::search::{LimitJudgement, ProbeVerdict};
+use evalscope_model::search::{Greatest, LimitJudgement, ProbeVerdict};
 use evalscope_model::sla::{SlaFigure, SlaLimit};
 use evalscope_model::time::Timestamp;
 
@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) due: Timestamp,
     pub(super) ended: Timestamp,
     pub(super) succeeded: bool,
+    /// It met the objective, where there is one.
+    pub(super) is_good: bool,
     pub(super) output_tokens: u64,
     pub(super) readings: Box<[Reading]>,
 }
@@ -35,14 +37,22 @@ pub(super) struct Reading {
     pub(super) value: Option<f64>,
 }
 
+/// A success, for throughput.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) at: Timestamp,
+    pub(super) output_tokens: u64,
+    pub(super) is_good: bool,
+}
+
 /// Judged requests between two moments.
 pub(super) struct Window {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     /// Requests that are in flight.
     pub(super) open: u64,
-    /// Successes by when they ended, those that were due before the window too, with their output tokens.
-    pub(super) ended: Vec<(Timestamp, u64)>,
+    /// Successes, those that were due before the window too.
+    pub(super) ended: Vec<Done>,
     pub(super) confidence: f64,
     pub(super) is_last: bool,
 }
@@ -95,36 +105,77 @@ impl Window {
                 let mean =
                     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
                 let enough = size > 1;
-                self.mean(limit, mean, enough.then_some(&means[..]), values.len())
+                self.mean(
+                    limit,
+                    mean,
+                    enough.then_some(&means[..]),
+                    values.len() as u64,
+                )
             }
-            SlaFigure::RequestsPerS => self.throughput(limit, |_| 1.0),
-            SlaFigure::OutputTokensPerS => self.throughput(limit, |tokens| tokens as f64),
+            SlaFigure::RequestsPerS | SlaFigure::OutputTokensPerS => {
+                let (mean, bins, counted) = self.throughput(limit.figure);
+                self.mean(limit, mean, Some(&bins), counted)
+            }
             // has no limit here
             SlaFigure::Goodput => self.mean(limit, None, None, 0),
         }
     }
 
-    /// What the server delivers per second, by bins of time.
-    fn throughput(&self, limit: &SlaLimit, worth: impl Fn(u64) -> f64) -> LimitJudgement {
+    /// A figure that is to be as great as possible: it is known once its interval is narrow enough.
+    pub(super) fn greatest(&self, greatest: &Greatest) -> LimitJudgement {
+        let (mean, bins, counted) = self.throughput(greatest.figure);
+        let interval = mean_interval(&bins, self.confidence).filter(|_| mean.is_some());
+        let half = interval.map(|interval| (interval.high() - interval.low()) / 2.0);
+        let is_narrow = half
+            .zip(mean)
+            .is_some_and(|(half, mean)| half <= greatest.precision * mean);
+        LimitJudgement {
+            figure: greatest.figure,
+            target: "max".to_owned(),
+            value: mean,
+            value_ci: interval,
+            requests: counted,
+            violations: 0,
+            violation_share: None,
+            violation_share_ci: None,
+            independent_requests: None,
+            allowed_share: None,
+            not_applicable: 0,
+            used: None,
+            verdict: if is_narrow || self.is_last {
+                ProbeVerdict::Passed
+            } else {
+                ProbeVerdict::Undecided
+            },
+        }
+    }
+
+    /// What the server delivers per second: the mean, by bins of time, and how many requests that rests on.
+    fn throughput(&self, figure: SlaFigure) -> (Option<f64>, Vec<f64>, u64) {
+        let worth = |done: &Done| match figure {
+            SlaFigure::OutputTokensPerS => done.output_tokens as f64,
+            SlaFigure::Goodput => f64::from(u8::from(done.is_good)),
+            _ => 1.0,
+        };
         let span_ns = self.to.nanos_since(self.from) as f64;
         let mut bins = vec![0.0; BATCHES];
         let width_s = span_ns / 1e9 / BATCHES as f64;
         let mut counted = 0;
-        let inside = self.ended.iter().filter(|(at, _)| self.from < *at);
-        for (ended, tokens) in inside {
-            let at = ended.nanos_since(self.from) as f64 / span_ns;
+        let inside = self.ended.iter().filter(|done| self.from < done.at);
+        for done in inside {
+            let at = done.at.nanos_since(self.from) as f64 / span_ns;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a share of the bins"
             )]
             if let Some(bin) = bins.get_mut((at * BATCHES as f64) as usize) {
-                *bin += worth(*tokens) / width_s;
+                *bin += worth(done) / width_s;
                 counted += 1;
             }
         }
         let mean = bins.iter().sum::<f64>() / BATCHES as f64;
-        self.mean(limit, (span_ns > 0.0).then_some(mean), Some(&bins), counted)
+        ((span_ns > 0.0).then_some(mean), bins, counted)
     }
 
     /// A mean and its interval from batches.
@@ -133,7 +184,7 @@ impl Window {
         limit: &SlaLimit,
         mean: Option<f64>,
         batches: Option<&[f64]>,
-        requests: usize,
+        requests: u64,
     ) -> LimitJudgement {
         let interval = batches.and_then(|batches| mean_interval(batches, self.confidence));
         let used = mean.map(|mean| {
@@ -166,10 +217,11 @@ impl Window {
             target: limit.target(),
             value: mean,
             value_ci: interval,
-            requests: requests as u64,
+            requests,
             violations: 0,
             violation_share: None,
             violation_share_ci: None,
+            independent_requests: None,
             allowed_share: None,
             not_applicable: 0,
             used,
@@ -221,6 +273,7 @@ impl Window {
             )]
             violations: violations as u64,
             interval: Interval::new(low, high),
+            independent: n / inflation,
             allowed,
             not_applicable,
             verdict,
@@ -233,6 +286,7 @@ struct Share {
     requests: u64,
     violations: u64,
     interval: Interval,
+    independent: f64,
     allowed: f64,
     not_applicable: u64,
     verdict: ProbeVerdict,
@@ -260,6 +314,7 @@ impl Share {
             violations: self.violations,
             violation_share: self.seen(),
             violation_share_ci: (self.requests > 0).then_some(self.interval),
+            independent_requests: (self.requests > 0).then_some(self.independent),
             allowed_share: Some(self.allowed),
             not_applicable: self.not_applicable,
             // nothing is allowed where every request has to succeed

@@ -1,10 +1,10 @@
-//! Owns the chart of a search for capacity, Q1: what each probe came to over its load, with the limits and
-//! the answer.
+//! Owns the chart of a search for capacity, Q1: what each probe came to over its load, with the limits, or the
+//! greatest figure, and the answer.
 //!
 //! It must not know how a search goes on.
 
 use evalscope_model::search::{ProbeRecord, SearchRecord, Selection, Variable};
-use evalscope_model::sla::{Criterion, SlaLimit, groups};
+use evalscope_model::sla::{Criterion, SlaFigure, groups};
 
 use super::chart::{Drawn, Group, Table};
 use super::context::{Context, MOST_RUNS, Sketch};
@@ -15,7 +15,7 @@ use crate::html::svg::{Axis, Dash, Height, Mark, Panel, Point, Shade, Tone};
 /// Loads that are further apart than this are drawn by their logarithms.
 const WIDE: f64 = 8.0;
 
-/// Q1: a panel for each limit.
+/// Q1: a panel for each criterion.
 pub(super) fn probes(context: &Context<'_>, search: &SearchRecord) -> Drawn {
     let (id, group) = ("q1", Group::Sweep);
     let title = context.text("q1.title");
@@ -28,12 +28,12 @@ pub(super) fn probes(context: &Context<'_>, search: &SearchRecord) -> Drawn {
             .iter()
             .filter(|probe| probe.group.is_none_or(|group| group == nth))
             .collect();
-        for limit in limits(selection) {
-            panels.extend(panel(context, search, selection, &limit, &own));
+        for criterion in criteria(selection) {
+            panels.extend(panel(context, search, selection, &criterion, &own));
         }
     }
     if panels.is_empty() {
-        return Err(context.without(id, group, title, "no_limits"));
+        return Err(context.without(id, group, title, "no_probes"));
     }
     let rows = search.probes.iter().map(|probe| {
         let passes = probe.group_passes.values().any(|passes| *passes);
@@ -70,35 +70,36 @@ const fn axis(variable: Variable) -> &'static str {
     }
 }
 
-/// The limits of a selection, which it has as text.
-fn limits(selection: &Selection) -> Vec<SlaLimit> {
+/// The criteria of a selection, which it has as text.
+fn criteria(selection: &Selection) -> Vec<Criterion> {
     let text = serde_json::to_string(&selection.criteria).unwrap_or_default();
-    let all = groups(&text).unwrap_or_default().into_iter().flatten();
-    all.filter_map(|criterion| match criterion {
-        Criterion::Limit(limit) => Some(limit),
-        Criterion::Greatest(_) | Criterion::Smallest(_) => None,
-    })
-    .collect()
+    let all = groups(&text).unwrap_or_default();
+    all.into_iter().flatten().collect()
 }
 
 /// The value of a figure at a probe: over the judged requests, or over all.
-fn value(probe: &ProbeRecord, limit: &SlaLimit) -> Option<f64> {
+fn value(probe: &ProbeRecord, figure: SlaFigure) -> Option<f64> {
     let judged = probe.judgement.iter().flat_map(|one| &one.limits);
-    let mut judged = judged.filter(|one| one.figure == limit.figure);
+    let mut judged = judged.filter(|one| one.figure == figure);
     let judged = judged.find_map(|one| one.value);
-    judged.or_else(|| probe.metric_values.get(&limit.figure.name()).copied())
+    judged.or_else(|| probe.metric_values.get(&figure.name()).copied())
 }
 
 fn panel(
     context: &Context<'_>,
     search: &SearchRecord,
     selection: &Selection,
-    limit: &SlaLimit,
+    criterion: &Criterion,
     own: &[&ProbeRecord],
 ) -> Option<Panel> {
+    let figure = criterion.figure();
+    let limit = match criterion {
+        Criterion::Limit(limit) => Some(limit),
+        Criterion::Greatest(_) | Criterion::Smallest(_) => None,
+    };
     let known = own
         .iter()
-        .filter_map(|probe| Some((*probe, value(probe, limit)?)));
+        .filter_map(|probe| Some((*probe, value(probe, figure)?)));
     let mut known: Vec<(&ProbeRecord, f64)> = known.collect();
     known.sort_by(|a, b| a.0.value.total_cmp(&b.0.value));
     let (low, high) = (known.first()?.0.value, known.last()?.0.value);
@@ -111,10 +112,10 @@ fn panel(
     let most = known
         .iter()
         .map(|(_, value)| *value)
-        .fold(limit.limit, f64::max);
-    let name = format!("{} ({})", limit.figure.label(), limit.figure.unit());
+        .fold(limit.map_or(0.0, |limit| limit.limit), f64::max);
+    let name = format!("{} ({})", figure.label(), figure.unit());
     let mut marks = Vec::new();
-    if let Some(best) = selection.selected_value {
+    if let Some(best) = selection.selected_value.filter(|_| limit.is_some()) {
         marks.push(Mark::Shade {
             kind: Shade::Fading,
             from: best,
@@ -122,13 +123,13 @@ fn panel(
             label: context.fill("q1.answer", &[&search.variable.phrase(best)]),
         });
     }
-    marks.push(Mark::Level {
+    marks.extend(limit.map(|limit| Mark::Level {
         tone: Tone(1),
         dash: Dash::Long,
         value: limit.limit,
         between: None,
         name: context.fill("q1.limit", &[&limit.phrase()]),
-    });
+    }));
     let points = known.iter().map(|(probe, value)| Point {
         x: probe.value,
         y: *value,
