@@ -49,9 +49,9 @@ pub(super) const OF_SEGMENTS: [Metric; 5] = [
 pub(super) enum Work {
     /// The distribution of a metric.
     Metric(Metric),
-    /// The intervals of its percentiles.
-    Intervals(Metric),
-    /// Its percentiles with failures.
+    /// The same with the intervals of its percentiles, from the same samples.
+    WithIntervals(Metric),
+    /// Percentiles with failures of a metric.
     WithFailures(Metric),
     /// Good requests.
     Goodput,
@@ -85,12 +85,17 @@ impl Wanted {
                 Metric::LatencyFromSchedule | Metric::TtftFromSchedule
             )
         };
-        let intervals = WITH_INTERVALS
-            .into_iter()
-            .filter(|metric| self.paced || !from_schedule(metric));
+        let has_intervals = |metric: &Metric| {
+            WITH_INTERVALS.contains(metric) && (self.paced || !from_schedule(metric))
+        };
         let mut works = vec![Work::PlateauSearch];
-        works.extend(Metric::ALL.map(Work::Metric));
-        works.extend(intervals.map(Work::Intervals));
+        works.extend(Metric::ALL.map(|metric| {
+            if has_intervals(&metric) {
+                Work::WithIntervals(metric)
+            } else {
+                Work::Metric(metric)
+            }
+        }));
         works.extend(WITH_FAILURES.map(Work::WithFailures));
         works.extend(self.objective.then_some(Work::Goodput));
         works.extend(self.paced.then_some(Work::Load));
@@ -107,7 +112,7 @@ impl Work {
     /// The first pass in which it can be done, where the search is in `search`.
     fn earliest(self, paced: bool, search: usize) -> usize {
         match self {
-            Self::Metric(_) | Self::Intervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
+            Self::Metric(_) | Self::WithIntervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
             // of a schedule, the first pass finds the first and the last moment
             Self::Load | Self::Segments(_) | Self::PlateauSearch => usize::from(paced),
             Self::PlateauTotals | Self::PlateauMetric(_) => search + 1,
@@ -127,7 +132,7 @@ impl Work {
             | Self::PlateauMetric(_)
             | Self::Goodput => rows,
             // in two orders, one of them with the moment
-            Self::Intervals(_) => 3 * rows,
+            Self::WithIntervals(_) => 3 * rows,
             Self::Load => 2 * rows,
             Self::PlateauSearch => 11 * MEGABYTE,
             Self::PlateauTotals => MEGABYTE + 2 * rows,
@@ -221,6 +226,20 @@ mod tests {
             let at_a_time = 18_000_000;
             let passes = passes(wanted, 1_000_000, at_a_time);
             assert!(passes.len() as u64 <= samples / at_a_time + 1, "{passes:?}");
+            let millions = if wanted.paced { 4 } else { 3 };
+            assert_eq!(passes.len(), millions, "{passes:?}");
+        }
+    }
+
+    #[test]
+    fn each_metric_is_summed_up_once() {
+        for wanted in [CLOSED, EVERYTHING] {
+            let works = wanted.works();
+            for metric in Metric::ALL {
+                let own = [Work::Metric(metric), Work::WithIntervals(metric)];
+                let own = works.iter().filter(|work| own.contains(work));
+                assert_eq!(own.count(), 1, "{metric:?}");
+            }
         }
     }
 }
