@@ -127,7 +127,7 @@ const fn names(
 }
 
 /// In the order of our summary table.
-const TABLE: [Names; 39] = [
+const TABLE: [Names; 42] = [
     names(
         Figure::Duration,
         Some("Test Duration (s)"),
@@ -280,6 +280,24 @@ const TABLE: [Names; 39] = [
         "Average inter-token latency (ms)",
     ),
     names(
+        Figure::Mean(Metric::SteadyItl),
+        Some("Avg Steady ITL (ms)"),
+        None,
+        "Average steady inter-token latency (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::PdHandoffLatency),
+        Some("Avg PD Handoff Latency (ms)"),
+        None,
+        "Average PD hand-off latency (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::PdHandoffOverhead),
+        Some("Avg PD Handoff Overhead (ms)"),
+        None,
+        "Average PD hand-off overhead (ms)",
+    ),
+    names(
         Figure::Mean(Metric::EventsPerRequest),
         None,
         Some("Average package per request"),
@@ -372,7 +390,7 @@ pub const WITH_FAILURES: [(Metric, &str); 4] = [
 pub const DATABASE: &str = "Result DB path";
 
 /// The figures of `benchmark_summary.json`, in the reference tool's order.
-pub const SUMMARY_KEYS: [Figure; 23] = [
+pub const SUMMARY_KEYS: [Figure; 26] = [
     Figure::Duration,
     Figure::Concurrency,
     Figure::Rate,
@@ -391,6 +409,9 @@ pub const SUMMARY_KEYS: [Figure; 23] = [
     Figure::Mean(Metric::Ttft),
     Figure::Mean(Metric::Tpot),
     Figure::Mean(Metric::Itl),
+    Figure::Mean(Metric::SteadyItl),
+    Figure::Mean(Metric::PdHandoffLatency),
+    Figure::Mean(Metric::PdHandoffOverhead),
     Figure::Mean(Metric::OutputTokens),
     Figure::InputThroughput,
     Figure::CacheHits,
@@ -487,6 +508,7 @@ impl Figure {
             Self::Mean(Metric::TokensPerEvent) => {
                 report.metric(Metric::DecodedTokensPerEvent).mean.is_none()
             }
+            Self::Mean(metric) if metric.is_of_handoff() => self.value(report) == Value::Missing,
             Self::CacheHits | Self::Acceptance | Self::Mean(Metric::DecodedTokensPerEvent) => {
                 self.value(report) == Value::Missing
             }

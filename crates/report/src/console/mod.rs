@@ -50,15 +50,18 @@ pub use trace::trace;
 /// Width of the tables in `performance_summary.txt`.
 const FILE_WIDTH: u16 = 100;
 
-/// Columns at the end of the percentile table that only wide screens show.
-const DERIVED_COLUMNS: usize = 2;
+/// Columns of the percentile table that only wide screens show: they follow from others.
+const DERIVED: [Metric; 2] = [Metric::TotalTokPerS, Metric::DecodeTokPerS];
 
 /// Characters shown of what a server said.
 const EXAMPLE_CHARS: usize = 240;
 
 /// The percentiles of a run, each column sorted on its own.
 pub(crate) fn percentile_grid(report: &RunReport) -> Grid {
-    let columns = names::percentile_columns(report);
+    percentiles_of(report, &names::percentile_columns(report))
+}
+
+fn percentiles_of(report: &RunReport, columns: &[names::PercentileColumn]) -> Grid {
     let header = [names::PERCENTILES]
         .into_iter()
         .chain(columns.iter().map(|(_, label, _)| *label))
@@ -91,7 +94,7 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     let has_samples = |metric: Metric| report.metric(metric).count > 0;
     let mut text = screen.paint(Paint::Bold, "Percentile results:");
     text.push('\n');
-    let columns = names::percentile_columns(report);
+    let mut columns = names::percentile_columns(report);
     if !columns.iter().any(|(_, _, metric)| has_samples(*metric)) {
         text.push_str(match report.totals.total {
             0 => "none: no request was sent\n",
@@ -99,10 +102,11 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
         });
         return text;
     }
-    let mut grid = percentile_grid(report);
-    // the last columns follow from others: a second table is not worth them
+    let mut grid = percentiles_of(report, &columns);
+    // a second table is not worth them
     if grid.parts(screen.width).len() > 1 {
-        grid.keep_columns(1 + columns.len() - DERIVED_COLUMNS);
+        columns.retain(|(_, _, metric)| !DERIVED.contains(metric));
+        grid = percentiles_of(report, &columns);
     }
     text.push_str(&grid.render(screen.width, plain));
     if has_samples(Metric::Ttft) && has_samples(Metric::OutputTokPerS) {

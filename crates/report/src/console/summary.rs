@@ -202,9 +202,9 @@ fn of_value(figure: Figure, value: Value, succeeded: u64) -> String {
         (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
         (_, Value::Missing) => MISSING.to_owned(),
         (_, Value::Count(n)) => number(n as f64),
+        (_, Value::Number(x)) => number(x),
         // the number of gaps is not one of responses
-        (_, Value::Number(x))
-        | (Figure::Mean(Metric::Itl | Metric::EventGap), Value::Mean(x, _)) => number(x),
+        (Figure::Mean(metric), Value::Mean(x, _)) if metric.per_gap() => number(x),
         (_, Value::Mean(x, n)) if n == succeeded => number(x),
         (_, Value::Mean(x, n)) => format!("{} ({} samples)", number(x), number(n as f64)),
     }

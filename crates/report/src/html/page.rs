@@ -410,7 +410,7 @@ impl Better {
             {
                 Some(Self::Higher)
             }
-            "Latency" | "TTFT" | "TPOT" | "Lat." | "Plateau" => Some(Self::Lower),
+            "Latency" | "TTFT" | "TPOT" | "Steady" | "PD" | "Lat." | "Plateau" => Some(Self::Lower),
             _ => None,
         }
     }

@@ -147,9 +147,12 @@ mod tests {
         let texts = Texts::of(Lang::Zh);
         let mut profile = samples::open_loop_meta();
         profile.metadata.clear();
+        let mut handoff = samples::meta("m");
+        handoff.settings["enable_pd_metrics"] = true.into();
         let runs = vec![
             samples::report(&profile, samples::mixed(60)),
             samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::report(&handoff, samples::mixed(30)),
             samples::conversations_report(10),
         ];
         let mut labels: Vec<String> = Figure::all().map(|one| one.label().to_owned()).collect();

@@ -67,8 +67,11 @@ mod tests {
             profile: "20@10,+1,10..20@10,20@10".parse().unwrap(),
             gaps: Gaps::Constant,
         });
+        let mut handoff = samples::meta("m");
+        handoff.settings["enable_pd_metrics"] = true.into();
         for report in vec![
             samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::report(&handoff, samples::mixed(30)),
             samples::report(&samples::meta("m"), samples::all_failed(7)),
             samples::report(&samples::meta("m"), Vec::new()),
             samples::report(&samples::open_loop_meta(), samples::mixed(600)),

@@ -70,10 +70,15 @@ pub(super) enum Work {
 
 /// What a run has to be summed up.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each of them is wanted or not, whatever the others are"
+)]
 pub(super) struct Wanted {
     pub(super) paced: bool,
     pub(super) objective: bool,
     pub(super) segments: bool,
+    pub(super) handoff: bool,
 }
 
 impl Wanted {
@@ -89,7 +94,8 @@ impl Wanted {
             WITH_INTERVALS.contains(metric) && (self.paced || !from_schedule(metric))
         };
         let mut works = vec![Work::PlateauSearch];
-        works.extend(Metric::ALL.map(|metric| {
+        let wanted = |metric: &Metric| self.handoff || !metric.is_of_handoff();
+        works.extend(Metric::ALL.into_iter().filter(wanted).map(|metric| {
             if has_intervals(&metric) {
                 Work::WithIntervals(metric)
             } else {
@@ -124,8 +130,9 @@ impl Work {
         const MEGABYTE: u64 = 131_072;
         match self {
             // a histogram takes over at the limit
-            Self::Metric(Metric::Itl | Metric::EventGap)
-            | Self::PlateauMetric(Metric::Itl | Metric::EventGap) => EXACT_LIMIT as u64,
+            Self::Metric(metric) | Self::PlateauMetric(metric) if metric.per_gap() => {
+                EXACT_LIMIT as u64
+            }
             Self::Metric(_)
             | Self::WithFailures(_)
             | Self::Segments(_)
@@ -173,6 +180,7 @@ mod tests {
         paced: true,
         objective: true,
         segments: true,
+        handoff: true,
     };
 
     #[test]
@@ -215,6 +223,7 @@ mod tests {
         paced: false,
         objective: false,
         segments: false,
+        handoff: false,
     };
 
     #[test]
@@ -238,7 +247,8 @@ mod tests {
             for metric in Metric::ALL {
                 let own = [Work::Metric(metric), Work::WithIntervals(metric)];
                 let own = works.iter().filter(|work| own.contains(work));
-                assert_eq!(own.count(), 1, "{metric:?}");
+                let is_left_out = metric.is_of_handoff() && !wanted.handoff;
+                assert_eq!(own.count(), usize::from(!is_left_out), "{metric:?}");
             }
         }
     }

@@ -97,6 +97,7 @@ impl Found {
             segments: self
                 .schedule()
                 .is_some_and(|schedule| Segments::of(&schedule.profile, Timestamp::ZERO).is_some()),
+            handoff: self.meta.reports_handoff(),
         }
     }
 
