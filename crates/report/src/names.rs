@@ -283,7 +283,7 @@ const TABLE: [Names; 42] = [
         Figure::Mean(Metric::SteadyItl),
         Some("Avg Steady ITL (ms)"),
         None,
-        "Average steady inter-token latency (ms)",
+        "Average steady ITL (ms)",
     ),
     names(
         Figure::Mean(Metric::PdHandoffLatency),
@@ -364,6 +364,9 @@ const FROM_SCHEDULE: [Figure; 2] = [
 
 /// Row of the summary table: did the server keep up with an open loop?
 pub const VERDICT: &str = "Did the server keep up?";
+
+/// Row of the summary table: how the cached share of single requests is distributed.
+pub const CACHED_PER_REQUEST: &str = "Cached share of a request (%)";
 
 /// Rows of the summary table about an objective: share, requests and tokens per second.
 pub const GOOD: [&str; 3] = [
@@ -569,43 +572,4 @@ impl Figure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_has_a_name_and_none_stands_twice() {
-        let mut keys: Vec<_> = SUMMARY_KEYS.iter().map(|f| f.key().unwrap()).collect();
-        assert_eq!(
-            keys.len(),
-            TABLE.iter().filter(|row| row.key.is_some()).count()
-        );
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), SUMMARY_KEYS.len());
-    }
-
-    /// The rows of the reference tool's first summary table, but the database's.
-    #[test]
-    fn no_row_of_the_first_tables_is_lost() {
-        let first: Vec<_> = Figure::all().filter_map(Figure::first_label).collect();
-        for row in [
-            "Time taken for tests (senconds)",
-            "Number of concurrency",
-            "Total requests",
-            "Succeed requests",
-            "Failed requests",
-            "Average QPS",
-            "Average latency",
-            "Average time to first token",
-            "Throughput(average output tokens per second)",
-            "Average time per output token",
-            "Average package per request",
-            "Average package latency",
-            "Average input tokens per request",
-            "Average output tokens per request",
-            "Expected number of requests",
-        ] {
-            assert!(first.contains(&row), "{row}");
-        }
-    }
-}
+mod tests;

@@ -95,6 +95,51 @@ pub(crate) enum Unreported {
     Zero,
 }
 
+/// Which tokens are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Those of prompts.
+    Prompt,
+    /// Those of prompts that did not come from the server's cache.
+    NewPrompt,
+    /// Those that did.
+    CachedPrompt,
+    /// Those that were generated.
+    Output,
+}
+
+impl Counted {
+    /// In the order of [`Timeline::rates_since`].
+    const ALL: [Self; 4] = [
+        Self::Prompt,
+        Self::NewPrompt,
+        Self::CachedPrompt,
+        Self::Output,
+    ];
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Prompt => "Total Prompt tok/s",
+            Self::NewPrompt => "New Prompt tok/s",
+            Self::CachedPrompt => "Cached Prompt tok/s",
+            Self::Output => "Completion tok/s",
+        }
+    }
+
+    const fn depends_on_cache(self) -> bool {
+        matches!(self, Self::NewPrompt | Self::CachedPrompt)
+    }
+}
+
+/// Tokens per second in three windows; `None` where they are unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) counted: Counted,
+    pub(crate) overall: Option<f64>,
+    pub(crate) last_window: Option<f64>,
+    pub(crate) steady: Option<f64>,
+}
+
 /// The tokens of the successes of a run over time; never empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Timeline {
@@ -236,25 +281,43 @@ impl Timeline {
         self.points[anchor]
     }
 
-    /// `workload_throughput.json`.
-    pub(crate) fn throughput(&self, unreported: Unreported) -> Value {
+    /// The last window is shorter than the whole run.
+    pub(crate) fn has_last_window(&self) -> bool {
+        self.last().t_s > LAST_WINDOW_S
+    }
+
+    /// A response had ended within the share of the time that the steady window leaves out. Else that
+    /// window begins with the first end, in a burst perhaps, and counts too much.
+    pub(crate) fn has_steady(&self) -> bool {
+        self.points[0].t_s <= self.last().t_s * WARMUP_SHARE
+    }
+
+    /// What was read and generated per second.
+    pub(crate) fn rates(&self, unreported: Unreported) -> [Rates; 4] {
         let windows = [Point::default(), self.last_window(), self.steady()];
         let rates = windows.map(|anchor| self.rates_since(anchor, unreported));
-        let labels = [
-            "Total Prompt tok/s",
-            "New Prompt tok/s",
-            "Cached Prompt tok/s",
-            "Completion tok/s",
-        ];
-        let rows = labels.iter().enumerate().map(|(i, label)| {
-            let is_known =
-                self.knows_cache || unreported == Unreported::Zero || [0, 3].contains(&i);
-            let [overall, last_window, steady] = rates.map(|rates| is_known.then_some(rates[i]));
+        let knows_cache = self.knows_cache || unreported == Unreported::Zero;
+        std::array::from_fn(|nth| {
+            let counted = Counted::ALL[nth];
+            let is_known = knows_cache || !counted.depends_on_cache();
+            let [overall, last_window, steady] = rates.map(|rates| is_known.then_some(rates[nth]));
+            Rates {
+                counted,
+                overall,
+                last_window,
+                steady,
+            }
+        })
+    }
+
+    /// `workload_throughput.json`.
+    pub(crate) fn throughput(&self, unreported: Unreported) -> Value {
+        let rows = self.rates(unreported).map(|rates| {
             json!({
-                "metric": label,
-                "overall": overall,
-                "last_window": last_window,
-                "steady_state": steady,
+                "metric": rates.counted.key(),
+                "overall": rates.overall,
+                "last_window": rates.last_window,
+                "steady_state": rates.steady,
             })
         });
         json!({
@@ -262,7 +325,7 @@ impl Timeline {
             "wall_time_s": rounded(self.last().t_s, 4),
             "last_window_s": LAST_WINDOW_S,
             "warmup_frac": WARMUP_SHARE,
-            "rows": rows.collect::<Vec<_>>(),
+            "rows": rows,
         })
     }
 

@@ -100,6 +100,8 @@ pub enum Metric {
     TtftFromSchedule,
     /// Prompt tokens.
     InputTokens,
+    /// Prompt tokens from the server's cache over prompt tokens.
+    CachedShare,
     /// Generated tokens.
     OutputTokens,
     /// Data events ("packages" in the Python tool).
@@ -148,7 +150,7 @@ enum Population {
 
 impl Metric {
     /// All metrics, in file order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Ttft,
         Self::Ttfat,
         Self::Tpot,
@@ -160,6 +162,7 @@ impl Metric {
         Self::LatencyFromSchedule,
         Self::TtftFromSchedule,
         Self::InputTokens,
+        Self::CachedShare,
         Self::OutputTokens,
         Self::EventsPerRequest,
         Self::EventGap,
@@ -193,6 +196,7 @@ impl Metric {
             Self::LatencyFromSchedule => "latency_from_schedule_s",
             Self::TtftFromSchedule => "ttft_from_schedule_ms",
             Self::InputTokens => "input_tokens",
+            Self::CachedShare => "cached_share",
             Self::OutputTokens => "output_tokens",
             Self::EventsPerRequest => "events_per_request",
             Self::EventGap => "event_gap_ms",
@@ -218,6 +222,7 @@ impl Metric {
         match self {
             Self::Latency | Self::LatencyFromSchedule => 1e-9,
             Self::InputTokens
+            | Self::CachedShare
             | Self::OutputTokens
             | Self::EventsPerRequest
             | Self::TokensPerEvent
@@ -331,6 +336,10 @@ impl Metric {
                 Some(times.scheduled),
             )),
             Self::InputTokens => record.prompt_tokens().0.map(|n| n as f64),
+            Self::CachedShare => {
+                let of = record.prompt_tokens().0.filter(|tokens| *tokens > 0)?;
+                Some(record.usage.cached_tokens? as f64 / of as f64)
+            }
             Self::OutputTokens => output(),
             Self::EventsPerRequest => streamed(Some(record.events.len() as f64)),
             Self::TokensPerEvent => {

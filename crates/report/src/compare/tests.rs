@@ -22,7 +22,7 @@ fn draws(seed: u64) -> impl Iterator<Item = f64> {
 }
 
 /// A run with these figures, in percent of usual ones.
-fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
+pub(super) fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
     let usual = [
         ("requests_per_s", 10.0),
         ("output_tokens_per_s", 1280.0),
@@ -57,6 +57,7 @@ fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
         figures: figures.collect(),
         lost: None,
         good: None,
+        finish_reasons: BTreeMap::new(),
         unusable: None,
         client_limited: false,
         warnings: Vec::new(),

@@ -16,6 +16,7 @@ mod shards;
 mod summary;
 mod sweep;
 mod trace;
+mod workload;
 
 use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
@@ -46,6 +47,8 @@ pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
 pub(crate) use sweep::sweep_grid;
 pub use trace::trace;
+pub use workload::workload;
+pub(crate) use workload::workload_grid;
 
 /// Width of the tables in `performance_summary.txt`.
 const FILE_WIDTH: u16 = 100;
@@ -305,6 +308,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
         trace(report, screen),
         segments(report, screen),
         percentiles(report, screen),
+        workload(report, screen),
         match screen.confidence {
             Confidence::Shown => intervals(report, screen),
             Confidence::Hidden => String::new(),
