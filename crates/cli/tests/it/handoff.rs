@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::context::{Context, NAME, json};
 
 /// What the simulator adds to the gap between the first two tokens.
-const HANDOFF_MS: f64 = 120.0;
+const HANDOFF_MS: f64 = 300.0;
 
 /// The keys of the three figures in `result.json`.
 const KEYS: [&str; 3] = [

@@ -1,5 +1,7 @@
 //! Comparisons of made-up runs: verdicts, rules, and a golden file of every format.
 
+use std::collections::BTreeMap;
+
 use evalscope_model::metrics::normal_quantile;
 use serde_json::{Map, json};
 
