@@ -17,14 +17,13 @@ fn label(counted: Counted) -> &'static str {
 }
 
 /// Tokens per second of successes: over the whole run, over its end where the run is longer than that,
-/// and without its start where something had ended by then. `None` without a success.
+/// and without its start. `None` without a success.
 pub(crate) fn workload_grid(report: &RunReport) -> Option<Grid> {
     let timeline = report.workload.as_ref()?;
     let has_last = timeline.has_last_window();
     let mut header = vec!["Throughput\n(tok/s)", "Overall"];
     header.extend(has_last.then_some("Last\n30 s"));
-    let has_steady = timeline.has_steady();
-    header.extend(has_steady.then_some("Without the\nfirst 20%"));
+    header.push("Without the\nfirst 20%");
     let rates = timeline.rates(Unreported::Null).into_iter();
     let known = rates.filter(|rates| {
         rates.overall.is_some() && (report.generates() || rates.counted != Counted::Output)
@@ -32,7 +31,7 @@ pub(crate) fn workload_grid(report: &RunReport) -> Option<Grid> {
     let rows = known.map(|rates| {
         let mut row = vec![label(rates.counted).to_owned(), optional(rates.overall)];
         row.extend(has_last.then(|| optional(rates.last_window)));
-        row.extend(has_steady.then(|| optional(rates.steady)));
+        row.push(optional(rates.steady));
         row
     });
     Some(Grid {
