@@ -254,6 +254,12 @@ impl RunMeta {
         self.settings["alias"].as_str()
     }
 
+    /// The hand-off from prefill to decode is reported (`--enable-pd-metrics`).
+    #[must_use]
+    pub fn reports_handoff(&self) -> bool {
+        self.settings["enable_pd_metrics"] == true
+    }
+
     /// Mean arrivals per second that were asked for; `None` without a schedule, and for one of a single
     /// moment.
     #[must_use]

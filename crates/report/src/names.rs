@@ -127,7 +127,7 @@ const fn names(
 }
 
 /// In the order of our summary table.
-const TABLE: [Names; 39] = [
+const TABLE: [Names; 42] = [
     names(
         Figure::Duration,
         Some("Test Duration (s)"),
@@ -280,6 +280,24 @@ const TABLE: [Names; 39] = [
         "Average inter-token latency (ms)",
     ),
     names(
+        Figure::Mean(Metric::SteadyItl),
+        Some("Avg Steady ITL (ms)"),
+        None,
+        "Average steady ITL (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::PdHandoffLatency),
+        Some("Avg PD Handoff Latency (ms)"),
+        None,
+        "Average PD hand-off latency (ms)",
+    ),
+    names(
+        Figure::Mean(Metric::PdHandoffOverhead),
+        Some("Avg PD Handoff Overhead (ms)"),
+        None,
+        "Average PD hand-off overhead (ms)",
+    ),
+    names(
         Figure::Mean(Metric::EventsPerRequest),
         None,
         Some("Average package per request"),
@@ -347,6 +365,9 @@ const FROM_SCHEDULE: [Figure; 2] = [
 /// Row of the summary table: did the server keep up with an open loop?
 pub const VERDICT: &str = "Did the server keep up?";
 
+/// Row of the summary table: how the cached share of single requests is distributed.
+pub const CACHED_PER_REQUEST: &str = "Cached share of a request (%)";
+
 /// Rows of the summary table about an objective: share, requests and tokens per second.
 pub const GOOD: [&str; 3] = [
     "Good requests",
@@ -372,7 +393,7 @@ pub const WITH_FAILURES: [(Metric, &str); 4] = [
 pub const DATABASE: &str = "Result DB path";
 
 /// The figures of `benchmark_summary.json`, in the reference tool's order.
-pub const SUMMARY_KEYS: [Figure; 23] = [
+pub const SUMMARY_KEYS: [Figure; 26] = [
     Figure::Duration,
     Figure::Concurrency,
     Figure::Rate,
@@ -391,6 +412,9 @@ pub const SUMMARY_KEYS: [Figure; 23] = [
     Figure::Mean(Metric::Ttft),
     Figure::Mean(Metric::Tpot),
     Figure::Mean(Metric::Itl),
+    Figure::Mean(Metric::SteadyItl),
+    Figure::Mean(Metric::PdHandoffLatency),
+    Figure::Mean(Metric::PdHandoffOverhead),
     Figure::Mean(Metric::OutputTokens),
     Figure::InputThroughput,
     Figure::CacheHits,
@@ -487,6 +511,7 @@ impl Figure {
             Self::Mean(Metric::TokensPerEvent) => {
                 report.metric(Metric::DecodedTokensPerEvent).mean.is_none()
             }
+            Self::Mean(metric) if metric.is_of_handoff() => self.value(report) == Value::Missing,
             Self::CacheHits | Self::Acceptance | Self::Mean(Metric::DecodedTokensPerEvent) => {
                 self.value(report) == Value::Missing
             }
@@ -547,43 +572,4 @@ impl Figure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_has_a_name_and_none_stands_twice() {
-        let mut keys: Vec<_> = SUMMARY_KEYS.iter().map(|f| f.key().unwrap()).collect();
-        assert_eq!(
-            keys.len(),
-            TABLE.iter().filter(|row| row.key.is_some()).count()
-        );
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), SUMMARY_KEYS.len());
-    }
-
-    /// The rows of the reference tool's first summary table, but the database's.
-    #[test]
-    fn no_row_of_the_first_tables_is_lost() {
-        let first: Vec<_> = Figure::all().filter_map(Figure::first_label).collect();
-        for row in [
-            "Time taken for tests (senconds)",
-            "Number of concurrency",
-            "Total requests",
-            "Succeed requests",
-            "Failed requests",
-            "Average QPS",
-            "Average latency",
-            "Average time to first token",
-            "Throughput(average output tokens per second)",
-            "Average time per output token",
-            "Average package per request",
-            "Average package latency",
-            "Average input tokens per request",
-            "Average output tokens per request",
-            "Expected number of requests",
-        ] {
-            assert!(first.contains(&row), "{row}");
-        }
-    }
-}
+mod tests;

@@ -192,7 +192,11 @@ impl RunReport {
         warmup: &findings::Warmup,
     ) -> Self {
         let totals = sums.totals;
-        let metrics = std::mem::take(&mut found.metrics);
+        let mut metrics = std::mem::take(&mut found.metrics);
+        for metric in Metric::ALL {
+            // those that were not asked for have no sample
+            metrics.entry(metric).or_default();
+        }
         let client =
             ClientReport::judge(own.client.as_ref(), &totals, &metrics[&Metric::ClientLag])
                 .of_shards(meta.shard_clients.clone());

@@ -95,6 +95,51 @@ pub(crate) enum Unreported {
     Zero,
 }
 
+/// Which tokens are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Those of prompts.
+    Prompt,
+    /// Those of prompts that did not come from the server's cache.
+    NewPrompt,
+    /// Those that did.
+    CachedPrompt,
+    /// Those that were generated.
+    Output,
+}
+
+impl Counted {
+    /// In the order of [`Timeline::rates_since`].
+    const ALL: [Self; 4] = [
+        Self::Prompt,
+        Self::NewPrompt,
+        Self::CachedPrompt,
+        Self::Output,
+    ];
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Prompt => "Total Prompt tok/s",
+            Self::NewPrompt => "New Prompt tok/s",
+            Self::CachedPrompt => "Cached Prompt tok/s",
+            Self::Output => "Completion tok/s",
+        }
+    }
+
+    const fn depends_on_cache(self) -> bool {
+        matches!(self, Self::NewPrompt | Self::CachedPrompt)
+    }
+}
+
+/// Tokens per second in three windows; `None` where they are unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) counted: Counted,
+    pub(crate) overall: Option<f64>,
+    pub(crate) last_window: Option<f64>,
+    pub(crate) steady: Option<f64>,
+}
+
 /// The tokens of the successes of a run over time; never empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Timeline {
@@ -103,6 +148,8 @@ pub(crate) struct Timeline {
     points: Vec<Point>,
     /// A server has reported cached tokens.
     knows_cache: bool,
+    /// Where a window begins by whose start no response had ended.
+    earliest: Point,
 }
 
 /// Collects the successes of a run, in any order. Up to so many moments it knows each of them; then
@@ -173,10 +220,13 @@ impl Workload {
         Some(self.from(origin, clock))
     }
 
-    /// The timeline from the start of the request that ended first, as EvalScope has it.
+    /// The timeline from the start of the request that ended first, as EvalScope has it. Its windows begin
+    /// with the first end at the earliest, and count too much if that was part of a burst.
     pub(crate) fn finish_as_evalscope(self, clock: &RunClock) -> Option<Timeline> {
         let (_, origin) = self.first?;
-        Some(self.from(origin, clock))
+        let mut timeline = self.from(origin, clock);
+        timeline.earliest = timeline.points[0];
+        Some(timeline)
     }
 
     fn from(self, origin: Timestamp, clock: &RunClock) -> Timeline {
@@ -193,6 +243,7 @@ impl Workload {
             samples: self.samples,
             wall_start_s: clock.unix_ns(origin) as f64 / 1e9,
             knows_cache: self.knows_cache,
+            earliest: Point::default(),
         }
     }
 }
@@ -202,10 +253,13 @@ impl Timeline {
         *self.points.last().expect("a timeline is never empty")
     }
 
-    /// The latest point up to this moment, or the first.
-    fn anchor(&self, t_s: f64) -> usize {
+    /// The latest point up to this moment.
+    fn anchor(&self, t_s: f64) -> Point {
         let behind = self.points.partition_point(|point| point.t_s <= t_s);
-        behind.saturating_sub(1)
+        match behind.checked_sub(1) {
+            Some(at) => self.points[at],
+            None => self.earliest,
+        }
     }
 
     /// Tokens per second since a point: of prompts, new and cached ones, and of output.
@@ -225,36 +279,49 @@ impl Timeline {
         if wall_s <= LAST_WINDOW_S {
             return Point::default();
         }
-        self.points[self.anchor(wall_s - LAST_WINDOW_S)]
+        self.anchor(wall_s - LAST_WINDOW_S)
     }
 
     fn steady(&self) -> Point {
-        let anchor = self.anchor(self.last().t_s * WARMUP_SHARE);
-        if self.last().t_s <= 0.0 || anchor + 1 == self.points.len() {
+        let last = self.last();
+        let anchor = self.anchor(last.t_s * WARMUP_SHARE);
+        if last.t_s <= 0.0 || anchor == last {
             return Point::default();
         }
-        self.points[anchor]
+        anchor
+    }
+
+    /// The last window is shorter than the whole run.
+    pub(crate) fn has_last_window(&self) -> bool {
+        self.last().t_s > LAST_WINDOW_S
+    }
+
+    /// What was read and generated per second.
+    pub(crate) fn rates(&self, unreported: Unreported) -> [Rates; 4] {
+        let windows = [Point::default(), self.last_window(), self.steady()];
+        let rates = windows.map(|anchor| self.rates_since(anchor, unreported));
+        let knows_cache = self.knows_cache || unreported == Unreported::Zero;
+        std::array::from_fn(|nth| {
+            let counted = Counted::ALL[nth];
+            let is_known = knows_cache || !counted.depends_on_cache();
+            let [overall, last_window, steady] = rates.map(|rates| is_known.then_some(rates[nth]));
+            Rates {
+                counted,
+                overall,
+                last_window,
+                steady,
+            }
+        })
     }
 
     /// `workload_throughput.json`.
     pub(crate) fn throughput(&self, unreported: Unreported) -> Value {
-        let windows = [Point::default(), self.last_window(), self.steady()];
-        let rates = windows.map(|anchor| self.rates_since(anchor, unreported));
-        let labels = [
-            "Total Prompt tok/s",
-            "New Prompt tok/s",
-            "Cached Prompt tok/s",
-            "Completion tok/s",
-        ];
-        let rows = labels.iter().enumerate().map(|(i, label)| {
-            let is_known =
-                self.knows_cache || unreported == Unreported::Zero || [0, 3].contains(&i);
-            let [overall, last_window, steady] = rates.map(|rates| is_known.then_some(rates[i]));
+        let rows = self.rates(unreported).map(|rates| {
             json!({
-                "metric": label,
-                "overall": overall,
-                "last_window": last_window,
-                "steady_state": steady,
+                "metric": rates.counted.key(),
+                "overall": rates.overall,
+                "last_window": rates.last_window,
+                "steady_state": rates.steady,
             })
         });
         json!({
@@ -262,7 +329,7 @@ impl Timeline {
             "wall_time_s": rounded(self.last().t_s, 4),
             "last_window_s": LAST_WINDOW_S,
             "warmup_frac": WARMUP_SHARE,
-            "rows": rows.collect::<Vec<_>>(),
+            "rows": rows,
         })
     }
 
@@ -333,6 +400,26 @@ mod tests {
         assert_eq!(rates["rows"][1]["overall"], rates["rows"][0]["overall"]);
         assert_eq!(rates["rows"][2]["overall"], 0.0);
         assert!(Workload::new(1).finish(&samples::meta("m").clock).is_none());
+    }
+
+    /// All responses end in the last tenth of a second of two.
+    #[test]
+    fn a_burst_at_the_end_is_not_taken_for_a_steady_rate() {
+        let mut workload = Workload::new(100);
+        for (nth, mut exchange) in samples::successes(10).into_iter().enumerate() {
+            let times = &mut exchange.record.times;
+            let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
+            times.write_begun = Some(at(1000));
+            times.last_data = Some(at(2900 + 10 * (nth as u64 + 1)));
+            workload.push(&exchange.record);
+        }
+        let clock = samples::meta("m").clock;
+        let steady = |timeline: Timeline| timeline.rates(Unreported::Null)[3].steady.unwrap();
+        let ours = steady(workload.clone().finish(&clock).unwrap());
+        assert!((ours - 100.0).abs() < 1e-9, "200 tokens in 2 s: {ours}");
+        // the rate of the burst
+        let theirs = steady(workload.finish_as_evalscope(&clock).unwrap());
+        assert!((theirs - 2000.0).abs() < 1e-6, "{theirs}");
     }
 
     proptest! {

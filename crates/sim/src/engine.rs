@@ -151,6 +151,8 @@ impl Turn<'_> {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     first: Duration,
+    /// What the gap before the second token has on top.
+    handoff: Duration,
     gaps: Gaps,
     /// Number of tokens that `offset` counts.
     token: u32,
@@ -167,6 +169,7 @@ impl Schedule {
     fn new(profile: &Profile, work: Work) -> Self {
         let mut schedule = Schedule {
             first: profile.time_to_first_token(work.prefill_tokens),
+            handoff: Duration::from_secs_f64(profile.pd_handoff_ms / 1e3),
             gaps: profile.gaps(work.sequence),
             token: 0,
             offset: Duration::ZERO,
@@ -199,6 +202,7 @@ impl Schedule {
         while self.token < token {
             self.offset += match self.token {
                 0 => self.first,
+                1 => self.handoff + self.gaps.draw(),
                 _ => self.gaps.draw(),
             };
             self.token += 1;

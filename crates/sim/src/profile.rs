@@ -145,6 +145,9 @@ pub struct Profile {
     pub ttft_ms: f64,
     /// Prefill speed in prompt tokens per second; 0 means that the prompt costs nothing.
     pub prefill_tokens_per_s: f64,
+    /// What the gap between the first and the second token has on top, in milliseconds: the hand-off of
+    /// a request from a prefill server to a decode server. [`Timing::Batch`] has none.
+    pub pd_handoff_ms: f64,
     /// Mean gap between two tokens of one request, in milliseconds.
     pub itl_ms: f64,
     /// How the gaps vary around their mean.
@@ -169,6 +172,7 @@ impl Default for Profile {
         Profile {
             ttft_ms: 0.0,
             prefill_tokens_per_s: 0.0,
+            pd_handoff_ms: 0.0,
             itl_ms: 0.0,
             spread: Spread::Constant,
             timing: Timing::Latencies,
@@ -206,6 +210,8 @@ impl Profile {
             1e12,
             "tokens per second",
         )?;
+        let handoff = self.pd_handoff_ms;
+        in_range("pd-handoff-ms", handoff, LONGEST_MS, "milliseconds")?;
         in_range("itl-ms", self.itl_ms, LONGEST_MS, "milliseconds")?;
         match self.spread {
             Spread::Constant => {}
@@ -239,7 +245,7 @@ impl Profile {
     /// Whether all tokens after the first are due together with it.
     #[must_use]
     pub fn sends_at_once(&self) -> bool {
-        self.timing == Timing::Latencies && self.itl_ms <= 0.0
+        self.timing == Timing::Latencies && self.itl_ms <= 0.0 && self.pd_handoff_ms <= 0.0
     }
 
     /// How long the prefill of a prompt takes.

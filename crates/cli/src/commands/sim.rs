@@ -119,6 +119,17 @@ struct LatencyFlags {
     #[arg(long, value_name = "TOKENS/S", default_value_t = 20_000.0, value_parser = finite)]
     prefill_tok_s: f64,
 
+    /// Extra time between the first and the second token, in milliseconds: the hand-off between the
+    /// servers of disaggregated prefill and decode.
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 0.0,
+        value_parser = finite,
+        conflicts_with = "batch_itl"
+    )]
+    pd_handoff_ms: f64,
+
     /// Mean inter-token latency, in milliseconds; 10 is 100 tokens per second.
     /// The timer's resolution is 1 ms.
     #[arg(long, value_name = "MS", default_value_t = 10.0, value_parser = finite)]
@@ -290,6 +301,7 @@ impl SimArgs {
             profile: Profile {
                 ttft_ms: self.latency.ttft_ms,
                 prefill_tokens_per_s: self.latency.prefill_tok_s,
+                pd_handoff_ms: self.latency.pd_handoff_ms,
                 itl_ms: self.latency.itl_ms,
                 spread: self.latency.itl_dist.with_cv(self.latency.itl_cv),
                 timing: self.capacity.timing(),

@@ -9,12 +9,8 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of EvalScope 1.14 that this program does not have yet, and what they do.
-pub(crate) const LATER_FLAGS: [(&str, &str); 6] = [
+pub(crate) const LATER_FLAGS: [(&str, &str); 5] = [
     ("scenario", "benchmark scenarios"),
-    (
-        "enable-pd-metrics",
-        "metrics of disaggregated prefill and decode",
-    ),
     ("dataset-args", "dataset options"),
     ("min-turns", "multi-turn conversations"),
     ("max-turns", "multi-turn conversations"),

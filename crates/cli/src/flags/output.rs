@@ -139,6 +139,11 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) confidence: bool,
 
+    /// Report the hand-off from prefill to decode: the gap between the first two tokens of a response,
+    /// how much longer it is than its other gaps, and those. For servers that disaggregate the two.
+    #[arg(long)]
+    pub(crate) enable_pd_metrics: bool,
+
     /// Do not write the HTML report, `perf_report.html`.
     #[arg(long)]
     pub(crate) no_html: bool,

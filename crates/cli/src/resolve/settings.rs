@@ -381,6 +381,7 @@ fn of_output(args: &OutputArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
             ("no_timestamp", json!(args.no_timestamp)),
             ("record_bodies", json!(name_of(&args.record_bodies))),
             ("confidence", json!(args.confidence)),
+            ("enable_pd_metrics", json!(args.enable_pd_metrics)),
             ("no_html", json!(args.no_html)),
             ("lang", json!(used.lang)),
             ("log_every_n_query", json!(args.log_every_n_query)),

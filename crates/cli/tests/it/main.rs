@@ -29,6 +29,7 @@ mod export;
 mod export_tables;
 mod faults;
 mod first_guess;
+mod handoff;
 mod html_report;
 mod hub;
 mod input_apis;

@@ -106,19 +106,29 @@ pub(super) fn token_gaps(events: &EventLog, mut sink: impl FnMut(f64)) {
 
 /// The moments of neighbouring token-bearing events of each choice, in the order of the later one.
 pub fn token_neighbours(events: &EventLog, mut sink: impl FnMut(Timestamp, Timestamp)) {
-    let mut step = |last: &mut Option<Timestamp>, at: Timestamp| {
+    neighbours_of_choices(events, |_, from, to| sink(from, to));
+}
+
+/// The same with the choice.
+pub(super) fn neighbours_of_choices(
+    events: &EventLog,
+    mut sink: impl FnMut(u8, Timestamp, Timestamp),
+) {
+    let mut step = |last: &mut Option<Timestamp>, choice: u8, at: Timestamp| {
         if let Some(last) = last.replace(at) {
-            sink(last, at);
+            sink(choice, last, at);
         }
     };
     if is_single(events) {
         let mut last = None;
-        events.tokens().for_each(|stamp| step(&mut last, stamp.at));
+        for stamp in events.tokens() {
+            step(&mut last, 0, stamp.at);
+        }
         return;
     }
     let mut last = [None; MOST];
     for stamp in events.tokens() {
-        step(&mut last[usize::from(stamp.choice)], stamp.at);
+        step(&mut last[usize::from(stamp.choice)], stamp.choice, stamp.at);
     }
 }
 

@@ -140,22 +140,26 @@ impl Samples {
         }
         // sorted first, so that the sums do not depend on arrival order
         self.values.sort_unstable_by(f64::total_cmp);
-        let values = &self.values;
-        let n = values.len();
-        if n == 0 {
-            return Distribution::default();
-        }
-        let mean = values.iter().sum::<f64>() / n as f64;
-        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-        build(
-            n as u64,
-            mean,
-            squares,
-            (values[0], values[n - 1]),
-            |p| Some(quantile(values, p)),
-            scale,
-        )
+        of_sorted(&self.values, scale)
     }
+}
+
+/// Summarise sorted values, each multiplied by `scale`.
+pub(super) fn of_sorted(values: &[f64], scale: f64) -> Distribution {
+    let n = values.len();
+    if n == 0 {
+        return Distribution::default();
+    }
+    let mean = values.iter().sum::<f64>() / n as f64;
+    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+    build(
+        n as u64,
+        mean,
+        squares,
+        (values[0], values[n - 1]),
+        |p| Some(quantile(values, p)),
+        scale,
+    )
 }
 
 /// The quantile `p` (0..=1) of sorted values, by linear interpolation.

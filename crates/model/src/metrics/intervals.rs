@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::quantile;
+use super::distribution::{Distribution, of_sorted, quantile};
 use super::quantiles::{normal_quantile, student_quantile};
 use crate::time::Timestamp;
 
@@ -180,6 +180,12 @@ pub struct Ordered {
 }
 
 impl Ordered {
+    /// Summarise the values, each multiplied by `scale` (a unit conversion).
+    #[must_use]
+    pub fn distribution(&self, scale: f64) -> Distribution {
+        of_sorted(&self.by_size, scale)
+    }
+
     /// The 95 % interval of the percentile `p` (0..1) within this run, in the unit of the values.
     /// `None` if there are too few values: after division by V, fewer than 3.7 / (1 − p).
     #[must_use]

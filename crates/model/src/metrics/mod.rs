@@ -10,6 +10,7 @@ mod comparison;
 mod conversations;
 mod distribution;
 mod goodput;
+mod handoff;
 mod histogram;
 mod holm;
 mod intervals;
@@ -84,6 +85,12 @@ pub enum Metric {
     Tpot,
     /// Gap between token-bearing events.
     Itl,
+    /// The same without the first gap of each response.
+    SteadyItl,
+    /// The first of these gaps.
+    PdHandoffLatency,
+    /// By how much it is longer than the median of the others.
+    PdHandoffOverhead,
     /// Time from the send to the last data event.
     Latency,
     /// Time from the scheduled moment to the last data event. A request that was due but never sent
@@ -93,6 +100,8 @@ pub enum Metric {
     TtftFromSchedule,
     /// Prompt tokens.
     InputTokens,
+    /// Prompt tokens from the server's cache over prompt tokens.
+    CachedShare,
     /// Generated tokens.
     OutputTokens,
     /// Data events ("packages" in the Python tool).
@@ -141,15 +150,19 @@ enum Population {
 
 impl Metric {
     /// All metrics, in file order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Ttft,
         Self::Ttfat,
         Self::Tpot,
         Self::Itl,
+        Self::SteadyItl,
+        Self::PdHandoffLatency,
+        Self::PdHandoffOverhead,
         Self::Latency,
         Self::LatencyFromSchedule,
         Self::TtftFromSchedule,
         Self::InputTokens,
+        Self::CachedShare,
         Self::OutputTokens,
         Self::EventsPerRequest,
         Self::EventGap,
@@ -176,10 +189,14 @@ impl Metric {
             Self::Ttfat => "ttfat_ms",
             Self::Tpot => "tpot_ms",
             Self::Itl => "itl_ms",
+            Self::SteadyItl => "steady_itl_ms",
+            Self::PdHandoffLatency => "pd_handoff_latency_ms",
+            Self::PdHandoffOverhead => "pd_handoff_overhead_ms",
             Self::Latency => "latency_s",
             Self::LatencyFromSchedule => "latency_from_schedule_s",
             Self::TtftFromSchedule => "ttft_from_schedule_ms",
             Self::InputTokens => "input_tokens",
+            Self::CachedShare => "cached_share",
             Self::OutputTokens => "output_tokens",
             Self::EventsPerRequest => "events_per_request",
             Self::EventGap => "event_gap_ms",
@@ -205,6 +222,7 @@ impl Metric {
         match self {
             Self::Latency | Self::LatencyFromSchedule => 1e-9,
             Self::InputTokens
+            | Self::CachedShare
             | Self::OutputTokens
             | Self::EventsPerRequest
             | Self::TokensPerEvent
@@ -227,11 +245,23 @@ impl Metric {
                 | Self::Ttfat
                 | Self::Tpot
                 | Self::Itl
+                | Self::SteadyItl
+                | Self::PdHandoffLatency
+                | Self::PdHandoffOverhead
                 | Self::EventsPerRequest
                 | Self::EventGap
                 | Self::OutputTokens
                 | Self::TokensPerEvent
                 | Self::DecodedTokensPerEvent
+        )
+    }
+
+    /// It is about the hand-off from prefill to decode (`--enable-pd-metrics`).
+    #[must_use]
+    pub const fn is_of_handoff(self) -> bool {
+        matches!(
+            self,
+            Self::SteadyItl | Self::PdHandoffLatency | Self::PdHandoffOverhead
         )
     }
 
@@ -248,8 +278,9 @@ impl Metric {
     }
 
     /// One sample per gap rather than per request: there may be 10⁹.
-    const fn per_gap(self) -> bool {
-        matches!(self, Self::Itl | Self::EventGap)
+    #[must_use]
+    pub const fn per_gap(self) -> bool {
+        matches!(self, Self::Itl | Self::SteadyItl | Self::EventGap)
     }
 
     /// Pass every sample of a record to `sink`; times in nanoseconds.
@@ -264,6 +295,7 @@ impl Metric {
         }
         match self {
             Self::Itl => choices::token_gaps(&record.events, sink),
+            Self::SteadyItl => handoff::steady_gaps(&record.events, sink),
             Self::EventGap => gaps(record.events.arrivals(), sink),
             _ => {
                 if let Some(value) = self.of_request(record) {
@@ -304,6 +336,10 @@ impl Metric {
                 Some(times.scheduled),
             )),
             Self::InputTokens => record.prompt_tokens().0.map(|n| n as f64),
+            Self::CachedShare => {
+                let of = record.prompt_tokens().0.filter(|tokens| *tokens > 0)?;
+                Some(record.usage.cached_tokens? as f64 / of as f64)
+            }
             Self::OutputTokens => output(),
             Self::EventsPerRequest => streamed(Some(record.events.len() as f64)),
             Self::TokensPerEvent => {
@@ -336,7 +372,9 @@ impl Metric {
             Self::ConnectionWait => span(times.connected, Some(times.dispatched)),
             Self::Send => span(times.write_done, times.write_begun),
             Self::FirstByte => span(times.first_byte, times.write_begun),
-            Self::Itl | Self::EventGap => None,
+            Self::PdHandoffLatency => handoff::latency(&record.events),
+            Self::PdHandoffOverhead => handoff::overhead(&record.events),
+            Self::Itl | Self::SteadyItl | Self::EventGap => None,
         }
     }
 }

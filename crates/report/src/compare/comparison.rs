@@ -6,6 +6,7 @@ use super::cell::{self, Cell, Limits, Verdict};
 use super::gates::{self, GatedPoint, RuleOutcome, RuleResult};
 use super::outcome::{Comparison, Ending, PointResult};
 use super::points::{Matched, Point};
+use super::reasons;
 use super::run::Run;
 use super::words;
 use crate::names::FigureKey;
@@ -166,6 +167,7 @@ fn point_result(point: &Point<'_>, options: &Options) -> PointResult {
         is_indicative: point.base.len() < enough || point.new.len() < enough,
         not_comparable: doubts.reasons,
         allowed_differences: doubts.allowed,
+        finish_reasons: reasons::difference(&point.base, &point.new),
         cells,
         base_warnings: warnings(&point.base),
         new_warnings: warnings(&point.new),

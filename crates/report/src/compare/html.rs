@@ -50,6 +50,7 @@ struct PointPart {
     new_runs: u64,
     indicative: Option<&'static str>,
     not_comparable: Vec<String>,
+    finish_reasons: Option<String>,
     reach: String,
     cells: Vec<Row>,
     to_decide: Option<String>,
@@ -159,6 +160,7 @@ fn part(point: &PointResult, limits: &Limits) -> PointPart {
             .iter()
             .map(|one| foreign_name(one))
             .collect(),
+        finish_reasons: point.finish_reasons.as_deref().map(foreign_name),
         reach: format!("{:.0}", reach * 100.0),
         cells: point.cells.iter().map(row).collect(),
         to_decide: words::to_decide(&point.cells),

@@ -27,6 +27,9 @@ fn of_one(comparison: &Comparison) -> String {
         for reason in &point.not_comparable {
             let _ = writeln!(text, "Not comparable: {}\n", escaped(reason));
         }
+        if let Some(reasons) = &point.finish_reasons {
+            let _ = writeln!(text, "Finish reasons differ: {}\n", escaped(reasons));
+        }
         text.push_str("| Figure | Base | New | Change | 95 % interval | Verdict |\n|---|--:|--:|--:|--:|---|\n");
         for cell in &point.cells {
             let _ = writeln!(

@@ -14,6 +14,7 @@ mod read;
 
 mod cell;
 mod points;
+mod reasons;
 
 mod gates;
 

@@ -61,6 +61,9 @@ pub struct PointResult {
     pub not_comparable: Vec<String>,
     /// Settings that differ and were allowed to.
     pub allowed_differences: Vec<Difference>,
+    /// The shares of finish reasons in words, where they differ by more than chance; `null` where they do
+    /// not.
+    pub finish_reasons: Option<String>,
     /// The figures.
     pub cells: Vec<Cell>,
     /// What a reader of the base's figures must know.

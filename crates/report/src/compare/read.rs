@@ -193,6 +193,7 @@ fn of_report(report: &RunReport, within: &Within, origin: String) -> Run {
                 of: own.due,
                 inflation: within.of_good,
             }),
+        finish_reasons: report.totals.finish_reasons.clone(),
         unusable: unusable(report.state.as_str()),
         client_limited: report.client.verdict == Verdict::ClientLimited,
         warnings: report.warnings.iter().map(|one| one.text.clone()).collect(),
@@ -253,6 +254,12 @@ fn of_result(run: &Value, file: &Value, origin: &str) -> Run {
         figures,
         lost: trials(lost, of),
         good: good.and_then(|(good, due)| trials(good, due)),
+        finish_reasons: run["finish_reasons"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(reason, n)| Some((reason.clone(), n.as_u64()?)))
+            .collect(),
         unusable: unusable(&text(&run["state"])),
         client_limited: run["client"]["verdict"] == "client_limited",
         warnings: run["warnings"]

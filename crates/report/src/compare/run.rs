@@ -29,6 +29,9 @@ pub struct Run {
     pub lost: Option<Trials>,
     /// Requests that met the objective.
     pub good: Option<Trials>,
+    /// Successes by why generation ended; empty if that is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub finish_reasons: BTreeMap<String, u64>,
     /// Why its figures cannot be compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,

@@ -109,6 +109,9 @@ fn of_point(point: &PointResult, order: Order, screen: Screen) -> String {
     for difference in &point.allowed_differences {
         text.push_str(&wrapped_to("differs: ", &difference.text(), screen));
     }
+    if let Some(reasons) = &point.finish_reasons {
+        text.push_str(&wrapped_to("finish reasons differ: ", reasons, screen));
+    }
     let mut cells: Vec<_> = point.cells.iter().collect();
     if order == Order::Change {
         cells.sort_by(|a, b| b.badness().total_cmp(&a.badness()));

@@ -1,5 +1,7 @@
 //! Comparisons of made-up runs: verdicts, rules, and a golden file of every format.
 
+use std::collections::BTreeMap;
+
 use evalscope_model::metrics::normal_quantile;
 use serde_json::{Map, json};
 
@@ -22,7 +24,7 @@ fn draws(seed: u64) -> impl Iterator<Item = f64> {
 }
 
 /// A run with these figures, in percent of usual ones.
-fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
+pub(super) fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
     let usual = [
         ("requests_per_s", 10.0),
         ("output_tokens_per_s", 1280.0),
@@ -57,6 +59,7 @@ fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
         figures: figures.collect(),
         lost: None,
         good: None,
+        finish_reasons: BTreeMap::new(),
         unusable: None,
         client_limited: false,
         warnings: Vec::new(),

@@ -109,6 +109,7 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
         figures,
         lost: lost.filter(|own| own.of > 0),
         good: None,
+        finish_reasons: BTreeMap::new(),
         unusable: None,
         client_limited: false,
         warnings: warning.into_iter().collect(),

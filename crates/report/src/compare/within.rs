@@ -37,6 +37,7 @@ type Series = Vec<(Timestamp, f64)>;
 /// Collects what is drawn again.
 #[derive(Default)]
 struct Sums {
+    wanted: Vec<Metric>,
     metrics: BTreeMap<Metric, Series>,
     /// Of each request: dispatch, and requests, prompt and output tokens that it delivered.
     delivered: Vec<(Timestamp, [f64; 3])>,
@@ -50,8 +51,8 @@ impl Sums {
             return;
         }
         let at = record.times.dispatched;
-        for metric in METRICS {
-            let series = self.metrics.entry(metric).or_default();
+        for metric in &self.wanted {
+            let series = self.metrics.entry(*metric).or_default();
             let begin = series.len();
             metric.samples(record, |value| series.push((at, value)));
             let own = series.len() - begin;
@@ -118,7 +119,11 @@ impl Within {
             .count(Phase::Measured)?
             .div_ceil(MOST_REQUESTS)
             .max(1);
-        let mut sums = Sums::default();
+        let reports = |metric: &Metric| meta.reports_handoff() || !metric.is_of_handoff();
+        let mut sums = Sums {
+            wanted: METRICS.into_iter().filter(reports).collect(),
+            ..Sums::default()
+        };
         let mut nth = 0;
         source.for_each(Phase::Measured, &mut |_, record| {
             if nth % every == 0 {

@@ -16,6 +16,7 @@ mod shards;
 mod summary;
 mod sweep;
 mod trace;
+mod workload;
 
 use evalscope_model::metrics::{Metric, PERCENTILE_ROWS, Verdict};
 use evalscope_model::record::{EXCERPT_BYTES, FailureKind};
@@ -46,19 +47,24 @@ pub(crate) use summary::{plateau_sentence, summary_grid};
 pub use sweep::sweep;
 pub(crate) use sweep::sweep_grid;
 pub use trace::trace;
+pub use workload::workload;
+pub(crate) use workload::workload_grid;
 
 /// Width of the tables in `performance_summary.txt`.
 const FILE_WIDTH: u16 = 100;
 
-/// Columns at the end of the percentile table that only wide screens show.
-const DERIVED_COLUMNS: usize = 2;
+/// Columns of the percentile table that only wide screens show: they follow from others.
+const DERIVED: [Metric; 2] = [Metric::TotalTokPerS, Metric::DecodeTokPerS];
 
 /// Characters shown of what a server said.
 const EXAMPLE_CHARS: usize = 240;
 
 /// The percentiles of a run, each column sorted on its own.
 pub(crate) fn percentile_grid(report: &RunReport) -> Grid {
-    let columns = names::percentile_columns(report);
+    percentiles_of(report, &names::percentile_columns(report))
+}
+
+fn percentiles_of(report: &RunReport, columns: &[names::PercentileColumn]) -> Grid {
     let header = [names::PERCENTILES]
         .into_iter()
         .chain(columns.iter().map(|(_, label, _)| *label))
@@ -91,7 +97,7 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
     let has_samples = |metric: Metric| report.metric(metric).count > 0;
     let mut text = screen.paint(Paint::Bold, "Percentile results:");
     text.push('\n');
-    let columns = names::percentile_columns(report);
+    let mut columns = names::percentile_columns(report);
     if !columns.iter().any(|(_, _, metric)| has_samples(*metric)) {
         text.push_str(match report.totals.total {
             0 => "none: no request was sent\n",
@@ -99,10 +105,11 @@ pub fn percentiles(report: &RunReport, screen: Screen) -> String {
         });
         return text;
     }
-    let mut grid = percentile_grid(report);
-    // the last columns follow from others: a second table is not worth them
+    let mut grid = percentiles_of(report, &columns);
+    // a second table is not worth them
     if grid.parts(screen.width).len() > 1 {
-        grid.keep_columns(1 + columns.len() - DERIVED_COLUMNS);
+        columns.retain(|(_, _, metric)| !DERIVED.contains(metric));
+        grid = percentiles_of(report, &columns);
     }
     text.push_str(&grid.render(screen.width, plain));
     if has_samples(Metric::Ttft) && has_samples(Metric::OutputTokPerS) {
@@ -301,6 +308,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
         trace(report, screen),
         segments(report, screen),
         percentiles(report, screen),
+        workload(report, screen),
         match screen.confidence {
             Confidence::Shown => intervals(report, screen),
             Confidence::Hidden => String::new(),

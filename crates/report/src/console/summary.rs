@@ -7,7 +7,7 @@ use evalscope_model::plan::Pacing;
 use unicode_width::UnicodeWidthStr;
 
 use super::advice::rate;
-use super::layout::{Grid, MISSING, Row, number, optional, plain, tame, wrapped};
+use super::layout::{Grid, MISSING, Row, number, optional, percent, plain, tame, wrapped};
 use super::load::{sentence, verdict_words};
 use super::objective;
 use super::screen::{Paint, Screen};
@@ -127,6 +127,7 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
         rows.push((names::VERDICT.to_owned(), words, None));
     }
     rows.extend(Figure::others_of(report).filter_map(figure));
+    rows.extend(cached_per_request(report));
     if let Some(plateau) = beside {
         for (label, metric) in OF_PLATEAU {
             let on_plateau = plateau.metric(metric).and_then(|of| of.p99);
@@ -137,16 +138,36 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
         }
     }
     rows.extend(objective::rows(report, beside));
-    if !report.totals.finish_reasons.is_empty() {
-        let mut reasons: Vec<(&String, &u64)> = report.totals.finish_reasons.iter().collect();
-        reasons.sort_by_key(|(reason, n)| (std::cmp::Reverse(**n), (*reason).clone()));
-        let shown: Vec<String> = reasons
-            .iter()
-            .map(|(reason, n)| format!("{} {}", tame(reason), number(**n as f64)))
-            .collect();
-        rows.push(("Finish reasons".to_owned(), shown.join(", "), None));
-    }
+    rows.extend(finish_reasons(report));
     rows
+}
+
+/// The cached share of single requests; `None` where the server reported none.
+fn cached_per_request(report: &RunReport) -> Option<Row> {
+    let share = report.metric(Metric::CachedShare);
+    let of = |value: Option<f64>| Some(number(100.0 * value?));
+    let shown = format!(
+        "mean {}, p50 {}, p90 {}",
+        of(share.mean)?,
+        of(share.p50)?,
+        of(share.p90)?
+    );
+    Some((names::CACHED_PER_REQUEST.to_owned(), shown, None))
+}
+
+/// Successes by why generation ended, with their shares, the most frequent first.
+fn finish_reasons(report: &RunReport) -> Option<Row> {
+    let mut reasons: Vec<(&String, &u64)> = report.totals.finish_reasons.iter().collect();
+    reasons.sort_by_key(|(reason, n)| (std::cmp::Reverse(**n), (*reason).clone()));
+    let all: u64 = reasons.iter().map(|(_, n)| **n).sum();
+    let shown: Vec<String> = reasons
+        .iter()
+        .map(|(reason, n)| {
+            let share = percent(**n as f64 / all as f64);
+            format!("{} {} ({share})", tame(reason), number(**n as f64))
+        })
+        .collect();
+    (all > 0).then(|| ("Finish reasons".to_owned(), shown.join(", "), None))
 }
 
 /// The value of a figure on a plateau; missing for those that it does not have.
@@ -202,9 +223,9 @@ fn of_value(figure: Figure, value: Value, succeeded: u64) -> String {
         (Figure::Concurrency | Figure::Expected, Value::Missing) => "not limited".to_owned(),
         (_, Value::Missing) => MISSING.to_owned(),
         (_, Value::Count(n)) => number(n as f64),
+        (_, Value::Number(x)) => number(x),
         // the number of gaps is not one of responses
-        (_, Value::Number(x))
-        | (Figure::Mean(Metric::Itl | Metric::EventGap), Value::Mean(x, _)) => number(x),
+        (Figure::Mean(metric), Value::Mean(x, _)) if metric.per_gap() => number(x),
         (_, Value::Mean(x, n)) if n == succeeded => number(x),
         (_, Value::Mean(x, n)) => format!("{} ({} samples)", number(x), number(n as f64)),
     }

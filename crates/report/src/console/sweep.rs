@@ -96,6 +96,19 @@ const TOKEN_TIMES: [Column; 3] = [
     }),
 ];
 
+/// Of runs with `--enable-pd-metrics`.
+const HANDOFF: [Column; 3] = [
+    ("Steady\nITL avg\n(ms)", |run| {
+        optional(run.metric(Metric::SteadyItl).mean)
+    }),
+    ("PD\nhand-off\navg (ms)", |run| {
+        optional(run.metric(Metric::PdHandoffLatency).mean)
+    }),
+    ("PD\nhand-off\np99 (ms)", |run| {
+        optional(run.metric(Metric::PdHandoffLatency).p99)
+    }),
+];
+
 const PLATEAU: [Column; 1] = [("Plateau\nRPS\n(req/s)", |run| {
     let plateau = run.plateau.as_ref().ok();
     optional(plateau.map(|plateau| plateau.totals.requests_per_s))
@@ -121,7 +134,8 @@ fn columns(runs: &[RunReport]) -> Vec<Column> {
     let generate = runs.iter().any(RunReport::generates);
     let is_paced = runs.iter().any(RunReport::is_paced);
     let has_plateau = runs.iter().any(|run| run.plateau.is_ok());
-    let groups: [(&[Column], bool); 12] = [
+    let has_handoff = |run: &RunReport| run.metric(Metric::PdHandoffLatency).count > 0;
+    let groups: [(&[Column], bool); 13] = [
         (&LOAD, true),
         (&OUTPUT, generate),
         (&INPUTS, !generate),
@@ -135,6 +149,7 @@ fn columns(runs: &[RunReport]) -> Vec<Column> {
         (&TTFT_FROM_SCHEDULE, is_paced && generate),
         (&TIMES, true),
         (&TOKEN_TIMES, generate),
+        (&HANDOFF, runs.iter().any(has_handoff)),
         (&PLATEAU, has_plateau),
         (&PLATEAU_OUTPUT, has_plateau && generate),
     ];

@@ -89,6 +89,16 @@ fn a_run() {
 }
 
 #[test]
+fn a_run_with_a_hand_off() {
+    let mut meta = samples::meta("qwen2.5");
+    meta.settings["enable_pd_metrics"] = true.into();
+    let runs = [samples::report(&meta, samples::mixed(30))];
+    let text = run(&runs[0], NARROW) + &sweep(&runs, NARROW);
+    fits(&text, 80);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn a_run_with_a_chinese_model_and_a_rate() {
     let mut meta = samples::meta("通义千问-2.5-七十二亿参数-指令微调版");
     meta.load.pacing = Pacing::Arrivals(Schedule::poisson(2.5));

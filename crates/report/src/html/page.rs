@@ -95,6 +95,7 @@ struct Run {
     percentiles: Option<Table>,
     /// It has output, as most runs have.
     generates: bool,
+    workload: Option<Table>,
     segments: Option<Table>,
     speeds: Option<Table>,
     shards: Option<Table>,
@@ -410,7 +411,7 @@ impl Better {
             {
                 Some(Self::Higher)
             }
-            "Latency" | "TTFT" | "TPOT" | "Lat." | "Plateau" => Some(Self::Lower),
+            "Latency" | "TTFT" | "TPOT" | "Steady" | "PD" | "Lat." | "Plateau" => Some(Self::Lower),
             _ => None,
         }
     }
@@ -461,6 +462,7 @@ impl Run {
             plateau: console::plateau_sentence(run),
             generates: run.generates(),
             percentiles: some(console::percentile_grid(run), totals.succeeded > 0),
+            workload: console::workload_grid(run).map(Table::of),
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),
             shards: some(console::shard_grid(run), !run.meta.shards.is_empty()),

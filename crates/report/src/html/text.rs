@@ -147,9 +147,12 @@ mod tests {
         let texts = Texts::of(Lang::Zh);
         let mut profile = samples::open_loop_meta();
         profile.metadata.clear();
+        let mut handoff = samples::meta("m");
+        handoff.settings["enable_pd_metrics"] = true.into();
         let runs = vec![
             samples::report(&profile, samples::mixed(60)),
             samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::report(&handoff, samples::mixed(30)),
             samples::conversations_report(10),
         ];
         let mut labels: Vec<String> = Figure::all().map(|one| one.label().to_owned()).collect();
@@ -157,10 +160,16 @@ mod tests {
         for run in &runs {
             labels.extend(console::percentile_grid(run).header);
             labels.extend(console::segment_grid(run).header);
+            if let Some(grid) = console::workload_grid(run) {
+                labels.extend(grid.rows.into_iter().map(|row| row[0].clone()));
+                labels.extend(grid.header);
+            }
             labels.extend(console::speed_grid(run).header);
             labels.extend(console::summary_grid(run).header);
         }
-        labels.extend([names::VERDICT, names::DATABASE].map(str::to_owned));
+        labels.extend(
+            [names::VERDICT, names::DATABASE, names::CACHED_PER_REQUEST].map(str::to_owned),
+        );
         labels.extend(names::GOOD.map(str::to_owned));
         labels.extend(names::WITH_FAILURES.map(|(_, label)| label.to_owned()));
         let without: Vec<&String> = labels

@@ -293,15 +293,18 @@ pub struct MetricResult<'a> {
     pub with_failures: PercentilesWithFailures,
 }
 
-/// Distributions by the key of their metric, in the order of [`Metric::ALL`].
+/// Distributions by the key of their metric, in the order of [`Metric::ALL`]. Those of the hand-off
+/// from prefill to decode are left out where there is none.
 #[derive(Debug)]
 pub struct Metrics<'a>(pub(super) &'a RunReport);
 
 impl Serialize for Metrics<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(report) = self;
-        let mut map = serializer.serialize_map(Some(Metric::ALL.len()))?;
-        for metric in Metric::ALL {
+        let mut map = serializer.serialize_map(None)?;
+        let has_place =
+            |metric: &Metric| !metric.is_of_handoff() || report.metric(*metric).count > 0;
+        for metric in Metric::ALL.into_iter().filter(has_place) {
             let result = MetricResult {
                 distribution: report.metric(metric),
                 intervals: report.intervals.get(&metric).copied().unwrap_or_default(),
@@ -325,7 +328,8 @@ impl schemars::JsonSchema for Metrics<'_> {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let one = generator.subschema_for::<MetricResult<'_>>();
-        let keys = Metric::ALL.map(Metric::key);
+        let always = Metric::ALL.into_iter().filter(|one| !one.is_of_handoff());
+        let keys: Vec<_> = always.map(Metric::key).collect();
         schemars::json_schema!({
             "type": "object",
             "description": "Distributions by metric; the ending of a key is the unit.",

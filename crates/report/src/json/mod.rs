@@ -59,7 +59,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::useless_vec, reason = "an array of reports is large")]
     fn reports_match_the_schema() {
         let validator = jsonschema::validator_for(&schema()).unwrap();
         let mut profile = samples::open_loop_meta();
@@ -67,8 +66,11 @@ mod tests {
             profile: "20@10,+1,10..20@10,20@10".parse().unwrap(),
             gaps: Gaps::Constant,
         });
+        let mut handoff = samples::meta("m");
+        handoff.settings["enable_pd_metrics"] = true.into();
         for report in vec![
             samples::report(&samples::meta("m"), samples::mixed(30)),
+            samples::report(&handoff, samples::mixed(30)),
             samples::report(&samples::meta("m"), samples::all_failed(7)),
             samples::report(&samples::meta("m"), Vec::new()),
             samples::report(&samples::open_loop_meta(), samples::mixed(600)),

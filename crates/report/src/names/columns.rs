@@ -40,7 +40,10 @@ pub fn percentile_columns(report: &RunReport) -> Vec<PercentileColumn> {
     let schedule = SCHEDULE_COLUMNS.iter().filter(|(_, _, metric)| {
         report.is_paced() && (generates || *metric != Metric::TtftFromSchedule)
     });
-    schedule.chain(columns).copied().collect()
+    let handoff = HANDOFF_COLUMNS
+        .iter()
+        .filter(|(_, _, metric)| generates && report.metric(*metric).count > 0);
+    schedule.chain(columns).chain(handoff).copied().collect()
 }
 
 /// The columns of a run without output.
@@ -53,6 +56,21 @@ const COLUMNS_OF_INPUTS: [PercentileColumn; 4] = [
     ),
     ("Input tokens", "Input\ntokens", Metric::InputTokens),
     ("Input (tok/s)", "Input\n(tok/s)", Metric::InputTokPerS),
+];
+
+/// Columns that only a run with `--enable-pd-metrics` has, after the others.
+const HANDOFF_COLUMNS: [PercentileColumn; 3] = [
+    ("Steady ITL (ms)", "Steady ITL\n(ms)", Metric::SteadyItl),
+    (
+        "PD Handoff Latency (ms)",
+        "PD hand-off\nlatency (ms)",
+        Metric::PdHandoffLatency,
+    ),
+    (
+        "PD Handoff Overhead (ms)",
+        "PD hand-off\noverhead (ms)",
+        Metric::PdHandoffOverhead,
+    ),
 ];
 
 /// The columns of any run that generates.

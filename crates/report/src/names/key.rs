@@ -170,11 +170,14 @@ impl fmt::Display for Stat {
 }
 
 /// The metrics that have short names, in order.
-pub const METRICS: [Metric; 11] = [
+pub const METRICS: [Metric; 14] = [
     Metric::Ttft,
     Metric::Ttfat,
     Metric::Tpot,
     Metric::Itl,
+    Metric::SteadyItl,
+    Metric::PdHandoffLatency,
+    Metric::PdHandoffOverhead,
     Metric::Latency,
     Metric::LatencyFromSchedule,
     Metric::TtftFromSchedule,

@@ -49,9 +49,9 @@ pub(super) const OF_SEGMENTS: [Metric; 5] = [
 pub(super) enum Work {
     /// The distribution of a metric.
     Metric(Metric),
-    /// The intervals of its percentiles.
-    Intervals(Metric),
-    /// Its percentiles with failures.
+    /// The same with the intervals of its percentiles, from the same samples.
+    WithIntervals(Metric),
+    /// Percentiles with failures of a metric.
     WithFailures(Metric),
     /// Good requests.
     Goodput,
@@ -70,10 +70,15 @@ pub(super) enum Work {
 
 /// What a run has to be summed up.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each of them is wanted or not, whatever the others are"
+)]
 pub(super) struct Wanted {
     pub(super) paced: bool,
     pub(super) objective: bool,
     pub(super) segments: bool,
+    pub(super) handoff: bool,
 }
 
 impl Wanted {
@@ -85,12 +90,18 @@ impl Wanted {
                 Metric::LatencyFromSchedule | Metric::TtftFromSchedule
             )
         };
-        let intervals = WITH_INTERVALS
-            .into_iter()
-            .filter(|metric| self.paced || !from_schedule(metric));
+        let has_intervals = |metric: &Metric| {
+            WITH_INTERVALS.contains(metric) && (self.paced || !from_schedule(metric))
+        };
         let mut works = vec![Work::PlateauSearch];
-        works.extend(Metric::ALL.map(Work::Metric));
-        works.extend(intervals.map(Work::Intervals));
+        let wanted = |metric: &Metric| self.handoff || !metric.is_of_handoff();
+        works.extend(Metric::ALL.into_iter().filter(wanted).map(|metric| {
+            if has_intervals(&metric) {
+                Work::WithIntervals(metric)
+            } else {
+                Work::Metric(metric)
+            }
+        }));
         works.extend(WITH_FAILURES.map(Work::WithFailures));
         works.extend(self.objective.then_some(Work::Goodput));
         works.extend(self.paced.then_some(Work::Load));
@@ -107,7 +118,7 @@ impl Work {
     /// The first pass in which it can be done, where the search is in `search`.
     fn earliest(self, paced: bool, search: usize) -> usize {
         match self {
-            Self::Metric(_) | Self::Intervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
+            Self::Metric(_) | Self::WithIntervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
             // of a schedule, the first pass finds the first and the last moment
             Self::Load | Self::Segments(_) | Self::PlateauSearch => usize::from(paced),
             Self::PlateauTotals | Self::PlateauMetric(_) => search + 1,
@@ -119,15 +130,16 @@ impl Work {
         const MEGABYTE: u64 = 131_072;
         match self {
             // a histogram takes over at the limit
-            Self::Metric(Metric::Itl | Metric::EventGap)
-            | Self::PlateauMetric(Metric::Itl | Metric::EventGap) => EXACT_LIMIT as u64,
+            Self::Metric(metric) | Self::PlateauMetric(metric) if metric.per_gap() => {
+                EXACT_LIMIT as u64
+            }
             Self::Metric(_)
             | Self::WithFailures(_)
             | Self::Segments(_)
             | Self::PlateauMetric(_)
             | Self::Goodput => rows,
             // in two orders, one of them with the moment
-            Self::Intervals(_) => 3 * rows,
+            Self::WithIntervals(_) => 3 * rows,
             Self::Load => 2 * rows,
             Self::PlateauSearch => 11 * MEGABYTE,
             Self::PlateauTotals => MEGABYTE + 2 * rows,
@@ -168,6 +180,7 @@ mod tests {
         paced: true,
         objective: true,
         segments: true,
+        handoff: true,
     };
 
     #[test]
@@ -210,6 +223,7 @@ mod tests {
         paced: false,
         objective: false,
         segments: false,
+        handoff: false,
     };
 
     #[test]
@@ -221,6 +235,21 @@ mod tests {
             let at_a_time = 18_000_000;
             let passes = passes(wanted, 1_000_000, at_a_time);
             assert!(passes.len() as u64 <= samples / at_a_time + 1, "{passes:?}");
+            let millions = if wanted.paced { 4 } else { 3 };
+            assert_eq!(passes.len(), millions, "{passes:?}");
+        }
+    }
+
+    #[test]
+    fn each_metric_is_summed_up_once() {
+        for wanted in [CLOSED, EVERYTHING] {
+            let works = wanted.works();
+            for metric in Metric::ALL {
+                let own = [Work::Metric(metric), Work::WithIntervals(metric)];
+                let own = works.iter().filter(|work| own.contains(work));
+                let is_left_out = metric.is_of_handoff() && !wanted.handoff;
+                assert_eq!(own.count(), usize::from(!is_left_out), "{metric:?}");
+            }
         }
     }
 }

@@ -97,6 +97,7 @@ impl Found {
             segments: self
                 .schedule()
                 .is_some_and(|schedule| Segments::of(&schedule.profile, Timestamp::ZERO).is_some()),
+            handoff: self.meta.reports_handoff(),
         }
     }
 
@@ -217,7 +218,7 @@ impl Pass {
         for work in works {
             match *work {
                 Work::Metric(metric) => whole.push(metric),
-                Work::Intervals(metric) => pass.intervals.push((metric, Series::default())),
+                Work::WithIntervals(metric) => pass.intervals.push((metric, Series::default())),
                 Work::WithFailures(metric) => pass
                     .with_failures
                     .push((metric, FailureAdjusted::new(metric, delivery))),
@@ -333,6 +334,8 @@ impl Pass {
                 p99_ci: at(0.99),
             };
             found.intervals.insert(metric, intervals);
+            let distribution = ordered.distribution(metric.scale());
+            found.metrics.insert(metric, distribution);
         }
         let with_failures = self.with_failures.into_iter();
         found

@@ -98,11 +98,38 @@ pub(super) struct Missing {
     pub(super) first_token: u64,
 }
 
+/// What is about the hand-off from prefill to decode, nanoseconds.
+pub(super) struct Handoff {
+    pub(super) steady: Gaps,
+    pub(super) latencies: Vec<f64>,
+    pub(super) overheads: Vec<f64>,
+}
+
+impl Handoff {
+    fn new() -> Self {
+        Self {
+            steady: Gaps::new(),
+            latencies: Vec::new(),
+            overheads: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, record: &RequestRecord) {
+        Metric::SteadyItl.samples(record, |gap_ns| self.steady.push(whole(gap_ns)));
+        let latency = Metric::PdHandoffLatency.of_request(record);
+        let overhead = Metric::PdHandoffOverhead.of_request(record);
+        self.latencies.extend(latency);
+        self.overheads.extend(overhead);
+    }
+}
+
 /// A database, and what was gathered of its rows.
 pub(super) struct Rows {
     pub(super) table: Table,
     pub(super) streams: Streams,
     pub(super) gaps: Gaps,
+    /// With `--enable-pd-metrics`.
+    pub(super) handoff: Option<Handoff>,
     pub(super) workload: Workload,
     pub(super) missing: Missing,
 }
@@ -115,6 +142,7 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
         table: Table::create(to)?,
         streams: Streams::default(),
         gaps: Gaps::new(),
+        handoff: reader.meta().reports_handoff().then(Handoff::new),
         workload: Workload::new(usize::MAX),
         missing: Missing::default(),
     };
@@ -139,6 +167,9 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<Rows, ExportError> {
         }
         if record.succeeded() {
             Metric::Itl.samples(record, |gap_ns| rows.gaps.push(whole(gap_ns)));
+            if let Some(handoff) = &mut rows.handoff {
+                handoff.push(record);
+            }
             rows.workload.push(record);
         }
         row.insert(&mut insert, &stored, &mut rows.missing)

@@ -4,7 +4,8 @@
 //!
 //! It must not know how a row was made.
 
-use super::database::Rows;
+use super::database::{Handoff, Rows};
+use super::gaps::Gaps;
 use super::python::Value;
 use crate::evalscope::rounded;
 use crate::sqlite::StoreError;
@@ -35,14 +36,39 @@ fn rank(percent: u32, n: usize) -> usize {
 type Column = [f64; ROWS.len()];
 
 fn column(rows: &Rows, figure: &str, condition: &str) -> Result<Column, StoreError> {
-    let mut values = rows.table.numbers(&format!(
+    let values = rows.table.numbers(&format!(
         "SELECT {figure} FROM result WHERE success = 1 AND {condition}"
     ))?;
-    if values.is_empty() {
-        return Ok([f64::NAN; ROWS.len()]);
-    }
+    Ok(ranked(values).unwrap_or([f64::NAN; ROWS.len()]))
+}
+
+/// The values at the percentiles; `None` without a value.
+fn ranked(mut values: Vec<f64>) -> Option<Column> {
     values.sort_unstable_by(f64::total_cmp);
-    Ok(ROWS.map(|(_, percent)| rounded(values[rank(percent, values.len())], DECIMALS)))
+    let at = |percent| rounded(values[rank(percent, values.len())], DECIMALS);
+    (!values.is_empty()).then(|| ROWS.map(|(_, percent)| at(percent)))
+}
+
+/// From nanoseconds to seconds, as the rows have them, and then to milliseconds.
+fn ms(ns: f64) -> f64 {
+    ns / 1e9 * 1000.0
+}
+
+fn of_gaps(gaps: &Gaps) -> Option<Column> {
+    let gaps = gaps.at(ROWS.map(|(_, percent)| percent), rank)?;
+    Some(gaps.map(|ns| rounded(ms(ns), DECIMALS)))
+}
+
+/// The columns that follow with `--enable-pd-metrics`, those that have a value.
+fn of_handoff(handoff: &Handoff) -> impl Iterator<Item = (&'static str, Column)> {
+    let of_requests = |ns: &[f64]| ranked(ns.iter().copied().map(ms).collect());
+    let columns = [
+        ("Steady ITL (ms)", of_gaps(&handoff.steady)),
+        ("PD Handoff Latency (ms)", of_requests(&handoff.latencies)),
+        ("PD Handoff Overhead (ms)", of_requests(&handoff.overheads)),
+    ];
+    let columns = columns.into_iter();
+    columns.filter_map(|(key, column)| Some((key, column?)))
 }
 
 pub(super) fn of(rows: &Rows) -> Result<Value, StoreError> {
@@ -58,17 +84,17 @@ pub(super) fn of(rows: &Rows) -> Result<Value, StoreError> {
         ("1", "1")
     };
     let with_speed = format!("{of_streams} AND time_per_output_token > 0");
-    let gaps = rows.gaps.at(ROWS.map(|(_, percent)| percent), rank);
-    // from nanoseconds to seconds, as the rows have them, and then to milliseconds
-    let gaps = gaps.map(|gaps| gaps.map(|ns| rounded(ns / 1e9 * 1000.0, DECIMALS)));
     let took_time = "latency > 0";
-    let columns = [
+    let mut columns = vec![
         ("Latency (s)", column(rows, "latency", "1")?),
         (
             "TTFT (ms)",
             column(rows, "first_chunk_latency * 1000", of_streams)?,
         ),
-        ("ITL (ms)", gaps.unwrap_or([f64::NAN; ROWS.len()])),
+        (
+            "ITL (ms)",
+            of_gaps(&rows.gaps).unwrap_or([f64::NAN; ROWS.len()]),
+        ),
         (
             "TPOT (ms)",
             column(rows, "time_per_output_token * 1000", with_tpot)?,
@@ -92,6 +118,7 @@ pub(super) fn of(rows: &Rows) -> Result<Value, StoreError> {
             column(rows, "1.0 / time_per_output_token", &with_speed)?,
         ),
     ];
+    columns.extend(rows.handoff.iter().flat_map(of_handoff));
     let table = ROWS.iter().enumerate().map(|(i, (label, _))| {
         let mut fields = vec![("Percentiles".to_owned(), (*label).into())];
         let figures = columns.iter();

@@ -61,6 +61,7 @@ fn unknown(figure: Figure, run: &RunReport) -> Option<f64> {
         Figure::CacheHits | Figure::Acceptance | Figure::Mean(Metric::DecodedTokensPerEvent) => {
             None
         }
+        Figure::Mean(metric) if metric.is_of_handoff() => None,
         Figure::Mean(Metric::Latency) => Some(-1.0),
         Figure::Mean(Metric::InputTokens | Metric::OutputTokens) if has_failed => Some(-1.0),
         Figure::Mean(Metric::Ttft | Metric::Tpot) if has_failed => Some(-1000.0),
