@@ -5,6 +5,7 @@
 
 mod conversations;
 mod figures;
+mod mix;
 mod reference;
 mod result;
 mod sla;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use conversations::trace_summary;
 pub use figures::{Load, MetricResult, Metrics, PlateauResult, Segment, SomeMetrics};
+pub use mix::MixResult;
 pub use reference::{args, percentiles, summary};
 pub use result::{
     AddressTotals, Compared, Connections, Counts, ErrorResult, ResultFile, RunResult, Sources,
@@ -75,6 +77,7 @@ mod tests {
             samples::report(&samples::open_loop_meta(), Vec::new()),
             samples::report(&profile, samples::successes(600)),
             samples::conversations_report(40),
+            samples::mixed_traffic_report(30),
             samples::trace_report(200, std::time::Duration::ZERO),
         ] {
             let runs = [report];

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::figures::{Load, Metrics, PlateauResult, Segment};
+use super::mix::MixResult;
 use crate::console;
-use crate::figures::WithoutPlateau;
+use crate::figures::{MixFigures, WithoutPlateau};
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
@@ -73,11 +74,12 @@ pub struct RunResult<'a> {
     pub command_line: Option<&'a str>,
     /// What the user gave with `--metadata`.
     pub metadata: &'a BTreeMap<String, String>,
-    /// The model asked for.
+    /// The model asked for; several are separated by commas.
     pub model: &'a str,
     /// The API spoken.
     pub api: &'a str,
-    /// Where its requests went, without user, password and secret parameters.
+    /// Where its requests went, without user, password and secret parameters; several are separated by
+    /// commas.
     pub url: &'a str,
     /// The dataset that the prompts came from.
     pub dataset: &'a str,
@@ -86,6 +88,10 @@ pub struct RunResult<'a> {
     /// The requests of each segment of the profile, by when they were due; empty without a profile,
     /// and for one of more than 200 segments.
     pub segments: Vec<Segment<'a>>,
+    /// The requests by the model that they ask for; empty if all ask for the same.
+    pub by_model: Vec<MixResult<'a>>,
+    /// The requests by the URL that they were sent to; empty for a single one.
+    pub by_url: Vec<MixResult<'a>>,
     /// Requests by outcome.
     pub counts: Counts,
     /// First dispatch to last end, failures included, seconds; `null` without requests.
@@ -315,6 +321,8 @@ impl<'a> RunResult<'a> {
         let meta = &report.meta;
         let totals = &report.totals;
         let sources = &totals.token_sources;
+        let mix =
+            |all: &'a [MixFigures]| all.iter().map(|own| MixResult::of(report, own)).collect();
         let source = |source: TokenSource| sources.get(source.as_str()).copied().unwrap_or(0);
         Self {
             name: &meta.name,
@@ -330,6 +338,8 @@ impl<'a> RunResult<'a> {
             dataset: &meta.dataset,
             load: Load::of(report),
             segments: report.segments.iter().map(Segment::of).collect(),
+            by_model: mix(&report.by_model),
+            by_url: mix(&report.by_url),
             counts: Counts {
                 total: totals.total,
                 succeeded: totals.succeeded,
