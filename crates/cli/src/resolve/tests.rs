@@ -205,7 +205,7 @@ fn one_row_is_enough_for_an_api() {
         (Some("http://h/x/talk/"), "http://h/x/talk"),
     ] {
         let mut args = server("");
-        args.url = url.map(str::to_owned);
+        args.url = url.map(str::to_owned).into_iter().collect();
         args.api = read("toy_api").unwrap();
         let (url, shape) = url_of(&args, None, None, &mut Vec::new()).unwrap();
         assert_eq!((url.as_str(), shape), (want, Endpoint::Chat));
