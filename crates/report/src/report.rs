@@ -227,6 +227,7 @@ impl RunReport {
             state: own.state,
             load: &meta.load,
             totals: &totals,
+            by_model: &found.by_model,
             client: &client,
             spacing: sums.spacing,
             warmup,

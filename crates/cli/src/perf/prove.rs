@@ -112,7 +112,7 @@ impl Proven {
                     }
                     let shown = secrets::shown_url(&self.servers[at].url);
                     let shown = masked(&shown, &command.job.secrets);
-                    error.context(format!("{shown} does not serve the model `{model}`"))
+                    error.context(format!("testing the model `{model}` at {shown} failed"))
                 })?;
                 if !goes_on {
                     return Ok(false);

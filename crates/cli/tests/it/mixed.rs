@@ -164,7 +164,7 @@ fn every_model_is_tested_on_every_server() {
     let outcome = context.perf(&words(&all, &["--model", "a", "b", "--number", "6"]));
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
     let said = format!(
-        "{}/v1/chat/completions does not serve the model `b`",
+        "testing the model `b` at {}/v1/chat/completions failed",
         lacking.url()
     );
     assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);

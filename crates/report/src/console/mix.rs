@@ -10,7 +10,7 @@ use super::{Grid, Screen};
 use crate::figures::MixFigures;
 use crate::report::RunReport;
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 8] = [
     "Requests",
     "Failed",
     "Req/s",
@@ -18,21 +18,33 @@ const COLUMNS: [&str; 10] = [
     "TTFT\np50\n(ms)",
     "TTFT\np99\n(ms)",
     "TPOT\np50\n(ms)",
-    "TPOT\np99\n(ms)",
-    "Latency\np50 (s)",
     "Latency\np99 (s)",
 ];
+
+/// The names without what all of them end in: the path of URLs.
+fn short_names(all: &[MixFigures]) -> Vec<&str> {
+    let path = |name: &str| {
+        let host = name.find("://").map(|at| at + 3)?;
+        Some(host + name[host..].find('/')?)
+    };
+    let first = all
+        .first()
+        .and_then(|own| Some(&own.name[path(&own.name)?..]));
+    let short = all.iter().map(|own| own.name.strip_suffix(first?));
+    let short: Option<Vec<&str>> = short.collect();
+    short.unwrap_or_else(|| all.iter().map(|own| own.name.as_str()).collect())
+}
 
 /// A table of models, or of URLs. Rates are over the duration of the run, so they add up to its own.
 pub(crate) fn mix_grid(report: &RunReport, head: &str, all: &[MixFigures]) -> Grid {
     let duration_s = report.totals.duration_s();
-    let rows = all.iter().map(|own| {
+    let rows = all.iter().zip(short_names(all)).map(|(own, name)| {
         let totals = &own.totals;
         let at =
             |metric, percentile: fn(&_) -> _| optional(own.metric(metric).and_then(percentile));
         let rate = |amount| totals.rate_within(amount, duration_s);
         vec![
-            tame(&own.name),
+            tame(name),
             number(totals.total as f64),
             number(totals.failed() as f64),
             optional(rate(totals.succeeded)),
@@ -40,8 +52,6 @@ pub(crate) fn mix_grid(report: &RunReport, head: &str, all: &[MixFigures]) -> Gr
             at(Metric::Ttft, |of| of.p50),
             at(Metric::Ttft, |of| of.p99),
             at(Metric::Tpot, |of| of.p50),
-            at(Metric::Tpot, |of| of.p99),
-            at(Metric::Latency, |of| of.p50),
             at(Metric::Latency, |of| of.p99),
         ]
     });
@@ -78,8 +88,6 @@ pub fn mix(report: &RunReport, screen: Screen) -> String {
 
 #[cfg(test)]
 mod tests {
-    use evalscope_model::mix::{ModelId, UrlId};
-
     use super::*;
     use crate::console::{Confidence, Ink};
     use crate::samples;
@@ -110,7 +118,5 @@ mod tests {
                 report.totals.output_tokens
             );
         }
-        let ids = [ModelId(0).index(), UrlId(1).index()];
-        assert_eq!(ids, [0, 1]);
     }
 }
