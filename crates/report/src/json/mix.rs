@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::figures::SomeMetrics;
-use super::result::Throughput;
+use super::throughput::Throughput;
 use crate::figures::MixFigures;
 use crate::report::RunReport;
 

@@ -9,6 +9,7 @@ mod mix;
 mod reference;
 mod result;
 mod sla;
+mod throughput;
 
 use serde::Serialize;
 #[cfg(test)]
@@ -20,9 +21,10 @@ pub use mix::MixResult;
 pub use reference::{args, percentiles, summary};
 pub use result::{
     AddressTotals, Compared, Connections, Counts, ErrorResult, ResultFile, RunResult, Sources,
-    Throughput, Tokens,
+    Tokens,
 };
 pub use sla::sla_summary;
+pub use throughput::Throughput;
 
 /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::figures::{Load, Metrics, PlateauResult, Segment};
 use super::mix::MixResult;
+use super::throughput::Throughput;
 use crate::console;
 use crate::figures::{MixFigures, WithoutPlateau};
 use crate::findings::Finding;
@@ -164,22 +165,6 @@ pub struct Counts {
     pub by_kind: BTreeMap<String, u64>,
 }
 
-/// Successes only, over the run's duration.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Throughput {
-    /// Successes per second.
-    pub requests_per_s: Option<f64>,
-    /// Output tokens per second; `null` if they are unknown for all responses.
-    pub output_tokens_per_s: Option<f64>,
-    /// Prompt and output tokens per second; `null` unless both are known.
-    pub total_tokens_per_s: Option<f64>,
-    /// Prompt tokens per second; `null` if the server reported none.
-    pub input_tokens_per_s: Option<f64>,
-    /// Texts or documents per second; `null` for an API that generates tokens.
-    pub inputs_per_s: Option<f64>,
-}
-
 /// Token sums over successes; `null` if nothing is known.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
@@ -216,18 +201,6 @@ pub struct Compared {
     pub server_mean_tokens: f64,
     /// Greatest difference of one request.
     pub max_difference_tokens: u64,
-}
-
-impl Throughput {
-    fn of(report: &RunReport) -> Self {
-        Self {
-            requests_per_s: report.requests_per_s(),
-            output_tokens_per_s: report.output_tokens_per_s(),
-            total_tokens_per_s: report.total_tokens_per_s(),
-            input_tokens_per_s: report.input_tokens_per_s(),
-            inputs_per_s: report.inputs_per_s(),
-        }
-    }
 }
 
 impl Compared {
