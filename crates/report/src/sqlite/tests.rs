@@ -767,7 +767,7 @@ fn requests_have_the_names_of_their_model_and_url() {
     let mut exchanges = samples::successes(3);
     for (id, exchange) in (0..).zip(&mut exchanges) {
         exchange.record.asked_model = (id < 2).then_some(ModelId(id));
-        exchange.record.url = (id > 0).then_some(UrlId(id - 1));
+        exchange.record.url = id.checked_sub(1).map(UrlId);
     }
     let mut meta = samples::meta("a,b");
     meta.urls = vec!["http://x/".to_owned(), "http://y/".to_owned()];
