@@ -445,7 +445,7 @@ fn other_files_are_told_from_ours() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 5,
+                known: 6,
                 ..
             }
         ),
