@@ -122,6 +122,12 @@ fn shown_parameter(name: &str, value: &str) -> String {
     }
 }
 
+/// URLs for people to see, in one text.
+pub(crate) fn shown_urls(urls: &[Url]) -> String {
+    let shown: Vec<String> = urls.iter().map(shown_url).collect();
+    shown.join(",")
+}
+
 /// A URL for people to see: no user, no password, no secret parameter.
 pub(crate) fn shown_url(url: &Url) -> String {
     let mut shown = url.clone();

@@ -85,6 +85,7 @@ fn conversations() -> BodyRules {
         endpoint: Endpoint::Chat,
         template: None,
         model: "m".to_owned(),
+        mix: None,
         typed: Map::new(),
         defaults: Map::new(),
         max_tokens: MaxTokens::Fixed(100),

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use evalscope_core::engine::{HttpTransport, probe};
+use evalscope_core::engine::{HttpTransport, Server, probe};
 use evalscope_core::protocol::{BodyBuilder, BodyRules, Endpoint, MaxTokens, OpenAi};
 use evalscope_core::transport::{
     ProxyEnv, ReadStats, RequestHeaders, Reuse, Target, Timeouts, TlsTrust,
@@ -49,9 +49,12 @@ fn a_request_goes_where_it_is_meant_to() {
     )
     .unwrap();
     let transport = HttpTransport {
-        target: Arc::new(target),
+        servers: [Server {
+            target: Arc::new(target),
+            reuse: Reuse::Never,
+        }]
+        .into(),
         timeouts: Timeouts::default(),
-        reuse: Reuse::Never,
         record_bodies: RecordBodies::None,
         api: Arc::new(OpenAi),
         clock: RunClock::start(),
@@ -64,6 +67,7 @@ fn a_request_goes_where_it_is_meant_to() {
         endpoint: Endpoint::Chat,
         template: None,
         model: "shared".to_owned(),
+        mix: None,
         typed: Map::new(),
         defaults: Map::new(),
         max_tokens: MaxTokens::Fixed(9),

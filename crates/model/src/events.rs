@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::ClientSnapshot;
+use crate::mix::ModelId;
 use crate::record::{ConversationRecord, Exchange};
 use crate::time::Timestamp;
 
@@ -23,6 +24,17 @@ pub enum RunEvent {
     Warning(Warning),
     /// The load begins at its common start, or has begun.
     Began(Began),
+    /// A model that requests ask for, before the first exchange with one that does.
+    Model(NamedModel),
+}
+
+/// The name of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedModel {
+    /// Its number in records.
+    pub id: ModelId,
+    /// As bodies name it.
+    pub name: String,
 }
 
 /// The moment that the load of a process counts from, on both of its clocks.

@@ -24,6 +24,8 @@ pub mod conversation;
 
 pub mod plan;
 
+pub mod mix;
+
 pub mod part;
 
 pub mod prompt;

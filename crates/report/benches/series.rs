@@ -95,6 +95,8 @@ fn record(index: u64) -> RequestRecord {
         ending: Ending::Marked,
         skipped_events: 0,
         compressed: false,
+        asked_model: None,
+        url: None,
         peer: None,
     }
 }
@@ -158,6 +160,7 @@ fn meta() -> RunMeta {
         model: "m".to_owned(),
         api: "openai".to_owned(),
         url: "http://127.0.0.1:1/v1/chat/completions".to_owned(),
+        urls: Vec::new(),
         dataset: "openqa".to_owned(),
         load: RunSpec {
             point: PointId::first("parallel_256"),

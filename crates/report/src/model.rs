@@ -151,12 +151,15 @@ pub struct RunMeta {
     pub tool: Tool,
     /// Name of the run: `parallel_<P>_number_<N>`.
     pub name: String,
-    /// The model asked for.
+    /// The model asked for; several are separated by commas.
     pub model: String,
     /// The API spoken.
     pub api: String,
-    /// The address the requests went to.
+    /// The address the requests went to; several are separated by commas.
     pub url: String,
+    /// The addresses, by their numbers in records; empty in files of earlier versions.
+    #[serde(default)]
+    pub urls: Vec<String>,
     /// The dataset that the prompts came from.
     pub dataset: String,
     /// The load.

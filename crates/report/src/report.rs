@@ -19,11 +19,11 @@ use evalscope_model::plan::{Pacing, StoppedBy};
 use evalscope_model::record::{FailureKind, Phase, RequestRecord};
 
 use crate::figures::{
-    self, Differences, LoadFigures, PlateauFigures, SegmentFigures, WithoutPlateau,
+    self, Differences, LoadFigures, MixFigures, PlateauFigures, SegmentFigures, WithoutPlateau,
 };
 use crate::findings::{self, Evidence, Finding, Spacing};
 use crate::model::{RunMeta, RunState};
-use crate::source::{PartSink, RecordSource, each_of_parts};
+use crate::source::{PartSink, RecordSource, each_of_parts, models_of};
 use crate::speeds::{self, SpeedRow, Speeds};
 use crate::sqlite::{Reader, StoreError};
 use crate::workload::Timeline;
@@ -68,6 +68,10 @@ pub struct RunReport {
     pub load: Option<LoadFigures>,
     /// Those of the segments of its profile.
     pub segments: Vec<SegmentFigures>,
+    /// Those of each model that requests asked for; empty for a single one.
+    pub by_model: Vec<MixFigures>,
+    /// Those of each URL; empty for a single one.
+    pub by_url: Vec<MixFigures>,
     /// The part of the run in which the server was as loaded as it was meant to be.
     pub plateau: Result<PlateauFigures, WithoutPlateau>,
     /// How many requests met the objective; `None` without one.
@@ -155,7 +159,7 @@ impl RunReport {
             }
         }
         let mut warmup = findings::Warmup::default();
-        let mut found = Found::new(&meta);
+        let mut found = Found::new(&meta, models_of(parts)?);
         let passes = passes(found.wanted(), rows, samples_at_a_time);
         for (nth, works) in passes.iter().enumerate() {
             let mut pass = Pass::new(works, &found);
@@ -227,6 +231,7 @@ impl RunReport {
             state: own.state,
             load: &meta.load,
             totals: &totals,
+            by_model: &found.by_model,
             client: &client,
             spacing: sums.spacing,
             warmup,
@@ -253,6 +258,8 @@ impl RunReport {
             with_failures: found.with_failures,
             load,
             segments: found.segments,
+            by_model: found.by_model,
+            by_url: found.by_url,
             plateau,
             goodput,
             conversations: sessions.conversations,

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evalscope_model::conversation::{Conversations, EndedBy, TurnPlace};
-use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
+use evalscope_model::events::{LoadSnapshot, NamedModel, RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, DenseHistogram, HANDLING_BITS};
+use evalscope_model::mix::{ModelId, UrlId};
 use evalscope_model::plan::{OpenLoop, Pacing, Recording, RunSpec};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Profile, Schedule};
@@ -39,6 +40,7 @@ pub(crate) fn meta(model: &str) -> RunMeta {
         model: model.to_owned(),
         api: "openai".to_owned(),
         url: "http://127.0.0.1:8000/v1/chat/completions".to_owned(),
+        urls: Vec::new(),
         dataset: "openqa".to_owned(),
         load: RunSpec {
             point: PointId::first("parallel_5_number_30"),
@@ -168,6 +170,8 @@ inputs: None,
             ending: Ending::Marked,
             skipped_events: 0,
             compressed: false,
+            asked_model: None,
+            url: None,
             peer: None,
 turn: None,
 trace: None,
@@ -268,6 +272,32 @@ pub(crate) fn client(delay_ns: u64) -> ClientSnapshot {
     }
 }
 
+/// The models that requests of tests ask for.
+fn models(several: bool) -> impl Iterator<Item = NamedModel> {
+    let names = ["base", "adapter"]
+        .into_iter()
+        .take(if several { 2 } else { 1 });
+    (0..).zip(names).map(|(id, name)| NamedModel {
+        id: ModelId(id),
+        name: name.to_owned(),
+    })
+}
+
+/// Of a run with two models and two URLs.
+pub(crate) fn mixed_traffic_report(n: u64) -> RunReport {
+    let mut meta = meta("base,adapter");
+    meta.urls = ["a", "b"]
+        .map(|host| format!("http://{host}:8000/v1/chat/completions"))
+        .into();
+    meta.url = meta.urls.join(",");
+    let mut exchanges = mixed(n);
+    for Exchange { record, .. } in &mut exchanges {
+        record.asked_model = Some(ModelId(u16::from(record.index % 4 == 3)));
+        record.url = Some(UrlId(u16::from(record.index % 2 == 1)));
+    }
+    report(&meta, exchanges)
+}
+
 fn stored(
     folder: &Path,
     meta: &RunMeta,
@@ -282,7 +312,9 @@ fn stored(
         load: LoadSnapshot::default(),
     };
     let events = exchanges.into_iter().map(Box::new);
-    let events = events.map(RunEvent::Exchange);
+    let events = models(meta.urls.len() > 1)
+        .map(RunEvent::Model)
+        .chain(events.map(RunEvent::Exchange));
     let ends = ends.into_iter().map(Box::new).map(RunEvent::Conversation);
     let last = RunEvent::Snapshot(Box::new(snapshot));
     database.run(events.chain(ends).chain([last])).unwrap();

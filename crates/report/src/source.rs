@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use evalscope_model::metrics::ClientSnapshot;
+use evalscope_model::mix::{ModelId, number_of};
 use evalscope_model::record::{ConversationRecord, Phase, RequestRecord};
 use evalscope_model::time::RunClock;
 
@@ -30,6 +31,14 @@ pub trait RecordSource {
 
     /// What ended it before its number, its time and its profile.
     fn stopped_by(&self) -> Option<StoppedBy>;
+
+    /// The names of the models that requests ask for, by their numbers in records.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn models(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Requests of a phase.
     ///
@@ -111,6 +120,10 @@ impl RecordSource for Reader {
         self.stopped_by()
     }
 
+    fn models(&self) -> Result<Vec<String>, StoreError> {
+        self.models()
+    }
+
     fn count(&self, phase: Phase) -> Result<u64, StoreError> {
         self.count(phase)
     }
@@ -156,8 +169,22 @@ impl RecordSource for Reader {
 pub type PartSink<'a> =
     dyn FnMut(&dyn RecordSource, i64, &RequestRecord) -> Result<(), StoreError> + 'a;
 
+/// The names of the models of all parts, each once, in the order of the parts.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn models_of(parts: &[&dyn RecordSource]) -> Result<Vec<String>, StoreError> {
+    let mut all = Vec::new();
+    for part in parts {
+        for name in part.models()? {
+            number_of(&name, &mut all);
+        }
+    }
+    Ok(all)
+}
+
 /// Hand every record of a phase of all parts to `sink`, with all moments on the clock of the part that
-/// began first.
+/// began first, and models numbered as by [`models_of`].
 ///
 /// # Errors
 /// If a record cannot be read, or `sink` fails.
@@ -167,12 +194,17 @@ pub fn each_of_parts(
     phase: Phase,
     sink: &mut PartSink<'_>,
 ) -> Result<(), StoreError> {
+    let mut all = Vec::new();
     parts.iter().try_for_each(|part| {
         let later_ns = part.meta().clock.wall_start_ns - first.wall_start_ns;
+        let models = part.models()?.into_iter();
+        let numbers: Vec<ModelId> = models.map(|name| number_of(&name, &mut all)).collect();
         part.for_each(phase, &mut |number, mut record| {
             if later_ns > 0 {
                 record.rebase(Duration::from_nanos(later_ns));
             }
+            let number_here = |model: ModelId| numbers.get(model.index()).copied();
+            record.asked_model = record.asked_model.and_then(number_here);
             sink(*part, number, &record)
         })
     })

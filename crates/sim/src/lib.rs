@@ -84,7 +84,7 @@
 //!  "ended_ns":320,"busy_slots":1,"completion_tokens":2,"hit_blocks":0,"cached_tokens":0,
 //!  "messages":1,"body_bytes":76,"body_sha256":"5891…","peer_port":41234,"connection":1,
 //!  "conversation":"s-1","headers":{"x-request-id":"a"},"session_token":"token-chatcmpl-sim-7",
-//!  "session_token_echo":"first"}
+//!  "session_token_echo":"first","model":"qwen"}
 //! ```
 //!
 //! All `_ns` values but `queued_ns`, the time spent waiting for a slot, are timestamps in raw
@@ -102,7 +102,8 @@
 //! prompts). `conversation` and `headers` are what the request had in the headers that
 //! [`SimConfig::conversation_header`] and [`SimConfig::log_headers`] name. `session_token` is what
 //! the response gave ([`SimConfig::session_token_header`]), and `session_token_echo` what the
-//! request did with the one before: `first`, `echoed`, `missing` or `wrong` ([`Echo`]).
+//! request did with the one before: `first`, `echoed`, `missing` or `wrong` ([`Echo`]). `model` is what the
+//! request names; null if it names none.
 //!
 //! [`Truth`] has the gaps between arrivals and N(t), the number of requests in the system.
 

@@ -374,6 +374,7 @@ async fn generate(
             headers,
             session_token: session.as_ref().and_then(|(token, _)| token.clone()),
             session_token_echo: session.as_ref().map(|(_, echo)| *echo),
+            model: asked.model.clone(),
         };
         Recorder::new(log.clone(), line)
     });

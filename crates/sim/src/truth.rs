@@ -93,6 +93,9 @@ pub struct TrueRequest {
     /// Whether the request sent back the token of the response before it.
     #[serde(default)]
     pub session_token_echo: Option<Echo>,
+    /// The model that the request names.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 /// What a request did with the session token of the previous response of its conversation.
@@ -405,6 +408,7 @@ mod tests {
             headers: BTreeMap::from([("x-a".to_owned(), "1".to_owned())]),
             session_token: None,
             session_token_echo: Some(Echo::First),
+            model: Some("m".to_owned()),
         }
     }
 
@@ -418,7 +422,7 @@ mod tests {
              \"ended_ns\":20,\"busy_slots\":1,\"completion_tokens\":2,\"hit_blocks\":2,\
              \"cached_tokens\":32,\"messages\":1,\"body_bytes\":90,\"body_sha256\":null,\
              \"peer_port\":4711,\"connection\":1,\"conversation\":null,\"headers\":{\"x-a\":\"1\"},\
-             \"session_token\":null,\"session_token_echo\":\"first\"}"
+             \"session_token\":null,\"session_token_echo\":\"first\",\"model\":\"m\"}"
         );
         line.fault = Some(Fault::Cut);
         let text = serde_json::to_string(&line).expect("JSON");

@@ -47,10 +47,15 @@ class Arguments:
 
     # --- server ---
 
-    url: str | None = "http://127.0.0.1:8877/v1/chat/completions"
-    """URL of the endpoint. `http://host:8000` is completed by the tool."""
-    model: str | None = None
-    """Name of the model, as the server knows it. May be left out if the server lists only one."""
+    url: str | Sequence[str] | None = "http://127.0.0.1:8877/v1/chat/completions"
+    """URL of the endpoint. `http://host:8000` is completed by the tool. Several spread the load."""
+    url_strategy: str | None = None
+    """Which of several URLs a request goes to: `round-robin` (default) or `least-in-flight`."""
+    model: str | Sequence[str] | None = None
+    """Name of the model, as the server knows it; several for a mix. May be left out if the server
+    lists only one."""
+    model_weights: float | str | Sequence[float] | Sequence[str] | None = None
+    """Which share of the requests asks for each of several models."""
     model_id: str | None = None
     """Last part of the model's name; it is worked out, and not passed on."""
     api: str | None = "openai"
@@ -373,11 +378,16 @@ class Arguments:
         self._fold_lengths_of_turns()
         if self.headers is None:
             self.__dict__["headers"] = {}
+        for name in _SINGLE_OR_SEVERAL:
+            value = self.__dict__[name]
+            if isinstance(value, list) and len(value) == 1:
+                self.__dict__[name] = value[0]
         if self.model_id is None:
-            named = str(self.model).rstrip("/").rpartition("/")[2] if self.model else self.dataset
-            self.__dict__["model_id"] = named
+            names = [name.rstrip("/").rpartition("/")[2] for name in _texts(self.model)]
+            self.__dict__["model_id"] = "+".join(names) or self.dataset
         if self.apply_chat_template is None:
-            self.__dict__["apply_chat_template"] = is_chat_url(str(self.url), str(self.api))
+            first = _texts(self.url)[:1] or [""]
+            self.__dict__["apply_chat_template"] = is_chat_url(first[0], str(self.api))
 
     def _fold_lengths_of_turns(self) -> None:
         """Put `multi_turn_args`, the earlier form, into `dataset_args`."""
@@ -609,6 +619,8 @@ Arguments.__signature__ = _OF_INIT.replace(  # type: ignore[attr-defined]
 KIND_OF = {field.name: kind_of(str(field.type)) for field in fields(Arguments)}
 """What the values of each option are."""
 _LISTS = {name for name, of in KIND_OF.items() if of.is_list}
+_SINGLE_OR_SEVERAL = ("url", "model")
+"""Lists of which one of a single value is that value, as in EvalScope."""
 _FIELDS = ("extra_args", "dataset_args", "multi_turn_args")
 """Options that plugins read as dicts, which may be given as JSON text."""
 _JSON = {name for name, of in KIND_OF.items() if of.as_json}
@@ -637,6 +649,13 @@ def _own(name: str, value: Any) -> Any:
     return value
 
 
+def _texts(value: str | Sequence[str] | None) -> list[str]:
+    """A text, or several, as a list."""
+    if not value:
+        return []
+    return [value] if isinstance(value, str) else [str(text) for text in value]
+
+
 def _single(name: str, value: Any) -> Any:
     """What a plugin wants to see of a list of one: `max_tokens` goes into a body as it is."""
     if name in _LISTS - MAY_BE_EMPTY and isinstance(value, list) and len(value) == 1:
@@ -651,6 +670,8 @@ def _shown(name: str, value: Any) -> Any:
         return secrets.MASK
     if name == "headers":
         return [secrets.shown_header(header) for header in header_texts(value)]
+    if name == "url" and isinstance(value, list):
+        return [secrets.shown_url(str(url)) for url in value]
     if name == "url":
         return secrets.shown_url(str(value))
     if name in _JSON:

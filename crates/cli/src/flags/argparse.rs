@@ -121,7 +121,34 @@ fn truth(word: &str) -> Option<bool> {
 fn url_behind_a_list(args: &[OsString]) -> Option<usize> {
     let text = |arg: &OsString| arg.to_str().map(str::to_owned).unwrap_or_default();
     let is_url = |arg: &str| arg.starts_with("http://") || arg.starts_with("https://");
-    (3..args.len()).find(|&i| is_url(&text(&args[i])) && !text(&args[i - 1]).starts_with('-'))
+    let mut of_url = false;
+    let mut of_model = false;
+    for i in 2..args.len() {
+        let arg = text(&args[i]);
+        if arg.starts_with('-') {
+            of_url = arg == "--url";
+            of_model = arg == "--model";
+        } else if i > 2
+            && !of_url
+            && !text(&args[i - 1]).starts_with('-')
+            && (is_url(&arg) || of_model && is_address(&arg))
+        {
+            return Some(i);
+        }
+    }
+    None
+}
+
+/// Whether a name of a model is rather a host and its port: an IP address, or `localhost`.
+fn is_address(text: &str) -> bool {
+    let place = text.split('/').next().unwrap_or_default();
+    let Some((host, port)) = place.rsplit_once(':') else {
+        return false;
+    };
+    let is_host = host == "localhost"
+        || host.parse::<std::net::Ipv4Addr>().is_ok()
+        || host.starts_with('[') && host.ends_with(']');
+    is_host && port.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]

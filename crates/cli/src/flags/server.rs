@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
+use evalscope_model::mix::UrlStrategy;
 
 use crate::catalog::apis::{self, APIS};
 
@@ -35,6 +36,26 @@ impl Attention {
     }
 }
 
+/// Which of several URLs a request goes to.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UrlChoice {
+    /// One after the other.
+    #[value(alias = "round_robin")]
+    RoundRobin,
+    /// The one with the fewest requests, or conversations, under way.
+    #[value(alias = "least_in_flight")]
+    LeastInFlight,
+}
+
+impl From<UrlChoice> for UrlStrategy {
+    fn from(choice: UrlChoice) -> Self {
+        match choice {
+            UrlChoice::RoundRobin => Self::RoundRobin,
+            UrlChoice::LeastInFlight => Self::LeastInFlight,
+        }
+    }
+}
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
@@ -42,20 +63,29 @@ pub(crate) struct ServerArgs {
     #[arg(value_name = "URL", conflicts_with = "url", value_parser = argument_url)]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the server; `--url` itself may be left out
+    /// URL of the server; `--url` itself may be left out. Several spread the load over several servers
     ///
     /// By default `http://127.0.0.1:8877/v1/chat/completions`, or the URL of the API. A URL without
     /// an endpoint is completed: `http://host:8000` becomes
-    /// `http://host:8000/v1/chat/completions`.
-    #[arg(long)]
-    pub(crate) url: Option<String>,
+    /// `http://host:8000/v1/chat/completions`. Several URLs have to be the same endpoint of one API.
+    #[arg(long, num_args = 1.., action = ArgAction::Append)]
+    pub(crate) url: Vec<String>,
 
-    /// Name of the model, as the server knows it
+    /// Which of several URLs a request goes to; a conversation stays at its URL. [default: round-robin]
+    #[arg(long, value_enum)]
+    pub(crate) url_strategy: Option<UrlChoice>,
+
+    /// Name of the model, as the server knows it; several for a mix of models or LoRA adapters
     ///
     /// May be left out if the server lists exactly one model under /v1/models, and for `local_sim`.
     /// For `local` and `local_vllm`, a folder or a model id of a hub.
-    #[arg(long)]
-    pub(crate) model: Option<String>,
+    #[arg(long, num_args = 1.., action = ArgAction::Set)]
+    pub(crate) model: Vec<String>,
+
+    /// Weights of several models, in the order of `--model`: which share of the requests asks for each.
+    /// [default: the same share for all]
+    #[arg(long, value_name = "WEIGHT", num_args = 1.., value_delimiter = ',', action = ArgAction::Set)]
+    pub(crate) model_weights: Option<Vec<f64>>,
 
     /// API of the server [default: openai]
     ///
@@ -129,9 +159,20 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// The URL, with or without its flag.
+    /// The URLs, with or without their flag.
+    pub(crate) fn typed_urls(&self) -> Vec<&str> {
+        let typed = self.url.iter().chain(&self.positional_url);
+        typed.map(String::as_str).collect()
+    }
+
+    /// The first of them.
     pub(crate) fn typed_url(&self) -> Option<&str> {
-        let typed = self.url.as_ref().or(self.positional_url.as_ref());
-        typed.map(String::as_str)
+        self.typed_urls().first().copied()
+    }
+
+    /// The models that are named.
+    pub(crate) fn typed_models(&self) -> Vec<String> {
+        let typed = self.model.iter().filter(|model| !model.is_empty());
+        typed.cloned().collect()
     }
 }

@@ -69,7 +69,10 @@ impl Observer for Abort {
                     self.look(begun);
                 }
             }
-            RunEvent::Conversation(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
+            RunEvent::Conversation(_)
+            | RunEvent::Warning(_)
+            | RunEvent::Began(_)
+            | RunEvent::Model(_) => {}
         }
     }
 }

@@ -59,7 +59,10 @@ impl Observer for ProbeWatch {
                     self.enough.store(true, Ordering::Relaxed);
                 }
             }
-            RunEvent::Conversation(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
+            RunEvent::Conversation(_)
+            | RunEvent::Warning(_)
+            | RunEvent::Began(_)
+            | RunEvent::Model(_) => {}
         }
     }
 }

@@ -97,7 +97,7 @@ impl Observer for Watching {
             }
             RunEvent::Conversation(record) => seen.counts(record.phase).conversations += 1,
             RunEvent::Snapshot(snapshot) => seen.load = snapshot.load,
-            RunEvent::Warning(_) | RunEvent::Began(_) => {}
+            RunEvent::Warning(_) | RunEvent::Began(_) | RunEvent::Model(_) => {}
         }
     }
 }

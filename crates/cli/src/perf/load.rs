@@ -26,15 +26,16 @@ pub(super) struct MostInFlight {
     bound: &'static str,
 }
 
-/// The most connections that this process may hold open, after it has raised its limit.
-pub(super) fn most_in_flight() -> MostInFlight {
+/// The most requests that may be in flight, each with a connection to every one of so many URLs, after
+/// this process has raised its limit.
+pub(super) fn most_in_flight(urls: usize) -> MostInFlight {
     // of a limit that is tiny, half is left for connections
     let without_spare = |limit: u64| usize::try_from(limit - SPARE.min(limit / 2));
     let most = |limit: Option<u64>| {
         let most = limit.and_then(|limit| without_spare(limit).ok());
         most.unwrap_or(usize::MAX)
     };
-    let files = most(raise_open_files_limit());
+    let files = most(raise_open_files_limit()) / urls.max(1);
     let ports = most(local_ports().map(|ports| ports as u64));
     if ports < files {
         MostInFlight {
@@ -56,14 +57,24 @@ pub(super) fn announce(job: &Job, target: &Target, top: &Path, log: &Log) {
     }
     log.info(&format!(
         "model {}, api {}, {}",
-        job.model,
+        models_of(job),
         job.api,
-        secrets::shown_url(&job.url)
+        secrets::shown_url(job.url())
     ));
+    if let [_, others @ ..] = &job.urls[..]
+        && !others.is_empty()
+    {
+        let shown: Vec<String> = others.iter().map(secrets::shown_url).collect();
+        log.info(&format!(
+            "and {} ({})",
+            shown.join(", "),
+            job.url_strategy.as_str()
+        ));
+    }
     if let Some(proxy) = target.proxy() {
         log.info(&format!("using the proxy {proxy}"));
     }
-    if job.connection.trust.insecure && job.url.scheme() == "https" {
+    if job.connection.trust.insecure && job.url().scheme() == "https" {
         log.warn("the server's certificate is not verified");
     } else if let Some(roots) = target.tls_roots() {
         log.info(&format!("trusted certificates: {roots}"));
@@ -78,6 +89,16 @@ pub(super) fn announce(job: &Job, target: &Target, top: &Path, log: &Log) {
         },
         counted(job.threads.get() as u64, "receive thread")
     ));
+}
+
+/// The models, with the share of each where they are several.
+fn models_of(job: &Job) -> String {
+    let Some(mix) = &job.bodies.mix else {
+        return job.model.clone();
+    };
+    let named = mix.names().iter().zip(mix.shares());
+    let named = named.map(|(name, share)| format!("{name} {:.1} %", share * 100.0));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// The most requests in flight of an open loop, unless somebody says so: each takes about 9 KB,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use evalscope_core::engine::RunControl;
 use evalscope_core::search::{CapacitySearch, EvalscopeSearch, GreatestSearch};
+use evalscope_core::transport::Target;
 use evalscope_model::experiment::Planned;
 
 use crate::env::Environment;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     let environment = Environment::read()?;
     let mut args = resolve::with_stdin(args)?;
     if models::is_wanted(&args) {
-        args.server.model = Some(models::only(&args, &environment)?);
+        args.server.model = vec![models::only(&args, &environment)?];
     }
     let job = resolve::resolve(args, &environment)?;
     let control = RunControl::default();
@@ -74,11 +75,12 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
     // the test request is a load, too
     start.check(&first_run)?;
     let job = &prepared.job;
-    let target = Arc::new(target(job, &job.url)?);
+    let targets = job.urls.iter().map(|url| Ok(Arc::new(target(job, url)?)));
+    let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;
     let top = &folder::make(&job.results, &job.model, job.plan.runs())?;
     let log = &Log::create(top)?;
     plugin_log.set_log(log);
-    load::announce(job, &target, top, log);
+    load::announce(job, &targets[0], top, log);
     if let Some(address) = metrics_at {
         announce_metrics(address, log);
     }
@@ -99,7 +101,7 @@ pub(crate) fn run(args: PerfArgs) -> anyhow::Result<ExitCode> {
         .progress_file
         .then(|| ProgressFile::start(top, job.plan.runs(), searching.clone()));
     let progress = (progress_file.as_ref(), searching);
-    let code = measured(command, &prepared, target, progress, &board);
+    let code = measured(command, &prepared, targets, progress, &board);
     if let Some(file) = &progress_file {
         file.end(matches!(&code, Ok(code) if *code == ExitCode::SUCCESS));
     }
@@ -143,7 +145,7 @@ fn linger(place: Option<MetricsPlace>, control: &RunControl, log: &Log) {
 fn measured(
     command: Command<'_>,
     prepared: &Prepared,
-    target: Arc<evalscope_core::transport::Target>,
+    targets: Vec<Arc<Target>>,
     (progress_file, searching): (Option<&ProgressFile>, Option<SearchProgress>),
     board: &MetricsBoard,
 ) -> anyhow::Result<ExitCode> {
@@ -154,7 +156,7 @@ fn measured(
         log,
         ..
     } = command;
-    let proven = match Proven::of(command, target, prepared.bodies.clone()) {
+    let proven = match Proven::of(command, targets, prepared.bodies.clone()) {
         Ok(Some(proven)) => proven,
         unproven => {
             // nothing was measured, and the error gives the reason
@@ -167,7 +169,7 @@ fn measured(
     // only now it is known where requests go
     let following = match &job.tracker {
         Some(plan) => {
-            let settings = job.settings_at(&proven.url);
+            let settings = job.settings_at(&proven.urls());
             Some(plan.start(&settings, top, control, log)?)
         }
         None => None,
@@ -179,7 +181,7 @@ fn measured(
         progress_file,
         searching: searching.as_ref(),
         board,
-        most_in_flight: most_in_flight(),
+        most_in_flight: most_in_flight(job.urls.len()),
     };
     match job.search.clone() {
         None => measuring.points(&mut Planned::new(job.plan.runs(), job.repeat_prompts)),

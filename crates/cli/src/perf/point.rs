@@ -225,6 +225,7 @@ impl Measuring<'_> {
                     prompts: Box::new(prompts),
                     bodies: self.proven.bodies.builder(),
                 },
+                spread: self.proven.spread(job.url_strategy),
                 clock,
                 give_up_after: job.give_up_after,
                 barrier,
@@ -289,7 +290,7 @@ impl Measuring<'_> {
                 .map(|(name, value)| format!("'{name}': '{}'", secrets::shown_header(name, value)))
                 .collect();
             observers.push(Box::new(DebugLog {
-                url: secrets::shown_url(&self.proven.url),
+                url: secrets::shown_urls(&self.proven.urls()),
                 headers: headers.join(", "),
                 hidden: job.secrets.clone(),
                 clock,
@@ -373,7 +374,8 @@ impl Measuring<'_> {
             name: spec.point.label.clone(),
             model: job.model.clone(),
             api: job.api.to_string(),
-            url: secrets::shown_url(&self.proven.url),
+            url: secrets::shown_urls(&self.proven.urls()),
+            urls: self.proven.urls().iter().map(secrets::shown_url).collect(),
             dataset: self.command.prompts.name.clone(),
             load: spec.clone(),
             trace: self.command.prompts.trace_report(spec),
@@ -383,7 +385,7 @@ impl Measuring<'_> {
                 from: (job.objectives.from)
                     .unwrap_or_else(|| SloFrom::of_load(spec.is_open_loop())),
             }),
-            settings: job.settings_at(&self.proven.url),
+            settings: job.settings_at(&self.proven.urls()),
             started_at: rfc3339_local(&clock, Timestamp::ZERO),
             clock,
             record_bodies: job.record_bodies,

@@ -135,9 +135,9 @@ fn start_simulator(
             place
         }
     });
-    let simulator = Simulator::start(&job.model, seed, place)?;
+    let simulator = Simulator::start(&job.models[0], seed, place)?;
     let mut url =
         Url::parse(&simulator.address).context("the simulated server has no usable address")?;
-    url.set_path(job.url.path());
+    url.set_path(job.url().path());
     Ok((job.with_url(url), Some(simulator)))
 }

@@ -3,10 +3,12 @@
 //!
 //! It must not know what load follows.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use evalscope_core::engine::HttpTransport;
+use evalscope_core::engine::{HttpTransport, Server};
 use evalscope_core::transport::{ReadStats, Reuse, Target};
+use evalscope_model::mix::{Spread, UrlStrategy};
 use evalscope_model::record::{RecordBodies, masked};
 use evalscope_model::time::RunClock;
 use url::Url;
@@ -21,37 +23,61 @@ use crate::{env, secrets};
 /// Redirects that the test request follows.
 const MAX_REDIRECTS: usize = 5;
 
-/// A server, and how it is to be asked.
+/// Servers, and how they are to be asked.
 pub(super) struct Proven {
-    /// Where requests go, after redirects.
-    pub(super) url: Url,
-    pub(super) target: Arc<Target>,
-    /// How bodies are made, as learned from the test request.
+    servers: Vec<ProvenServer>,
+    /// How bodies are made, as learned from the test requests.
     pub(super) bodies: BodySource,
+}
+
+/// A server.
+struct ProvenServer {
+    /// Where requests go, after redirects.
+    url: Url,
+    target: Arc<Target>,
     /// What the server does with connections, as learned from the test request.
-    pub(super) reuse: Reuse,
+    reuse: Reuse,
 }
 
 impl Proven {
-    /// Send the test request, unless disabled. `None`: the command was stopped.
+    /// Send the test requests, unless disabled. `None`: the command was stopped.
     pub(super) fn of(
         command: Command<'_>,
-        target: Arc<Target>,
+        targets: Vec<Arc<Target>>,
         bodies: BodySource,
     ) -> anyhow::Result<Option<Self>> {
+        let servers = command.job.urls.iter().zip(targets);
         let mut proven = Self {
-            url: command.job.url.clone(),
-            target,
+            servers: servers
+                .map(|(url, target)| ProvenServer {
+                    url: url.clone(),
+                    target,
+                    reuse: Reuse::WhileOpen,
+                })
+                .collect(),
             bodies,
-            reuse: Reuse::WhileOpen,
         };
         Ok(proven.test(command)?.then_some(proven))
     }
 
-    /// Send the test request, unless disabled. Says whether to go on.
+    /// Where requests go, after redirects.
+    pub(super) fn urls(&self) -> Vec<Url> {
+        self.servers.iter().map(|own| own.url.clone()).collect()
+    }
+
+    /// How sessions are spread over the URLs.
+    pub(super) fn spread(&self, strategy: UrlStrategy) -> Spread {
+        let urls = u16::try_from(self.servers.len()).ok();
+        match urls.and_then(NonZeroU16::new) {
+            Some(urls) if urls.get() > 1 => Spread { urls, strategy },
+            _ => Spread::ONE,
+        }
+    }
+
+    /// Send the test requests, unless disabled. Says whether to go on.
     fn test(&mut self, command: Command<'_>) -> anyhow::Result<bool> {
         let tested = if command.job.test_connection {
-            self.follow(command)
+            self.test_all(command)
         } else {
             Ok(!command.control.stop.is_cancelled())
         };
@@ -68,22 +94,62 @@ impl Proven {
         }
     }
 
-    /// Send the test request, and follow where it leads.
-    fn follow(&mut self, command: Command<'_>) -> anyhow::Result<bool> {
+    /// Send a test request for every model to every URL. What one server does not take, none gets.
+    fn test_all(&mut self, command: Command<'_>) -> anyhow::Result<bool> {
+        let models = self.bodies.tested_models();
+        let is_one = models.len() * self.servers.len() == 1;
+        for at in 0..self.servers.len() {
+            for model in &models {
+                let mut bodies = match models.len() {
+                    1 => self.bodies.clone(),
+                    _ => self.bodies.asking_for(model),
+                };
+                let tested = self.follow(command, at, &mut bodies);
+                self.bodies.rules.include_usage = bodies.rules.include_usage;
+                let goes_on = tested.map_err(|error| {
+                    if is_one {
+                        return error;
+                    }
+                    let shown = secrets::shown_url(&self.servers[at].url);
+                    let shown = masked(&shown, &command.job.secrets);
+                    error.context(format!("testing the model `{model}` at {shown} failed"))
+                })?;
+                if !goes_on {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Send the test request to a server, and follow where it leads.
+    fn follow(
+        &mut self,
+        command: Command<'_>,
+        at: usize,
+        bodies: &mut BodySource,
+    ) -> anyhow::Result<bool> {
         let mut seen = Vec::new();
+        let server = &mut self.servers[at];
         for _ in 0..MAX_REDIRECTS {
-            let transport = self.transport(command, RunClock::start(), 1);
-            let proxy = self.target.proxy();
+            let transport = transport_to(
+                [server.for_requests()].into(),
+                bodies,
+                command,
+                RunClock::start(),
+                1,
+            );
+            let proxy = server.target.proxy();
             let way = Way {
-                proxy: proxy.map(|proxy| (proxy, env::proxy_variable(&self.url))),
+                proxy: proxy.map(|proxy| (proxy, env::proxy_variable(&server.url))),
                 api: command.job.api.to_string(),
                 known_api: command.job.api.named().is_some(),
                 wait: command.job.wait_for_server,
                 secrets: &command.job.secrets,
             };
             let checked = preflight::check(
-                &mut self.bodies,
-                &self.url,
+                bodies,
+                &server.url,
                 &way,
                 &transport,
                 command.control,
@@ -91,13 +157,13 @@ impl Proven {
             )?;
             match checked {
                 Checked::Ready(reuse) => {
-                    self.reuse = reuse;
+                    server.reuse = reuse;
                     return Ok(true);
                 }
                 Checked::Stopped => return Ok(false),
                 Checked::Moved(to) => {
                     let shown = masked(&secrets::shown_url(&to), &command.job.secrets);
-                    seen.push(self.url.clone());
+                    seen.push(server.url.clone());
                     if seen.contains(&to) {
                         return Err(hinted(
                             format!(
@@ -110,8 +176,8 @@ impl Proven {
                     command.log.info(&format!(
                         "the server redirects to {shown}: requests go there"
                     ));
-                    self.target = Arc::new(target(command.job, &to)?);
-                    self.url = to;
+                    server.target = Arc::new(target(command.job, &to)?);
+                    server.url = to;
                 }
             }
         }
@@ -128,28 +194,48 @@ impl Proven {
         clock: RunClock,
         threads: usize,
     ) -> HttpTransport {
-        let job = command.job;
-        HttpTransport {
+        let servers = self.servers.iter().map(ProvenServer::for_requests);
+        transport_to(servers.collect(), &self.bodies, command, clock, threads)
+    }
+}
+
+impl ProvenServer {
+    fn for_requests(&self) -> Server {
+        Server {
             target: Arc::clone(&self.target),
             reuse: self.reuse,
-            timeouts: job.connection.timeouts,
-            // what is to be logged or counted has to be kept that long
-            record_bodies: if job.debug
-                || command.prompts.tokenizer.is_some()
-                || self.bodies.plugin.is_some()
-            {
-                RecordBodies::All
-            } else {
-                job.record_bodies
-            },
-            api: Arc::clone(&self.bodies.rules.api),
-            clock,
-            stats: Arc::new(
-                (0..threads)
-                    .map(|_| Arc::new(ReadStats::default()))
-                    .collect(),
-            ),
-            user_clock_only: false,
         }
+    }
+}
+
+/// The transport to some servers.
+fn transport_to(
+    servers: Arc<[Server]>,
+    bodies: &BodySource,
+    command: Command<'_>,
+    clock: RunClock,
+    threads: usize,
+) -> HttpTransport {
+    let job = command.job;
+    HttpTransport {
+        servers,
+        timeouts: job.connection.timeouts,
+        // what is to be logged or counted has to be kept that long
+        record_bodies: if job.debug
+            || command.prompts.tokenizer.is_some()
+            || bodies.plugin.is_some()
+        {
+            RecordBodies::All
+        } else {
+            job.record_bodies
+        },
+        api: Arc::clone(&bodies.rules.api),
+        clock,
+        stats: Arc::new(
+            (0..threads)
+                .map(|_| Arc::new(ReadStats::default()))
+                .collect(),
+        ),
+        user_clock_only: false,
     }
 }

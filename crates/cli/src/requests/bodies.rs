@@ -35,6 +35,29 @@ impl BodySource {
         }
     }
 
+    /// The same with one model for all requests.
+    pub(crate) fn asking_for(&self, model: &str) -> Self {
+        let mut source = self.clone();
+        let rules = &mut source.rules;
+        rules.mix = None;
+        model.clone_into(&mut rules.model);
+        rules.typed.insert("model".to_owned(), model.into());
+        source
+    }
+
+    /// The models that the test request has to ask for: those of the mix, unless it names its own.
+    pub(crate) fn tested_models(&self) -> Vec<String> {
+        let has_own = match self.first.as_ref().map(|first| &first.prompt) {
+            Some(Prompt::Body(body)) => body.contains_key("model"),
+            _ => false,
+        };
+        let mix = self.rules.mix.as_ref().filter(|_| !has_own);
+        mix.map_or_else(
+            || vec![self.rules.model.clone()],
+            |mix| mix.names().to_vec(),
+        )
+    }
+
     /// The test request. A plugin gets its prompt unchanged, and decides itself how long the
     /// response may be.
     pub(crate) fn test_request(&self) -> anyhow::Result<PreparedRequest> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use evalscope_core::engine::{HttpTransport, Probe, probe};
+use evalscope_core::engine::{HttpTransport, Probe, Server, probe};
 use evalscope_core::protocol::{OpenAi, PreparedRequest};
 use evalscope_core::transport::{ReadStats, Reuse};
 use evalscope_model::record::{FailureKind, RecordBodies, masked};
@@ -36,12 +36,7 @@ const HINT: &str = "give the name of the model: `--model NAME`";
 
 /// Whether the server has to be asked for the name.
 pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
-    let is_named = args
-        .server
-        .model
-        .as_ref()
-        .is_some_and(|name| !name.is_empty());
-    !is_named
+    args.server.typed_models().is_empty()
         && !resolve::has_models(&args.prompts)
         && args.server.api.named().is_some_and(|api| api.lists_models)
 }
@@ -50,9 +45,9 @@ pub(crate) fn is_wanted(args: &PerfArgs) -> bool {
 pub(crate) fn only(args: &PerfArgs, environment: &Environment) -> anyhow::Result<String> {
     let mut args = args.clone();
     // other mistakes are reported first
-    args.server.model = Some("unknown".to_owned());
+    args.server.model = vec!["unknown".to_owned()];
     let job = resolve::resolve(args, environment)?;
-    let url = list_of(&job.url);
+    let url = list_of(job.url());
     let names = ask(&job, &url)?;
     match names.as_slice() {
         [name] => {
@@ -120,8 +115,11 @@ fn ask(job: &Job, url: &Url) -> anyhow::Result<Vec<String>> {
     let mut is_reported = false;
     loop {
         let transport = HttpTransport {
-            target: Arc::clone(&target),
-            reuse: Reuse::Never,
+            servers: [Server {
+                target: Arc::clone(&target),
+                reuse: Reuse::Never,
+            }]
+            .into(),
             timeouts,
             record_bodies: RecordBodies::All,
             api: Arc::new(OpenAi),

@@ -106,6 +106,7 @@ pub(super) fn body_rules(
         endpoint,
         template,
         model: model.to_owned(),
+        mix: None,
         typed,
         defaults,
         max_tokens,

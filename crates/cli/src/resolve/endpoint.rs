@@ -153,6 +153,19 @@ pub(super) fn with_api_of_url(mut args: PerfArgs, notes: &mut Vec<String>) -> Pe
     args
 }
 
+/// The part of a path that says which endpoint of an API it is: two URLs with the same one take the
+/// same bodies.
+pub(super) fn ending_of_path<'a>(api: &ApiChoice, path: &'a str) -> &'a str {
+    let Some(row) = api.named() else { return path };
+    let own = row.own_paths.filter(|own| (own.has)(path));
+    let endings = row.endings.iter().map(|(ending, _)| *ending);
+    let ending = match own {
+        Some(own) => Some(own.ending).filter(|_| own.texts == own.images),
+        None => endings.into_iter().find(|ending| path.ends_with(ending)),
+    };
+    ending.map_or(path, |ending| &path[path.len() - ending.len()..])
+}
+
 /// The ending of URLs that take bodies of this shape.
 fn ending_of(row: &ApiRow, shape: Endpoint) -> Option<&'static str> {
     let fitting = row.endings.iter().find(|(_, of)| *of == shape);

@@ -121,16 +121,21 @@ pub(super) fn headers_of(
             None => set("Authorization", format!("Bearer {key}")),
         }
     }
-    secrets.extend(
-        url.query_pairs()
-            .filter(|(name, _)| secrets::is_secret_name(name))
-            .map(|(_, value)| value.into_owned()),
-    );
+    secrets.extend(secrets_in(&url));
     Headers {
         url,
         fields: headers,
         secrets: secrets::telling(secrets),
     }
+}
+
+/// The secrets among the parameters of a URL.
+pub(super) fn secrets_in(url: &Url) -> Vec<String> {
+    let pairs = url.query_pairs();
+    pairs
+        .filter(|(name, _)| secrets::is_secret_name(name))
+        .map(|(_, value)| value.into_owned())
+        .collect()
 }
 
 /// Undo the percent-encoding of a user or a password; a `%` that begins none stays.

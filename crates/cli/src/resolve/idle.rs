@@ -29,7 +29,7 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
         || output.swanlab_api_key.is_some()
         || output.wandb_api_key.is_some();
     let is_typed = |flag: &str| args.typed.iter().any(|typed| typed == flag);
-    let idle: [(&[&str], bool, &str); 12] = [
+    let idle: [(&[&str], bool, &str); 13] = [
         (
             &[
                 "num-workers",
@@ -93,6 +93,11 @@ pub(super) fn notes(args: &PerfArgs, headers: &[(String, String)]) -> Vec<String
             &["swanlab-host"],
             follows_swanlab,
             "only `--visualizer swanlab` uses it",
+        ),
+        (
+            &["url-strategy"],
+            args.server.typed_urls().len() > 1,
+            "there is one URL",
         ),
         (&["tracker-files"], follows, "`--visualizer` is not given"),
     ];

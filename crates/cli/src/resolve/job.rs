@@ -12,6 +12,7 @@ use std::time::Duration;
 use evalscope_core::protocol::{Api, BodyRules};
 use evalscope_core::transport::{ProxyEnv, Timeouts, TlsTrust};
 use evalscope_hub::Source;
+use evalscope_model::mix::UrlStrategy;
 use evalscope_model::plan::RunPlan;
 use evalscope_model::record::RecordBodies;
 use evalscope_report::Lang;
@@ -39,8 +40,13 @@ use crate::sources::PromptPlan;
 pub(crate) struct Job {
     pub(crate) plan: RunPlan,
     pub(crate) api: ApiChoice,
+    /// The models, at least one.
+    pub(crate) models: Vec<String>,
+    /// All of them as one text.
     pub(crate) model: String,
-    pub(crate) url: Url,
+    /// Where requests go, at least one.
+    pub(crate) urls: Vec<Url>,
+    pub(crate) url_strategy: UrlStrategy,
     pub(crate) connection: Connection,
     /// Values that must not be shown, wherever they turn up.
     pub(crate) secrets: Vec<String>,
@@ -136,9 +142,10 @@ pub(crate) struct ResultsPlace {
 impl Job {
     /// The job with its server at this URL.
     pub(crate) fn with_url(self, url: Url) -> Self {
-        let settings = self.settings_at(&url);
+        let urls = vec![url];
+        let settings = self.settings_at(&urls);
         Self {
-            url,
+            urls,
             settings,
             ..self
         }
@@ -156,11 +163,16 @@ impl Job {
         Self { notes, ..self }
     }
 
-    /// The settings if requests go to this URL: to a server that was started for the command, or
+    /// The first URL.
+    pub(crate) fn url(&self) -> &Url {
+        &self.urls[0]
+    }
+
+    /// The settings if requests go to these URLs: to a server that was started for the command, or
     /// where the test request was redirected.
-    pub(crate) fn settings_at(&self, url: &Url) -> Value {
+    pub(crate) fn settings_at(&self, urls: &[Url]) -> Value {
         let mut settings = self.settings.clone();
-        settings["url"] = secrets::shown_url(url).into();
+        settings["url"] = secrets::shown_urls(urls).into();
         settings
     }
 }

@@ -14,6 +14,7 @@ mod endpoint;
 mod headers;
 mod idle;
 mod inputs;
+mod mix;
 mod names;
 mod profile_file;
 mod search;
@@ -60,10 +61,10 @@ use crate::sources::PromptPlan;
 
 use bodies::{body_rules, look_at_places};
 use conversations::{conversations_of, rate_note};
-use endpoint::{Destination, api_of, destination_of, with_api_of_url};
+use endpoint::{Destination, api_of, with_api_of_url};
 use headers::{Headers, headers_of};
 use load::{limit, sweep_of, timeouts_of};
-use names::{base_name, file_name};
+use names::file_name;
 use objective::{check_points, objectives_of};
 use prompts::{hub_of, prompt_plan};
 use search::{Known, search_of};
@@ -106,17 +107,19 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     } = args;
     let key = key_of(server, environment)?;
     let row = server.api.named();
-    let model = model_of(server, prompts)?;
+    let models = models_of(server, prompts)?;
+    let model = mix::joined(&models);
     let declaration = declared::of(&server.api, !generation.no_stream)?;
     let declaration = declaration.as_ref();
     let hub = hub_of(prompts, environment);
     let served = served::plan(server, &model, hub, &asked_headers, environment)?;
     let sent_model = served.as_ref().map_or(model.clone(), ServePlan::model);
+    let (first, mut urls) = mix::destinations_of(server, prompts, declaration, &mut notes)?;
     let Destination {
         url,
         endpoint,
         templated,
-    } = destination_of(server, prompts, declaration, &mut notes)?;
+    } = first;
     notes.extend(idle::of_url(typed, &url));
     let headers = headers_of(&asked_headers, key, row, declaration, url);
     let Headers {
@@ -124,6 +127,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         fields,
         mut secrets,
     } = headers;
+    secrets.extend(urls.iter().skip(1).flat_map(headers::secrets_in));
+    urls[0].clone_from(&url);
     let shard = shard_of(sharding, &environment.ranks)?;
     let seed = seed_of(args, shard.unwrap_or_default(), &mut notes)?;
     let mut bodies = bodies_of(
@@ -148,6 +153,13 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     .unzip();
     let bodies = BodyRules {
         conversations: rules,
+        mix: mix::mix_of(
+            server,
+            &models,
+            prompts.tokenizer_path.as_deref(),
+            seed,
+            &mut notes,
+        )?,
         ..bodies
     };
     let prompt_plan = prompt_plan(
@@ -158,7 +170,9 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         row.is_none(),
         &mut notes,
     )?;
-    let trace = trace_of(&prompt_plan, server.model.as_deref(), &mut notes)?;
+    let typed_model = server.typed_models();
+    let typed_model = (!typed_model.is_empty()).then(|| mix::joined(&typed_model));
+    let trace = trace_of(&prompt_plan, typed_model.as_deref(), &mut notes)?;
     // a search has a load of its own
     let load = &LoadArgs {
         open_loop: load.open_loop && !searched.sla_auto_tune,
@@ -203,13 +217,17 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     check_points(&objectives.fail_if, plan.runs())?;
     notes.extend(idle::of_plan(typed, &plan));
     notes.extend(rate_note(&plan));
-    let (tracker, tracker_keys) = tracker_of(output, &base_name(&model), environment);
+    let (tracker, tracker_keys) = tracker_of(output, &mix::short_name(&models), environment);
     secrets.extend(tracker_keys);
     let threads = threads_of(load);
     let used = Used {
         model: &model,
         // a simulated server has an address of its own once it is started
-        url: (server.api.serves() != Serves::Simulator).then_some(&url),
+        urls: if server.api.serves() == Serves::Simulator {
+            &[]
+        } else {
+            &urls
+        },
         headers: &asked_headers,
         has_key: key.is_some(),
         lengths: prompt_plan.lengths,
@@ -227,7 +245,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         command_line: command_line::shown(words, server.positional_url.as_deref(), &secrets),
         tracker,
         plan,
-        url,
+        url_strategy: server.url_strategy.map(Into::into).unwrap_or_default(),
+        urls,
         connection: connection_of(server, fields, key, environment),
         api: server.api.clone(),
         secrets,
@@ -259,10 +278,11 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         }),
         repeat_prompts: prompts.repeat_prompts,
         debug: output.debug,
-        results: results_of(output, &model, shard, environment),
+        results: results_of(output, &models, shard, environment),
         start_at: sharding.start_at.unwrap_or_default(),
         run_id: sharding.run_id.clone(),
         metadata: output.metadata.iter().cloned().collect(),
+        models,
         model,
         python: environment.python.clone(),
         notes,
@@ -318,15 +338,17 @@ fn record_bodies_of(typed: Bodies) -> RecordBodies {
     }
 }
 
-fn model_of(server: &ServerArgs, prompts: &PromptArgs) -> anyhow::Result<String> {
-    if let Some(model) = server.model.as_ref().filter(|model| !model.is_empty()) {
-        return Ok(model.clone());
+/// The models that are asked for, at least one.
+fn models_of(server: &ServerArgs, prompts: &PromptArgs) -> anyhow::Result<Vec<String>> {
+    let typed = server.typed_models();
+    if !typed.is_empty() {
+        return Ok(typed);
     }
     if has_models(prompts) {
-        return Ok(prompts.dataset.to_string());
+        return Ok(vec![prompts.dataset.to_string()]);
     }
     let hint = match server.api.serves() {
-        Serves::Simulator => return Ok(SIM_MODEL.to_owned()),
+        Serves::Simulator => return Ok(vec![SIM_MODEL.to_owned()]),
         Serves::Transformers | Serves::Vllm => "give the model's folder, or its id on a hub",
         Serves::Elsewhere => "give the name of the model on the server",
     };
@@ -366,12 +388,12 @@ fn connection_of(
 
 fn results_of(
     output: &OutputArgs,
-    model: &str,
+    models: &[String],
     shard: Option<Shard>,
     environment: &Environment,
 ) -> ResultsPlace {
     let name = output.name.as_deref().and_then(file_name);
-    let name = name.or_else(|| file_name(&base_name(model)));
+    let name = name.or_else(|| file_name(&mix::short_name(models)));
     ResultsPlace {
         // shards share a folder, but not what they write
         outputs_dir: match shard {

@@ -8,6 +8,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
 use evalscope_model::conversation::History;
+use evalscope_model::mix::UrlStrategy;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
 use evalscope_report::rules::Rule;
@@ -32,7 +33,7 @@ pub(super) struct Used<'a> {
     /// The model asked for.
     pub(super) model: &'a str,
     /// Where requests go, as far as that is known.
-    pub(super) url: Option<&'a Url>,
+    pub(super) urls: &'a [Url],
     /// Headers that were asked for.
     pub(super) headers: &'a [(String, String)],
     /// A key is sent.
@@ -85,7 +86,18 @@ fn of_server(args: &ServerArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
                 sent(used.bodies, "model").unwrap_or_else(|| json!(used.model)),
             ),
             ("api", json!(args.api.to_string())),
-            ("url", json!(used.url.map(secrets::shown_url))),
+            (
+                "url",
+                json!((!used.urls.is_empty()).then(|| secrets::shown_urls(used.urls))),
+            ),
+            ("model_weights", json!(args.model_weights)),
+            (
+                "url_strategy",
+                json!(
+                    args.url_strategy
+                        .map(|choice| UrlStrategy::from(choice).as_str())
+                ),
+            ),
             ("api_key", json!(key)),
             ("headers", json!(headers)),
             ("connect_timeout", json!(args.connect_timeout)),

@@ -22,8 +22,10 @@ use crate::sources::fetch::Fetcher;
 fn server(url: &str) -> ServerArgs {
     ServerArgs {
         positional_url: None,
-        url: Some(url.to_owned()),
-        model: Some("m".to_owned()),
+        url: vec![url.to_owned()],
+        url_strategy: None,
+        model: vec!["m".to_owned()],
+        model_weights: None,
         api: ApiChoice::Named(&OPENAI),
         api_key: None,
         headers: Vec::new(),
@@ -203,7 +205,7 @@ fn one_row_is_enough_for_an_api() {
         (Some("http://h/x/talk/"), "http://h/x/talk"),
     ] {
         let mut args = server("");
-        args.url = url.map(str::to_owned);
+        args.url = url.map(str::to_owned).into_iter().collect();
         args.api = read("toy_api").unwrap();
         let (url, shape) = url_of(&args, None, None, &mut Vec::new()).unwrap();
         assert_eq!((url.as_str(), shape), (want, Endpoint::Chat));
@@ -214,7 +216,7 @@ fn one_row_is_enough_for_an_api() {
     let mut args = flags(&["--model", "m", "--dataset", "sample"]);
     args.server.api = api;
     let job = resolve(args, &Environment::default()).unwrap();
-    assert_eq!(job.url.as_str(), "http://toy.example/v9/talk");
+    assert_eq!(job.url().as_str(), "http://toy.example/v9/talk");
     assert!(!job.stream, "the row says that it does not stream");
 }
 

@@ -187,6 +187,8 @@ mod tests {
             asked_output_tokens: None,
             turn: None,
             trace: None,
+            model: None,
+            url: None,
         };
         let collector = Collector::new(OpenAi.reader(), RecordBodies::All, true);
         let sent = SendTimes::default();

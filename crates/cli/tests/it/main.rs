@@ -40,6 +40,7 @@ mod load;
 mod local_server;
 mod main_job;
 mod metrics;
+mod mixed;
 mod open_loop;
 #[cfg(unix)]
 mod plugins;

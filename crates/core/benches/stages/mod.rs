@@ -262,6 +262,8 @@ fn record() -> RequestRecord {
         ending: Ending::Marked,
         skipped_events: 0,
         compressed: false,
+        asked_model: None,
+        url: None,
         peer: None,
     }
 }

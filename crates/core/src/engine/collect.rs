@@ -303,6 +303,8 @@ impl Collector {
             peer: sent.peer,
             turn: dispatch.turn,
             trace: dispatch.trace,
+            asked_model: dispatch.model,
+            url: dispatch.url,
         };
         Exchange { record, bodies }
     }

@@ -1,6 +1,7 @@
 //! Owns what is known of a request when it is dispatched.
 
 use evalscope_model::conversation::TurnPlace;
+use evalscope_model::mix::{ModelId, UrlId};
 use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::Phase;
 use evalscope_model::time::Timestamp;
@@ -30,4 +31,8 @@ pub struct Dispatch {
     pub turn: Option<TurnPlace>,
     /// Where it stands in a trace.
     pub trace: Option<TraceEntry>,
+    /// The model that it asks for.
+    pub model: Option<ModelId>,
+    /// Where it is sent; `None`: it is not sent.
+    pub url: Option<UrlId>,
 }

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::gate::Job;
 use crate::protocol::{BodyError, BuildBodies, PreparedRequest};
+use evalscope_model::events::{NamedModel, RunEvent};
+use evalscope_model::mix::ModelId;
 use evalscope_model::prompt::Workload;
 use evalscope_model::record::Phase;
 use evalscope_model::shard::Deal;
@@ -50,6 +52,8 @@ pub(super) struct Queue {
     pub(super) primed: CancellationToken,
     /// What they may take together.
     pub(super) budget: Arc<Budget>,
+    /// Where the names of models go.
+    pub(super) events: Sender<RunEvent>,
 }
 
 impl Drop for Queue {
@@ -102,6 +106,7 @@ pub(super) fn feed_jobs(
     // the first request is wanted at once, however dear a batch is
     let mut batch = 1;
     let mut place = 0;
+    let mut named = 0;
     for (phase, base, own) in sessions.phases() {
         let mut nth = 0;
         let mut next_request = 0;
@@ -115,6 +120,7 @@ pub(super) fn feed_jobs(
             let (made, failed) = feed.next_requests(indices, base, &mut place);
             nth += made.len() as u64;
             batch = feed.bodies.batch().clamp(1, 2 * batch);
+            queue.name_models(feed.bodies.models(), &mut named);
             let is_taken = queue.hand_over(phase, made, &mut next_request, stop);
             if failed.is_some() || !is_taken {
                 // after a stop it does not matter why there are no more
@@ -187,6 +193,20 @@ impl Feed {
 }
 
 impl Queue {
+    /// Pass on the names of models that are new since the last time. They are there before any request
+    /// that asks for one can end.
+    fn name_models(&self, models: &[String], named: &mut usize) {
+        for (at, name) in models.iter().enumerate().skip(*named) {
+            let model = NamedModel {
+                id: ModelId(u16::try_from(at).unwrap_or(u16::MAX)),
+                name: name.clone(),
+            };
+            // a sink that is gone ends the run
+            let _ = self.events.send_blocking(RunEvent::Model(model));
+        }
+        *named = models.len();
+    }
+
     /// Put requests where the gate takes them. Says whether any are still taken: the run may be
     /// over early.
     fn hand_over(

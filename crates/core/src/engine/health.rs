@@ -202,6 +202,8 @@ mod tests {
             asked_output_tokens: None,
             turn: None,
             trace: None,
+            model: None,
+            url: None,
         };
         let mut record = without_answer(dispatch, Timestamp::ZERO);
         record.failure = kind.map(|kind| Failure::new(kind, "words"));

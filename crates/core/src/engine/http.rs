@@ -12,6 +12,7 @@ use crate::protocol::{Api, PreparedRequest};
 use crate::transport::{
     Connection, ReadContext, ReadStats, Reuse, SendTimes, Target, Timeouts, WireRequest,
 };
+use evalscope_model::mix::UrlId;
 use evalscope_model::record::{Exchange, Failure, RecordBodies};
 
 /// Sends one request at a time.
@@ -44,15 +45,22 @@ pub trait Transport: Sync {
     fn requester(&self, thread: &Self::Thread) -> Self::Requester;
 }
 
+/// What is at a URL.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where requests go.
+    pub target: Arc<Target>,
+    /// Whether connections carry more than one request.
+    pub reuse: Reuse,
+}
+
 /// Requesters that speak HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpTransport {
-    /// Where requests go.
-    pub target: Arc<Target>,
+    /// Where requests go, by the number of the URL; never empty.
+    pub servers: Arc<[Server]>,
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// Whether connections carry more than one request.
-    pub reuse: Reuse,
     /// Which bodies are kept.
     pub record_bodies: RecordBodies,
     /// The API that is spoken.
@@ -80,12 +88,9 @@ impl Transport for HttpTransport {
 
     fn requester(&self, context: &ReadContext) -> HttpRequester {
         HttpRequester {
-            connection: Connection::new(
-                Arc::clone(&self.target),
-                self.timeouts,
-                self.reuse,
-                context.clone(),
-            ),
+            servers: Arc::clone(&self.servers),
+            timeouts: self.timeouts,
+            connections: Vec::new(),
             context: context.clone(),
             record_bodies: self.record_bodies,
             api: Arc::clone(&self.api),
@@ -93,19 +98,42 @@ impl Transport for HttpTransport {
     }
 }
 
-/// A requester with a connection of its own.
+/// A requester with a connection of its own to each URL that it has sent to.
 #[derive(Debug)]
 pub struct HttpRequester {
-    connection: Connection,
+    servers: Arc<[Server]>,
+    timeouts: Timeouts,
+    /// Few: they are looked through.
+    connections: Vec<(UrlId, Connection)>,
     context: ReadContext,
     record_bodies: RecordBodies,
     api: Arc<dyn Api>,
 }
 
 impl HttpRequester {
-    /// Whether the connection of the last answer is still open `after` it.
+    /// Whether the connection of the only answer is still open `after` it.
     pub(super) async fn connection_stays_open(&self, after: Duration) -> bool {
-        self.connection.stays_open(after).await
+        match self.connections.first() {
+            Some((_, connection)) => connection.stays_open(after).await,
+            None => false,
+        }
+    }
+
+    /// The connection to a URL.
+    fn connection(&mut self, url: UrlId) -> &mut Connection {
+        let known = self.connections.iter().position(|(own, _)| *own == url);
+        let at = known.unwrap_or_else(|| {
+            let server = self.servers.get(url.index()).unwrap_or(&self.servers[0]);
+            let connection = Connection::new(
+                Arc::clone(&server.target),
+                self.timeouts,
+                server.reuse,
+                self.context.clone(),
+            );
+            self.connections.push((url, connection));
+            self.connections.len() - 1
+        });
+        &mut self.connections[at].1
     }
 }
 
@@ -129,7 +157,8 @@ impl Requester for HttpRequester {
             headers: request.headers.fields(),
         };
         let result = {
-            let sending = self.connection.send(wire, &mut sent, &mut collector);
+            let connection = self.connection(dispatch.url.unwrap_or(UrlId::FIRST));
+            let sending = connection.send(wire, &mut sent, &mut collector);
             tokio::select! {
                 biased;
                 result = sending => result,
@@ -146,7 +175,9 @@ impl Requester for HttpRequester {
     }
 
     fn hang_up(&mut self) {
-        self.connection.close();
+        for (_, connection) in &mut self.connections {
+            connection.close();
+        }
     }
 }
 

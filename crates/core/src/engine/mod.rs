@@ -27,6 +27,7 @@ mod progress;
 mod run;
 mod session;
 mod shared;
+mod urls;
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub use dispatch::Dispatch;
 pub use end::{Fault, RunEnd};
 pub use feed::{Feed, FeedError};
 pub use health::GaveUp;
-pub use http::{HttpRequester, HttpTransport, Requester, Transport};
+pub use http::{HttpRequester, HttpTransport, Requester, Server, Transport};
 pub use pipeline::{Pipeline, PipelineFault};
 pub use probe::{Probe, probe};
 pub use run::{Barrier, RunControl, RunOutcome, RunSetup, run};

@@ -54,6 +54,8 @@ pub(super) fn unsent(unsent: &Unsent, end: Timestamp) -> Exchange {
             asked_increment: request.asked_tokens,
         }),
         trace: request.trace,
+        model: request.model,
+        url: None,
     };
     let mut record = without_answer(dispatch, dispatch.dispatched);
     record.inputs = request.inputs.map(|inputs| inputs.count.into());
@@ -108,6 +110,8 @@ pub(super) fn without_answer(dispatch: Dispatch, ended: Timestamp) -> RequestRec
         skipped_events: 0,
         compressed: false,
         peer: None,
+        asked_model: dispatch.model,
+        url: dispatch.url,
         turn: dispatch.turn,
         trace: dispatch.trace,
     }

@@ -114,7 +114,8 @@ impl Pipeline {
                 RunEvent::Conversation(_)
                 | RunEvent::Snapshot(_)
                 | RunEvent::Warning(_)
-                | RunEvent::Began(_) => None,
+                | RunEvent::Began(_)
+                | RunEvent::Model(_) => None,
             })
             .collect();
         if exchanges.is_empty() {
@@ -174,6 +175,8 @@ mod tests {
             asked_output_tokens: None,
             turn: None,
             trace: None,
+            model: None,
+            url: None,
         };
         RunEvent::Exchange(Box::new(Exchange {
             record: without_answer(dispatch, Timestamp::ZERO),
@@ -264,7 +267,10 @@ mod tests {
             match event {
                 RunEvent::Exchange(exchange) => stored.push(exchange.record.index),
                 RunEvent::Warning(_) => warnings += 1,
-                RunEvent::Conversation(_) | RunEvent::Snapshot(_) | RunEvent::Began(_) => {}
+                RunEvent::Conversation(_)
+                | RunEvent::Snapshot(_)
+                | RunEvent::Began(_)
+                | RunEvent::Model(_) => {}
             }
         }
         let seen = std::mem::take(&mut *seen.lock().unwrap());

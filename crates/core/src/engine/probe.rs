@@ -13,6 +13,7 @@ use super::run::runtime;
 use super::shared::cancelled;
 use crate::protocol::PreparedRequest;
 use crate::transport::{Reuse, TimestampBeacon};
+use evalscope_model::mix::UrlId;
 use evalscope_model::record::{Exchange, Masker, Phase};
 
 /// A server closes a connection that it does not keep within this time.
@@ -27,7 +28,7 @@ pub struct Probe {
     pub reuse: Reuse,
 }
 
-/// Send a single request, outside any run: a test of the connection. What a server that refuses
+/// Send a single request to the first URL, outside any run: a test of the connection. What a server that refuses
 /// it repeats of `secrets` is masked.
 ///
 /// # Errors
@@ -52,6 +53,8 @@ pub fn probe(
         asked_output_tokens: None,
         turn: None,
         trace: None,
+        model: None,
+        url: Some(UrlId::FIRST),
     };
     let context = transport.thread(0);
     let mut requester = transport.requester(&context);

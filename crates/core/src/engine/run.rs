@@ -25,10 +25,12 @@ use super::lane::{UnderWay, serve};
 use super::no_response::panicked;
 use super::progress::Progress;
 use super::shared::{LaneQueue, SharedRun};
+use super::urls::Urls;
 use crate::load::{model_of, until_enough};
 use crate::transport::{ReadStats, TimestampBeacon, process_usage, thread_cpu_ns};
 use evalscope_model::events::{RunEvent, Snapshot};
 use evalscope_model::metrics::{ClientSnapshot, HANDLING_BITS, LogHistogram};
+use evalscope_model::mix::Spread;
 use evalscope_model::plan::RunSpec;
 use evalscope_model::time::{RunClock, Timestamp};
 
@@ -56,6 +58,8 @@ pub struct RunSetup {
     pub most_in_flight: NonZeroUsize,
     /// Where bodies come from.
     pub feed: Feed,
+    /// The URLs of the transport, and how sessions are spread over them.
+    pub spread: Spread,
     /// The run's clock.
     pub clock: RunClock,
     /// After how long without a server the run gives up; `None` for never, and then it does not
@@ -542,6 +546,7 @@ impl Prepared {
                 abort: control.abort.child_token(),
                 primed: primed.clone(),
                 gate: Gate::new(model, limits, requests),
+                urls: Urls::new(setup.spread),
                 lanes: (0..lanes).map(|_| LaneQueue::default()).collect(),
                 progress: Progress::default(),
                 sink: sink.clone(),
@@ -560,6 +565,7 @@ impl Prepared {
                 ready,
                 primed,
                 budget: Budget::new(AHEAD_BYTES),
+                events: sink.clone(),
             },
             sessions: Sessions {
                 deal: spec.deal(),

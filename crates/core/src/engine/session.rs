@@ -119,6 +119,8 @@ impl<R: Requester, C: Clock> User<R, C> {
         // what it holds of the memory for bodies made ahead is free again
         drop(std::mem::take(&mut start.job.held));
         let (due, session) = (start.due, start.job.session);
+        let shared = Arc::clone(&self.shared);
+        let at = shared.urls.start(session);
         let request = &mut start.job.request;
         let round = start.job.round;
         self.shared.rounds.fetch_max(round, Ordering::Relaxed);
@@ -139,6 +141,8 @@ impl<R: Requester, C: Clock> User<R, C> {
                 asked_increment: request.asked_tokens,
             }),
             trace: request.trace,
+            model: request.model,
+            url: Some(at.url),
         };
         loop {
             let mut end = self.request(request, dispatch).await;

@@ -16,6 +16,7 @@ use super::gate::{Gate, Start, Unsent, UnsentWhy};
 use super::health::Health;
 use super::no_response::unsent;
 use super::progress::Progress;
+use super::urls::Urls;
 use evalscope_model::conversation::{Conversations, KeepConnection};
 use evalscope_model::events::RunEvent;
 use evalscope_model::record::{Exchange, Failure, FailureKind};
@@ -54,6 +55,7 @@ pub(super) struct SharedRun {
     /// Enough bodies are ready for the first session to start.
     pub(super) primed: CancellationToken,
     pub(super) gate: Gate,
+    pub(super) urls: Urls,
     pub(super) lanes: Vec<LaneQueue>,
     pub(super) progress: Progress,
     pub(super) sink: Sender<RunEvent>,

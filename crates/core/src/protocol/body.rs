@@ -13,10 +13,12 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::conversation::{Conversing, NewMessage, PreparedTurn, around_messages, take_messages};
+use super::placeholders::{mentions_prompt, substitute};
 use super::prepared::PreparedRequest;
 use super::reply::append_json;
 use super::turn_delay::drawn;
 use evalscope_model::conversation::{History, Turn, TurnDelay};
+use evalscope_model::mix::{ModelId, ModelMix, number_of};
 use evalscope_model::plan::sub_seed;
 use evalscope_model::prompt::{Item, Overrides, Prompt};
 
@@ -51,6 +53,8 @@ pub struct BodyRules {
     pub template: Option<Map<String, Value>>,
     /// `%m` of the template.
     pub model: String,
+    /// Several models, one of which is drawn for each session; `None`: `model` for all.
+    pub mix: Option<ModelMix>,
     /// Fields that the user typed as flags; they override the template.
     pub typed: Map<String, Value>,
     /// Default fields; they only fill in what is missing.
@@ -133,6 +137,8 @@ pub struct BodyBuilder {
     template_has_prompt: bool,
     /// For the draws of `max_tokens`.
     seed: u64,
+    /// The models that bodies have named, by their numbers.
+    models: Vec<String>,
 }
 
 impl BodyRules {
@@ -145,6 +151,15 @@ impl BodyRules {
             Ok(Value::Object(map)) => Ok(map),
             Ok(other) => Err(BodyError::Template(format!("it is {}", kind_of(&other)))),
             Err(error) => Err(BodyError::Template(error.to_string())),
+        }
+    }
+
+    /// The models that are known before any body is made.
+    fn models(&self) -> &[String] {
+        match &self.mix {
+            Some(mix) => mix.names(),
+            None if self.model.is_empty() => &[],
+            None => std::slice::from_ref(&self.model),
         }
     }
 
@@ -177,6 +192,7 @@ impl BodyBuilder {
             .is_some_and(|map| map.values().any(mentions_prompt));
         Self {
             seed: sub_seed(rules.seed, "max_tokens"),
+            models: rules.models().to_vec(),
             rules,
             template_has_prompt,
         }
@@ -203,7 +219,7 @@ impl BodyBuilder {
         let mut fields = if is_verbatim {
             self.verbatim(prompt)
         } else {
-            self.fields(prompt, max_tokens)
+            self.fields(index, prompt, max_tokens)
         };
         self.set_own(&mut fields, &with);
         // servers reject stream options in a request without streaming
@@ -222,6 +238,7 @@ impl BodyBuilder {
             output_asked: limit != Some(0),
             asked_tokens,
             asked_output_tokens: with.max_tokens,
+            model: self.model_in(index, &fields),
             ..PreparedRequest::default()
         };
         if let Some(conversations) = &self.rules.conversations {
@@ -257,9 +274,18 @@ impl BodyBuilder {
         }
     }
 
+    /// The number of the model that a body names.
+    fn model_in(&mut self, index: u64, body: &Map<String, Value>) -> Option<ModelId> {
+        let name = body.get("model").and_then(Value::as_str)?;
+        // nearly all have the one that was drawn
+        let drawn = self.rules.mix.as_ref().map(|mix| mix.of(index));
+        let known = drawn.filter(|drawn| self.models[drawn.index()] == name);
+        Some(known.unwrap_or_else(|| number_of(name, &mut self.models)))
+    }
+
     /// The fields of a body that is sent as it stands. Only what makes its usage known is added.
     fn verbatim(&self, prompt: Prompt) -> Map<String, Value> {
-        let mut body = self.base(prompt);
+        let mut body = self.base(prompt, &self.rules.model);
         let is_stream = body.get("stream").and_then(Value::as_bool) == Some(true);
         if is_stream
             && self.rules.include_usage
@@ -272,16 +298,20 @@ impl BodyBuilder {
     }
 
     /// The fields of a body, with OpenAI's names, but for what a request has of its own.
-    fn fields(&self, prompt: Prompt, max_tokens: u64) -> Map<String, Value> {
+    fn fields(&self, index: u64, prompt: Prompt, max_tokens: u64) -> Map<String, Value> {
         let own_body = matches!(prompt, Prompt::Body(_));
-        let mut body = self.base(prompt);
         let rules = &self.rules;
-        if own_body {
-            fill(&mut body, &rules.typed);
-        } else {
-            for (key, value) in &rules.typed {
-                body.insert(key.clone(), value.clone());
+        let drawn = rules.mix.as_ref().map(|mix| mix.name_of(index));
+        let mut body = self.base(prompt, drawn.unwrap_or(&rules.model));
+        for (key, value) in &rules.typed {
+            if own_body && body.contains_key(key) {
+                continue;
             }
+            let drawn = drawn.filter(|_| key == "model");
+            body.insert(
+                key.clone(),
+                drawn.map_or_else(|| value.clone(), Value::from),
+            );
         }
         fill(&mut body, &rules.defaults);
         let has_limit =
@@ -427,14 +457,14 @@ impl BodyBuilder {
         Ok(())
     }
 
-    fn base(&self, prompt: Prompt) -> Map<String, Value> {
+    fn base(&self, prompt: Prompt, model: &str) -> Map<String, Value> {
         let Some(template) = &self.rules.template else {
             let mut body = Map::new();
             return match prompt {
                 Prompt::Body(own) => self.rules.api.fields(own),
                 prompt => {
-                    if !self.rules.model.is_empty() {
-                        body.insert("model".to_owned(), self.rules.model.clone().into());
+                    if !model.is_empty() {
+                        body.insert("model".to_owned(), model.into());
                     }
                     self.place(&mut body, prompt);
                     body
@@ -448,12 +478,12 @@ impl BodyBuilder {
             prompt if self.template_has_prompt => {
                 let text = prompt.text();
                 for value in body.values_mut() {
-                    substitute(value, &self.rules.model, &text);
+                    substitute(value, model, &text);
                 }
             }
             prompt => {
                 for value in body.values_mut() {
-                    substitute(value, &self.rules.model, "%p");
+                    substitute(value, model, "%p");
                 }
                 self.place(&mut body, prompt);
             }
@@ -493,6 +523,11 @@ pub trait BuildBodies: fmt::Debug + Send {
     fn batch(&self) -> usize {
         1
     }
+
+    /// The names of the models of requests, by their numbers. The list only grows.
+    fn models(&self) -> &[String] {
+        &[]
+    }
 }
 
 impl BuildBodies for BodyBuilder {
@@ -506,6 +541,10 @@ impl BuildBodies for BodyBuilder {
     fn requests_of(&self, item: &Item) -> u64 {
         let rules = self.rules.conversations.as_ref();
         rules.map_or(1, |rules| rules.turns_of(item.later.len()))
+    }
+
+    fn models(&self) -> &[String] {
+        &self.models
     }
 }
 
@@ -530,53 +569,6 @@ fn fill(body: &mut Map<String, Value>, from: &Map<String, Value>) {
             body.insert(key.clone(), value.clone());
         }
     }
-}
-
-fn mentions_prompt(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains("%p"),
-        Value::Array(items) => items.iter().any(mentions_prompt),
-        Value::Object(map) => map.values().any(mentions_prompt),
-        _ => false,
-    }
-}
-
-fn substitute(value: &mut Value, model: &str, prompt: &str) {
-    match value {
-        Value::String(text) if text.contains("%m") || text.contains("%p") => {
-            *text = substituted(text, model, prompt);
-        }
-        Value::Array(items) => {
-            for item in items {
-                substitute(item, model, prompt);
-            }
-        }
-        Value::Object(map) => {
-            for item in map.values_mut() {
-                substitute(item, model, prompt);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Substitute in one pass, so that a prompt containing `%m` is not changed.
-pub(super) fn substituted(text: &str, model: &str, prompt: &str) -> String {
-    let mut out = String::with_capacity(text.len() + prompt.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        let tail = &rest[at..];
-        let (with, skip) = match tail.as_bytes().get(1) {
-            Some(b'm') => (model, 2),
-            Some(b'p') => (prompt, 2),
-            _ => ("%", 1),
-        };
-        out.push_str(with);
-        rest = &tail[skip..];
-    }
-    out.push_str(rest);
-    out
 }
 
 fn kind_of(value: &Value) -> &'static str {

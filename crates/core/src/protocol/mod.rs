@@ -17,6 +17,7 @@ mod meaning;
 mod opaque;
 pub mod openai;
 mod pick;
+mod placeholders;
 mod places;
 mod prepared;
 mod reply;

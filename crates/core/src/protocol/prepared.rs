@@ -6,6 +6,7 @@ use super::conversation::{Conversing, PreparedTurn};
 use super::inputs::AskedInputs;
 use super::reply::Reply;
 use evalscope_model::conversation::History;
+use evalscope_model::mix::ModelId;
 use evalscope_model::prompt::{OwnHeaders, OwnTarget, TraceEntry};
 
 /// A session that is ready to be sent: a request, or a conversation at one of its turns.
@@ -33,6 +34,8 @@ pub struct PreparedRequest {
     pub inputs: Option<AskedInputs>,
     /// Where it stands in a trace.
     pub trace: Option<TraceEntry>,
+    /// The model that its body names.
+    pub model: Option<ModelId>,
     /// The rest of the conversation, if it is one.
     pub conversing: Option<Box<Conversing>>,
 }

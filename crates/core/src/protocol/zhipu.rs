@@ -170,6 +170,7 @@ mod tests {
             endpoint: Endpoint::Chat,
             template: template.map(|text| BodyRules::parse_template(text).unwrap()),
             model: "glm-4-flash".to_owned(),
+            mix: None,
             typed: Map::new(),
             defaults: object(json!({"temperature": 0.0, "stream": true})),
             max_tokens: MaxTokens::Fixed(64),

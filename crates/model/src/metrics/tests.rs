@@ -66,6 +66,8 @@ pub(crate) fn streamed(events: &[(u64, bool, bool)], completion: Option<u64>) ->
         ending: Ending::Marked,
         skipped_events: 0,
         compressed: false,
+        asked_model: None,
+        url: None,
         peer: None,
     }
 }

@@ -248,8 +248,13 @@ impl RunTotals {
     /// 0.
     #[must_use]
     pub fn rate_per_s(&self, amount: u64) -> Option<f64> {
-        let duration = self.duration_s();
-        (duration > 0.0 && self.succeeded > 0).then(|| amount as f64 / duration)
+        self.rate_within(amount, self.duration_s())
+    }
+
+    /// `amount` divided by a duration in seconds; `None` if that or the number of successes is 0.
+    #[must_use]
+    pub fn rate_within(&self, amount: u64, duration_s: f64) -> Option<f64> {
+        (duration_s > 0.0 && self.succeeded > 0).then(|| amount as f64 / duration_s)
     }
 
     /// Share of token-bearing events that arrived in the same read as an earlier one.

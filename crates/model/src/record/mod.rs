@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::TurnPlace;
+use crate::mix::{ModelId, UrlId};
 use crate::prompt::TraceEntry;
 use crate::time::Timestamp;
 
@@ -236,6 +237,10 @@ pub struct RequestRecord {
     pub response_id: Option<String>,
     /// The model named in the response.
     pub model: Option<String>,
+    /// The model that the request asks for; `None` if its body names none, or none was made.
+    pub asked_model: Option<ModelId>,
+    /// The URL that it was sent to; `None` if it was not sent.
+    pub url: Option<UrlId>,
     /// How its end was detected.
     pub ending: Ending,
     /// Events of the stream that were not data of the API and were skipped.

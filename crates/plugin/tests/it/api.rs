@@ -43,6 +43,8 @@ fn success() -> RequestRecord {
         ending: Ending::Marked,
         skipped_events: 0,
         compressed: false,
+        asked_model: None,
+        url: None,
         peer: None,
     }
 }

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Settings that must be equal, by the name of their flag.
-const EQUAL: [&str; 56] = [
+const EQUAL: [&str; 57] = [
     "model",
+    "model_weights",
     "api",
     "stream",
     "open_loop",

@@ -8,6 +8,7 @@ mod conversations;
 mod intervals;
 mod layout;
 mod load;
+mod mix;
 mod objective;
 mod repeats;
 mod screen;
@@ -34,6 +35,8 @@ pub use intervals::intervals;
 pub(crate) use layout::{Grid, number, optional, percent, wrapped};
 pub use load::segments;
 pub(crate) use load::{segment_grid, sentence as load_sentence};
+pub use mix::mix;
+pub(crate) use mix::mix_grid;
 pub use repeats::repeats;
 pub(crate) use repeats::repeats_grid;
 pub(crate) use screen::Paint;
@@ -307,6 +310,7 @@ pub fn run(report: &RunReport, screen: Screen) -> String {
         conversations(report, screen),
         trace(report, screen),
         segments(report, screen),
+        mix(report, screen),
         percentiles(report, screen),
         workload(report, screen),
         match screen.confidence {

@@ -152,7 +152,8 @@ impl RunMetrics {
             RunEvent::Exchange(_)
             | RunEvent::Conversation(_)
             | RunEvent::Warning(_)
-            | RunEvent::Began(_) => {}
+            | RunEvent::Began(_)
+            | RunEvent::Model(_) => {}
         }
     }
 

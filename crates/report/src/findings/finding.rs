@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::id::{FindingId, Severity};
 use super::spacing::Spacing;
-use crate::figures::{LoadFigures, PlateauFigures, WithoutPlateau};
+use crate::figures::{LoadFigures, MixFigures, PlateauFigures, WithoutPlateau};
 use crate::model::{RunState, ShardMeta};
 
 /// Something a reader of the figures must know.
@@ -94,6 +94,8 @@ pub struct Evidence<'a> {
     pub load: &'a RunSpec,
     /// Sums over the measured requests.
     pub totals: &'a RunTotals,
+    /// The figures of each model that was asked for, if there were several.
+    pub by_model: &'a [MixFigures],
     /// The client's own figures.
     pub client: &'a ClientReport,
     /// When requests were due and when they left.

@@ -91,7 +91,7 @@ mod tests {
     use evalscope_model::point::PointId;
 
     use super::*;
-    use crate::figures::{LoadFigures, PlateauFigures, WithoutPlateau};
+    use crate::figures::{LoadFigures, MixFigures, PlateauFigures, WithoutPlateau};
     use crate::model::{RunState, ShardMeta};
 
     pub(super) struct Case {
@@ -109,6 +109,7 @@ mod tests {
         pub(super) trace: Option<TraceFigures>,
         pub(super) shards: Vec<ShardMeta>,
         pub(super) missing_shards: Vec<u32>,
+        pub(super) by_model: Vec<MixFigures>,
         pub(super) stream: bool,
         pub(super) unseen_tokens: u64,
     }
@@ -193,6 +194,7 @@ mod tests {
             trace: None,
             shards: Vec::new(),
             missing_shards: Vec::new(),
+            by_model: Vec::new(),
             stream: true,
             unseen_tokens: 0,
         }
@@ -205,6 +207,7 @@ mod tests {
             state: case.state,
             load: &case.load,
             totals: &case.totals,
+            by_model: &case.by_model,
             client: &case.client,
             spacing: case.spacing,
             warmup: &case.warmup,

@@ -101,7 +101,8 @@ pub(super) fn compressed(e: &Evidence<'_>) -> Option<Finding> {
 
 pub(super) fn several_models(e: &Evidence<'_>) -> Option<Finding> {
     let models = &e.totals.models;
-    if models.len() < 2 {
+    // several were asked for, and have figures of their own
+    if models.len() <= e.by_model.len().max(1) {
         return None;
     }
     let mut named: Vec<(&String, &u64)> = models.iter().collect();
@@ -154,8 +155,13 @@ pub(super) fn skipped_events(e: &Evidence<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use evalscope_model::metrics::RunTotals;
+
     use super::super::tests::{Case, none, one};
     use super::*;
+    use crate::figures::MixFigures;
 
     #[test]
     fn a_second_token_with_the_first_is_a_proxy() {
@@ -222,6 +228,15 @@ mod tests {
             FindingId::SeveralModels,
             "responses name 2 models (`b` 997, `a` 3)",
         );
+        let models = ["a", "b"].map(|name| MixFigures {
+            name: name.to_owned(),
+            totals: RunTotals::default(),
+            metrics: BTreeMap::new(),
+        });
+        none(|c| {
+            c.totals.models = [("a".to_owned(), 3), ("b".to_owned(), 997)].into();
+            c.by_model = models.into();
+        });
         one(
             |c| c.totals.ended_by_grace = 2,
             FindingId::NoEndMarker,

@@ -13,6 +13,7 @@ use super::foreign::{self, SHOWN_CHARS};
 use super::strip::{self, Card};
 use super::svg;
 use crate::console::{self, Grid};
+use crate::figures::MixFigures;
 use crate::model::{Lang, RunState};
 use crate::report::RunReport;
 use crate::series::RunSeries;
@@ -99,6 +100,8 @@ struct Run {
     segments: Option<Table>,
     speeds: Option<Table>,
     shards: Option<Table>,
+    by_model: Option<Table>,
+    by_url: Option<Table>,
     groups: Vec<GroupOfFigures>,
     client: Vec<String>,
     warnings: Vec<Warning>,
@@ -452,6 +455,8 @@ impl Run {
             }
         }
         let some = |grid: Grid, is_shown: bool| is_shown.then(|| Table::of(grid));
+        let by =
+            |head, all: &[MixFigures]| some(console::mix_grid(run, head, all), !all.is_empty());
         Self {
             name: foreign::name(&run.meta.name),
             state: run.state.as_str(),
@@ -466,6 +471,8 @@ impl Run {
             segments: some(console::segment_grid(run), !run.segments.is_empty()),
             speeds: some(console::speed_grid(run), !run.speeds.is_empty()),
             shards: some(console::shard_grid(run), !run.meta.shards.is_empty()),
+            by_model: by("Model", &run.by_model),
+            by_url: by("URL", &run.by_url),
             groups,
             client: run.client.reasons.clone(),
             warnings: run

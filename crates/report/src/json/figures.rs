@@ -240,7 +240,7 @@ impl<'a> PlateauResult<'a> {
 
 /// Distributions of some metrics by their key, in the order of [`Metric::ALL`].
 #[derive(Debug)]
-pub struct SomeMetrics<'a>(&'a BTreeMap<Metric, Distribution>);
+pub struct SomeMetrics<'a>(pub(super) &'a BTreeMap<Metric, Distribution>);
 
 impl Serialize for SomeMetrics<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

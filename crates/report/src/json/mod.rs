@@ -5,9 +5,11 @@
 
 mod conversations;
 mod figures;
+mod mix;
 mod reference;
 mod result;
 mod sla;
+mod throughput;
 
 use serde::Serialize;
 #[cfg(test)]
@@ -15,12 +17,14 @@ use serde_json::Value;
 
 pub use conversations::trace_summary;
 pub use figures::{Load, MetricResult, Metrics, PlateauResult, Segment, SomeMetrics};
+pub use mix::MixResult;
 pub use reference::{args, percentiles, summary};
 pub use result::{
     AddressTotals, Compared, Connections, Counts, ErrorResult, ResultFile, RunResult, Sources,
-    Throughput, Tokens,
+    Tokens,
 };
 pub use sla::sla_summary;
+pub use throughput::Throughput;
 
 /// The JSON schema of `result.json`, as in `docs/result.schema.json`.
 #[cfg(test)]
@@ -77,6 +81,7 @@ mod tests {
             samples::report(&samples::open_loop_meta(), Vec::new()),
             samples::report(&profile, samples::successes(600)),
             samples::conversations_report(40),
+            samples::mixed_traffic_report(30),
             samples::trace_report(200, std::time::Duration::ZERO),
         ] {
             let runs = [report];

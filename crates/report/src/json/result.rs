@@ -11,8 +11,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::figures::{Load, Metrics, PlateauResult, Segment};
+use super::mix::MixResult;
+use super::throughput::Throughput;
 use crate::console;
-use crate::figures::WithoutPlateau;
+use crate::figures::{MixFigures, WithoutPlateau};
 use crate::findings::Finding;
 use crate::model::{FORMAT_VERSION, Host, RunState, ShardMeta, Tool};
 use crate::repeats::Repeats;
@@ -73,11 +75,12 @@ pub struct RunResult<'a> {
     pub command_line: Option<&'a str>,
     /// What the user gave with `--metadata`.
     pub metadata: &'a BTreeMap<String, String>,
-    /// The model asked for.
+    /// The model asked for; several are separated by commas.
     pub model: &'a str,
     /// The API spoken.
     pub api: &'a str,
-    /// Where its requests went, without user, password and secret parameters.
+    /// Where its requests went, without user, password and secret parameters; several are separated by
+    /// commas.
     pub url: &'a str,
     /// The dataset that the prompts came from.
     pub dataset: &'a str,
@@ -86,6 +89,10 @@ pub struct RunResult<'a> {
     /// The requests of each segment of the profile, by when they were due; empty without a profile,
     /// and for one of more than 200 segments.
     pub segments: Vec<Segment<'a>>,
+    /// The requests by the model that they ask for; empty if all ask for the same.
+    pub by_model: Vec<MixResult<'a>>,
+    /// The requests by the URL that they were sent to; empty for a single one.
+    pub by_url: Vec<MixResult<'a>>,
     /// Requests by outcome.
     pub counts: Counts,
     /// First dispatch to last end, failures included, seconds; `null` without requests.
@@ -158,22 +165,6 @@ pub struct Counts {
     pub by_kind: BTreeMap<String, u64>,
 }
 
-/// Successes only, over the run's duration.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Throughput {
-    /// Successes per second.
-    pub requests_per_s: Option<f64>,
-    /// Output tokens per second; `null` if they are unknown for all responses.
-    pub output_tokens_per_s: Option<f64>,
-    /// Prompt and output tokens per second; `null` unless both are known.
-    pub total_tokens_per_s: Option<f64>,
-    /// Prompt tokens per second; `null` if the server reported none.
-    pub input_tokens_per_s: Option<f64>,
-    /// Texts or documents per second; `null` for an API that generates tokens.
-    pub inputs_per_s: Option<f64>,
-}
-
 /// Token sums over successes; `null` if nothing is known.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
@@ -210,18 +201,6 @@ pub struct Compared {
     pub server_mean_tokens: f64,
     /// Greatest difference of one request.
     pub max_difference_tokens: u64,
-}
-
-impl Throughput {
-    fn of(report: &RunReport) -> Self {
-        Self {
-            requests_per_s: report.requests_per_s(),
-            output_tokens_per_s: report.output_tokens_per_s(),
-            total_tokens_per_s: report.total_tokens_per_s(),
-            input_tokens_per_s: report.input_tokens_per_s(),
-            inputs_per_s: report.inputs_per_s(),
-        }
-    }
 }
 
 impl Compared {
@@ -315,6 +294,8 @@ impl<'a> RunResult<'a> {
         let meta = &report.meta;
         let totals = &report.totals;
         let sources = &totals.token_sources;
+        let mix =
+            |all: &'a [MixFigures]| all.iter().map(|own| MixResult::of(report, own)).collect();
         let source = |source: TokenSource| sources.get(source.as_str()).copied().unwrap_or(0);
         Self {
             name: &meta.name,
@@ -330,6 +311,8 @@ impl<'a> RunResult<'a> {
             dataset: &meta.dataset,
             load: Load::of(report),
             segments: report.segments.iter().map(Segment::of).collect(),
+            by_model: mix(&report.by_model),
+            by_url: mix(&report.by_url),
             counts: Counts {
                 total: totals.total,
                 succeeded: totals.succeeded,

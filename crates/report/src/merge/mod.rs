@@ -99,7 +99,7 @@ impl Merge {
     }
 
     fn write_into(&self, folder: &Path, mut meta: RunMeta) -> Result<(u64, RunState), MergeError> {
-        let merged = Merged::create(&folder.join(FILE_NAME), &meta)?;
+        let mut merged = Merged::create(&folder.join(FILE_NAME), &meta)?;
         let begins = self.begins();
         let mut copied = Vec::new();
         for part in &self.parts.all {

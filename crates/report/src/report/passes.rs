@@ -44,6 +44,15 @@ pub(super) const OF_SEGMENTS: [Metric; 5] = [
     Metric::TtftFromSchedule,
 ];
 
+/// Metrics by model and by URL.
+pub(super) const OF_MIX: [Metric; 5] = [
+    Metric::Ttft,
+    Metric::Tpot,
+    Metric::Latency,
+    Metric::InputTokens,
+    Metric::OutputTokens,
+];
+
 /// Something to sum up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -59,6 +68,8 @@ pub(super) enum Work {
     Load,
     /// A metric, for each segment of a profile; the first of them counts requests, too.
     Segments(Metric),
+    /// A metric by model and by URL; the first of them counts requests, too.
+    Mix(Metric),
     /// Where the plateau is; in an open loop that needs the verdicts on its constant rates, so they
     /// are of this work, too.
     PlateauSearch,
@@ -79,6 +90,8 @@ pub(super) struct Wanted {
     pub(super) objective: bool,
     pub(super) segments: bool,
     pub(super) handoff: bool,
+    /// There are several models or URLs.
+    pub(super) mixed: bool,
 }
 
 impl Wanted {
@@ -108,6 +121,9 @@ impl Wanted {
         if self.segments {
             works.extend(OF_SEGMENTS.map(Work::Segments));
         }
+        if self.mixed {
+            works.extend(OF_MIX.map(Work::Mix));
+        }
         works.push(Work::PlateauTotals);
         works.extend(OF_PLATEAU.map(Work::PlateauMetric));
         works
@@ -118,7 +134,11 @@ impl Work {
     /// The first pass in which it can be done, where the search is in `search`.
     fn earliest(self, paced: bool, search: usize) -> usize {
         match self {
-            Self::Metric(_) | Self::WithIntervals(_) | Self::WithFailures(_) | Self::Goodput => 0,
+            Self::Metric(_)
+            | Self::WithIntervals(_)
+            | Self::WithFailures(_)
+            | Self::Goodput
+            | Self::Mix(_) => 0,
             // of a schedule, the first pass finds the first and the last moment
             Self::Load | Self::Segments(_) | Self::PlateauSearch => usize::from(paced),
             Self::PlateauTotals | Self::PlateauMetric(_) => search + 1,
@@ -140,7 +160,7 @@ impl Work {
             | Self::Goodput => rows,
             // in two orders, one of them with the moment
             Self::WithIntervals(_) => 3 * rows,
-            Self::Load => 2 * rows,
+            Self::Load | Self::Mix(_) => 2 * rows,
             Self::PlateauSearch => 11 * MEGABYTE,
             Self::PlateauTotals => MEGABYTE + 2 * rows,
         }
@@ -181,6 +201,7 @@ mod tests {
         objective: true,
         segments: true,
         handoff: true,
+        mixed: true,
     };
 
     #[test]
@@ -224,6 +245,7 @@ mod tests {
         objective: false,
         segments: false,
         handoff: false,
+        mixed: false,
     };
 
     #[test]

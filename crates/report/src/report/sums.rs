@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use super::passes::{Wanted, Work};
 use crate::figures::{
-    DueSpan, LoadSums, PlateauFigures, SegmentFigures, SegmentSums, Segments, WithoutPlateau,
-    start_of,
+    DueSpan, LoadSums, MixFigures, MixSums, PlateauFigures, SegmentFigures, SegmentSums, Segments,
+    WithoutPlateau, start_of,
 };
 use crate::model::RunMeta;
 
@@ -63,13 +63,18 @@ pub(super) struct Found {
     place: Result<FoundPlateau, WithoutPlateau>,
     /// Those of the constant segments of a profile that has several.
     segment_places: Vec<(usize, FoundPlateau)>,
+    /// The names of models, if there are several.
+    models: Vec<String>,
+    pub(super) by_model: Vec<MixFigures>,
+    pub(super) by_url: Vec<MixFigures>,
     pub(super) segment_plateaus: BTreeMap<usize, Plateau>,
     plateau: Option<(Plateau, Option<Goodput>)>,
     plateau_metrics: BTreeMap<Metric, Distribution>,
 }
 
 impl Found {
-    pub(super) fn new(meta: &RunMeta) -> Self {
+    /// `models`: their names, by their numbers.
+    pub(super) fn new(meta: &RunMeta, models: Vec<String>) -> Self {
         Self {
             meta: meta.clone(),
             span: None,
@@ -84,6 +89,11 @@ impl Found {
             steady: None,
             place: Err(WithoutPlateau::TooFewRequests),
             segment_places: Vec::new(),
+            models: Some(models)
+                .filter(|models| models.len() > 1)
+                .unwrap_or_default(),
+            by_model: Vec::new(),
+            by_url: Vec::new(),
             segment_plateaus: BTreeMap::new(),
             plateau: None,
             plateau_metrics: BTreeMap::new(),
@@ -98,6 +108,15 @@ impl Found {
                 .schedule()
                 .is_some_and(|schedule| Segments::of(&schedule.profile, Timestamp::ZERO).is_some()),
             handoff: self.meta.reports_handoff(),
+            mixed: !self.models.is_empty() || !self.urls().is_empty(),
+        }
+    }
+
+    /// The URLs, if there are several.
+    fn urls(&self) -> &[String] {
+        match &self.meta.urls[..] {
+            [] | [_] => &[],
+            several => several,
         }
     }
 
@@ -189,6 +208,7 @@ pub(super) struct Pass {
     good: Option<GoodputAccumulator>,
     load: Option<LoadSums>,
     segments: Option<SegmentSums>,
+    mix: Option<[MixSums; 2]>,
     windows: Option<LoadWindows>,
     search: Option<PlateauSearch>,
     plateau: Option<(FoundPlateau, PlateauTotals, Option<GoodputAccumulator>)>,
@@ -202,6 +222,7 @@ impl Pass {
         let delivery = found.delivery();
         let load = &found.meta.load;
         let (mut whole, mut of_segments, mut of_plateau) = (Vec::new(), Vec::new(), Vec::new());
+        let mut of_mix = Vec::new();
         let mut pass = Self {
             metrics: Accumulator::new(&[]),
             intervals: Vec::new(),
@@ -209,6 +230,7 @@ impl Pass {
             good: None,
             load: None,
             segments: None,
+            mix: None,
             windows: None,
             search: None,
             plateau: None,
@@ -229,6 +251,7 @@ impl Pass {
                     pass.load = timing.map(|timing| LoadSums::new(timing.span, open_loop));
                 }
                 Work::Segments(metric) => of_segments.push(metric),
+                Work::Mix(metric) => of_mix.push(metric),
                 Work::PlateauSearch => {
                     pass.windows = found.windows();
                     pass.search = Some(PlateauSearch::new(load.concurrency));
@@ -247,6 +270,16 @@ impl Pass {
             }
         }
         pass.metrics = Accumulator::new(&whole);
+        pass.mix = (!of_mix.is_empty()).then(|| {
+            [
+                MixSums::new(
+                    |record| Some(record.asked_model?.index()),
+                    &found.models,
+                    &of_mix,
+                ),
+                MixSums::new(|record| Some(record.url?.index()), found.urls(), &of_mix),
+            ]
+        });
         pass.segments = found
             .timing()
             .and_then(|timing| Segments::of(&found.schedule()?.profile, timing.start))
@@ -302,6 +335,9 @@ impl Pass {
 
     fn push_measured(&mut self, record: &RequestRecord) {
         self.metrics.push(record);
+        for mix in self.mix.iter_mut().flatten() {
+            mix.push(record);
+        }
         for (metric, series) in &mut self.intervals {
             metric.samples(record, |value| series.push(record.times.dispatched, value));
         }
@@ -345,6 +381,10 @@ impl Pass {
         found.load = self.load.or(found.load.take());
         if let Some(segments) = self.segments {
             segments.finish_into(&mut found.segments);
+        }
+        if let Some([by_model, by_url]) = self.mix {
+            by_model.finish_into(&mut found.by_model);
+            by_url.finish_into(&mut found.by_url);
         }
         for (window, load) in self.windows.iter().flat_map(LoadWindows::iter) {
             found.saturations.push((window.segment, load.verdict()));

@@ -7,9 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use evalscope_model::metrics::{ClientSnapshot, Distribution, Samples};
+use evalscope_model::mix::{ModelId, number_of};
 use evalscope_model::record::{EventLog, FailureKind, Phase};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, Row, ToSql};
+use rusqlite::{Connection, Row, ToSql, params};
 
 use super::read::Reader;
 use super::write::Database;
@@ -24,6 +25,8 @@ const CACHE_KIB: i32 = 16_384;
 pub(crate) struct Merged {
     path: PathBuf,
     connection: Connection,
+    /// The names of models, by their numbers.
+    models: Vec<String>,
 }
 
 impl fmt::Debug for Merged {
@@ -55,6 +58,8 @@ enum Column {
     Moment,
     /// A log of events: its first stamp is moved.
     Events,
+    /// The number of a model: that of the same name here.
+    Model,
 }
 
 /// Columns with moments. Other nanoseconds are lengths of time.
@@ -75,6 +80,7 @@ impl Column {
     fn of(name: &str) -> Self {
         match name {
             "events" => Self::Events,
+            "model_id" => Self::Model,
             _ if MOMENTS.contains(&name) => Self::Moment,
             _ => Self::Plain,
         }
@@ -173,11 +179,15 @@ impl Merged {
         Ok(Self {
             path: path.to_owned(),
             connection,
+            models: Vec::new(),
         })
     }
 
     /// Copy all requests and conversations of a database, with moments later by `by_ns`.
-    pub(crate) fn copy(&self, from: &Reader, by_ns: u64) -> Result<Copied, StoreError> {
+    pub(crate) fn copy(&mut self, from: &Reader, by_ns: u64) -> Result<Copied, StoreError> {
+        let models = from.models()?.into_iter();
+        let models = models.map(|name| number_of(&name, &mut self.models));
+        let models: Vec<ModelId> = models.collect();
         let (reading, writing) = (
             refused(from.path(), "read the requests"),
             refused(&self.path, "store the requests"),
@@ -217,6 +227,10 @@ impl Merged {
                             }
                         })?;
                         insert.raw_bind_parameter(at + 1, Passed(ValueRef::Blob(&events)))
+                    }
+                    (Column::Model, ValueRef::Integer(id)) => {
+                        let here = usize::try_from(id).ok().and_then(|id| models.get(id));
+                        insert.raw_bind_parameter(at + 1, here.map(|id| id.0))
                     }
                     (_, value) => insert.raw_bind_parameter(at + 1, Passed(value)),
                 };
@@ -303,6 +317,11 @@ impl Merged {
                     .execute("INSERT OR REPLACE INTO run VALUES (?, ?)", [key, value])
                     .map_err(&doing)?;
             }
+        }
+        for (id, name) in (0u16..).zip(&self.models) {
+            self.connection
+                .execute(schema::INSERT_MODEL, params![id, name])
+                .map_err(&doing)?;
         }
         if let Some(client) = client {
             let json = encoded("the client's figures", serde_json::to_string(client))?;

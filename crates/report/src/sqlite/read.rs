@@ -141,6 +141,21 @@ impl Reader {
         Ok(count.cast_unsigned())
     }
 
+    /// The names of the models that requests ask for, by their numbers; none in files of earlier versions.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the file.
+    pub fn models(&self) -> Result<Vec<String>, StoreError> {
+        if self.version < 6 {
+            return Ok(Vec::new());
+        }
+        let doing = refused(&self.path, "read the names of models");
+        let select = self.connection.prepare(schema::SELECT_MODELS);
+        let mut select = select.map_err(&doing)?;
+        let names = select.query_map([], |row| row.get(0)).map_err(&doing)?;
+        names.collect::<Result<_, _>>().map_err(&doing)
+    }
+
     /// The most GPU memory that a server started here has taken, GB.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ const fn column(name: &'static str, kind: ColumnType, sql: &'static str) -> Requ
 }
 
 /// The columns of the view, in order.
-pub const REQUEST_COLUMNS: [RequestColumn; 51] = [
+pub const REQUEST_COLUMNS: [RequestColumn; 53] = [
     column("idx", Whole, "idx"),
     column("succeeded", Flag, "success = 'True'"),
     column("error_kind", Text, "error_kind"),
@@ -116,6 +116,8 @@ pub const REQUEST_COLUMNS: [RequestColumn; 51] = [
     column("trace_line", Whole, "trace_line"),
     column("possible_cached_tokens", Small, "possible_cached_tokens"),
     column("inputs", Small, "inputs"),
+    column("model", Text, "model"),
+    column("url", Text, "url"),
 ];
 
 /// How a request ended.

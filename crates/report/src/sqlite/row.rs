@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evalscope_model::conversation::TurnPlace;
 use evalscope_model::metrics::Metric;
+use evalscope_model::mix::{ModelId, UrlId};
 use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::{
     ArrivalClock, ConnectCost, CountedTokens, Ending, EventLog, EventLogFormat, Exchange, Failure,
@@ -182,7 +183,9 @@ fn insert_place(row: &mut Binder<'_, '_>, record: &RequestRecord) -> rusqlite::R
     row.count(record.asked_output_tokens)?;
     row.count(record.trace.map(|entry| entry.line))?;
     row.count(record.trace.and_then(|entry| entry.possible_cached_tokens))?;
-    row.count(record.inputs)
+    row.count(record.inputs)?;
+    row.put(record.asked_model.map(|model| model.0))?;
+    row.put(record.url.map(|url| url.0))
 }
 
 /// Takes the columns of a row, one after another.
@@ -371,6 +374,8 @@ pub(super) fn read(
     };
     let (turn, asked_output_tokens, trace) = place(&mut cells)?;
     let inputs = cells.count()?;
+    let asked_model = cells.take::<Option<u16>>()?.map(ModelId);
+    let url = cells.take::<Option<u16>>()?.map(UrlId);
     let events_at = cells.next;
     let events = row
         .get_ref(events_at)
@@ -400,6 +405,8 @@ pub(super) fn read(
         skipped_events,
         compressed,
         peer,
+        asked_model,
+        url,
         asked_output_tokens,
         inputs,
         turn,

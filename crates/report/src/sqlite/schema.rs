@@ -9,7 +9,7 @@ use super::conversation;
 use super::requests::{self, Wanted};
 
 /// Stored in the file's `user_version`.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Stored in the file's `application_id`: "EVSP".
 pub(super) const APPLICATION_ID: i64 = 0x4556_5350;
@@ -31,7 +31,7 @@ pub(super) enum Part {
 use Part::{Body, Figure, Record};
 
 /// Names and types of the columns of a request, in order.
-pub(super) const COLUMNS: [(&str, &str, Part); 56] = [
+pub(super) const COLUMNS: [(&str, &str, Part); 58] = [
     ("idx", "INTEGER NOT NULL", Record),
     ("phase", "TEXT NOT NULL", Record),
     ("prompt_tokens", "INTEGER", Record),
@@ -78,6 +78,8 @@ pub(super) const COLUMNS: [(&str, &str, Part); 56] = [
     ("trace_line", "INTEGER", Record),
     ("possible_cached_tokens", "INTEGER", Record),
     ("inputs", "INTEGER", Record),
+    ("model_id", "INTEGER", Record),
+    ("url_id", "INTEGER", Record),
     ("max_gpu_memory_cost", "REAL", Figure),
     ("first_chunk_latency", "REAL", Figure),
     ("time_per_output_token", "REAL", Figure),
@@ -113,6 +115,28 @@ pub(super) const SINCE_4: [&str; 7] = [
 
 /// Columns that came with format 5.
 pub(super) const SINCE_5: [&str; 1] = ["inputs"];
+
+/// Columns that came with format 6.
+pub(super) const SINCE_6: [&str; 2] = ["model_id", "url_id"];
+
+/// The tables of names: what `model_id` and `url_id` of a request stand for.
+pub(super) const NAMES: &str = "CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT NOT NULL);\n\
+     CREATE TABLE url (id INTEGER PRIMARY KEY, name TEXT NOT NULL);\n";
+
+/// Stores the name of a model, and of a URL.
+pub(super) const INSERT_MODEL: &str = "INSERT OR REPLACE INTO model VALUES (?, ?)";
+pub(super) const INSERT_URL: &str = "INSERT INTO url VALUES (?, ?)";
+
+/// The names of models, in the order of their numbers.
+pub(super) const SELECT_MODELS: &str = "SELECT name FROM model ORDER BY id";
+
+/// The name of the model or the URL of a request, in a file of some version.
+fn name_of(table: &str, version: i64) -> String {
+    match version {
+        ..6 => "NULL".to_owned(),
+        _ => format!("(SELECT name FROM {table} WHERE id = {table}_id)"),
+    }
+}
 
 /// The columns that a record is read back from, in order.
 pub(super) fn record_columns() -> impl Iterator<Item = &'static str> {
@@ -186,8 +210,12 @@ fn phase_select(phase: Phase, version: i64, wall_start_ns: u64) -> String {
       SELECT pos, at - lag(at) OVER (PARTITION BY choice ORDER BY pos) AS gap
       FROM stamp WHERE token)
     WHERE gap IS NOT NULL ORDER BY pos)) AS inter_token_latencies,
+  {} AS model,
+  {} AS url,
   {}
 FROM {} WHERE phase = '{}'",
+        name_of("model", version),
+        name_of("url", version),
         plain.join(",\n  "),
         table(phase, version),
         phase.as_str()
@@ -209,6 +237,7 @@ pub(super) fn create(wall_start_ns: u64) -> String {
         columns.join(", "),
         create_index()
     );
+    sql.push_str(NAMES);
     for (name, phase) in [("result", Phase::Measured), ("warmup", Phase::Warmup)] {
         let select = phase_select(phase, VERSION, wall_start_ns);
         sql = format!("{sql}CREATE VIEW {name} AS {select};\n");
@@ -259,6 +288,7 @@ fn in_version(name: &'static str, version: i64) -> &'static str {
         ..3 if SINCE_3.contains(&name) => "NULL",
         ..4 if SINCE_4.contains(&name) => "NULL",
         ..5 if SINCE_5.contains(&name) => "NULL",
+        ..6 if SINCE_6.contains(&name) => "NULL",
         _ => name,
     }
 }
@@ -301,6 +331,7 @@ fn for_charts(name: &'static str, version: i64) -> &'static str {
         | "ending"
         | "first_byte_ns"
         | "headers_ns"
+        | "model_id"
         | "peer"
         | "possible_cached_tokens"
         | "reasoning_from_total"
@@ -308,6 +339,7 @@ fn for_charts(name: &'static str, version: i64) -> &'static str {
         | "skipped_events"
         | "trace_line"
         | "turn_delay_ns"
+        | "url_id"
         | "write_done_ns" => "NULL",
         "dns_ns" | "tcp_ns" | "tls_ns" => "0",
         "connection_reused" => "1",

@@ -4,7 +4,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use evalscope_model::conversation::{EndedBy, TurnPlace};
-use evalscope_model::events::{LoadSnapshot, RunEvent, Snapshot};
+use evalscope_model::events::{LoadSnapshot, NamedModel, RunEvent, Snapshot};
+use evalscope_model::mix::{ModelId, UrlId};
 use evalscope_model::prompt::TraceEntry;
 use evalscope_model::record::{
     ArrivalClock, ConnectCost, ConversationRecord, CountedTokens, Ending, EventLog, EventStamp,
@@ -114,6 +115,7 @@ prop_compose! {
         peer in prop::option::of(any::<std::net::SocketAddrV4>()),
         (turn, trace, asked_output_tokens) in place(),
         inputs in any::<Option<u64>>(),
+        (asked_model, url) in any::<(Option<u16>, Option<u16>)>(),
     ) -> RequestRecord {
         let [finish_reason, response_id, model] = texts;
         RequestRecord {
@@ -152,6 +154,8 @@ prop_compose! {
             skipped_events: skipped,
             compressed,
             peer: peer.map(Into::into),
+            asked_model: asked_model.map(ModelId),
+            url: url.map(UrlId),
         }
     }
 }
@@ -441,7 +445,7 @@ fn other_files_are_told_from_ours() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 5,
+                known: 6,
                 ..
             }
         ),
@@ -532,6 +536,7 @@ fn request_rows(path: &Path) -> Vec<Vec<rusqlite::types::Value>> {
         schema::SINCE_3.as_slice(),
         &schema::SINCE_4,
         &schema::SINCE_5,
+        &schema::SINCE_6,
     ]
     .concat();
     let is_old = |at: &usize| {
@@ -588,7 +593,22 @@ fn requests_are_read_as_they_come() {
             .unwrap();
         let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
         let steps: Vec<String> = steps.map(Result::unwrap).collect();
-        assert_eq!(steps, ["SEARCH record USING INDEX record_by_idx (phase=?)"]);
+        let name = |table| {
+            [
+                "CORRELATED SCALAR SUBQUERY".to_owned(),
+                format!("SEARCH {table} USING INTEGER PRIMARY KEY (rowid=?)"),
+            ]
+        };
+        let mut wanted = vec!["SEARCH record USING INDEX record_by_idx (phase=?)".to_owned()];
+        wanted.extend(["model", "url"].into_iter().flat_map(name));
+        // subqueries are numbered
+        let unnumbered = |step: &String| {
+            step.trim_end_matches(|c: char| c.is_ascii_digit())
+                .trim()
+                .to_owned()
+        };
+        let steps: Vec<String> = steps.iter().map(unnumbered).collect();
+        assert_eq!(steps, wanted);
     }
 }
 
@@ -633,6 +653,7 @@ fn a_database_of_the_format_before_is_read() {
         for column in (schema::SINCE_3.iter())
             .chain(&schema::SINCE_4)
             .chain(&schema::SINCE_5)
+            .chain(&schema::SINCE_6)
         {
             old.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}"))
                 .unwrap();
@@ -668,7 +689,10 @@ fn a_database_of_format_3_is_read() {
          DROP TABLE conversation",
     )
     .unwrap();
-    for column in schema::SINCE_4.iter().chain(&schema::SINCE_5) {
+    for column in (schema::SINCE_4.iter())
+        .chain(&schema::SINCE_5)
+        .chain(&schema::SINCE_6)
+    {
         old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
             .unwrap();
     }
@@ -698,7 +722,7 @@ fn a_database_of_format_4_is_read() {
         "DROP VIEW conversations; DROP VIEW requests; DROP VIEW result; DROP VIEW warmup",
     )
     .unwrap();
-    for column in schema::SINCE_5 {
+    for column in schema::SINCE_5.iter().chain(&schema::SINCE_6) {
         old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
             .unwrap();
     }
@@ -709,6 +733,70 @@ fn a_database_of_format_4_is_read() {
     assert_eq!(read(&path, Phase::Measured), wanted);
     assert_eq!(request_rows(&path), new_rows);
     assert!(crate::RunReport::load(&path).is_ok());
+}
+
+#[test]
+fn a_database_of_format_5_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = samples::finished(folder.path(), &samples::meta("m"), samples::mixed(12));
+    let (wanted, new_rows) = (read(&path, Phase::Measured), request_rows(&path));
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP VIEW conversations; DROP VIEW requests; DROP VIEW result; DROP VIEW warmup;
+         DROP TABLE model; DROP TABLE url",
+    )
+    .unwrap();
+    for column in schema::SINCE_6 {
+        old.execute_batch(&format!("ALTER TABLE record DROP COLUMN {column}"))
+            .unwrap();
+    }
+    old.execute_batch("CREATE VIEW result AS SELECT * FROM record WHERE phase = 'measured'")
+        .unwrap();
+    old.pragma_update(None, "user_version", 5).unwrap();
+    drop(old);
+    assert_eq!(read(&path, Phase::Measured), wanted);
+    assert_eq!(request_rows(&path), new_rows);
+    assert!(Reader::open(&path).unwrap().models().unwrap().is_empty());
+    assert!(crate::RunReport::load(&path).unwrap().by_model.is_empty());
+}
+
+#[test]
+fn requests_have_the_names_of_their_model_and_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let mut exchanges = samples::successes(3);
+    for (id, exchange) in (0..).zip(&mut exchanges) {
+        exchange.record.asked_model = (id < 2).then_some(ModelId(id));
+        exchange.record.url = id.checked_sub(1).map(UrlId);
+    }
+    let mut meta = samples::meta("a,b");
+    meta.urls = vec!["http://x/".to_owned(), "http://y/".to_owned()];
+    let names = (0..).zip(["a", "b"]).map(|(id, name)| {
+        RunEvent::Model(NamedModel {
+            id: ModelId(id),
+            name: name.to_owned(),
+        })
+    });
+    let events = exchanges.into_iter().map(Box::new).map(RunEvent::Exchange);
+    let database = Database::create(&path, &meta).unwrap();
+    database.run(names.chain(events)).unwrap();
+    let rows: Vec<String> = Connection::open(&path)
+        .unwrap()
+        .prepare("SELECT json_array(model, url) FROM requests ORDER BY idx")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            r#"["a",null]"#,
+            r#"["b","http://x/"]"#,
+            r#"[null,"http://y/"]"#
+        ]
+    );
+    assert_eq!(Reader::open(&path).unwrap().models().unwrap(), ["a", "b"]);
 }
 
 fn conversation(index: u64, phase: Phase, ended_by: EndedBy) -> ConversationRecord {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use evalscope_model::events::{RunEvent, Warning};
 use evalscope_model::record::{Bodies, Exchange};
 use evalscope_model::time::monotonic_ns;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::encode::Encoder;
 use super::row;
@@ -123,6 +123,11 @@ impl Database {
                 .execute("INSERT INTO run VALUES (?, ?)", [key, value])
                 .map_err(&doing)?;
         }
+        for (id, name) in (0u16..).zip(&meta.urls) {
+            connection
+                .execute(schema::INSERT_URL, params![id, name])
+                .map_err(&doing)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             connection,
@@ -227,6 +232,11 @@ impl Database {
                         .execute("INSERT OR REPLACE INTO run VALUES ('began', ?)", [json])
                         .map_err(refused(&self.path, "store when the load began"))?;
                     transaction.commit()?;
+                }
+                RunEvent::Model(model) => {
+                    connection
+                        .execute(schema::INSERT_MODEL, params![model.id.0, model.name])
+                        .map_err(refused(&self.path, "store the name of a model"))?;
                 }
                 RunEvent::Warning(Warning { id, text }) => {
                     warning

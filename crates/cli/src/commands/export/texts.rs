@@ -46,13 +46,16 @@ fn api_of(meta: &RunMeta) -> Arc<dyn Api> {
     let Some(row) = APIS.find(&meta.api) else {
         return Arc::new(OpenAi);
     };
-    let path = Url::parse(&meta.url).map(|url| url.path().to_owned());
+    // those of a run differ in no way that matters here
+    let url = meta.urls.first().unwrap_or(&meta.url);
+    let path = Url::parse(url).map(|url| url.path().to_owned());
     let fields = |setting: &str| meta.settings[setting].as_object().cloned();
     let rules = BodyRules {
         api: Arc::new(OpenAi),
         endpoint: Endpoint::Chat,
         template: fields("query_template"),
         model: meta.model.clone(),
+        mix: None,
         typed: Map::new(),
         defaults: Map::new(),
         max_tokens: MaxTokens::Fixed(0),

@@ -41,6 +41,8 @@ impl Received {
                 asked_output_tokens: None,
                 turn: None,
                 trace: None,
+                model: None,
+                url: None,
             },
             now: ms(10),
             reads: 0,

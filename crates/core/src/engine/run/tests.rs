@@ -1,5 +1,6 @@
 //! The run loop under a paused clock, with a transport that only waits.
 
+mod mixed;
 mod open_loops;
 mod shards;
 
@@ -20,6 +21,7 @@ use crate::protocol::{
 };
 use crate::schedule::Arrivals;
 use evalscope_model::conversation::KeepConnection;
+use evalscope_model::mix::UrlId;
 use evalscope_model::plan::{OpenLoop, Pacing, WhenFull};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::{Gaps, Schedule};
@@ -49,6 +51,7 @@ impl Clock for PausedClock {
 #[derive(Clone)]
 struct Waiting {
     service: Arc<dyn Fn(u64) -> Duration + Send + Sync>,
+    at_url: Arc<dyn Fn(UrlId) -> Duration + Send + Sync>,
     panics_at: Option<u64>,
     fails_at: Option<u64>,
     clock: PausedClock,
@@ -77,6 +80,7 @@ impl Requester for Waiting {
         dispatch: Dispatch,
         given_up: impl Future<Output = Failure>,
     ) -> Exchange {
+        let at_url = (self.at_url)(dispatch.url.unwrap());
         let mut failure = (self.fails_at == Some(dispatch.index))
             .then(|| Failure::new(FailureKind::Status(500), "the test's server fails"));
         assert!(
@@ -84,7 +88,7 @@ impl Requester for Waiting {
             "the test's requester panics"
         );
         tokio::select! {
-            () = tokio::time::sleep((self.service)(dispatch.index)) => {}
+            () = tokio::time::sleep((self.service)(dispatch.index) + at_url) => {}
             why = given_up => failure = Some(why),
         }
         let now = self.clock.now();
@@ -106,6 +110,9 @@ struct Case {
     fails_at: Option<u64>,
     feed: Feed,
     barrier: Option<Barrier>,
+    spread: Spread,
+    /// How much longer a request takes at a URL.
+    at_url: Arc<dyn Fn(UrlId) -> Duration + Send + Sync>,
 }
 
 impl Case {
@@ -148,6 +155,8 @@ impl Case {
             fails_at: None,
             feed: feed(),
             barrier: None,
+            spread: Spread::ONE,
+            at_url: Arc::new(|_| Duration::ZERO),
         }
     }
 
@@ -160,7 +169,8 @@ impl Case {
     fn run_whole(self) -> (Vec<RequestRecord>, Vec<ConversationRecord>) {
         // every body fits the queue, so that feeding never waits
         assert!(self.spec.requests <= Some(64 - self.spec.warmup_requests));
-        let setup = setup(self.spec.clone(), self.feed);
+        let mut setup = setup(self.spec.clone(), self.feed);
+        setup.spread = self.spread;
         let control = RunControl::default();
         let (sink, records) = async_channel::bounded(1024);
         let prepared = Prepared::new(&setup, 1, &control, &sink);
@@ -177,6 +187,7 @@ impl Case {
             let clock = PausedClock(tokio::time::Instant::now());
             let transport = Waiting {
                 service: self.service,
+                at_url: self.at_url,
                 panics_at: self.panics_at,
                 fails_at: self.fails_at,
                 clock,
@@ -217,7 +228,10 @@ impl Case {
             match message {
                 RunEvent::Exchange(exchange) => seen.push(exchange.record),
                 RunEvent::Conversation(record) => conversations.push(*record),
-                RunEvent::Snapshot(_) | RunEvent::Warning(_) | RunEvent::Began(_) => {}
+                RunEvent::Snapshot(_)
+                | RunEvent::Warning(_)
+                | RunEvent::Began(_)
+                | RunEvent::Model(_) => {}
             }
         }
         (seen, conversations)
@@ -238,6 +252,7 @@ fn setup(spec: RunSpec, feed: Feed) -> RunSetup {
             .unwrap_or(NonZeroUsize::MAX),
         spec,
         feed,
+        spread: Spread::ONE,
         clock: RunClock::start(),
         give_up_after: None,
         barrier: None,
@@ -265,6 +280,7 @@ fn rules() -> BodyRules {
         endpoint: Endpoint::Chat,
         template: None,
         model: "m".to_owned(),
+        mix: None,
         typed: Map::new(),
         defaults: Map::new(),
         max_tokens: MaxTokens::Fixed(1),
@@ -554,6 +570,7 @@ fn a_sink_that_is_gone_ends_the_run() {
         let clock = PausedClock(tokio::time::Instant::now());
         let transport = Waiting {
             service: case.service,
+            at_url: Arc::new(|_| Duration::ZERO),
             panics_at: None,
             fails_at: None,
             clock,
@@ -841,6 +858,7 @@ fn batches_grow_and_a_failure_keeps_what_was_built() {
             ready,
             primed: CancellationToken::new(),
             budget: Budget::new(AHEAD_BYTES),
+            events: async_channel::bounded(8).0,
         };
         let sessions = Sessions {
             deal: Deal {

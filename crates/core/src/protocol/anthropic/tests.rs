@@ -32,6 +32,7 @@ fn rules(typed: Value) -> (BodyRules, Vec<String>) {
         endpoint: Endpoint::Chat,
         template: None,
         model: "m".to_owned(),
+        mix: None,
         typed: object(typed),
         defaults: object(json!({"temperature": 0.0, "stream": true})),
         max_tokens: MaxTokens::Fixed(64),

@@ -8,6 +8,7 @@ fn rules() -> BodyRules {
         endpoint: Endpoint::Chat,
         template: None,
         model: "qwen".to_owned(),
+        mix: None,
         typed: Map::new(),
         defaults: json!({"temperature": 0.0, "stream": true})
             .as_object()
@@ -155,4 +156,38 @@ fn a_request_may_have_its_own_model_and_length() {
     assert_eq!(body.get("max_completion_tokens"), None);
     assert_eq!(request.headers.fields().len(), 1);
     assert_eq!(request.target, OwnTarget::new("/v1/other").ok());
+}
+
+/// A body's own model and `--extra-args` are before the draw, and each counts under the name that is
+/// sent.
+#[test]
+fn models_are_counted_as_they_are_sent() {
+    let mix = ModelMix::new(vec!["a".to_owned(), "b".to_owned()], None, 7);
+    let mix = mix.unwrap();
+    let mut rules = rules();
+    rules.typed.insert("model".to_owned(), "a,b".into());
+    rules.mix = Some(mix.clone());
+    let mut builder = BodyBuilder::new(rules.clone());
+    let own = json!({"model": "own", "messages": []});
+    let items: Vec<(u64, Item)> = (0..20)
+        .map(|k| {
+            let prompt = match (k % 5, &own) {
+                (0, Value::Object(own)) => Prompt::Body(own.clone()),
+                _ => Prompt::Text("hi".to_owned()),
+            };
+            (k, prompt.into())
+        })
+        .collect();
+    let requests = builder.build(items.clone()).unwrap();
+    assert_eq!(builder.models(), ["a", "b", "own"]);
+    for (k, request) in (0..).zip(&requests) {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let wanted = if k % 5 == 0 { "own" } else { mix.name_of(k) };
+        assert_eq!(body["model"], wanted);
+        assert_eq!(builder.models()[request.model.unwrap().index()], wanted);
+    }
+    rules.extra.insert("model".to_owned(), "extra".into());
+    let mut builder = BodyBuilder::new(rules);
+    let request = builder.prepare(1, Prompt::Text("hi".to_owned())).unwrap();
+    assert_eq!(builder.models()[request.model.unwrap().index()], "extra");
 }

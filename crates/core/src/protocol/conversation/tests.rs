@@ -19,6 +19,7 @@ fn rules(conversations: ConversationRules) -> BodyRules {
         endpoint: Endpoint::Chat,
         template: None,
         model: "m".to_owned(),
+        mix: None,
         typed: Map::new(),
         defaults: Map::from_iter([("stream".to_owned(), true.into())]),
         max_tokens: MaxTokens::Fixed(9),

@@ -21,6 +21,7 @@ fn rules() -> BodyRules {
         endpoint: Endpoint::Chat,
         template: None,
         model: "qwen-plus".to_owned(),
+        mix: None,
         typed: Map::new(),
         defaults: object(json!({"temperature": 0.0, "stream": true})),
         max_tokens: MaxTokens::Fixed(64),

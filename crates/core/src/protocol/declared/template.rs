@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value, json};
 
-use super::super::body::substituted;
+use super::super::placeholders::substituted;
 use evalscope_model::prompt::Prompt;
 
 /// Fields that can have a placeholder, with OpenAI's names.

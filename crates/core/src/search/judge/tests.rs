@@ -102,6 +102,8 @@ fn record(index: u64, due_s: f64, latency_s: f64, failure: Option<FailureKind>) 
         ending: Ending::Marked,
         skipped_events: 0,
         compressed: false,
+        asked_model: None,
+        url: None,
         inputs: None,
         peer: None,
         turn: None,

@@ -92,6 +92,7 @@ impl Plan {
             ready,
             primed: CancellationToken::new(),
             budget: Budget::new(AHEAD_BYTES),
+            events: async_channel::bounded(8).0,
         };
         let failed = feed_jobs(
             setup.feed,
