@@ -63,7 +63,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::useless_vec, reason = "an array of reports is large")]
     fn reports_match_the_schema() {
         let validator = jsonschema::validator_for(&schema()).unwrap();
         let mut profile = samples::open_loop_meta();

@@ -81,6 +81,10 @@ pub(super) enum Work {
 
 /// What a run has to be summed up.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a kind of work, and any of them may be wanted"
+)]
 pub(super) struct Wanted {
     pub(super) paced: bool,
     pub(super) objective: bool,
