@@ -63,11 +63,12 @@ pub(crate) struct ServerArgs {
     #[arg(value_name = "URL", conflicts_with = "url", value_parser = argument_url)]
     pub(crate) positional_url: Option<String>,
 
-    /// URL of the server; `--url` itself may be left out. Several spread the load over several servers
+    /// URL of the server; `--url` itself may be left out
     ///
     /// By default `http://127.0.0.1:8877/v1/chat/completions`, or the URL of the API. A URL without
     /// an endpoint is completed: `http://host:8000` becomes
-    /// `http://host:8000/v1/chat/completions`. Several URLs have to be the same endpoint of one API.
+    /// `http://host:8000/v1/chat/completions`. Several URLs spread the load over
+    /// several servers; they have to be the same endpoint of one API.
     #[arg(long, num_args = 1.., action = ArgAction::Append)]
     pub(crate) url: Vec<String>,
 
@@ -75,7 +76,9 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_enum)]
     pub(crate) url_strategy: Option<UrlChoice>,
 
-    /// Name of the model, as the server knows it; several for a mix of models or LoRA adapters
+    /// Name of the model, as the server knows it
+    ///
+    /// Several names, of adapters too, make a mix: one is drawn for each request.
     ///
     /// May be left out if the server lists exactly one model under /v1/models, and for `local_sim`.
     /// For `local` and `local_vllm`, a folder or a model id of a hub.

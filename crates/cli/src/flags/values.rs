@@ -246,11 +246,16 @@ pub(crate) fn times(text: &str) -> Result<(f64, f64), String> {
     })
 }
 
-/// A URL given without its flag. A number or a word there is a value of some other flag.
-pub(crate) fn argument_url(text: &str) -> Result<String, String> {
+/// Whether a text can be a URL, with or without a scheme, and not a number or a word.
+pub(crate) fn looks_like_url(text: &str) -> bool {
     let is_host = text == "localhost" || text.contains([':', '/']);
     let is_number = text.parse::<f64>().is_ok();
-    if is_host || text.contains('.') && !is_number {
+    is_host || text.contains('.') && !is_number
+}
+
+/// A URL given without its flag. A number or a word there is a value of some other flag.
+pub(crate) fn argument_url(text: &str) -> Result<String, String> {
+    if looks_like_url(text) {
         Ok(text.to_owned())
     } else {
         Err("this is not a URL, and the flag before it takes no further value".to_owned())

@@ -13,6 +13,7 @@ use crate::failure::hinted;
 use crate::flags::choices::ApiChoice;
 use crate::flags::prompts::PromptArgs;
 use crate::flags::server::ServerArgs;
+use crate::flags::values::looks_like_url;
 use crate::secrets;
 
 /// The names in the folder of the results, at most, in bytes.
@@ -103,6 +104,12 @@ pub(super) fn destinations_of(
     check_several(server, typed.len())?;
     let mut all: Vec<Destination> = Vec::new();
     for url in typed {
+        if !looks_like_url(url) {
+            return Err(hinted(
+                format!("`--url {url}` is not a URL"),
+                "a URL begins with http:// or https://, or has a port: localhost:8000",
+            ));
+        }
         let own = ServerArgs {
             url: vec![url.to_owned()],
             positional_url: None,

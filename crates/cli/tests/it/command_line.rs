@@ -411,7 +411,7 @@ fn mistakes_have_their_own_words() {
         vec!["__super"],
         with(&["--url", "http://127.0.0.1:1", "--max-tokens", "1", "2", "3"]),
         with(&["--url", "http://127.0.0.1:1", "3"]),
-        with(&["--url", "http://127.0.0.1:1", "http://127.0.0.1:2"]),
+        with(&["http://127.0.0.1:2", "--url", "http://127.0.0.1:1"]),
         with(&["http://127.0.0.1:1", "--stream", "http://127.0.0.1:2"]),
         with(&["--stream=maybe"]),
         with(&["--multi"]),
