@@ -327,9 +327,15 @@ impl Measuring<'_> {
                 (held, asked),
             )
         {
+            // probes are compared with one another
+            let share = self.command.job.search.is_some().then(|| {
+                let percent = 100.0 * outcome.repeated_share;
+                format!(" ({percent:.0} % of its {held} had been used before)")
+            });
             let text = format!(
-                "the dataset `{}` has fewer {held} than {how}, so the server's prefix cache may be warm",
-                self.command.prompts.name
+                "the dataset `{}` has fewer {held} than {how}{}, so the server's prefix cache may be warm",
+                self.command.prompts.name,
+                share.unwrap_or_default()
             );
             findings.push(Finding::new(FindingId::PromptsRepeated, text));
         }

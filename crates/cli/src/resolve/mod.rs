@@ -207,6 +207,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
         objectives: &objectives,
         template: &plan.runs()[0],
         is_trace: prompt_plan.trace.is_some(),
+        without_stream: without_stream.as_deref(),
+        generates: bodies.api.output() == Output::Generated,
     };
     let search = search_of(args, &known, &mut notes)?;
     let plan = match &search {

@@ -47,6 +47,10 @@ pub(super) struct Known<'a> {
     /// The load as it is without a search: what its probes have in common.
     pub(super) template: &'a RunSpec,
     pub(super) is_trace: bool,
+    /// The flag for which responses are no streams of tokens.
+    pub(super) without_stream: Option<&'a str>,
+    /// Responses have output tokens.
+    pub(super) generates: bool,
 }
 
 /// The search that was typed; `None` without `--sla-auto-tune`.
@@ -56,7 +60,6 @@ pub(super) fn search_of(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Option<Search>> {
     let search = &args.search;
-    let is_typed = |flag: &str| args.typed.iter().any(|typed| typed == flag);
     if !search.sla_auto_tune {
         let idle = args.typed.iter().filter(|flag| flag.starts_with("sla-"));
         notes.extend(
@@ -69,7 +72,7 @@ pub(super) fn search_of(
         Vary::Parallel => Variable::Parallel,
         Vary::Rate => Variable::Rate,
     };
-    let groups = groups_of(search, known.objectives, !args.generation.no_stream)?;
+    let groups = groups_of(search, known)?;
     let is_reference_typed =
         search.sla_num_runs.is_some() || search.sla_number_multiplier.is_some();
     let greatest = match groups[0][0] {
@@ -98,32 +101,7 @@ pub(super) fn search_of(
             "`--sla-fixed-parallel` has no effect: only a search for a rate uses it".to_owned(),
         );
     }
-    let idle: &[&str] = if is_reference {
-        &[
-            "sla-precision",
-            "sla-confidence",
-            "sla-probe-time",
-            "sla-max-time",
-            "number",
-        ]
-    } else {
-        &["number", "duration"]
-    };
-    let why = if is_reference {
-        "EvalScope's way of searching does not use it"
-    } else {
-        "a search measures each load for as long as it takes (`--sla-probe-time`)"
-    };
-    for flag in idle.iter().filter(|flag| is_typed(flag)) {
-        notes.push(format!("`--{flag}` has no effect: {why}"));
-    }
-    if is_reference {
-        notes.push(
-            "runs of a few seconds cannot show saturation, and their percentiles are those of few requests; leave \
-             `--sla-num-runs` and `--sla-number-multiplier` out for an answer with known confidence"
-                .to_owned(),
-        );
-    }
+    notes.extend(idle_flags(args, is_reference));
     let plan = SearchPlan {
         variable,
         groups,
@@ -134,10 +112,9 @@ pub(super) fn search_of(
         gaps: args.load.burstiness.unwrap_or(args.load.arrivals),
         from: known.objectives.from,
         slo: known.objectives.slo.clone(),
-        delivery: if args.generation.no_stream {
-            Delivery::Whole
-        } else {
-            Delivery::Stream
+        delivery: match known.without_stream {
+            Some(_) => Delivery::Whole,
+            None => Delivery::Stream,
         },
         template: known.template.clone(),
         repeat_prompts: args.prompts.repeat_prompts,
@@ -159,6 +136,41 @@ pub(super) fn search_of(
         Some(figure) => Search::Greatest(plan, way, figure),
         None => Search::Measured(plan, way),
     }))
+}
+
+/// Notes on flags that do nothing in this way of searching, and on what it cannot show.
+fn idle_flags(args: &PerfArgs, is_reference: bool) -> Vec<String> {
+    let (idle, why): (&[&str], &str) = if is_reference {
+        (
+            &[
+                "sla-precision",
+                "sla-confidence",
+                "sla-probe-time",
+                "sla-max-time",
+                "number",
+            ],
+            "EvalScope's way of searching does not use it",
+        )
+    } else {
+        (
+            &["number", "duration"],
+            "a search measures each load for as long as it takes (`--sla-probe-time`)",
+        )
+    };
+    let is_typed = |flag: &&&str| args.typed.iter().any(|typed| typed == **flag);
+    let mut notes: Vec<String> = idle
+        .iter()
+        .filter(is_typed)
+        .map(|flag| format!("`--{flag}` has no effect: {why}"))
+        .collect();
+    if is_reference {
+        notes.push(
+            "runs of a few seconds cannot show saturation, and their percentiles are those of few requests; leave \
+             `--sla-num-runs` and `--sla-number-multiplier` out for an answer with known confidence"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 /// What cannot go together with a search.
@@ -192,11 +204,7 @@ fn check_combinations(args: &PerfArgs, is_trace: bool) -> anyhow::Result<()> {
 }
 
 /// The groups of criteria, each of which can be measured.
-fn groups_of(
-    search: &SearchArgs,
-    objectives: &Objectives,
-    stream: bool,
-) -> anyhow::Result<Vec<Vec<Criterion>>> {
+fn groups_of(search: &SearchArgs, known: &Known<'_>) -> anyhow::Result<Vec<Vec<Criterion>>> {
     let Some(text) = &search.sla_params else {
         return Err(hinted("`--sla-auto-tune` needs `--sla-params`", EXAMPLE));
     };
@@ -216,10 +224,16 @@ fn groups_of(
     })?;
     for criterion in groups.iter().flatten() {
         let figure = criterion.figure();
-        if figure.needs_stream() && !stream {
+        if let Some(why) = known.without_stream.filter(|_| figure.needs_stream()) {
             return Err(hinted(
-                format!("`--sla-params`: `{figure}` cannot be measured with `--no-stream`"),
+                format!("`--sla-params`: `{figure}` cannot be measured with `{why}`"),
                 "only the latency of whole responses is known",
+            ));
+        }
+        if figure == SlaFigure::OutputTokensPerS && !known.generates {
+            return Err(hinted(
+                "`--sla-params`: `tps` needs an API that generates tokens",
+                "`rps` counts the requests that succeed",
             ));
         }
         let is_reference = search.sla_num_runs.is_some() || search.sla_number_multiplier.is_some();
@@ -238,7 +252,7 @@ fn groups_of(
                     "`success_rate` and percentiles have limits",
                 ));
             }
-            (SlaFigure::Goodput, _) if objectives.slo.is_none() => {
+            (SlaFigure::Goodput, _) if known.objectives.slo.is_none() => {
                 return Err(hinted(
                     "`--sla-params`: `goodput` needs `--slo`: without it no request is good or bad",
                     "such as `--slo \"ttft<=500ms tpot<=50ms\"`",

@@ -152,7 +152,7 @@ fn a_condition_that_nothing_meets_says_by_how_much() {
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     let text = outcome.stdout.replace('\n', " ");
     let none = "No concurrency was found that meets p50 latency ≤ 0.01 s: not even the lower bound, 1, does \
-                (`--sla-lower-bound`). At 1 100 % of requests broke p50 latency ≤ 0.01 s [";
+                (`--sla-lower-bound`). At a concurrency of 1, 100 % of requests broke p50 latency ≤ 0.01 s [";
     assert!(text.starts_with(none), "{text}");
     assert_eq!(
         context.result()["search"]["selections"][0]["end"],
@@ -291,6 +291,18 @@ fn what_cannot_be_searched_for_is_refused() {
         (
             &[ttft, "--no-stream"],
             "`p99_ttft` cannot be measured with `--no-stream`",
+        ),
+        (
+            &[r#"--sla-params={"p99_tpot": "<=1s"}"#, "--no-stream"],
+            "`p99_tpot` cannot be measured with `--no-stream`",
+        ),
+        (
+            &[ttft, "--api=embedding"],
+            "`p99_ttft` cannot be measured with `--api embedding`",
+        ),
+        (
+            &[r#"--sla-params={"tps": ">=1"}"#, "--api=embedding"],
+            "`tps` needs an API that generates tokens",
         ),
         (
             &[ttft, "--repeats=2"],

@@ -85,6 +85,8 @@ pub struct RunOutcome {
     pub end: RunEnd,
     /// How often the dataset had begun again before the last prompt sent.
     pub rounds: u64,
+    /// The share of sessions whose prompt the dataset had given before.
+    pub repeated_share: f64,
     /// Measured requests that were sent and have ended.
     pub measured: u64,
     /// Requests that were sent and failed, in the warm-up too.
@@ -242,6 +244,8 @@ pub(super) fn run_on<T: Transport>(
             .or(shared.gate.stopped_by().map(RunEnd::Load))
             .unwrap_or(RunEnd::Complete),
         rounds: shared.rounds.load(Ordering::Relaxed),
+        repeated_share: shared.repeated.load(Ordering::Relaxed) as f64
+            / shared.sessions.load(Ordering::Relaxed).max(1) as f64,
         measured: shared.progress.measured(),
         failed: shared.progress.failed(),
         received_per_s: received_per_s(transport.stats(), took),
@@ -552,6 +556,8 @@ impl Prepared {
                 sink: sink.clone(),
                 health: Health::new(setup.give_up_after),
                 rounds: AtomicU64::new(0),
+                sessions: AtomicU64::new(0),
+                repeated: AtomicU64::new(0),
                 stopped_ns: AtomicU64::new(0),
                 ended: Mutex::default(),
                 drain_over: AtomicBool::new(false),

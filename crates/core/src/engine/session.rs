@@ -124,6 +124,10 @@ impl<R: Requester, C: Clock> User<R, C> {
         let request = &mut start.job.request;
         let round = start.job.round;
         self.shared.rounds.fetch_max(round, Ordering::Relaxed);
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        if round > 0 {
+            self.shared.repeated.fetch_add(1, Ordering::Relaxed);
+        }
         let mut dispatch = Dispatch {
             index: request.index,
             phase: start.job.phase,

@@ -62,6 +62,10 @@ pub(super) struct SharedRun {
     pub(super) health: Health,
     /// The highest round of the dataset that a request sent was of.
     pub(super) rounds: AtomicU64,
+    /// Sessions that were sent.
+    pub(super) sessions: AtomicU64,
+    /// Those of them whose prompt had been used before.
+    pub(super) repeated: AtomicU64,
     /// When the run was found to be stopped, nanoseconds; 0 before.
     pub(super) stopped_ns: AtomicU64,
     /// The moment that the load counts from, nanoseconds; 0 before.

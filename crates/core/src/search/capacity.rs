@@ -309,7 +309,10 @@ impl CapacitySearch {
             })
         });
         if let Some(probe) = failing {
-            let at = variable.phrase(probe.value);
+            let at = match variable {
+                Variable::Parallel => format!("a concurrency of {},", probe.value),
+                Variable::Rate => variable.phrase(probe.value),
+            };
             sentences.extend(probe.reasons.first().map(|why| format!("At {at} {why}.")));
         }
         if answer.unstable {

@@ -21,9 +21,7 @@ pub(super) fn ended(end: SearchEnd, lower: f64) -> String {
             format!("not even the lower bound, {lower}, does (`--sla-lower-bound`)")
         }
         SearchEnd::NoSuccess => "no request of three probes in a row succeeded".to_owned(),
-        SearchEnd::ClientLimited => {
-            "this program, not the server, is the limit".to_owned()
-        }
+        SearchEnd::ClientLimited => "this program, not the server, is the limit".to_owned(),
         SearchEnd::OutOfTime => "the time was over (`--sla-max-time`)".to_owned(),
         SearchEnd::Interrupted => "the search was stopped".to_owned(),
     }
@@ -67,11 +65,15 @@ fn reason(limit: &LimitJudgement, failures: &BTreeMap<String, u64>) -> String {
         (Some(share), Some(ci), Some(allowed)) => {
             let what = match limit.figure {
                 SlaFigure::SuccessRate => format!("of requests failed{}", kinds(failures)),
-                figure => format!(
-                    "of requests broke {} {}",
-                    figure.label(),
-                    typeset(&limit.target)
-                ),
+                // an undecided limit of which no request is known to break it
+                _ if limit.violations == 0 => {
+                    return format!(
+                        "{} requests are too few to tell whether {label} {} holds",
+                        limit.requests,
+                        typeset(&limit.target)
+                    );
+                }
+                _ => format!("of requests broke {label} {}", typeset(&limit.target)),
             };
             format!(
                 "{} % {what} [{}, {}]; {} % may",
