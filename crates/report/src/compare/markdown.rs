@@ -27,7 +27,11 @@ fn of_one(comparison: &Comparison) -> String {
         for reason in &point.not_comparable {
             let _ = writeln!(text, "Not comparable: {}\n", escaped(reason));
         }
-        text.push_str("| Figure | Base | New | Change | 95 % interval | Verdict |\n|---|--:|--:|--:|--:|---|\n");
+        let _ = writeln!(
+            text,
+            "| Figure | Base | New | Change | {} | Verdict |\n|---|--:|--:|--:|--:|---|",
+            words::interval_head(point.is_indicative)
+        );
         for cell in &point.cells {
             let _ = writeln!(
                 text,
@@ -42,6 +46,9 @@ fn of_one(comparison: &Comparison) -> String {
         }
         if let Some(runs) = words::to_decide(&point.cells) {
             let _ = writeln!(text, "\n{runs}");
+        }
+        for reason in &point.without_intervals {
+            let _ = writeln!(text, "\n{}", escaped(reason));
         }
         if point.is_indicative {
             let _ = writeln!(text, "\n_{}._", words::INDICATIVE);

@@ -3,11 +3,14 @@
 //!
 //! It must not know the command line, nor where formats are written to.
 
+mod blocks;
+
 mod run;
 mod settings;
 mod within;
 
 mod baseline;
+mod detailed;
 mod vllm;
 
 mod read;
@@ -29,12 +32,14 @@ mod json;
 mod junit;
 mod markdown;
 mod openmetrics;
+mod overlay;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, BaselineError};
+pub use blocks::{AllBlocks, Blocks, Timed};
 pub use cell::{Cell, Limits, Method, Verdict};
 pub use comparison::{CompareError, Options, compare};
 pub use gates::{ConditionResult, RuleOutcome, RuleResult};

@@ -10,9 +10,13 @@ mod time;
 
 mod loads;
 
+mod whiskers;
+
 mod sweep;
 
 mod search;
+
+mod sides;
 
 mod distribution;
 
@@ -29,6 +33,7 @@ mod tests;
 
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
 pub use loads::{NoKnee, knee};
+pub use sides::{AtLoad, Axis, Lines, Loads, PointOfSides, Side, SideOfPoint};
 
 use evalscope_model::search::SearchRecord;
 
@@ -43,6 +48,18 @@ type OfSweep = fn(&Context<'_>, &Sweep<'_>) -> Drawn;
 
 /// Draws a chart of a run.
 type OfRun = fn(&Context<'_>, &RunReport, &RunSeries) -> Drawn;
+
+/// Draws a chart of the loads of several sides.
+type OfSides = fn(&Context<'_>, &Loads) -> Drawn;
+
+/// Draws a chart of several sides at one load.
+type OfPoint = fn(&Context<'_>, &PointOfSides) -> Drawn;
+
+/// The charts of a comparison over its loads, in the order of the page.
+const OF_SIDES: [OfSides; 2] = [sides::curve, sides::against_load];
+
+/// The charts of a comparison at one load, in the order of the page.
+const OF_POINT: [OfPoint; 2] = [sides::percentiles, sides::over_the_run];
 
 /// The charts of a sweep, in the order of the page.
 const OF_SWEEP: [OfSweep; 3] = [sweep::curve, sweep::against_load, sweep::goodput];
@@ -88,6 +105,20 @@ pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
         return titles.map(without).into();
     }
     OF_SWEEP.iter().map(|draw| draw(&context, &sweep)).collect()
+}
+
+/// The charts of the loads of several sides, overlaid.
+#[must_use]
+pub fn of_sides(loads: &Loads, words: &dyn Words) -> Vec<Drawn> {
+    let context = Context { words, prefix: "" };
+    OF_SIDES.iter().map(|draw| draw(&context, loads)).collect()
+}
+
+/// The charts of several sides at one load, overlaid. The prefix makes ids unique on the page.
+#[must_use]
+pub fn of_point(point: &PointOfSides, words: &dyn Words, prefix: &str) -> Vec<Drawn> {
+    let context = Context { words, prefix };
+    OF_POINT.iter().map(|draw| draw(&context, point)).collect()
 }
 
 /// The chart of the search that a command's runs were the probes of.
