@@ -175,10 +175,20 @@ fn overlaid(comparisons: &[Comparison], base: &[Run], new: &[Vec<Run>]) -> Chart
         );
         (foreign_name(point), figures(drawn))
     };
-    Charts {
-        loads: figures(of_loads.unwrap_or_default()),
-        points: points.iter().enumerate().map(of_point).collect(),
+    let mut loads = figures(of_loads.unwrap_or_default());
+    let mut points: Vec<(String, Figures)> = points.iter().enumerate().map(of_point).collect();
+    // say it once if no point has any
+    if points.iter().all(|(_, own)| own.drawn.is_empty()) {
+        loads.missing.extend(
+            points
+                .drain(..)
+                .next()
+                .map(|(_, own)| own.missing)
+                .into_iter()
+                .flatten(),
+        );
     }
+    Charts { loads, points }
 }
 
 fn section(one: &Comparison, limits: &Limits) -> Section {

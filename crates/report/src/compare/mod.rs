@@ -3,6 +3,8 @@
 //!
 //! It must not know the command line, nor where formats are written to.
 
+mod measured;
+
 mod blocks;
 
 mod run;
@@ -49,9 +51,10 @@ pub use html::html;
 pub use json::{ComparisonFile, ending};
 pub use junit::junit;
 pub use markdown::markdown;
+pub use measured::Measured;
 pub use openmetrics::openmetrics;
 pub use outcome::{Comparison, Ending, PointResult};
 pub use read::{ReadError, read_side};
-pub use run::{Measured, Run, Trials};
+pub use run::{Run, Trials};
 pub use settings::{Difference, names as settings_that_must_be_equal};
 pub use table::{Order, table};

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::baseline::Baseline;
 use super::blocks::AllBlocks;
-use super::run::{Measured, Run, Trials};
+use super::measured::Measured;
+use super::run::{Run, Trials};
 use super::within::{Within, too_short};
 use super::{settings, vllm};
 use crate::files::{self, FilesError, RESULT};

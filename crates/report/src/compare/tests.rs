@@ -476,7 +476,7 @@ fn every_format_has_its_file() {
     let comparisons = compared();
     insta::assert_snapshot!("table", table(&comparisons, Order::Figures, screen()));
     insta::assert_snapshot!("markdown", markdown(&comparisons));
-    let page = page_of(&comparisons).unwrap();
+    let page = page_of(&comparisons);
     let (_, body) = page.split_once("<body>").unwrap();
     insta::assert_snapshot!("html", body);
     insta::assert_snapshot!("json", ComparisonFile::of(&comparisons).text().unwrap());
@@ -504,7 +504,7 @@ fn formats_say_what_is_not_comparable_and_indicative() {
         "not_comparable_table",
         table(&comparisons, Order::Change, screen())
     );
-    let page = page_of(&comparisons).unwrap();
+    let page = page_of(&comparisons);
     assert!(
         page.contains("n &lt;b&gt;|") && page.contains("Only the base measured: parallel=1"),
         "{page}"

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use super::blocks::AllBlocks;
 use super::detailed::Detailed;
-use super::run::{Measured, Run, Trials};
+use super::measured::Measured;
+use super::run::{Run, Trials};
 use crate::names::{FigureKey, Rate, Stat, percentiles};
 use crate::rules::PointPlace;
 

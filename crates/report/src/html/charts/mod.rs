@@ -16,9 +16,11 @@ mod sweep;
 
 mod search;
 
+mod distribution;
+
 mod sides;
 
-mod distribution;
+mod side_times;
 
 mod timeline;
 
@@ -33,7 +35,8 @@ mod tests;
 
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
 pub use loads::{NoKnee, knee};
-pub use sides::{AtLoad, Axis, Lines, Loads, PointOfSides, Side, SideOfPoint};
+pub use side_times::{Lines, PointOfSides, SideOfPoint};
+pub use sides::{AtLoad, Axis, Loads, Side};
 
 use evalscope_model::search::SearchRecord;
 
@@ -59,7 +62,7 @@ type OfPoint = fn(&Context<'_>, &PointOfSides) -> Drawn;
 const OF_SIDES: [OfSides; 2] = [sides::curve, sides::against_load];
 
 /// The charts of a comparison at one load, in the order of the page.
-const OF_POINT: [OfPoint; 2] = [sides::percentiles, sides::over_the_run];
+const OF_POINT: [OfPoint; 2] = [side_times::percentiles, side_times::over_the_run];
 
 /// The charts of a sweep, in the order of the page.
 const OF_SWEEP: [OfSweep; 3] = [sweep::curve, sweep::against_load, sweep::goodput];
