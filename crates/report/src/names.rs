@@ -6,6 +6,7 @@
 
 mod columns;
 mod key;
+mod percentile;
 
 use evalscope_model::metrics::{Distribution, Metric};
 
@@ -13,8 +14,10 @@ use crate::report::RunReport;
 
 pub use columns::{PERCENTILE_COLUMNS, PERCENTILES, PercentileColumn, percentile_columns};
 pub use key::{
-    Better, FigureKey, METRICS, Rate, Stat, Unit, UnknownFigure, metric_name, percentiles,
+    Better, FigureKey, METRICS, Rate, Stat, Unit, UnknownFigure, UnknownStat, metric_name,
+    percentiles,
 };
+pub use percentile::{NotAPercentile, Percentile};
 
 /// A figure's value, before any format.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -65,7 +65,12 @@ pub(crate) struct CompareArgs {
     metric: Vec<Shown>,
 
     /// The statistics of metrics that are shown.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "mean,p50,p99", value_parser = stat)]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "mean,p50,p99"
+    )]
     stat: Vec<Stat>,
 
     /// Put the worst change first.
@@ -136,15 +141,6 @@ impl FromStr for Shown {
                 format!("expected {}, {}", rates.join(", "), metrics.join(", "))
             })
     }
-}
-
-fn stat(text: &str) -> Result<Stat, String> {
-    Stat::all()
-        .find(|stat| stat.to_string() == text)
-        .ok_or_else(|| {
-            let all: Vec<String> = Stat::all().map(|stat| stat.to_string()).collect();
-            format!("expected {}", all.join(", "))
-        })
 }
 
 /// What counts as noise, for all figures or for one.
@@ -231,7 +227,11 @@ impl FromStr for Target {
 
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let options = args.options()?;
-    let sides = args.sides()?;
+    let mut figures = options.all_figures();
+    if args.save_baseline.is_some() {
+        figures.extend(Baseline::further());
+    }
+    let sides = args.sides(&figures)?;
     if let Some(path) = &args.save_baseline {
         let runs: Vec<Run> = sides.new.iter().flatten().cloned().collect();
         write(path, &Baseline::of(&runs).text()?)?;
@@ -244,7 +244,11 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     for new in &sides.new {
         comparisons.push(comparing::compare(&base, new, &options)?);
     }
-    args.show(&comparisons)?;
+    args.show(&Compared {
+        comparisons: &comparisons,
+        base: &base,
+        new: &sides.new,
+    })?;
     Ok(args.exit_code(comparing::ending(&comparisons)))
 }
 
@@ -252,6 +256,13 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
 struct Sides {
     base: Option<Vec<Run>>,
     new: Vec<Vec<Run>>,
+}
+
+/// What formats are made of.
+struct Compared<'a> {
+    comparisons: &'a [Comparison],
+    base: &'a [Run],
+    new: &'a [Vec<Run>],
 }
 
 impl CompareArgs {
@@ -328,7 +339,7 @@ impl CompareArgs {
         shown.iter().flat_map(of).collect()
     }
 
-    fn sides(&self) -> anyhow::Result<Sides> {
+    fn sides(&self, figures: &[FigureKey]) -> anyhow::Result<Sides> {
         let (base, new) = match (&self.baseline, self.runs.split_first()) {
             (Some(base), _) => (Some(base), &self.runs[..]),
             (None, Some((_, []))) if self.save_baseline.is_some() => (None, &self.runs[..]),
@@ -341,10 +352,12 @@ impl CompareArgs {
                 "give two sides: `evalscope compare BASE NEW`",
             ));
         }
-        let base = base.map(|base| comparing::read_side(base)).transpose()?;
+        let base = base
+            .map(|base| comparing::read_side(base, figures))
+            .transpose()?;
         let mut sides: Vec<Vec<Run>> = Vec::new();
         for argument in new {
-            sides.push(comparing::read_side(argument)?);
+            sides.push(comparing::read_side(argument, figures)?);
         }
         if self.repeats_as_one {
             sides = vec![sides.concat()];
@@ -359,17 +372,15 @@ impl CompareArgs {
         }
     }
 
-    fn text(
-        &self,
-        form: Form,
-        comparisons: &[Comparison],
-        screen: Screen,
-    ) -> anyhow::Result<String> {
+    fn text(&self, form: Form, compared: &Compared<'_>, screen: Screen) -> anyhow::Result<String> {
+        let comparisons = compared.comparisons;
         Ok(match form {
             Form::Table => comparing::table(comparisons, self.order(), screen),
             Form::Markdown => comparing::markdown(comparisons),
             Form::Json => ComparisonFile::of(comparisons).text()?,
-            Form::Html => comparing::html(comparisons, &self.limits())?,
+            Form::Html => {
+                comparing::html(comparisons, &self.limits(), compared.base, compared.new)?
+            }
             Form::Junit => comparing::junit(comparisons),
             Form::Github => comparing::annotations(comparisons),
             Form::OpenMetrics => comparing::openmetrics(comparisons),
@@ -377,7 +388,8 @@ impl CompareArgs {
         })
     }
 
-    fn show(&self, comparisons: &[Comparison]) -> anyhow::Result<()> {
+    fn show(&self, compared: &Compared<'_>) -> anyhow::Result<()> {
+        let comparisons = compared.comparisons;
         let screen = console::screen(Confidence::Hidden);
         let in_file = Screen {
             width: FILE_WIDTH,
@@ -385,13 +397,13 @@ impl CompareArgs {
             ..screen
         };
         if !self.out.iter().any(Target::is_stdout) {
-            console::out(&self.text(Form::Table, comparisons, screen)?);
+            console::out(&self.text(Form::Table, compared, screen)?);
         }
         for target in &self.out {
             if target.is_stdout() {
-                console::out(&self.text(target.form, comparisons, screen)?);
+                console::out(&self.text(target.form, compared, screen)?);
             } else {
-                write(&target.path, &self.text(target.form, comparisons, in_file)?)?;
+                write(&target.path, &self.text(target.form, compared, in_file)?)?;
             }
         }
         if !self.no_ci && env::in_github_job() {

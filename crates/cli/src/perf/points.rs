@@ -12,7 +12,8 @@ use evalscope_model::search::{ProbeJudgement, SearchEnd, SearchRecord, Selection
 use evalscope_model::time::{RunClock, wall_ns};
 use evalscope_report::console as tables;
 use evalscope_report::html::Ended;
-use evalscope_report::rules::{Rule, broken_by};
+use evalscope_report::rules::{Rule, broken_by, further_percentiles};
+use evalscope_report::sqlite::Reader;
 use evalscope_report::{RunReport, RunState, capacity, files, sqlite};
 use evalscope_workload::dataset::DatasetError;
 
@@ -277,10 +278,17 @@ fn was_aborted(report: &RunReport) -> bool {
 
 /// Whether a run breaks a rule of `--fail-if`.
 fn breaks_rules(reports: &[RunReport], rules: &[Rule], log: &Log) -> anyhow::Result<bool> {
+    let figures = || {
+        rules
+            .iter()
+            .flat_map(Rule::conditions)
+            .map(|one| one.figure)
+    };
     let mut breaks = false;
-    for rule in rules {
-        for report in reports {
-            if let Some(broken) = broken_by(rule, report)? {
+    for report in reports.iter().filter(|_| !rules.is_empty()) {
+        let further = further_percentiles(&Reader::open(&report.database)?, figures())?;
+        for rule in rules {
+            if let Some(broken) = broken_by(rule, report, &further)? {
                 breaks = true;
                 log.warn(&format!(
                     "{} breaks `--fail-if \"{rule}\"`: {}",

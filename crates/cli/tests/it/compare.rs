@@ -54,6 +54,9 @@ fn repeats(context: &Context, name: &str, percents: &[f64]) -> String {
         {
             if let Some(ms) = stat.as_f64() {
                 *stat = json!(ms * percent / 100.0);
+            } else if stat.is_array() {
+                // the interval of the one run there was, as wide as this machine was busy
+                *stat = Value::Null;
             }
         }
         let rate = &mut run["throughput"]["output_tokens_per_s"];
@@ -182,6 +185,123 @@ fn a_run_beside_itself_is_the_same() {
         // how much it varies within is known from the database
         assert!(cell["change_ci"].is_array(), "{cell}");
     }
+}
+
+#[test]
+fn percentiles_beyond_those_of_a_report_are_computed() {
+    let context = measured();
+    let top = context.top();
+    let top = top.to_str().unwrap();
+    compare(&context, &[top, "--save-baseline", "base.json"]);
+    let rule = ["--fail-if", "ttft_p99.9>+10%", "ttft_p2.5>10s"];
+    let shown = ["--metric", "ttft", "--stat", "p99.99,p7"];
+    for base in [top, "base.json"] {
+        let args = [
+            &[base, top][..],
+            &rule,
+            &shown,
+            &ANY_CLIENT,
+            &["--out", "json=-"],
+        ]
+        .concat();
+        let outcome = compare(&context, &args);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        let result: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let cells = &result["comparisons"][0]["points"][0]["cells"];
+        assert_eq!(cells[0]["figure"], "ttft_p99.99");
+        assert_eq!(cells[1]["figure"], "ttft_p7");
+    }
+    let context = Context::new();
+    context.write("a.json", &result_of_vllm());
+    let args = ["a.json", "a.json", "--fail-if", "ttft_p99.9>+10%"];
+    let outcome = compare(&context, &args);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    for why in [
+        "has no ttft_p99.9\n",
+        "hint: percentiles other than p1, p5,",
+    ] {
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+    }
+}
+
+/// Without lists.
+fn result_of_vllm() -> String {
+    json!({
+        "model_id": "m", "num_prompts": 100, "max_concurrency": 8, "completed": 100, "request_throughput": 9.8,
+        "output_throughput": 196.0, "mean_ttft_ms": 30.0, "median_ttft_ms": 25.0, "p99_ttft_ms": 60.0,
+    })
+    .to_string()
+}
+
+#[test]
+fn few_runs_are_marked_as_indicative_in_every_format() {
+    let context = measured();
+    let top = context.top();
+    let top = top.to_str().unwrap();
+    let formats = [
+        "table",
+        "html",
+        "markdown",
+        "json",
+        "junit",
+        "github",
+        "openmetrics",
+        "github-benchmark",
+    ];
+    let out: Vec<String> = formats
+        .iter()
+        .map(|name| format!("{name}={name}.out"))
+        .collect();
+    let out: Vec<&str> = out.iter().map(String::as_str).collect();
+    // a rule that fails, so that there is an annotation
+    let args = [
+        &[top, top, "--fail-if", "ttft_p50>1us", "--out"][..],
+        &out,
+        &ANY_CLIENT,
+    ]
+    .concat();
+    let outcome = compare(&context, &args);
+    assert_eq!(outcome.code, Some(3), "{outcome:#?}");
+    for format in formats {
+        let text = std::fs::read_to_string(context.path().join(format!("{format}.out"))).unwrap();
+        assert!(text.contains("indicative"), "{format}: {text}");
+    }
+}
+
+#[test]
+fn what_has_no_interval_says_why() {
+    let context = Context::new();
+    context.write("a.json", &result_of_vllm());
+    let outcome = compare(&context, &["a.json", "a.json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let lines = outcome
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let why = "no interval for requests_per_s, output_tokens_per_s, ttft_mean, ttft_p50, ttft_p99: a result of vLLM \
+               has intervals only with the lists of `--save-detailed`";
+    assert!(lines.contains(why), "{lines}");
+}
+
+#[test]
+fn the_page_overlays_all_sides() {
+    let context = measured();
+    let top = context.top();
+    let top = top.to_str().unwrap();
+    let args = [&[top, top, top, "--out", "html=a.html"][..], &ANY_CLIENT].concat();
+    assert_eq!(compare(&context, &args).code, Some(0));
+    let page = std::fs::read_to_string(context.path().join("a.html")).unwrap();
+    for id in ["o1", "point1-o3", "point1-o4"] {
+        assert!(
+            page.contains(&format!("<svg class=\"chart\" id=\"{id}\"")),
+            "{id}"
+        );
+    }
+    for side in [">base<", ">new 1<", ">new 2<"] {
+        assert!(page.contains(side), "{side}");
+    }
+    assert!(!page.contains("<script"), "it runs nothing");
 }
 
 #[test]

@@ -5,10 +5,12 @@
 //! neighbours are drawn, not requests. What differs from run to run, such as where the server's memory
 //! happens to be, is in none of the blocks.
 
+use super::histogram::{LogHistogram, bucket_range};
+
 /// Parts that a run is cut into, in order of dispatch; fewer if it has fewer requests.
 const MOST_CELLS: usize = 200;
 
-/// Cells in a block: a twentieth of a long run, and at least ten requests.
+/// Cells in a block, unless it has to be longer: a twentieth of a long run, and at least ten requests.
 const CELLS_IN_BLOCK: usize = 10;
 
 /// A run needs so many requests: two blocks.
@@ -27,29 +29,30 @@ const MOST_BINS: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct BlockBootstrap {
     cells: usize,
+    /// Cells in a block.
+    in_block: usize,
     /// Where the blocks of each draw begin.
     draws: Vec<Vec<usize>>,
 }
 
 impl BlockBootstrap {
-    /// For a run of so many requests; always the same draws. `None` if it is too short.
+    /// For a run of so many requests; always the same draws. A block has at least `least` requests, if two of
+    /// such blocks fit into the run. `None` if it is too short.
     #[must_use]
-    pub fn new(requests: usize) -> Option<Self> {
+    pub fn new(requests: usize, least: usize) -> Option<Self> {
         if requests < LEAST_REQUESTS {
             return None;
         }
         let cells = requests.min(MOST_CELLS);
-        let blocks = cells.div_ceil(CELLS_IN_BLOCK);
-        let starts = (cells - CELLS_IN_BLOCK + 1) as u64;
+        let long = least.saturating_mul(cells).div_ceil(requests);
+        let in_block = long.clamp(CELLS_IN_BLOCK, cells / 2);
+        let blocks = cells.div_ceil(in_block);
+        let starts = cells - in_block + 1;
         let mut state = 0_u64;
-        let mut start = || {
-            // the upper half of the draw as a share of the starts
-            let at = ((next(&mut state) >> 32) * starts) >> 32;
-            usize::try_from(at).expect("it is below the number of cells")
-        };
-        let mut draw = || (0..blocks).map(|_| start()).collect();
+        let mut draw = || (0..blocks).map(|_| below(&mut state, starts)).collect();
         Some(Self {
             cells,
+            in_block,
             draws: (0..DRAWS).map(|_| draw()).collect(),
         })
     }
@@ -60,7 +63,7 @@ impl BlockBootstrap {
     pub fn ratio(&self, amounts: &[f64], spans: &[f64]) -> Option<f64> {
         let amounts = self.sums(amounts);
         let spans = self.sums(spans);
-        let within = |sums: &[f64], start: usize| sums[start + CELLS_IN_BLOCK] - sums[start];
+        let within = |sums: &[f64], start: usize| sums[start + self.in_block] - sums[start];
         self.ln_variance(|starts| {
             let sum = |sums: &[f64]| starts.iter().map(|start| within(sums, *start)).sum::<f64>();
             sum(&amounts) / sum(&spans)
@@ -79,7 +82,7 @@ impl BlockBootstrap {
         if values.is_empty() {
             return vec![None; percentiles.len()];
         }
-        let binned = Binned::new(values, self.cells);
+        let binned = Binned::new(values, self.cells, self.in_block);
         percentiles
             .iter()
             .map(|p| self.ln_variance(|starts| binned.percentile(starts, *p)))
@@ -104,19 +107,74 @@ impl BlockBootstrap {
     }
 
     fn ln_variance(&self, figure: impl Fn(&[usize]) -> f64) -> Option<f64> {
-        let logarithms = self.draws.iter().map(|starts| figure(starts).ln());
-        let logarithms: Vec<f64> = logarithms.collect();
-        let n = logarithms.len() as f64;
-        let mean = logarithms.iter().sum::<f64>() / n;
-        let squares: f64 = logarithms.iter().map(|x| (x - mean) * (x - mean)).sum();
-        Some(squares / (n - 1.0)).filter(|variance| variance.is_finite())
+        variance(self.draws.iter().map(|starts| figure(starts).ln()))
     }
+}
+
+/// The variance of the logarithm of the percentile `p` (0..1) of a run of which there is only a histogram of each
+/// of its parts, of one resolution: parts are drawn instead of blocks. `None` with fewer than two parts or no value.
+///
+/// # Panics
+/// If resolutions differ.
+#[must_use]
+pub fn variance_of_parts(parts: &[LogHistogram], p: f64) -> Option<f64> {
+    let bits = parts.first()?.bits();
+    if parts.len() < 2 {
+        return None;
+    }
+    let all = LogHistogram::sum(bits, parts);
+    let buckets: Vec<usize> = all.counts().iter().map(|(bucket, _)| *bucket).collect();
+    // of each part, its values up to each bucket
+    let up_to: Vec<Vec<u64>> = parts
+        .iter()
+        .map(|part| {
+            let mut own = part.counts().iter().peekable();
+            let mut sum = 0;
+            let of_bucket = |bucket: &usize| {
+                sum += own
+                    .next_if(|(at, _)| at == bucket)
+                    .map_or(0, |(_, count)| *count);
+                sum
+            };
+            buckets.iter().map(of_bucket).collect()
+        })
+        .collect();
+    let mut state = 0_u64;
+    let mut draw = || -> f64 {
+        let mut own = Vec::with_capacity(parts.len());
+        for _ in parts {
+            own.push(&up_to[below(&mut state, parts.len())]);
+        }
+        let before = |nth: usize| own.iter().map(|up_to| up_to[nth]).sum::<u64>();
+        let Some(drawn) = buckets.len().checked_sub(1).map(before).filter(|n| *n > 0) else {
+            return f64::NAN;
+        };
+        let rank = (p * (drawn - 1) as f64).ceil();
+        let nths: Vec<usize> = (0..buckets.len()).collect();
+        let at = nths.partition_point(|nth| before(*nth) as f64 <= rank);
+        let (low, width) = bucket_range(buckets[at.min(buckets.len() - 1)], bits);
+        (low as f64 + (width - 1) as f64 / 2.0).ln()
+    };
+    // of few parts, draws vary less than runs
+    let n = parts.len() as f64;
+    Some(variance((0..DRAWS).map(|_| draw()))? * n / (n - 1.0))
+}
+
+/// The variance of draws; `None` if one of them is not a number.
+fn variance(draws: impl Iterator<Item = f64>) -> Option<f64> {
+    let draws: Vec<f64> = draws.collect();
+    let n = draws.len() as f64;
+    let mean = draws.iter().sum::<f64>() / n;
+    let squares: f64 = draws.iter().map(|x| (x - mean) * (x - mean)).sum();
+    Some(squares / (n - 1.0)).filter(|variance| variance.is_finite())
 }
 
 /// Counts of values by cell and by bin, summed up so that the count of any cells and bins is a
 /// difference.
 struct Binned {
     bins: usize,
+    /// Cells in a block.
+    in_block: usize,
     /// Smallest and largest value of each bin.
     edges: Vec<(f64, f64)>,
     /// Values in the cells before this one and in the bins before this one.
@@ -124,7 +182,7 @@ struct Binned {
 }
 
 impl Binned {
-    fn new(values: &[f64], cells: usize) -> Self {
+    fn new(values: &[f64], cells: usize, in_block: usize) -> Self {
         let n = values.len();
         let bins = n.min(MOST_BINS);
         let mut by_size: Vec<usize> = (0..n).collect();
@@ -147,6 +205,7 @@ impl Binned {
         }
         Self {
             bins,
+            in_block,
             edges,
             counts,
         }
@@ -156,7 +215,7 @@ impl Binned {
     fn below(&self, starts: &[usize], bin: usize) -> u64 {
         let wide = self.bins + 1;
         let before = |cell: usize| self.counts[cell * wide + bin];
-        let of_block = |start: &usize| u64::from(before(start + CELLS_IN_BLOCK) - before(*start));
+        let of_block = |start: &usize| u64::from(before(start + self.in_block) - before(*start));
         starts.iter().map(of_block).sum()
     }
 
@@ -183,6 +242,13 @@ impl Binned {
         let (smallest, largest) = self.edges[low];
         smallest + (largest - smallest) * ((rank - before) / inside).clamp(0.0, 1.0)
     }
+}
+
+/// A draw from 0 to below `end`.
+fn below(state: &mut u64, end: usize) -> usize {
+    // the upper half of the draw as a share
+    let at = ((next(state) >> 32) * end as u64) >> 32;
+    usize::try_from(at).expect("it is below a number of this type")
 }
 
 /// The next draw of splitmix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
@@ -213,7 +279,7 @@ mod tests {
     fn variances_agree_with_numpy() {
         for (n, p50, p99, mean) in VARIANCES {
             let values = made_up(n);
-            let bootstrap = BlockBootstrap::new(values.len()).unwrap();
+            let bootstrap = BlockBootstrap::new(values.len(), 0).unwrap();
             let got = bootstrap.percentiles(&values, &[0.5, 0.99]);
             let got = [got[0], got[1], bootstrap.mean(&values)].map(Option::unwrap);
             for (got, want) in got.into_iter().zip([p50, p99, mean]) {
@@ -259,7 +325,7 @@ mod tests {
             .map(|z| (0.5 * z).exp())
             .take(n)
             .collect();
-        let bootstrap = BlockBootstrap::new(n).unwrap();
+        let bootstrap = BlockBootstrap::new(n, 0).unwrap();
         let got = bootstrap.percentiles(&values, &[0.5])[0].unwrap();
         let want = std::f64::consts::FRAC_PI_2 * 0.25 / n as f64;
         assert!((0.5..2.0).contains(&(got / want)), "{got} {want}");
@@ -275,10 +341,62 @@ mod tests {
         assert!((0.5..2.0).contains(&(got / want)), "{got} {want}");
     }
 
+    /// Values in waves of 200: blocks of 50 do not see how much the waves vary.
+    #[test]
+    fn longer_blocks_see_longer_dependence() {
+        let mut waves = draws(7).map(normal_quantile);
+        let values: Vec<f64> = (0..5)
+            .flat_map(|_| vec![(0.1 * waves.next().unwrap()).exp(); 200])
+            .collect();
+        let with = |least| {
+            BlockBootstrap::new(1000, least)
+                .unwrap()
+                .mean(&values)
+                .unwrap()
+        };
+        assert!((with(50) - with(0)).abs() < 1e-15, "a block has 50 anyway");
+        assert!(with(200) > 2.0 * with(0), "{} {}", with(200), with(0));
+        assert!(
+            (with(500) - with(100_000)).abs() < 1e-15,
+            "no longer than half of the run"
+        );
+    }
+
+    /// Parts of independent values say of a percentile what the values themselves say.
+    #[test]
+    fn parts_vary_as_their_values_do() {
+        let values: Vec<u64> = draws(8)
+            .map(normal_quantile)
+            .take(20_000)
+            .map(|z| {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "made up"
+                )]
+                let ns = (1e8 * (0.5 * z).exp()) as u64;
+                ns
+            })
+            .collect();
+        let parts: Vec<LogHistogram> = values
+            .chunks(2000)
+            .map(|part| LogHistogram::of(9, part.iter().copied()))
+            .collect();
+        let got = variance_of_parts(&parts, 0.5).unwrap();
+        let want = std::f64::consts::FRAC_PI_2 * 0.25 / 20_000.0;
+        assert!((0.3..3.0).contains(&(got / want)), "{got} {want}");
+        assert_eq!(variance_of_parts(&parts[..1], 0.5), None);
+        assert_eq!(variance_of_parts(&[], 0.5), None);
+        let empty = LogHistogram::of(9, []);
+        assert_eq!(variance_of_parts(&[empty.clone(), empty], 0.5), None);
+        let alike = vec![parts[0].clone(); 4];
+        assert!(variance_of_parts(&alike, 0.99).unwrap() < 1e-20);
+    }
+
     #[test]
     fn what_has_no_logarithm_has_no_variance() {
-        assert!(BlockBootstrap::new(19).is_none());
-        let bootstrap = BlockBootstrap::new(40).unwrap();
+        assert!(BlockBootstrap::new(19, 0).is_none());
+        let bootstrap = BlockBootstrap::new(40, 0).unwrap();
         assert_eq!(bootstrap.mean(&[0.0; 40]), None);
         assert_eq!(bootstrap.mean(&[]), None);
         assert_eq!(bootstrap.ratio(&[1.0; 40], &[0.0; 40]), None);

@@ -142,6 +142,22 @@ impl Samples {
         self.values.sort_unstable_by(f64::total_cmp);
         of_sorted(&self.values, scale)
     }
+
+    /// The quantiles `at` (0..=1), with every value multiplied by `scale`; `None` without a sample. They are those
+    /// of [`Samples::distribution`], at any place.
+    #[must_use]
+    pub fn quantiles(mut self, at: &[f64], scale: f64) -> Vec<Option<f64>> {
+        if let Some(overflow) = self.overflow {
+            let histogram = overflow.histogram.snapshot();
+            let of =
+                |p: &f64| Some(histogram.quantile(*p)?.clamp(overflow.min, overflow.max) * scale);
+            return at.iter().map(of).collect();
+        }
+        self.values.sort_unstable_by(f64::total_cmp);
+        let values = &self.values;
+        let of = |p: &f64| (!values.is_empty()).then(|| quantile(values, *p) * scale);
+        at.iter().map(of).collect()
+    }
 }
 
 /// Summarise sorted values, each multiplied by `scale`.
@@ -284,6 +300,7 @@ mod tests {
     fn nothing_is_missing_not_zero() {
         assert_eq!(distribution(&[]), Distribution::default());
         assert_eq!(distribution(&[3.0]).std, None);
+        assert_eq!(Samples::exact().quantiles(&[0.5], 1.0), [None]);
     }
 
     #[test]
@@ -296,6 +313,12 @@ mod tests {
             let value = (x >> 34) as f64;
             exact.push(value);
             bounded.push(value);
+        }
+        let at = [0.001, 0.999, 0.9999];
+        let of = |samples: &Samples| samples.clone().quantiles(&at, 1e-6);
+        for (e, b) in of(&exact).into_iter().zip(of(&bounded)) {
+            let (e, b) = (e.unwrap(), b.unwrap());
+            assert!((e - b).abs() <= 0.001 * e + 1e-6, "{e} {b}");
         }
         let (exact, bounded) = (exact.distribution(1e-6), bounded.distribution(1e-6));
         assert_eq!(exact.count, bounded.count);
@@ -315,6 +338,11 @@ mod tests {
             let mut reversed = values.clone();
             reversed.reverse();
             prop_assert_eq!(&d, &distribution(&reversed));
+            let mut samples = Samples::exact();
+            values.iter().for_each(|value| samples.push(*value));
+            let [p5, p999] = samples.quantiles(&[0.05, 0.999], 1.0)[..] else { unreachable!() };
+            prop_assert_eq!(p5, d.p5);
+            prop_assert!(d.p99 <= p999 && p999 <= d.max);
             prop_assert!(d.min <= d.mean.map(|m| m * (1.0 + 1e-9)) && d.mean.map(|m| m * (1.0 - 1e-9)) <= d.max);
         }
     }

@@ -38,6 +38,9 @@ pub const fn bucket_range(bucket: usize, bits: u32) -> (u64, u64) {
     ((mantissa as u64) << shift, 1 << shift)
 }
 
+/// The finest histograms that are read from outside.
+const MOST_BITS: u32 = 12;
+
 const fn bucket_count(bits: u32) -> usize {
     bucket_of(u64::MAX, bits) + 1
 }
@@ -51,6 +54,60 @@ pub struct LogHistogram {
 }
 
 impl LogHistogram {
+    /// A histogram of some values, with `2^bits` buckets per power of two.
+    #[must_use]
+    pub fn of(bits: u32, values: impl IntoIterator<Item = u64>) -> Self {
+        let mut counts = std::collections::BTreeMap::new();
+        for value in values {
+            *counts.entry(bucket_of(value, bits)).or_insert(0) += 1;
+        }
+        Self {
+            bits,
+            counts: counts.into_iter().collect(),
+        }
+    }
+
+    /// A histogram of known counts by bucket; `None` if they are not in order, or no values have such buckets.
+    #[must_use]
+    pub fn from_counts(bits: u32, counts: Vec<(usize, u64)>) -> Option<Self> {
+        let is_in_order = counts.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let is_known =
+            bits <= MOST_BITS && counts.last().is_none_or(|(at, _)| *at < bucket_count(bits));
+        let is_countable = counts
+            .iter()
+            .try_fold(0_u64, |all, (_, count)| all.checked_add(*count));
+        (is_known && is_in_order && is_countable.is_some()).then_some(Self { bits, counts })
+    }
+
+    /// Counts by bucket, without the empty ones.
+    #[must_use]
+    pub fn counts(&self) -> &[(usize, u64)] {
+        &self.counts
+    }
+
+    /// There are `2^bits` buckets per power of two.
+    #[must_use]
+    pub const fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// The same values in buckets that are as wide as those of so many bits; unchanged if its own are as wide.
+    #[must_use]
+    pub fn with_at_most(&self, bits: u32) -> Self {
+        if bits >= self.bits {
+            return self.clone();
+        }
+        let mut counts: Vec<(usize, u64)> = Vec::new();
+        for (bucket, count) in &self.counts {
+            let wider = bucket_of(bucket_range(*bucket, self.bits).0, bits);
+            match counts.last_mut() {
+                Some((last, sum)) if *last == wider => *sum += count,
+                _ => counts.push((wider, *count)),
+            }
+        }
+        Self { bits, counts }
+    }
+
     /// Sum of several histograms of the same resolution, bucket by bucket.
     ///
     /// # Panics
@@ -190,6 +247,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn counts_of_no_histogram_are_none() {
+        let of = |bits, counts: &[(usize, u64)]| LogHistogram::from_counts(bits, counts.to_vec());
+        assert!(of(3, &[(1, 1), (4, 2)]).is_some());
+        assert_eq!(of(3, &[(4, 1), (1, 2)]), None);
+        assert_eq!(of(3, &[(1 << 20, 1)]), None);
+        assert_eq!(of(40, &[(1, 1)]), None);
+        assert_eq!(of(3, &[(1, u64::MAX), (2, 1)]), None);
+    }
+
     proptest! {
         #[test]
         fn a_value_lies_in_its_bucket(value: u64, bits in 1u32..12) {
@@ -197,6 +264,15 @@ mod tests {
             prop_assert!(low <= value && value - low < width);
             // the stated error: half a width is at most 2^-(bits + 1) of the value
             prop_assert!(width == 1 || (width as f64) / 2.0 <= low as f64 / f64::from(1u32 << (bits + 1)) );
+        }
+
+        #[test]
+        fn wider_buckets_are_those_of_the_values(values in prop::collection::vec(0u64..1 << 45, 0..200), bits in 1u32..8) {
+            let fine = LogHistogram::of(8, values.iter().copied());
+            prop_assert_eq!(fine.with_at_most(bits), LogHistogram::of(bits, values.iter().copied()));
+            prop_assert_eq!(&fine.with_at_most(9), &fine);
+            let read = LogHistogram::from_counts(8, fine.counts().to_vec());
+            prop_assert_eq!(read, Some(fine));
         }
 
         #[test]

@@ -24,7 +24,7 @@ const BATCHES: [usize; 4] = [6, 10, 16, 24];
 const LEAST_BEYOND: f64 = 3.7;
 
 /// The degrees of freedom of a percentile's interval: V rests on about ten batches.
-const PERCENTILE_DEGREES: u32 = 9;
+pub const PERCENTILE_DEGREES: u32 = 9;
 
 /// Neighbouring bins of throughput are joined above this correlation, while at least
 /// [`LEAST_BINS`] remain.

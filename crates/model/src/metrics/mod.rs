@@ -31,7 +31,7 @@ mod with_failures;
 
 use std::collections::BTreeMap;
 
-pub use bootstrap::BlockBootstrap;
+pub use bootstrap::{BlockBootstrap, variance_of_parts};
 pub use choices::token_neighbours;
 pub use client::{
     CLIENT_LAG_LIMIT_MS, ClientReport, ClientSnapshot, HANDLING_BITS, ShardClient, Verdict,
@@ -50,7 +50,8 @@ pub use goodput::{
 pub use histogram::{DenseHistogram, LogHistogram, SharedHistogram, bucket_of, bucket_range};
 pub use holm::holm;
 pub use intervals::{
-    Interval, MeanOfBins, Ordered, Series, mean_of_bins, share_interval, variance_inflation, wilson,
+    Interval, MeanOfBins, Ordered, PERCENTILE_DEGREES, Series, mean_of_bins, share_interval,
+    variance_inflation, wilson,
 };
 pub use newcombe::{Share, newcombe, newcombe_p_value};
 pub use plateau::{
@@ -283,6 +284,16 @@ impl Metric {
         matches!(self, Self::Itl | Self::SteadyItl | Self::EventGap)
     }
 
+    /// An empty collection for its samples: those of gaps are bounded.
+    #[must_use]
+    pub fn collection(self) -> Samples {
+        if self.per_gap() {
+            Samples::bounded()
+        } else {
+            Samples::exact()
+        }
+    }
+
     /// Pass every sample of a record to `sink`; times in nanoseconds.
     pub fn samples(self, record: &RequestRecord, mut sink: impl FnMut(f64)) {
         let counts = match self.population() {
@@ -410,14 +421,7 @@ impl Accumulator {
     pub fn new(metrics: &[Metric]) -> Self {
         let metrics = metrics
             .iter()
-            .map(|metric| {
-                let samples = if metric.per_gap() {
-                    Samples::bounded()
-                } else {
-                    Samples::exact()
-                };
-                (*metric, samples)
-            })
+            .map(|metric| (*metric, metric.collection()))
             .collect();
         Self { metrics }
     }

@@ -8,7 +8,7 @@ use evalscope_model::metrics::{
 use serde::Serialize;
 
 use super::run::{Run, Trials, pooled};
-use crate::names::{Better, FigureKey, Stat, Unit};
+use crate::names::{Better, FigureKey, Percentile, Stat, Unit};
 
 /// The chance of a finding that is none, for all primary figures of a point together.
 pub(super) const ALPHA: f64 = 0.05;
@@ -21,7 +21,7 @@ const NOISE_OF_TAIL: f64 = 0.10;
 const NOISE_OF_SHARE: f64 = 0.005;
 
 /// Percentiles from this on are the tail.
-const TAIL: u8 = 98;
+const TAIL: Percentile = Percentile::whole(98);
 
 /// How a figure was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -210,7 +210,8 @@ pub(super) fn compare(
             };
             let tested = logarithms(base)
                 .zip(logarithms(new))
-                .and_then(|(a, b)| of_values(&a, &b, limits.run_scatter, (1.0 + noise).ln()));
+                .and_then(|(a, b)| of_values(&a, &b, limits.run_scatter, (1.0 + noise).ln()))
+                .filter(|own| own.method == Method::Repeats || !has_short(base, new));
             (
                 tested,
                 (geometric_mean(&old_values), geometric_mean(&new_values)),
@@ -292,6 +293,11 @@ pub(super) fn decide(cell: &mut Cell, limits: &Limits) {
     if cell.verdict != Verdict::Unclear {
         cell.runs_to_decide = None;
     }
+}
+
+/// One of the runs does not say by itself how much its figures vary.
+fn has_short(base: &[&Run], new: &[&Run]) -> bool {
+    base.iter().chain(new).any(|run| run.is_short)
 }
 
 fn values(figure: FigureKey, runs: &[&Run]) -> Option<Vec<f64>> {

@@ -52,6 +52,16 @@ pub enum CompareError {
     NoFigure(#[from] NoFigure),
 }
 
+impl Options {
+    /// All figures that are shown, or that rules or limits are about.
+    #[must_use]
+    pub fn all_figures(&self) -> Vec<FigureKey> {
+        let of_rules = self.gates.iter().flat_map(|gate| gate.rule.conditions());
+        let of_rules = of_rules.map(|condition| condition.figure);
+        self.figures.iter().copied().chain(of_rules).collect()
+    }
+}
+
 /// Compare the runs of two sides.
 ///
 /// # Errors
@@ -150,6 +160,7 @@ fn point_result(point: &Point<'_>, options: &Options) -> PointResult {
             cell.runs_to_decide = None;
         }
     }
+    let without_intervals = words::without_intervals(&cells, &point.base, &point.new);
     let warnings = |runs: &[&Run]| {
         let mut all: Vec<String> = Vec::new();
         for warning in runs.iter().flat_map(|run| &run.warnings) {
@@ -159,16 +170,16 @@ fn point_result(point: &Point<'_>, options: &Options) -> PointResult {
         }
         all
     };
-    let enough = evalscope_model::metrics::ENOUGH_RUNS;
     PointResult {
         point: point.place.to_string(),
         base_runs: point.base.len() as u64,
         new_runs: point.new.len() as u64,
-        is_indicative: point.base.len() < enough || point.new.len() < enough,
+        is_indicative: point.is_indicative(),
         not_comparable: doubts.reasons,
         allowed_differences: doubts.allowed,
         finish_reasons: reasons::difference(&point.base, &point.new),
         cells,
+        without_intervals,
         base_warnings: warnings(&point.base),
         new_warnings: warnings(&point.new),
     }

@@ -42,6 +42,8 @@ pub struct RuleResult {
     pub why: Option<String>,
     /// What became of it.
     pub outcome: RuleOutcome,
+    /// There are too few runs for that to be more than an indication.
+    pub is_indicative: bool,
     /// Its conditions.
     pub conditions: Vec<ConditionResult>,
 }
@@ -145,6 +147,7 @@ pub(super) fn judge(
                 point: point.label.clone(),
                 severity: gate.severity,
                 why: gate.why.clone(),
+                is_indicative: point.point.is_indicative(),
                 outcome: outcome(&conditions, point.is_comparable),
                 conditions,
             });

@@ -39,13 +39,7 @@ pub fn annotations(comparisons: &[Comparison]) -> String {
                 .iter()
                 .filter(|cell| cell.verdict == Verdict::Worse)
             {
-                let says = format!(
-                    "{} → {} ({}, 95 %: {})",
-                    words::value(cell.figure, cell.base),
-                    words::value(cell.figure, cell.new),
-                    words::change(cell),
-                    words::interval(cell)
-                );
+                let says = words::in_short(cell, point.is_indicative);
                 text.push_str(&line(
                     "warning",
                     &format!("{} at {}", cell.figure, point.point),

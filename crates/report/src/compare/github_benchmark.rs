@@ -36,13 +36,13 @@ pub fn github_benchmark(comparisons: &[Comparison], better: Better) -> serde_jso
                 .cells
                 .iter()
                 .filter(move |cell| cell.figure.better() == better);
-            own.map(move |cell| entry(cell, &format!("{side}{}", point.point)))
+            own.map(move |cell| entry(cell, &format!("{side}{}", point.point), point.is_indicative))
         })
     });
     json::text(&entries.collect::<Vec<_>>())
 }
 
-fn entry(cell: &Cell, point: &str) -> Entry {
+fn entry(cell: &Cell, point: &str, is_indicative: bool) -> Entry {
     // percent, as people read it
     let scale = if cell.is_share() { 100.0 } else { 1.0 };
     let range = cell.smallest_visible_change.map(|change| {
@@ -59,9 +59,10 @@ fn entry(cell: &Cell, point: &str) -> Entry {
         value: cell.new * scale,
         range,
         extra: format!(
-            "{}, base {}",
+            "{}, base {}{}",
             words::change(cell),
-            words::value(cell.figure, cell.base)
+            words::value(cell.figure, cell.base),
+            if is_indicative { ", indicative" } else { "" }
         ),
     }
 }

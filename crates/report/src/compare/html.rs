@@ -1,5 +1,5 @@
-//! Owns `compare.html`: verdicts, rules, and a forest plot of the changes beside their figures, in one
-//! file that loads nothing and runs nothing.
+//! Owns `compare.html`: verdicts, rules, a forest plot of the changes beside their figures, and charts in which
+//! the sides are overlaid, in one file that loads nothing and runs nothing.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,11 @@ use serde::Serialize;
 use super::cell::{Cell, Limits, Verdict};
 use super::gates::RuleOutcome;
 use super::outcome::{Comparison, Ending, PointResult};
-use super::{settings, words};
-use crate::html::{foreign_name, page_style};
+use super::overlay::Named;
+use super::run::Run;
+use super::{overlay, settings, words};
+use crate::html::charts::{self, Drawn};
+use crate::html::{english, foreign_name, page_style};
 use crate::model::Tool;
 
 const TEMPLATE: &str = include_str!("compare.html");
@@ -54,6 +57,8 @@ struct PointPart {
     reach: String,
     cells: Vec<Row>,
     to_decide: Option<String>,
+    interval_head: &'static str,
+    without_intervals: Vec<String>,
     differences: Vec<(String, String, String)>,
     warnings: Vec<(&'static str, Vec<String>)>,
 }
@@ -74,7 +79,12 @@ struct Row {
 ///
 /// # Errors
 /// When the template and what it is given do not fit together.
-pub fn html(comparisons: &[Comparison], limits: &Limits) -> Result<String, Error> {
+pub fn html(
+    comparisons: &[Comparison],
+    limits: &Limits,
+    base: &[Run],
+    new: &[Vec<Run>],
+) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -88,9 +98,98 @@ pub fn html(comparisons: &[Comparison], limits: &Limits) -> Result<String, Error
     let sections: Vec<Section> = comparisons.iter().map(|one| section(one, limits)).collect();
     environment.get_template("compare.html")?.render(context! {
         comparisons => Value::from(Serde(&sections)),
+        charts => Value::from(Serde(&overlaid(comparisons, base, new))),
         style => Value::from_safe_string(page_style()),
         version => Tool::this().version,
     })
+}
+
+/// The charts of all loads, then those of each.
+#[derive(Serialize)]
+struct Charts {
+    loads: Figures,
+    points: Vec<(String, Figures)>,
+}
+
+/// Charts that there are, and why others are not.
+#[derive(Default, Serialize)]
+struct Figures {
+    drawn: Vec<Figure>,
+    missing: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Figure {
+    drawing: String,
+    title: String,
+    description: String,
+    svg: String,
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+fn figures(all: Vec<Drawn>) -> Figures {
+    let mut figures = Figures::default();
+    for one in all {
+        match one {
+            Ok(chart) => figures.drawn.push(Figure {
+                drawing: chart.drawing,
+                title: chart.title,
+                description: chart.description,
+                svg: chart.svg,
+                header: chart.table.header,
+                rows: chart.table.rows,
+            }),
+            Err(none) => figures
+                .missing
+                .push(format!("{}: {}", none.title, none.why)),
+        }
+    }
+    figures
+}
+
+fn overlaid(comparisons: &[Comparison], base: &[Run], new: &[Vec<Run>]) -> Charts {
+    let names = new.iter().enumerate().map(|(nth, runs)| {
+        let name = match new.len() {
+            1 => "new".to_owned(),
+            _ => format!("new {}", nth + 1),
+        };
+        (name, runs.as_slice())
+    });
+    let sides: Vec<Named<'_>> = std::iter::once(("base".to_owned(), base))
+        .chain(names)
+        .collect();
+    let mut points: Vec<String> = Vec::new();
+    for point in comparisons.iter().flat_map(|one| &one.points) {
+        if !points.contains(&point.point) {
+            points.push(point.point.clone());
+        }
+    }
+    let words = english();
+    let loads = overlay::loads(&sides, &points);
+    let of_loads = loads.map(|loads| charts::of_sides(&loads, &words));
+    let of_point = |(nth, point): (usize, &String)| {
+        let drawn = charts::of_point(
+            &overlay::point(&sides, point),
+            &words,
+            &format!("point{}-", nth + 1),
+        );
+        (foreign_name(point), figures(drawn))
+    };
+    let mut loads = figures(of_loads.unwrap_or_default());
+    let mut points: Vec<(String, Figures)> = points.iter().enumerate().map(of_point).collect();
+    // say it once if no point has any
+    if points.iter().all(|(_, own)| own.drawn.is_empty()) {
+        loads.missing.extend(
+            points
+                .drain(..)
+                .next()
+                .map(|(_, own)| own.missing)
+                .into_iter()
+                .flatten(),
+        );
+    }
+    Charts { loads, points }
 }
 
 fn section(one: &Comparison, limits: &Limits) -> Section {
@@ -164,6 +263,12 @@ fn part(point: &PointResult, limits: &Limits) -> PointPart {
         reach: format!("{:.0}", reach * 100.0),
         cells: point.cells.iter().map(row).collect(),
         to_decide: words::to_decide(&point.cells),
+        interval_head: words::interval_head(point.is_indicative),
+        without_intervals: point
+            .without_intervals
+            .iter()
+            .map(|one| foreign_name(one))
+            .collect(),
         differences: differences
             .map(|one| {
                 (

@@ -92,15 +92,7 @@ fn of_rule(rule: &RuleResult) -> (String, Said) {
 }
 
 fn of_cell(cell: &Cell, point: &PointResult) -> (String, Said) {
-    let says = || {
-        format!(
-            "{} → {} ({}, 95 %: {})",
-            words::value(cell.figure, cell.base),
-            words::value(cell.figure, cell.new),
-            words::change(cell),
-            words::interval(cell)
-        )
-    };
+    let says = || words::in_short(cell, point.is_indicative);
     let said = match cell.verdict {
         Verdict::Better | Verdict::Same => None,
         Verdict::Worse => Some(("failure", says())),

@@ -30,7 +30,11 @@ fn of_one(comparison: &Comparison) -> String {
         if let Some(reasons) = &point.finish_reasons {
             let _ = writeln!(text, "Finish reasons differ: {}\n", escaped(reasons));
         }
-        text.push_str("| Figure | Base | New | Change | 95 % interval | Verdict |\n|---|--:|--:|--:|--:|---|\n");
+        let _ = writeln!(
+            text,
+            "| Figure | Base | New | Change | {} | Verdict |\n|---|--:|--:|--:|--:|---|",
+            words::interval_head(point.is_indicative)
+        );
         for cell in &point.cells {
             let _ = writeln!(
                 text,
@@ -45,6 +49,9 @@ fn of_one(comparison: &Comparison) -> String {
         }
         if let Some(runs) = words::to_decide(&point.cells) {
             let _ = writeln!(text, "\n{runs}");
+        }
+        for reason in &point.without_intervals {
+            let _ = writeln!(text, "\n{}", escaped(reason));
         }
         if point.is_indicative {
             let _ = writeln!(text, "\n_{}._", words::INDICATIVE);

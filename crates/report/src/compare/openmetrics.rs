@@ -13,12 +13,19 @@ pub fn openmetrics(comparisons: &[Comparison]) -> String {
     let mut changes = String::new();
     let mut verdicts = String::new();
     let mut rules = String::new();
+    let mut indicative = String::new();
     for (nth, comparison) in comparisons.iter().enumerate() {
         let side = match comparisons.len() {
             1 => "new".to_owned(),
             _ => format!("new{}", nth + 1),
         };
         for point in &comparison.points {
+            let _ = writeln!(
+                indicative,
+                "evalscope_indicative{{point=\"{}\",side=\"{side}\"}} {}",
+                escaped(&point.point),
+                u8::from(point.is_indicative)
+            );
             for cell in &point.cells {
                 let unit = if cell.is_share() { "ratio" } else { cell.unit };
                 let labels = format!(
@@ -77,6 +84,11 @@ pub fn openmetrics(comparisons: &[Comparison]) -> String {
             "evalscope_worse",
             "It is worse, by more than noise and more than chance",
             verdicts,
+        ),
+        (
+            "evalscope_indicative",
+            "There are fewer than three runs a side, so that nothing here is more than an indication",
+            indicative,
         ),
         ("evalscope_rule_failed", "A rule failed", rules),
     ] {

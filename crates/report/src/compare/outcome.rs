@@ -66,6 +66,8 @@ pub struct PointResult {
     pub finish_reasons: Option<String>,
     /// The figures.
     pub cells: Vec<Cell>,
+    /// Which figures have no interval, and why.
+    pub without_intervals: Vec<String>,
     /// What a reader of the base's figures must know.
     pub base_warnings: Vec<String>,
     /// What a reader of the new figures must know.

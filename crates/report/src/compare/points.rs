@@ -2,7 +2,7 @@
 //!
 //! It must not know tests or rules.
 
-use evalscope_model::metrics::Metric;
+use evalscope_model::metrics::{ENOUGH_RUNS, Metric};
 use serde_json::Value;
 
 use super::run::Run;
@@ -72,6 +72,11 @@ pub(super) struct Doubts {
 }
 
 impl Point<'_> {
+    /// There are too few runs for a verdict to be more than an indication.
+    pub(super) fn is_indicative(&self) -> bool {
+        self.base.len() < ENOUGH_RUNS || self.new.len() < ENOUGH_RUNS
+    }
+
     fn look_at_clients(&self, allowed: &[String], doubts: &mut Doubts) {
         let limited = |runs: &[&Run]| -> Vec<String> {
             let runs = runs.iter().filter(|run| run.client_limited);

@@ -7,18 +7,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evalscope_model::metrics::Verdict;
+use evalscope_model::metrics::{PERCENTILE_DEGREES, Verdict, student_quantile};
 use serde_json::{Map, Value};
 
 use super::baseline::Baseline;
-use super::run::{Measured, Run, Trials};
-use super::within::Within;
+use super::blocks::AllBlocks;
+use super::measured::Measured;
+use super::run::{Run, Trials};
+use super::within::{Within, too_short};
 use super::{settings, vllm};
 use crate::files::{self, FilesError, RESULT};
 use crate::model::RunState;
-use crate::names::FigureKey;
+use crate::names::{FigureKey, Rate, Stat};
 use crate::report::RunReport;
-use crate::rules::PointPlace;
+use crate::rules::{FurtherPercentiles, PointPlace, further_percentiles};
 use crate::sqlite::{FILE_NAME, Reader, StoreError};
 
 /// Folders between the one that was given and those of commands: that of the date.
@@ -53,11 +55,12 @@ pub enum ReadError {
     },
 }
 
-/// Read the runs of one side: a path, or several with commas between, whose runs are repeats.
+/// Read the runs of one side: a path, or several with commas between, whose runs are repeats. Of these figures, runs
+/// get the percentiles that they do not have anyway.
 ///
 /// # Errors
 /// If one of them cannot be read.
-pub fn read_side(argument: &str) -> Result<Vec<Run>, ReadError> {
+pub fn read_side(argument: &str, further: &[FigureKey]) -> Result<Vec<Run>, ReadError> {
     let mut runs = Vec::new();
     let whole = Path::new(argument);
     let parts: Vec<&str> = if whole.exists() {
@@ -74,18 +77,21 @@ pub fn read_side(argument: &str) -> Result<Vec<Run>, ReadError> {
         });
     }
     for part in parts {
-        runs.extend(read(Path::new(part))?);
+        runs.extend(read(Path::new(part), further)?);
+    }
+    for run in &mut runs {
+        run.add_percentiles(further);
     }
     Ok(runs)
 }
 
-fn read(path: &Path) -> Result<Vec<Run>, ReadError> {
+fn read(path: &Path, further: &[FigureKey]) -> Result<Vec<Run>, ReadError> {
     if path.is_dir() {
-        return read_folder(path);
+        return read_folder(path, further);
     }
     let bytes = fs::read(path).map_err(files::io_error(path, "read it"))?;
     if bytes.starts_with(b"SQLite format 3\0") {
-        return Ok(vec![of_database(path)?]);
+        return Ok(vec![of_database(path, further)?]);
     }
     let unknown = |why: String| ReadError::Unknown {
         path: path.to_owned(),
@@ -95,15 +101,11 @@ fn read(path: &Path) -> Result<Vec<Run>, ReadError> {
         .map_err(|error| unknown(format!("it is not JSON: {error}")))?;
     let origin = path.display().to_string();
     if value["kind"] == Baseline::KIND {
-        let baseline: Baseline = serde_json::from_value(value).map_err(|error| {
-            unknown(format!(
-                "it is not a baseline that this version knows: {error}"
-            ))
-        })?;
+        let baseline = Baseline::read(value).map_err(|error| unknown(error.to_string()))?;
         return Ok(baseline.runs);
     }
     if vllm::is_result(&value) {
-        return Ok(vec![vllm::run(&value, origin)]);
+        return Ok(vec![vllm::run(&value, origin, further)]);
     }
     match value["runs"].as_array() {
         Some(runs) if value.get("format_version").is_some() => Ok(runs
@@ -114,15 +116,18 @@ fn read(path: &Path) -> Result<Vec<Run>, ReadError> {
     }
 }
 
-fn read_folder(folder: &Path) -> Result<Vec<Run>, ReadError> {
+fn read_folder(folder: &Path, further: &[FigureKey]) -> Result<Vec<Run>, ReadError> {
     let own = folder.join(FILE_NAME);
     if own.is_file() {
-        return Ok(vec![of_database(&own)?]);
+        return Ok(vec![of_database(&own, further)?]);
     }
     match databases_below(folder, MOST_LEVELS) {
-        Ok(databases) => databases.iter().map(|own| of_database(own)).collect(),
+        Ok(databases) => {
+            let runs = databases.iter().map(|own| of_database(own, further));
+            runs.collect()
+        }
         Err(FilesError::NoRuns { .. }) if folder.join(RESULT).is_file() => {
-            read(&folder.join(RESULT))
+            read(&folder.join(RESULT), further)
         }
         Err(error) => Err(error.into()),
     }
@@ -151,11 +156,17 @@ fn databases_below(folder: &Path, levels: usize) -> Result<Vec<PathBuf>, FilesEr
     }
 }
 
-fn of_database(database: &Path) -> Result<Run, ReadError> {
+fn of_database(database: &Path, further: &[FigureKey]) -> Result<Run, ReadError> {
     let report = RunReport::load(database)?;
-    let within = Within::of(&Reader::open(database)?)?;
-    Ok(of_report(&report, &within, database.display().to_string()))
+    let reader = Reader::open(database)?;
+    let within = Within::of(&reader, further)?;
+    let percentiles = further_percentiles(&reader, further.iter().copied())?;
+    let origin = database.display().to_string();
+    Ok(of_report(&report, within, &percentiles, origin))
 }
+
+/// The degrees of freedom of the throughput of a plateau, which has twenty bins unless neighbours depend on each other.
+const THROUGHPUT_DEGREES: u32 = 19;
 
 /// Why the figures of a run in this state cannot be compared.
 fn unusable(state: &str) -> Option<String> {
@@ -163,13 +174,17 @@ fn unusable(state: &str) -> Option<String> {
         .then(|| format!("the run is not finished (its state is `{state}`)"))
 }
 
-fn of_report(report: &RunReport, within: &Within, origin: String) -> Run {
-    let figures = FigureKey::all().filter_map(|key| {
-        let measured = Measured {
-            value: key.value(report)?,
-            ln_variance: within.ln_variances.get(&key).copied(),
-        };
-        Some((key, measured))
+fn of_report(
+    report: &RunReport,
+    within: Within,
+    further: &FurtherPercentiles,
+    origin: String,
+) -> Run {
+    let known = FigureKey::all().filter_map(|key| Some((key, key.value(report)?)));
+    let all = known.chain(further.iter().map(|(key, value)| (*key, *value)));
+    let figures = all.map(|(key, value)| {
+        let ln_variance = within.ln_variances.get(&key).copied();
+        (key, Measured { value, ln_variance })
     });
     let meta = &report.meta;
     Run {
@@ -194,6 +209,9 @@ fn of_report(report: &RunReport, within: &Within, origin: String) -> Run {
                 inflation: within.of_good,
             }),
         finish_reasons: report.totals.finish_reasons.clone(),
+        blocks: within.blocks,
+        without_intervals: within.short.map(too_short),
+        is_short: within.short.is_some(),
         unusable: unusable(report.state.as_str()),
         client_limited: report.client.verdict == Verdict::ClientLimited,
         warnings: report.warnings.iter().map(|one| one.text.clone()).collect(),
@@ -209,7 +227,33 @@ fn settings_of(all: &Value, [model, api, dataset]: [&str; 3]) -> Map<String, Val
     known
 }
 
-/// A run of `result.json`. How much its figures vary within it is unknown.
+/// Figures of `result.json` that have an interval.
+const WITH_INTERVALS: &str = "a result.json has an interval only of p50, p90, p95 and p99 of the times of requests, and of output_tokens_per_s \
+                              if the run had a plateau: compare folders with databases, or three runs a side";
+
+/// How much a figure of `result.json` varies within its run: from the intervals that it has of some percentiles, and of
+/// the throughput of the plateau.
+fn variance_in(run: &Value, figure: FigureKey) -> Option<f64> {
+    let ends = |ci: &Value| {
+        let (low, high) = (ci[0].as_f64()?, ci[1].as_f64()?);
+        Some((high / low).ln()).filter(|width| width.is_finite())
+    };
+    let (width, degrees) = match figure {
+        FigureKey::Metric(metric, Stat::Percentile(percentile)) => {
+            let ci = &run["metrics"][metric.key()][format!("p{percentile}_ci")];
+            (ends(ci)?, PERCENTILE_DEGREES)
+        }
+        FigureKey::Rate(Rate::OutputTokens) => (
+            ends(&run["plateau"]["output_tokens_per_s_ci"])?,
+            THROUGHPUT_DEGREES,
+        ),
+        _ => return None,
+    };
+    let error = width / (2.0 * student_quantile(0.975, degrees));
+    Some(error * error)
+}
+
+/// A run of `result.json`.
 fn of_result(run: &Value, file: &Value, origin: &str) -> Run {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let load = &run["load"];
@@ -217,10 +261,14 @@ fn of_result(run: &Value, file: &Value, origin: &str) -> Run {
     let lost = count("failed") + count("shed") + count("unfinished");
     let of = lost + count("succeeded");
     let mut figures: BTreeMap<FigureKey, Measured> = FigureKey::all()
-        .filter_map(|key| Some((key, Measured::of(key.value_in(run)?))))
+        .filter_map(|key| {
+            let value = key.value_in(run)?;
+            let ln_variance = variance_in(run, key);
+            Some((key, Measured { value, ln_variance }))
+        })
         .collect();
     if of > 0 {
-        let errors = FigureKey::Rate(crate::names::Rate::Errors);
+        let errors = FigureKey::Rate(Rate::Errors);
         figures.insert(errors, Measured::of(lost as f64 / of as f64));
     }
     let trials = |count: u64, of: u64| {
@@ -260,6 +308,9 @@ fn of_result(run: &Value, file: &Value, origin: &str) -> Run {
             .flatten()
             .filter_map(|(reason, n)| Some((reason.clone(), n.as_u64()?)))
             .collect(),
+        blocks: AllBlocks::new(),
+        without_intervals: Some(WITH_INTERVALS.to_owned()),
+        is_short: false,
         unusable: unusable(&text(&run["state"])),
         client_limited: run["client"]["verdict"] == "client_limited",
         warnings: run["warnings"]

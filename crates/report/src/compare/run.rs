@@ -9,11 +9,18 @@ use evalscope_model::metrics::{RunFigure, Share};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+#[cfg(test)]
+use super::blocks::Written;
+use super::blocks::{AllBlocks, Timed};
+use super::measured::Measured;
+#[cfg(test)]
+use super::measured::MeasuredForm;
 use crate::names::{FigureKey, Rate};
 use crate::rules::PointPlace;
 
 /// A run as a comparison sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Run {
     /// Its load.
     pub place: PointPlace,
@@ -23,8 +30,13 @@ pub struct Run {
     pub tool: String,
     /// Settings that have to be equal, as far as they are known.
     pub settings: Map<String, Value>,
-    /// Its figures.
+    /// Its figures: each a list of its value and of the variance of its logarithm within the run, if that is known.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, MeasuredForm>"))]
     pub figures: BTreeMap<FigureKey, Measured>,
+    /// Its times as histograms, by metric.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<Timed, Written>"))]
+    pub blocks: AllBlocks,
     /// Requests that were lost: failed, shed, unfinished.
     pub lost: Option<Trials>,
     /// Requests that met the objective.
@@ -38,33 +50,20 @@ pub struct Run {
     /// Its figures may show the client that measured, and not the server.
     #[serde(default)]
     pub client_limited: bool,
+    /// Why nothing says how much some of its figures vary within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_intervals: Option<String>,
+    /// It is too short to be compared without repeats.
+    #[serde(default)]
+    pub is_short: bool,
     /// What a reader of its figures must know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// The value of a figure, in its unit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// The value.
-    pub value: f64,
-    /// Variance of its logarithm within the run; missing if it is unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ln_variance: Option<f64>,
-}
-
-impl Measured {
-    /// A value of which nothing says how much it varies.
-    pub(super) const fn of(value: f64) -> Self {
-        Self {
-            value,
-            ln_variance: None,
-        }
-    }
-}
-
 /// How many of how many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trials {
     /// So many.
     pub count: u64,
@@ -78,6 +77,21 @@ impl Run {
     /// A figure's value.
     pub(super) fn value(&self, figure: FigureKey) -> Option<f64> {
         self.figures.get(&figure).map(|measured| measured.value)
+    }
+
+    /// Add these figures if they are percentiles that the run does not have, but its histograms do.
+    pub(super) fn add_percentiles(&mut self, wanted: &[FigureKey]) {
+        for figure in wanted {
+            let Some((metric, percentile)) = figure.further_percentile() else {
+                continue;
+            };
+            if self.figures.contains_key(figure) {
+                continue;
+            }
+            let blocks = Timed::of(metric).and_then(|timed| self.blocks.get(&timed));
+            let measured = blocks.and_then(|own| own.percentile(metric, percentile));
+            self.figures.extend(measured.map(|own| (*figure, own)));
+        }
     }
 
     /// The requests of a figure that is a share of requests.

@@ -121,7 +121,7 @@ fn of_point(point: &PointResult, order: Order, screen: Screen) -> String {
         "Base",
         "New",
         "Change",
-        "95 % interval",
+        words::interval_head(point.is_indicative),
         "Verdict",
     ];
     let row = |cell: &&Cell| {
@@ -145,6 +145,9 @@ fn of_point(point: &PointResult, order: Order, screen: Screen) -> String {
     }));
     if let Some(runs) = words::to_decide(&point.cells) {
         text.push_str(&wrapped_to("", &runs, screen));
+    }
+    for reason in &point.without_intervals {
+        text.push_str(&wrapped_to("", reason, screen));
     }
     if point.is_indicative {
         text.push_str(&wrapped_to("", words::INDICATIVE, screen));

@@ -1,5 +1,7 @@
 //! Comparisons of made-up runs: verdicts, rules, and a golden file of every format.
 
+mod sources;
+
 use std::collections::BTreeMap;
 
 use evalscope_model::metrics::normal_quantile;
@@ -57,6 +59,9 @@ pub(super) fn run(parallel: u64, percent: &[(&str, f64)]) -> Run {
         tool: "evalscope 0.1.0".to_owned(),
         settings: Map::from_iter([("model".to_owned(), json!("m"))]),
         figures: figures.collect(),
+        blocks: AllBlocks::new(),
+        without_intervals: None,
+        is_short: false,
         lost: None,
         good: None,
         finish_reasons: BTreeMap::new(),
@@ -370,8 +375,8 @@ fn databases_results_and_baselines_give_the_same_figures() {
     std::fs::create_dir(&own).unwrap();
     let database = samples::finished(&own, &samples::meta("m"), samples::mixed(60));
     let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
-    let from_database = read_side(&path(&database)).unwrap();
-    let from_folder = read_side(&path(&own)).unwrap();
+    let from_database = read_side(&path(&database), &[]).unwrap();
+    let from_folder = read_side(&path(&own), &[]).unwrap();
     assert_eq!(from_database, from_folder);
     // of a command, and as commands leave it below a date
     let parent = folder.path().join("outputs");
@@ -381,7 +386,7 @@ fn databases_results_and_baselines_give_the_same_figures() {
         .join("parallel_5_number_30");
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::copy(&database, deep.join("benchmark_data.db")).unwrap();
-    let from_parent = read_side(&path(&parent)).unwrap();
+    let from_parent = read_side(&path(&parent), &[]).unwrap();
     assert_eq!(from_parent[0].figures, from_database[0].figures);
     let within = from_database[0]
         .figures
@@ -394,7 +399,7 @@ fn databases_results_and_baselines_give_the_same_figures() {
     let result = files::ResultFile::new(&reports, &together).unwrap();
     let file = folder.path().join("result.json");
     std::fs::write(&file, files::text(&result).unwrap()).unwrap();
-    let from_result = read_side(&path(&file)).unwrap();
+    let from_result = read_side(&path(&file), &[]).unwrap();
     assert_eq!(from_result[0].place, from_database[0].place);
     assert_eq!(from_result[0].settings, from_database[0].settings);
     let cached = "cached_share".parse().unwrap();
@@ -414,13 +419,13 @@ fn databases_results_and_baselines_give_the_same_figures() {
     std::fs::write(&baseline, Baseline::of(&from_database).text().unwrap()).unwrap();
     let size = std::fs::metadata(&baseline).unwrap().len();
     assert!(size < 60_000, "{size}");
-    let from_baseline = read_side(&path(&baseline)).unwrap();
+    let from_baseline = read_side(&path(&baseline), &[]).unwrap();
     assert_eq!(from_baseline[0].place, from_database[0].place);
     assert_eq!(
         from_baseline[0].figures.len(),
         from_database[0].figures.len()
     );
-    let repeats = read_side(&format!("{},{}", path(&own), path(&baseline))).unwrap();
+    let repeats = read_side(&format!("{},{}", path(&own), path(&baseline)), &[]).unwrap();
     assert_eq!(repeats.len(), 2);
     let comparison = compare(&from_database, &repeats, &options(&["ttft_p99>+5%"])).unwrap();
     assert_eq!(comparison.ending, Ending::Passed);
@@ -432,26 +437,33 @@ fn what_cannot_be_read_says_what_to_give() {
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        read_side(path.to_str().unwrap()).unwrap_err().to_string()
+        read_side(path.to_str().unwrap(), &[])
+            .unwrap_err()
+            .to_string()
     };
     assert!(file("a.json", "no").contains("it is not JSON"));
     assert!(file("b.json", "{}").contains("it has no runs\nhint: give a folder"));
     assert!(
         file("c.json", r#"{"kind": "evalscope-baseline"}"#)
-            .contains("not a baseline that this version knows")
+            .contains("it is not a baseline: missing field `format_version`")
     );
     assert!(
-        read_side(",")
+        read_side(",", &[])
             .unwrap_err()
             .to_string()
             .contains("names no folder or file")
     );
     assert!(
-        read_side("no/such")
+        read_side("no/such", &[])
             .unwrap_err()
             .to_string()
             .contains("no/such")
     );
+}
+
+fn page_of(comparisons: &[Comparison]) -> String {
+    let (base, new) = sides();
+    html(comparisons, &Limits::default(), &base, &[new]).unwrap()
 }
 
 fn screen() -> Screen {
@@ -467,7 +479,7 @@ fn every_format_has_its_file() {
     let comparisons = compared();
     insta::assert_snapshot!("table", table(&comparisons, Order::Figures, screen()));
     insta::assert_snapshot!("markdown", markdown(&comparisons));
-    let page = html(&comparisons, &Limits::default()).unwrap();
+    let page = page_of(&comparisons);
     let (_, body) = page.split_once("<body>").unwrap();
     insta::assert_snapshot!("html", body);
     insta::assert_snapshot!("json", ComparisonFile::of(&comparisons).text().unwrap());
@@ -495,7 +507,7 @@ fn formats_say_what_is_not_comparable_and_indicative() {
         "not_comparable_table",
         table(&comparisons, Order::Change, screen())
     );
-    let page = html(&comparisons, &Limits::default()).unwrap();
+    let page = page_of(&comparisons);
     assert!(
         page.contains("n &lt;b&gt;|") && page.contains("Only the base measured: parallel=1"),
         "{page}"

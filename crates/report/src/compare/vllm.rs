@@ -1,6 +1,6 @@
 //! Owns what a result of vLLM's `bench serve --save-result` says in our terms.
 //!
-//! It must not know how runs are compared. vLLM defines some figures in another way: a run says so in
+//! It must not know how runs are compared, nor the lists of `--save-detailed`. vLLM defines some figures in another way: a run says so in
 //! its warnings.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::Metric;
 use serde_json::{Map, Value};
 
-use super::run::{Measured, Run, Trials};
+use super::blocks::AllBlocks;
+use super::detailed::Detailed;
+use super::measured::Measured;
+use super::run::{Run, Trials};
 use crate::names::{FigureKey, Rate, Stat, percentiles};
 use crate::rules::PointPlace;
 
@@ -20,13 +23,17 @@ const METRICS: [(&str, Metric, f64); 4] = [
     ("e2el", Metric::Latency, 1e-3),
 ];
 
+/// Why it has no interval.
+const WITHOUT_LISTS: &str =
+    "a result of vLLM has intervals only with the lists of `--save-detailed`";
+
 /// Whether this is such a result.
 pub(super) fn is_result(value: &Value) -> bool {
     value.get("request_throughput").is_some() && value.get("mean_ttft_ms").is_some()
 }
 
 /// The run.
-pub(super) fn run(result: &Value, origin: String) -> Run {
+pub(super) fn run(result: &Value, origin: String, further: &[FigureKey]) -> Run {
     let number = |key: &str| result[key].as_f64();
     let count = |key: &str| result[key].as_u64();
     let asked = count("num_prompts");
@@ -80,7 +87,25 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
         for p in percentiles() {
             of(Stat::Percentile(p), &format!("p{p}"));
         }
-        of(Stat::Percentile(50), "median");
+        of(Stat::percentile(50), "median");
+    }
+    let detailed = Detailed::of(result, further);
+    let without_intervals = match &detailed {
+        None => Some(WITHOUT_LISTS.to_owned()),
+        Some(own) => own.without_intervals.clone(),
+    };
+    let is_short = detailed.as_ref().is_some_and(|own| own.is_short);
+    let mut blocks = AllBlocks::new();
+    if let Some(own) = detailed {
+        for (key, value) in own.values {
+            figures.entry(key).or_insert(Measured::of(value));
+        }
+        for (key, variance) in own.ln_variances {
+            if let Some(measured) = figures.get_mut(&key) {
+                measured.ln_variance = Some(variance);
+            }
+        }
+        blocks = own.blocks;
     }
     // an export of a run of ours in vLLM's form keeps our definitions
     let is_ours = result.get("evalscope").is_some();
@@ -110,6 +135,9 @@ pub(super) fn run(result: &Value, origin: String) -> Run {
         lost: lost.filter(|own| own.of > 0),
         good: None,
         finish_reasons: BTreeMap::new(),
+        blocks,
+        without_intervals,
+        is_short,
         unusable: None,
         client_limited: false,
         warnings: warning.into_iter().collect(),
@@ -131,7 +159,7 @@ mod tests {
             "mean_e2el_ms": 500.0, "median_e2el_ms": 480.0, "p99_e2el_ms": 900.0,
         });
         assert!(is_result(&result));
-        let run = run(&result, "vllm.json".to_owned());
+        let run = run(&result, "vllm.json".to_owned(), &[]);
         assert_eq!(run.place.to_string(), "parallel=8 number=100");
         for (name, want) in [
             ("ttft_p50", 25.0),
@@ -155,7 +183,7 @@ mod tests {
         let result = serde_json::json!({
             "request_throughput": 9.8, "mean_ttft_ms": 30.0, "evalscope": {"run": "parallel_1_number_4"},
         });
-        let run = run(&result, "run.json".to_owned());
+        let run = run(&result, "run.json".to_owned(), &[]);
         assert_eq!((run.tool.as_str(), run.warnings.len()), ("evalscope", 0));
     }
 }

@@ -5,6 +5,7 @@
 use super::cell::{Cell, Method, Verdict};
 use super::gates::{RuleOutcome, RuleResult};
 use super::outcome::Comparison;
+use super::run::Run;
 use crate::names::FigureKey;
 use crate::rules::shown;
 
@@ -182,7 +183,9 @@ pub(super) fn conditions(rule: &RuleResult) -> String {
                 percent(ci.high(), decimals)
             )
         });
-        let more: Vec<String> = change.into_iter().chain(ci).collect();
+        let ci = ci.or_else(|| change.is_some().then(|| "no interval".to_owned()));
+        let mark = rule.is_indicative.then(|| "indicative".to_owned());
+        let more: Vec<String> = change.into_iter().chain(ci).chain(mark).collect();
         format!(
             "{figure}: {} → {} ({})",
             value(figure, condition.base),
@@ -194,6 +197,56 @@ pub(super) fn conditions(rule: &RuleResult) -> String {
     // two bounds of one figure
     all.dedup();
     all.join("; ")
+}
+
+/// A figure of a test report: `188 ms → 231 ms (+23.0 %, 95 %: +11.0 … +36.0)`.
+pub(super) fn in_short(cell: &Cell, is_indicative: bool) -> String {
+    let ci = match cell.change_ci {
+        Some(_) => format!("95 %: {}", interval(cell)),
+        None => "no interval".to_owned(),
+    };
+    format!(
+        "{} → {} ({}, {ci}{})",
+        value(cell.figure, cell.base),
+        value(cell.figure, cell.new),
+        change(cell),
+        if is_indicative { ", indicative" } else { "" }
+    )
+}
+
+/// The head of the column of intervals.
+pub(super) const fn interval_head(is_indicative: bool) -> &'static str {
+    if is_indicative {
+        "95 %, indicative"
+    } else {
+        "95 % interval"
+    }
+}
+
+/// Which figures have no interval, and why: a sentence for each reason.
+pub(super) fn without_intervals(cells: &[Cell], base: &[&Run], new: &[&Run]) -> Vec<String> {
+    const ONE_RUN: &str =
+        "with fewer than three runs a side, nothing says how much it varies from run to run";
+    let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+    let bare = |cell: &&Cell| cell.method == Method::Unknown && cell.verdict == Verdict::Unclear;
+    for cell in cells.iter().filter(bare) {
+        let lacks = |run: &&&Run| {
+            let own = run.figures.get(&cell.figure);
+            run.is_short || own.is_none_or(|measured| measured.ln_variance.is_none())
+        };
+        let run = base.iter().chain(new).find(lacks);
+        let reason = run.and_then(|run| run.without_intervals.as_deref());
+        let reason = reason.unwrap_or(ONE_RUN);
+        let figure = cell.figure.to_string();
+        match by_reason.iter_mut().find(|(own, _)| *own == reason) {
+            Some((_, figures)) => figures.push(figure),
+            None => by_reason.push((reason, vec![figure])),
+        }
+    }
+    let sentences = by_reason.into_iter();
+    sentences
+        .map(|(reason, figures)| format!("no interval for {}: {reason}", figures.join(", ")))
+        .collect()
 }
 
 /// What few runs mean.

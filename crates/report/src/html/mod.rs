@@ -38,6 +38,7 @@ use crate::together::Together;
 pub(crate) use foreign::name as foreign_name;
 pub use render::PageError;
 pub(crate) use render::style as page_style;
+pub(crate) use text::english;
 
 use charts::Drawn;
 use page::{Charts, Page};

@@ -90,6 +90,11 @@ impl Words for Texts {
     }
 }
 
+/// The texts of pages that there are in English only.
+pub(crate) fn english() -> impl Words {
+    Texts::of(Lang::En)
+}
+
 /// The key of the text of a label of tables.
 pub(super) fn label_key(label: &str) -> String {
     let words: Vec<&str> = label.split_whitespace().collect();

@@ -10,6 +10,7 @@ use evalscope_model::metrics::{Distribution, Metric, PERCENTILE_ROWS};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::percentile::{NotAPercentile, Percentile};
 use crate::report::RunReport;
 
 /// A figure by its short name, in the order of tables.
@@ -50,8 +51,8 @@ pub enum Stat {
     Std,
     /// The smallest sample.
     Min,
-    /// A percentile, one of those that a distribution has.
-    Percentile(u8),
+    /// A percentile. Those that a distribution has are known of every run.
+    Percentile(Percentile),
     /// The largest sample.
     Max,
 }
@@ -125,7 +126,7 @@ impl Rate {
 }
 
 /// The percentiles of a distribution.
-pub fn percentiles() -> impl Iterator<Item = u8> {
+pub fn percentiles() -> impl Iterator<Item = Percentile> {
     PERCENTILE_ROWS
         .iter()
         .filter_map(|(label, _)| label.strip_suffix('%')?.parse().ok())
@@ -140,7 +141,13 @@ impl Stat {
             .chain([Self::Max])
     }
 
-    /// Its value in a distribution.
+    /// A whole percentile.
+    #[must_use]
+    pub const fn percentile(percent: u8) -> Self {
+        Self::Percentile(Percentile::whole(percent))
+    }
+
+    /// Its value in a distribution, where that has it.
     #[must_use]
     pub fn of(self, distribution: &Distribution) -> Option<f64> {
         match self {
@@ -165,6 +172,38 @@ impl fmt::Display for Stat {
             Self::Min => f.write_str("min"),
             Self::Max => f.write_str("max"),
             Self::Percentile(p) => write!(f, "p{p}"),
+        }
+    }
+}
+
+/// A text is not a statistic.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownStat {
+    /// It looks like a percentile.
+    #[error(transparent)]
+    Percentile(#[from] NotAPercentile),
+    /// It is none at all.
+    #[error(
+        "`{0}` is not a statistic: expected mean, std, min, max or a percentile such as p50, p99 or p99.9"
+    )]
+    None(String),
+}
+
+impl FromStr for Stat {
+    type Err = UnknownStat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStat> {
+        match text {
+            "mean" => Ok(Self::Mean),
+            "std" => Ok(Self::Std),
+            "min" => Ok(Self::Min),
+            "max" => Ok(Self::Max),
+            _ => match text.strip_prefix('p') {
+                Some(number) if number.starts_with(|c: char| c.is_ascii_digit()) => {
+                    Ok(Self::Percentile(number.parse()?))
+                }
+                _ => Err(UnknownStat::None(text.to_owned())),
+            },
         }
     }
 }
@@ -201,13 +240,13 @@ impl FigureKey {
     pub const PRIMARY: [Self; 6] = [
         Self::Rate(Rate::OutputTokens),
         Self::Rate(Rate::Errors),
-        Self::Metric(Metric::Ttft, Stat::Percentile(50)),
-        Self::Metric(Metric::Ttft, Stat::Percentile(99)),
-        Self::Metric(Metric::Tpot, Stat::Percentile(50)),
-        Self::Metric(Metric::Latency, Stat::Percentile(99)),
+        Self::Metric(Metric::Ttft, Stat::percentile(50)),
+        Self::Metric(Metric::Ttft, Stat::percentile(99)),
+        Self::Metric(Metric::Tpot, Stat::percentile(50)),
+        Self::Metric(Metric::Latency, Stat::percentile(99)),
     ];
 
-    /// All figures, in order.
+    /// The figures that every run has, in order; percentiles that a distribution does not have are not among them.
     pub fn all() -> impl Iterator<Item = Self> {
         let of_metrics = METRICS
             .into_iter()
@@ -241,7 +280,18 @@ impl FigureKey {
         }
     }
 
-    /// Its value in a report.
+    /// A percentile that a distribution does not have: it is computed from the requests themselves.
+    #[must_use]
+    pub fn further_percentile(self) -> Option<(Metric, Percentile)> {
+        match self {
+            Self::Metric(metric, Stat::Percentile(own)) => percentiles()
+                .all(|known| known != own)
+                .then_some((metric, own)),
+            _ => None,
+        }
+    }
+
+    /// Its value in a report; `None` for further percentiles, too.
     #[must_use]
     pub fn value(self, report: &RunReport) -> Option<f64> {
         match self {
@@ -299,23 +349,13 @@ pub struct UnknownFigure {
 impl UnknownFigure {
     fn text(&self) -> String {
         let name = &self.name;
-        // of `ttft_p99.9`, what follows the metric
-        let percentile = METRICS.iter().find_map(|own| {
-            let stat = name
-                .strip_prefix(metric_name(*own))?
-                .strip_prefix(['_', '.'])?;
-            let number = stat.strip_prefix('p')?;
-            number.parse::<f64>().is_ok().then_some(stat)
-        });
         if METRICS.iter().any(|own| metric_name(*own) == name) {
             return format!("`{name}` needs a statistic, such as {name}_p99 or {name}_mean");
         }
-        if let Some(percentile) = percentile {
-            let all: Vec<String> = percentiles().map(|p| format!("p{p}")).collect();
-            return format!(
-                "`{percentile}` is not one of the percentiles {}",
-                all.join(", ")
-            );
+        // of `ttft_p100`, what follows the metric
+        let stat = of_metric(name).map(|(_, stat)| stat.parse::<Stat>());
+        if let Some(Err(UnknownStat::Percentile(error))) = stat {
+            return error.to_string();
         }
         match &self.nearest {
             Some(nearest) => format!("no figure is called `{name}`; did you mean {nearest}?"),
@@ -326,26 +366,38 @@ impl UnknownFigure {
     }
 }
 
+/// The metric of a name, and what follows it: `ttft_p99` or `ttft.p99`.
+fn of_metric(name: &str) -> Option<(Metric, &str)> {
+    METRICS.into_iter().find_map(|metric| {
+        let rest = name.strip_prefix(metric_name(metric))?;
+        // `ttft_from_schedule_p50` is of another metric than `ttft`
+        let stat = rest.strip_prefix(['_', '.'])?;
+        let is_longer = METRICS.iter().any(|other| {
+            let longer = metric_name(*other);
+            longer.len() > metric_name(metric).len() && name.starts_with(longer)
+        });
+        (!is_longer).then_some((metric, stat))
+    })
+}
+
 impl FromStr for FigureKey {
     type Err = UnknownFigure;
 
     /// Read `ttft_p99` or `ttft.p99`.
     fn from_str(text: &str) -> Result<Self, UnknownFigure> {
-        let name = match text.rsplit_once('.') {
-            // not the point of p99.9
-            Some((metric, stat)) if !stat.starts_with(|c: char| c.is_ascii_digit()) => {
-                format!("{metric}_{stat}")
-            }
-            _ => text.to_owned(),
+        let rate = Rate::ALL.into_iter().find(|rate| rate.name() == text);
+        let of_metric = || {
+            let (metric, stat) = of_metric(text)?;
+            Some(Self::Metric(metric, stat.parse().ok()?))
         };
-        let found = Self::all().find(|key| key.to_string() == name);
+        let found = rate.map(Self::Rate).or_else(of_metric);
         found.ok_or_else(|| {
-            let near = Self::all().map(|key| (strsim::osa_distance(&key.to_string(), &name), key));
+            let near = Self::all().map(|key| (strsim::osa_distance(&key.to_string(), text), key));
             let near = near.min_by_key(|(distance, _)| *distance);
             UnknownFigure {
                 name: text.to_owned(),
                 nearest: near
-                    .filter(|(distance, _)| *distance <= 1 + name.len() / 4)
+                    .filter(|(distance, _)| *distance <= 1 + text.len() / 4)
                     .map(|(_, key)| key.to_string()),
             }
         })
@@ -370,6 +422,12 @@ mod tests {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
         assert_eq!("ttft.p99".parse(), "ttft_p99".parse::<FigureKey>());
+        for text in ["ttft_p99.9", "ttft_from_schedule_p42", "itl_p0.5"] {
+            let key: FigureKey = text.parse().unwrap();
+            assert_eq!(key.to_string(), text);
+            assert!(key.further_percentile().is_some(), "{text}");
+        }
+        assert_eq!("ttft.p99.9".parse(), "ttft_p99.9".parse::<FigureKey>());
         assert!(
             FigureKey::PRIMARY
                 .iter()
@@ -387,10 +445,11 @@ mod tests {
                 "`ttft` needs a statistic, such as ttft_p99 or ttft_mean",
             ),
             (
-                "ttft_p99.9",
-                "`p99.9` is not one of the percentiles p1, p5, p10",
+                "ttft_p100",
+                "`p100` is not a percentile: expected a number above 0 and below 100",
             ),
-            ("ttft_p42", "`p42` is not one of the percentiles"),
+            ("ttft.p99.9999", "`p99.9999` is not a percentile"),
+            ("ttft_from_schedule_p0", "`p0` is not a percentile"),
             ("eror_rate", "did you mean error_rate?"),
             ("output_tokens_per_sec", "did you mean output_tokens_per_s?"),
             ("kilowatts_of_the_server", "expected one such as ttft_p99"),

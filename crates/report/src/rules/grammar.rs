@@ -351,6 +351,8 @@ mod tests {
             ("goodput<95%", vec![Bound::Value(0.95)]),
             ("output_tokens_mean<100", vec![Bound::Value(100.0)]),
             ("itl_max>900us", vec![Bound::Value(0.9)]),
+            ("ttft_p99.9>+10%", vec![Bound::Ratio(0.1)]),
+            ("ttft.p99.99@parallel=8>1s", vec![Bound::Value(1000.0)]),
         ] {
             assert!(near(&bounds(text), &want), "{text}: {:?}", bounds(text));
         }
@@ -375,7 +377,7 @@ mod tests {
                 "no figure is called `tfft_p99`; did you mean ttft_p99?",
             ),
             ("ttft>5ms", 1, "`ttft` needs a statistic"),
-            ("ttft_p99.9>5ms", 1, "`p99.9` is not one of the percentiles"),
+            ("ttft_p100>5ms", 1, "`p100` is not a percentile"),
             ("ttft_p99", 9, "expected <, <=, > or >= after ttft_p99"),
             ("ttft_p99 5ms", 10, "expected <, <=, > or >= after ttft_p99"),
             ("ttft_p99==5ms", 9, "`==` is not one of"),

@@ -4,9 +4,10 @@
 
 use evalscope_model::plan::RunSpec;
 
+use super::further::FurtherPercentiles;
 use super::grammar::{Bound, Rule};
 use super::selector::PointPlace;
-use crate::names::{FigureKey, Unit};
+use crate::names::{FigureKey, Unit, percentiles};
 use crate::report::RunReport;
 
 impl PointPlace {
@@ -47,22 +48,35 @@ pub struct NoFigure {
 }
 
 impl NoFigure {
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> String {
         match self.figure {
             FigureKey::Rate(crate::names::Rate::Goodput) => {
-                "\nhint: goodput needs an objective: `perf --slo`"
+                "\nhint: goodput needs an objective: `perf --slo`".to_owned()
             }
-            _ => "",
+            figure if figure.further_percentile().is_some() => {
+                let known: Vec<String> = percentiles().map(|own| format!("p{own}")).collect();
+                format!(
+                    "\nhint: percentiles other than {} are computed from databases, and from the lists of vLLM's \
+                     `--save-detailed`; baselines have them of ttft, tpot, itl and latency; a result.json does not",
+                    known.join(", ")
+                )
+            }
+            _ => String::new(),
         }
     }
 }
 
 /// Whether a run breaks a rule: all of its conditions hold. `None` if it does not, or if it is about
-/// other points. Only for rules that are not about changes.
+/// other points. Only for rules that are not about changes. Percentiles that the report does not have
+/// are in `further`.
 ///
 /// # Errors
 /// If the run has no such figure.
-pub fn broken_by(rule: &Rule, report: &RunReport) -> Result<Option<Broken>, NoFigure> {
+pub fn broken_by(
+    rule: &Rule,
+    report: &RunReport,
+    further: &FurtherPercentiles,
+) -> Result<Option<Broken>, NoFigure> {
     let place = PointPlace::of(&report.meta.load);
     let mut broken = Broken { values: Vec::new() };
     let mut holds = true;
@@ -70,7 +84,9 @@ pub fn broken_by(rule: &Rule, report: &RunReport) -> Result<Option<Broken>, NoFi
         if condition.at.as_ref().is_some_and(|at| !at.holds(&place)) {
             return Ok(None);
         }
-        let value = condition.figure.value(report).ok_or_else(|| NoFigure {
+        let value = condition.figure.value(report);
+        let value = value.or_else(|| further.get(&condition.figure).copied());
+        let value = value.ok_or_else(|| NoFigure {
             rule: rule.to_string(),
             figure: condition.figure,
             run: report.meta.name.clone(),
@@ -104,7 +120,8 @@ mod tests {
     #[test]
     fn a_finished_run_is_judged() {
         let report = samples::report(&samples::meta("m"), samples::mixed(30));
-        let broken = |text: &str| broken_by(&text.parse().unwrap(), &report);
+        let further = FurtherPercentiles::from([("ttft_p99.9".parse().unwrap(), 22.9)]);
+        let broken = |text: &str| broken_by(&text.parse().unwrap(), &report, &further);
         assert_eq!(broken("ttft_p99>500ms"), Ok(None));
         let one = broken("ttft_p99>1ms and error_rate>1%").unwrap().unwrap();
         assert_eq!(
@@ -114,6 +131,9 @@ mod tests {
         assert_eq!(broken("ttft_p99>1ms and error_rate>50%"), Ok(None));
         assert!(broken("ttft_p99@parallel=5>1ms").unwrap().is_some());
         assert_eq!(broken("ttft_p99@parallel=6>1ms"), Ok(None));
+        let tail = broken("ttft_p99.9>22.8ms").unwrap().unwrap();
+        assert_eq!(tail.values, ["ttft_p99.9 is 22.90 ms"]);
+        assert!(broken("itl_p99.9>1ms").is_err());
         let error = broken("goodput<95%").unwrap_err().to_string();
         assert!(error.contains("parallel_5_number_30 has no goodput") && error.contains("--slo"));
     }

@@ -4,12 +4,14 @@
 //! It must not know how runs are compared.
 
 mod file;
+mod further;
 mod grammar;
 mod judge;
 mod selector;
 mod window;
 
 pub use file::{Gate, RulesFileError, Severity, read_file};
+pub use further::{FurtherPercentiles, further_percentiles};
 pub use grammar::{Bound, Condition, Op, Rule, RuleError};
 pub(crate) use judge::shown;
 pub use judge::{Broken, NoFigure, broken_by};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a point is in a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PointPlace {
     /// Name of the load.
     pub name: String,

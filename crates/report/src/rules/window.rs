@@ -11,7 +11,7 @@ use evalscope_model::time::Timestamp;
 
 use super::grammar::{Bound, Rule};
 use super::judge::shown;
-use crate::names::{FigureKey, Rate};
+use crate::names::{FigureKey, Rate, Stat};
 
 /// What is kept of a request that has ended.
 #[derive(Debug)]
@@ -134,7 +134,11 @@ impl RecentRequests {
                 {
                     samples.push(*value);
                 }
-                stat.of(&samples.distribution(metric.scale()))
+                if let Stat::Percentile(own) = stat {
+                    samples.quantiles(&[own.share()], metric.scale())[0]
+                } else {
+                    stat.of(&samples.distribution(metric.scale()))
+                }
             }
         }
     }
@@ -184,6 +188,8 @@ mod tests {
         for (rule, expected) in [
             ("ttft_p50>20ms", true),
             ("ttft_p50>1s", false),
+            ("ttft_p99.9>20ms", true),
+            ("ttft_p99.9>1s", false),
             ("requests_per_s>=10", true),
             ("requests_per_s>10", false),
             ("output_tokens_per_s>=200", true),

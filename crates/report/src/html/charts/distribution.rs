@@ -86,7 +86,7 @@ pub(super) fn curve(context: &Context<'_>, run: &RunReport, series: &RunSeries) 
 }
 
 /// A scale of ratios for the values above 0.
-fn positive_scale(marks: &[Mark]) -> Scale {
+pub(super) fn positive_scale(marks: &[Mark]) -> Scale {
     let values = || marks.iter().flat_map(Mark::values).filter(|one| *one > 0.0);
     let low = values().fold(f64::INFINITY, f64::min);
     let high = values().fold(0.0, f64::max);
@@ -142,7 +142,8 @@ fn limits(context: &Context<'_>, run: &RunReport) -> Vec<Mark> {
         .collect()
 }
 
-fn percentile_label(share: f64) -> String {
+/// A share as a percentile, in few digits.
+pub(super) fn percentile_label(share: f64) -> String {
     // 99.9, not 99.900000000001
     ((share * 1e7).round() / 1e5).to_string()
 }

@@ -17,7 +17,7 @@ const LEAST_FOR_KNEE: usize = 4;
 /// A knee stands out by so much.
 const LEAST_KNEE: f64 = 0.1;
 /// Loads that are further apart are drawn by their logarithm.
-const WIDE: f64 = 8.0;
+pub(super) const WIDE: f64 = 8.0;
 
 /// Where throughput still rises and latency hardly does: the position of a run in the list given.
 ///

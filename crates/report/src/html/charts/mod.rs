@@ -10,11 +10,17 @@ mod time;
 
 mod loads;
 
+mod whiskers;
+
 mod sweep;
 
 mod search;
 
 mod distribution;
+
+mod sides;
+
+mod side_times;
 
 mod timeline;
 
@@ -29,6 +35,8 @@ mod tests;
 
 pub use chart::{Chart, Drawn, Group, NoChart, Table, Words};
 pub use loads::{NoKnee, knee};
+pub use side_times::{Lines, PointOfSides, SideOfPoint};
+pub use sides::{AtLoad, Axis, Loads, Side};
 
 use evalscope_model::search::SearchRecord;
 
@@ -43,6 +51,18 @@ type OfSweep = fn(&Context<'_>, &Sweep<'_>) -> Drawn;
 
 /// Draws a chart of a run.
 type OfRun = fn(&Context<'_>, &RunReport, &RunSeries) -> Drawn;
+
+/// Draws a chart of the loads of several sides.
+type OfSides = fn(&Context<'_>, &Loads) -> Drawn;
+
+/// Draws a chart of several sides at one load.
+type OfPoint = fn(&Context<'_>, &PointOfSides) -> Drawn;
+
+/// The charts of a comparison over its loads, in the order of the page.
+const OF_SIDES: [OfSides; 2] = [sides::curve, sides::against_load];
+
+/// The charts of a comparison at one load, in the order of the page.
+const OF_POINT: [OfPoint; 2] = [side_times::percentiles, side_times::over_the_run];
 
 /// The charts of a sweep, in the order of the page.
 const OF_SWEEP: [OfSweep; 3] = [sweep::curve, sweep::against_load, sweep::goodput];
@@ -88,6 +108,20 @@ pub fn of_sweep(runs: &[RunReport], words: &dyn Words) -> Vec<Drawn> {
         return titles.map(without).into();
     }
     OF_SWEEP.iter().map(|draw| draw(&context, &sweep)).collect()
+}
+
+/// The charts of the loads of several sides, overlaid.
+#[must_use]
+pub fn of_sides(loads: &Loads, words: &dyn Words) -> Vec<Drawn> {
+    let context = Context { words, prefix: "" };
+    OF_SIDES.iter().map(|draw| draw(&context, loads)).collect()
+}
+
+/// The charts of several sides at one load, overlaid. The prefix makes ids unique on the page.
+#[must_use]
+pub fn of_point(point: &PointOfSides, words: &dyn Words, prefix: &str) -> Vec<Drawn> {
+    let context = Context { words, prefix };
+    OF_POINT.iter().map(|draw| draw(&context, point)).collect()
 }
 
 /// The chart of the search that a command's runs were the probes of.

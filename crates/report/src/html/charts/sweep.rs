@@ -7,6 +7,7 @@ use evalscope_model::metrics::{Distribution, Metric, Verdict};
 use super::chart::{Drawn, Group, Table};
 use super::context::{Context, MOST_RUNS, Sketch, cell, unit, value_of};
 use super::loads::{AtLoad, Line, NoKnee, OfRun, Sweep, knee_of, latency, throughput};
+use super::whiskers::{crossed, middle};
 use crate::console::{number, percent};
 use crate::html::scale::Scale;
 use crate::html::svg::{Axis, Dash, Height, Mark, Panel, Point, Tone};
@@ -89,38 +90,21 @@ fn at_one_load(a: &OnCurve<'_>, b: &OnCurve<'_>) -> bool {
 
 /// The medians of runs at one load.
 fn middle_of(same: &[OnCurve<'_>]) -> (f64, f64) {
-    let middle = |of: fn(&OnCurve<'_>) -> f64| {
-        let mut values: Vec<f64> = same.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
-    };
-    (middle(|own| own.1), middle(|own| own.2))
+    let (rates, p99s) = both(same);
+    (middle(&rates), middle(&p99s))
+}
+
+fn both(same: &[OnCurve<'_>]) -> (Vec<f64>, Vec<f64>) {
+    same.iter().map(|own| (own.1, own.2)).unzip()
 }
 
 /// From the least to the most of runs at one load, in both directions.
 fn whiskers(known: &[OnCurve<'_>]) -> Vec<Mark> {
-    let repeats = known.chunk_by(at_one_load).filter(|same| same.len() > 1);
-    let lines = repeats.flat_map(|same| {
-        let (rate, p99) = middle_of(same);
-        let ends = |of: fn(&OnCurve<'_>) -> f64| {
-            let values = || same.iter().map(of);
-            let most = values().fold(f64::MIN, f64::max);
-            (values().fold(f64::MAX, f64::min), most)
-        };
-        let (rates, p99s) = (ends(|own| own.1), ends(|own| own.2));
-        [
-            vec![(rates.0, Some(p99)), (rates.1, Some(p99))],
-            vec![(rate, Some(p99s.0)), (rate, Some(p99s.1))],
-        ]
-    });
-    let lines = lines.map(|points| Mark::Line {
-        name: String::new(),
-        tone: Tone(1),
-        dash: Dash::Solid,
-        markers: false,
-        points,
-    });
-    lines.collect()
+    let of = |same: &[OnCurve<'_>]| {
+        let (rates, p99s) = both(same);
+        crossed(&rates, &p99s, Tone(1))
+    };
+    known.chunk_by(at_one_load).flat_map(of).collect()
 }
 
 /// A point for each run, with its load beside it.
