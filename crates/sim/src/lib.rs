@@ -122,6 +122,8 @@ mod config;
 
 mod signature;
 
+mod kept;
+
 mod image;
 
 mod template;

@@ -76,6 +76,11 @@ impl PromptPlan {
         self.set.makes_texts() || trace.is_some_and(|trace| trace.needs_words())
     }
 
+    /// The option that picks a part of a dataset on a hub.
+    pub(super) fn subset(&self) -> Option<&str> {
+        self.args.get("subset")?.as_str()
+    }
+
     /// Whether prompts begin where they should by themselves, and are as long as they should be.
     pub(super) fn is_placed(&self) -> bool {
         self.set.is_random() || self.trace.is_some()
