@@ -39,6 +39,8 @@ pub(crate) struct PromptPlan {
     pub(crate) prefixes: u64,
     /// Messages are wanted, not plain prompts.
     pub(crate) chat: bool,
+    /// The server completes texts: it takes no messages.
+    pub(crate) plain: bool,
     /// `--tokenize-prompt`.
     pub(crate) as_ids: bool,
     /// `--tokenizer-path`.

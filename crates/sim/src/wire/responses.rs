@@ -440,7 +440,6 @@ fn before(fields: Fields<'_>, kept: &KeptResponses) -> Result<Option<Arc<Past>>,
         Some(past) => Ok(Some(past)),
         None => Err(Refusal {
             status: 404,
-            code: Some("previous_response_not_found"),
             ..Refusal::of(
                 FIELD,
                 format!("Previous response with id '{id}' not found."),

@@ -254,7 +254,7 @@ fn a_response_that_was_kept_is_part_of_the_conversation() {
     let fourth = say("abcdefgh", Some(&third), false);
     assert_eq!(fourth.status, 404);
     let error = &fourth.json()["error"];
-    assert_eq!(error["code"], "previous_response_not_found");
+    assert_eq!(error["param"], "previous_response_id");
     let id = third["id"].as_str().unwrap();
     assert_eq!(
         error["message"],
