@@ -21,8 +21,12 @@ class Command:
     # for commands that end before the load: the exit code and a part of the message
     ends: tuple = None
     note: str = ""
-    # a check of the bodies that were sent, by name (see run.py)
-    bodies: str = ""
+    # what else must have been sent and measured, by name (see checks.py)
+    check: str = ""
+    # of conversations: how many each run has, all of them complete
+    conversations: tuple = None
+    # of a search: the load that it finds, `None` for none
+    searched: object = "no search"
 
 
 COMMANDS = [
@@ -50,7 +54,7 @@ COMMANDS = [
  --api openai \\
  --temperature 0.9 \\
  --max-tokens 1024 \\
- --prompt '写一个科幻小说，请开始你的表演'""", [CHAT], bodies="prompt"),
+ --prompt '写一个科幻小说，请开始你的表演'""", [CHAT], check="prompt"),
     Command("usage examples", "prompt from a file", """evalscope perf \\
  --url 'http://127.0.0.1:8000/v1/chat/completions' \\
  --parallel 2 \\
@@ -60,7 +64,7 @@ COMMANDS = [
  --api openai \\
  --temperature 0.9 \\
  --max-tokens 1024 \\
- --prompt @prompt.txt""", [CHAT], bodies="prompt_file"),
+ --prompt @prompt.txt""", [CHAT], check="prompt_file"),
     Command("usage examples", "stop, stream, temperature", """evalscope perf \\
  --url 'http://127.0.0.1:8000/v1/chat/completions' \\
  --parallel 2 \\
@@ -76,7 +80,7 @@ COMMANDS = [
  --max-tokens 1024 \\
  --stop '<|im_end|>' \\
  --dataset openqa \\
- --stream""", [CHAT], note="data set from a stub of the hub", bodies="sampling"),
+ --stream""", [CHAT], note="dataset from a stub of the hub", check="sampling"),
     Command("usage examples", "query template", """evalscope perf \\
  --url 'http://127.0.0.1:8000/v1/chat/completions' \\
  --parallel 2 \\
@@ -89,7 +93,7 @@ COMMANDS = [
  --min-prompt-length 128 \\
  --api openai \\
  --query-template '{"model": "%m", "messages": [{"role": "user","content": "%p"}], "stream": true, "skip_special_tokens": false, "stop": ["<|im_end|>"], "temperature": 0.7, "max_tokens": 1024}' \\
- --dataset openqa """, [CHAT], note="data set from a stub of the hub", bodies="template"),
+ --dataset openqa """, [CHAT], note="dataset from a stub of the hub", check="template"),
     Command("usage examples", "query template from a file", """evalscope perf \\
  --url 'http://127.0.0.1:8000/v1/chat/completions' \\
  --parallel 2 \\
@@ -102,7 +106,7 @@ COMMANDS = [
  --min-prompt-length 128 \\
  --api openai \\
  --query-template @template.json \\
- --dataset openqa """, [CHAT], note="data set from a stub of the hub", bodies="template"),
+ --dataset openqa """, [CHAT], note="dataset from a stub of the hub", check="template"),
     Command("usage examples", "random data set", """evalscope perf \\
   --parallel 20 \\
   --model Qwen2.5-0.5B-Instruct \\
@@ -117,7 +121,7 @@ COMMANDS = [
   --number 100 \\
   --tokenizer-path Qwen/Qwen2.5-0.5B-Instruct \\
   --debug""", [("http://127.0.0.1:8801", "$SERVER")], requests=(100,),
-            note="tokenizer from a stub of the hub: a small one, not Qwen's", bodies="random"),
+            note="tokenizer from a stub of the hub: a small one, not Qwen's", check="random"),
     Command("usage examples", "random images and text", """evalscope perf \\
   --parallel 20 \\
   --model Qwen2.5-VL-3B-Instruct \\
@@ -136,7 +140,7 @@ COMMANDS = [
   --number 100 \\
   --tokenizer-path Qwen/Qwen2.5-VL-3B-Instruct \\
   --debug""", [("http://127.0.0.1:8801", "$SERVER")], requests=(100,),
-            note="tokenizer from a stub of the hub: a small one, not Qwen's", bodies="pictures"),
+            note="tokenizer from a stub of the hub: a small one, not Qwen's", check="pictures"),
     Command("stress test", "quick start", """evalscope perf \\
     --url "http://127.0.0.1:8000/v1/chat/completions" \\
     --parallel 1 \\
@@ -144,16 +148,16 @@ COMMANDS = [
     --number 15 \\
     --api openai \\
     --dataset openqa \\
-    --stream""", [("http://127.0.0.1:8000", "$SERVER")], requests=(15,), note="data set from a stub of the hub"),
+    --stream""", [("http://127.0.0.1:8000", "$SERVER")], requests=(15,), note="dataset from a stub of the hub"),
     Command("stress test", "request with parameters", """evalscope perf --url 'http://127.0.0.1:8000/v1/chat/completions' --parallel 128 --model 'qwen' --log-every-n-query 10 --read-timeout=120 --dataset-path './datasets/open_qa.jsonl' -n 1 --max-prompt-length 128000 --api openai --stream --stop '<|im_end|>' --dataset openqa --debug""",
             [CHAT], requests=(1,)),
     Command("stress test", "URL without a flag, tokenizer, template", """evalscope perf 'http://host:port/v1/chat/completions' --parallel 128 --model 'qwen' --log-every-n-query 10 --read-timeout=120 -n 10000 --max-prompt-length 128000 --tokenizer-path "THE_PATH_TO_TOKENIZER/Qwen1.5-32B/" --api openai --query-template '{"model": "%m", "messages": [{"role": "user","content": "%p"}], "stream": true,"skip_special_tokens": false,"stop": ["<|im_end|>"]}' --dataset openqa --dataset-path 'THE_PATH_TO_DATASETS/open_qa.jsonl'""",
             [("'http://host:port/v1/chat/completions'", "$SERVER/v1/chat/completions"),
              ("THE_PATH_TO_TOKENIZER/Qwen1.5-32B/", "$DATA/tokenizer/"),
              ("'THE_PATH_TO_DATASETS/", "'datasets/"), ("-n 10000", "-n 1000")],
-            "host, port, paths; 1000 requests", requests=(1000,), bodies="template_default"),
+            "host, port, paths; 1000 requests", requests=(1000,), check="template_default"),
     Command("stress test", "template without a prompt", """evalscope perf --url 'http://127.0.0.1:8000/v1/chat/completions' --parallel 12 --model 'llama3' --log-every-n-query 10 --read-timeout=120 -n 1 --max-prompt-length 128000 --api openai --query-template '{"model": "%m", "messages": [], "stream": true, "stream_options":{"include_usage": true},"n": 3, "stop_token_ids": [128001, 128009]}' --dataset openqa --dataset-path './datasets/open_qa.jsonl'""",
-            [CHAT], requests=(1,), bodies="template_choices"),
+            [CHAT], requests=(1,), check="template_choices"),
     Command("stress test", "OpenAI's service", """evalscope perf --url 'https://api.openai.com/v1/chat/completions' --parallel 1 --headers 'Authorization=Bearer YOUR_OPENAI_API_KEY' --model 'gpt-4o' --dataset-path 'THE_DATA_TO/open_qa.jsonl'  --log-every-n-query 10 --read-timeout=120  -n 100 --max-prompt-length 128000 --api openai --stream --dataset openqa""",
             [("'https://api.openai.com/", "$KEYED/"), ("THE_DATA_TO/", "datasets/"), ("completions'", "completions")],
             "host, path; the simulated server wants the key of the document", requests=(100,),
@@ -162,7 +166,7 @@ COMMANDS = [
             [("'http://IP:PORT/v1/chat/completions'", "$SERVER/v1/chat/completions"),
              ("THE_PATH_TO_TOKENIZER/Qwen1.5-32B/", "$DATA/tokenizer/"), ("'THE_PATH_TO_DATASETS/", "'datasets/"),
              ("-n 1000", "-n 200")],
-            "host, port, paths; 200 requests", requests=(200,), bodies="template_default"),
+            "host, port, paths; 200 requests", requests=(200,), check="template_default"),
     Command("a user's notes", "script", """openai_api_url="http://localhost:9000/v1/chat/completions"
 model_name="test"
 dataset_path=./data/open_qa.jsonl
@@ -180,7 +184,7 @@ evalscope perf --url ${openai_api_url} \\
     --number 15 \\
     --api openai \\
     --dataset openqa \\
-    --stream""", [("http://127.0.0.1:8000", "$SERVER")], requests=(15,), note="data set from a stub of the hub"),
+    --stream""", [("http://127.0.0.1:8000", "$SERVER")], requests=(15,), note="dataset from a stub of the hub"),
     *(Command("usage examples", f"{kind}: flags to add", f"""evalscope perf \\
     --url "http://127.0.0.1:8000/v1/chat/completions" \\
     --parallel 1 \\

@@ -1,24 +1,23 @@
-"""Owns running the commands: a simulated server, a stub of ModelScope, the files they name, and what
-must have been sent and measured."""
+"""Owns running the commands: simulated servers, a stub of ModelScope, and the files that they name."""
 
-import base64
 import http.server
 import json
 import os
 import pathlib
-import pickle
 import re
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.parse
 
+from checks import CHECKS, Run, trace_lines
 from commands import COMMANDS
+from commands_1_14 import COMMANDS_1_14
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "docs" / "reference-commands.md"
+STORED = ROOT / "fixtures" / "hub"
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -59,15 +58,54 @@ def questions():
     return "\n".join(lines) + "\n"
 
 
+def stored(name):
+    """The files of a dataset that lie beside the tests."""
+    folder = STORED / name
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.parquet"))}
+
+
+TOKENIZER = {
+    "tokenizer.json": tokenizer_json(),
+    "tokenizer_config.json": json.dumps({"chat_template": CHATML}),
+}
+# with the chat template in a file of its own, as multimodal models have it
+TOKENIZER_VL = {"tokenizer.json": tokenizer_json(), "chat_template.jinja": CHATML}
+
+
+def talk(number, turns):
+    said = [{"human": f"第{number}个对话的第{turn}句话", "assistant": "好的"} for turn in range(turns)]
+    return json.dumps({"conversation": said}, ensure_ascii=False)
+
+
+def sharegpt():
+    return "\n".join(talk(number, 1 + number % 5) for number in range(300)) + "\n"
+
+
+def agents():
+    trace = {"input_prompt_length": 64, "num_turns": 3, "assistant_response_length": [16, 9, 12],
+             "tool_call_output_length": [32, 48, 8], "tool_call_latency": [0.01, 0.02, 0.01],
+             "final_assistant_response_length": 20}
+    return f"{json.dumps(trace)}\n" * 12
+
+
+def as_bytes(file):
+    return file.encode() if isinstance(file, str) else file
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     """ModelScope's URL forms for the files that the commands need."""
 
     files = {
         "/api/v1/datasets/AI-ModelScope/HC3-Chinese": {"open_qa.jsonl": questions()},
-        "/api/v1/models/Qwen/Qwen2.5-0.5B-Instruct": {
-            "tokenizer.json": tokenizer_json(), "tokenizer_config.json": json.dumps({"chat_template": CHATML})},
-        "/api/v1/models/Qwen/Qwen2.5-VL-3B-Instruct": {
-            "tokenizer.json": tokenizer_json(), "chat_template.jinja": CHATML},
+        "/api/v1/datasets/swift/sharegpt": {"common_zh_70k.jsonl": sharegpt()},
+        "/api/v1/datasets/evalscope/trie-workloads": {"office_work_8k.jsonl": agents()},
+        "/api/v1/datasets/SWE-bench/SWE-smith-trajectories": stored("swe_smith"),
+        "/api/v1/datasets/AI-ModelScope/MMMU": stored("mmmu"),
+        **{f"/api/v1/models/{name}": TOKENIZER for name in (
+            "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-Embedding-0.6B",
+            "Qwen/Qwen3-30B-A3B-Instruct-2507", "Qwen/Qwen3-Next-80B-A3B-Instruct", "openai-mirror/gpt-oss-20b")},
+        **{f"/api/v1/models/{name}": TOKENIZER_VL for name in (
+            "Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen3-VL-235B-A22B-Instruct")},
     }
 
     def do_GET(self):  # noqa: N802, the name is the library's
@@ -78,10 +116,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if files is None:
             return self.answer(404, b"")
         if what:
-            entries = [{"Name": n, "Path": n, "Size": len(t.encode()), "Type": "blob"} for n, t in files.items()]
+            entries = [{"Name": n, "Path": n, "Size": len(as_bytes(t)), "Type": "blob"} for n, t in files.items()]
             return self.answer(200, json.dumps({"Code": 200, "Data": {"Files": entries}}).encode())
         text = files.get(query["FilePath"][0])
-        return self.answer(404, b"") if text is None else self.answer(200, text.encode())
+        return self.answer(404, b"") if text is None else self.answer(200, as_bytes(text))
 
     def answer(self, status, body):
         self.send_response(status)
@@ -106,49 +144,6 @@ class Simulator:
         self.process.wait()
 
 
-def bodies_of(database):
-    rows = sqlite3.connect(database).execute("SELECT request FROM result ORDER BY idx").fetchall()
-    return [pickle.loads(base64.b64decode(request)) for (request,) in rows]
-
-
-def content(body):
-    return body["messages"][0]["content"]
-
-
-def check_bodies(name, bodies, database):
-    """Whether what was sent is what the document says."""
-    first = bodies[0]
-    if name == "prompt":
-        assert {content(body) for body in bodies} == {"写一个科幻小说，请开始你的表演"}
-        assert (first["temperature"], first["max_tokens"], first["stream"]) == (0.9, 1024, True)
-    elif name == "prompt_file":
-        assert {content(body) for body in bodies} == {"the prompt of a file\n"}
-    elif name == "sampling":
-        assert (first["temperature"], first["max_tokens"], first["stop"]) == (0.7, 1024, ["<|im_end|>"])
-        assert all(len(content(body)) >= 128 for body in bodies)
-    elif name == "template":
-        assert (first["model"], first["stop"], first["skip_special_tokens"]) == ("qwen2.5", ["<|im_end|>"], False)
-        assert (first["temperature"], first["max_tokens"]) == (0.7, 1024)
-        assert all("问题" in content(body) and "%p" not in content(body) for body in bodies)
-    elif name == "template_default":
-        assert (first["model"], first["stop"], first["skip_special_tokens"]) == ("qwen", ["<|im_end|>"], False)
-    elif name == "template_choices":
-        assert (first["n"], first["stop_token_ids"]) == (3, [128001, 128009]) and "问题" in content(first)
-    elif name == "random":
-        rows = sqlite3.connect(database).execute("SELECT asked_prompt_tokens, prompt_tokens FROM result").fetchall()
-        assert all(64 + 1024 <= asked <= 64 + 2048 for asked, _ in rows), rows[:3]
-        assert sum(asked == seen for asked, seen in rows) >= 99 and all(abs(a - s) <= 1 for a, s in rows)
-        assert len({" ".join(content(body).split()[:64]) for body in bodies}) == 1
-    elif name == "pictures":
-        for body in bodies:
-            text, image = content(body)
-            png = base64.b64decode(image["image_url"]["url"].removeprefix("data:image/png;base64,"))
-            assert png[:8] == b"\x89PNG\r\n\x1a\n" and text["text"]
-            assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (512, 512)
-    elif name:
-        raise ValueError(name)
-
-
 def run(command, evalscope, places, folder):
     """Run a command; gives the outcome for the table, or raises."""
     text = command.text
@@ -159,23 +154,42 @@ def run(command, evalscope, places, folder):
         text = text.replace(name, value)
     out = tempfile.mkdtemp(dir=folder)
     # the only word that is added: where results go, so that they are found again
-    text = re.sub(r"\n?(evalscope perf)", rf"\n\1 --outputs-dir {out} --no-timestamp", text, count=1)
-    shell = f'evalscope() {{ "{evalscope}" "$@"; }}\n{text}\n'
+    text = re.sub(r"(evalscope perf)", rf"\1 --outputs-dir {out} --no-timestamp", text, count=1)
+    # a page has variables before the command, which a function does not pass on
+    shell = f'evalscope() {{ command "{evalscope}" "$@"; }}\n{text}\n'
     done = subprocess.run(["bash", "-c", shell], cwd=folder, stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=places_env(places, folder))
     if command.ends:
         code, words_said = command.ends
         assert done.returncode == code and words_said in done.stdout, (done.returncode, done.stdout[-2000:])
         return f"exit {code} before any load"
-    assert done.returncode == 0, (done.returncode, done.stdout[-3000:])
+    code = 1 if command.searched is None else 0
+    assert done.returncode == code, (done.returncode, done.stdout[-3000:])
     results = sorted(pathlib.Path(out).glob("*/result.json"))
-    runs = json.loads(results[0].read_text())["runs"]
+    result = json.loads(results[0].read_text())
+    top = results[0].parent
+    if command.searched != "no search":
+        found = [selection["selected_value"] for selection in result["search"]["selections"]]
+        assert all(value is None if command.searched is None else near(value, command.searched) for value in found), found
+        return f"exit {code}, " + ("no load meets the limits" if code else f"found {', '.join(map(str, found))}")
+    runs = result["runs"]
+    assert all(run["counts"]["failed"] == 0 for run in runs), [run["counts"] for run in runs]
+    folders = [Run(top / run["name"]) for run in runs]
+    if command.check:
+        for run in folders:
+            CHECKS[command.check](run)
+    if command.conversations:
+        counts = tuple(len(run.turns()) for run in folders)
+        assert counts == command.conversations, (counts, done.stdout[-2000:])
+        return "exit 0, " + ", ".join(f"{n} conversations" for n in counts)
     counts = tuple(run["counts"]["succeeded"] for run in runs)
     assert counts == command.requests, (counts, done.stdout[-2000:])
-    assert all(run["counts"]["failed"] == 0 for run in runs)
-    database = next(results[0].parent.glob("*/benchmark_data.db"))
-    check_bodies(command.bodies, bodies_of(database), database)
     return "exit 0, " + ", ".join(f"{n} of {n} succeeded" for n in counts)
+
+
+def near(value, wanted):
+    """Loads that are found differ from one time to the next."""
+    return value is not None and wanted / 2 <= value <= 2 * wanted
 
 
 def places_env(places, folder):
@@ -183,13 +197,27 @@ def places_env(places, folder):
     # neither a hub nor an installed server is to be found: only what stands here
     keep["PATH"] = "/usr/bin:/bin"
     keep["PYTHONPATH"] = str(ROOT / "python")
-    return {**keep, "MODELSCOPE_ENDPOINT": places["$HUB"], "EVALSCOPE_CACHE": str(folder / "cache"), "NO_COLOR": "1"}
+    return {**keep, "MODELSCOPE_ENDPOINT": places["$HUB"], "EVALSCOPE_CACHE": str(folder / "cache"), "NO_COLOR": "1",
+            "DASHSCOPE_API_KEY": "sk-simulated"}
 
 
 def fill(folder):
     for name in ("data", "datasets"):
         (folder / name).mkdir()
         (folder / name / "open_qa.jsonl").write_text(questions())
+    (folder / "trace.jsonl").write_text("\n".join(trace_lines()) + "\n")
+    (folder / "common_zh_70k.jsonl").write_text(sharegpt())
+    said = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"},
+            {"role": "user", "content": "Write me a poem"}]
+    (folder / "my_conversations.jsonl").write_text(f"{json.dumps(said)}\n" * 100)
+    repaired = [[{"messages": [{"role": "user", "content": f"issue {at}"}], "prompt_tokens": 9, "rid": f"rid-{at}"},
+                 {"messages": [{"role": "user", "content": "and the tests?"}], "prompt_tokens": 20}]
+                for at in range(320)]
+    (folder / "agentic_dataset.json").write_text(json.dumps({"conversations": repaired}))
+    (folder / "long_text.txt").write_text(" ".join(words()) * 20)
+    images = [{"type": "image_url", "image_url": {"url": f"https://example.com/image-{n}.jpg"}} for n in (1, 2)]
+    asked = [{"role": "user", "content": [{"type": "text", "text": "Compare image 1 and image 2."}, *images]}]
+    (folder / "multi_image.jsonl").write_text(json.dumps(asked) + "\n")
     (folder / "prompt.txt").write_text("the prompt of a file\n")
     (folder / "template.json").write_text("""{
    "model":"%m",
@@ -225,6 +253,9 @@ def table(outcomes):
 
 def main():
     evalscope = binary()
+    only = [word for word in sys.argv[1:] if not word.startswith("-")]
+    named = [*COMMANDS, *COMMANDS_1_14]
+    commands = [c for c in named if not only or any(word in f"{c.document}: {c.title}" for word in only)]
     outcomes, failures = [], []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -233,23 +264,26 @@ def main():
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         server = Simulator(evalscope, "--tokenizer-path", str(tokenizer))
         keyed = Simulator(evalscope, "--api-key", "YOUR_OPENAI_API_KEY")
-        places = {"$SERVER": server.url, "$KEYED": keyed.url, "$DATA": str(folder),
+        slots = Simulator(evalscope, "--slots", "8", "--service-ms", "60", "--tokenizer-path", str(tokenizer))
+        places = {"$SERVER": server.url, "$KEYED": keyed.url, "$SLOTS": slots.url, "$DATA": str(folder),
                   "$HUB": f"http://127.0.0.1:{hub.server_port}"}
         try:
-            for command in COMMANDS:
+            for command in commands:
                 try:
                     outcome = run(command, evalscope, places, folder)
                 except AssertionError as error:
                     outcome = "FAILED"
-                    failures.append((command, error))
+                    failures.append(command)
+                    print(f"{command.text}\n{error}", file=sys.stderr)
                 outcomes.append((command, outcome))
                 print(f"{command.document}: {command.title}: {outcome}", flush=True)
         finally:
             server.stop()
             keyed.stop()
+            slots.stop()
             hub.shutdown()
-    for command, error in failures:
-        print(f"\n{command.document}: {command.title}\n{command.text}\n{error}", file=sys.stderr)
+    if only:
+        sys.exit(1 if failures else 0)
     begin, end = "<!-- printed by ci/reference-commands -->\n", "<!-- end -->\n"
     head, rest = TABLE.read_text().split(begin)
     tail = rest.split(end)[1]

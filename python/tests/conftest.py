@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from foreign import Words
 
 from evalscope.binary import find_evalscope_bin
 
@@ -72,3 +75,16 @@ def plugin_file(tmp_path: Path) -> Callable[..., str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> Words:
+    """Stands in for transformers."""
+    tokenizer = Words()
+    library = types.ModuleType("transformers")
+    library.AutoTokenizer = types.SimpleNamespace(  # type: ignore[attr-defined]
+        from_pretrained=lambda *_args, **_options: tokenizer
+    )
+    monkeypatch.setitem(sys.modules, "modelscope", None)
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    return tokenizer

@@ -1,8 +1,9 @@
-"""Stand-ins for the types of numpy and its like, which tests do not need to be there."""
+"""Stand-ins for what tests do without: the types of numpy and its like, a tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -68,3 +69,30 @@ class Floating:
 
     def __float__(self) -> float:
         return self.value
+
+
+class Words:
+    """A tokenizer with a token for each word, which is the word's number."""
+
+    all_special_ids = (0,)
+    name_or_path = "words"
+
+    def __init__(self) -> None:
+        self.words = ["<s>", "<0x41>", *(f"w{number}" for number in range(2, 40))]
+
+    def get_vocab(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words)}
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        for word in text.split():
+            if word not in self.words:
+                self.words.append(word)
+        return [self.words.index(word) for word in text.split()]
+
+    def decode(self, tokens: list[int], skip_special_tokens: bool = False) -> str:
+        return " ".join(self.words[token] for token in tokens) + " "
+
+    def apply_chat_template(self, messages: Any, **_options: Any) -> Any:
+        return SimpleNamespace(
+            input_ids=[[0, *self.encode(" ".join(message["content"] for message in messages)), 0]]
+        )

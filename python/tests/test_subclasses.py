@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign import Words
 
 from evalscope.errors import InvalidOption, UnknownOption, Unsupported
 from evalscope.perf.arguments import Arguments
@@ -44,46 +45,6 @@ from peer import PluginProcess, hello
 
 Write = Callable[..., str]
 CHAT = [{"role": "user", "content": "hi"}]
-
-
-class Words:
-    """A tokenizer with a token for each word, which is the word's number."""
-
-    all_special_ids = (0,)
-    name_or_path = "words"
-
-    def __init__(self) -> None:
-        self.words = ["<s>", "<0x41>", *(f"w{number}" for number in range(2, 40))]
-
-    def get_vocab(self) -> dict[str, int]:
-        return {word: number for number, word in enumerate(self.words)}
-
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        for word in text.split():
-            if word not in self.words:
-                self.words.append(word)
-        return [self.words.index(word) for word in text.split()]
-
-    def decode(self, tokens: list[int], skip_special_tokens: bool = False) -> str:
-        return " ".join(self.words[token] for token in tokens) + " "
-
-    def apply_chat_template(self, messages: Any, **_options: Any) -> Any:
-        return types.SimpleNamespace(
-            input_ids=[[0, *self.encode(" ".join(message["content"] for message in messages)), 0]]
-        )
-
-
-@pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> Words:
-    """Stands in for transformers."""
-    tokenizer = Words()
-    library = types.ModuleType("transformers")
-    library.AutoTokenizer = types.SimpleNamespace(  # type: ignore[attr-defined]
-        from_pretrained=lambda *_args, **_options: tokenizer
-    )
-    monkeypatch.setitem(sys.modules, "modelscope", None)
-    monkeypatch.setitem(sys.modules, "transformers", library)
-    return tokenizer
 
 
 def openai(**options: Any) -> OpenaiPlugin:

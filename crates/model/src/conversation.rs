@@ -39,6 +39,9 @@ pub enum History {
     Recorded,
     /// Nothing.
     None,
+    /// What the server has kept itself: a turn only names the response before it
+    /// (`previous_response_id` of the Responses API).
+    KeptByServer,
 }
 
 impl History {
@@ -50,7 +53,17 @@ impl History {
             Self::RealWithReasoning => "real+reasoning",
             Self::Recorded => "recorded",
             Self::None => "none",
+            Self::KeptByServer => "previous_response_id",
         }
+    }
+
+    /// Whether it depends on what the server has sent: the next turn waits to be completed by it.
+    #[must_use]
+    pub const fn needs_reply(self) -> bool {
+        matches!(
+            self,
+            Self::Real | Self::RealWithReasoning | Self::KeptByServer
+        )
     }
 }
 

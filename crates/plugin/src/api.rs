@@ -65,6 +65,7 @@ impl PluginBodies {
     fn wire_item(&self, item: Item) -> WireItem {
         let mut wire = WireItem {
             asked_tokens: item.asked_tokens,
+            max_tokens: item.with.max_tokens,
             ..WireItem::default()
         };
         match item.prompt {
@@ -109,6 +110,7 @@ impl PluginBodies {
                     stream: look.stream == Some(Value::Bool(true)),
                     output_asked: limit.and_then(|limit| limit.as_u64()) != Some(0),
                     asked_tokens,
+                    asked_output_tokens: with.max_tokens,
                     target: with.target,
                     headers: with.headers,
                     body: text.as_bytes().to_owned(),

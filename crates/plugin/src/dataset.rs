@@ -31,6 +31,9 @@ pub(crate) struct WireItem {
     pub(crate) token_ids: Option<Vec<u32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked_tokens: Option<u64>,
+    /// The most tokens to generate, if it has a limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u64>,
     /// A conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) turns: Option<Vec<WireTurn>>,
@@ -136,10 +139,10 @@ impl WireItem {
                 );
             }
         };
-        Ok(Item {
-            asked_tokens: self.asked_tokens,
-            ..Item::from(prompt)
-        })
+        let mut item = Item::from(prompt);
+        item.asked_tokens = self.asked_tokens;
+        item.with.max_tokens = self.max_tokens;
+        Ok(item)
     }
 }
 

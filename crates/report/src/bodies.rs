@@ -88,7 +88,9 @@ fn messages(body: &mut Value) -> Option<&mut Vec<Value>> {
 /// `None` where one of these was not kept.
 pub(crate) fn request(stored: &Stored, turn: u32) -> Option<Value> {
     let mut body = read(&stored.request)?;
-    if turn == 0 {
+    // the server has kept what was said before
+    let is_whole = body.get("previous_response_id").is_some();
+    if turn == 0 || is_whole {
         return Some(body);
     }
     if stored.turns_before.len() != turn as usize {
@@ -163,6 +165,14 @@ mod tests {
             request(&inside, 1).unwrap().to_string(),
             r#"{"input":{"messages":[1,2],"x":[]},"model":"m"}"#
         );
+    }
+
+    #[test]
+    fn a_turn_that_names_the_response_before_it_is_whole() {
+        let first = r#"{"input":[1],"store":true}"#;
+        let second = r#"{"input":[2],"store":true,"previous_response_id":"r1"}"#;
+        let shown = request(&stored(&[first], second), 1).unwrap();
+        assert_eq!(shown.to_string(), second);
     }
 
     #[test]

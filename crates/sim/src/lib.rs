@@ -123,6 +123,8 @@ mod config;
 
 mod signature;
 
+mod kept;
+
 mod image;
 
 mod template;

@@ -18,6 +18,7 @@ use crate::clock::{monotonic_ns, wall_ms, wall_seconds};
 use crate::config::SimConfig;
 use crate::engine::Engine;
 use crate::http;
+use crate::kept::{KeptResponses, Past};
 use crate::plan;
 use crate::prefix::{BLOCK_TOKENS, Chain, PrefixCache};
 use crate::prepared::Prepared;
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     truth: Option<SyncSender<TrueRequest>>,
     served: Arc<Served>,
     sessions: Sessions,
+    responses: KeptResponses,
     /// Names of the header fields that requests keep, in lower case.
     kept_headers: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Shared {
             engine: Engine::new(config.profile.clone(), config.pauses.clone()),
             kept_headers: config.header_names().map(str::to_ascii_lowercase).collect(),
             sessions: Sessions::default(),
+            responses: KeptResponses::default(),
             truth,
             cache: PrefixCache::new(config.cache_blocks),
             settings,
@@ -285,6 +288,8 @@ async fn counted<T: Send + 'static>(
 #[derive(Debug)]
 struct Received {
     asked: Result<Asked, Refusal>,
+    /// What the server keeps of it, but for the response.
+    to_keep: Option<Past>,
     /// The blocks of each prompt, with a prefix cache; none if a prompt has images.
     prompts: Vec<Chain>,
     body_sha256: Option<String>,
@@ -298,13 +303,19 @@ async fn receive(
 ) -> (http::Request, Received) {
     let hashes = shared.settings.config.truth_bodies && shared.truth.is_some();
     let by_header = request.wants_events;
+    let of = Arc::clone(shared);
     counted(shared, request, move |body, counter| {
-        let mut asked = protocol.read(body, by_header, counter);
+        let read = protocol.read_after(body, by_header, counter, &of.responses);
+        let (mut asked, to_keep) = match read {
+            Ok((asked, to_keep)) => (Ok(asked), to_keep),
+            Err(refusal) => (Err(refusal), None),
+        };
         let prompts = asked.iter_mut().flat_map(|asked| &mut asked.prompts);
         let prompts = prompts.map(|prompt| prompt.ids.take().map(Chain::from_iter));
         Received {
             prompts: prompts.collect::<Option<_>>().unwrap_or_default(),
             asked,
+            to_keep,
             body_sha256: hashes.then(|| hexadecimal(&Sha256::digest(body))),
         }
     })
@@ -346,6 +357,10 @@ async fn generate(
     });
     answer.cached_tokens = hit_blocks * BLOCK_TOKENS as u64;
     shared.served.add(&answer);
+    if let Some(past) = received.to_keep.filter(|_| !replaced) {
+        let past = past.with(protocol.items(&answer));
+        shared.responses.keep(answer.id.clone(), past);
+    }
     let session = shared.session(&request, peer, &asked, &answer);
     let recorder = shared.truth.as_ref().map(|log| {
         let mut headers = request.kept.clone();

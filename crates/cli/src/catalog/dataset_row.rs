@@ -150,6 +150,9 @@ pub(crate) enum Files {
     /// Those whose path has this in it and ends like this; all of the first
     /// ending that any has.
     Matching(&'static str, &'static [&'static str]),
+    /// Those whose path has this in it and ends like this, in a folder for each subset; the option
+    /// `subset` picks one.
+    Subsets(&'static str, &'static str),
 }
 
 /// What a dataset is opened with.

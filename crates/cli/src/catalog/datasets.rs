@@ -8,8 +8,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use evalscope_model::prompt::{Item, Prompt};
 use evalscope_workload::dataset::{
-    Ahead, Flickr8k, KontextBench, LineByLine, LongAlpaca, OpenQa, OwnField, Random, RandomPrompts,
-    Sample, ShareGpt, ShareGptLanguage, SpeedBenchmark, TextLines, data_url, user_message,
+    Ahead, ArgsReader, Flickr8k, KontextBench, LineByLine, LongAlpaca, Mmmu, MmmuArgs, OpenQa,
+    OwnField, Random, RandomPrompts, Sample, ShareGpt, ShareGptLanguage, SpeedBenchmark, TextLines,
+    data_url, user_message,
 };
 
 use evalscope_workload::trace::TraceKind;
@@ -120,6 +121,21 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
                 files: Files::Matching("test", &[".parquet", ".jsonl"]),
             }),
             open: |with| Ok(Box::new(KontextBench::open(with.place)?)),
+            ..TEXTS
+        },
+        DatasetRow {
+            name: "mmmu_multi_image",
+            help: "Questions about several images each, from the 30 subjects of MMMU in turn",
+            origin: Origin::Images,
+            hub: Some(RemoteDataset {
+                ids: ["AI-ModelScope/MMMU", "MMMU/MMMU"],
+                files: Files::Subsets("validation", ".parquet"),
+            }),
+            args: |args| MmmuArgs::take(args).map(drop),
+            open: |with| {
+                let args = MmmuArgs::take(&mut ArgsReader::new(with.args.clone()))?;
+                Ok(Box::new(Mmmu::open(with.place, &args)?))
+            },
             ..TEXTS
         },
         DatasetRow {
@@ -235,7 +251,6 @@ pub(crate) static DATASETS: Catalog<DatasetRow> = Catalog {
         },
     ],
     later: &[
-        ("mmmu_multi_image", "prompts with several images", EVALSCOPE),
         ("open_decisions", "decision APIs", EVALSCOPE),
         ("weka_trace", "traces of sessions with agents", "AIPerf"),
     ],

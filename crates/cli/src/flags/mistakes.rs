@@ -9,16 +9,13 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of EvalScope 1.14 that this program does not have yet, and what they do.
-pub(crate) const LATER_FLAGS: [(&str, &str); 5] = [
-    ("scenario", "benchmark scenarios"),
-    ("dataset-args", "dataset options"),
-    ("min-turns", "multi-turn conversations"),
-    ("max-turns", "multi-turn conversations"),
-    ("multi-turn-args", "multi-turn conversations"),
-];
+pub(crate) const LATER_FLAGS: [(&str, &str); 1] = [("scenario", "benchmark scenarios")];
 
-/// Subcommands of EvalScope other than load tests.
-const ELSEWHERE: [&str; 4] = ["app", "benchmark-info", "eval", "service"];
+/// Subcommands of EvalScope's evaluation, which is another program.
+const EVALUATION: [&str; 2] = ["benchmark-info", "eval"];
+
+/// Subcommands of EvalScope that show results in a browser.
+const WEB_SERVICE: [&str; 2] = ["app", "service"];
 
 /// Names with at least this similarity are suggested.
 const NEAR: f64 = 0.75;
@@ -47,7 +44,8 @@ fn parts(error: &clap::Error, cli: &clap::Command, args: &[OsString]) -> (String
     match (error.kind(), arg) {
         (ErrorKind::UnknownArgument, Some(arg)) => unknown_flag(&arg, error, cli),
         (ErrorKind::InvalidSubcommand, _) => {
-            unknown_command(&said(ContextKind::InvalidSubcommand).unwrap_or_default())
+            let typed = said(ContextKind::InvalidSubcommand).unwrap_or_default();
+            unknown_command(&typed, cli)
         }
         (ErrorKind::ValueValidation, Some(arg)) => {
             use std::error::Error as _;
@@ -160,10 +158,11 @@ fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (Strin
             }
             _ => "the Python package EvalScope has it",
         };
-        return (
-            format!("`--{later}` is not built yet: {about}"),
-            Some(hint.to_owned()),
-        );
+        let message = match later {
+            "scenario" => "`--scenario` is not here: it makes EvalScope run AIPerf".to_owned(),
+            _ => format!("`--{later}` is not built yet: {about}"),
+        };
+        return (message, Some(hint.to_owned()));
     }
     if ["ramp-up-strategy", "ramp-up-start-rps", "ramp-up-end-rps"].contains(&name) {
         let hint = "a rate that rises is a profile: `--rate 1..20@60` from 1 to 20 per second within 60 s, \
@@ -171,6 +170,13 @@ fn unknown_flag(typed: &str, error: &clap::Error, cli: &clap::Command) -> (Strin
         return (
             format!("`--{name}` is a flag of vLLM's benchmark"),
             Some(hint.to_owned()),
+        );
+    }
+    let begun = beginning_with(name, cli);
+    if begun.len() > 1 {
+        return (
+            format!("`{typed}` is ambiguous"),
+            Some(format!("write one of {} in full", begun.join(", "))),
         );
     }
     let suggested = match error.get(ContextKind::SuggestedArg) {
@@ -195,6 +201,18 @@ fn later(name: &str) -> Option<(&'static str, &'static str)> {
     exact.or_else(begun).copied()
 }
 
+/// The known flags of which this is the beginning.
+fn beginning_with(name: &str, cli: &clap::Command) -> Vec<String> {
+    let perf = cli.find_subcommand("perf");
+    let flags = perf.into_iter().flat_map(clap::Command::get_arguments);
+    let flags = flags.filter(|arg| !arg.is_hide_set());
+    let flags = flags.filter_map(clap::Arg::get_long);
+    flags
+        .filter(|flag| !name.is_empty() && flag.starts_with(name))
+        .map(|flag| format!("`--{flag}`"))
+        .collect()
+}
+
 /// The known flag most similar to an unknown one.
 fn nearest(name: &str, cli: &clap::Command) -> Option<String> {
     let perf = cli.find_subcommand("perf")?;
@@ -207,24 +225,39 @@ fn nearest(name: &str, cli: &clap::Command) -> Option<String> {
         .map(|(_, flag)| format!("--{flag}"))
 }
 
-fn unknown_command(typed: &str) -> (String, Option<String>) {
-    if ELSEWHERE.contains(&typed) {
+fn unknown_command(typed: &str, cli: &clap::Command) -> (String, Option<String>) {
+    let names: Vec<&str> = cli
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(clap::Command::get_name)
+        .collect();
+    if EVALUATION.contains(&typed) {
+        let hint = "the Python package EvalScope evaluates models; install it in an environment of its own: \
+                    pip install evalscope";
         return (
-            format!("this program has no `evalscope {typed}`, only `perf`, `sim`, `report` and `export`"),
-            Some(
-                "the Python package EvalScope of ModelScope has it: https://github.com/modelscope/evalscope"
-                    .to_owned(),
-            ),
+            format!("`evalscope {typed}` is not here: this program measures servers, with `perf`"),
+            Some(hint.to_owned()),
+        );
+    }
+    if WEB_SERVICE.contains(&typed) {
+        let hint = "each run has an HTML report, which needs no service: `evalscope report FOLDER` rebuilds it; for \
+                    EvalScope's dashboard, `evalscope export FOLDER --as evalscope` writes the folders that it reads";
+        return (
+            format!("`evalscope {typed}` is not here: this program has no web service"),
+            Some(hint.to_owned()),
         );
     }
     let near = |name: &&&str| strsim::jaro_winkler(name, typed);
-    let nearest = ["perf", "sim", "report", "export"]
+    let nearest = names
         .iter()
         .max_by(|a, b| near(a).total_cmp(&near(b)))
         .filter(|name| near(name) > NEAR)
         .map(|name| format!("did you mean `{name}`?"));
     (
-        format!("unknown command `{typed}`: known are `perf`, `sim`, `report` and `export`"),
+        format!(
+            "unknown command `{typed}`: known are `{}`",
+            names.join("`, `")
+        ),
         nearest.or_else(|| Some("a load test is `evalscope perf URL`".to_owned())),
     )
 }

@@ -2,10 +2,11 @@
 //!
 //! It must not know datasets, nor how a turn is sent.
 
-use evalscope_core::protocol::{ConversationRules, Endpoint, SessionHeader};
+use evalscope_core::protocol::{BodyRules, ConversationRules, Endpoint, SessionHeader};
 use evalscope_model::conversation::{Conversations, History};
 use evalscope_model::plan::RunPlan;
 
+use super::dataset_args::server_keeps_history;
 use super::prompts::is_multi_turn;
 use crate::failure::hinted;
 use crate::flags::choices::ApiChoice;
@@ -17,13 +18,15 @@ pub(super) fn conversations_of(
     args: &ConversationArgs,
     prompts: &PromptArgs,
     api: &ApiChoice,
-    endpoint: Endpoint,
-    seed: u64,
+    bodies: &BodyRules,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Option<(Conversations, ConversationRules)>> {
-    if !is_multi_turn(prompts, args.multi_turn, notes)? {
+    let is_multi_turn = is_multi_turn(prompts, args.multi_turn, notes)?;
+    let history = history_of(args, prompts, api, bodies, is_multi_turn)?;
+    if !is_multi_turn {
         return Ok(None);
     }
+    let (endpoint, seed) = (bodies.endpoint, bodies.seed);
     if endpoint == Endpoint::Completions {
         return Err(hinted(
             "conversations need the chat API: completions have no messages",
@@ -38,7 +41,6 @@ pub(super) fn conversations_of(
             "declare the API in a file (docs/custom-api.md), or send single requests",
         ));
     }
-    let history = History::from(args.history);
     Ok(Some((
         Conversations {
             history,
@@ -58,6 +60,51 @@ pub(super) fn conversations_of(
             salt: args.salt.then(|| format!("{seed:x}")),
         },
     )))
+}
+
+/// What the history is made of: `--history`, or what the server keeps.
+fn history_of(
+    args: &ConversationArgs,
+    prompts: &PromptArgs,
+    api: &ApiChoice,
+    bodies: &BodyRules,
+    is_multi_turn: bool,
+) -> anyhow::Result<History> {
+    const OPTION: &str = "`previous_response_id` in `--dataset-args`";
+    let asked = History::from(args.history);
+    if !server_keeps_history(prompts)? {
+        return Ok(asked);
+    }
+    if !bodies.api.keeps_responses() {
+        return Err(hinted(
+            format!("{OPTION} needs the Responses API, but the API is `{api}`"),
+            "give a URL that ends in /responses, or leave it out: the history is then sent with each turn",
+        ));
+    }
+    if !is_multi_turn {
+        return Err(hinted(
+            format!("{OPTION} needs conversations"),
+            "add `--multi-turn` and a dataset of conversations, or leave it out",
+        ));
+    }
+    if asked != History::default() {
+        return Err(hinted(
+            format!(
+                "{OPTION} and `--history {}` cannot be combined: the server keeps what it has sent",
+                asked.as_str()
+            ),
+            "leave one of them out",
+        ));
+    }
+    if let Some(store) = bodies.extra.get("store").filter(|store| **store != true) {
+        return Err(hinted(
+            format!(
+                "{OPTION} needs responses that are stored, but `--extra-args` has `store`: {store}"
+            ),
+            "leave `store` out: it is set to true",
+        ));
+    }
+    Ok(History::KeptByServer)
 }
 
 /// What `--rate` means for conversations; EvalScope has another meaning.

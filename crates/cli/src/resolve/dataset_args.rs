@@ -18,6 +18,9 @@ use super::texts::text_or_file;
 const FLAG: &str = "--dataset-args";
 const OLD_FLAG: &str = "--multi-turn-args";
 
+/// The key of conversations whose history the server keeps.
+const KEPT_BY_SERVER: &str = "previous_response_id";
+
 /// A key of EvalScope's that tunes its own processes.
 const TUNING: &str = "num_workers";
 
@@ -29,14 +32,13 @@ pub(super) fn dataset_args(
     in_extra: Map<String, Value>,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<(Map<String, Value>, Option<TextArgs>)> {
-    let mut options = in_extra;
-    if let Some(text) = &args.multi_turn_args {
+    if args.multi_turn_args.is_some() {
         notes.push(format!("`{OLD_FLAG}` is the old name of `{FLAG}`"));
-        options.extend(object_of(OLD_FLAG, text)?);
     }
-    if let Some(text) = &args.dataset_args {
-        options.extend(object_of(FLAG, text)?);
-    }
+    let mut options = in_extra;
+    options.extend(typed(args)?);
+    // it says how conversations are sent, whatever the dataset
+    options.shift_remove(KEPT_BY_SERVER);
     if options.shift_remove(TUNING).is_some() {
         notes.push(format!(
             "`{TUNING}` in `{FLAG}` has no effect: this program does not need this tuning"
@@ -60,6 +62,33 @@ pub(super) fn dataset_args(
         look_at_lengths(args, fit, notes)?;
     }
     Ok((options, fit))
+}
+
+/// Whether the server keeps the history of conversations (`previous_response_id`).
+pub(super) fn server_keeps_history(args: &PromptArgs) -> anyhow::Result<bool> {
+    match typed(args)?.get(KEPT_BY_SERVER) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(kept)) => Ok(*kept),
+        Some(other) => Err(hinted(
+            format!("`{FLAG}`: `{KEPT_BY_SERVER}` must be true or false, but is {other}"),
+            "each turn then names the response before it, by the id that the server gave",
+        )),
+    }
+}
+
+/// The options as they were typed.
+fn typed(args: &PromptArgs) -> anyhow::Result<Map<String, Value>> {
+    let flags = [
+        (OLD_FLAG, &args.multi_turn_args),
+        (FLAG, &args.dataset_args),
+    ];
+    let mut options = Map::new();
+    for (flag, text) in flags {
+        if let Some(text) = text {
+            options.extend(object_of(flag, text)?);
+        }
+    }
+    Ok(options)
 }
 
 fn checked(row: &DatasetRow, options: Map<String, Value>) -> Result<Option<TextArgs>, ArgsError> {

@@ -142,15 +142,8 @@ pub(crate) fn resolve(args: PerfArgs, environment: &Environment) -> anyhow::Resu
     )?;
     inputs::check(args, bodies.api.output())?;
     let options = inputs::options_in_extra(&mut bodies, prompts.built_in(), &mut notes);
-    let (talks, rules) = conversations_of(
-        conversations,
-        prompts,
-        &server.api,
-        endpoint,
-        seed,
-        &mut notes,
-    )?
-    .unzip();
+    let (talks, rules) =
+        conversations_of(conversations, prompts, &server.api, &bodies, &mut notes)?.unzip();
     let bodies = BodyRules {
         conversations: rules,
         mix: mix::mix_of(

@@ -2,7 +2,7 @@
 //!
 //! It must not know how a dataset is read.
 
-use evalscope_core::protocol::{BodyRules, Endpoint};
+use evalscope_core::protocol::{BodyRules, Endpoint, Output};
 use evalscope_hub::Source;
 use evalscope_workload::dataset::{Canvas, PixelMode};
 use evalscope_workload::tokens::Asked;
@@ -90,6 +90,11 @@ pub(super) fn prompt_plan(
         prefixes: args.prefix_count,
         // a fixed set is sent as it is, whatever the URL
         chat: templated && set.whole().is_none(),
+        // an API of the user's gets what is in the dataset, and ids are those of messages
+        plain: bodies.endpoint == Endpoint::Completions
+            && bodies.api.output() == Output::Generated
+            && !own_api
+            && !args.tokenize_prompt,
         as_ids: args.tokenize_prompt,
         tokenizer: args.tokenizer_path.clone(),
         seed: bodies.seed,

@@ -7,7 +7,6 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use evalscope_core::protocol::{BodyRules, Endpoint, MaxTokens, Output};
 use evalscope_hub::Source;
-use evalscope_model::conversation::History;
 use evalscope_model::mix::UrlStrategy;
 use evalscope_model::plan::{RunPlan, RunSpec};
 use evalscope_report::Lang;
@@ -217,12 +216,14 @@ fn of_search(args: &SearchArgs, all: &mut Map<String, Value>) {
 
 fn of_conversations(args: &ConversationArgs, used: &Used<'_>, all: &mut Map<String, Value>) {
     let first = &used.plan.runs()[0];
+    let history = first.conversations.map(|talks| talks.history);
+    let history = history.unwrap_or(args.history.into());
     let delay = args.turn_delay.map(|delay| delay.to_string());
     put(
         all,
         [
             ("multi_turn", json!(first.conversations.is_some())),
-            ("history", json!(History::from(args.history).as_str())),
+            ("history", json!(history.as_str())),
             ("max_turn_tokens", json!(args.max_turn_tokens)),
             ("turn_delay", json!(delay)),
             ("max_context", json!(args.max_context)),

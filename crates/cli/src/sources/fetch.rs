@@ -40,7 +40,12 @@ pub(crate) struct Fetcher<'a> {
 
 impl Fetcher<'_> {
     /// The file or the folder of a dataset.
-    pub(crate) fn dataset(&self, name: &str, remote: RemoteDataset) -> anyhow::Result<PathBuf> {
+    pub(crate) fn dataset(
+        &self,
+        name: &str,
+        remote: RemoteDataset,
+        subset: Option<&str>,
+    ) -> anyhow::Result<PathBuf> {
         let Some(source) = self.source else {
             return Err(hinted(
                 format!(
@@ -55,6 +60,10 @@ impl Fetcher<'_> {
         match remote.files {
             Files::One(file) => self.one(&hub, &repo, file),
             Files::Matching(part, endings) => self.matching(&hub, &repo, part, endings),
+            Files::Subsets(part, ending) => {
+                let part = subset.map_or(part.to_owned(), |subset| format!("{subset}/{part}"));
+                self.matching(&hub, &repo, &part, &[ending])
+            }
         }
     }
 
@@ -155,14 +164,22 @@ impl Fetcher<'_> {
         match places.as_slice() {
             [] => Err(hinted(
                 format!(
-                    "{} has no file that ends in {}",
+                    "{} has no file{} that ends in {}",
                     repo.id(),
+                    match part {
+                        "" => String::new(),
+                        part => format!(" with `{part}` in its path"),
+                    },
                     endings.join(" or ")
                 ),
                 "give the files with `--dataset-path`",
             )),
             [file] => Ok(file.clone()),
-            [first, ..] => Ok(first.parent().unwrap_or(Path::new(".")).to_owned()),
+            [first, rest @ ..] => {
+                let holds = |folder: &&Path| rest.iter().all(|file| file.starts_with(folder));
+                let mut folders = first.ancestors().skip(1);
+                Ok(folders.find(holds).unwrap_or(Path::new(".")).to_owned())
+            }
         }
     }
 }

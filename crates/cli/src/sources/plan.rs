@@ -39,6 +39,8 @@ pub(crate) struct PromptPlan {
     pub(crate) prefixes: u64,
     /// Messages are wanted, not plain prompts.
     pub(crate) chat: bool,
+    /// The server completes texts: it takes no messages.
+    pub(crate) plain: bool,
     /// `--tokenize-prompt`.
     pub(crate) as_ids: bool,
     /// `--tokenizer-path`.
@@ -74,6 +76,11 @@ impl PromptPlan {
     pub(super) fn makes_texts(&self) -> bool {
         let trace = self.trace.as_ref();
         self.set.makes_texts() || trace.is_some_and(|trace| trace.needs_words())
+    }
+
+    /// The option that picks a part of a dataset on a hub.
+    pub(super) fn subset(&self) -> Option<&str> {
+        self.args.get("subset")?.as_str()
     }
 
     /// Whether prompts begin where they should by themselves, and are as long as they should be.

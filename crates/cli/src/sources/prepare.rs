@@ -47,7 +47,7 @@ impl PromptPlan {
         };
         let place = match (&self.path, self.set.hub()) {
             (Some(path), _) => path.clone(),
-            (None, Some(remote)) => fetcher.dataset(&self.set.name(), remote)?,
+            (None, Some(remote)) => fetcher.dataset(&self.set.name(), remote, self.subset())?,
             (None, None) => PathBuf::new(),
         };
         // random ids need none: they are not text

@@ -11,8 +11,8 @@ use anyhow::Context;
 use evalscope_model::conversation::History;
 use evalscope_plugin::{Plugin, PluginDataset};
 use evalscope_workload::dataset::{
-    Chars, DatasetError, Fitted, LengthFilter, Lengths, PromptSource, PromptStream, RandomPrompts,
-    Replies, Shorter, Single, Tally, Tokenized,
+    Chars, DatasetError, Fitted, LengthFilter, Lengths, Plain, PromptSource, PromptStream,
+    RandomPrompts, Replies, Shorter, Single, Tally, Tokenized,
 };
 use evalscope_workload::tokens::{Frame, Tokenizer, Words};
 
@@ -261,9 +261,14 @@ impl Prompts {
             offset,
             spare,
         });
-        opened.map_err(|error| match error.downcast::<DatasetError>() {
+        let opened = opened.map_err(|error| match error.downcast::<DatasetError>() {
             Ok(error) => self.explained(error),
             Err(other) => other,
+        })?;
+        Ok(if self.plan.plain {
+            Box::new(Plain::new(opened))
+        } else {
+            opened
         })
     }
 

@@ -160,6 +160,82 @@ fn a_history_is_written_as_the_api_has_it() {
     }
 }
 
+const KEPT_BY_SERVER: [&str; 2] = ["--dataset-args", r#"{"previous_response_id":true}"#];
+
+#[test]
+fn a_server_that_keeps_responses_is_sent_what_is_new() {
+    for stream in ["--stream", "--no-stream"] {
+        let context = Context::new();
+        let file = talks(&context);
+        let more = [&KEPT_BY_SERVER[..], &[stream]].concat();
+        let truth = measured_at(
+            "/v1/responses",
+            &context,
+            SimConfig::default(),
+            &file,
+            &more,
+        );
+        for (name, turns) in by_conversation(&truth) {
+            // the server knows what was said before
+            let messages: Vec<_> = turns.iter().map(|turn| turn.messages).collect();
+            assert_eq!(messages, [2, 4, 6].map(Some), "{name}");
+            let grows = |pair: &[&TrueRequest]| pair[1].prompt_tokens > pair[0].prompt_tokens;
+            assert!(turns.windows(2).all(grows), "{name}");
+        }
+        let ids: Vec<String> = context.column("SELECT request_id FROM result ORDER BY idx");
+        let turns: Vec<i64> = context.column("SELECT turn FROM result ORDER BY idx");
+        let bodies = context.bodies();
+        assert_eq!(bodies.len(), 36);
+        for (at, (body, turn)) in bodies.iter().zip(&turns).enumerate() {
+            assert_eq!(body["store"], true);
+            let own = if *turn == 0 { 2 } else { 1 };
+            assert_eq!(body["input"].as_array().unwrap().len(), own, "{body}");
+            let named = body.get("previous_response_id");
+            match turn {
+                0 => assert_eq!(named, None),
+                _ => assert!(
+                    ids[..at].iter().any(|id| named.unwrap() == id.as_str()),
+                    "{body}"
+                ),
+            }
+        }
+        let settings = &context.result()["settings"];
+        assert_eq!(settings["history"], "previous_response_id");
+    }
+}
+
+#[test]
+fn only_conversations_of_the_responses_api_name_the_response_before() {
+    let context = Context::new();
+    let file = talks(&context);
+    let talks = ["--dataset", "custom_multi_turn", "--dataset-path", &file];
+    let (chat, responses) = ("http://h/v1/chat/completions", "http://h/v1/responses");
+    let refused = |url: &str, more: &[&str]| {
+        let args = [&["--url", url, "--model", "m"], &KEPT_BY_SERVER[..], more];
+        let outcome = context.perf(&args.concat());
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        outcome.stderr
+    };
+    insta::assert_snapshot!(refused(chat, &talks), @"
+    error: `previous_response_id` in `--dataset-args` needs the Responses API, but the API is `openai`
+      hint: give a URL that ends in /responses, or leave it out: the history is then sent with each turn
+    ");
+    insta::assert_snapshot!(refused(responses, &["--dataset", "sample"]), @"
+    error: `previous_response_id` in `--dataset-args` needs conversations
+      hint: add `--multi-turn` and a dataset of conversations, or leave it out
+    ");
+    let recorded = [&talks[..], &["--history", "recorded"]].concat();
+    insta::assert_snapshot!(refused(responses, &recorded), @"
+    error: `previous_response_id` in `--dataset-args` and `--history recorded` cannot be combined: the server keeps what it has sent
+      hint: leave one of them out
+    ");
+    let not_stored = [&talks[..], &["--extra-args", r#"{"store":false}"#]].concat();
+    insta::assert_snapshot!(refused(responses, &not_stored), @"
+    error: `previous_response_id` in `--dataset-args` needs responses that are stored, but `--extra-args` has `store`: false
+      hint: leave `store` out: it is set to true
+    ");
+}
+
 #[test]
 fn the_token_of_a_response_is_sent_back() {
     let context = Context::new();
@@ -182,11 +258,12 @@ fn the_token_of_a_response_is_sent_back() {
 #[test]
 fn results_of_tools_answer_the_calls_of_the_server() {
     for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages"] {
-        results_of_tools_at(path);
+        results_of_tools_at(path, &[]);
     }
+    results_of_tools_at("/v1/responses", &KEPT_BY_SERVER);
 }
 
-fn results_of_tools_at(path: &str) {
+fn results_of_tools_at(path: &str, more: &[&str]) {
     let context = Context::new();
     let result = |text: &str| json!({"role": "tool", "tool_call_id": "recorded", "content": text});
     let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {}}}]);
@@ -204,7 +281,7 @@ fn results_of_tools_at(path: &str) {
         tool_calls: ToolCalls::Always,
         ..SimConfig::default()
     };
-    measured_at(path, &context, config, &file.display().to_string(), &[]);
+    measured_at(path, &context, config, &file.display().to_string(), more);
     let failures: Vec<Option<String>> = context.column("SELECT error_text FROM result");
     assert_eq!(failures, vec![None; 36], "{path}");
 }

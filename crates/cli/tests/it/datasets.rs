@@ -111,6 +111,28 @@ fn conversations_are_sent_with_their_history_up_to_the_last_question() {
     }
 }
 
+#[test]
+fn conversations_are_one_text_for_a_server_that_completes_texts() {
+    let context = Context::new();
+    let line = json!({"conversation": [{"human": "a?", "assistant": "b"}, {"human": "and c?"}]});
+    context.write("common_en_70k.jsonl", &line.to_string());
+    let simulator = Simulator::start(SimConfig::default()).unwrap();
+    let url = format!("http://{}/v1/completions", simulator.addr());
+    context.measure(&[
+        "--url",
+        &url,
+        "--model",
+        "sim",
+        "--dataset",
+        "share_gpt_en",
+        "--dataset-path",
+        ".",
+        "--number",
+        "1",
+    ]);
+    assert_eq!(context.bodies()[0]["prompt"], "a?\nb\nand c?");
+}
+
 /// A message of a text and an image.
 fn with_image(text: &str, mime: &str, encoded: &str) -> Value {
     json!([{"role": "user", "content": [

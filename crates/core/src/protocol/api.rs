@@ -75,6 +75,11 @@ pub trait Api: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether its servers keep responses, which a later request can refer to.
+    fn keeps_responses(&self) -> bool {
+        false
+    }
+
     /// Whether a stream must be asked for its token counts with `stream_options`.
     fn takes_stream_options(&self) -> bool {
         true

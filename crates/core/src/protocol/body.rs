@@ -379,6 +379,9 @@ impl BodyBuilder {
             add_salt(&mut messages, &format!("[{salt}-{conversation}]"));
         }
         self.rules.api.lift(&mut messages, &mut fields);
+        if rules.history == History::KeptByServer {
+            fields.insert("store".to_owned(), true.into());
+        }
         let items = self.rules.api.items();
         if let Some(items) = items {
             messages = items(messages);

@@ -70,9 +70,8 @@ pub enum NewMessage {
 impl NewMessage {
     /// A message of a dataset. Results of tools belong to the calls of real responses only.
     pub(super) fn new(message: &Value, history: History) -> Self {
-        let is_real = matches!(history, History::Real | History::RealWithReasoning);
         let mut json = Vec::new();
-        if is_real && message.get("role").and_then(Value::as_str) == Some("tool") {
+        if history.needs_reply() && message.get("role").and_then(Value::as_str) == Some("tool") {
             append_json(message.get("content").unwrap_or(&Value::Null), &mut json);
             return Self::ToolResult(json);
         }
@@ -129,6 +128,10 @@ impl Conversing {
     pub(super) fn grow(&mut self, body: &mut Vec<u8>) -> Option<PreparedTurn> {
         let mut turn = self.turns.pop_front()?;
         let reply = std::mem::take(&mut self.reply);
+        if self.history == History::KeptByServer {
+            body.truncate(self.opening);
+            turn.tail = referring_to(reply.id.as_deref(), &turn.tail);
+        }
         // it doubles, so that a long history is hardly ever moved; what is not written to yet takes no
         // memory
         body.reserve(turn.bytes() + 256 + 2 * reply.bytes());
@@ -141,13 +144,17 @@ impl Conversing {
                 append_items(items, messages, body);
             }
         }
+        if self.turn_from == self.opening && body.len() > self.opening {
+            // there is no message before it
+            body.remove(self.opening);
+        }
         Some(turn)
     }
 
     /// Append the response to the turn before and the messages of this one, each behind a comma.
     fn append_turn(&mut self, turn: &mut PreparedTurn, reply: &Reply, body: &mut Vec<u8>) {
         match self.history {
-            History::None => {}
+            History::None | History::KeptByServer => {}
             History::Real | History::RealWithReasoning => {
                 body.push(b',');
                 self.empty_replies += u32::from(reply.is_empty());
@@ -212,6 +219,16 @@ fn append_result(id: &str, content: &[u8], body: &mut Vec<u8>) {
     body.extend_from_slice(br#","content":"#);
     body.extend_from_slice(content);
     body.push(b'}');
+}
+
+/// The tail of a body with the id of the response before it. A response without an id has left
+/// nothing to refer to: the server will say so.
+fn referring_to(id: Option<&str>, tail: &[u8]) -> Vec<u8> {
+    let end = tail.strip_suffix(b"}").unwrap_or(tail);
+    let mut with_id = [end, br#","previous_response_id":"#].concat();
+    append_json(id.unwrap_or_default(), &mut with_id);
+    with_id.push(b'}');
+    with_id
 }
 
 /// Append messages, each behind a comma, as the API has them.

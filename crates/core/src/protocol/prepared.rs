@@ -5,7 +5,6 @@
 use super::conversation::{Conversing, PreparedTurn};
 use super::inputs::AskedInputs;
 use super::reply::Reply;
-use evalscope_model::conversation::History;
 use evalscope_model::mix::ModelId;
 use evalscope_model::prompt::{OwnHeaders, OwnTarget, TraceEntry};
 
@@ -59,10 +58,9 @@ impl PreparedRequest {
     /// What the response says will be part of the next body.
     #[must_use]
     pub fn wants_reply(&self) -> bool {
-        self.conversing.as_ref().is_some_and(|own| {
-            let is_real = matches!(own.history, History::Real | History::RealWithReasoning);
-            is_real && !own.turns.is_empty()
-        })
+        self.conversing
+            .as_ref()
+            .is_some_and(|own| own.history.needs_reply() && !own.turns.is_empty())
     }
 
     /// Take what is stored of it: the body, or what the current turn has added to it.

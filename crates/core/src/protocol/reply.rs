@@ -16,6 +16,8 @@ pub struct Reply {
     pub text: AnswerText,
     /// Its tool calls, in their order.
     pub calls: Vec<ToolCall>,
+    /// Its id, where the next turn can refer to it.
+    pub id: Option<String>,
 }
 
 /// A tool call of the server.

@@ -51,6 +51,10 @@ impl Api for Responses {
         Some(body::items)
     }
 
+    fn keeps_responses(&self) -> bool {
+        true
+    }
+
     fn takes_stream_options(&self) -> bool {
         false
     }

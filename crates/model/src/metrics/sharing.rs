@@ -68,7 +68,7 @@ impl Left {
     /// one, or left out, is of no use.
     pub(super) fn eligible(self, history: History, next_prompt: u64) -> Option<u64> {
         let response = match history {
-            History::Real | History::RealWithReasoning => self.output?,
+            History::Real | History::RealWithReasoning | History::KeptByServer => self.output?,
             History::Recorded | History::None => 0,
         };
         Some(next_prompt.min(self.prompt.saturating_add(response)))
@@ -81,6 +81,9 @@ impl Left {
             History::Real => self.output?.saturating_sub(self.reasoning),
             History::RealWithReasoning => self.output?,
             History::None => 0,
+            // a server may keep reasoning or leave it out
+            History::KeptByServer if self.reasoning > 0 => return None,
+            History::KeptByServer => self.output?,
             History::Recorded => return None,
         };
         let before = self.prompt.saturating_add(response);
@@ -108,10 +111,14 @@ mod tests {
             (History::RealWithReasoning, Some(140), Some(60)),
             (History::Recorded, Some(100), None),
             (History::None, Some(100), Some(100)),
+            (History::KeptByServer, Some(140), None),
         ] {
             assert_eq!(of.eligible(history, 200), eligible, "{history:?}");
             assert_eq!(of.increment(history, 200), increment, "{history:?}");
         }
+        let without_reasoning = left(100, Some(40), 0);
+        let kept = without_reasoning.increment(History::KeptByServer, 200);
+        assert_eq!(kept, Some(60));
         // no more than the prompt: the server has left something out
         assert_eq!(of.eligible(History::Real, 120), Some(120));
         assert_eq!(of.increment(History::Real, 105), Some(-5));

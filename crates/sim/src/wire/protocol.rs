@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::ask::{Asked, Output, StreamOptions};
 use super::refusal::Refusal;
 use crate::fault::Fault;
+use crate::kept::{KeptResponses, Past};
 use crate::lexicon::{Lexicon, Place};
 use crate::tokens::Counter;
 use crate::words::WORDS;
@@ -56,6 +57,25 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
 
     /// What a request asks for. `by_header` says whether a header requests an event stream.
     fn read(&self, body: &[u8], by_header: bool, counter: &Counter) -> Result<Asked, Refusal>;
+
+    /// The same where the request may refer to a response that the server has kept; and what to keep
+    /// of this one, but for its own items.
+    fn read_after(
+        &self,
+        body: &[u8],
+        by_header: bool,
+        counter: &Counter,
+        kept: &KeptResponses,
+    ) -> Result<(Asked, Option<Past>), Refusal> {
+        let _ = kept;
+        Ok((self.read(body, by_header, counter)?, None))
+    }
+
+    /// A response as later requests of its conversation repeat it.
+    fn items(&self, answer: &Answer) -> Vec<Value> {
+        let _ = answer;
+        Vec::new()
+    }
 
     fn key_header(&self) -> KeyHeader {
         KeyHeader::Bearer

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,7 @@ use super::protocol::{Answer, Chunk, DECODING_FAILED, Delta, Page, Parts, Protoc
 use super::refusal::Refusal;
 use crate::fault::Fault;
 use crate::image;
+use crate::kept::{KeptResponses, Past};
 use crate::template::{Conversation, Message};
 use crate::tokens::Counter;
 
@@ -148,10 +150,7 @@ fn response(answer: &Answer, ended: bool) -> Value {
         "length" => ("incomplete", json!({"reason": "max_output_tokens"})),
         _ => ("completed", Value::Null),
     };
-    let said = placed(answer).filter(|_| ended);
-    let output: Vec<Value> = said
-        .map(|item| item.to_json("completed", Some(&item.text())))
-        .collect();
+    let output = if ended { output(answer) } else { Vec::new() };
     let mut response = json!({
         "id": answer.id,
         "object": "response",
@@ -171,6 +170,13 @@ fn response(answer: &Answer, ended: bool) -> Value {
         response["usage"] = usage(answer);
     }
     response
+}
+
+/// The items of a response that has ended.
+fn output(answer: &Answer) -> Vec<Value> {
+    placed(answer)
+        .map(|item| item.to_json("completed", Some(&item.text())))
+        .collect()
 }
 
 fn usage(answer: &Answer) -> Value {
@@ -194,7 +200,18 @@ impl Protocol for Responses {
         "resp"
     }
 
-    fn read(&self, body: &[u8], _by_header: bool, counter: &Counter) -> Result<Asked, Refusal> {
+    fn read(&self, body: &[u8], by_header: bool, counter: &Counter) -> Result<Asked, Refusal> {
+        let (asked, _) = self.read_after(body, by_header, counter, &KeptResponses::default())?;
+        Ok(asked)
+    }
+
+    fn read_after(
+        &self,
+        body: &[u8],
+        _by_header: bool,
+        counter: &Counter,
+        kept: &KeptResponses,
+    ) -> Result<(Asked, Option<Past>), Refusal> {
         let body = ask::parse(body)?;
         let fields = Fields::new(&body);
         if fields.get("max_tokens").is_some() {
@@ -204,8 +221,9 @@ impl Protocol for Responses {
                  'max_output_tokens'.",
             ));
         }
-        let (conversation, items) = input(fields)?;
-        Ok(Asked {
+        let before = before(fields, kept)?;
+        let (conversation, items) = input(fields, before.as_deref())?;
+        let asked = Asked {
             model: fields.model()?,
             stream: fields.flag("stream")?.unwrap_or(false),
             stream_options: None,
@@ -219,7 +237,13 @@ impl Protocol for Responses {
             messages: true,
             repeats: false,
             output: Output::Text,
-        })
+        };
+        let is_kept = fields.flag("store")?.unwrap_or(true);
+        Ok((asked, is_kept.then(|| Past::new(before, added(fields)))))
+    }
+
+    fn items(&self, answer: &Answer) -> Vec<Value> {
+        output(answer)
     }
 
     fn refusal(&self, refusal: &Refusal, id: &str) -> Vec<u8> {
@@ -406,8 +430,38 @@ fn offered(fields: Fields<'_>) -> Vec<String> {
     tools.into_iter().flatten().filter_map(name).collect()
 }
 
-/// The conversation in `instructions` and `input`, and the number of items in `input`.
-fn input(fields: Fields<'_>) -> Result<(Conversation<'_>, u64), Refusal> {
+/// What was said up to the response that a request refers to.
+fn before(fields: Fields<'_>, kept: &KeptResponses) -> Result<Option<Arc<Past>>, Refusal> {
+    const FIELD: &str = "previous_response_id";
+    let Some(id) = fields.text(FIELD)? else {
+        return Ok(None);
+    };
+    match kept.find(id) {
+        Some(past) => Ok(Some(past)),
+        None => Err(Refusal {
+            status: 404,
+            ..Refusal::of(
+                FIELD,
+                format!("Previous response with id '{id}' not found."),
+            )
+        }),
+    }
+}
+
+/// The items that a request adds to a conversation.
+fn added(fields: Fields<'_>) -> Vec<Value> {
+    match fields.get("input") {
+        Some(Value::Array(items)) => items.clone(),
+        Some(Value::String(text)) => vec![json!({"role": "user", "content": text})],
+        _ => Vec::new(),
+    }
+}
+
+/// The conversation in `instructions`, what was said before, and `input`; and the number of its items.
+fn input<'a>(
+    fields: Fields<'a>,
+    before: Option<&'a Past>,
+) -> Result<(Conversation<'a>, u64), Refusal> {
     let refused = |got: &str| {
         Refusal::of(
             "input",
@@ -428,17 +482,16 @@ fn input(fields: Fields<'_>) -> Result<(Conversation<'_>, u64), Refusal> {
     if let Some(text) = fields.text("instructions")? {
         conversation.messages.push(plain("system", text));
     }
-    let items = match fields.get("input") {
-        Some(Value::String(text)) => {
-            conversation.messages.push(plain("user", text));
-            return Ok((conversation, 1));
-        }
-        Some(Value::Array(items)) if !items.is_empty() => items,
+    let mut items = before.map(Past::items).unwrap_or_default();
+    let mut own_text = None;
+    match fields.get("input") {
+        Some(Value::String(text)) => own_text = Some(text),
+        Some(Value::Array(own)) if !own.is_empty() => items.extend(own),
         Some(got) => return Err(refused(&got.to_string())),
         None => return Err(refused("none")),
-    };
+    }
     let mut open: Vec<&str> = Vec::new();
-    for item in items {
+    for item in &items {
         let Value::Object(item) = item else {
             return Err(refused(&item.to_string()));
         };
@@ -470,7 +523,11 @@ fn input(fields: Fields<'_>) -> Result<(Conversation<'_>, u64), Refusal> {
         let message = format!("No tool output found for function call {id}.");
         return Err(Refusal::of("input", message));
     }
-    Ok((conversation, items.len() as u64))
+    if let Some(text) = own_text {
+        conversation.messages.push(plain("user", text));
+    }
+    let count = items.len() + usize::from(own_text.is_some());
+    Ok((conversation, count as u64))
 }
 
 /// Add a message to the conversation.

@@ -225,3 +225,39 @@ fn oddities_add_events_that_say_nothing() {
     assert_eq!(unknown.payloads()[0]["type"], "sim.unknown");
     assert_eq!(joined(&unknown, "response.output_text.delta"), text);
 }
+
+#[test]
+fn a_response_that_was_kept_is_part_of_the_conversation() {
+    let simulator = Simulator::start(SimConfig::default()).unwrap();
+    let say = |input: &str, before: Option<&Value>, store: bool| {
+        let mut body =
+            json!({"model": "m", "input": input, "max_output_tokens": 6, "store": store});
+        if let Some(before) = before {
+            body["previous_response_id"] = before["id"].clone();
+        }
+        post(&simulator, PATH, "", &body).unwrap()
+    };
+    let tokens = |response: &Value| response["usage"]["input_tokens"].as_u64().unwrap();
+    let first = say("12345678", None, true).json();
+    let second = say("abcdefgh", Some(&first), true).json();
+    let history = json!([
+        {"role": "user", "content": "12345678"},
+        first["output"][0],
+        {"role": "user", "content": "abcdefgh"},
+    ]);
+    let whole = json!({"model": "m", "input": history, "max_output_tokens": 6});
+    let whole = post(&simulator, PATH, "", &whole).unwrap().json();
+    assert_eq!(tokens(&second), tokens(&whole));
+    let third = say("abcdefgh", Some(&second), false).json();
+    assert!(tokens(&third) > tokens(&second));
+    // one that was not to be stored is not known
+    let fourth = say("abcdefgh", Some(&third), false);
+    assert_eq!(fourth.status, 404);
+    let error = &fourth.json()["error"];
+    assert_eq!(error["param"], "previous_response_id");
+    let id = third["id"].as_str().unwrap();
+    assert_eq!(
+        error["message"],
+        format!("Previous response with id '{id}' not found.")
+    );
+}

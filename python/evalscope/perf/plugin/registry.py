@@ -91,10 +91,18 @@ DatasetRegistry = PluginRegistry(
     {
         "openqa": f"{_DATASETS}openqa:OpenqaDatasetPlugin",
         "random": f"{_DATASETS}random_dataset:RandomDatasetPlugin",
+        "longalpaca": f"{_DATASETS}longalpaca:LongAlpacaDatasetPlugin",
         "custom": f"{_DATASETS}custom:CustomDatasetPlugin",
         "line_by_line": f"{_DATASETS}line_by_line:LineByLineDatasetPlugin",
         "share_gpt_zh": f"{_DATASETS}share_gpt:ShareGPTZhDatasetPlugin",
         "share_gpt_en": f"{_DATASETS}share_gpt:ShareGPTEnDatasetPlugin",
+        "random_multi_turn": f"{_DATASETS}multi_turn:RandomMultiTurnDatasetPlugin",
+        "share_gpt_zh_multi_turn": f"{_DATASETS}multi_turn:ShareGPTZhMultiTurnPlugin",
+        "share_gpt_en_multi_turn": f"{_DATASETS}multi_turn:ShareGPTEnMultiTurnPlugin",
+        "swe_smith": f"{_DATASETS}swe_smith:SweSmithDatasetPlugin",
+        "trie_agentic_coding": f"{_DATASETS}trie:TrieAgenticCodingPlugin",
+        "trie_code_qa": f"{_DATASETS}trie:TrieCodeQaPlugin",
+        "trie_office_work": f"{_DATASETS}trie:TrieOfficeWorkPlugin",
     },
 )
 """Classes that make prompts."""

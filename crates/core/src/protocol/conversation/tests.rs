@@ -8,7 +8,7 @@ use crate::protocol::PreparedRequest;
 use crate::protocol::ToolCall;
 use crate::protocol::{
     Api, BodyBuilder, BodyRules, ConversationRules, Dashscope, Endpoint, MaxTokens, OpenAi,
-    SessionHeader,
+    Responses, SessionHeader,
 };
 use evalscope_model::conversation::Turn;
 use evalscope_model::prompt::{Item, Overrides, Prompt};
@@ -323,4 +323,29 @@ fn rebuilt(stored: &[String]) -> String {
         tail = &rest[end..];
     }
     format!("{opening}{}{tail}", messages.join(","))
+}
+
+#[test]
+fn a_server_that_keeps_the_history_is_sent_the_new_messages_only() {
+    let (rules, _) = rules(ConversationRules {
+        history: History::KeptByServer,
+        ..ConversationRules::default()
+    })
+    .with_api(Arc::new(Responses));
+    let mut request = prepared(rules, talk(&["a", "b", "c"]));
+    insta::assert_snapshot!(sent(&request), @r#"{"input":[{"role":"user","content":"a"}],"model":"m","stream":true,"store":true,"max_output_tokens":9}"#);
+    let mut next = |event: Value| {
+        let mut reply = Reply::default();
+        Responses.read_reply(event.to_string().as_bytes(), &mut reply);
+        assert!(request.wants_reply());
+        request.note_reply(Some(reply), None);
+        request.next_turn().unwrap();
+        let recorded = String::from_utf8(request.take_recorded()).unwrap();
+        assert_eq!(recorded, sent(&request));
+        recorded
+    };
+    let begun = json!({"type": "response.created", "response": {"id": "resp_1"}});
+    insta::assert_snapshot!(next(begun), @r#"{"input":[{"role":"user","content":"b"}],"model":"m","stream":true,"store":true,"max_output_tokens":9,"previous_response_id":"resp_1"}"#);
+    let whole = json!({"id": "resp_2", "output": []});
+    insta::assert_snapshot!(next(whole), @r#"{"input":[{"role":"user","content":"c"}],"model":"m","stream":true,"store":true,"max_output_tokens":9,"previous_response_id":"resp_2"}"#);
 }

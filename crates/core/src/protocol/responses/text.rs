@@ -77,6 +77,11 @@ pub(super) fn read_reply(answer: &[u8], reply: &mut Reply) {
     let Ok(answer) = json::value(answer) else {
         return;
     };
+    if reply.id.is_none() {
+        let own = answer["id"].as_str();
+        let id = answer["response"]["id"].as_str().or(own);
+        reply.id = id.map(str::to_owned);
+    }
     // what repeats the text of a stream is of use only if nothing of it has come
     let is_news = match event_of(&answer) {
         Some(Event::Delta(_)) | None => true,

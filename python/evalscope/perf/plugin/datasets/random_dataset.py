@@ -55,18 +55,29 @@ class RandomDatasetPlugin(DatasetPluginBase):
         for index in range(self.number):
             length = draw.randint(shortest, longest)
             first = start + index + draw.randrange(len(self.allowed_tokens))
-            own = [
-                self.allowed_tokens[(first + at) % len(self.allowed_tokens)] for at in range(length)
-            ]
-            tokens = self.prefix_pool[index % len(self.prefix_pool)] + own
             if self.query_parameters.tokenize_prompt:
-                yield tokens
+                yield self._tokens(length, first, index)
                 continue
-            text = text_of_token_len(
-                self.tokenizer, tokens, len(tokens), lambda count: self._drawn(draw, count)
-            )
+            text = self.generate_token_sequence(length, first, index)[0]
             chat = self.query_parameters.apply_chat_template
             yield [self.create_message(text)] if chat else text
+
+    def generate_token_sequence(
+        self, input_len: int, offset: int, index: int
+    ) -> tuple[str, int, int]:
+        """A text of a prefix and so many tokens from `offset` on; its length, and the excess."""
+        tokens = self._tokens(input_len, offset, index)
+        draw = random.Random(self._seed + offset)
+        text = text_of_token_len(
+            self.tokenizer, tokens, len(tokens), lambda count: self._drawn(draw, count)
+        )
+        length = len(self.tokenizer.encode(text, add_special_tokens=False))
+        return text, length, length - len(tokens)
+
+    def _tokens(self, input_len: int, offset: int, index: int) -> list[int]:
+        known = len(self.allowed_tokens)
+        own = [self.allowed_tokens[(offset + at) % known] for at in range(input_len)]
+        return self.prefix_pool[index % len(self.prefix_pool)] + own
 
     def get_template_len(self) -> int:
         """Tokens that the chat template adds."""

@@ -6,7 +6,7 @@ The tool's `share_gpt_zh` and `share_gpt_en` need no Python.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from evalscope.perf.plugin.datasets.base import DatasetPluginBase, Messages
@@ -17,18 +17,21 @@ class ShareGPTDatasetPluginBase(DatasetPluginBase):
     """Conversations with their whole history, up to the last text of the user."""
 
     FILE_NAME: ClassVar[str] = ""
-    args_schema = TextDatasetArgs
+    args_schema: Callable[..., Any] = TextDatasetArgs
 
     def build_messages(self) -> Iterator[Any]:
         """The messages of each line that has the right length."""
-        huggingface = self.query_parameters.data_source == "huggingface"
-        name = "shareAI/ShareGPT-Chinese-English-90k" if huggingface else "swift/sharegpt"
-        inside = f"sharegpt_jsonl/{self.FILE_NAME}" if huggingface else self.FILE_NAME
-        for line in self.dataset_line_by_line(self.download_hub_file(name, inside)):
+        for line in self.dataset_line_by_line(self._file()):
             messages = _messages(json.loads(line).get("conversation") or [])
             prepared = self._prepared(messages) if messages else None
             if prepared is not None:
                 yield prepared
+
+    def _file(self) -> str:
+        huggingface = self.query_parameters.data_source == "huggingface"
+        name = "shareAI/ShareGPT-Chinese-English-90k" if huggingface else "swift/sharegpt"
+        inside = f"sharegpt_jsonl/{self.FILE_NAME}" if huggingface else self.FILE_NAME
+        return self.download_hub_file(name, inside)
 
     def _prepared(self, messages: Messages) -> Messages | None:
         if self.dataset_args.prefix_file is not None:
