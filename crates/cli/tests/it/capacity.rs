@@ -297,14 +297,6 @@ fn what_cannot_be_searched_for_is_refused() {
             "`p99_tpot` cannot be measured with `--no-stream`",
         ),
         (
-            &[ttft, "--api=embedding"],
-            "`p99_ttft` cannot be measured with `--api embedding`",
-        ),
-        (
-            &[r#"--sla-params={"tps": ">=1"}"#, "--api=embedding"],
-            "`tps` needs an API that generates tokens",
-        ),
-        (
             &[ttft, "--repeats=2"],
             "`--repeats` and `--sla-auto-tune` cannot be combined",
         ),
@@ -492,6 +484,34 @@ fn progress_is_that_of_the_whole_search() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|run| number(&run["requests"]["total"]));
+        .map(|run| number(&run["counts"]["total"]));
     assert!(number(&file["processed_count"]) >= requests.sum::<f64>());
+}
+
+/// Vectors have no tokens that could be timed or counted.
+#[test]
+fn what_an_api_does_not_have_cannot_be_searched_for() {
+    let context = Context::new();
+    for (params, said) in [
+        (
+            r#"{"p99_ttft": "<=1s"}"#,
+            "`p99_ttft` cannot be measured with `--api embedding`",
+        ),
+        (
+            r#"{"tps": ">=1"}"#,
+            "`tps` needs an API that generates tokens",
+        ),
+    ] {
+        let outcome = context.perf(&[
+            "http://127.0.0.1:9",
+            "--model=m",
+            "--prompt=p",
+            "--api=embedding",
+            "--sla-auto-tune",
+            "--sla-params",
+            params,
+        ]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    }
 }

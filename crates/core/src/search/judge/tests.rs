@@ -279,6 +279,10 @@ fn percentiles_need_enough_requests_to_pass() {
     };
     assert_eq!(least_requests(&limits(r#"{"p99_ttft": "<1s"}"#), 0.95), 381);
     assert_eq!(least_requests(&limits(r#"{"p99_ttft": "<1s"}"#), 0.99), 657);
+    assert_eq!(
+        least_requests(&limits(r#"{"p99.9_tpot": "<1s"}"#), 0.95),
+        3838
+    );
     assert_eq!(least_requests(&limits(r#"{"avg_ttft": "<1s"}"#), 0.95), 0);
 }
 
