@@ -274,6 +274,21 @@ mod tests {
     }
 
     #[test]
+    fn only_the_second_token_waits_for_the_hand_off() {
+        let profile = Profile {
+            ttft_ms: 50.0,
+            pd_handoff_ms: 80.0,
+            itl_ms: 10.0,
+            ..Profile::default()
+        };
+        assert_eq!(
+            offsets(&profile, work(1, 4)),
+            [50, 140, 150, 160].map(ms),
+            "80 ms more before the second"
+        );
+    }
+
+    #[test]
     fn without_latencies_the_shares_are_equal() {
         let profile = served(&Profile::default());
         let fitted = offsets(&profile, work(3, 4));

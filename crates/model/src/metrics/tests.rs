@@ -136,6 +136,24 @@ fn one_token_has_no_tpot_and_a_whole_answer_has_no_ttft() {
 }
 
 #[test]
+fn a_cached_share_needs_both_counts() {
+    let mut record = streamed(&[(20, true, true)], Some(1));
+    let share = |record: &RequestRecord| Metric::CachedShare.of_request(record);
+    assert_eq!(share(&record), None, "nothing is known of the cache");
+    for (cached, prompt, want) in [
+        (Some(0), Some(40), Some(0.0)),
+        (Some(10), Some(40), Some(0.25)),
+        (Some(40), Some(40), Some(1.0)),
+        (Some(10), None, None),
+        (None, Some(40), None),
+    ] {
+        record.usage.cached_tokens = cached;
+        record.usage.prompt_tokens = prompt;
+        assert_eq!(share(&record), want, "{cached:?} {prompt:?}");
+    }
+}
+
+#[test]
 fn failures_count_but_make_no_latency() {
     let good = streamed(&[(20, true, true), (30, true, true)], None);
     let mut bad = good.clone();

@@ -142,9 +142,10 @@ fn rows(report: &RunReport, beside: Option<&PlateauFigures>) -> Vec<Row> {
     rows
 }
 
-/// The cached share of single requests; `None` where the server reported none.
+/// The cached share of single requests; `None` where nothing came from a cache.
 fn cached_per_request(report: &RunReport) -> Option<Row> {
     let share = report.metric(Metric::CachedShare);
+    share.max.filter(|most| *most > 0.0)?;
     let of = |value: Option<f64>| Some(number(100.0 * value?));
     let shown = format!(
         "mean {}, p50 {}, p90 {}",
