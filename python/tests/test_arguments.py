@@ -119,8 +119,8 @@ def test_values_that_cannot_be_passed_on_are_refused(options: dict[str, Any], sa
         ("duration", "long", 'a number, or a text such as "1%" or "5m", not \'long\''),
         ("duration", False, 'a number, or a text such as "1%" or "5m", not False'),
         ("max_error_rate", "few%", 'a number, or a text such as "1%" or "5m", not \'few%\''),
-        ("model", ["m"], "a text, not a list"),
-        ("model", True, "a text, not True"),
+        ("api", ["m"], "a text, not a list"),
+        ("model", True, "a text or a list of them, not True"),
         ("stop", [b"x"], "a text or a list of them; element 1 of it is a bytes"),
         ("outputs_dir", ("a",), "a path, not a tuple"),
         ("extra_args", 5, "a dict, or JSON text, not 5"),
@@ -205,6 +205,29 @@ def test_options_that_contradict_each_other_are_refused_early() -> None:
     # one of many, or an open loop
     assert Arguments(parallel=[1, 2], number=5).number == [5]
     assert Arguments(parallel=-1, open_loop=True, rate=[5]).to_argv()
+
+
+def test_one_url_and_model_are_texts_and_several_are_lists() -> None:
+    one = Arguments(model=["org/m"], url=["http://h:1/v1/completions"])
+    assert (one.url, one.model, one.model_id) == ("http://h:1/v1/completions", "org/m", "m")
+    assert one.apply_chat_template is False
+    several = Arguments(
+        model=["org/m", "n"], url=["http://u:pw@h:1", "http://h:2"], model_weights=[3, 1]
+    )
+    assert several.model_id == "m+n"
+    assert several.apply_chat_template is True
+    assert "pw" not in str(several)
+    assert several.to_argv() == [
+        "--url",
+        "http://u:pw@h:1",
+        "http://h:2",
+        "--model",
+        "org/m",
+        "n",
+        "--model-weights",
+        "3",
+        "1",
+    ]
 
 
 def test_options_come_out_of_files(tmp_path: Path) -> None:

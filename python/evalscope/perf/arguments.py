@@ -49,15 +49,15 @@ class Arguments:
 
     url: str | Sequence[str] | None = "http://127.0.0.1:8877/v1/chat/completions"
     """URL of the endpoint. `http://host:8000` is completed by the tool. Several spread the load."""
-    url_strategy: str | None = None
-    """Which of several URLs a request goes to: `round-robin` (default) or `least-in-flight`."""
     model: str | Sequence[str] | None = None
     """Name of the model, as the server knows it; several for a mix. May be left out if the server
     lists only one."""
-    model_weights: float | str | Sequence[float] | Sequence[str] | None = None
-    """Which share of the requests asks for each of several models."""
     model_id: str | None = None
     """Last part of the model's name; it is worked out, and not passed on."""
+    model_weights: float | str | Sequence[float] | Sequence[str] | None = None
+    """Which share of the requests asks for each of several models."""
+    url_strategy: str | None = None
+    """Which of several URLs a request goes to: `round-robin` (default) or `least-in-flight`."""
     api: str | None = "openai"
     """API of the server; or the name of a class registered with `register_api`; or
     `path/to/plugin.py[:name]`."""

@@ -7,7 +7,7 @@ use evalscope_sim::{Fault, FaultRule, Profile, SimConfig, Simulator, Truth};
 use serde_json::{Value, json};
 
 use crate::command_line::told;
-use crate::context::{Context, FILTERS, json as read, open};
+use crate::context::{Context, FILTERS, json as read, no_secret_like, open};
 use crate::server::{Recorder, good, refusal};
 
 fn simulator(change: impl FnOnce(&mut SimConfig)) -> Simulator {
@@ -484,4 +484,32 @@ fn a_mix_that_cannot_be_is_refused() {
     insta::with_settings!({ filters => FILTERS.to_vec(), omit_expression => true }, {
         insta::assert_snapshot!("mixed_refused", shown);
     });
+}
+
+/// What is secret in any of the URLs stands nowhere.
+#[test]
+fn secrets_of_every_url_are_masked() {
+    let servers = simulators(2);
+    let hosts: Vec<String> = servers.iter().map(|own| own.addr().to_string()).collect();
+    let urls = [
+        format!(
+            "http://user:hidden-pass@{}/v1?api_key=first-secret",
+            hosts[0]
+        ),
+        format!(
+            "http://user:hidden-pass@{}/v1?api_key=second-secret",
+            hosts[1]
+        ),
+    ];
+    let context = Context::new();
+    let outcome = context.measure(&words(&urls, &["--model", "a", "--number", "6", "--debug"]));
+    no_secret_like(
+        &context,
+        &outcome,
+        &["hidden-pass", "first-secret", "second-secret"],
+    );
+    let counts = servers
+        .into_iter()
+        .map(|own| own.stop().unwrap().requests.len());
+    assert_eq!(counts.collect::<Vec<_>>(), [4, 4]);
 }
