@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -84,6 +85,7 @@ def write_fixtures(folder, environ, server_port):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    shutil.copytree(ROOT / "fixtures" / "hub" / "mmmu", folder / "mmmu")
     url = f"http://127.0.0.1:{server_port}"
     (folder / "two.jsonl").write_text(2 * TWO_TURNS)
     for command in FINISHED, CONVERSATIONS:

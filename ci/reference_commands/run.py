@@ -98,7 +98,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     files = {
         "/api/v1/datasets/AI-ModelScope/HC3-Chinese": {"open_qa.jsonl": questions()},
         "/api/v1/datasets/swift/sharegpt": {"common_zh_70k.jsonl": sharegpt()},
-        "/api/v1/datasets/evalscope/trie-workloads": {"office_work_8k.jsonl": agents()},
+        "/api/v1/datasets/evalscope/trie-workloads": {
+            f"{workload}_8k.jsonl": agents() for workload in ("agentic_coding", "code_qa", "office_work")},
         "/api/v1/datasets/SWE-bench/SWE-smith-trajectories": stored("swe_smith"),
         "/api/v1/datasets/AI-ModelScope/MMMU": stored("mmmu"),
         **{f"/api/v1/models/{name}": TOKENIZER for name in (

@@ -22,9 +22,7 @@ from run import Hub, Simulator, binary, fill  # noqa: E402
 
 GOLDEN = ROOT / "python" / "tests" / "golden" / "evalscope-1.14.1.json"
 HERE = pathlib.Path(__file__).parent
-# EvalScope's tests that speak of what is here; the others are of its own insides: its event loops, its
-# writers, its dashboard. That of a search doubles the load up to 65536 requests in flight: python/tests has a
-# smaller one
+# EvalScope's tests that speak of what is here
 TESTS = [
     "test_line_by_line_body.py",
     "test_openai_api_parse_responses.py",
@@ -32,31 +30,42 @@ TESTS = [
     "test_target_input_len.py",
     "test_chat_template_error.py",
     "test_prefix_injection.py",
+    "test_trie_replay.py",
     "test_perf_basic.py",
     "test_perf_multi_turn.py",
     "test_perf_embedding_rerank.py",
 ]
-# Of these, tests that need what cannot be here, or what cannot be had without a network.
+# The others, and what they are about instead.
+OTHERS = {
+    "test_arguments_secrets.py": "its evaluation and its HTTP client",
+    "test_async_lifecycle.py": "its event loops",
+    "test_open_loop_strategy.py": "its event loops",
+    "test_perf_archive.py": "its dashboard; `ci/reference-commands export` runs that",
+    "test_perf_report_loader.py": "its dashboard",
+    "test_perf_sla.py": "doubles the load up to 65536 requests in flight; python/tests has a smaller search",
+    "test_perf_streaming.py": "private functions of its HTTP client",
+    "test_perf_visualizer.py": "accounts of experiment trackers; `ci/trackers` runs their libraries",
+    "test_request_build_errors.py": "its HTTP client",
+    "test_request_generation.py": "its processes that make prompts",
+    "test_rich_display.py": "its tables",
+    "test_stream_metrics.py": "its accumulators; `objects` compares the figures",
+    "test_trace_metrics.py": "its accumulators",
+    "test_workload_timeline.py": "its accumulators",
+    "test_workload_trace.py": "its class of traces; here the program reads them",
+    "test_workload_trace_e2e.py": "its class of traces",
+}
+# Of those that run, tests that need what cannot be here, or what cannot be had without a network.
 NOT_HERE = {
-    "test_text_datasets_use_text_schema": "asks for the classes of all datasets; some have none here",
-    "test_multi_turn_datasets_use_multi_turn_schema": "the same",
-    "test_folds_into_dataset_args": "asks for the class of swe_smith, which has none here",
-    "test_dataset_args_wins_on_conflict": "the same",
     "test_local_openqa": "starts a model with transformers",
     "test_local_speed_benchmark": "the same",
-    "test_random_vl": "a tokenizer and a model of the hub",
-    "test_kontext_bench_vl": "a dataset of the hub",
-    "test_share_gpt_zh": "the same",
-    "test_share_gpt_zh_multi_turn": "the same",
-    "test_warmup_multi_turn_absolute": "the same",
-    "test_swe_smith_multi_turn": "the same",
     "from_dataset": "files of a dataset that no checkout has",
     "test_rerank_random": "sends 2000 requests, which take the simulated reranker ten minutes",
     "without_target_input_len": "asks for an error of pydantic, which is not needed here; it is a `ValueError`",
     "drop_mode": "the same",
 }
-# other tokenizers that they ask the hub for
-TOKENIZERS = ["/api/v1/models/deepseek-ai/DeepSeek-R1-0528", "/api/v1/models/Qwen/Qwen3-Embedding-0.6B"]
+# what else they ask the hub for
+TOKENIZERS = ["deepseek-ai/DeepSeek-R1-0528", "moonshotai/Kimi-K2.5", "Qwen/Qwen2.5-VL-7B-Instruct"]
+IMAGES = ROOT / "crates" / "workload" / "src" / "dataset" / "fixtures" / "images.parquet"
 
 
 def python(*words, ours=True, folder=None, **environment):
@@ -166,7 +175,10 @@ def check_tests(places):
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in NOT_HERE),
         *[path.relative_to(folder) for path in chosen if path.is_file()], folder=folder,
         MODELSCOPE_ENDPOINT=places["hub"], EVALSCOPE_CACHE=str(places["folder"] / "cache"))
-    return printed.strip().splitlines()[-1].strip("= ")
+    there = {path.name for path in (checkout / "tests" / "perf").glob("test_*.py")}
+    new = sorted(there - set(TESTS) - set(OTHERS))
+    outcome = printed.strip().splitlines()[-1].strip("= ")
+    return f"{outcome}; {len(there & set(OTHERS))} files are about other things" + (f"; new: {new}" if new else "")
 
 
 def main():
@@ -176,7 +188,11 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         small = Hub.files["/api/v1/models/Qwen/Qwen2.5-0.5B-Instruct"]
-        Hub.files = {**Hub.files, **dict.fromkeys(TOKENIZERS, small)}
+        Hub.files = {
+            **Hub.files,
+            **{f"/api/v1/models/{name}": small for name in TOKENIZERS},
+            "/api/v1/datasets/black-forest-labs/kontext-bench": {"data/test-0.parquet": IMAGES.read_bytes()},
+        }
         hub = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         tokenizer = fill(folder)

@@ -67,6 +67,27 @@ pub(crate) fn exchange(request: &str, responses: &[&str]) -> Exchange {
 }
 
 #[test]
+fn a_limit_of_the_dataset_reaches_the_plugin() {
+    let mut limited = Item::from(Prompt::Text("p0".to_owned()));
+    limited.with.max_tokens = Some(7);
+    let plain = Prompt::Text("p1".to_owned()).into();
+    let mut bodies = PluginBodies::new(plugin("fine"), false);
+    let built = bodies.build(vec![(0, limited), (1, plain)]).unwrap();
+    let texts = built
+        .iter()
+        .map(|request| str::from_utf8(&request.body).unwrap());
+    insta::assert_snapshot!(texts.collect::<Vec<_>>().join("\n"), @r#"
+    {"prompt": {"text": "p0", "max_tokens": 7}, "stream": true, "max_tokens": 5}
+    {"prompt": {"text": "p1"}, "stream": true, "max_tokens": 5}
+    "#);
+    let asked: Vec<_> = built
+        .iter()
+        .map(|request| request.asked_output_tokens)
+        .collect();
+    assert_eq!(asked, [Some(7), None]);
+}
+
+#[test]
 fn bodies_are_sent_as_they_are_returned() {
     let mut bodies = PluginBodies::new(plugin("fine"), true);
     let built = bodies.build(items(7, 2)).unwrap();
