@@ -316,3 +316,6 @@ impl Experiment for GreatestSearch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
