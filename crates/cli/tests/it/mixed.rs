@@ -91,6 +91,9 @@ fn counts_are_those_of_the_servers() {
     for (url, server) in all.iter().zip(servers) {
         let truth = server.stop().unwrap();
         assert_eq!(truth.requests.len(), 30);
+        // a slot that alternates between servers stays connected to each
+        let connections = truth.requests.iter().map(|request| request.connection);
+        assert!(connections.max().unwrap() <= 6);
         assert_eq!(by_url[&format!("{url}/v1/chat/completions")], 30);
         for (model, n) in by_model(&truth) {
             *models.entry(model).or_insert(0) += n;
