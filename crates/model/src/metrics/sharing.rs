@@ -79,11 +79,10 @@ impl Left {
     pub(super) fn increment(self, history: History, next_prompt: u64) -> Option<i64> {
         let response = match history {
             History::Real => self.output?.saturating_sub(self.reasoning),
-            History::RealWithReasoning => self.output?,
             History::None => 0,
             // a server may keep reasoning or leave it out
             History::KeptByServer if self.reasoning > 0 => return None,
-            History::KeptByServer => self.output?,
+            History::RealWithReasoning | History::KeptByServer => self.output?,
             History::Recorded => return None,
         };
         let before = self.prompt.saturating_add(response);
