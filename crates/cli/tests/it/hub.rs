@@ -198,6 +198,34 @@ fn each_data_set_asks_for_its_own_files() {
 }
 
 #[test]
+fn a_dataset_in_folders_is_fetched_whole_or_one_of_them() {
+    let art = include_bytes!("../../../../fixtures/hub/mmmu/Art/validation-00000-of-00001.parquet");
+    let music =
+        include_bytes!("../../../../fixtures/hub/mmmu/Music/validation-00000-of-00001.parquet");
+    let files: Stored<'_> = &[
+        ("Art/dev-00000-of-00001.parquet", b"not this"),
+        ("Art/validation-00000-of-00001.parquet", art),
+        ("Music/validation-00000-of-00001.parquet", music),
+    ];
+    let mut told = String::new();
+    for (options, first) in [("{}", "Which of "), (r#"{"subset": "Music"}"#, "Compare ")] {
+        for source in SOURCES {
+            let hub = hub(files);
+            let context = context(&hub);
+            let dataset = ["--dataset", "mmmu_multi_image", "--dataset-args", options];
+            measured(
+                &context,
+                &[&["--data-source", source], &dataset[..]].concat(),
+            );
+            let body = &context.bodies()[0];
+            assert_eq!(body["messages"][0]["content"][0]["text"], first);
+            write!(told, "{options} {source}\n  {}\n", lines(&hub).join("\n  ")).unwrap();
+        }
+    }
+    insta::assert_snapshot!("asked_for_folders", told);
+}
+
+#[test]
 fn a_tokenizer_is_fetched_by_its_id() {
     let text = tokenizer::json_text();
     let config = tokenizer::config(Some(tokenizer::CHATML));

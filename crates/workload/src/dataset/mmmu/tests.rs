@@ -65,14 +65,14 @@ fn read(path: &Path, args: &MmmuArgs) -> Vec<Vec<String>> {
             };
             assert_eq!((messages.len(), &messages[0]["role"]), (1, &"user".into()));
             let parts = messages[0]["content"].as_array().unwrap().iter();
-            let shown = parts.map(|part| match part["type"].as_str().unwrap() {
-                "text" => part["text"].as_str().unwrap().to_owned(),
-                _ => {
-                    let sent = part["image_url"]["url"].as_str().unwrap();
-                    assert!(sent.starts_with("data:image/jpeg;base64,"));
-                    let id = (0..9).find(|id| url(*id) == sent).unwrap();
-                    format!("image {id}")
+            let shown = parts.map(|part| {
+                if let Some(text) = part["text"].as_str() {
+                    return text.to_owned();
                 }
+                let sent = part["image_url"]["url"].as_str().unwrap();
+                assert!(sent.starts_with("data:image/jpeg;base64,"));
+                let id = (0..9).find(|id| url(*id) == sent).unwrap();
+                format!("image {id}")
             });
             round.push(shown.collect::<Vec<String>>());
         }
