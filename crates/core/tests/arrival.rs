@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ impl ResponseHandler for Late {
         if self.woke.is_none() {
             // the confirmation of the first piece, then of the second
             self.server.written.recv().unwrap();
-            self.server.write.send("6\r\nsecond\r\n0\r\n\r\n").unwrap();
+            self.server.write.send(SECOND).unwrap();
             self.server.written.recv().unwrap();
             std::thread::sleep(Duration::from_millis(20));
             self.woke = Some(self.clock.now());
@@ -88,11 +89,13 @@ impl ResponseHandler for Late {
     }
 }
 
+const FIRST: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+const SECOND: &str = "6\r\nsecond\r\n0\r\n\r\n";
+
 fn receive_late(user_clock_only: bool) -> (Late, Arc<ReadStats>) {
     let _beacon = TimestampBeacon::light();
     let server = commanded();
-    let first = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
-    server.write.send(first).unwrap();
+    server.write.send(FIRST).unwrap();
     let target = Target::new(
         &server.url,
         RequestHeaders::default(),
@@ -161,7 +164,9 @@ fn the_kernel_stamps_bytes_that_wait_for_a_late_reader() {
 
 #[test]
 fn without_the_kernel_the_user_clock_stamps_and_says_so() {
-    let (late, _) = receive_late(true);
+    let (late, stats) = receive_late(true);
+    let bytes = FIRST.len() + SECOND.len();
+    assert_eq!(stats.bytes.load(Ordering::Relaxed), bytes as u64);
     let (_, at_second, _) = &late.seen[1];
     assert_eq!(at_second.clock, ArrivalClock::User);
     assert_eq!(at_second.handling_ns, None);

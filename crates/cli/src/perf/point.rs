@@ -311,8 +311,8 @@ impl Measuring<'_> {
         })
     }
 
-    /// Warnings about a run that its records do not show. All but the error that ends the command are
-    /// logged at once.
+    /// Findings about a run that its records do not show. Warnings are logged at once, but not the error that
+    /// ends the command.
     fn doubts(&self, spec: &RunSpec, passed_rounds: u64, outcome: &RunOutcome) -> Vec<Finding> {
         let mut findings = Vec::new();
         let (held, asked) = match spec.conversations {
@@ -342,14 +342,15 @@ impl Measuring<'_> {
         let rules = &self.proven.bodies.rules;
         let doubt = rules.api.doubt();
         findings.extend(doubt.as_ref().map(doubts::finding));
+        for finding in &findings {
+            self.command.log.warn(&finding.text);
+        }
         let is_set = |field: &str| {
             let template = rules.template.as_ref();
             rules.extra.contains_key(field) || template.is_some_and(|body| body.contains_key(field))
         };
+        // a note, which is read with the figures
         findings.extend(vectors::advice(&*rules.api, is_set, outcome.received_per_s));
-        for finding in &findings {
-            self.command.log.warn(&finding.text);
-        }
         let (id, what, why) = match &outcome.end {
             RunEnd::Feed(error) => (
                 FindingId::RequestsNotMade,
