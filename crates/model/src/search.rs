@@ -215,6 +215,8 @@ pub enum Purpose {
     Again,
     /// To confirm the answer.
     Confirmation,
+    /// For another search, whose probe has the same runs.
+    OtherSearch,
 }
 
 /// One measured value.
@@ -235,9 +237,6 @@ pub struct ProbeRecord {
     pub group: Option<u32>,
     /// What it was measured for.
     pub purpose: Purpose,
-    /// Its runs were measured for another search, whose probe has them too.
-    #[serde(default)]
-    pub reused: bool,
     /// Requests that were sent.
     pub total_requests: u64,
     /// Requests that succeeded.

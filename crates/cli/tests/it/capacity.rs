@@ -402,9 +402,9 @@ fn searches_share_their_probes() {
     }
     let probes = search["probes"].as_array().unwrap();
     let own = |group: u64| probes.iter().filter(move |one| one["group"] == group);
-    let reused: Vec<bool> = own(2).map(|one| one["reused"].as_bool().unwrap()).collect();
+    let reused: Vec<bool> = own(2).map(|one| one["purpose"] == "other_search").collect();
     assert_eq!(reused, [true, true, true, false]);
-    assert!(own(1).all(|one| one["reused"] == false));
+    assert!(own(1).all(|one| one["purpose"] != "other_search"));
     // two confirmations, and three values once
     assert_eq!(result["runs"].as_array().unwrap().len(), 5);
     assert!(outcome.stdout.contains("reused"), "{}", outcome.stdout);

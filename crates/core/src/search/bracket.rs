@@ -24,7 +24,7 @@ const LEANS: f64 = 0.8;
 pub(super) const fn leans(purpose: Purpose) -> f64 {
     match purpose {
         Purpose::Confirmation => 1.0,
-        Purpose::Search | Purpose::Again => LEANS,
+        Purpose::Search | Purpose::Again | Purpose::OtherSearch => LEANS,
     }
 }
 

@@ -109,7 +109,9 @@ impl CapacitySearch {
             }
         };
         let (first, last) = match purpose {
-            Purpose::Search => return ProbeTime { least_s, most_s },
+            Purpose::Search | Purpose::OtherSearch => {
+                return ProbeTime { least_s, most_s };
+            }
             Purpose::Again => AGAIN,
             Purpose::Confirmation => CONFIRMATION,
         };
@@ -211,8 +213,11 @@ impl CapacitySearch {
                 value: wanted.value,
                 runs: vec![result.spec.point.label.clone()],
                 group: u32::try_from(number).ok(),
-                purpose: wanted.purpose,
-                reused: step.is_reused,
+                purpose: if step.is_reused {
+                    Purpose::OtherSearch
+                } else {
+                    wanted.purpose
+                },
                 total_requests: result.sent,
                 succeeded_requests: result.succeeded,
                 failures: result.failures.clone(),
@@ -384,7 +389,10 @@ impl Experiment for CapacitySearch {
             return Vec::new();
         };
         let probes = self.probes(group, &self.steps(group, done).0);
-        let Some(probe) = probes.iter().rfind(|probe| !probe.reused) else {
+        let Some(probe) = probes
+            .iter()
+            .rfind(|probe| probe.purpose != Purpose::OtherSearch)
+        else {
             return Vec::new();
         };
         let passes = probe.group_passes.values().all(|passes| *passes);
@@ -412,7 +420,7 @@ impl Experiment for CapacitySearch {
 
     fn search(&self, done: &[PointResult]) -> Option<SearchRecord> {
         let time_is_up = self.time_is_up(done);
-        let (mut selections, mut probes) = (Vec::new(), Vec::new());
+        let (mut selections, mut records) = (Vec::new(), Vec::new());
         for group in 0..self.plan.groups.len() {
             let (steps, _) = self.steps(group, done);
             let probed: Vec<Probed> = steps.iter().map(Step::probed).collect();
@@ -422,7 +430,7 @@ impl Experiment for CapacitySearch {
             };
             let own = self.probes(group, &steps);
             selections.push(self.selection(group, &answer, &own));
-            probes.extend(own);
+            records.extend(own);
         }
         Some(SearchRecord {
             variable: self.plan.variable,
@@ -430,7 +438,7 @@ impl Experiment for CapacitySearch {
             lower_bound: self.plan.lower,
             upper_bound: self.plan.upper,
             selections,
-            probes,
+            probes: records,
         })
     }
 }

@@ -140,7 +140,6 @@ impl EvalscopeSearch {
             metric_values,
             weak: false,
             client_limited: runs.iter().any(|run| run.client_limited),
-            reused: false,
             cached_share: None,
             dominated: None,
             judgement: None,

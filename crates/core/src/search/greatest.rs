@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use evalscope_model::experiment::{Experiment, Point, PointResult};
-use evalscope_model::metrics::Delivery;
+use evalscope_model::metrics::{Delivery, Interval};
 use evalscope_model::search::{
     Greatest, LimitJudgement, Mode, ProbePlan, ProbeRecord, ProbeTime, Purpose, SearchEnd,
     SearchRecord, Selection, Way,
@@ -85,7 +85,9 @@ impl GreatestSearch {
                     least_s: most_s,
                     most_s,
                 },
-                Purpose::Search | Purpose::Again => ProbeTime { least_s, most_s },
+                Purpose::Search | Purpose::Again | Purpose::OtherSearch => {
+                    ProbeTime { least_s, most_s }
+                }
             },
             confidence: self.way.confidence,
         };
@@ -101,8 +103,8 @@ impl GreatestSearch {
             Observation {
                 wanted: *wanted,
                 figure: seen,
-                low: interval.map_or(seen, |interval| interval.low()),
-                high: interval.map_or(seen, |interval| interval.high()),
+                low: interval.map_or(seen, Interval::low),
+                high: interval.map_or(seen, Interval::high),
                 succeeded: result.succeeded > 0,
                 client_limited: result.client_limited && result.succeeded > 0,
             }
@@ -144,7 +146,6 @@ impl GreatestSearch {
                 runs: vec![result.spec.point.label.clone()],
                 group: Some(1),
                 purpose: wanted.purpose,
-                reused: false,
                 total_requests: result.sent,
                 succeeded_requests: result.succeeded,
                 failures: result.failures.clone(),
@@ -295,7 +296,7 @@ impl Experiment for GreatestSearch {
                 self.told(seen)
             ))
         };
-        let last = self.asked.iter().zip(done).last();
+        let last = self.asked.iter().zip(done).next_back();
         last.and_then(told).into_iter().collect()
     }
 

@@ -138,7 +138,7 @@ fn result_cell(search: &SearchRecord, probe: &ProbeRecord) -> String {
     let passes = probe.group_passes.values().all(|passes| *passes);
     let result = if passes { "passed" } else { "failed" };
     let how = match (probe.weak, probe.purpose) {
-        _ if probe.reused => "\nreused",
+        (_, Purpose::OtherSearch) => "\nreused",
         (true, _) => "\nweak",
         (false, Purpose::Confirmation) if passes => "\nconfirmed",
         _ => "",

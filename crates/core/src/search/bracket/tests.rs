@@ -364,7 +364,7 @@ fn noise_seldom_moves_the_answer_beyond_the_truth() {
         let search = BracketSearch::new(start, (0.5, 4096.0), Values::Real, 0.05);
         let (_, answer) = run_with(&search, |wanted| {
             let looks = match wanted.purpose {
-                Purpose::Search => 5,
+                Purpose::Search | Purpose::OtherSearch => 5,
                 Purpose::Again => 10,
                 Purpose::Confirmation => 8,
             };

@@ -142,7 +142,7 @@ fn a_search_uses_what_the_ones_before_have_measured() {
     assert!(record.selections.iter().all(|one| one.confirmed));
     let second = record.probes.iter().filter(|one| one.group == Some(2));
     let shared: Vec<f64> = second
-        .filter(|one| one.reused)
+        .filter(|one| one.purpose == Purpose::OtherSearch)
         .map(|one| one.value)
         .collect();
     assert_eq!(shared, [4.0, 8.0, 16.0]);
@@ -157,10 +157,16 @@ fn what_does_not_tell_is_measured_for_each_search() {
         (_, most) if value <= 10.0 * most => ProbeVerdict::Passed,
         _ => ProbeVerdict::Failed,
     });
-    let eights = values.iter().filter(|value| **value == 8.0).count();
+    let eights = values
+        .iter()
+        .filter(|value| value.total_cmp(&8.0).is_eq())
+        .count();
     // for the first, and for the second with its repetition
     assert_eq!(eights, 3, "{values:?}");
     let second = record.probes.iter().filter(|one| one.group == Some(2));
-    let shared: Vec<(f64, bool)> = second.map(|one| (one.value, one.reused)).take(3).collect();
+    let shared: Vec<(f64, bool)> = second
+        .map(|one| (one.value, one.purpose == Purpose::OtherSearch))
+        .take(3)
+        .collect();
     assert_eq!(shared, [(4.0, true), (8.0, false), (8.0, false)]);
 }

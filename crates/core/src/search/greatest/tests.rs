@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 
 use evalscope_model::conversation::KeepConnection;
-use evalscope_model::metrics::Interval;
 use evalscope_model::plan::{OpenLoop, Pacing, RunSpec};
 use evalscope_model::point::PointId;
 use evalscope_model::profile::Gaps;
@@ -56,7 +55,7 @@ fn search() -> GreatestSearch {
 /// Slots for eight; ten per second and slot. Up to twelve in flight are served in time.
 fn result(point: Point) -> PointResult {
     let probe = point.probe.unwrap();
-    assert_eq!(probe.greatest.unwrap().precision, 0.025);
+    assert!((probe.greatest.unwrap().precision - 0.025).abs() < 1e-9);
     let value = point.spec.concurrency.unwrap().get() as f64;
     let output = 10.0 * value.min(8.0);
     let goodput = if value <= 12.0 { output } else { 0.0 };

@@ -321,6 +321,7 @@ fn a_guard_only_fails_a_load() {
 /// far within, and does not tell of one that is close.
 #[test]
 fn the_limits_of_other_searches_are_judged_too() {
+    use ProbeVerdict::{Failed, Passed, Undecided};
     let spec = spec(0, Some(10.0));
     let mut judge = judge(P90, &spec, 10.0, 40.0);
     let limits = |params: &str| OtherLimits {
@@ -340,7 +341,6 @@ fn the_limits_of_other_searches_are_judged_too() {
     play(&mut judge, slow, |_| None);
     let judged = judge.finish();
     let verdicts: Vec<ProbeVerdict> = judged.iter().map(|one| one.verdict).collect();
-    use ProbeVerdict::{Failed, Passed, Undecided};
     assert_eq!(verdicts, [Failed, Passed, Undecided, Passed]);
     assert_eq!(judged[1].limits[0].violations, 0);
     assert!((judged[2].limits[0].used.unwrap() - 1.0).abs() < 0.1);
