@@ -223,10 +223,6 @@ pub enum Purpose {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "keys of a file: each is a fact about the probe, whatever the others are"
-)]
 pub struct ProbeRecord {
     /// The value.
     #[serde(serialize_with = "whole_or_real")]

@@ -104,8 +104,9 @@ fn a_server_that_comes_back_is_gone_on_with() {
     for (wait, at_least) in waits.iter().zip([100.0, 200.0, 400.0]) {
         assert!(*wait >= at_least, "{waits:?}");
     }
-    // a slot that waits on purpose is not late
-    assert_eq!(run["client"]["verdict"], "ok", "{}", run["client"]);
+    // a slot that waits on purpose is not late: it waited for 100 ms and more, and a busy machine takes a few
+    let lag = run["client"]["client_lag_p99_ms"].as_f64().unwrap();
+    assert!(lag < 90.0, "{}", run["client"]);
 }
 
 #[test]
