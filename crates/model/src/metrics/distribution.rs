@@ -335,7 +335,9 @@ mod tests {
             reversed.reverse();
             prop_assert_eq!(&d, &distribution(&reversed));
             let mut samples = Samples::exact();
-            values.iter().for_each(|value| samples.push(*value));
+            for value in &values {
+                samples.push(*value);
+            }
             let [p5, p999] = samples.quantiles(&[0.05, 0.999], 1.0)[..] else { unreachable!() };
             prop_assert_eq!(p5, d.p5);
             prop_assert!(d.p99 <= p999 && p999 <= d.max);
