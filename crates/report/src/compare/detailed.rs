@@ -17,6 +17,7 @@ use crate::names::{FigureKey, Stat, percentiles};
 const TIMED: [Metric; 4] = [Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::Latency];
 
 /// What the lists say.
+#[derive(Default)]
 pub(super) struct Detailed {
     pub(super) values: BTreeMap<FigureKey, f64>,
     pub(super) ln_variances: BTreeMap<FigureKey, f64>,

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use evalscope_model::metrics::Metric;
 use serde_json::{Map, Value};
 
-use super::blocks::AllBlocks;
 use super::detailed::Detailed;
 use super::measured::Measured;
 use super::run::{Run, Trials};
@@ -89,24 +88,7 @@ pub(super) fn run(result: &Value, origin: String, further: &[FigureKey]) -> Run 
         }
         of(Stat::percentile(50), "median");
     }
-    let detailed = Detailed::of(result, further);
-    let without_intervals = match &detailed {
-        None => Some(WITHOUT_LISTS.to_owned()),
-        Some(own) => own.without_intervals.clone(),
-    };
-    let is_short = detailed.as_ref().is_some_and(|own| own.is_short);
-    let mut blocks = AllBlocks::new();
-    if let Some(own) = detailed {
-        for (key, value) in own.values {
-            figures.entry(key).or_insert(Measured::of(value));
-        }
-        for (key, variance) in own.ln_variances {
-            if let Some(measured) = figures.get_mut(&key) {
-                measured.ln_variance = Some(variance);
-            }
-        }
-        blocks = own.blocks;
-    }
+    let lists = with_lists(&mut figures, Detailed::of(result, further));
     // an export of a run of ours in vLLM's form keeps our definitions
     let is_ours = result.get("evalscope").is_some();
     let (tool, warning) = if is_ours {
@@ -135,13 +117,32 @@ pub(super) fn run(result: &Value, origin: String, further: &[FigureKey]) -> Run 
         lost: lost.filter(|own| own.of > 0),
         good: None,
         finish_reasons: BTreeMap::new(),
-        blocks,
-        without_intervals,
-        is_short,
+        blocks: lists.blocks,
+        without_intervals: lists.without_intervals,
+        is_short: lists.is_short,
         unusable: None,
         client_limited: false,
         warnings: warning.into_iter().collect(),
     }
+}
+
+/// Add what the lists say to figures; what the result says itself stays. Returns the rest of it.
+fn with_lists(figures: &mut BTreeMap<FigureKey, Measured>, detailed: Option<Detailed>) -> Detailed {
+    let Some(mut own) = detailed else {
+        return Detailed {
+            without_intervals: Some(WITHOUT_LISTS.to_owned()),
+            ..Detailed::default()
+        };
+    };
+    for (key, value) in std::mem::take(&mut own.values) {
+        figures.entry(key).or_insert(Measured::of(value));
+    }
+    for (key, variance) in std::mem::take(&mut own.ln_variances) {
+        if let Some(measured) = figures.get_mut(&key) {
+            measured.ln_variance = Some(variance);
+        }
+    }
+    own
 }
 
 #[cfg(test)]

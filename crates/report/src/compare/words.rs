@@ -2,11 +2,12 @@
 //!
 //! It must not know the formats that they stand in.
 
+use super::blocks::LEAST_BEYOND;
 use super::cell::{Cell, Method, Verdict};
 use super::gates::{RuleOutcome, RuleResult};
 use super::outcome::Comparison;
 use super::run::Run;
-use crate::names::FigureKey;
+use crate::names::{FigureKey, Percentile};
 use crate::rules::shown;
 
 /// The verdict in one sentence.
@@ -223,20 +224,36 @@ pub(super) const fn interval_head(is_indicative: bool) -> &'static str {
     }
 }
 
+/// Why a percentile of a single run has no interval.
+fn too_rare(percentile: Percentile) -> String {
+    let p = percentile.share();
+    let requests = (LEAST_BEYOND / p.min(1.0 - p)).ceil();
+    format!(
+        "it takes {} requests a run to say how much it varies, or three runs a side",
+        crate::console::number(requests)
+    )
+}
+
 /// Which figures have no interval, and why: a sentence for each reason.
 pub(super) fn without_intervals(cells: &[Cell], base: &[&Run], new: &[&Run]) -> Vec<String> {
     const ONE_RUN: &str =
         "with fewer than three runs a side, nothing says how much it varies from run to run";
-    let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
-    let bare = |cell: &&Cell| cell.method == Method::Unknown && cell.verdict == Verdict::Unclear;
-    for cell in cells.iter().filter(bare) {
+    let mut by_reason: Vec<(String, Vec<String>)> = Vec::new();
+    let is_without =
+        |cell: &&Cell| cell.method == Method::Unknown && cell.verdict == Verdict::Unclear;
+    for cell in cells.iter().filter(is_without) {
         let lacks = |run: &&&Run| {
             let own = run.figures.get(&cell.figure);
             run.is_short || own.is_none_or(|measured| measured.ln_variance.is_none())
         };
         let run = base.iter().chain(new).find(lacks);
-        let reason = run.and_then(|run| run.without_intervals.as_deref());
-        let reason = reason.unwrap_or(ONE_RUN);
+        let known = run.and_then(|run| run.without_intervals.clone());
+        let rare = || {
+            cell.figure
+                .further_percentile()
+                .map(|(_, own)| too_rare(own))
+        };
+        let reason = known.or_else(rare).unwrap_or_else(|| ONE_RUN.to_owned());
         let figure = cell.figure.to_string();
         match by_reason.iter_mut().find(|(own, _)| *own == reason) {
             Some((_, figures)) => figures.push(figure),

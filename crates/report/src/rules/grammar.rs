@@ -207,7 +207,8 @@ impl<'a> Reader<'a> {
         let begin = self.at;
         let is_change = self.rest().starts_with(['+', '-']);
         let number = self.word(|c| !(c.is_ascii_digit() || ".+-".contains(c)));
-        let value: f64 = number.parse().map_err(|_| {
+        let value = number.parse().ok().filter(|value: &f64| value.is_finite());
+        let value = value.ok_or_else(|| {
             let found = if number.is_empty() {
                 self.rest()
             } else {
@@ -363,6 +364,13 @@ mod tests {
         );
         assert!(rule.is_about_change());
         assert!(!"error_rate>1%".parse::<Rule>().unwrap().is_about_change());
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_not_a_bound() {
+        let text = format!("ttft_p99>{}ms", "9".repeat(400));
+        let error = text.parse::<Rule>().unwrap_err().to_string();
+        assert!(error.contains("character 10: expected a number"), "{error}");
     }
 
     #[test]

@@ -210,6 +210,11 @@ fn a_result_has_the_intervals_that_it_holds_and_says_what_it_lacks() {
         why[0].contains("no interval for ttft_max: with fewer than three runs a side"),
         "{why:?}"
     );
+    let wanted = figures(&["ttft_p99.9"]);
+    let with_p999 = read_side(&text_of(&database), &wanted).unwrap();
+    let (_, why) = cell_of(&with_p999, &with_p999, "ttft_p99.9");
+    let expected = "no interval for ttft_p99.9: it takes 3,700 requests a run to say how much it varies, or three runs a side";
+    assert_eq!(why, [expected]);
 }
 
 #[test]

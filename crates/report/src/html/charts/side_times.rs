@@ -31,6 +31,9 @@ pub struct SideOfPoint {
     pub lines: BTreeMap<Metric, Lines>,
 }
 
+/// Median and 99th percentile of a tenth of a run; missing where it has too few samples.
+pub(super) type Tenth = (Option<f64>, Option<f64>);
+
 /// How the times of a metric are distributed.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
@@ -39,7 +42,7 @@ pub struct Lines {
     /// Median and 99th percentile of all of them.
     pub ends: Option<(f64, f64)>,
     /// Median and 99th percentile of each tenth of the run.
-    pub tenths: Vec<(Option<f64>, Option<f64>)>,
+    pub tenths: Vec<Tenth>,
 }
 
 /// The metrics of a point's charts that a side has times of.
@@ -161,24 +164,21 @@ pub(super) fn over_the_run(context: &Context<'_>, point: &PointOfSides) -> Drawn
             let tenths = &lines.tenths;
             // in the middle of each part
             let at = |part: usize| 100.0 * (part as f64 + 0.5) / tenths.len() as f64;
-            let of = |value: &dyn Fn(&(Option<f64>, Option<f64>)) -> Option<f64>| {
+            let of = |value: fn(&Tenth) -> Option<f64>| {
                 let points = tenths.iter().enumerate();
                 points
                     .map(|(part, own)| (at(part), value(own)))
                     .collect::<Vec<_>>()
             };
-            marks.push(line(
-                &format!("{} p50", side.name),
-                nth,
-                Dash::Solid,
-                of(&|own| own.0),
-            ));
-            marks.push(line(
-                &format!("{} p99", side.name),
-                nth,
-                Dash::Long,
-                of(&|own| own.1),
-            ));
+            let values = [
+                ("p50", Dash::Solid, of(|own| own.0)),
+                ("p99", Dash::Long, of(|own| own.1)),
+            ];
+            for (name, dash, points) in values {
+                if points.iter().any(|(_, value)| value.is_some()) {
+                    marks.push(line(&format!("{} {name}", side.name), nth, dash, points));
+                }
+            }
             let first = tenths.first().and_then(|own| own.0);
             let last = tenths.last().and_then(|own| own.0);
             if let Some((first, last)) = first.zip(last) {

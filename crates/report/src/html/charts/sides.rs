@@ -128,77 +128,29 @@ fn of_curve(loads: &Loads) -> (&'static str, &'static str, FigureKey, Metric) {
     }
 }
 
+/// A side on the curve.
+#[derive(Default)]
+struct OnCurve {
+    marks: Vec<Mark>,
+    words: String,
+    rows: Vec<Vec<String>>,
+}
+
 /// Latency over throughput, a line for each side and a point for each load.
 pub(super) fn curve(context: &Context<'_>, loads: &Loads) -> Drawn {
     let (id, group) = ("o1", Group::Sweep);
     let title = context.text("o1.title");
-    let (key, rate_unit, rate, metric) = of_curve(loads);
+    let (key, _, rate, metric) = of_curve(loads);
     let p99 = percentile(metric, 99);
-    let mut marks = Vec::new();
-    let mut description = Vec::new();
-    let mut rows = Vec::new();
-    let mut has_whiskers = false;
-    for (nth, side) in loads.sides.iter().enumerate() {
-        let known = side.loads.iter().filter_map(|own| {
-            let (x, y) = (own.of(rate), own.of(p99));
-            (!x.is_empty() && !y.is_empty()).then(|| (own.load, middle(x), middle(y), x, y))
-        });
-        let known: Vec<_> = known.collect();
-        let Some((first, last)) = known.first().zip(known.last()) else {
-            continue;
-        };
-        for (_, _, _, x, y) in &known {
-            let own = crossed(x, y, tone(nth));
-            has_whiskers |= !own.is_empty();
-            marks.extend(own);
-        }
-        if known.len() > 1 {
-            marks.push(line(
-                "",
-                nth,
-                Dash::Solid,
-                known.iter().map(|own| (own.1, Some(own.2))).collect(),
-            ));
-        }
-        marks.push(Mark::Points {
-            name: side.name.clone(),
-            tone: tone(nth),
-            points: known
-                .iter()
-                .map(|own| Point {
-                    x: own.1,
-                    y: own.2,
-                    label: number(own.0),
-                    ..Point::default()
-                })
-                .collect(),
-        });
-        description.push(context.fill(
-            "o1.description",
-            &[
-                &side.name,
-                &context.text(&format!("s1.{key}")),
-                &number(first.1),
-                &number(last.1),
-                rate_unit,
-                &format!("{} p99", context.name(metric)),
-                &value_of(metric, first.2),
-                &value_of(metric, last.2),
-            ],
-        ));
-        rows.extend(known.iter().map(|own| {
-            vec![
-                side.name.clone(),
-                number(own.0),
-                number(own.1),
-                number(own.2),
-            ]
-        }));
-    }
-    if rows.is_empty() {
+    let sides = loads.sides.iter().enumerate();
+    let drawn: Vec<OnCurve> = sides
+        .filter_map(|(nth, side)| on_curve(context, loads, nth, side))
+        .collect();
+    if drawn.is_empty() {
         return Err(context.without(id, group, title, "no_throughput"));
     }
-    if has_whiskers {
+    let mut description: Vec<String> = drawn.iter().map(|own| own.words.clone()).collect();
+    if loads.all().any(|own| own.of(p99).len() > 1) {
         description.push(context.text("o1.whiskers"));
     }
     let name = format!("{} p99 ({})", context.name(metric), unit(metric));
@@ -209,7 +161,7 @@ pub(super) fn curve(context: &Context<'_>, loads: &Loads) -> Drawn {
         height: Height::Full,
         x: svg::Axis::new(Scale::linear(0.0, most(rate), 6), &x_name),
         y: svg::Axis::new(Scale::linear(0.0, most(p99), 5), &name),
-        marks,
+        marks: drawn.iter().flat_map(|own| own.marks.clone()).collect(),
     };
     let header = vec![
         context.text("o1.side"),
@@ -217,6 +169,7 @@ pub(super) fn curve(context: &Context<'_>, loads: &Loads) -> Drawn {
         x_name,
         name,
     ];
+    let rows = drawn.into_iter().flat_map(|own| own.rows);
     Ok(context.chart(Sketch {
         id,
         group,
@@ -226,9 +179,63 @@ pub(super) fn curve(context: &Context<'_>, loads: &Loads) -> Drawn {
         panels: vec![panel],
         table: Table {
             header,
-            rows: rows.into_iter().take(MOST_RUNS).collect(),
+            rows: rows.take(MOST_RUNS).collect(),
         },
     }))
+}
+
+/// The nth side on the curve; `None` if it has no throughput or no latency.
+fn on_curve(context: &Context<'_>, loads: &Loads, nth: usize, side: &Side) -> Option<OnCurve> {
+    let (key, rate_unit, rate, metric) = of_curve(loads);
+    let p99 = percentile(metric, 99);
+    let known = side.loads.iter().filter_map(|own| {
+        let (x, y) = (own.of(rate), own.of(p99));
+        (!x.is_empty() && !y.is_empty()).then(|| (own, middle(x), middle(y)))
+    });
+    let known: Vec<(&AtLoad, f64, f64)> = known.collect();
+    let (first, last) = known.first().zip(known.last())?;
+    let mut drawn = OnCurve::default();
+    for (own, ..) in &known {
+        drawn
+            .marks
+            .extend(crossed(own.of(rate), own.of(p99), tone(nth)));
+    }
+    if known.len() > 1 {
+        let points = known.iter().map(|(_, x, y)| (*x, Some(*y)));
+        drawn
+            .marks
+            .push(line("", nth, Dash::Solid, points.collect()));
+    }
+    let points = known.iter().map(|(own, x, y)| Point {
+        x: *x,
+        y: *y,
+        label: number(own.load),
+        ..Point::default()
+    });
+    drawn.marks.push(Mark::Points {
+        name: side.name.clone(),
+        tone: tone(nth),
+        points: points.collect(),
+    });
+    let rate_name = context.text(&format!("s1.{key}"));
+    let p99_name = format!("{} p99", context.name(metric));
+    let (from, to) = (number(first.1), number(last.1));
+    let (p99_from, p99_to) = (value_of(metric, first.2), value_of(metric, last.2));
+    let name = side.name.as_str();
+    drawn.words = if known.len() == 1 {
+        let with = [name, &rate_name, &from, rate_unit, &p99_name, &p99_from];
+        context.fill("o1.one", &with)
+    } else {
+        let with = [
+            name, &rate_name, &from, &to, rate_unit, &p99_name, &p99_from, &p99_to,
+        ];
+        context.fill("o1.description", &with)
+    };
+    let row = |(own, x, y): &(&AtLoad, f64, f64)| {
+        vec![name.to_owned(), number(own.load), number(*x), number(*y)]
+    };
+    drawn.rows = known.iter().map(row).collect();
+    Some(drawn)
 }
 
 pub(super) fn line(name: &str, nth: usize, dash: Dash, points: Vec<(f64, Option<f64>)>) -> Mark {
