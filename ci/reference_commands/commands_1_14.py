@@ -385,8 +385,10 @@ PAGES = [
  --sla-params '[{"p99_latency": "<=2"}]' \\
  --parallel 2 \\
  --sla-upper-bound 64""",
-            [("http://127.0.0.1:8801", "$SERVER"), ("--sla-auto-tune", "--sla-probe-time 2..4 --sleep-interval 0 --sla-auto-tune")], "host and port; probes of seconds, no pauses",
-            searched=64, note=QWEN),
+            [("http://127.0.0.1:8801", "$SLOTS"),
+             ("--sla-auto-tune", "--sla-probe-time 2..4 --sleep-interval 0 --sla-auto-tune")],
+            "host and port; probes of seconds, no pauses",
+            searched=64, note=f"a server of 8 slots; {QWEN}"),
     Command("1.14: SLA auto-tune", "most tokens per second", """evalscope perf \\
  --model Qwen2.5-0.5B-Instruct \\
  --tokenizer-path Qwen/Qwen2.5-0.5B-Instruct \\
