@@ -270,26 +270,33 @@ impl Replay<'_> {
         if self.without_success >= DEAD {
             return Err(Stop::End(SearchEnd::NoSuccess));
         }
-        match probed.judged {
-            Judged::ClientLimited if self.ledger.has_passed() => {
-                Err(Stop::End(SearchEnd::ClientLimited))
-            }
-            // a value that is too much in any case: smaller ones are the question
-            _ => Ok(*probed),
+        Ok(*probed)
+    }
+
+    /// Where this program is the limit, larger values are no question; smaller ones are, while none passed.
+    fn goes_on(&self, probed: &Probed) -> Result<(), Stop> {
+        if probed.judged == Judged::ClientLimited && self.ledger.has_passed() {
+            Err(Stop::End(SearchEnd::ClientLimited))
+        } else {
+            Ok(())
         }
     }
 
-    /// Whether a value passes; one that does not tell is measured again, for longer.
+    /// Whether a value passes; one that does not tell, or that this program limited, is measured again, for
+    /// longer.
     fn passes(&mut self, value: f64, purpose: Purpose) -> Result<bool, Stop> {
         let mut probed = self.measured(value, purpose)?;
-        if probed.judged == Judged::Undecided && purpose == Purpose::Search {
+        let tells = matches!(probed.judged, Judged::Passed | Judged::Failed);
+        if !tells && purpose == Purpose::Search {
             probed = self.measured(value, Purpose::Again)?;
         }
+        self.goes_on(&probed)?;
         Ok(self.note(&probed))
     }
 
     fn confirms(&mut self, value: f64) -> Result<bool, Stop> {
         let probed = self.measured(value, Purpose::Confirmation)?;
+        self.goes_on(&probed)?;
         let passes = self.note(&probed);
         if passes {
             self.confirmed = Some(value);

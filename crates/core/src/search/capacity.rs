@@ -17,7 +17,7 @@ use super::action::Action;
 use super::bracket::{Answer, BracketSearch, Judged, Probed, Wanted, leans};
 use super::judge::least_requests;
 use super::plan::{SearchPlan, Statistics};
-use super::words::{capital, ended, reasons};
+use super::words::{capital, ended, reasons, warming};
 
 /// Unless `success_rate` has a limit, so many requests have to succeed, percent.
 const LEAST_SUCCESS: f64 = 99.0;
@@ -327,6 +327,7 @@ impl CapacitySearch {
                     .to_owned(),
             );
         }
+        sentences.extend(warming(own));
         sentences
     }
 }

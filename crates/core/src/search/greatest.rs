@@ -18,7 +18,7 @@ use super::action::Action;
 use super::bracket::Wanted;
 use super::peak::{Observation, Peak, PeakSearch};
 use super::plan::{SearchPlan, Statistics};
-use super::words::{capital, ended, short};
+use super::words::{capital, ended, short, warming};
 
 /// See the module.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl GreatestSearch {
             greatest: Some(Greatest {
                 figure: self.figure,
                 slo: self.plan.slo.clone(),
-                // two that differ by the precision can be told apart
+                // two that differ by the precision can be distinguished
                 precision: self.way.precision / 2.0,
             }),
             from: self.plan.from(),
@@ -194,7 +194,7 @@ impl GreatestSearch {
         let mut sentences = vec![match (peak.best, seen) {
             (Some(best), Some(seen)) => format!(
                 "Greatest {label}: {} at a {} of {} ({}).",
-                self.told(seen),
+                self.shown(seen),
                 variable.noun(),
                 variable.phrase(best),
                 if peak.confirmed {
@@ -220,8 +220,9 @@ impl GreatestSearch {
             && observed.is_some()
         {
             let at = variable.phrase(next.value);
-            sentences.push(format!("At {at} it is {}.", self.told(seen)));
+            sentences.push(format!("At {at} it is {}.", self.shown(seen)));
         }
+        sentences.extend(warming(probes));
         Selection {
             criteria: BTreeMap::from([(self.figure.name(), "max".to_owned())]),
             mode: Mode::Max,
@@ -253,7 +254,7 @@ impl GreatestSearch {
     }
 
     /// A figure with its interval: `12.3 req/s [12, 12.6]`.
-    fn told(&self, seen: &LimitJudgement) -> String {
+    fn shown(&self, seen: &LimitJudgement) -> String {
         let text = value(self.figure, short(seen.value.unwrap_or(0.0)));
         match seen.value_ci {
             Some(ci) => format!("{text} [{}, {}]", short(ci.low()), short(ci.high())),
@@ -285,7 +286,7 @@ impl Experiment for GreatestSearch {
     }
 
     fn remarks(&self, done: &[PointResult]) -> Vec<String> {
-        let told = |(asked, result): (&Wanted, &PointResult)| {
+        let remark = |(asked, result): (&Wanted, &PointResult)| {
             let seen = figure_of(result)?;
             let judged_s = result.judgement()?.judged_s;
             Some(format!(
@@ -293,11 +294,11 @@ impl Experiment for GreatestSearch {
                 self.plan.variable.name(),
                 asked.value,
                 self.figure.label(),
-                self.told(seen)
+                self.shown(seen)
             ))
         };
         let last = self.asked.iter().zip(done).next_back();
-        last.and_then(told).into_iter().collect()
+        last.and_then(remark).into_iter().collect()
     }
 
     fn search(&self, done: &[PointResult]) -> Option<SearchRecord> {

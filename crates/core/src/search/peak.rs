@@ -126,11 +126,12 @@ impl PeakSearch {
     }
 
     fn run(&self, replay: &mut Replay<'_>) -> Result<SearchEnd, Stop> {
-        replay.measured(self.start, Purpose::Search)?;
-        self.climb(replay)?;
+        if !replay.probed(self.start)?.client_limited {
+            self.climb(replay)?;
+        }
         self.descend(replay)?;
         while let Some(value) = self.section(replay) {
-            replay.measured(value, Purpose::Search)?;
+            replay.probed(value)?;
         }
         let Some(best) = replay.best() else {
             let is_limited = replay.known.iter().any(|one| one.client_limited);
@@ -163,7 +164,7 @@ impl PeakSearch {
         while at < self.upper && falls < FALLS && level < LEVEL {
             at = (2.0 * at).min(self.upper);
             let greatest = replay.greatest();
-            let seen = replay.measured(at, Purpose::Search)?;
+            let seen = replay.probed(at)?;
             if seen.client_limited {
                 break;
             }
@@ -188,7 +189,7 @@ impl PeakSearch {
             && lowest.figure >= FALLEN * replay.greatest()
         {
             let half = self.values.half(lowest.wanted.value).max(self.lower);
-            replay.measured(half, Purpose::Search)?;
+            replay.probed(half)?;
         }
         Ok(())
     }
@@ -235,14 +236,26 @@ impl Replay<'_> {
         if seen.client_limited {
             (seen.figure, seen.low, seen.high) = (0.0, 0.0, 0.0);
         }
-        if purpose == Purpose::Search {
-            let at = self.known.partition_point(|one| one.wanted.value < value);
-            self.known.insert(at, seen);
+        let at = self.known.partition_point(|one| one.wanted.value < value);
+        match purpose {
+            Purpose::Search | Purpose::OtherSearch => self.known.insert(at, seen),
+            Purpose::Again => self.known[at] = seen,
+            Purpose::Confirmation => {}
         }
         if self.without_success >= DEAD {
             return Err(Stop::End(SearchEnd::NoSuccess));
         }
         Ok(seen)
+    }
+
+    /// A measurement of the search itself; where this program was the limit, another one.
+    fn probed(&mut self, value: f64) -> Result<Observation, Stop> {
+        let seen = self.measured(value, Purpose::Search)?;
+        if seen.client_limited {
+            self.measured(value, Purpose::Again)
+        } else {
+            Ok(seen)
+        }
     }
 
     /// The greatest figure.

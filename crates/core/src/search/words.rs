@@ -4,8 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use evalscope_model::search::{LimitJudgement, ProbeJudgement, ProbeVerdict, SearchEnd};
+use evalscope_model::search::{
+    LimitJudgement, ProbeJudgement, ProbeRecord, ProbeVerdict, SearchEnd,
+};
 use evalscope_model::sla::{SlaFigure, value};
+
+/// A share of cached prompt tokens that rises by this much is mentioned.
+const WARMER: f64 = 0.1;
 
 /// How a search without an answer ended, or with one that is not the whole truth.
 pub(super) fn ended(end: SearchEnd, lower: f64) -> String {
@@ -107,6 +112,20 @@ fn kinds(failures: &BTreeMap<String, u64>) -> String {
     } else {
         format!(" ({})", kinds.join(", "))
     }
+}
+
+/// That a prefix cache became warmer from the first probe to the last, which later loads profit from.
+pub(super) fn warming(probes: &[ProbeRecord]) -> Option<String> {
+    let mut shares = probes.iter().filter_map(|probe| probe.cached_share);
+    let (first, last) = (shares.next()?, shares.next_back()?);
+    (last - first >= WARMER).then(|| {
+        format!(
+            "{} % of the first probe's prompt tokens came from the server's prefix cache and {} % of the \
+             last one's, which makes later loads look faster.",
+            percent(first),
+            percent(last)
+        )
+    })
 }
 
 /// A figure with as many digits as people read.

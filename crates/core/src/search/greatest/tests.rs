@@ -136,6 +136,30 @@ fn the_answer_is_the_lowest_load_with_the_greatest_figure() {
     assert_eq!(last.spec.point.label, "sla_parallel_8_run_1");
 }
 
+/// A cache that fills up is named.
+#[test]
+fn a_cache_that_became_warmer_is_named() {
+    let mut search = search();
+    let mut done = Vec::new();
+    while let Some(point) = search.next(&done) {
+        let cached_share = Some(0.05 * done.len() as f64);
+        let result = result(point);
+        done.push(PointResult {
+            cached_share,
+            ..result
+        });
+    }
+    let sentences = &search.search(&done).unwrap().selections[0].sentences;
+    let last = 5 * (done.len() - 1);
+    assert_eq!(
+        sentences.last().unwrap(),
+        &format!(
+            "0 % of the first probe's prompt tokens came from the server's prefix cache and {last} % of the last \
+             one's, which makes later loads look faster."
+        )
+    );
+}
+
 #[test]
 fn before_its_end_a_search_says_what_it_knows() {
     let mut search = search();

@@ -130,19 +130,33 @@ fn a_server_that_is_gone_and_time_that_is_up_end_the_search() {
     assert_eq!(real(4.0).so_far(&rising).end, SearchEnd::Interrupted);
 }
 
+/// Rising figures; above a value this program is the limit, the second time as well.
+fn twice_where_limited(values: &[f64], most: f64) -> Vec<Observation> {
+    let all = observed(values, |one| one.client_limited = one.wanted.value > most);
+    let again = |one: &Observation| Observation {
+        wanted: Wanted {
+            purpose: Purpose::Again,
+            ..one.wanted
+        },
+        ..*one
+    };
+    let both = all
+        .iter()
+        .flat_map(|one| [Some(*one), one.client_limited.then(|| again(one))]);
+    both.flatten().collect()
+}
+
 /// Figures beyond what this program can send are not those of the server.
 #[test]
 fn what_this_program_limits_is_no_answer() {
-    let limited = observed(&[4.0, 8.0, 16.0], |one| {
-        one.client_limited = one.wanted.value > 10.0;
-    });
+    let limited = twice_where_limited(&[4.0, 8.0, 16.0], 10.0);
     // nothing above is tried
     let Action::Measure(wanted) = real(4.0).next(&limited, false) else {
         panic!("it is at its end");
     };
     assert!(8.0 < wanted.value && wanted.value < 16.0);
     assert_eq!(real(4.0).so_far(&limited).best, Some(8.0));
-    let all = observed(&[2.0, 4.0, 1.0], |one| one.client_limited = true);
+    let all = twice_where_limited(&[2.0, 1.0], 0.0);
     let Action::Done(peak) = real(2.0).next(&all, false) else {
         panic!("it goes on");
     };
