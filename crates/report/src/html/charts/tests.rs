@@ -460,3 +460,109 @@ proptest! {
         }
     }
 }
+
+/// Sides with so many runs at each of these loads.
+fn sides(names: &[&str], loads: &[f64], runs: usize) -> Loads {
+    let figures = ["output_tokens_per_s", "ttft_p50", "ttft_p99", "error_rate"];
+    let at_load = |side: usize, load: f64| AtLoad {
+        load,
+        values: figures
+            .iter()
+            .map(|name| {
+                let of = |run: usize| 100.0 * load + 10.0 * side as f64 + run as f64;
+                (name.parse().unwrap(), (0..runs).map(of).collect())
+            })
+            .collect(),
+    };
+    let side = |(nth, name): (usize, &&str)| Side {
+        name: (*name).to_owned(),
+        loads: loads.iter().map(|load| at_load(nth, *load)).collect(),
+    };
+    Loads {
+        axis: Axis::Concurrency,
+        sides: names.iter().enumerate().map(side).collect(),
+    }
+}
+
+#[test]
+fn sides_are_overlaid_with_whiskers_of_their_runs() {
+    let words = english();
+    let drawn = of_sides(&sides(&["base", "new"], &[1.0, 4.0], 3), &words);
+    let [curve, against] = both(drawn);
+    assert!(
+        curve.description.starts_with(
+            "base: output throughput from 101 to 401 tok/s, TTFT p99 from 101 ms to 401 ms. new:"
+        ),
+        "{}",
+        curve.description
+    );
+    assert!(
+        curve
+            .description
+            .ends_with("from the lowest run to the highest.")
+    );
+    assert_eq!((curve.table.rows.len(), against.table.rows.len()), (4, 4));
+    // the base is grey
+    for chart in [&curve, &against] {
+        assert!(chart.svg.contains(">base") && chart.svg.contains("class=\"s5\""));
+    }
+    let one_run = of_sides(&sides(&["base", "new"], &[1.0, 4.0], 1), &words);
+    assert!(
+        !one_run[0]
+            .as_ref()
+            .unwrap()
+            .description
+            .contains("whiskers")
+    );
+    let one_load = of_sides(&sides(&["base", "new", "new 2"], &[8.0], 2), &words);
+    let curve = one_load[0].as_ref().unwrap();
+    assert!(
+        curve
+            .description
+            .starts_with("base: output throughput 800.5 tok/s, TTFT p99 800.5 ms. new:"),
+        "{}",
+        curve.description
+    );
+    let why = &one_load[1].as_ref().unwrap_err().why;
+    assert_eq!(why, "at least two runs of different loads are needed");
+}
+
+#[test]
+fn times_of_sides_are_overlaid_as_far_as_they_are_known() {
+    let words = english();
+    let lines = |p99: Option<f64>| Lines {
+        percentiles: vec![(0.0, 20.0), (0.5, 30.0), (0.9, 50.0)],
+        ends: Some((30.0, 60.0)),
+        tenths: vec![(Some(30.0), p99), (None, None), (Some(33.0), p99)],
+    };
+    let point = |p99: Option<f64>| PointOfSides {
+        sides: ["base", "new"]
+            .map(|name| SideOfPoint {
+                name: name.to_owned(),
+                lines: BTreeMap::from([(Metric::Ttft, lines(p99))]),
+            })
+            .into(),
+    };
+    let [percentiles, over] = both(of_point(&point(Some(60.0)), &words, "point1-"));
+    assert_eq!(percentiles.drawing, "point1-o3");
+    assert!(
+        percentiles
+            .description
+            .contains("TTFT of new: p50 30 ms, p99 60 ms.")
+    );
+    assert!(
+        over.description
+            .contains("TTFT p50 of base: 30 ms in the first tenth, 33 ms in the last.")
+    );
+    assert!(over.svg.contains("new p99") && over.svg.contains("new p50"));
+    let [_, few] = both(of_point(&point(None), &words, ""));
+    assert!(!few.svg.contains("p99"), "no line without values");
+    let none = PointOfSides { sides: Vec::new() };
+    assert!(of_point(&none, &words, "").iter().all(Result::is_err));
+}
+
+/// Both charts, which are there.
+fn both(drawn: Vec<Drawn>) -> [Chart; 2] {
+    let charts: Vec<Chart> = drawn.into_iter().map(Result::unwrap).collect();
+    charts.try_into().unwrap()
+}
