@@ -368,6 +368,12 @@ impl Gate {
         self.changed.notified().await;
     }
 
+    /// Let no more sessions start: one that was to start found the run over.
+    pub(super) fn end_early(&self) {
+        Self::over(&mut self.lock());
+        self.changed.notify_one();
+    }
+
     /// Let no more sessions start, nor requests be made ready.
     pub(super) fn close(&self) {
         self.lock().over = true;

@@ -146,6 +146,8 @@ impl SharedRun {
 
     /// A start that comes after the end. In a closed loop nothing is due before it is sent.
     pub(super) async fn came_too_late(&self, start: Start, now: Timestamp) {
+        // its place stays free, and its end asks the gate nothing
+        self.gate.end_early();
         if self.gate.has_schedule() {
             let left = start.job.not_sent(start.due, UnsentWhy::Over);
             self.hand_on_unsent(&left, now).await;

@@ -34,12 +34,29 @@ use evalscope_model::time::Timestamp;
 
 mod conversations;
 
-#[derive(Clone, Copy)]
-struct PausedClock(tokio::time::Instant);
+#[derive(Clone)]
+struct PausedClock {
+    begun: tokio::time::Instant,
+    /// How long it takes to look at it.
+    look_takes: Duration,
+    looks: Arc<AtomicU64>,
+}
+
+impl PausedClock {
+    fn start(look_takes: Duration) -> Self {
+        Self {
+            begun: tokio::time::Instant::now(),
+            look_takes,
+            looks: Arc::default(),
+        }
+    }
+}
 
 impl Clock for PausedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::ZERO.after(tokio::time::Instant::now() - self.0)
+        let looks = u32::try_from(self.looks.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let waited = tokio::time::Instant::now() - self.begun;
+        Timestamp::ZERO.after(waited + looks * self.look_takes)
     }
 
     async fn sleep_until(&self, at: Timestamp) {
@@ -111,6 +128,7 @@ struct Case {
     feed: Feed,
     barrier: Option<Barrier>,
     spread: Spread,
+    look_takes: Duration,
     /// How much longer a request takes at a URL.
     at_url: Arc<dyn Fn(UrlId) -> Duration + Send + Sync>,
 }
@@ -156,6 +174,7 @@ impl Case {
             feed: feed(),
             barrier: None,
             spread: Spread::ONE,
+            look_takes: Duration::ZERO,
             at_url: Arc::new(|_| Duration::ZERO),
         }
     }
@@ -184,13 +203,13 @@ impl Case {
         );
         drop(prepared.queue);
         paused().block_on(async {
-            let clock = PausedClock(tokio::time::Instant::now());
+            let clock = PausedClock::start(self.look_takes);
             let transport = Waiting {
                 service: self.service,
                 at_url: self.at_url,
                 panics_at: self.panics_at,
                 fails_at: self.fails_at,
-                clock,
+                clock: clock.clone(),
                 stats: Arc::default(),
             };
             let ending = async {
@@ -213,10 +232,16 @@ impl Case {
             let lane = serve(0, &transport, &(), &clock, &shared, &under_way);
             let local = LocalSet::new();
             let lane = local.run_until(lane);
-            tokio::select! {
-                _ = async { tokio::join!(lane, deal(&clock, &shared, self.barrier)) } => {}
-                () = ending => {}
-            }
+            let running = async {
+                tokio::select! {
+                    _ = async { tokio::join!(lane, deal(&clock, &shared, self.barrier)) } => {}
+                    () = ending => {}
+                }
+            };
+            let most = Duration::from_hours(1);
+            tokio::time::timeout(most, running)
+                .await
+                .expect("the run ends");
         });
         for exchange in shared.left_over(Timestamp::ZERO.after(Duration::from_hours(1))) {
             sink.try_send(RunEvent::Exchange(Box::new(exchange)))
@@ -475,6 +500,21 @@ fn a_pause_of_the_server_moves_no_arrival() {
     }
 }
 
+/// The time may be up between the gate's start of a session and its first request.
+#[test]
+fn a_session_that_finds_the_time_up_ends_the_run() {
+    for slots in [1, 2, 3] {
+        for millis in 1..40 {
+            let mut case = Case::new(slots, 60, |_| Duration::from_millis(5));
+            case.spec.duration_s = Some(f64::from(millis) / 1000.0);
+            case.look_takes = Duration::from_millis(1);
+            for record in case.run() {
+                assert!(record.succeeded(), "{record:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_duration_stops_dispatch_and_lets_requests_end() {
     for pacing in [Pacing::Unpaced, Pacing::Arrivals(Schedule::poisson(20.0))] {
@@ -567,13 +607,13 @@ fn a_sink_that_is_gone_ends_the_run() {
     );
     drop(prepared.queue);
     paused().block_on(async {
-        let clock = PausedClock(tokio::time::Instant::now());
+        let clock = PausedClock::start(Duration::ZERO);
         let transport = Waiting {
             service: case.service,
             at_url: Arc::new(|_| Duration::ZERO),
             panics_at: None,
             fails_at: None,
-            clock,
+            clock: clock.clone(),
             stats: Arc::default(),
         };
         let under_way = UnderWay::default();
