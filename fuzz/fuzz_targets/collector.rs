@@ -102,6 +102,8 @@ fn collected(api: u8, known: u8, bytes: &[u8], lengths: [usize; 2]) -> Exchange 
         asked_output_tokens: None,
         turn: None,
         trace: None,
+        model: None,
+        url: None,
     };
     collector.finish(
         dispatch,
